@@ -1,0 +1,14 @@
+"""Optio: agent tasks as code.
+
+How the packages stand to each other (import only what stands to the left; `tests/test_layers.py` proves it):
+
+    errors < model < { compiler, runtimes, store, broker, limits, executors } < runs
+           < settings < wiring, live < { reload, writes, server, worker, scheduler } < cli
+
+`model`, `compiler` and `runtimes` are pure: no I/O but reading through a `SourceTree`, no clock, no randomness.
+
+    tasks.d/*.yaml -> compiler.pipeline.compile_tree -> Compilation(registry, diagnostics)
+    trigger        -> runs.submit -> one commit (delivery + run + event) -> a hint to the workers
+    worker         -> admission inside store.claim -> runs.execute -> executor.start -> log lines, outcome -> one commit
+    reader         -> store from a cursor, then the broker's hint "there is more"
+"""

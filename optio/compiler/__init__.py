@@ -1,0 +1,11 @@
+"""The compiler: text -> registry + diagnostics.
+
+    parse   (document)  SourceFile   -> Document: YAML 1.2 values and a span for every route
+    shape   (spec)      Document     -> TaskSpec, pydantic's errors in our words
+    resolve (resolve)   TaskSpec     -> ResolvedTask: id, prompt text
+    check   (checks/*)  ResolvedTask -> diagnostics, one concern per file
+    emit    (emit)      ResolvedTasks -> Registry
+
+Every stage takes a value and returns a new one plus diagnostics. A mistake in a file never raises, and all findings of all
+files come in one pass.
+"""

@@ -1,0 +1,108 @@
+"""Diagnostics: findings as data, one shape for terminal, JSON and API."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import Any
+
+from optio.compiler.codes import RULES
+from optio.compiler.source import START, Span
+from optio.model.route import Route, pointer
+
+MOST_OF_ONE_CODE_PER_FILE = 20
+MOST = 200
+
+
+class Severity(StrEnum):
+    """An error keeps its task from being served."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """A second place that belongs to a finding."""
+
+    message: str
+    path: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostic:
+    """A finding. `message` states the fact, `hint` the cure."""
+
+    code: str
+    message: str
+    path: str
+    span: Span = START
+    route: Route = ()
+    hint: str | None = None
+    related: tuple[Related, ...] = ()
+    severity: Severity = Severity.ERROR
+
+    @property
+    def rule(self) -> str:
+        """The rule's kebab-case name."""
+        return RULES[self.code].name
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented JSON form."""
+        return {
+            "code": self.code,
+            "rule": self.rule,
+            "severity": self.severity.value,
+            "message": self.message,
+            "path": self.path,
+            "line": self.span.start.line,
+            "column": self.span.start.column,
+            "endLine": self.span.end.line,
+            "endColumn": self.span.end.column,
+            "pointer": pointer(self.route),
+            "hint": self.hint,
+            "related": [
+                {"message": r.message, "path": r.path, "line": r.span.start.line, "column": r.span.start.column}
+                for r in self.related
+            ],
+        }
+
+
+def finding(
+    code: str,
+    message: str,
+    *,
+    path: str,
+    span: Span = START,
+    route: Route = (),
+    hint: str | None = None,
+    related: tuple[Related, ...] = (),
+) -> Diagnostic:
+    """A diagnostic with the severity that the catalogue gives its code."""
+    severity = Severity(RULES[code].severity)
+    return Diagnostic(
+        code=code, message=message, path=path, span=span, route=route, hint=hint, related=related, severity=severity
+    )
+
+
+def ordered(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """By file, line, column and code, each once, and bounded: a broken generator must not bury the terminal."""
+    unique = sorted(set(diagnostics), key=lambda d: (d.path, d.span.start, d.code, d.message))
+    return list(_bounded(unique))
+
+
+def _bounded(diagnostics: list[Diagnostic]) -> Iterator[Diagnostic]:
+    seen: dict[tuple[str, str], int] = {}
+    for diagnostic in diagnostics:
+        key = (diagnostic.path, diagnostic.code)
+        seen[key] = seen.get(key, 0) + 1
+        if seen[key] <= MOST_OF_ONE_CODE_PER_FILE:
+            yield diagnostic
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant."""
+    matches = get_close_matches(word, list(known), n=1, cutoff=0.7)
+    return matches[0] if matches else None

@@ -1,0 +1,75 @@
+"""Reports: diagnostics as text with an excerpt, one line each, or JSON."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+
+from optio.compiler.diagnostics import Diagnostic, Severity
+
+COLOURS = {Severity.ERROR: "31;1", Severity.WARNING: "33;1", Severity.INFO: "36;1"}
+Excerpt = Callable[[str], str | None]
+
+
+def full(diagnostics: Sequence[Diagnostic], text_of: Excerpt, *, colour: bool = False) -> Iterator[str]:
+    """A headline, the source line with carets, and the cure below them."""
+
+    def paint(style: str, text: str) -> str:
+        return f"\x1b[{style}m{text}\x1b[0m" if colour else text
+
+    for d in diagnostics:
+        place = f"{d.path}:{d.span.start.line}:{d.span.start.column}"
+        yield f"{paint('1', place)}: {paint(COLOURS[d.severity], d.severity.value)}: {d.message} [{d.code} {d.rule}]"
+        text = text_of(d.path)
+        lines = text.split("\n") if text is not None else []
+        if d.span.start.line <= len(lines):
+            line = _visible(lines[d.span.start.line - 1])
+            number = str(d.span.start.line)
+            end = d.span.end.column if d.span.end.line == d.span.start.line else len(line) + 1
+            width = max(1, min(end, len(line) + 1) - d.span.start.column)
+            gutter = " " * len(number)
+            yield f" {paint('34', number + ' |')} {line}"
+            carets = paint(COLOURS[d.severity], "^" * width)
+            yield f" {paint('34', gutter + ' |')} {' ' * (d.span.start.column - 1)}{carets}" + (f" {d.hint}" if d.hint else "")
+        elif d.hint:
+            yield f"   {d.hint}"
+        for related in d.related:
+            yield f"   {related.path}:{related.span.start.line}:{related.span.start.column}: {related.message}"
+        yield ""
+
+
+def concise(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
+    """One line each: `path:line:column: severity: message [CODE rule] hint`."""
+    for d in diagnostics:
+        hint = f" ({d.hint})" if d.hint else ""
+        yield (f"{d.path}:{d.span.start.line}:{d.span.start.column}: {d.severity.value}: {d.message} [{d.code} {d.rule}]{hint}")
+
+
+def as_json(diagnostics: Sequence[Diagnostic], *, files: int, tasks: int) -> str:
+    """The documented JSON form."""
+    document = {"diagnostics": [d.to_json() for d in diagnostics], "summary": summary(diagnostics, files, tasks)}
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def summary(diagnostics: Sequence[Diagnostic], files: int, tasks: int) -> dict[str, int]:
+    """Counts by severity, and of files and tasks."""
+    counts = {severity: sum(d.severity is severity for d in diagnostics) for severity in Severity}
+    return {
+        "files": files,
+        "tasks": tasks,
+        "errors": counts[Severity.ERROR],
+        "warnings": counts[Severity.WARNING],
+        "infos": counts[Severity.INFO],
+    }
+
+
+def closing(diagnostics: Sequence[Diagnostic], files: int, tasks: int) -> str:
+    """The last line for people."""
+    counts = summary(diagnostics, files, tasks)
+    what = [
+        f"{counts[name]} {name[:-1] if counts[name] == 1 else name}" for name in ("errors", "warnings", "infos") if counts[name]
+    ]
+    return f"{', '.join(what) or 'no findings'} in {files} file{'s' if files != 1 else ''}"
+
+
+def _visible(line: str) -> str:
+    """Control and invisible characters shown as escapes of one column each, so that carets stay in place."""
+    return "".join(c if c.isprintable() or c == " " else "\N{REPLACEMENT CHARACTER}" for c in line)

@@ -1,0 +1,135 @@
+"""Source trees: where the compiler reads, and the only place where it touches a disk.
+
+Nothing outside the root is ever read: no link that leads out, no `..`, no device, no pipe that would block.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+SUFFIXES = (".yaml", ".yml")
+MAX_FILE_BYTES = 1 << 20
+
+
+class Unreadable(Exception):
+    """A file of the tree cannot be read; `code` is the diagnostic it becomes."""
+
+    def __init__(self, code: str, message: str, hint: str | None = None) -> None:
+        self.code, self.message, self.hint = code, message, hint
+        super().__init__(message)
+
+
+class SourceTree(Protocol):
+    """Named texts. Paths are POSIX and relative to the root."""
+
+    def task_files(self) -> Iterator[str]:
+        """Every YAML file, sorted."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """The file's bytes; raises Unreadable."""
+        ...
+
+
+class MemoryTree:
+    """A tree of texts in memory, for tests and for what a client sends."""
+
+    def __init__(self, files: Mapping[str, bytes | str]) -> None:
+        self._files = {path: data.encode() if isinstance(data, str) else data for path, data in files.items()}
+
+    def task_files(self) -> Iterator[str]:
+        """Every YAML file, sorted."""
+        yield from sorted(path for path in self._files if path.endswith(SUFFIXES))
+
+    def read(self, path: str) -> bytes:
+        """The file's bytes; raises Unreadable."""
+        try:
+            return self._files[os.path.normpath(path)]
+        except KeyError:
+            raise Unreadable("OPT115", f"no file `{path}`") from None
+
+
+class OverlayTree:
+    """A tree with some files replaced or (None) removed: what the tree would be after a change."""
+
+    def __init__(self, below: SourceTree, changes: Mapping[str, bytes | None]) -> None:
+        self._below, self._changes = below, changes
+
+    def task_files(self) -> Iterator[str]:
+        """Every YAML file, sorted."""
+        names = set(self._below.task_files()) | {p for p in self._changes if p.endswith(SUFFIXES)}
+        yield from sorted(name for name in names if self._changes.get(name, b"") is not None)
+
+    def read(self, path: str) -> bytes:
+        """The file's bytes; raises Unreadable."""
+        if path in self._changes:
+            data = self._changes[path]
+            if data is None:
+                raise Unreadable("OPT115", f"no file `{path}`")
+            return data
+        return self._below.read(path)
+
+
+class DirectoryTree:
+    """The files below a directory; `only` limits the task files to the given relative paths."""
+
+    def __init__(self, root: Path, only: list[str] | None = None) -> None:
+        self.root = root
+        self._real = os.path.realpath(root)
+        self._only = only
+
+    def task_files(self) -> Iterator[str]:
+        """Every YAML file, sorted; hidden files and directories are passed over."""
+        if self._only is not None:
+            yield from self._only
+            return
+        yield from sorted(self._walk(str(self.root), ""))
+
+    def _walk(self, directory: str, prefix: str) -> Iterator[str]:
+        try:
+            entries = list(os.scandir(directory))
+        except (FileNotFoundError, NotADirectoryError):  # it vanished between two looks
+            return
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._walk(entry.path, f"{prefix}{entry.name}/")
+            elif entry.name.endswith(SUFFIXES):
+                yield prefix + entry.name
+
+    def read(self, path: str) -> bytes:
+        """The file's bytes; raises Unreadable."""
+        if os.path.isabs(path) or path.startswith("~") or ".." in Path(path).parts:
+            raise Unreadable("OPT115", f"`{path}` leads out of the task tree", "give a path below the task file")
+        full = os.path.join(str(self.root), path)
+        real = os.path.realpath(full)
+        if real != self._real and not real.startswith(self._real + os.sep):
+            raise Unreadable("OPT706", "is a link that leads out of the task tree", "copy the file into the tree")
+        try:
+            # A pipe or a device must not block the compiler: look before and after opening.
+            descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            raise Unreadable("OPT115", f"no file `{path}`") from None
+        except OSError as err:
+            raise Unreadable("OPT706", f"cannot be read: {err.strerror}", "check its permissions") from err
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise Unreadable("OPT706", "is no regular file", "only regular files are read")
+            if status.st_size > MAX_FILE_BYTES:
+                raise Unreadable("OPT014", f"is larger than {MAX_FILE_BYTES >> 20} MiB", "split it")
+            return _read_all(descriptor)
+        except OSError as err:
+            raise Unreadable("OPT706", f"cannot be read: {err.strerror}", "check the disk") from err
+        finally:
+            os.close(descriptor)
+
+
+def _read_all(descriptor: int) -> bytes:
+    parts = []
+    while part := os.read(descriptor, 1 << 20):
+        parts.append(part)
+    return b"".join(parts)

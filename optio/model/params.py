@@ -1,0 +1,136 @@
+"""Parameters: is the schema itself sound, fill in its defaults, validate against it.
+
+The validator is linear in time (no backtracking regex), never opens a socket or a file, and its messages never repeat
+the sender's values.
+"""
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import jsonschema_rs
+
+from optio.errors import Problem
+from optio.model.route import Route, pointer
+
+_PATTERNS = jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 20)
+Validator = jsonschema_rs.Draft202012Validator
+SchemaError = jsonschema_rs.ValidationError
+
+
+def validator(schema: Mapping[str, Any] | bool) -> Validator:
+    """A validator for JSON Schema 2020-12; raises SchemaError, whose `instance_path` points into the schema."""
+    return Validator(schema, offline=True, validate_formats=True, pattern_options=_PATTERNS)
+
+
+@lru_cache(maxsize=4096)
+def _cached(canonical: str) -> Validator:
+    return validator(json.loads(canonical))
+
+
+def fill(schema: Mapping[str, Any] | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given parameters with each `properties.*.default` that is missing, objects inside objects too."""
+    filled = dict(given)
+    properties = (schema or {}).get("properties")
+    if not isinstance(properties, Mapping):
+        return filled
+    for name, sub in properties.items():
+        if not isinstance(sub, Mapping):
+            continue
+        if name not in filled and "default" in sub:
+            filled[name] = copy.deepcopy(sub["default"])
+        elif isinstance(filled.get(name), Mapping):
+            filled[name] = fill(sub, filled[name])
+    return filled
+
+
+def problems(schema: Mapping[str, Any] | None, params: Mapping[str, Any], *, at: Route = ("params",)) -> list[Problem]:
+    """One entry per fault, with a pointer that starts at `at`; empty when the parameters fit."""
+    found = [Problem(pointer(at + route), "contains a NUL character") for route in _nuls(params)]
+    if schema is None or found:
+        return found
+    check = _cached(json.dumps(schema, sort_keys=True))
+    for error in check.iter_errors(params):
+        route = at + tuple(error.instance_path)
+        found.extend(Problem(pointer(place), message, code) for place, message, code in _explain(error, route))
+    return found
+
+
+def says(error: jsonschema_rs.ValidationError) -> str:
+    """What is wrong, in a sentence that holds no value of the sender's."""
+    kind = error.kind
+    known = _SENTENCES.get(type(kind).__name__)
+    return known(kind) if known else f"does not fit `{kind.name}`"
+
+
+def _explain(error: jsonschema_rs.ValidationError, route: Route) -> Iterator[tuple[Route, str, str]]:
+    kind = error.kind
+    name = type(kind).__name__
+    if name == "Required":
+        yield (*route, _bare(kind.property)), "is required and has no default", "required"
+    elif name in ("AdditionalProperties", "UnevaluatedProperties"):
+        for key in kind.unexpected:
+            yield (*route, key), "is not a parameter of this task", "additionalProperties"
+    else:
+        yield route, says(error), kind.name
+
+
+def _bare(value: Any) -> str:
+    return value.strip('"') if isinstance(value, str) else str(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _types(kind: Any) -> str:
+    types = kind.types if isinstance(kind.types, (list, tuple)) else [kind.types]
+    return "must be " + " or ".join(str(t) for t in types)
+
+
+_SENTENCES: dict[str, Any] = {
+    "Type": _types,
+    "Enum": lambda k: "must be one of " + ", ".join(_json(o) for o in k.options),
+    "Constant": lambda k: f"must be {_json(k.expected_value)}",
+    "MaxLength": lambda k: f"is longer than {k.limit} characters",
+    "MinLength": lambda k: f"is shorter than {k.limit} characters",
+    "Pattern": lambda k: f"does not match the pattern `{k.pattern}`",
+    "Format": lambda k: f"is no {_bare(k.format)}",
+    "Minimum": lambda k: f"is less than {k.limit}",
+    "Maximum": lambda k: f"is more than {k.limit}",
+    "ExclusiveMinimum": lambda k: f"must be more than {k.limit}",
+    "ExclusiveMaximum": lambda k: f"must be less than {k.limit}",
+    "MinItems": lambda k: f"has fewer than {k.limit} items",
+    "MaxItems": lambda k: f"has more than {k.limit} items",
+    "MinProperties": lambda k: f"has fewer than {k.limit} keys",
+    "MaxProperties": lambda k: f"has more than {k.limit} keys",
+    "UniqueItems": lambda k: "has an item twice",
+    "MultipleOf": lambda k: f"is no multiple of {k.multiple_of}",
+    "Required": lambda k: f"needs the key `{_bare(k.property)}`",
+    "AdditionalProperties": lambda k: "has unknown keys: " + ", ".join(f"`{key}`" for key in k.unexpected),
+    "FalseSchema": lambda k: "can never be valid: the schema is `false`",
+    "AnyOf": lambda k: "fits none of the `anyOf` schemas",
+    "OneOfNotValid": lambda k: "fits none of the `oneOf` schemas",
+    "OneOfMultipleValid": lambda k: "fits more than one of the `oneOf` schemas",
+    "Not": lambda k: "fits a schema that `not` forbids",
+    "Contains": lambda k: "has no item that `contains` asks for",
+    "PropertyNames": lambda k: "has a key that `propertyNames` forbids",
+}
+
+
+def _nuls(value: Any) -> Iterator[Route]:
+    stack: list[tuple[Route, Any]] = [((), value)]
+    while stack:
+        route, item = stack.pop()
+        if isinstance(item, str):
+            if "\0" in item:
+                yield route
+        elif isinstance(item, Mapping):
+            for key, sub in item.items():
+                if "\0" in key:
+                    yield route
+                stack.append(((*route, key), sub))
+        elif isinstance(item, (list, tuple)):
+            stack.extend(((*route, index), sub) for index, sub in enumerate(item))

@@ -1,0 +1,89 @@
+"""What is served: compiled tasks, and the immutable generation that holds them."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from optio.model.task import TaskSpec
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no blanks: equal values, equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest_of(value: Any) -> str:
+    """`sha256:` and the hex digest of the canonical JSON."""
+    return "sha256:" + hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a task stands: a path in the tree, and a 1-based line."""
+
+    path: str
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompiledTask:
+    """A task that needs nothing else: defaults and files resolved. Its digest covers `id`, `spec` and `prompt`."""
+
+    id: str
+    spec: TaskSpec
+    prompt: str
+    origin: Origin
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The JSON form that the digest covers: defaults filled in, keys in the file's own spelling."""
+        spec = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+        spec.pop("promptFile", None)
+        return {"id": self.id, "spec": spec, "prompt": self.prompt}
+
+    @cached_property
+    def digest(self) -> str:
+        """Content address of this definition."""
+        return digest_of(self.document)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document with its digest and origin."""
+        return {**self.document, "digest": self.digest, "origin": {"path": self.origin.path, "line": self.origin.line}}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "CompiledTask":
+        """Inverse of `to_json`."""
+        origin = data.get("origin") or {"path": "", "line": 1}
+        return cls(id=data["id"], spec=TaskSpec.model_validate(data["spec"]), prompt=data["prompt"], origin=Origin(**origin))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """One immutable compiled tree. Its digest is that of its tasks, so equal trees are equal generations."""
+
+    tasks: Mapping[str, CompiledTask] = field(default_factory=lambda: MappingProxyType({}))
+
+    @classmethod
+    def of(cls, tasks: Mapping[str, CompiledTask]) -> "Registry":
+        """A registry over a copy of `tasks`."""
+        return cls(tasks=MappingProxyType(dict(sorted(tasks.items()))))
+
+    @cached_property
+    def hooks(self) -> Mapping[str, CompiledTask]:
+        """Enabled webhook paths; what is disabled looks like what does not exist."""
+        return MappingProxyType(
+            {
+                task.spec.webhook.config.path: task
+                for task in self.tasks.values()
+                if task.spec.enabled and task.spec.webhook is not None and task.spec.webhook.enabled
+            }
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """Content address of the whole generation."""
+        return digest_of([task.digest for task in self.tasks.values()])

@@ -1,0 +1,47 @@
+"""Small text values: slugs, durations, money."""
+
+import re
+import unicodedata
+from datetime import timedelta
+from decimal import Decimal, InvalidOperation
+
+SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_DURATION = re.compile(r"(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?")
+
+
+def slug(name: str) -> str:
+    """The id that a name leads to: `Weekly Security Report` -> `weekly-security-report`. Empty if nothing is left."""
+    folded = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", folded).strip("-")
+
+
+def duration(text: str) -> timedelta:
+    """`90s`, `20m`, `1h30m`; raises ValueError for anything else, and for zero."""
+    found = _DURATION.fullmatch(text)
+    if not text or not found:
+        raise ValueError(f"`{text}` is no duration")
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    span = timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    if not span:
+        raise ValueError("a duration must be longer than zero")
+    return span
+
+
+def money(text: str) -> Decimal:
+    """US dollars with at most four decimals, as a decimal string; raises ValueError."""
+    if not re.fullmatch(r"\d{1,9}(?:\.\d{1,4})?", text, re.ASCII):
+        raise ValueError(f'`{text}` is no amount: write digits with at most four decimals, such as "2.50"')
+    try:
+        return Decimal(text)
+    except InvalidOperation as err:  # unreachable by the pattern; kept so that the contract does not hang on a regex
+        raise ValueError(str(err)) from err
+
+
+def human_bytes(count: int) -> str:
+    """`3.4 MB`."""
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
