@@ -1,7 +1,7 @@
-"""Parse: YAML text -> values and a span for every route. The only module that knows PyYAML.
+"""Parse: YAML text -> values and a place for every route. With `syntax`, the only module that knows PyYAML.
 
-Values are built from the C loader's nodes with YAML 1.2 core types, so `NO` is a text, `010` is ten, and no tag can run
-anything. Columns count characters.
+Values are built from the C parser's nodes with YAML 1.2 core types; no tag is ever looked up, so nothing can run. Places
+are looked up in the nodes when they are asked for: a clean file pays for none. Columns count characters.
 """
 
 import re
@@ -10,247 +10,345 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
+from yaml._yaml import CParser
 
 from optio.compiler.diagnostics import Diagnostic, Related, finding
-from optio.compiler.source import START, Position, SourceFile, Span, span_at
+from optio.compiler.encoding import decode
+from optio.compiler.limits import MAX_NODES, TooMuch, refuse_bombs
+from optio.compiler.scalars import SWITCHES, WORDS, other_reading, scalar
+from optio.compiler.source import START, Position, SourceFile, Span, position_at
+from optio.compiler.syntax import BLANKS, braces, explain
 from optio.model.route import Route
 
-MAX_NODES = 10_000
 MAX_DEPTH = 64
-MAX_EXPANDED = 100_000
+_NUMERIC = frozenset("0123456789+-.")
+_PROPERTIES = re.compile(r"(?:[&!]\S*\s+)+")
+_OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")
+_NUL_ESCAPE = re.compile(r"\\(?:0|x00|u0000|U00000000)")
 
-_INT = re.compile(r"[-+]?[0-9]+")
-_OCT = re.compile(r"0o[0-7]+")
-_HEX = re.compile(r"0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_WORDS: dict[str, Any] = {
-    "": None, "~": None, "null": None, "Null": None, "NULL": None,
-    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
-    ".inf": float("inf"), ".Inf": float("inf"), ".INF": float("inf"), "+.inf": float("inf"), "-.inf": float("-inf"),
-    ".nan": float("nan"), ".NaN": float("nan"), ".NAN": float("nan"),
-}  # fmt: skip
+
+class _Composer(CParser):
+    """Nodes without resolved tags: an explicit tag stays on its node, all others are None. Saves half the time."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> None:
+        return None
+
+    def descend_resolver(self, parent: Any, index: Any) -> None:
+        return None
+
+    def ascend_resolver(self) -> None:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A value's place, its key's place, and how a scalar was written (`plain` is its text when it had no quotes)."""
-
-    span: Span
-    key: Span | None
-    plain: str | None
+class _Place:
+    node: yaml.Node
+    key: yaml.Node | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Document:
-    """A parsed file."""
+    """A parsed file. `odd` holds the routes of unquoted texts that YAML 1.1 readers take for something else."""
 
     path: str
     text: str
     value: Any
-    marks: dict[Route, Mark] = field(default_factory=dict)
+    root: yaml.Node
+    odd: dict[Route, str] = field(default_factory=dict)
 
     def span(self, route: Route) -> Span:
         """The value's place; of what is absent, the nearest parent's key."""
-        mark = self.marks.get(route)
-        if mark is not None:
-            return mark.span
-        return self.key_span(route)
+        place = self._place(route)
+        return self._span(place) if place is not None else self.key_span(route)
 
     def key_span(self, route: Route) -> Span:
         """The key's place; steps that do not exist are dropped."""
         while route:
-            mark = self.marks.get(route)
-            if mark is not None and mark.key is not None:
-                return mark.key
-            if mark is not None and isinstance(route[-1], int):
-                return mark.span
+            place = self._place(route)
+            if place is not None:
+                return _span(place.key, self.text) if place.key is not None else self._span(place)
             route = route[:-1]
-        root = self.marks.get(())
-        return Span(root.span.start, root.span.start) if root else START
+        start = _span(self.root, self.text).start
+        return Span(start, start)
 
     def plain(self, route: Route) -> str | None:
         """The text of an unquoted scalar."""
-        mark = self.marks.get(route)
-        return None if mark is None else mark.plain
+        place = self._place(route)
+        if place is None or not isinstance(place.node, yaml.ScalarNode) or place.node.style:
+            return None
+        return str(place.node.value)
+
+    def inside(self, route: Route, start: int, end: int) -> Span:
+        """The place of characters `start:end` of a one-line scalar's value; the whole value when it is written otherwise."""
+        span = self.span(route)
+        source = self.source(route)
+        value = source if self.plain(route) is not None else source[1:-1]
+        if "\n" in source or value != self._text(route):
+            return span
+        shift = 0 if self.plain(route) is not None else 1
+        line, column = span.start.line, span.start.column + shift
+        return Span(Position(line, column + start), Position(line, column + max(end, start + 1)))
+
+    def find(self, route: Route, needle: str, nth: int = 0) -> Span:
+        """The place of the nth occurrence of a text in a scalar as it is written; the whole value if escapes hide it."""
+        place = self._place(route)
+        if place is None:
+            return self.key_span(route)
+        offset, end = place.node.start_mark.index, place.node.end_mark.index
+        for _ in range(nth + 1):
+            offset = self.text.find(needle, offset, end) + 1
+            if not offset:
+                return self._span(place)
+        return Span(position_at(self.text, offset - 1), position_at(self.text, offset - 1 + len(needle)))
+
+    def source(self, route: Route) -> str:
+        """A scalar as it is written, quotes included."""
+        place = self._place(route)
+        if place is None:
+            return ""
+        start, end = place.node.start_mark.index, place.node.end_mark.index
+        return (
+            _PROPERTIES.sub("", self.text[start:end], count=1) if self.text[start : start + 1] in "&!" else self.text[start:end]
+        )
+
+    def _text(self, route: Route) -> str | None:
+        place = self._place(route)
+        return str(place.node.value) if place is not None and isinstance(place.node, yaml.ScalarNode) else None
+
+    def _span(self, place: _Place) -> Span:
+        key = place.key
+        if key is not None and place.node.start_mark.index < key.end_mark.index:
+            # The value stands before its own key: it came through an alias, and the alias is the place to look at.
+            alias = re.compile(r"\s*:\s*(\*[^\s,\]}]+)").match(self.text, key.end_mark.index)
+            if alias:
+                return Span(position_at(self.text, alias.start(1)), position_at(self.text, alias.end(1)))
+        return _span(place.node, self.text)
+
+    def _place(self, route: Route) -> _Place | None:
+        node, key = self.root, None
+        for step in route:
+            found = _child(node, step)
+            if found is None:
+                return None
+            node, key = found
+        return _Place(node, key)
 
 
 def parse(file: SourceFile) -> tuple[Document | None, list[Diagnostic]]:
     """The document, or None with the reasons."""
-    try:
-        text = file.data.decode("utf-8")
-    except UnicodeDecodeError as err:
-        line = file.data.count(b"\n", 0, err.start) + 1
-        at = Position(line, 1)
-        found = finding(
-            "OPT002", f"no UTF-8 at byte {err.start}", path=file.path, span=Span(at, at), hint="save the file as UTF-8"
-        )
-        return None, [found]
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    text, found = decode(file)
+    if text is None:
+        return None, found
     try:
         nodes = _compose(text)
     except yaml.YAMLError as err:
-        return None, [_syntax(err, file.path, text)]
+        return None, [explain(err, file.path, text)]
     if not nodes:
         return None, [finding("OPT018", "holds no task", path=file.path, hint="write a task or delete the file")]
     if len(nodes) > 1:
         span = _span(nodes[1], text)
         return None, [finding("OPT013", "a second document", path=file.path, span=span, hint="one file, one task")]
-    builder = _Builder(file.path, text)
-    value = builder.build(nodes[0])
-    if builder.fatal:
-        return None, builder.found
-    return Document(file.path, text, value, builder.marks), builder.found
+    root = nodes[0]
+    if "&" in text or len(text) > MAX_NODES:
+        try:
+            refuse_bombs(root)
+        except TooMuch as err:
+            return None, [finding(err.code, err.message, path=file.path, span=_span(err.node, text), hint=err.hint)]
+    return _Builder(file.path, text, root).document()
 
 
 def _compose(text: str) -> list[yaml.Node]:
-    loader = yaml.CSafeLoader(text)
-    nodes = []
-    try:
-        while loader.check_node():
-            nodes.append(loader.get_node())
-    finally:
-        loader.dispose()
+    loader = _Composer(text)
+    nodes: list[yaml.Node] = []
+    while loader.check_node():
+        node = loader.get_node()
+        if node is not None and not (isinstance(node, yaml.ScalarNode) and node.value == "" and not node.style):
+            nodes.append(node)
     return nodes
 
 
-def _syntax(err: yaml.YAMLError, path: str, text: str) -> Diagnostic:
-    mark = getattr(err, "problem_mark", None)
-    problem = getattr(err, "problem", None) or str(err)
-    at = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
-    return finding("OPT001", str(problem), path=path, span=Span(at, at))
+def _child(node: yaml.Node, step: str | int) -> tuple[yaml.Node, yaml.Node | None] | None:
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+        return (node.value[step], None) if 0 <= step < len(node.value) else None
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    merged: list[yaml.Node] = []
+    for key, value in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value == step:
+                return value, key
+            if key.value == "<<" and not key.style:
+                merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
+    return next((found for part in merged if (found := _child(part, step)) is not None), None)
 
 
 def _span(node: yaml.Node, text: str) -> Span:
     start, end = node.start_mark, node.end_mark
-    # A block collection ends where the next key starts: show its first line only.
-    if end.line > start.line and not isinstance(node, yaml.ScalarNode) and not node.flow_style:
-        line_end = text.find("\n", start.index)
-        width = (len(text) if line_end < 0 else line_end) - start.index
-        return Span(Position(start.line + 1, start.column + 1), Position(start.line + 1, start.column + 1 + width))
-    return Span(Position(start.line + 1, start.column + 1), Position(end.line + 1, end.column + 1))
+    if text[start.index : start.index + 1] in ("&", "!"):
+        properties = _PROPERTIES.match(text, start.index)
+        if properties and properties.end() < end.index:
+            return _clip(text, properties.end(), end.index, node)
+    if start.line == end.line and not _OTHER_BREAKS.search(text, 0, start.index):
+        return Span(Position(start.line + 1, start.column + 1), Position(end.line + 1, end.column + 1))
+    return _clip(text, start.index, end.index, node)
+
+
+def _clip(text: str, start: int, end: int, node: yaml.Node) -> Span:
+    """A block value ends where the next key starts: show its first line only. Flow and quoted values end where they end."""
+    line_end = text.find("\n", start)
+    block = node.style in ("|", ">") if isinstance(node, yaml.ScalarNode) else not getattr(node, "flow_style", False)
+    if block and 0 <= line_end < end:
+        end = line_end
+    return Span(position_at(text, start), position_at(text, end))
 
 
 class _Builder:
-    """Walks the nodes once; `fatal` says that the values cannot be used."""
+    """Builds the values in one walk. What it finds wrong keeps the walk going; `fatal` says the values cannot be used."""
 
-    def __init__(self, path: str, text: str) -> None:
-        self.path, self.text = path, text
-        self.marks: dict[Route, Mark] = {}
-        self.found: list[Diagnostic] = []
-        self.fatal = False
-        self._open: set[int] = set()
-        self._count = 0
+    def __init__(self, path: str, text: str, root: yaml.Node) -> None:
+        self._path, self._text, self._root = path, text, root
+        self._found: list[Diagnostic] = []
+        self._odd: list[yaml.Node] = []
+        self._fatal = False
 
-    def build(self, root: yaml.Node) -> Any:
-        if self._too_much(root):
+    def document(self) -> tuple[Document | None, list[Diagnostic]]:
+        value = self._value(self._root, 1)
+        if self._fatal:
+            return None, self._found
+        document = Document(self._path, self._text, value, self._root)
+        if self._odd:
+            self._locate_odd(document)
+        if _NUL_ESCAPE.search(self._text):
+            self._find_nuls(document)
+        return document, self._found
+
+    def _value(self, node: Any, depth: int) -> Any:
+        if node.tag is not None:
+            self._report(
+                "OPT007", f"the tag `{_short_tag(node.tag)}`", node, "remove it: nothing is executed or included", at_tag=True
+            )
+        if node.__class__ is yaml.ScalarNode:
+            text: str = node.value
+            if node.style:
+                return text
+            if text in WORDS:
+                return WORDS[text]
+            if text[0] in _NUMERIC:
+                if other_reading(text):
+                    self._odd.append(node)
+                return scalar(text)
+            if text in SWITCHES:
+                self._odd.append(node)
+            return text
+        if depth > MAX_DEPTH:
+            if not self._fatal:
+                self._report("OPT014", f"nested deeper than {MAX_DEPTH} levels", node, "flatten it")
+            self._fatal = True
             return None
-        return self._value(root, (), None)
+        if node.__class__ is yaml.SequenceNode:
+            return [self._value(item, depth + 1) for item in node.value]
+        return self._mapping(node, depth)
 
-    def _too_much(self, root: yaml.Node) -> bool:
-        """Size of the expanded tree by a memo per node, so that a bomb costs only its own text."""
-        sizes: dict[int, int] = {}
-        stack: list[tuple[yaml.Node, int, bool]] = [(root, 1, False)]
-        open_nodes: set[int] = set()
-        while stack:
-            node, depth, done = stack.pop()
-            if done:
-                sizes[id(node)] = 1 + sum(sizes[id(child)] for child in _children(node))
-                open_nodes.discard(id(node))
-                continue
-            if id(node) in sizes:
-                continue
-            if id(node) in open_nodes:
-                return self._refuse("OPT009", "an alias inside its own anchor", node)
-            if depth > MAX_DEPTH:
-                return self._refuse("OPT014", f"nested deeper than {MAX_DEPTH} levels", node, "flatten it")
-            open_nodes.add(id(node))
-            stack.append((node, depth, True))
-            stack.extend((child, depth + 1, False) for child in _children(node))
-        if len(sizes) > MAX_NODES:
-            return self._refuse("OPT014", f"more than {MAX_NODES:,} values", root, "split the file")
-        if sizes[id(root)] > MAX_EXPANDED:
-            return self._refuse("OPT008", f"aliases expand to {sizes[id(root)]:,} values", root, "write the values out")
-        return False
-
-    def _refuse(self, code: str, message: str, node: yaml.Node, hint: str | None = None) -> bool:
-        self.fatal = True
-        self.found.append(finding(code, message, path=self.path, span=_span(node, self.text), hint=hint))
-        return True
-
-    def _value(self, node: yaml.Node, route: Route, key: Span | None) -> Any:
-        span = _span(node, self.text)
-        if isinstance(node, yaml.ScalarNode):
-            plain = None if node.style else node.value
-            self.marks[route] = Mark(span, key, plain)
-            return scalar(node.value) if plain is not None else node.value
-        self.marks[route] = Mark(span, key, None)
-        if isinstance(node, yaml.SequenceNode):
-            return [self._value(item, (*route, index), None) for index, item in enumerate(node.value)]
-        return self._mapping(node, route)
-
-    def _mapping(self, node: yaml.MappingNode, route: Route) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        places: dict[str, Span] = {}
-        for key_node, value_node in node.value:
-            key_span = _span(key_node, self.text)
-            if not isinstance(key_node, yaml.ScalarNode):
-                self.found.append(finding("OPT017", "a key that is no text", path=self.path, span=key_span, route=route))
+        merges: list[yaml.Node] = []
+        for key, value in node.value:
+            if key.__class__ is not yaml.ScalarNode:
+                self._bad_key(node, key)
                 continue
-            name = key_node.value
-            if name in places:
-                first = places[name]
-                self.found.append(
-                    finding(
-                        "OPT004",
-                        f"`{name}` stands twice",
-                        path=self.path,
-                        span=key_span,
-                        route=(*route, name),
-                        hint=f"first at {first.start.line}:{first.start.column}: keep one",
-                        related=(Related("first here", self.path, first),),
-                    )
-                )
+            name: str = key.value
+            if not key.style:
+                if name == "<<":
+                    merges.append(value)
+                    continue
+                if name in WORDS or name in SWITCHES or name[0] in _NUMERIC or name[0] in BLANKS:
+                    self._check_key(key)
+            if key.tag is not None:
+                self._report("OPT007", f"the tag `{_short_tag(key.tag)}`", key, "remove it", at_tag=True)
+            if name in values:
+                self._twice(node, key)
                 continue
-            places[name] = key_span
-            values[name] = self._value(value_node, (*route, name), key_span)
+            values[name] = self._value(value, depth + 1)
+        for merge in merges:
+            for name, inherited in self._merged(merge, depth):
+                values.setdefault(name, inherited)
         return values
 
+    def _merged(self, node: yaml.Node, depth: int) -> Iterator[tuple[str, Any]]:
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        for part in parts:
+            if isinstance(part, yaml.MappingNode):
+                yield from self._value(part, depth + 1).items()
+            else:
+                self._report("OPT103", "`<<` needs a mapping", part, "give it an alias to a mapping")
 
-def _children(node: yaml.Node) -> Iterator[yaml.Node]:
+    def _check_key(self, key: yaml.ScalarNode) -> None:
+        text = key.value
+        if text and text[0] in BLANKS:
+            self._report("OPT005", f"U+{ord(text[0]):04X}, a blank that is no space, is used to indent", key, "use spaces")
+            return
+        reading = other_reading(text)
+        if reading:
+            self._report("OPT006", f"the key `{text}` is {reading} to other YAML readers", key, f"write `'{text}':`")
+        elif not isinstance(scalar(text), str):
+            self._report("OPT017", f"the key `{text}` is no text" if text else "an empty key", key, f"write `'{text}':`")
+
+    def _bad_key(self, node: yaml.MappingNode, key: yaml.Node) -> None:
+        start = node.start_mark
+        if isinstance(key, yaml.MappingNode) and self._text.startswith("{{", start.index):
+            line_start = self._text.rfind("\n", 0, start.index) + 1
+            line = self._text[line_start:].split("\n", 1)[0]
+            message, hint = braces(line, start.index - line_start)
+            self._report("OPT001", message, node, hint)
+        else:
+            self._report("OPT017", "a key that is a collection", key, "keys are text")
+        self._fatal = True
+
+    def _twice(self, node: yaml.MappingNode, key: yaml.ScalarNode) -> None:
+        first = _span(next(k for k, _ in node.value if k.value == key.value), self._text)
+        self._found.append(
+            finding(
+                "OPT004", f"`{key.value}` stands twice", path=self._path, span=_span(key, self._text),
+                hint=f"first at {first.start.line}:{first.start.column}: keep one",
+                related=(Related("first here", self._path, first),),
+            )
+        )  # fmt: skip
+
+    def _report(self, code: str, message: str, node: yaml.Node, hint: str, *, at_tag: bool = False) -> None:
+        span = _span(node, self._text)
+        if at_tag:
+            found = re.compile(r"(?:&\S+\s+)?(!\S*)").match(self._text, node.start_mark.index)
+            if found:
+                span = Span(position_at(self._text, found.start(1)), position_at(self._text, found.end(1)))
+        self._found.append(finding(code, message, path=self._path, span=span, hint=hint))
+
+    def _locate_odd(self, document: Document) -> None:
+        wanted = {id(node) for node in self._odd}
+        for route, node in _walk(self._root, ()):
+            if id(node) in wanted:
+                document.odd.setdefault(route, node.value)
+
+    def _find_nuls(self, document: Document) -> None:
+        for route, node in _walk(self._root, ()):
+            if isinstance(node, yaml.ScalarNode) and "\0" in node.value:
+                span = document.span(route)
+                hint = "delete it: no agent can take it"
+                self._found.append(finding("OPT015", "a NUL character", path=self._path, span=span, route=route, hint=hint))
+
+
+def _walk(node: yaml.Node, route: Route) -> Iterator[tuple[Route, yaml.Node]]:
+    yield route, node
     if isinstance(node, yaml.SequenceNode):
-        yield from node.value
+        for index, item in enumerate(node.value):
+            yield from _walk(item, (*route, index))
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            yield key
-            yield value
+            if isinstance(key, yaml.ScalarNode):
+                yield from _walk(value, route if key.value == "<<" and not key.style else (*route, key.value))
 
 
-def scalar(text: str) -> Any:
-    """The YAML 1.2 core value of an unquoted scalar."""
-    if text in _WORDS:
-        return _WORDS[text]
-    first = text[0]
-    if first.isdigit() or first in "+-.":
-        if _INT.fullmatch(text):
-            return int(text) if len(text) < 4_000 else text
-        if _FLOAT.fullmatch(text):
-            return float(text)
-        if _OCT.fullmatch(text):
-            return int(text[2:], 8)
-        if _HEX.fullmatch(text):
-            return int(text[2:], 16)
-    return text
+def _short_tag(tag: str) -> str:
+    return tag.replace("tag:yaml.org,2002:", "!!", 1)
 
 
-def inside(document: Document, route: Route, start: int, end: int) -> Span:
-    """The place of characters `start:end` of a one-line scalar's value; the whole value when it is written otherwise."""
-    span = document.span(route)
-    if span.start.line != span.end.line:
-        return span
-    mark = document.marks.get(route)
-    shift = 0 if mark is not None and mark.plain is not None else 1
-    line, column = span.start.line, span.start.column + shift
-    return Span(Position(line, column + start), Position(line, column + max(end, start + 1)))
-
-
-__all__ = ["Document", "Mark", "inside", "parse", "scalar", "span_at"]
+__all__ = ["START", "Document", "parse", "scalar"]

@@ -1,6 +1,7 @@
 """The five stages in their order: `compile_tree` is the compiler."""
 
-from collections.abc import Iterable
+import posixpath
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from optio.compiler.checks import CHECKS
@@ -13,6 +14,8 @@ from optio.compiler.source import SourceFile
 from optio.compiler.spec import read
 from optio.compiler.tree import SourceTree, Unreadable
 from optio.model.registry import CompiledTask, Registry
+
+DEFAULTS = ("_defaults.yaml", "_defaults.yml")
 
 
 @dataclass(frozen=True)
@@ -27,28 +30,44 @@ class Compilation:
     @property
     def ok(self) -> bool:
         """No error anywhere."""
-        return not any(d.severity is Severity.ERROR for d in self.diagnostics)
+        return not has_errors(self.diagnostics)
+
+
+FileResult = tuple[str, ResolvedTask | None, list[Diagnostic]]
 
 
 def compile_tree(tree: SourceTree) -> Compilation:
     """Never raises for what stands in a file."""
+    return assemble((path, *compile_file(path, tree)) for path in tree.task_files())
+
+
+def assemble(results: Iterable[FileResult], emit_task: Callable[[ResolvedTask], CompiledTask] = emit) -> Compilation:
+    """The results of all files, checked across, as one compilation."""
     found: list[Diagnostic] = []
     resolved: list[ResolvedTask] = []
+    broken: set[str] = set()
     files = 0
-    for path in tree.task_files():
+    for path, task, diagnostics in results:
         files += 1
-        task, diagnostics = compile_file(path, tree)
-        found.extend(diagnostics)
+        if diagnostics:
+            found += diagnostics
+            # An error in a prompt's own file breaks the task that uses it.
+            if has_errors(diagnostics):
+                broken.add(path)
         if task is not None:
             resolved.append(task)
-    found.extend(check_across(resolved))
-    broken = frozenset(d.path for d in found if d.severity is Severity.ERROR)
-    tasks: dict[str, CompiledTask] = {t.id: emit(t) for t in resolved if t.path not in broken}
-    return Compilation(Registry.of(tasks), broken, tuple(ordered(found)), files)
+    across = list(check_across(resolved))
+    found += across
+    broken.update(d.path for d in across if d.severity is Severity.ERROR)
+    tasks: dict[str, CompiledTask] = {t.id: emit_task(t) for t in resolved if t.path not in broken}
+    return Compilation(Registry.of(tasks), frozenset(broken), tuple(ordered(found)), files)
 
 
 def compile_file(path: str, tree: SourceTree) -> tuple[ResolvedTask | None, list[Diagnostic]]:
-    """Parse, shape, resolve and check one file."""
+    """Parse, shape, resolve and check one file. A task comes back with its errors when something can be said about it."""
+    if posixpath.basename(path) in DEFAULTS:
+        hint = "delete the file and write its values into each task"
+        return None, [finding("OPT110", f"`{posixpath.basename(path)}` is not supported yet", path=path, hint=hint)]
     try:
         source = SourceFile(path, tree.read(path))
     except Unreadable as err:
@@ -56,15 +75,19 @@ def compile_file(path: str, tree: SourceTree) -> tuple[ResolvedTask | None, list
     document, found = parse(source)
     if document is None:
         return None, found
-    spec, more = read(document)
+    shape, more = read(document)
+    if found:
+        # A key that is no text, or indented by an odd blank, is unknown as well: say it once.
+        spans = {d.span for d in found}
+        more = [d for d in more if d.span not in spans]
     found += more
-    if spec is None:
+    if shape is None:
         return None, found
-    task, more = resolve(document, spec, tree)
+    task, more = resolve(document, shape, tree)
     found += more
-    if task is None:
-        return None, found
-    return task, found + [d for check in CHECKS for d in check(task)]
+    for check in CHECKS:
+        found += [d for d in check(task) if task.knows(d.route)]
+    return task, found
 
 
 def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:

@@ -1,25 +1,47 @@
-"""Resolve: what a task needs from elsewhere: its id and its prompt's text."""
+"""Resolve: what a task needs from elsewhere: its id, its prompt's text, its sample payloads."""
 
+import json
 import posixpath
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 from optio.compiler.diagnostics import Diagnostic, finding
 from optio.compiler.document import Document
-from optio.compiler.source import Span
+from optio.compiler.source import Position, Span, span_at
+from optio.compiler.spec import Shape
 from optio.compiler.tree import SourceTree, Unreadable
 from optio.model.route import Route
 from optio.model.task import TaskSpec
 from optio.model.text import slug
 
+LONGEST_ID = 80
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A payload that a test names."""
+
+    route: Route
+    path: str
+    payload: Any
+
+
+@dataclass(frozen=True, eq=False)
 class ResolvedTask:
-    """A task with everything it refers to, and its document for places."""
+    """A task with everything it refers to, and its document for places.
+
+    Of what stands below `gaps` nothing is known: it was wrong, and has been reported. A task with an error is checked on
+    all the same, and then left out of the registry.
+    """
 
     id: str
     spec: TaskSpec
     prompt: str
     document: Document
+    prompt_path: str | None = None
+    gaps: frozenset[Route] = frozenset()
+    samples: tuple[Sample, ...] = field(default=())
 
     @property
     def path(self) -> str:
@@ -29,7 +51,11 @@ class ResolvedTask:
     @property
     def prompt_route(self) -> Route:
         """Where its prompt is written or named."""
-        return ("promptTemplate",) if self.spec.prompt_template is not None else ("promptFile",)
+        return ("promptFile",) if self.prompt_path is not None else ("promptTemplate",)
+
+    def knows(self, route: Route) -> bool:
+        """Whether the value there is what the file says, or its plain absence."""
+        return not self.gaps or not any(route[: len(gap)] == gap for gap in self.gaps)
 
     def span(self, route: Route) -> Span:
         """The place of a value."""
@@ -42,40 +68,104 @@ class ResolvedTask:
         place = span or (self.document.key_span(route) if key else self.document.span(route))
         return finding(code, message, path=self.path, span=place, route=route, hint=hint)
 
+    def in_prompt(self, code: str, message: str, start: int, end: int, *, hint: str | None = None) -> Diagnostic:
+        """A finding at characters `start:end` of the prompt, in whichever file it is written."""
+        if self.prompt_path is not None:
+            span = span_at(self.prompt, start, end)
+            return finding(code, message, path=self.prompt_path, span=span, hint=hint)
+        needle = self.prompt[start:end]
+        span = self.document.find(("promptTemplate",), needle, _occurrence(self.prompt, needle, start))
+        return self.at(code, message, ("promptTemplate",), hint=hint, span=span)
 
-def resolve(document: Document, spec: TaskSpec, tree: SourceTree) -> tuple[ResolvedTask | None, list[Diagnostic]]:
-    """The resolved task, or None with the reasons."""
 
-    def at(code: str, message: str, route: Route, hint: str | None = None) -> Diagnostic:
+def resolve(document: Document, shape: Shape, tree: SourceTree) -> tuple[ResolvedTask, list[Diagnostic]]:
+    """The resolved task, and what could not be resolved."""
+    spec, gaps = shape.spec, set(shape.gaps)
+    found: list[Diagnostic] = []
+
+    def at(code: str, message: str, route: Route, hint: str | None, *, key: bool = False) -> None:
+        span = document.key_span(route) if key else document.span(route)
+        found.append(finding(code, message, path=document.path, span=span, route=route, hint=hint))
+        gaps.add(route)
+
+    task_id = spec.id or slug(spec.name)
+    if ("name",) not in gaps and not spec.name.isprintable():
+        at("OPT107", "`name` holds a line break or a control character", ("name",), "write the name on one line")
+    elif (not task_id or len(task_id) > LONGEST_ID) and not gaps & {("name",), ("id",)}:
+        why = "leads to no id" if not task_id else f"leads to an id of {len(task_id)} characters"
+        at("OPT107", f"the name {why}", ("name",), "add `id:` with a-z, 0-9 and dashes")
+    prompt, prompt_path = spec.prompt_template or "", None
+    if spec.prompt_template is not None and spec.prompt_file is not None:
+        at("OPT108", "both `promptTemplate` and `promptFile`", ("promptFile",), "keep one", key=True)
+    elif spec.prompt_file is not None:
+        prompt_path = _beside(document.path, spec.prompt_file)
+        try:
+            prompt = _prompt_text(tree.read(prompt_path))
+        except Unreadable as err:
+            at(err.code, f"`{spec.prompt_file}` {err.message}", ("promptFile",), err.hint)
+        except UnicodeDecodeError:
+            at("OPT115", f"`{spec.prompt_file}` is no UTF-8", ("promptFile",), "save it as UTF-8")
+    elif (
+        spec.prompt_template is None and spec.agent_runtime != "command" and not _any_gap(gaps, "promptTemplate", "promptFile")
+    ):
+        hint = "add `promptTemplate: |` and the prompt below it, or `promptFile:`"
+        at("OPT102", "`promptTemplate` is missing", ("promptTemplate",), hint, key=True)
+    samples: list[Sample] = []
+    for index, example in enumerate(spec.tests):
+        route: Route = ("tests", index, "webhook")
+        loaded = _sample(document, route, example.webhook, tree)
+        if isinstance(loaded, Sample):
+            samples.append(loaded)
+        else:
+            found.append(loaded)
+    task = ResolvedTask(task_id, spec, prompt, document, prompt_path, frozenset(gaps), tuple(samples))
+    return task, found
+
+
+def _beside(path: str, name: str) -> str:
+    """A file named in a task file, as a path of the tree. What must be refused is left as it is, for the tree to refuse."""
+    return name if name.startswith(("/", "~")) else posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
+
+
+def _any_gap(gaps: set[Route], *keys: str) -> bool:
+    return any((key,) in gaps for key in keys)
+
+
+def _prompt_text(data: bytes) -> str:
+    return data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _sample(document: Document, route: Route, name: str, tree: SourceTree) -> Sample | Diagnostic:
+    def at(code: str, message: str, hint: str | None) -> Diagnostic:
         return finding(code, message, path=document.path, span=document.span(route), route=route, hint=hint)
 
-    found: list[Diagnostic] = []
-    task_id = spec.id or slug(spec.name)
-    if not task_id or len(task_id) > 80:
-        found.append(at("OPT107", f"`{spec.name}` leads to no usable id", ("name",), "add `id:` with a-z, 0-9 and dashes"))
-    prompt = spec.prompt_template or ""
-    if spec.prompt_template is not None and spec.prompt_file is not None:
-        found.append(at("OPT108", "both `promptTemplate` and `promptFile`", ("promptFile",), "keep one"))
-    elif spec.prompt_file is not None:
-        try:
-            path = posixpath.join(posixpath.dirname(document.path), spec.prompt_file)
-            data = tree.read(path if spec.prompt_file.startswith(("/", "~")) else posixpath.normpath(path))
-            prompt = data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
-        except Unreadable as err:
-            found.append(at("OPT115", f"`{spec.prompt_file}` {err.message}", ("promptFile",), err.hint))
-        except UnicodeDecodeError:
-            found.append(at("OPT115", f"`{spec.prompt_file}` is no UTF-8", ("promptFile",), "save it as UTF-8"))
-    elif spec.prompt_template is None and spec.agent_runtime != "command":
-        found.append(
-            finding(
-                "OPT102",
-                "`promptTemplate` is missing",
-                path=document.path,
-                span=document.key_span(()),
-                route=("promptTemplate",),
-                hint="add `promptTemplate: |` and the prompt below it, or `promptFile:`",
-            )  # fmt: skip
+    path = _beside(document.path, name)
+    try:
+        return Sample(route, path, json.loads(tree.read(path), parse_constant=_no_constant))
+    except Unreadable as err:
+        return at(err.code, f"`{name}` {err.message}", err.hint)
+    except json.JSONDecodeError as err:
+        return at(
+            "OPT424", f"`{name}` is no JSON: line {err.lineno}, column {err.colno}", "give the payload as it was received"
         )
-    if found:
-        return None, found
-    return ResolvedTask(task_id, spec, prompt, document), []
+    except (ValueError, RecursionError):
+        return at("OPT424", f"`{name}` is no JSON", "give the payload as it was received")
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"`{word}` is no JSON")
+
+
+def _occurrence(text: str, needle: str, start: int) -> int:
+    """How many times the needle stands before `start`, overlaps included."""
+    return sum(1 for _ in _positions(text, needle, start))
+
+
+def _positions(text: str, needle: str, before: int) -> Iterator[int]:
+    offset = text.find(needle)
+    while 0 <= offset < before:
+        yield offset
+        offset = text.find(needle, offset + 1)
+
+
+__all__ = ["Position", "ResolvedTask", "Sample", "resolve"]

@@ -1,99 +1,110 @@
-"""Shape: Document -> TaskSpec, with pydantic's findings in our words.
+"""Shape: Document -> TaskSpec. What is wrong is reported and taken out, so that the rest of the file is still checked."""
 
-Only the *types* and *routes* of pydantic's errors are used, never its texts.
-"""
+import copy
+from dataclasses import dataclass
+from typing import Any
 
-from collections.abc import Iterator
-from typing import Any, get_args
+from pydantic import ValidationError
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
-
-from optio.compiler.diagnostics import Diagnostic, closest, finding
+from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.document import Document
-from optio.model.route import Route, show
+from optio.compiler.keys import TRIGGERS, unknown
+from optio.compiler.scalars import other_reading
+from optio.compiler.wording import LATER_TYPES, odd_scalar, translate
+from optio.model.route import Route
 from optio.model.task import TaskSpec
-from optio.model.trigger import (
-    ManualConfig,
-    ManualTrigger,
-    ScheduleConfig,
-    ScheduleTrigger,
-    SecretRef,
-    WebhookConfig,
-    WebhookTrigger,
-)
 
-TRIGGERS = {"manual": ManualTrigger, "schedule": ScheduleTrigger, "webhook": WebhookTrigger}
-CONFIGS: dict[str, type[BaseModel]] = {"manual": ManualConfig, "schedule": ScheduleConfig, "webhook": WebhookConfig}
+_FILLERS: dict[str, Any] = {"name": "unnamed", "agentRuntime": "claude-code"}
+_MOST_ROUNDS = 8
 
 
-def read(document: Document) -> tuple[TaskSpec | None, list[Diagnostic]]:
-    """The task as written, or None with the reasons."""
+@dataclass(frozen=True)
+class Shape:
+    """The task as far as it is sound. `gaps` are the routes that were taken out: nothing is known about them."""
+
+    spec: TaskSpec
+    gaps: frozenset[Route] = frozenset()
+
+
+def read(document: Document) -> tuple[Shape | None, list[Diagnostic]]:
+    """The task as written, or None when nothing can be said about it; and the reasons."""
     try:
-        return TaskSpec.model_validate(document.value), []
+        spec = TaskSpec.model_validate(document.value)
     except ValidationError as err:
-        errors = err.errors(include_url=False, include_context=True, include_input=True)
-        return None, [found for error in errors for found in _translate(document, error)]
+        return _read_broken(document, err)
+    odd = [odd_scalar(document, route, text, str(other_reading(text)), set()) for route, text in document.odd.items()]
+    return Shape(spec, frozenset(document.odd)), odd
 
 
-def _translate(document: Document, error: ErrorDetails) -> Iterator[Diagnostic]:
-    kind = error["type"]
-    route = _route(document.value, error["loc"])
-    value = error.get("input")
-    context = error.get("ctx", {})
-    path = document.path
-
-    def at_value(code: str, message: str, hint: str | None = None) -> Diagnostic:
-        return finding(code, message, path=path, span=document.span(route), route=route, hint=hint)
-
-    def at_key(code: str, message: str, hint: str | None = None) -> Diagnostic:
-        return finding(code, message, path=path, span=document.key_span(route), route=route, hint=hint)
-
-    name = show(route)
-    if kind == "extra_forbidden":
-        known = known_keys(document.value, route[:-1])
-        meant = closest(str(route[-1]), known)
-        yield at_key("OPT101", f"unknown key `{name}`", f"did you mean `{meant}`?" if meant else "delete it")
-    elif kind == "missing":
-        yield at_key("OPT102", f"`{name}` is missing", f"add `{route[-1]}:`")
-    elif kind in ("union_tag_invalid", "union_tag_not_found"):
-        yield from _bad_trigger(document, route)
-    elif kind in ("literal_error", "enum"):
-        expected = str(context.get("expected", "")).replace(" or ", ", ").replace("'", "").split(", ")
-        meant = closest(str(value), expected)
-        hint = (f"did you mean `{meant}`? " if meant else "") + "allowed: " + ", ".join(expected)
-        if route == ("type",):
-            yield at_value("OPT110", f"unknown type `{value}`", hint)
-        else:
-            yield at_value("OPT104", f"`{name}` is `{value}`", hint)
-    elif kind in ("greater_than_equal", "less_than_equal", "too_long", "too_short", "string_too_long", "string_too_short"):
-        yield at_value("OPT105", f"`{name}` is out of range", _range_hint(kind, context))
-    elif kind == "string_pattern_mismatch":
-        yield at_value("OPT105", f"`{name}` has characters that are not allowed", f"it must match `{context.get('pattern')}`")
-    elif kind == "value_error":
-        reason = str(context.get("error", ""))
-        if reason == "blank":
-            yield at_value("OPT106", f"`{name}` is blank", "write a text or delete the key")
-        else:
-            yield at_value("OPT105", f"`{name}`: {reason}")
-    else:
-        yield at_value("OPT103", f"`{name}` must be {_wanted(kind)}, not {_kind_of(value)}", _type_hint(kind, value))
+def _read_broken(document: Document, err: ValidationError) -> tuple[Shape | None, list[Diagnostic]]:
+    errors = [(_route(document.value, error["loc"]), error) for error in err.errors(include_url=False)]
+    wanted: dict[Route, set[str]] = {}
+    for route, error in errors:
+        wanted.setdefault(route, set()).add(error["type"])
+    readings = {route: str(other_reading(text)) for route, text in document.odd.items()}
+    readings |= {route: reading for route, types in wanted.items() if (reading := _misread(document, route, types))}
+    found = [odd_scalar(document, r, document.plain(r) or "", reading, wanted.get(r, set())) for r, reading in readings.items()]
+    later = isinstance(document.value, dict) and document.value.get("type") in LATER_TYPES
+    reported = set(readings)
+    # A misspelt key is one mistake, not a key too many and a key too few.
+    meant = {(*route[:-1], word) for route, error in errors if (word := _meant(document, route, error["type"]))}
+    reported |= {route for route, error in errors if error["type"] == "missing" and route in meant}
+    for route, error in errors:
+        # A union complains once for each of its members; a document of another type has other keys.
+        if route not in reported and not (later and route != ("type",)):
+            found.extend(translate(document, error, route))
+        reported.add(route)
+    if later or not isinstance(document.value, dict):
+        return None, found
+    return _without(document.value, list(wanted), frozenset(readings) | meant), found
 
 
-def _bad_trigger(document: Document, route: Route) -> Iterator[Diagnostic]:
-    value = _at(document.value, route)
-    if not isinstance(value, dict) or "type" not in value:
-        yield finding(
-            "OPT102", f"`{show(route)}.type` is missing", path=document.path, span=document.span(route), route=route,
-            hint="add `type:` manual, schedule or webhook",
-        )  # fmt: skip
-        return
-    at = (*route, "type")
-    meant = closest(str(value["type"]), TRIGGERS)
-    yield finding(
-        "OPT321", f"unknown trigger `{value['type']}`", path=document.path, span=document.span(at), route=at,
-        hint=(f"did you mean `{meant}`? " if meant else "") + "allowed: manual, schedule, webhook",
-    )  # fmt: skip
+def _meant(document: Document, route: Route, kind: str) -> str | None:
+    if kind != "extra_forbidden":
+        return None
+    hint = unknown(document.value, route)[2]
+    return hint.split("`")[1] if "`" in hint else None
+
+
+def _misread(document: Document, route: Route, types: set[str]) -> str | None:
+    """`~`, `null` and `1e3` in a text's place: words somebody may have meant."""
+    if "string_type" not in types or route == ("budgetUsd",):
+        return None
+    written = (document.plain(route) or "").lower()
+    if written in ("~", "null"):
+        return "null"
+    return "a text" if "e" in written and isinstance(_at(document.value, route), float) else None
+
+
+def _without(value: dict[str, Any], wrong: list[Route], gaps: frozenset[Route]) -> Shape | None:
+    """The task with each wrong value taken out; a value that is required takes its parent with it, and so on upwards."""
+    value = copy.deepcopy(value)
+    taken = set(gaps)
+    for _ in range(_MOST_ROUNDS):
+        for route in sorted(set(wrong), key=len, reverse=True):
+            taken.add(_take_out(value, route))
+        try:
+            return Shape(TaskSpec.model_validate(value), frozenset(taken))
+        except ValidationError as err:
+            wrong = [_route(value, error["loc"]) for error in err.errors(include_url=False)]
+    return None
+
+
+def _take_out(value: dict[str, Any], route: Route) -> Route:
+    """Removes what stands there, or else the nearest thing around it that can be removed; says which."""
+    if len(route) == 1 and route[0] in _FILLERS:
+        value[str(route[0])] = _FILLERS[str(route[0])]
+        return route
+    while route:
+        parent = _at(value, route[:-1])
+        if isinstance(parent, dict) and route[-1] in parent:
+            del parent[route[-1]]
+            return route
+        if isinstance(parent, list) and route[:-1] == ("triggers",):
+            parent[int(route[-1])] = {"type": "manual"}
+            return route
+        route = route[:-1]
+    return route
 
 
 def _route(value: Any, loc: tuple[int | str, ...]) -> Route:
@@ -102,91 +113,25 @@ def _route(value: Any, loc: tuple[int | str, ...]) -> Route:
     for index, step in enumerate(loc):
         if step == "[key]":
             continue
-        inside = (isinstance(value, dict) and step in value) or (isinstance(value, list) and isinstance(step, int))
-        if inside:
+        if (isinstance(value, dict) and step in value) or (isinstance(value, list) and isinstance(step, int)):
             route.append(step)
-            value = value[step]
-        elif index == len(loc) - 1 and step not in TRIGGERS:
+            value = value[step]  # type: ignore[index]
+        elif index == len(loc) - 1 and not _is_tag(step, route):
             route.append(step)
-        elif not isinstance(value, (dict, list)):
-            break
     return tuple(route)
+
+
+def _is_tag(step: int | str, route: list[int | str]) -> bool:
+    """The name of a union's member: `webhook`, `list[...]`."""
+    return isinstance(step, str) and (step.endswith("]") or (step in TRIGGERS and route[:1] == ["triggers"]))
 
 
 def _at(value: Any, route: Route) -> Any:
     for step in route:
-        value = value[step]
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            return None
     return value
-
-
-def known_keys(root: Any, parent: Route) -> list[str]:
-    """The keys that the schema knows at `parent`."""
-    model: Any = TaskSpec
-    value = root
-    for index, step in enumerate(parent):
-        value = value[step]
-        if isinstance(step, int) and parent[index - 1] == "triggers":
-            model = TRIGGERS.get(value.get("type") if isinstance(value, dict) else None)
-        elif model is not None and isinstance(step, str):
-            model = _field_model(model, step)
-        if model is None:
-            return []
-    return [field.alias or name for name, field in model.model_fields.items()] if isinstance(model, type) else []
-
-
-def _field_model(model: Any, key: str) -> type[BaseModel] | None:
-    for name, field in model.model_fields.items():
-        if (field.alias or name) == key:
-            candidates = [field.annotation, *get_args(field.annotation)]
-            return next(
-                (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)),
-                TaskSpec if key == "triggers" else None,
-            )
-    return None
-
-
-_WANTED = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-}
-
-
-def _wanted(kind: str) -> str:
-    return _WANTED.get(kind, "something else")
-
-
-def _kind_of(value: Any) -> str:
-    if value is None:
-        return "empty"
-    return {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a mapping"}.get(
-        type(value), type(value).__name__
-    )
-
-
-def _type_hint(kind: str, value: Any) -> str | None:
-    if kind == "int_type" and isinstance(value, str) and value.isdigit():
-        return "a quoted number is text: remove the quotes"
-    if kind == "string_type" and isinstance(value, (int, float, bool)):
-        return "put quotes around it"
-    if kind == "list_type" and value is not None:
-        return "begin each item with `- `"
-    return None
-
-
-def _range_hint(kind: str, context: dict[str, Any]) -> str:
-    if kind == "greater_than_equal":
-        return f"at least {context.get('ge')}"
-    if kind == "less_than_equal":
-        return f"at most {context.get('le')}"
-    if "long" in kind:
-        return f"at most {context.get('max_length')}"
-    return f"at least {context.get('min_length')}"
-
-
-__all__ = ["SecretRef", "known_keys", "read"]

@@ -11,6 +11,7 @@ from typing import Protocol
 
 SUFFIXES = (".yaml", ".yml")
 MAX_FILE_BYTES = 1 << 20
+MISSING_HINT = "write the file; its path is relative to this one"
 
 
 class Unreadable(Exception):
@@ -48,7 +49,7 @@ class MemoryTree:
         try:
             return self._files[os.path.normpath(path)]
         except KeyError:
-            raise Unreadable("OPT115", f"no file `{path}`") from None
+            raise Unreadable("OPT115", "does not exist", MISSING_HINT) from None
 
 
 class OverlayTree:
@@ -67,7 +68,7 @@ class OverlayTree:
         if path in self._changes:
             data = self._changes[path]
             if data is None:
-                raise Unreadable("OPT115", f"no file `{path}`")
+                raise Unreadable("OPT115", "does not exist", MISSING_HINT)
             return data
         return self._below.read(path)
 
@@ -103,7 +104,7 @@ class DirectoryTree:
     def read(self, path: str) -> bytes:
         """The file's bytes; raises Unreadable."""
         if os.path.isabs(path) or path.startswith("~") or ".." in Path(path).parts:
-            raise Unreadable("OPT115", f"`{path}` leads out of the task tree", "give a path below the task file")
+            raise Unreadable("OPT115", "leads out of the task tree", "give a path below the task file")
         full = os.path.join(str(self.root), path)
         real = os.path.realpath(full)
         if real != self._real and not real.startswith(self._real + os.sep):
@@ -112,7 +113,7 @@ class DirectoryTree:
             # A pipe or a device must not block the compiler: look before and after opening.
             descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
-            raise Unreadable("OPT115", f"no file `{path}`") from None
+            raise Unreadable("OPT115", "does not exist", MISSING_HINT) from None
         except OSError as err:
             raise Unreadable("OPT706", f"cannot be read: {err.strerror}", "check its permissions") from err
         try:

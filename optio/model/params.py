@@ -20,9 +20,9 @@ Validator = jsonschema_rs.Draft202012Validator
 SchemaError = jsonschema_rs.ValidationError
 
 
-def validator(schema: Mapping[str, Any] | bool) -> Validator:
+def validator(schema: Mapping[str, Any]) -> Validator:
     """A validator for JSON Schema 2020-12; raises SchemaError, whose `instance_path` points into the schema."""
-    return Validator(schema, offline=True, validate_formats=True, pattern_options=_PATTERNS)
+    return Validator(dict(schema), offline=True, validate_formats=True, pattern_options=_PATTERNS)
 
 
 @lru_cache(maxsize=4096)
@@ -48,14 +48,37 @@ def fill(schema: Mapping[str, Any] | None, given: Mapping[str, Any]) -> dict[str
 
 def problems(schema: Mapping[str, Any] | None, params: Mapping[str, Any], *, at: Route = ("params",)) -> list[Problem]:
     """One entry per fault, with a pointer that starts at `at`; empty when the parameters fit."""
-    found = [Problem(pointer(at + route), "contains a NUL character") for route in _nuls(params)]
-    if schema is None or found:
-        return found
-    check = _cached(json.dumps(schema, sort_keys=True))
-    for error in check.iter_errors(params):
-        route = at + tuple(error.instance_path)
-        found.extend(Problem(pointer(place), message, code) for place, message, code in _explain(error, route))
-    return found
+    return [Problem(pointer(at + route), message, code) for route, message, code in faults(schema, params)]
+
+
+def faults(schema: Mapping[str, Any] | None, params: Mapping[str, Any]) -> Iterator[tuple[Route, str, str | None]]:
+    """Route into the parameters, sentence and schema keyword of each fault; no sentence holds a value of the sender's."""
+    nuls = [(route, "contains a NUL character", None) for route in _nuls(params)]
+    if schema is None or nuls:
+        yield from nuls
+        return
+    for error in _cached(json.dumps(schema, sort_keys=True)).iter_errors(params):
+        yield from _explain(error, tuple(error.instance_path))
+
+
+def faults_of_schema(schema: Mapping[str, Any]) -> Iterator[tuple[Route, str, str]]:
+    """What is wrong with a schema that `validator` refuses: route into it, keyword of the meta-schema, sentence."""
+    seen: set[Route] = set()
+    for error in _meta().iter_errors(schema):
+        route = tuple(error.instance_path)
+        if route not in seen:
+            seen.add(route)
+            yield route, error.kind.name, says(error)
+    if not seen:
+        try:
+            validator(schema)
+        except SchemaError as err:
+            yield tuple(err.instance_path), err.kind.name, says(err)
+
+
+@lru_cache(maxsize=1)
+def _meta() -> Validator:
+    return validator({"$ref": "https://json-schema.org/draft/2020-12/schema"})
 
 
 def says(error: jsonschema_rs.ValidationError) -> str:
@@ -66,7 +89,7 @@ def says(error: jsonschema_rs.ValidationError) -> str:
 
 
 def _explain(error: jsonschema_rs.ValidationError, route: Route) -> Iterator[tuple[Route, str, str]]:
-    kind = error.kind
+    kind: Any = error.kind
     name = type(kind).__name__
     if name == "Required":
         yield (*route, _bare(kind.property)), "is required and has no default", "required"
@@ -87,7 +110,17 @@ def _json(value: Any) -> str:
 
 def _types(kind: Any) -> str:
     types = kind.types if isinstance(kind.types, (list, tuple)) else [kind.types]
-    return "must be " + " or ".join(str(t) for t in types)
+    return "must be " + " or ".join(_ARTICLES.get(str(t), str(t)) for t in types)
+
+
+_ARTICLES = {
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "a boolean",
+    "array": "an array",
+    "object": "an object",
+}
 
 
 _SENTENCES: dict[str, Any] = {

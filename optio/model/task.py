@@ -34,58 +34,92 @@ class Network(Spec):
     """What the agent may reach: host names, or addresses in CIDR form."""
 
     egress: list[Text]
+    """Host names such as `api.github.com`, `*.example.com`, or addresses in CIDR form."""
 
 
 class Resources(Spec):
     """Kubernetes quantities."""
 
     cpu: Text | None = None
+    """CPU as a Kubernetes quantity: `"1"`, `500m`."""
     memory: Text | None = None
+    """Memory as a Kubernetes quantity: `2Gi`, `512Mi`."""
 
 
 class Environment(Spec):
     """Where the agent runs and what it finds there."""
 
     image: Text | None = None
+    """Container image; pin it by digest (`@sha256:...`)."""
     setup_commands: list[Text] = Field(default_factory=list)
+    """Shell commands that run before the agent, in order; the first one that fails ends the attempt."""
     env: dict[EnvName, str] = Field(default_factory=dict)
+    """Environment variables; values are text. Secrets do not belong here."""
     secrets: list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]] = Field(default_factory=list)
+    """Names of secrets; each is an environment variable of the run. Values never stand in a task file."""
     network: Network | None = None
+    """What the agent may reach."""
     resources: Resources | None = None
+    """What the pod asks for."""
 
 
 class Example(Spec):
     """One offline test of a task: a payload file and what must come of it."""
 
     webhook: Text
+    """A sample payload: a JSON file, relative to this file."""
     expect: dict[str, Any]
+    """What must come of it, such as `{params: {REPO_NAME: hello}}`."""
 
 
 class TaskSpec(Spec):
     """A task as written."""
 
+    api_version: Literal["optio/v1"] | None = None
+    """The version of this format."""
     type: Literal["standalone"] = "standalone"
+    """The kind of document; only standalone tasks are supported."""
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=80)] | None = None
     name: Annotated[Text, Field(max_length=200)]
+    """What people call the task; its id is the slug of the name unless `id` is given."""
     description: str = ""
+    """What the task is for."""
     enabled: bool = True
+    """Whether triggers may start it."""
     agent_runtime: Runtime
+    """The agent CLI that runs the prompt; `command` runs a program of your own."""
     model: Text | None = None
+    """The agent's model."""
     command: list[Text] | Text | None = None
+    """With `agentRuntime: command`: program and arguments. The prompt comes on its standard input."""
     prompt_template: Text | None = None
+    """The prompt; each `{{NAME}}` is replaced once by the parameter of that name."""
     prompt_file: Text | None = None
+    """A file that holds the prompt, relative to this file; instead of `promptTemplate`."""
     params_schema: dict[str, Any] | None = None
+    """JSON Schema 2020-12 of the parameters; defaults are filled in, then all are validated, before a run exists."""
     max_turns: Annotated[int, Field(ge=1, le=INT32)] | None = None
+    """The most turns an agent may take."""
     budget_usd: Money | None = None
+    """The most one run may cost in US dollars, as text: `"2.50"`."""
     max_concurrent: Annotated[int, Field(ge=1, le=INT32)] = DEFAULT_MAX_CONCURRENT
+    """Runs of this task at one time."""
     max_retries: Annotated[int, Field(ge=0, le=INT32)] = DEFAULT_MAX_RETRIES
+    """How often a failed run is tried again, after 5 s, 10 s, 20 s and so on."""
     timeout: Duration | None = None
+    """The longest an attempt may take: `90s`, `20m`, `1h30m`."""
     stall_timeout: Duration | None = None
+    """The longest an attempt may be silent."""
     warm_pool_size: Annotated[int, Field(ge=0, le=INT32)] = 0
+    """Pods kept ready, so that a run need not wait for one."""
     environment: Environment = Environment()
+    """Where the agent runs and what it finds there."""
     connections: list[Text] = Field(default_factory=list)
+    """External services for the run; not supported yet."""
     triggers: list[Trigger] = Field(default_factory=list)
+    """What may start a run; at most one of each type."""
     tests: list[Example] = Field(default_factory=list)
+    """Offline tests, run by `optio test`."""
 
     @property
     def budget(self) -> Decimal | None:

@@ -32,6 +32,7 @@ class SecretRef(Spec):
     """A secret by name; its value never stands in a task file."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+    """The name of the secret."""
 
 
 class ManualConfig(Spec):
@@ -42,51 +43,77 @@ class ManualTrigger(Spec):
     """Started on demand, by the API, the CLI or the dashboard."""
 
     type: Literal["manual"]
+    """`manual`."""
     enabled: bool = True
+    """Whether it may start runs."""
     config: ManualConfig = ManualConfig()
+    """Nothing to set."""
 
 
 class ScheduleConfig(Spec):
     """When to fire, in which zone, with which parameters, and what happens to slots that were missed or overlap."""
 
     cron_expression: Text
+    """Five fields: minute, hour, day of month, month, day of week. `@daily` and its like too."""
     timezone: Text = "UTC"
+    """IANA name of the zone that the fields are read in: `Europe/Berlin`."""
     param_mapping: Mapping = Field(default_factory=dict)
+    """The parameters of every run, as fixed values."""
     misfire: Misfire = "last"
+    """What happens to times that passed while nothing was running: run the last one, none, or all."""
     max_catch_up: Annotated[int, Field(ge=1, le=1000)] = 10
+    """With `misfire: all`: the most runs that are caught up."""
     overlap: Overlap = "queue"
+    """What happens when the run before has not ended: wait in the queue, or skip."""
 
 
 class ScheduleTrigger(Spec):
     """Started by the clock."""
 
     type: Literal["schedule"]
+    """`schedule`."""
     enabled: bool = True
+    """Whether it may start runs."""
     config: ScheduleConfig
+    """When, and with what."""
 
 
 class WebhookConfig(Spec):
     """Where an HTTP POST arrives, how it proves its sender, and what it hands to the run."""
 
     path: Text
+    """The last part of the URL `/api/hooks/{path}`: a-z, 0-9 and dashes."""
     secret: SecretRef | None = None
+    """The secret that signs deliveries, by name: `{name: MY_SECRET}`."""
     previous_secret: SecretRef | None = None
+    """The secret before a rotation; it is still accepted."""
     unsigned: bool = False
+    """Take deliveries from anybody: there is no secret."""
     scheme: Scheme = "optio"
+    """How deliveries are signed."""
     signature_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$", max_length=64)] | None = None
+    """With `scheme: hmac`: the header that carries the signature."""
     signature_encoding: Literal["hex", "base64"] = "hex"
+    """With `scheme: hmac`: how the signature is written."""
     delivery_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$", max_length=64)] | None = None
+    """The header that carries the id of a delivery, for senders that repeat themselves."""
     events: list[Text] | None = None
+    """The event names that start a run, as the sender's event header gives them; all others are accepted and ignored."""
     when: Text | None = None
+    """A filter over the payload: `@.action == 'opened'`."""
     param_mapping: Mapping | None = None
+    """JSONPath into the payload for each parameter, or `{literal: VALUE}`. Without it the whole body is the parameters."""
 
 
 class WebhookTrigger(Spec):
     """Started by a signed HTTP POST to `/api/hooks/{path}`."""
 
     type: Literal["webhook"]
+    """`webhook`."""
     enabled: bool = True
+    """Whether it may start runs."""
     config: WebhookConfig
+    """Where, from whom, and what is taken."""
 
 
 Trigger = Annotated[ManualTrigger | ScheduleTrigger | WebhookTrigger, Field(discriminator="type")]

@@ -1,0 +1,1 @@
+"""The rules' texts and examples, one module per family."""

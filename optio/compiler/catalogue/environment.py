@@ -1,0 +1,30 @@
+"""OPT501 to OPT511: where the agent runs."""
+
+from optio.compiler.rule import ERROR, Rule
+
+RULES = (
+    Rule(
+        "OPT502", "bad-image", ERROR, "no reference to a container image",
+        "The pod could never start.",
+        "environment: {image: https://ghcr.io/acme/agent}\n",
+        "environment: {image: ghcr.io/acme/agent:1.4}\n",
+    ),
+    Rule(
+        "OPT503", "secret-literal", ERROR, "a token or key in plain text",
+        "Whoever can read the repository knows it, for ever.",
+        "environment:\n  env: {TOKEN: ghp_0123456789abcdefghijABCDEFGHIJ012345}\n",
+        "environment:\n  secrets: [TOKEN]\n",
+    ),
+    Rule(
+        "OPT506", "bad-env-name", ERROR, "no name of an environment variable",
+        "Shells and programs cannot read any other name.",
+        "environment:\n  env: {MY-VAR: x}\n",
+        "environment:\n  env: {MY_VAR: x}\n",
+    ),
+    Rule(
+        "OPT511", "bad-host", ERROR, "no host name or network in `egress`",
+        "What cannot be enforced must not look as if it were.",
+        "environment:\n  network: {egress: [https://api.github.com/]}\n",
+        "environment:\n  network: {egress: [api.github.com]}\n",
+    ),
+)  # fmt: skip

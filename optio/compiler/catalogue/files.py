@@ -1,0 +1,105 @@
+"""OPT001 to OPT022: the file and its YAML."""
+
+from optio.compiler.rule import ERROR, WARNING, Rule
+
+RULES = (
+    Rule(
+        "OPT001", "yaml-syntax", ERROR, "the file is no YAML",
+        "A file that does not parse has no meaning at all, so no other rule is run on it.",
+        "description: Fix: the build\n",
+        'description: "Fix: the build"\n',
+    ),
+    Rule(
+        "OPT002", "encoding", ERROR, "the file is not UTF-8",
+        "Any other encoding reads differently from one machine to the next.",
+        "description: caf\udce9\n",
+        "description: caf\u00e9\n",
+    ),
+    Rule(
+        "OPT004", "duplicate-key", ERROR, "a key stands twice in one mapping",
+        "Most readers keep the last value and say nothing, so a limit set twice is a limit nobody knows.",
+        "maxTurns: 20\nmaxTurns: 200\n",
+        "maxTurns: 20\n",
+    ),
+    Rule(
+        "OPT005", "indentation-char", ERROR, "a tab or another blank is used to indent",
+        "YAML is indented with spaces; a tab or a no-break space looks the same and is not.",
+        "environment:\n\timage: ghcr.io/acme/agent:1\n",
+        "environment:\n  image: ghcr.io/acme/agent:1\n",
+    ),
+    Rule(
+        "OPT006", "implicit-type", ERROR, "an unquoted text that YAML readers take for different things",
+        "Readers of YAML 1.1 see `false`, 8, a date or a number in base 60 where readers of YAML 1.2 see something else.",
+        "environment:\n  env: {COUNTRY: NO}\n",
+        "environment:\n  env: {COUNTRY: 'NO'}\n",
+    ),
+    Rule(
+        "OPT007", "yaml-tag", ERROR, "an explicit YAML tag",
+        "Task files are data: nothing in them is executed or included, and values have the type they are written with.",
+        "model: !include model.txt\n",
+        "model: sonnet\n",
+    ),
+    Rule(
+        "OPT008", "alias-expansion", ERROR, "aliases expand to too many values",
+        "A few short lines of aliases can stand for gigabytes.",
+        "a: &a [x, x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n"
+        "c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n"
+        "e: [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]\n",
+        "environment:\n  env: {A: &region eu-west-1, B: *region}\n",
+    ),
+    Rule(
+        "OPT009", "recursive-alias", ERROR, "an alias inside its own anchor",
+        "Such a value contains itself and has no end.",
+        "paramsSchema: &self\n  properties: {A: *self}\n",
+        "paramsSchema:\n  type: object\n  properties: {}\n  additionalProperties: false\n",
+    ),
+    Rule(
+        "OPT010", "undefined-alias", ERROR, "an alias without its anchor",
+        "An alias repeats a value that an anchor named earlier in the same file.",
+        "environment:\n  env: {A: &region eu-west-1, B: *regoin}\n",
+        "environment:\n  env: {A: &region eu-west-1, B: *region}\n",
+    ),
+    Rule(
+        "OPT013", "empty-document", ERROR, "more than one document in a file",
+        "One file holds one task, so that a path names a task.",
+        "---\nname: One\nagentRuntime: codex\npromptTemplate: Say one\n"
+        "---\nname: Two\nagentRuntime: codex\npromptTemplate: Say two\n",
+        "---\nname: One\nagentRuntime: codex\npromptTemplate: Say one\n",
+    ),
+    Rule(
+        "OPT014", "size-depth", ERROR, "the file is too large or nested too deeply",
+        "Limits (1 MiB, 64 levels, 10,000 values) keep every check fast.",
+        "paramsSchema: " + "{a: " * 70 + "1" + "}" * 70 + "\n",
+        "paramsSchema: {type: object, properties: {}, additionalProperties: false}\n",
+    ),
+    Rule(
+        "OPT015", "control-char", ERROR, "a control character",
+        "It cannot be seen, and agents, shells and databases trip over it.",
+        "description: Say \x07 hello\n",
+        "description: Say hello\n",
+    ),
+    Rule(
+        "OPT017", "key-type", ERROR, "a key that is no text",
+        "Keys are text everywhere else: in JSON, in the API, in parameters.",
+        "environment:\n  env: {8080: open}\n",
+        "environment:\n  env: {PORT_8080: open}\n",
+    ),
+    Rule(
+        "OPT018", "empty-file", WARNING, "the file holds no task",
+        "An empty file is usually a save that went wrong.",
+        "---\n# to be written\n",
+        "---\nname: Written\nagentRuntime: codex\npromptTemplate: Say hello\n",
+    ),
+    Rule(
+        "OPT020", "confusable-key", ERROR, "a key with letters that only look like the right ones",
+        "A Cyrillic letter in a known key makes an unknown one that no eye can tell from it.",
+        "m\u0430xTurns: 20\n",
+        "maxTurns: 20\n",
+    ),
+    Rule(
+        "OPT022", "conflict-marker", ERROR, "a merge that was not finished",
+        "Both sides of a conflict are in the file, and neither is what somebody decided.",
+        "<<<<<<< HEAD\nmaxTurns: 20\n=======\nmaxTurns: 30\n>>>>>>> branch\n",
+        "maxTurns: 30\n",
+    ),
+)  # fmt: skip

@@ -1,0 +1,89 @@
+"""OPT301 to OPT322: triggers in general, and schedules."""
+
+from optio.compiler.rule import ERROR, WARNING, Rule
+
+_PARAMS = (
+    "promptTemplate: Report on {{REPO_NAME}} with {{COUNT}} items\n"
+    "paramsSchema:\n  type: object\n  additionalProperties: false\n"
+    "  properties:\n    REPO_NAME: {type: string}\n    COUNT: {type: integer, default: 3}\n  required: [REPO_NAME]\n"
+)
+
+
+def _schedule(config: str) -> str:
+    return f"triggers:\n  - type: schedule\n    config: {{{config}}}\n"
+
+
+RULES = (
+    Rule(
+        "OPT301", "cron-syntax", ERROR, "a schedule that cannot be read",
+        "A schedule has five fields: minute, hour, day of month, month, day of week.",
+        _schedule('cronExpression: "60 * * * *"'),
+        _schedule('cronExpression: "0 * * * *"'),
+    ),
+    Rule(
+        "OPT302", "cron-never", ERROR, "a schedule that never fires",
+        "No month has such a day.",
+        _schedule('cronExpression: "0 0 30 2 *"'),
+        _schedule('cronExpression: "0 0 28 2 *"'),
+    ),
+    Rule(
+        "OPT303", "cron-too-often", ERROR, "a schedule with seconds or years",
+        "Five fields are read; a sixth means seconds to some programs and years to others.",
+        _schedule('cronExpression: "0 */10 * * * *"'),
+        _schedule('cronExpression: "*/10 * * * *"'),
+    ),
+    Rule(
+        "OPT304", "cron-dom-dow", WARNING, "both day fields are set",
+        "Cron fires when either of them fits, which is rarely what is meant.",
+        _schedule('cronExpression: "0 9 13 * 5"'),
+        _schedule('cronExpression: "0 9 * * 5"'),
+    ),
+    Rule(
+        "OPT306", "bad-timezone", ERROR, "an unknown time zone",
+        "Zones are IANA names; an offset or an abbreviation knows no daylight saving.",
+        _schedule('cronExpression: "0 9 * * 1", timezone: PST'),
+        _schedule('cronExpression: "0 9 * * 1", timezone: America/Los_Angeles'),
+    ),
+    Rule(
+        "OPT308", "schedule-missing-param", ERROR, "a schedule does not give a required parameter",
+        "Every run that it starts would be refused.",
+        _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {COUNT: 5}'),
+        _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio}'),
+    ),
+    Rule(
+        "OPT309", "schedule-bad-value", ERROR, "a schedule gives a value that the parameters' schema refuses",
+        "Every run that it starts would be refused.",
+        _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio, COUNT: many}'),
+        _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio, COUNT: 5}'),
+    ),
+    Rule(
+        "OPT310", "mapping-unknown-param", ERROR, "a schedule gives a parameter that the task does not have",
+        "The value would reach nobody.",
+        _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio, COUNTS: 5}'),
+        _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio, COUNT: 5}'),
+    ),
+    Rule(
+        "OPT311", "jsonpath-on-schedule", WARNING, "a schedule's value looks like a JSONPath",
+        "A schedule has no payload: the text itself becomes the parameter.",
+        _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: $.repository.name}'),
+        _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio}'),
+    ),
+    Rule(
+        "OPT320", "duplicate-trigger", ERROR, "two triggers of one type",
+        "A task has at most one trigger of each type.",
+        "triggers:\n  - type: manual\n  - type: manual\n",
+        "triggers:\n  - type: manual\n",
+    ),
+    Rule(
+        "OPT321", "unknown-trigger", ERROR, "an unknown trigger type",
+        "A standalone task is started manually, by a schedule or by a webhook.",
+        "triggers:\n  - type: ticket\n",
+        "triggers:\n  - type: manual\n",
+    ),
+    Rule(
+        "OPT322", "mapping-place", ERROR, "`paramMapping` stands beside `config`",
+        "It belongs into `config`, where it is read.",
+        'triggers:\n  - type: schedule\n    paramMapping: {}\n    config: {cronExpression: "0 9 * * 1"}\n',
+        'triggers:\n  - type: schedule\n    config: {cronExpression: "0 9 * * 1", paramMapping: {}}\n',
+    ),
+)  # fmt: skip

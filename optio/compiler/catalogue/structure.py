@@ -1,0 +1,108 @@
+"""OPT101 to OPT117: keys and the types of their values; OPT610: money."""
+
+from optio.compiler.rule import ERROR, Rule
+
+RULES = (
+    Rule(
+        "OPT101", "unknown-key", ERROR, "a key that does not exist here",
+        "A misspelt limit is a limit that does not hold.",
+        "maxTurn: 20\n",
+        "maxTurns: 20\n",
+    ),
+    Rule(
+        "OPT102", "missing-key", ERROR, "a required key is absent",
+        "The task cannot run without it.",
+        "---\nname: Weekly Report\npromptTemplate: Write the report\n",
+        "---\nname: Weekly Report\nagentRuntime: claude-code\npromptTemplate: Write the report\n",
+    ),
+    Rule(
+        "OPT103", "wrong-type", ERROR, "a value of the wrong type",
+        "Values are never converted: what is written is what is meant.",
+        'maxTurns: "20"\n',
+        "maxTurns: 20\n",
+    ),
+    Rule(
+        "OPT104", "bad-enum", ERROR, "a word that is not one of the allowed ones",
+        "Only these words have a meaning.",
+        "agentRuntime: claude\n",
+        "agentRuntime: claude-code\n",
+    ),
+    Rule(
+        "OPT105", "out-of-range", ERROR, "a number or text outside its limits",
+        "The limit is what the server can honour.",
+        "maxRetries: -1\n",
+        "maxRetries: 0\n",
+    ),
+    Rule(
+        "OPT106", "blank-text", ERROR, "a text that is empty after trimming",
+        "A blank name or prompt says nothing.",
+        'promptTemplate: "  "\n',
+        "promptTemplate: Say hello\n",
+    ),
+    Rule(
+        "OPT107", "bad-name", ERROR, "a name that cannot be used",
+        "URLs, logs and the command line find a task by its id, which is the slug of its name.",
+        'name: "///"\n',
+        'name: "///"\nid: slashes\n',
+    ),
+    Rule(
+        "OPT108", "exclusive-keys", ERROR, "two keys that exclude each other",
+        "Only one of them could be honoured, and nobody can tell which.",
+        "promptTemplate: Say hello\npromptFile: hello.md\n",
+        "promptTemplate: Say hello\n",
+    ),
+    Rule(
+        "OPT109", "repo-on-standalone", ERROR, "a repository key on a standalone task",
+        "A task with a repository is a Repo Task; a standalone task has none, and the key would do nothing.",
+        "repoUrl: https://github.com/acme/app\n",
+        "description: works on no repository\n",
+    ),
+    Rule(
+        "OPT110", "unknown-type", ERROR, "a type of document that is not known or not supported yet",
+        "Only `standalone` tasks are read: connections, templates, policies and defaults files are not supported yet.",
+        "type: standalon\n",
+        "type: standalone\n",
+    ),
+    Rule(
+        "OPT111", "key-case", ERROR, "a known key in another spelling",
+        "Keys are written in camelCase, as in the API.",
+        "max_turns: 20\n",
+        "maxTurns: 20\n",
+    ),
+    Rule(
+        "OPT114", "schema-version", ERROR, "an unknown version of the format",
+        "Another version may mean something else by the same keys.",
+        "apiVersion: optio/v9\n",
+        "apiVersion: optio/v1\n",
+    ),
+    Rule(
+        "OPT115", "file-not-found", ERROR, "a file that is missing or outside the tree",
+        "What the file names is read when it is compiled, and only from below the task directory.",
+        "promptFile: prompts/hello.md\n",
+        "# file: task.yaml\npromptFile: prompts/hello.md\n# file: prompts/hello.md\nSay hello\n",
+    ),
+    Rule(
+        "OPT116", "reserved-key", ERROR, "a key that Optio sets itself",
+        "It is computed from the file and cannot be chosen.",
+        "digest: sha256:0000\n",
+        "id: example\n",
+    ),
+    Rule(
+        "OPT117", "not-yet", ERROR, "a key whose feature is not supported yet",
+        "A task that counts on a connection must not run without it.",
+        "connections: [slack-alerts]\n",
+        "connections: []\n",
+    ),
+    Rule(
+        "OPT118", "command-runtime", ERROR, "`command` and `agentRuntime` do not go together",
+        "`agentRuntime: command` runs the program in `command`; every other runtime brings its own.",
+        "agentRuntime: codex\ncommand: [cat]\n",
+        "agentRuntime: command\ncommand: [cat]\n",
+    ),
+    Rule(
+        "OPT610", "bad-money", ERROR, "an amount of money that is no decimal text",
+        "A binary fraction cannot hold most amounts, so money is text with at most four decimals.",
+        "budgetUsd: 2.50\n",
+        'budgetUsd: "2.50"\n',
+    ),
+)  # fmt: skip

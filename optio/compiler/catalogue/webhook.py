@@ -1,0 +1,116 @@
+"""OPT401 to OPT424: webhooks."""
+
+from optio.compiler.rule import ERROR, WARNING, Rule
+
+_PARAMS = (
+    "promptTemplate: Report on {{REPO_NAME}}\nparamsSchema:\n  type: object\n  additionalProperties: false\n"
+    "  properties:\n    REPO_NAME: {type: string, maxLength: 200}\n  required: [REPO_NAME]\n"
+)
+_MAPPED = "paramMapping: {REPO_NAME: $.repository.name}"
+
+
+def _webhook(config: str, path: str = "scan") -> str:
+    return f"triggers:\n  - type: webhook\n    config:\n      path: {path}\n" + "".join(
+        f"      {line}\n" for line in config.split("\n")
+    )
+
+
+def _mapped(mapping: str) -> str:
+    return _PARAMS + _webhook("secret: {name: HOOK_SECRET}\nparamMapping: " + mapping)
+
+
+_SIGNED = "secret: {name: HOOK_SECRET}"
+_TEST = "tests:\n  - webhook: push.json\n    expect: {params: {REPO_NAME: hello}}\n# file: push.json\n"
+
+RULES = (
+    Rule(
+        "OPT401", "bad-path", ERROR, "a webhook path that cannot stand in a URL as it is",
+        "The path is one step of `/api/hooks/{path}`, equal for every sender.",
+        _webhook(_SIGNED, "/Scan"),
+        _webhook(_SIGNED, "scan"),
+    ),
+    Rule(
+        "OPT402", "path-collision", ERROR, "two webhooks with one path",
+        "A delivery starts one task; the first file in path order keeps the path.",
+        "# file: a.yaml\nname: A\n" + _webhook(_SIGNED) + "# file: b.yaml\nname: B\n" + _webhook(_SIGNED),
+        "# file: a.yaml\nname: A\n" + _webhook(_SIGNED) + "# file: b.yaml\nname: B\n" + _webhook(_SIGNED, "scan-again"),
+    ),
+    Rule(
+        "OPT404", "no-secret", ERROR, "a webhook without a secret",
+        "Anybody who learns the URL can start runs and spend the budget.",
+        _webhook("scheme: optio"),
+        _webhook(_SIGNED),
+    ),
+    Rule(
+        "OPT405", "plaintext-secret", ERROR, "a secret in plain text",
+        "Whoever can read the repository knows it, for ever; name it and keep its value in the secret store.",
+        _webhook("secret: whsec_c2VjcmV0"),
+        _webhook(_SIGNED),
+    ),
+    Rule(
+        "OPT407", "jsonpath-syntax", ERROR, "a JSONPath or filter that cannot be read",
+        "Paths follow RFC 9535; names with dashes or blanks stand in brackets.",
+        _mapped("{REPO_NAME: $.repository.full-name}"),
+        _mapped("{REPO_NAME: \"$.repository['full-name']\"}"),
+    ),
+    Rule(
+        "OPT408", "not-singular", WARNING, "a JSONPath that may give several values for one parameter",
+        "Such a path gives a list, and the parameter is no list.",
+        _mapped('{REPO_NAME: "$.commits[*].id"}'),
+        _mapped('{REPO_NAME: "$.commits[0].id"}'),
+    ),
+    Rule(
+        "OPT409", "no-root", ERROR, "a mapping that is no JSONPath",
+        "A path begins with `$`; a fixed value is written as `{literal: VALUE}`.",
+        _mapped("{REPO_NAME: repository.name}"),
+        _mapped("{REPO_NAME: $.repository.name}"),
+    ),
+    Rule(
+        "OPT410", "webhook-missing-param", ERROR, "a webhook does not give a required parameter",
+        "Every delivery would be refused.",
+        _mapped("{}"),
+        _mapped("{REPO_NAME: $.repository.name}"),
+    ),
+    Rule(
+        "OPT411", "mapping-typo", ERROR, "a webhook gives a parameter that the task does not have",
+        "The value would reach nobody.",
+        _mapped("{REPO_NAME: $.repository.name, REPO_NAM: $.name}"),
+        _mapped("{REPO_NAME: $.repository.name}"),
+    ),
+    Rule(
+        "OPT413", "path-not-in-payload", ERROR, "a JSONPath that finds nothing in the task's own samples",
+        "The parameter would always be missing.",
+        "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repo.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
+        "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repository.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
+    ),
+    Rule(
+        "OPT415", "untrusted-shell", ERROR, "a parameter in a shell command",
+        "Parameters are filled into the prompt only; a value from outside must never become part of a command.",
+        _PARAMS + 'environment: {setupCommands: ["git clone {{REPO_NAME}}"]}\n' + _webhook(f"{_SIGNED}\n{_MAPPED}"),
+        _PARAMS + 'environment: {setupCommands: ["git clone https://example.com/a"]}\n' + _webhook(f"{_SIGNED}\n{_MAPPED}"),
+    ),
+    Rule(
+        "OPT416", "untrusted-control", ERROR, "a parameter selects the image, model, network or secret",
+        "Parameters are filled into the prompt only; who sends a value must not choose what runs.",
+        _PARAMS + 'model: "{{REPO_NAME}}"\n' + _webhook(f"{_SIGNED}\n{_MAPPED}"),
+        _PARAMS + "model: sonnet\n" + _webhook(f"{_SIGNED}\n{_MAPPED}"),
+    ),
+    Rule(
+        "OPT417", "no-mapping", WARNING, "a webhook without `paramMapping` on a task with parameters",
+        "The whole body becomes the parameters, so the sender must know their names.",
+        _PARAMS + _webhook(_SIGNED),
+        _PARAMS + _webhook(f"{_SIGNED}\n{_MAPPED}"),
+    ),
+    Rule(
+        "OPT421", "secret-in-url", ERROR, "a secret in a webhook's URL",
+        "URLs stand in access logs, proxies and browser histories.",
+        _webhook(_SIGNED, '"scan?token=abc"'),
+        _webhook(_SIGNED),
+    ),
+    Rule(
+        "OPT424", "bad-sample", ERROR, "a sample payload that no longer gives valid parameters",
+        "Either the mapping or the sample is out of date.",
+        "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repository.id}") + _TEST + '{"repository": {"id": 5}}\n',
+        "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repository.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
+    ),
+)  # fmt: skip

@@ -1,0 +1,43 @@
+"""Schemas that no value fits."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.resolve import ResolvedTask
+from optio.model.route import Route
+
+_BOUNDS = (
+    ("minimum", "maximum", False),
+    ("exclusiveMinimum", "maximum", True),
+    ("minimum", "exclusiveMaximum", True),
+    ("exclusiveMinimum", "exclusiveMaximum", True),
+    ("minLength", "maxLength", False),
+    ("minItems", "maxItems", False),
+    ("minProperties", "maxProperties", False),
+    ("minContains", "maxContains", False),
+)
+
+
+def contradictions(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
+    """At most one for each parameter, and for the schema itself."""
+    route: Route = ("paramsSchema",)
+    yield from _one(task, route, schema)
+    for name, sub in schema.get("properties", {}).items():
+        place = (*route, "properties", name)
+        if sub is False and name in schema.get("required", []):
+            yield task.at("OPT211", f"`{name}` is required and can never be given", place, hint="give it a schema")
+        elif isinstance(sub, dict):
+            yield from _one(task, place, sub)
+
+
+def _one(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
+    for low, high, open_end in _BOUNDS:
+        if low in sub and high in sub and (sub[low] > sub[high] or (open_end and sub[low] == sub[high])):
+            message = f"`{low}: {sub[low]}` leaves nothing below `{high}: {sub[high]}`"
+            yield task.at("OPT211", message, (*route, low), hint="swap them, or change one")
+            return
+    if sub.get("enum") == []:
+        yield task.at("OPT211", "`enum` is empty", (*route, "enum"), hint="list the values, or delete `enum`")
+    if sub.get("not") == {} or sub.get("not") is True:
+        yield task.at("OPT211", "`not` forbids every value", (*route, "not"), hint="delete it")

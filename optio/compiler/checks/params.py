@@ -1,0 +1,176 @@
+"""Parameters: is the schema sound, can it be satisfied, do its own values fit."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from optio.compiler.checks.contradictions import contradictions
+from optio.compiler.checks.references import references
+from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.resolve import ResolvedTask
+from optio.model.params import SchemaError, Validator, faults_of_schema, says, validator
+from optio.model.route import Route
+
+ROUTE: Route = ("paramsSchema",)
+# Words under which a schema holds further schemas: by name, in a list, or one.
+BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+IN_LIST = ("allOf", "anyOf", "oneOf", "prefixItems")
+ONE = (
+    "items",
+    "contains",
+    "additionalProperties",
+    "propertyNames",
+    "not",
+    "if",
+    "then",
+    "else",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+)
+RESERVED = frozenset({"__proto__", "constructor", "prototype"})
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """From the outside in: what is no schema is not looked into."""
+    schema = task.spec.params_schema
+    if schema is None or not task.knows(ROUTE):
+        return
+    if schema.get("type", "object") != "object":
+        yield task.at(
+            "OPT206", f"the root of `paramsSchema` has type `{schema['type']}`", (*ROUTE, "type"), hint="write `type: object`"
+        )
+        return
+    bad = list(references(task, schema))
+    yield from bad
+    if bad:
+        return
+    try:
+        validator(schema)
+    except SchemaError:
+        yield from _invalid(task, schema)
+        return
+    except (ValueError, UnicodeError):
+        yield task.at(
+            "OPT205",
+            "`paramsSchema` holds a value that JSON cannot",
+            ROUTE,
+            key=True,
+            hint="use text, numbers, lists and mappings",
+        )
+        return
+    if "type" not in schema:
+        yield task.at("OPT206", "the root of `paramsSchema` has no type", ROUTE, key=True, hint="add `type: object`")
+    yield from _names(task, schema)
+    yield from contradictions(task, schema)
+    for route, sub in subschemas(schema, ROUTE):
+        yield from _values(task, route, sub, schema)
+    if schema.get("properties") and "additionalProperties" not in schema and "unevaluatedProperties" not in schema:
+        yield task.at(
+            "OPT215",
+            "`paramsSchema` takes parameters that it does not declare",
+            ROUTE,
+            key=True,
+            hint="add `additionalProperties: false`",
+        )
+
+
+def subschemas(schema: Any, route: Route) -> Iterator[tuple[Route, dict[str, Any]]]:
+    """Every schema inside, itself first, each with its route."""
+    stack: list[tuple[Route, Any]] = [(route, schema)]
+    while stack:
+        at, sub = stack.pop()
+        if not isinstance(sub, dict):
+            continue
+        yield at, sub
+        for word, inner in sub.items():
+            if word in BY_NAME and isinstance(inner, dict):
+                stack.extend(((*at, word, name), part) for name, part in inner.items())
+            elif word in IN_LIST and isinstance(inner, list):
+                stack.extend(((*at, word, index), part) for index, part in enumerate(inner))
+            elif word in ONE:
+                stack.append(((*at, word), inner))
+
+
+def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
+    for place, _, message in faults_of_schema(schema):
+        route: Route = ROUTE + place
+        word = place[-1] if place else ""
+        in_patterns = len(place) > 1 and place[-2] == "patternProperties"
+        if word == "pattern" or in_patterns:
+            yield task.at(
+                "OPT212", f"`{_at(schema, place) if not in_patterns else word}` is no usable pattern", route, key=in_patterns,
+                hint="RE2 syntax: no look-around, no back-references; close all brackets",
+            )  # fmt: skip
+        elif word == "type":
+            value = str(_at(schema, place))
+            meant = closest(value, ("string", "integer", "number", "boolean", "array", "object", "null"))
+            hint = f"did you mean `{meant}`?" if meant else "allowed: string, integer, number, boolean, array, object, null"
+            yield task.at("OPT205", f"`{value}` is no JSON Schema type", route, hint=hint)
+        else:
+            hint = "give it the form that JSON Schema asks for"
+            yield task.at("OPT205", f"`{word or 'paramsSchema'}` {message}", route, hint=hint)
+
+
+def _names(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
+    properties = schema.get("properties", {})
+    first: dict[str, str] = {}
+    for name in properties:
+        route = (*ROUTE, "properties", name)
+        other = first.setdefault(name.casefold(), name)
+        if other != name:
+            yield task.at("OPT226", f"`{name}` differs from `{other}` only by case", route, key=True, hint="rename one of them")
+        elif name in RESERVED:
+            yield task.at("OPT226", f"`{name}` is a name that programs keep for themselves", route, key=True, hint="rename it")
+    if any(word in schema for word in ("allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if")):
+        return
+    for index, name in enumerate(schema.get("required", [])):
+        if name not in properties:
+            meant = closest(name, properties)
+            hint = f"did you mean `{meant}`?" if meant else f"declare `{name}` under `properties`, or delete it here"
+            yield task.at("OPT209", f"required `{name}` is not declared", (*ROUTE, "required", index), hint=hint)
+
+
+def _values(task: ResolvedTask, route: Route, sub: dict[str, Any], root: dict[str, Any]) -> Iterator[Diagnostic]:
+    if not {"default", "enum", "const", "examples"} & set(sub):
+        return
+    fits = _part(sub, root)
+    if "default" in sub:
+        for message in _misfits(fits, sub["default"]):
+            yield task.at("OPT207", f"the default {message}", (*route, "default"), hint=_unquote(sub, sub["default"]))
+    members: list[tuple[Route, Any]] = [((*route, "const"), sub["const"])] if "const" in sub else []
+    for word in ("enum", "examples"):
+        if isinstance(sub.get(word), list):
+            members += [((*route, word, index), value) for index, value in enumerate(sub[word])]
+    for place, value in members:
+        # A nullable enum lists null beside its words; the type says whether that was meant.
+        for message in _misfits(fits, value):
+            yield task.at("OPT208", f"`{place[len(route)]}` holds a value that {message}", place, hint=_unquote(sub, value))
+
+
+def _part(sub: dict[str, Any], root: dict[str, Any]) -> Validator:
+    """The part's own validator, with the root's definitions in reach; enum and const do not judge themselves."""
+    bare = {word: value for word, value in sub.items() if word not in ("enum", "const", "examples", "$id", "$anchor")}
+    own = sub if sub is root else bare
+    return validator(
+        {**{word: root[word] for word in ("$defs", "definitions", "properties") if word in root and "$ref" in str(bare)}, **own}
+    )
+
+
+def _misfits(fits: Validator, value: Any) -> list[str]:
+    first = next(iter(fits.iter_errors(value)), None)
+    return [] if first is None else [says(first)]
+
+
+def _unquote(sub: dict[str, Any], value: Any) -> str:
+    wanted = sub.get("type")
+    if wanted in ("integer", "number") and isinstance(value, str) and value.strip().lstrip("-").isdigit():
+        return f"remove the quotes: {value.strip()}"
+    if wanted == "string" and isinstance(value, (bool, int, float)):
+        shown = str(value).lower() if isinstance(value, bool) else value
+        return f"put quotes around it: '{shown}'"
+    return "change it, or the schema"
+
+
+def _at(value: Any, route: Route) -> Any:
+    for step in route:
+        value = value[step]
+    return value

@@ -1,0 +1,78 @@
+"""Samples: the payloads that a task's own tests name, against its mapping and schema."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from optio.compiler.checks.declared import declared
+from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.resolve import ResolvedTask, Sample
+from optio.model.params import faults, fill
+from optio.model.route import Route
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """A path that finds nothing in any sample is a mistake; so is a sample that gives no valid parameters."""
+    index = next((i for i, t in enumerate(task.spec.triggers) if t.type == "webhook" and task.knows(("triggers", i))), None)
+    if not task.samples or index is None or task.spec.webhook is None:
+        return
+    route: Route = ("triggers", index, "config", "paramMapping")
+    mapping, known = task.spec.webhook.config.param_mapping, declared(task)
+    if not task.knows(route) or known is None:
+        return
+    # Imported here: a tree without samples does not pay for it.
+    from optio.model.mapping import MappingFailed, PathSyntax, compile_path, from_payload
+
+    try:
+        paths = {
+            name: compile_path(source)
+            for name, source in (mapping or {}).items()
+            if isinstance(source, str) and source[:1] == "$"
+        }
+        lost = {n: p for n, p in paths.items() if p.singular and not any(p.values(s.payload) for s in task.samples)}
+        for name, path in lost.items():
+            yield _lost(task, (*route, name), path.text)
+        for sample in task.samples:
+            if lost or (mapping is None and not isinstance(sample.payload, dict)):
+                continue
+            params = sample.payload if mapping is None else from_payload(mapping, sample.payload)
+            yield from _invalid(task, sample, fill(known.schema, params), known.schema)
+    except PathSyntax:  # reported where it stands
+        return
+    except MappingFailed:
+        yield task.at(
+            "OPT424", f"`{task.samples[0].path}` is nested too deeply", task.samples[0].route, hint="give a smaller payload"
+        )
+
+
+def _lost(task: ResolvedTask, route: Route, text: str) -> Diagnostic:
+    meant = closest(text, sorted({path for sample in task.samples for path in _paths(sample.payload)}))
+    where = f"`{task.samples[0].path}`" if len(task.samples) == 1 else "any sample"
+    hint = f"did you mean `{meant}`?" if meant else "look at the sample for the right path"
+    return task.at("OPT413", f"`{text}` finds nothing in {where}", route, hint=hint)
+
+
+def _invalid(task: ResolvedTask, sample: Sample, params: dict[str, Any], schema: dict[str, Any] | None) -> Iterator[Diagnostic]:
+    if "params" not in task.spec.tests[int(sample.route[1])].expect:
+        return
+    for place, message, _ in faults(schema, params):
+        name = place[0] if place else "the parameters"
+        yield task.at(
+            "OPT424",
+            f"`{sample.path}` gives no valid `{name}`: {message}",
+            sample.route,
+            hint="update the sample or the mapping",
+        )
+
+
+def _paths(payload: Any) -> Iterator[str]:
+    """The paths of a payload's members, enough of them to guess from."""
+    stack: list[tuple[str, Any]] = [("$", payload)]
+    count = 0
+    while stack and count < 2_000:
+        at, value = stack.pop()
+        count += 1
+        yield at
+        if isinstance(value, dict):
+            stack.extend((f"{at}.{key}" if key.isidentifier() else f"{at}['{key}']", inner) for key, inner in value.items())
+        elif isinstance(value, list) and value:
+            stack.append((f"{at}[0]", value[0]))

@@ -1,0 +1,128 @@
+"""Schedules: the expression, its zone, and the parameters of the runs that it starts."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from optio.compiler.checks.declared import declared, parameter_names
+from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.resolve import ResolvedTask
+from optio.model.params import faults, fill
+from optio.model.route import Route
+from optio.model.trigger import ScheduleTrigger
+
+RANGES = ("minute is 0-59", "hour is 0-23", "day of month is 1-31", "month is 1-12 or JAN-DEC", "day of week is 0-7 or SUN-SAT")
+# Abbreviations that the zone database still carries, or that people write: none of them knows daylight saving.
+ABBREVIATIONS = {
+    "PST": "America/Los_Angeles", "PDT": "America/Los_Angeles", "PST8PDT": "America/Los_Angeles", "PT": "America/Los_Angeles",
+    "MST": "America/Denver", "MDT": "America/Denver", "MST7MDT": "America/Denver",
+    "CST": "America/Chicago", "CDT": "America/Chicago", "CST6CDT": "America/Chicago",
+    "EST": "America/New_York", "EDT": "America/New_York", "EST5EDT": "America/New_York", "ET": "America/New_York",
+    "HST": "Pacific/Honolulu", "BST": "Europe/London", "IST": "Asia/Kolkata", "JST": "Asia/Tokyo", "AEST": "Australia/Sydney",
+    "CET": "Europe/Berlin", "CEST": "Europe/Berlin", "MET": "Europe/Berlin", "MEZ": "Europe/Berlin", "EET": "Europe/Athens",
+    "WET": "Europe/Lisbon", "Z": "UTC", "utc": "UTC",
+}  # fmt: skip
+_ANY_TIME = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Every schedule of the task, also one too many."""
+    for index, trigger in enumerate(task.spec.triggers):
+        if isinstance(trigger, ScheduleTrigger):
+            route: Route = ("triggers", index, "config")
+            if task.knows((*route, "cronExpression")):
+                yield from _expression(task, (*route, "cronExpression"), trigger.config.cron_expression)
+            yield from _zone(task, (*route, "timezone"), trigger.config.timezone)
+            yield from _params(task, (*route, "paramMapping"), trigger.config.param_mapping)
+
+
+def _expression(task: ResolvedTask, route: Route, expression: str) -> Iterator[Diagnostic]:
+    # Imported here: a tree without schedules does not pay for it.
+    from optio.model.cron import CronError, expand, next_fire
+
+    try:
+        next_fire(expression, "UTC", _ANY_TIME)
+    except CronError as err:
+        yield _cron_error(task, route, expression, err.field, err.never, str(err))
+        return
+    fields = expand(expression).split()
+    if fields[2][0] not in "*?" and fields[4][0] not in "*?":
+        message = f"`{expression}` fires on day {fields[2]} of the month and also on weekday {fields[4]}"
+        yield task.at("OPT304", message, route, hint="write `*` for one of the two, or keep it if either is meant")
+
+
+def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | None, never: bool, message: str) -> Diagnostic:
+    words = expression.split()
+    if field is None:
+        if len(words) in (6, 7):
+            hint = "a schedule has 5: minute, hour, day of month, month, day of week; leave out the seconds"
+            return task.at("OPT303", f"`{expression}` has {len(words)} fields", route, hint=hint)
+        if expression.strip().startswith("@"):
+            hint = "use @hourly, @daily, @weekly, @monthly, @yearly, or five fields"
+            return task.at("OPT301", f"`{expression}` is no schedule", route, hint=hint)
+        hint = "minute, hour, day of month, month, day of week: `0 9 * * 1`"
+        return task.at(
+            "OPT301", f"`{expression}` has {len(words)} field{'s' if len(words) != 1 else ''}, not 5", route, hint=hint
+        )
+    if len(words) != len(RANGES):  # a word such as `@daily`, which is never wrong
+        return task.at("OPT301", message, route)
+    offset = 0
+    for word in words[:field]:
+        offset = expression.index(word, offset) + len(word)
+    start = expression.index(words[field], offset)
+    span = task.document.inside(route, start, start + len(words[field]))
+    if never:
+        message = f"`{expression}` never fires: no month has such a day"
+        return task.at(
+            "OPT302", message, route, span=span, hint="change the day; to switch a trigger off write `enabled: false`"
+        )
+    return task.at("OPT301", f"bad {RANGES[field].split(' is ')[0]} `{words[field]}`", route, span=span, hint=RANGES[field])
+
+
+def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
+    if name in ABBREVIATIONS:
+        hint = f"did you mean `{ABBREVIATIONS[name]}`?"
+        yield task.at("OPT306", f"`{name}` is an abbreviation, no time zone", route, hint=hint)
+        return
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        zones = available_timezones()
+        folded = {zone.lower(): zone for zone in zones}
+        same = folded.get(name.lower()) or next(
+            (z for z in zones if z.lower().endswith("/" + name.lower().replace(" ", "_"))), None
+        )
+        meant = same or closest(name, zones)
+        hint = f"did you mean `{meant}`?" if meant else "use an IANA name such as `Europe/Berlin`, or `UTC`"
+        yield task.at("OPT306", f"unknown time zone `{name}`", route, hint=hint)
+
+
+def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterator[Diagnostic]:
+    known = declared(task)
+    if known is None or not task.knows(route):
+        return
+    names = parameter_names(task, known)
+    unknown = [name for name in mapping if names is not None and name not in names]
+    for name in unknown:
+        meant = closest(name, names or ())
+        hint = f"did you mean `{meant}`?" if meant else "delete it, or declare it under `paramsSchema.properties`"
+        yield task.at("OPT310", f"`{name}` is no parameter of this task", (*route, name), key=True, hint=hint)
+    meant_by_typo = {closest(name, names or ()) for name in unknown}
+    for name in known.missing(mapping):
+        if name not in meant_by_typo:
+            yield task.at(
+                "OPT308",
+                f"the schedule does not give `{name}`",
+                (*route, name),
+                key=True,
+                hint=f"add `{name}:` under `paramMapping`",
+            )
+    for place, message, keyword in faults(known.schema, fill(known.schema, mapping)):
+        # A broken default is reported where it stands.
+        if keyword not in ("required", "additionalProperties", "unevaluatedProperties") and place and place[0] in mapping:
+            yield task.at("OPT309", f"`{place[0]}` {message}", route + place, hint="give a value that fits `paramsSchema`")
+    for name, value in mapping.items():
+        if isinstance(value, str) and value.startswith("$."):
+            hint = "write the value itself: a schedule has no payload"
+            yield task.at("OPT311", f"`{name}` is the text `{value}`, no path", (*route, name), hint=hint)

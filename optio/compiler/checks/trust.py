@@ -1,0 +1,51 @@
+"""Trust: parameters are filled into the prompt; anywhere else a value from outside would choose what runs."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from optio.compiler.checks.declared import declared
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.resolve import ResolvedTask
+from optio.model.prompt import PLACEHOLDER
+from optio.model.route import Route, show
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Only names that are parameters count: `{{.State}}` in a command is somebody else's template."""
+    if "{{" not in task.document.text:
+        return
+    known = declared(task)
+    names = set(known.properties) if known is not None else set()
+    if task.spec.webhook is not None:
+        names |= set(task.spec.webhook.config.param_mapping or {})
+    spec, environment = task.spec, task.spec.environment
+    shell: list[tuple[Route, Any]] = [
+        (("environment", "setupCommands"), environment.setup_commands),
+        (("command",), spec.command),
+    ]
+    shell.append((("promptFile",), spec.prompt_file))
+    control: list[tuple[Route, Any]] = [
+        (("model",), spec.model),
+        (("environment", "image"), environment.image),
+        (("environment", "network", "egress"), environment.network.egress if environment.network else None),
+        (("environment", "resources", "cpu"), environment.resources.cpu if environment.resources else None),
+        (("environment", "resources", "memory"), environment.resources.memory if environment.resources else None),
+    ]
+    for route, name in _placeholders(shell, names):
+        hint = f"let the agent do it from the prompt, where `{{{{{name}}}}}` is plain text"
+        span = task.document.find(route, f"{{{{{name}}}}}")
+        yield task.at("OPT415", f"`{{{{{name}}}}}` in `{show(route)}`", route, span=span, hint=hint)
+    for route, name in _placeholders(control, names):
+        span = task.document.find(route, f"{{{{{name}}}}}")
+        yield task.at(
+            "OPT416", f"`{{{{{name}}}}}` in `{show(route)}`", route, span=span, hint="write a fixed value, or one task for each"
+        )
+
+
+def _placeholders(places: list[tuple[Route, Any]], names: set[str]) -> Iterator[tuple[Route, str]]:
+    for route, value in places:
+        texts = [(route, value)] if isinstance(value, str) else [((*route, i), item) for i, item in enumerate(value or [])]
+        for place, text in texts:
+            for name in dict.fromkeys(PLACEHOLDER.findall(text)):
+                if name in names:
+                    yield place, name

@@ -1,0 +1,148 @@
+"""Webhooks: the path, the proof of the sender, and the mapping of the payload."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from optio.compiler.checks.declared import Declared, declared, parameter_names
+from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.resolve import ResolvedTask
+from optio.model.route import Route
+from optio.model.trigger import WebhookConfig, WebhookTrigger
+
+LONGEST_PATH = 64
+RESERVED_PATHS = frozenset({"health", "sync"})
+_PATH = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_SECRET_IN_URL = re.compile(r"[?&#].*=|(?:token|secret|apikey|api-key|password|signature)[=:]", re.IGNORECASE)
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Every webhook of the task, also one too many."""
+    for index, trigger in enumerate(task.spec.triggers):
+        route: Route = ("triggers", index, "config")
+        if isinstance(trigger, WebhookTrigger) and task.knows(route):
+            yield from _path(task, (*route, "path"), trigger.config.path)
+            yield from _proof(task, route, trigger.config)
+            if trigger.config.when is not None:
+                yield from _when(task, (*route, "when"), trigger.config.when)
+            known = declared(task)
+            if trigger.config.param_mapping is not None:
+                yield from _mapping(task, (*route, "paramMapping"), trigger.config.param_mapping, known)
+            elif known is not None and known.properties and task.knows((*route, "paramMapping")):
+                hint = f"add `paramMapping: {{{next(iter(known.properties))}: $.path.in.the.body}}`"
+                yield task.at("OPT417", "the whole body becomes the parameters", route, key=True, hint=hint)
+
+
+def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
+    if _SECRET_IN_URL.search(path):
+        yield task.at("OPT421", "the path carries a secret or a query", route, hint="sign deliveries: `secret: {name: NAME}`")
+    elif path in RESERVED_PATHS:
+        yield task.at("OPT401", f"the path `{path}` is reserved", route, hint="choose another one")
+    elif not _PATH.fullmatch(path) or len(path) > LONGEST_PATH:
+        if len(path) > LONGEST_PATH:
+            fact, better = f"the path has {len(path)} characters", path[:LONGEST_PATH]
+        else:
+            fact, better = f"the path `{path}` has characters that a URL changes", path
+        better = re.sub(r"[^a-z0-9]+", "-", better.lower()).strip("-")
+        hint = f"write `{better}`" if better else "use a-z, 0-9 and single dashes"
+        yield task.at("OPT401", fact, route, hint=f"{hint}; at most {LONGEST_PATH}" if len(path) > LONGEST_PATH else hint)
+
+
+def _proof(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    if config.unsigned and config.secret is not None:
+        yield task.at("OPT108", "both `secret` and `unsigned: true`", (*route, "unsigned"), key=True, hint="keep one")
+    elif config.secret is None and not config.unsigned and task.knows((*route, "secret")):
+        hint = "add `secret: {name: NAME}`, or `unsigned: true` to take deliveries from anybody"
+        yield task.at("OPT404", f"the webhook `{config.path}` has no secret", (*route, "secret"), key=True, hint=hint)
+    if config.previous_secret is not None and config.secret is None and task.knows((*route, "secret")):
+        hint = "add `secret:`, or delete `previousSecret`"
+        yield task.at("OPT102", "`previousSecret` without `secret`", (*route, "previousSecret"), key=True, hint=hint)
+    if config.scheme == "hmac" and config.signature_header is None and not config.unsigned:
+        yield task.at(
+            "OPT102",
+            "`scheme: hmac` without `signatureHeader`",
+            (*route, "scheme"),
+            hint="add `signatureHeader:` with the header's name",
+        )
+
+
+def _when(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    from optio.model.mapping import PathSyntax, compile_when
+
+    try:
+        compile_when(text)
+    except PathSyntax as err:
+        hint = "a filter looks like `@.action == 'opened' && @.repository.private == false`"
+        span = task.document.inside(route, err.index, err.index + 1)
+        yield task.at("OPT407", f"the filter `{_short(text)}`: {_sentence(err)}", route, span=span, hint=hint)
+
+
+def _mapping(task: ResolvedTask, route: Route, mapping: dict[str, Any], known: Declared | None) -> Iterator[Diagnostic]:
+    for name, source in mapping.items():
+        yield from _source(task, (*route, name), source, known)
+    if known is None:
+        return
+    names = parameter_names(task, known)
+    unknown = [name for name in mapping if names is not None and name not in names]
+    for name in unknown:
+        meant = closest(name, names or ())
+        hint = f"did you mean `{meant}`?" if meant else "delete it, or declare it under `paramsSchema.properties`"
+        yield task.at("OPT411", f"`{name}` is no parameter of this task", (*route, name), key=True, hint=hint)
+    meant_by_typo = {closest(name, (names or set()) - set(mapping)) for name in unknown}
+    for name in known.missing(mapping):
+        if name not in meant_by_typo:
+            hint = f"add `{name}: $.path.in.the.body`"
+            yield task.at("OPT410", f"the webhook does not give `{name}`", (*route, name), key=True, hint=hint)
+
+
+def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | None) -> Iterator[Diagnostic]:
+    # Imported here: a tree without mappings does not pay for it.
+    from optio.model.mapping import PathSyntax, compile_path
+
+    name = str(route[-1])
+    if isinstance(source, dict) and set(source) == {"literal"}:
+        return
+    if not isinstance(source, str):
+        hint = "write a JSONPath such as `$.repository.name`, or `{literal: VALUE}`"
+        yield task.at("OPT409", f"`{name}` is mapped to no JSONPath", route, hint=hint)
+    elif not source.startswith("$"):
+        hint = f"write `$.{source.lstrip('.')}` for a path, `{{literal: {_short(source)}}}` for the text"
+        yield task.at("OPT409", f"`{_short(source)}` does not begin with `$`", route, hint=hint)
+    else:
+        try:
+            path = compile_path(source)
+        except PathSyntax as err:
+            span = task.document.inside(route, err.index, err.index + 1)
+            yield task.at(
+                "OPT407", f"`{_short(source)}`: {_sentence(err)}", route, span=span, hint=_path_hint(source, err.index)
+            )
+            return
+        if not path.singular and known is not None and not _takes_lists(known.properties.get(name)):
+            hint = "name one value, with `[0]` for the first of a list, or give the parameter `type: array`"
+            yield task.at("OPT408", f"`{_short(source)}` gives a list", route, hint=hint)
+
+
+def _path_hint(source: str, index: int) -> str:
+    """A name with a dash is the usual slip: put it in brackets."""
+    bare = re.search(r"\.([A-Za-z_][\w-]*-[\w-]*)", source)
+    if bare and "more than one" not in source:
+        return f"write `{source[: bare.start()]}['{bare[1]}']{source[bare.end() :]}`"
+    if source.count("..") > 1:
+        return "name the steps between"
+    return "paths follow RFC 9535: `$.a.b`, `$.list[0]`, `$['odd name']`"
+
+
+def _takes_lists(sub: Any) -> bool:
+    if not isinstance(sub, dict) or "type" not in sub:
+        return isinstance(sub, (dict, bool))
+    types = sub["type"] if isinstance(sub["type"], list) else [sub["type"]]
+    return "array" in types
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= 80 else flat[:77] + "..."
+
+
+def _sentence(err: Exception) -> str:
+    return str(err).replace("`", "'").rstrip(".").lower() or "cannot be read"

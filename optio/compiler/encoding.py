@@ -1,0 +1,65 @@
+"""Bytes -> text: encoding, size, control characters and unfinished merges, before any YAML is read."""
+
+import re
+from collections.abc import Iterator
+
+from optio.compiler.diagnostics import Diagnostic, finding
+from optio.compiler.source import Position, SourceFile, Span, span_at
+
+MAX_BYTES = 1 << 20
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
+_CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?=[ \n]|\Z)", re.MULTILINE)
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def decode(file: SourceFile) -> tuple[str | None, list[Diagnostic]]:
+    """The text with LF line ends and without a byte order mark, or None with the reasons."""
+    if len(file.data) > MAX_BYTES:
+        return None, [finding("OPT014", f"is larger than {MAX_BYTES >> 20} MiB", path=file.path, hint="split the file")]
+    try:
+        text = file.data.decode("utf-8")
+    except UnicodeDecodeError as err:
+        return None, [_bad_encoding(file, err)]
+    text = text.removeprefix("\ufeff")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    found = list(_bad_characters(file.path, text))
+    return (None if found else text), found
+
+
+def _bad_encoding(file: SourceFile, err: UnicodeDecodeError) -> Diagnostic:
+    if file.data.startswith(_UTF16):
+        return finding("OPT002", "UTF-16, not UTF-8", path=file.path, hint="save the file as UTF-8")
+    line_start = file.data.rfind(b"\n", 0, err.start) + 1
+    column = len(file.data[line_start : err.start].decode("utf-8").removeprefix("\ufeff")) + 1
+    at = Position(file.data.count(b"\n", 0, err.start) + 1, column)
+    byte = file.data[err.start]
+    return finding(
+        "OPT002",
+        f"byte 0x{byte:02X} at offset {err.start} is no UTF-8",
+        path=file.path,
+        span=Span(at, Position(at.line, at.column + 1)),
+        hint="save the file as UTF-8",
+    )
+
+
+def _bad_characters(path: str, text: str) -> Iterator[Diagnostic]:
+    if _CONTROL.search(text):
+        for bad in _CONTROL.finditer(text):
+            yield finding(
+                "OPT015",
+                f"control character U+{ord(bad[0]):04X}",
+                path=path,
+                span=span_at(text, bad.start(), bad.end()),
+                hint="delete it; inside double quotes it can be written as an escape",
+            )
+    if "<<<<<<<" in text or ">>>>>>>" in text:
+        first = _CONFLICT.search(text)
+        if first:
+            yield finding(
+                "OPT022",
+                f"a merge conflict marker `{first[0]}`",
+                path=path,
+                span=span_at(text, first.start(), first.end()),
+                hint="finish the merge: keep one side, delete the lines with <<<<<<<, ======= and >>>>>>>",
+            )

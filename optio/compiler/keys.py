@@ -1,0 +1,131 @@
+"""Unknown keys: what was probably meant, and where a known key belongs."""
+
+import re
+from functools import lru_cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from optio.compiler.diagnostics import closest
+from optio.model.route import Route, show
+from optio.model.task import TaskSpec
+from optio.model.trigger import ManualTrigger, ScheduleTrigger, WebhookTrigger
+
+TRIGGERS: dict[str, type[BaseModel]] = {"manual": ManualTrigger, "schedule": ScheduleTrigger, "webhook": WebhookTrigger}
+REPOSITORY_KEYS = frozenset(
+    {
+        "repo",
+        "repoUrl",
+        "repoBranch",
+        "repository",
+        "repositoryUrl",
+        "branch",
+        "baseBranch",
+        "autoMerge",
+        "pullRequest",
+        "gitRef",
+    }
+)
+RESERVED_KEYS = frozenset({"digest", "origin", "revision", "generation", "status", "createdAt", "updatedAt", "slug", "prompt"})
+# Letters that look like Latin ones, by what they look like.
+_LOOKALIKES = str.maketrans(
+    "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456\u0458\u0455\u04bb\u0501\u051b\u0261\u03bf\u03b1\u03c1\u03bd\u0131\u0410\u0412\u0421\u0415\u041d\u0406\u0408\u041a\u041c\u041e\u0420\u0422\u0425\u0405\u0391\u0392\u0395\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a7\u0396",
+    "aceopxyijshdqgoapviABCEHIJKMOPTXSABEHIKMNOPTXZ",
+)  # fmt: skip
+
+
+def unknown(root: Any, route: Route) -> tuple[str, str, str]:
+    """Code, message and hint for a key that the schema does not know at its place."""
+    key, name = str(route[-1]), show(route)
+    known = known_keys(root, route[:-1])
+    folded = _folded(key)
+    if folded != key and (folded in known or closest(folded, known)):
+        odd = next(c for c in key if ord(c) > 127)
+        return (
+            "OPT020",
+            f"`{name}` holds the look-alike letter U+{ord(odd):04X}",
+            f"write `{closest(folded, known) or folded}` in plain letters",
+        )
+    if len(route) == 1 and key in REPOSITORY_KEYS:
+        return "OPT109", f"`{name}` belongs to a Repo Task", "delete it: a standalone task has no repository"
+    if len(route) == 1 and key in RESERVED_KEYS:
+        hint = "write `promptTemplate:`" if key == "prompt" else "delete it"
+        return ("OPT101", f"unknown key `{name}`", hint) if key == "prompt" else ("OPT116", f"`{name}` is set by Optio", hint)
+    same = next((k for k in known if _plain(k) == _plain(key)), None)
+    if same:
+        return "OPT111", f"`{name}` is spelled otherwise", f"write `{same}`"
+    if len(route) == 3 and route[0] == "triggers" and key == "paramMapping":
+        return "OPT322", f"`{name}` stands beside `config`", "move it below `config`"
+    meant = closest(key, known)
+    if meant:
+        return "OPT101", f"unknown key `{name}`", f"did you mean `{meant}`?"
+    return "OPT101", f"unknown key `{name}`", _elsewhere(root, route, key) or "delete it"
+
+
+def _elsewhere(root: Any, route: Route, key: str) -> str | None:
+    """Where the schema does know this key."""
+    if len(route) == 3 and route[0] == "triggers" and key in known_keys(root, (*route[:-1], "config")):
+        return "move it below `config`"
+    for place, keys in _places().items():
+        if key in keys and place != route[:-1]:
+            return f"it belongs {'below `' + show(place) + '`' if place else 'at the top of the file'}"
+    return None
+
+
+@lru_cache(maxsize=1)
+def _places() -> dict[Route, list[str]]:
+    places: dict[Route, list[str]] = {(): _fields(TaskSpec)}
+    for name, field in TaskSpec.model_fields.items():
+        model = _model_in(field.annotation)
+        if model is not None and name not in ("triggers", "tests"):
+            key = field.alias or name
+            places[(key,)] = _fields(model)
+            for inner_name, inner in model.model_fields.items():
+                deeper = _model_in(inner.annotation)
+                if deeper is not None:
+                    places[(key, inner.alias or inner_name)] = _fields(deeper)
+    return places
+
+
+def known_keys(root: Any, parent: Route) -> list[str]:
+    """The keys that the schema knows at `parent`."""
+    model: type[BaseModel] | None = TaskSpec
+    value = root
+    for index, step in enumerate(parent):
+        value = _step(value, step)
+        if isinstance(step, int):
+            if parent[index - 1] == "triggers":
+                model = TRIGGERS.get(str(value.get("type"))) if isinstance(value, dict) else None
+        elif model is not None:
+            field = next((f for name, f in model.model_fields.items() if (f.alias or name) == step), None)
+            if step == "triggers" and index == 0:
+                continue
+            model = _model_in(field.annotation) if field is not None else None
+    return _fields(model) if model is not None else []
+
+
+def _step(value: Any, step: str | int) -> Any:
+    if isinstance(value, dict):
+        return value.get(str(step))
+    return value[step] if isinstance(value, list) and isinstance(step, int) and step < len(value) else None
+
+
+def _fields(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Annotated, Union, UnionType, list):
+        return next((found for part in get_args(annotation) if part is not NoneType and (found := _model_in(part))), None)
+    return None
+
+
+def _plain(key: str) -> str:
+    return re.sub(r"[_\-\s]", "", key).lower()
+
+
+def _folded(key: str) -> str:
+    return key.translate(_LOOKALIKES) if not key.isascii() else key

@@ -1,0 +1,51 @@
+"""Bombs: a short file that stands for a huge or endless value is refused at the cost of its own text."""
+
+from collections.abc import Iterator
+
+import yaml
+
+MAX_NODES = 10_000
+MAX_EXPANDED = 100_000
+MAX_RATIO = 100
+_SMALL = 1_000
+
+
+class TooMuch(Exception):
+    """The document is too large, or has no end; `node` is where to look."""
+
+    def __init__(self, code: str, message: str, node: yaml.Node, hint: str) -> None:
+        self.code, self.message, self.node, self.hint = code, message, node, hint
+        super().__init__(message)
+
+
+def refuse_bombs(root: yaml.Node) -> None:
+    """Sizes of the expanded tree by a memo per node; an alias is the same node object, so its anchor is measured once."""
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+    stack: list[tuple[yaml.Node, bool]] = [(root, False)]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            sizes[id(node)] = 1 + sum(sizes[id(child)] for child in children(node))
+            open_nodes.discard(id(node))
+        elif id(node) in open_nodes:
+            raise TooMuch("OPT009", "an alias inside its own anchor", node, "write the value out")
+        elif id(node) not in sizes:
+            open_nodes.add(id(node))
+            stack.append((node, True))
+            stack.extend((child, False) for child in children(node))
+    expanded = sizes[id(root)]
+    if expanded > MAX_EXPANDED or (expanded > _SMALL and expanded > MAX_RATIO * len(sizes)):
+        raise TooMuch("OPT008", f"aliases expand to {expanded:,} values", root, "write the values out")
+    if len(sizes) > MAX_NODES:
+        raise TooMuch("OPT014", f"more than {MAX_NODES:,} values", root, "split the file")
+
+
+def children(node: yaml.Node) -> Iterator[yaml.Node]:
+    """Keys and values of a mapping, items of a list."""
+    if isinstance(node, yaml.SequenceNode):
+        yield from node.value
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield key
+            yield value

@@ -1,0 +1,18 @@
+"""A rule of the compiler, as data."""
+
+from typing import NamedTuple
+
+
+class Rule(NamedTuple):
+    """`wrong` and `right` are YAML; the tests run both. What they leave out (name, runtime, prompt) is filled in."""
+
+    code: str
+    name: str
+    severity: str
+    title: str
+    why: str
+    wrong: str
+    right: str
+
+
+ERROR, WARNING, INFO = "error", "warning", "info"

@@ -1,0 +1,74 @@
+"""Scalars: what an unquoted YAML text means, and when readers disagree about it.
+
+Values follow the YAML 1.2 core schema, so `NO` is a text and `010` is ten. Readers of YAML 1.1 see `false` and 8: such a
+text is refused where it stands, because nobody can tell which of the two its author meant.
+"""
+
+import re
+from typing import Any
+
+_INT = re.compile(r"[-+]?[0-9]+")
+_OCT = re.compile(r"0o[0-7]+")
+_HEX = re.compile(r"0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_LONGEST_NUMBER = 4_000
+WORDS: dict[str, Any] = {
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
+    ".inf": float("inf"), ".Inf": float("inf"), ".INF": float("inf"), "-.inf": float("-inf"), "-.Inf": float("-inf"),
+    "-.INF": float("-inf"), "+.inf": float("inf"), "+.Inf": float("inf"), "+.INF": float("inf"),
+    ".nan": float("nan"), ".NaN": float("nan"), ".NAN": float("nan"),
+}  # fmt: skip
+SWITCHES: dict[str, bool] = {
+    spelled: meaning
+    for word, meaning in {"yes": True, "on": True, "no": False, "off": False}.items()
+    for spelled in (word, word.capitalize(), word.upper())
+}
+# Each of these is one thing to a YAML 1.1 reader and another to a YAML 1.2 reader.
+_READ_TWICE: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?"), "a number in base 60"),
+    (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:(?:[Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}.*)?"), "a date"),
+    (re.compile(r"[-+]?0[0-7_]+"), "an octal number"),
+    (re.compile(r"[-+]?0[0-9]+"), "a text"),
+    (re.compile(r"0o[0-7]+"), "a text"),
+    (re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]*_[0-9a-fA-F_]*|[1-9][0-9_]*_[0-9_]*)"), "a number"),
+    (re.compile(r"[-+]?[0-9][0-9_]*_[0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?"), "a number"),
+)
+
+
+def scalar(text: str) -> Any:
+    """The YAML 1.2 core value of an unquoted scalar."""
+    if text in WORDS:
+        return WORDS[text]
+    first = text[0]
+    if first in "0123456789+-.":
+        if _INT.fullmatch(text):
+            return int(text) if len(text) < _LONGEST_NUMBER else text
+        if _FLOAT.fullmatch(text):
+            return float(text)
+        if _OCT.fullmatch(text):
+            return int(text[2:], 8)
+        if _HEX.fullmatch(text):
+            return int(text[2:], 16) if len(text) < _LONGEST_NUMBER else text
+    return text
+
+
+def suspicious(text: str) -> bool:
+    """Cheap: whether `other_reading` could have something to say."""
+    return text in SWITCHES or (
+        text[:1] in "0123456789+-" and text != "" and ("_" in text or ":" in text or "-" in text or "0" in text)
+    )
+
+
+def other_reading(text: str) -> str | None:
+    """What a YAML 1.1 reader makes of this unquoted text, if it is not what YAML 1.2 makes of it."""
+    if text in SWITCHES:
+        return "true" if SWITCHES[text] else "false"
+    if text.lstrip("+-") in ("0", ""):
+        return None
+    return next((reading for pattern, reading in _READ_TWICE if pattern.fullmatch(text)), None)
+
+
+def single_quoted(text: str) -> str:
+    """The text between single quotes, as YAML writes it."""
+    return "'" + text.replace("'", "''") + "'"

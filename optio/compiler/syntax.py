@@ -1,0 +1,272 @@
+"""What a YAML parser's error means, in our words: the library's own texts help nobody with the slips people make."""
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import yaml
+
+from optio.compiler.diagnostics import Diagnostic, finding
+from optio.compiler.scalars import single_quoted
+from optio.compiler.source import Position, Span
+
+BLANKS = "\u00a0\u2007\u202f\u3000\ufeff"
+_TEMPLATE_VALUE = re.compile(r"^\s*(?:- +)*(?:[^\s:#][^:#]*:\s+)?(\{\{.*)$")
+_TEMPLATE_LINE = re.compile(
+    r"^\s*(?:\{\{-?\s*(?:if|else|end|range|with|define|include|template|/\*)\b|\{%|<%)|:\s+(?:\{\{-|\{\{\s*\.|<%)"
+)
+_ANCHOR = re.compile(r"(?:^|[\s\[{,])&([^\s\[\]{},]+)")
+_LEADING = re.compile(rf"^[ ]*([\t{BLANKS}])")
+_COMMENT = re.compile(r"\s+#.*$")
+
+
+@dataclass(frozen=True, slots=True)
+class _Slip:
+    code: str
+    message: str
+    hint: str | None
+    line: int
+    column: int
+    width: int = 1
+
+
+def explain(err: yaml.YAMLError, path: str, text: str) -> Diagnostic:
+    """One diagnostic for the parser's error, at the smallest place that can be named."""
+    slip = _read(err, text)
+    start = Position(slip.line + 1, slip.column + 1)
+    end = Position(slip.line + 1, slip.column + 1 + max(1, slip.width))
+    return finding(slip.code, slip.message, path=path, span=Span(start, end), hint=slip.hint)
+
+
+def braces(line: str, column: int) -> tuple[str, str]:
+    """Message and hint for a value that begins with `{{`."""
+    return "the value starts with `{{`", f"put quotes around the value: {quoted(line[column:])}"
+
+
+def quoted(rest: str) -> str:
+    """The rest of a line as a quoted value."""
+    value = _COMMENT.sub("", rest).strip()
+    if len(value) > 60:
+        return '"..."'
+    return single_quoted(value) if '"' in value or "\\" in value else f'"{value}"'
+
+
+def _read(err: yaml.YAMLError, text: str) -> _Slip:
+    mark = getattr(err, "problem_mark", None)
+    problem = str(getattr(err, "problem", None) or "the file cannot be read as YAML")
+    if mark is None:
+        return _Slip("OPT001", "the file cannot be read as YAML", None, 0, 0)
+    context_mark = getattr(err, "context_mark", None) or mark
+    lines = text.split("\n")
+    scene = _Scene(lines, problem, str(getattr(err, "context", None) or ""), mark, context_mark)
+    for reader in _READERS:
+        slip = reader(scene)
+        if slip is not None:
+            return slip
+    return _Slip("OPT001", problem.replace("did not find expected", "expected").lower(), None, mark.line, mark.column)
+
+
+class _Scene:
+    """The error, its line and the line where the broken construct began."""
+
+    def __init__(self, lines: list[str], problem: str, context: str, mark: yaml.Mark, start: yaml.Mark) -> None:
+        self.lines, self.problem, self.context = lines, problem, context
+        self.row, self.column = min(mark.line, len(lines) - 1), mark.column
+        self.from_row, self.from_column = min(start.line, len(lines) - 1), start.column
+        self.line = lines[self.row]
+        self.from_line = lines[self.from_row]
+        self.char = self.line[self.column : self.column + 1]
+
+
+def _indent(scene: _Scene) -> _Slip | None:
+    for row in dict.fromkeys((scene.row, scene.row - 1, scene.from_row, scene.row + 1)):
+        if not 0 <= row < len(scene.lines):
+            continue
+        found = _LEADING.match(scene.lines[row])
+        if found and scene.lines[row].strip():
+            name = "a tab" if found[1] == "\t" else f"U+{ord(found[1]):04X}, a blank that is no space,"
+            return _Slip("OPT005", f"{name} is used to indent", "use spaces", row, found.start(1))
+    return None
+
+
+def _alias(scene: _Scene) -> _Slip | None:
+    if scene.problem != "found undefined alias":
+        return None
+    name = re.match(r"\*([^\s\[\]{},]+)", scene.line[scene.column :])
+    word = name[1] if name else ""
+    before = "\n".join([*scene.lines[: scene.row], scene.line[: scene.column]])
+    near = get_close_matches(word, _ANCHOR.findall(before), n=1, cutoff=0.6)
+    hint = f"did you mean `*{near[0]}`?" if near else f"set the anchor `&{word}` earlier in the file, or put quotes around it"
+    return _Slip("OPT010", f"no anchor `&{word}` stands before this alias", hint, scene.row, scene.column, len(word) + 1)
+
+
+def _tag(scene: _Scene) -> _Slip | None:
+    if "tag" not in scene.problem and "tag" not in scene.context:
+        return None
+    return _Slip(
+        "OPT007", "a tag that cannot be read", "remove it, or put quotes around the value", scene.from_row, scene.from_column
+    )
+
+
+def _depth(scene: _Scene) -> _Slip | None:
+    if "nesting" not in scene.problem and "depth" not in scene.problem:
+        return None
+    return _Slip("OPT014", "nested too deeply", "flatten it", scene.row, scene.column)
+
+
+def _template(scene: _Scene) -> _Slip | None:
+    for row in dict.fromkeys((scene.row, scene.from_row)):
+        line = scene.lines[row]
+        engine = _TEMPLATE_LINE.search(line)
+        if engine:
+            start = len(line) - len(line.lstrip(" ")) if engine.start() == 0 else engine.start() + 2
+            hint = "task files are not templated: write the values out, or quote the text"
+            return _Slip("OPT001", "template text of Helm, Jinja or ERB is no YAML", hint, row, start, 2)
+        value = _TEMPLATE_VALUE.match(line)
+        if value:
+            message, hint = braces(line, value.start(1))
+            return _Slip("OPT001", message, hint, row, value.start(1), 2)
+    return None
+
+
+def _first_character(scene: _Scene) -> _Slip | None:
+    """`*/5 * * * *`, `@daily`, `%x`, a backquote: characters that YAML keeps for itself."""
+    row, column = scene.row, scene.column
+    if scene.context in ("while scanning an alias", "while scanning an anchor"):
+        row, column = scene.from_row, scene.from_column
+    elif scene.problem != "found character that cannot start any token":
+        return None
+    line = scene.lines[row]
+    char = line[column : column + 1]
+    if not char.strip():
+        return None
+    return _Slip(
+        "OPT001",
+        f"an unquoted value cannot begin with `{char}`",
+        f"put quotes around the value: {quoted(line[column:])}",
+        row,
+        column,
+    )
+
+
+def _colon(scene: _Scene) -> _Slip | None:
+    if scene.problem != "mapping values are not allowed in this context":
+        return None
+    key = re.match(r"^(\s*(?:- +)?)([^\s:][^:]*):\s+(\S.*)$", scene.line)
+    if key and scene.column > key.start(3):
+        value = key[3].split(" #")[0]
+        return _Slip(
+            "OPT001", f"`: ` inside the unquoted value of `{key[2]}`", f"put quotes around the value: {quoted(value)}",
+            scene.row, scene.column,
+        )  # fmt: skip
+    return _Slip(
+        "OPT001", "indented deeper than the key above, which already has a value", "line it up with the key above",
+        scene.row, len(scene.line) - len(scene.line.lstrip(" ")),
+    )  # fmt: skip
+
+
+def _quote(scene: _Scene) -> _Slip | None:
+    if scene.context == "while scanning a quoted scalar":
+        quote = scene.from_line[scene.from_column : scene.from_column + 1]
+        return _Slip(
+            "OPT001", "the quote that opens here is never closed", f"close it with `{quote}`", scene.from_row, scene.from_column
+        )
+    if scene.problem == "found unknown escape character" or "escape" in scene.problem:
+        escape = (
+            scene.line[scene.column - 1 : scene.column + 1]
+            if scene.char != "\\"
+            else scene.line[scene.column : scene.column + 2]
+        )
+        start = scene.column - 1 if scene.char != "\\" else scene.column
+        return _Slip(
+            "OPT001",
+            f"unknown escape `{escape}` in double quotes",
+            "use single quotes, or double the backslash",
+            scene.row,
+            start,
+            2,
+        )
+    before = scene.line[: scene.column].rstrip()
+    if scene.problem.startswith("did not find expected") and before[-1:] in ("'", '"'):
+        hint = "write '' for a quote inside single quotes" if before[-1] == "'" else "put the whole value between the quotes"
+        return _Slip("OPT001", "text after the closing quote", hint, scene.row, scene.column)
+    return None
+
+
+def _bracket(scene: _Scene) -> _Slip | None:
+    if scene.char in ("]", "}") and scene.problem.startswith("did not find expected key"):
+        opener = {"]": "[", "}": "{"}[scene.char]
+        return _Slip("OPT001", f"`{scene.char}` without `{opener}`", "delete it", scene.row, scene.column)
+    if scene.context not in ("while parsing a flow sequence", "while parsing a flow mapping"):
+        return None
+    opener = "[" if "sequence" in scene.context else "{"
+    closer = "]" if opener == "[" else "}"
+    if scene.row == scene.from_row:
+        return _Slip(
+            "OPT001",
+            f"`,` or `{closer}` is missing here",
+            f"separate items with `, ` and end with `{closer}`",
+            scene.row,
+            scene.column,
+        )
+    return _Slip(
+        "OPT001",
+        f"the `{opener}` that opens here is never closed",
+        f"close it with `{closer}`",
+        scene.from_row,
+        scene.from_column,
+    )
+
+
+def _layout(scene: _Scene) -> _Slip | None:
+    for beginning, message, hint, at_start in _LAYOUT:
+        if scene.problem.startswith(beginning):
+            row, column = (scene.from_row, scene.from_column) if at_start else (scene.row, scene.column)
+            if row >= len(scene.lines) - 1 and not scene.lines[row]:
+                row, column = max(0, row - 1), 0
+            return _Slip("OPT001", message, hint, row, column)
+    return None
+
+
+# Beginning of the parser's words, our message, the cure, and whether to point at where the construct began.
+_LAYOUT = (
+    (
+        "could not find expected ':'",
+        "a line that is no `key: value`",
+        "write `key: value`, or put longer text below `|`",
+        True,
+    ),
+    (
+        "block sequence entries are not allowed",
+        "a list item on the line of its key",
+        "begin each `- ` on its own line below the key",
+        False,
+    ),
+    ("mapping keys are not allowed", "a value cannot begin with `? `", "put quotes around the value", False),
+    (
+        "did not find expected <document start>",
+        "indented less than the lines above",
+        "line up all keys of the document",
+        False,
+    ),
+    (
+        "did not find expected '-' indicator",
+        "a key where a list item is expected",
+        "begin it with `- `, or indent it below the item",
+        False,
+    ),
+    (
+        "did not find expected comment or line break",
+        "text on the line of `|` or `>`",
+        "begin the text on the next line, indented",
+        False,
+    ),
+    ("did not find expected key", "indented differently from the keys above", "line it up with the keys above", False),
+    (
+        "did not find expected node content",
+        "a value is missing or begins with a reserved character",
+        "put quotes around the value",
+        False,
+    ),
+)
+_READERS = (_alias, _depth, _template, _indent, _tag, _first_character, _colon, _quote, _bracket, _layout)

@@ -1,0 +1,198 @@
+"""pydantic's findings in our words. Only the *types* and *routes* of its errors are used, never its texts."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from optio.compiler.diagnostics import Diagnostic, closest, finding
+from optio.compiler.document import Document
+from optio.compiler.keys import TRIGGERS, unknown
+from optio.compiler.scalars import single_quoted
+from optio.model.route import Route, show
+
+At = Callable[..., Diagnostic]
+LATER_TYPES = ("connection", "template", "policy")
+_SECRETS = ("secret", "previousSecret")
+_MONEY = 'write the amount as text with at most four decimals, such as "2.50"'
+_DURATION = "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
+_ENV_NAME = "use letters, digits and underscores; no digit first"
+
+
+def translate(document: Document, error: ErrorDetails, route: Route) -> Iterator[Diagnostic]:
+    """One error of the model as diagnostics."""
+    kind, value, context = error["type"], error.get("input"), error.get("ctx", {})
+
+    def at(code: str, message: str, hint: str | None = None, *, place: Route = route, key: bool = False) -> Diagnostic:
+        span = document.key_span(place) if key else document.span(place)
+        return finding(code, message, path=document.path, span=span, route=place, hint=hint)
+
+    name = show(route)
+    last = route[-1] if route else ""
+    if kind == "extra_forbidden":
+        code, message, hint = unknown(document.value, route)
+        yield at(code, message, hint, key=True)
+    elif kind == "missing":
+        yield at("OPT102", f"`{name}` is missing", f"add `{last}:`", key=True)
+    elif kind in ("union_tag_invalid", "union_tag_not_found"):
+        yield _bad_trigger(document, route)
+    elif last in _SECRETS and isinstance(value, str):
+        yield at(
+            "OPT405",
+            f"`{name}` is a secret in plain text",
+            f"write `{last}: {{name: NAME}}`, and rotate this one: it is known now",
+        )
+    elif kind == "literal_error":
+        yield _bad_word(at, route, value, str(context.get("expected", "")))
+    elif route == ("budgetUsd",):
+        written = document.plain(route)
+        amount = (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and written is not None and written[0].isdigit()
+        )
+        yield at(
+            "OPT610",
+            f"`budgetUsd` is {f'`{written}`, no text' if amount else 'no amount of money'}",
+            f'write "{written}"' if amount else _MONEY,
+        )
+    elif last in ("timeout", "stallTimeout") and len(route) == 1:
+        hint = f"write `{value}s` for seconds or `{value}m` for minutes" if type(value) is int and value > 0 else _DURATION
+        yield at("OPT105" if isinstance(value, str) else "OPT103", f"`{name}` is no duration", hint)
+    elif kind == "string_pattern_mismatch":
+        yield from _bad_pattern(at, route, value, context)
+    elif kind in ("greater_than_equal", "less_than_equal", "too_long", "too_short", "string_too_long", "string_too_short"):
+        code = "OPT107" if last in ("name", "id") and len(route) == 1 else "OPT105"
+        yield at(code, f"`{name}` is {_range_fact(kind, value)}", _range_hint(kind, context))
+    elif kind == "value_error":
+        yield at("OPT106", f"`{name}` is blank", "write a text or delete the key")
+    elif not route:
+        yield at("OPT103", f"a task is a mapping, not {_kind_of(value)}", "begin with `name:`, one `key: value` a line")
+    else:
+        yield _wrong_type(at, document, route, kind, value)
+
+
+def odd_scalar(document: Document, route: Route, text: str, reading: str, wanted: set[str]) -> Diagnostic:
+    """An unquoted text that readers disagree about; `wanted` are the types of the errors that the model has with it."""
+    if "bool_type" in wanted and reading in ("true", "false"):
+        hint = f"write {reading}"
+    elif text.lstrip("+-").isdigit() and "string_type" not in wanted and not _is_free(route):
+        hint = f"write {int(text)}"
+    elif text.lstrip("+-").isdigit() and not wanted:
+        hint = f"write {single_quoted(text)} for the text, {int(text)} for the number"
+    else:
+        hint = f"write {single_quoted(text)}"
+    message = (
+        f"`{text}` without quotes is {reading} to other YAML readers"
+        if reading != "null"
+        else f"`{text}` without quotes is no text"
+    )
+    return finding("OPT006", message, path=document.path, span=document.span(route), route=route, hint=hint)
+
+
+def _is_free(route: Route) -> bool:
+    """Whether the author's own schema, and not ours, says what stands here."""
+    return route[0] in ("paramsSchema", "tests") or "paramMapping" in route
+
+
+def _bad_trigger(document: Document, route: Route) -> Diagnostic:
+    value = document.value
+    for step in route:
+        value = value[step]
+    allowed = "allowed: manual, schedule, webhook"
+    if not isinstance(value, dict):
+        hint = f"write `- type: {value}`" if value in ("manual", "schedule", "webhook") else "write `- type: manual`"
+        message = f"`{show(route)}` must be a mapping, not {_kind_of(value)}"
+        return finding("OPT103", message, path=document.path, span=document.span(route), route=route, hint=hint)
+    if "type" not in value:
+        return finding(
+            "OPT102", f"`{show(route)}.type` is missing", path=document.path, span=document.span(route), route=(*route, "type"),
+            hint=f"add `type:`; {allowed}",
+        )  # fmt: skip
+    at = (*route, "type")
+    word = str(value["type"])
+    meant = closest(word, TRIGGERS)
+    hint = "tickets start Repo Tasks only" if word == "ticket" else f"did you mean `{meant}`?" if meant else allowed
+    return finding("OPT321", f"unknown trigger `{word}`", path=document.path, span=document.span(at), route=at, hint=hint)
+
+
+def _bad_word(at: At, route: Route, value: Any, expected: str) -> Diagnostic:
+    allowed = expected.replace(" or ", ", ").replace("'", "").split(", ")
+    meant = closest(str(value).lower(), allowed)
+    hint = f"did you mean `{meant}`? " if meant else ""
+    if len(allowed) > 1 or not meant:
+        hint += "allowed: " + ", ".join(allowed)
+    hint = hint.strip()
+    if route == ("type",) and value in LATER_TYPES:
+        return at(
+            "OPT110", f"documents of type `{value}` are not supported yet", "delete the file: only `standalone` tasks are read"
+        )
+    if route == ("type",):
+        repo = value in ("repo", "repository", "pr")
+        return at("OPT110", f"unknown type `{value}`", "Repo Tasks are not supported: write standalone" if repo else hint)
+    if route == ("apiVersion",):
+        return at("OPT114", f"unknown version `{value}`", hint)
+    return at("OPT104", f"`{show(route)}` is `{value}`" if isinstance(value, str) else f"`{show(route)}` is no text", hint)
+
+
+def _bad_pattern(at: At, route: Route, value: Any, context: dict[str, Any]) -> Iterator[Diagnostic]:
+    name, last = show(route), route[-1]
+    if route == ("id",):
+        yield at("OPT107", f"`{value}` is no id", "use a-z, 0-9 and single dashes")
+    elif route[:2] == ("environment", "env"):
+        yield at("OPT506", f"`{last}` is no name of an environment variable", _ENV_NAME, key=True)
+    elif route[:2] == ("environment", "secrets") or last == "name":
+        # What stands here may be the secret itself: name the place only.
+        yield at("OPT506", f"`{name}` is no name of a secret", _ENV_NAME)
+    else:
+        yield at("OPT105", f"`{name}` has characters that are not allowed", f"it must match `{context.get('pattern')}`")
+
+
+def _wrong_type(at: At, document: Document, route: Route, kind: str, value: Any) -> Diagnostic:
+    written = document.plain(route)
+    hint = None
+    if value is None:
+        hint = "give a value or delete the key"
+    elif kind in ("int_type", "int_from_float") and isinstance(value, str) and value.strip().lstrip("-").isdigit():
+        hint = f"remove the quotes: {value.strip()}"
+    elif kind == "string_type" and written is not None:
+        hint = f'put quotes around it: "{written}"'
+    elif kind == "list_type" and not isinstance(value, dict):
+        hint = f"write a list: [{written if written is not None else '...'}]"
+    elif kind == "bool_type" and isinstance(value, str) and value.lower() in ("true", "false"):
+        hint = f"remove the quotes: {value.lower()}"
+    elif kind in _WANTED:
+        hint = f"write {_WANTED[kind]}"
+    return at("OPT103", f"`{show(route)}` must be {_WANTED.get(kind, 'something else')}, not {_kind_of(value)}", hint)
+
+
+_WANTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+
+
+def _kind_of(value: Any) -> str:
+    if value is None:
+        return "empty"
+    return {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a mapping"}[
+        type(value)
+    ]
+
+
+def _range_fact(kind: str, value: Any) -> str:
+    if "long" in kind:
+        return f"{len(value):,} characters long" if isinstance(value, str) else f"{len(value):,} items long"
+    return "too short" if "short" in kind else f"{value}"
+
+
+def _range_hint(kind: str, context: dict[str, Any]) -> str:
+    if kind == "greater_than_equal":
+        return f"at least {context.get('ge')}"
+    if kind == "less_than_equal":
+        return f"at most {context.get('le')}"
+    return f"at most {context.get('max_length')}" if "long" in kind else f"at least {context.get('min_length')}"
