@@ -1,5 +1,108 @@
-"""The command line."""
+"""The command line: `optio COMMAND`. A command's module is imported only when the command is typed."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+# name -> (module, help)
+COMMANDS = {
+    "init": ("init", "write a first task into a directory"),
+    "dev": ("dev", "serve a task directory on this machine, with hot reload"),
+    "check": ("check", "say what is wrong with task files"),
+    "compile": ("compile", "print the registry that task files compile to"),
+    "explain": ("explain", "explain a diagnostic code"),
+    "schema": ("schema", "print the JSON Schema of task files"),
+    "render": ("render", "print the prompt of a task with its parameters filled in"),
+    "schedule": ("schedule", "print when scheduled tasks fire next"),
+    "run": ("run", "start a run of a task"),
+    "runs": ("runs", "list, show, follow, cancel and retry runs"),
+    "hook": ("hook", "sign and post a webhook payload"),
+    "server": ("server", "serve the API"),
+    "worker": ("worker", "execute runs"),
+    "scheduler": ("scheduler", "fire schedules"),
+    "token": ("token", "create, list and revoke API tokens"),
+    "doctor": ("doctor", "check this installation and its settings"),
+}
+
+OK, FAILED, USAGE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130
 
 
-def main() -> None:
-    """Entry point."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 clean, 1 findings or a failed run, 2 wrong usage, 3 a bug."""
+    sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
+
+
+def run(argv: list[str]) -> int:
+    """The exit code of one command line."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return OK if argv else USAGE
+    if argv[0] in ("-V", "--version"):
+        from optio.version import __version__
+
+        print(f"optio {__version__}")
+        return OK
+    name = argv[0]
+    if name not in COMMANDS:
+        from difflib import get_close_matches
+
+        meant = get_close_matches(name, COMMANDS, n=1)
+        print(f"optio: unknown command `{name}`" + (f": did you mean `{meant[0]}`?" if meant else ""), file=sys.stderr)
+        print("`optio --help` lists the commands", file=sys.stderr)
+        return USAGE
+    return _run(name, argv[1:])
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    import argparse
+
+    from optio.errors import OptioError, SettingsError
+
+    module, summary = COMMANDS[name]
+    try:
+        command = import_module(f"optio.cli.{module}")
+    except ModuleNotFoundError as err:
+        if err.name is not None and err.name.startswith("optio"):
+            raise
+        print(f"optio {name}: `{err.name}` is not installed: install `optio[server]`", file=sys.stderr)
+        return USAGE
+    parser = argparse.ArgumentParser(prog=f"optio {name}", description=command.__doc__ or summary)
+    command.add_arguments(parser)
+    try:
+        code: int = command.run(parser.parse_args(arguments))
+    except SettingsError as err:
+        print(f"optio {name}: {err}", file=sys.stderr)
+        return USAGE
+    except OptioError as err:
+        print(f"optio {name}: {err}", file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): nothing more to say, and nothing to flush.
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as err:
+        return _bug(name, err)
+    return code
+
+
+def _bug(name: str, err: Exception) -> int:
+    import os
+
+    if os.environ.get("OPTIO_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    print(f"optio {name}: a bug in Optio: {type(err).__name__}: {err} (OPTIO_DEBUG=1 shows where)", file=sys.stderr)
+    return INTERNAL
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: optio COMMAND [...]", "", "Agent tasks as code.", "", *lines, "", "`optio COMMAND --help` tells more."]
+    )

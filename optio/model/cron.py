@@ -7,6 +7,7 @@ it fires in both repeated hours and not in the skipped one.
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -40,6 +41,12 @@ def expand(expression: str) -> str:
     """`@daily` and its like as five fields; everything else with single blanks."""
     words = expression.split()
     return WORDS.get(" ".join(words), " ".join(words))
+
+
+@lru_cache(maxsize=4096)
+def check_expression(expression: str) -> None:
+    """Raises CronError for what is no schedule, or for one that never fires."""
+    next(_simulator(expression, datetime(2024, 1, 1, tzinfo=UTC)))
 
 
 def fires(expression: str, zone: str, after: datetime) -> Iterator[datetime]:

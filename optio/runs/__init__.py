@@ -1,1 +1,1 @@
-
+"""Use cases of runs, written against the seams only: no driver is named here."""

@@ -14,6 +14,7 @@ _IMAGE = re.compile(rf"{_HOST}{_PART}(?:/{_PART})*(?::[\w][\w.-]{{0,127}})?(?:@s
 _NAME = re.compile(
     r"(?:\*\.)?(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE
 )
+_ADDRESS = re.compile(r"[0-9a-fA-F.:]+(?:/[0-9.]+)?")
 _METADATA = frozenset({"169.254.169.254", "fd00:ec2::254", "metadata.google.internal"})
 _QUANTITY = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
 
@@ -53,11 +54,8 @@ def _host(task: ResolvedTask, route: Route, host: str) -> Iterator[Diagnostic]:
             "OPT511", f"`{host}` is a cloud's metadata address", route, hint="delete it: it hands out the node's credentials"
         )
         return
-    try:
-        network = ipaddress.ip_network(host, strict=False)
-    except ValueError:
-        pass
-    else:
+    network = _network(host)
+    if network is not None:
         if (
             any(ipaddress.ip_address(m) in network for m in _METADATA if m[0] in "1f" and ":" not in m)
             and network.prefixlen > 0
@@ -78,6 +76,15 @@ def _host(task: ResolvedTask, route: Route, host: str) -> Iterator[Diagnostic]:
             "a wildcard stands first, as in `*.example.com`" if star else "write a host name, or an address such as 10.0.0.0/8"
         )
         yield task.at("OPT511", f"`{host}` is no host name", route, hint=hint)
+
+
+def _network(host: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    if not _ADDRESS.fullmatch(host):
+        return None
+    try:
+        return ipaddress.ip_network(host, strict=False)
+    except ValueError:
+        return None
 
 
 def _masked(url: str) -> str:

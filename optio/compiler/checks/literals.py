@@ -7,27 +7,20 @@ from optio.compiler.diagnostics import Diagnostic, finding
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.source import span_at
 
-# One search over the whole text finds out whether there is anything to look at.
-_TOKENS = re.compile(
-    r"(?P<github>\bgh[pousr]_[A-Za-z0-9]{36,}|\bgithub_pat_[A-Za-z0-9_]{40,})"
-    r"|(?P<gitlab>\bglpat-[A-Za-z0-9_-]{20,})"
-    r"|(?P<anthropic>\bsk-ant-[A-Za-z0-9_-]{20,})"
-    r"|(?P<openai>\bsk-(?:proj-)?[A-Za-z0-9_-]{32,})"
-    r"|(?P<aws>\b(?:AKIA|ASIA)[0-9A-Z]{16}\b)"
-    r"|(?P<google>\bAIza[0-9A-Za-z_-]{35}\b)"
-    r"|(?P<slack>\bxox[abprs]-[A-Za-z0-9-]{20,})"
-    r"|(?P<stripe>\b[rs]k_live_[A-Za-z0-9]{20,})"
-    r"|(?P<webhook>\bwhsec_[A-Za-z0-9+/=]{24,})"
-    r"|(?P<npm>\bnpm_[A-Za-z0-9]{36}\b)"
-    r"|(?P<key>-----BEGIN [A-Z ]*PRIVATE KEY-----)"
-    r"|(?P<url>[a-z][a-z0-9+]*://[^\s/:@'\"{}$]+:(?P<password>[^\s/@'\"{}$]+)@)"
+# A text that every token of the kind holds, the kind, its shape. Looking for the text first costs almost nothing.
+_TOKENS = (
+    ("gh", "a GitHub token", r"gh(?:[pousr]_[A-Za-z0-9]{36,}|ithub_pat_[A-Za-z0-9_]{40,})"),
+    ("glpat-", "a GitLab token", r"glpat-[A-Za-z0-9_-]{20,}"),
+    ("sk-", "an API key", r"\bsk-(?:ant-|proj-)?[A-Za-z0-9_-]{32,}"),
+    ("AKIA", "an AWS access key", r"AKIA[0-9A-Z]{16}\b"),
+    ("AIza", "a Google API key", r"AIza[0-9A-Za-z_-]{35}\b"),
+    ("xox", "a Slack token", r"xox[abprs]-[A-Za-z0-9-]{20,}"),
+    ("k_live_", "a Stripe key", r"[rs]k_live_[A-Za-z0-9]{20,}"),
+    ("whsec_", "a webhook secret", r"whsec_[A-Za-z0-9+/=]{24,}"),
+    ("npm_", "an npm token", r"npm_[A-Za-z0-9]{36}\b"),
+    ("PRIVATE KEY", "a private key", r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----"),
+    ("://", "a URL with a password", r"://[^\s/:@'\"{}$]{1,200}:[^\s/@'\"{}$]{1,200}@"),
 )
-_HINTS = ("gh", "glpat-", "sk-", "AKIA", "ASIA", "AIza", "xox", "k_live_", "whsec_", "npm_", "PRIVATE KEY", "://")
-_KINDS = {
-    "github": "a GitHub token", "gitlab": "a GitLab token", "anthropic": "an Anthropic API key", "openai": "an API key",
-    "aws": "an AWS access key", "google": "a Google API key", "slack": "a Slack token", "stripe": "a Stripe key",
-    "webhook": "a webhook secret", "npm": "an npm token", "key": "a private key", "url": "a URL with a password",
-}  # fmt: skip
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -38,11 +31,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _search(path: str, text: str) -> Iterator[Diagnostic]:
-    if not any(hint in text for hint in _HINTS):
-        return
-    for found in _TOKENS.finditer(text):
-        yield finding(
-            "OPT503", f"{_KINDS[found.lastgroup or 'key'] if found.lastgroup != 'password' else _KINDS['url']} in plain text",
-            path=path, span=span_at(text, found.start(), found.end()),
-            hint="rotate it: it is known now; name it under `environment.secrets`",
-        )  # fmt: skip
+    for sign, kind, shape in _TOKENS:
+        if sign in text:
+            for found in re.finditer(shape, text):
+                span = span_at(text, found.start(), found.end())
+                hint = "rotate it: it is known now; then name it under `environment.secrets`"
+                yield finding("OPT503", f"{kind} in plain text", path=path, span=span, hint=hint)

@@ -1,7 +1,6 @@
 """Schedules: the expression, its zone, and the parameters of the runs that it starts."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -23,7 +22,6 @@ ABBREVIATIONS = {
     "CET": "Europe/Berlin", "CEST": "Europe/Berlin", "MET": "Europe/Berlin", "MEZ": "Europe/Berlin", "EET": "Europe/Athens",
     "WET": "Europe/Lisbon", "Z": "UTC", "utc": "UTC",
 }  # fmt: skip
-_ANY_TIME = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -39,10 +37,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _expression(task: ResolvedTask, route: Route, expression: str) -> Iterator[Diagnostic]:
     # Imported here: a tree without schedules does not pay for it.
-    from optio.model.cron import CronError, expand, next_fire
+    from optio.model.cron import CronError, check_expression, expand
 
     try:
-        next_fire(expression, "UTC", _ANY_TIME)
+        check_expression(expression)
     except CronError as err:
         yield _cron_error(task, route, expression, err.field, err.never, str(err))
         return

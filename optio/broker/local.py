@@ -1,0 +1,104 @@
+"""Hints on one machine: callbacks inside the process, datagrams to the other processes that share the data directory."""
+
+import contextlib
+import errno
+import hashlib
+import logging
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from optio.broker.base import Listener, Topic
+
+log = logging.getLogger(__name__)
+_LONGEST_SOCKET_PATH = 100
+
+
+class LocalBroker:
+    """Every process binds one socket in `directory`; telling means writing to each of them."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = _short(directory)
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._listeners: tuple[Listener, ...] = ()
+        self._lock = threading.Lock()
+        self._name = f"{os.getpid()}-{id(self):x}.sock"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(self._directory / self._name))
+        self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sender.setblocking(False)
+        self._thread = threading.Thread(target=self._receive, name="broker", daemon=True)
+        self._thread.start()
+
+    def tell(self, topic: Topic, key: str = "") -> None:
+        """Listeners of this process at once, other processes by datagram; what cannot be delivered is dropped."""
+        self._dispatch(topic, key)
+        try:
+            peers = os.listdir(self._directory)
+        except OSError:
+            return
+        for peer in peers:
+            if peer != self._name and peer.endswith(".sock"):
+                self._send(self._directory / peer, f"{topic.value} {key}".encode())
+
+    def _send(self, path: Path, message: bytes) -> None:
+        try:
+            self._sender.sendto(message, str(path))
+        except OSError as err:
+            # A refused socket belongs to a process that was killed; a full one will look by itself.
+            if err.errno in (errno.ECONNREFUSED, errno.ENOENT):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """See `Broker.subscribe`."""
+        with self._lock:
+            self._listeners = (*self._listeners, listener)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._listeners = tuple(other for other in self._listeners if other is not listener)
+
+        return unsubscribe
+
+    def _dispatch(self, topic: Topic, key: str) -> None:
+        for listener in self._listeners:
+            try:
+                listener(topic, key)
+            except Exception:
+                log.exception("a listener failed on %s %s", topic, key)
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                message = self._socket.recv(4096)
+            except OSError:
+                return
+            if not message:
+                return
+            topic, _, key = message.decode("utf-8", "replace").partition(" ")
+            # Anyone who may write to the directory can send: a forged hint makes someone look, nothing more.
+            if topic in Topic._value2member_map_:
+                self._dispatch(Topic(topic), key)
+
+    def close(self) -> None:
+        """Stop listening and remove the socket."""
+        with contextlib.suppress(OSError):
+            self._sender.sendto(b"", str(self._directory / self._name))
+        self._thread.join(timeout=2)
+        for each in (self._socket, self._sender):
+            each.close()
+        with contextlib.suppress(OSError):
+            (self._directory / self._name).unlink()
+
+
+def _short(directory: Path) -> Path:
+    """A socket's path has a small limit: a deep data directory gets a stand-in among the temporary files."""
+    absolute = directory.absolute()
+    if len(str(absolute)) <= _LONGEST_SOCKET_PATH - 32:
+        return absolute
+    name = hashlib.sha256(str(absolute).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"optio-{os.getuid()}-{name}"

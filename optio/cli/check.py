@@ -1,0 +1,144 @@
+"""`optio check`: every mistake in the task files, with its place and its cure.
+
+Only `argparse` and the standard library are imported before the command runs, and only the compiler after that: a check of
+one file takes about as long as starting Python and loading pydantic.
+"""
+
+import argparse
+import gc
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:  # the command line is read before the compiler is loaded
+    from optio.compiler.diagnostics import Diagnostic
+    from optio.compiler.pipeline import Compilation
+
+SUMMARY = "report every mistake in the task files"
+FORMATS = ("full", "concise", "json")
+CLEAN, FOUND, USAGE = 0, 1, 2
+_MOST_SHOWN = 200
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`optio check [PATH ...] [--format full|concise|json]`."""
+    parser.description = SUMMARY
+    parser.add_argument(
+        "paths", nargs="*", metavar="PATH", help="files or directories (default: $OPTIO_TASKS, or tasks.d)"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="full", help="how findings are printed (default: full)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 clean or warnings only, 1 errors, 2 a path that does not exist."""
+    # Nothing that is made here lives long enough to be worth collecting.
+    gc.disable()
+    # Looking for pydantic plugins reads the metadata of every installed package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    from optio.compiler import report
+
+    default = os.environ.get("OPTIO_TASKS") or "tasks.d"
+    paths = args.paths or [default]
+    for path in paths:
+        if not os.path.exists(path):
+            hint = "" if args.paths else " (give a PATH, or set OPTIO_TASKS)"
+            print(f"optio check: `{path}` does not exist{hint}", file=sys.stderr)
+            return USAGE
+    found: list[Diagnostic] = []
+    files = tasks = 0
+    for root, only in _roots(paths, default).items():
+        compilation = _compile(root, only)
+        files += compilation.files
+        tasks += len(compilation.registry.tasks)
+        found += _clickable(compilation.diagnostics, root)
+    if args.format == "json":
+        print(report.as_json(found, files=files, tasks=tasks))
+    else:
+        _print_text(found, files, tasks, paths, args.format)
+    return FOUND if any(d.severity == "error" for d in found) else CLEAN
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process without tearing the interpreter down, which costs as much as a check of thirty files."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _roots(paths: list[str], default: str) -> "dict[Path, list[str] | None]":
+    """Directories to compile, each with the files of it that were named, or None for all.
+
+    A file's tree is the task directory when the file stands inside it, so that what it names is found as the server finds
+    it; else it is the file's own directory.
+    """
+    roots: dict[Path, list[str] | None] = {}
+    for name in paths:
+        path = Path(name)
+        if path.is_dir():
+            roots[path] = None
+            continue
+        root = Path(default)
+        if not (root.is_dir() and path.absolute().is_relative_to(root.absolute())):
+            root = path.parent
+        known = roots.setdefault(root, [])
+        relative = path.absolute().relative_to(root.absolute()).as_posix()
+        if known is not None and relative not in known:
+            known.append(relative)
+    return roots
+
+
+def _compile(root: Path, only: list[str] | None) -> "Compilation":
+    from optio.compiler.pipeline import compile_tree
+    from optio.compiler.tree import DirectoryTree
+
+    return compile_tree(DirectoryTree(root, only=only))
+
+
+def _clickable(diagnostics: "tuple[Diagnostic, ...]", root: Path) -> "list[Diagnostic]":
+    """The same findings with paths as seen from the working directory."""
+    from dataclasses import replace
+
+    def seen(path: str) -> str:
+        return os.path.relpath(root / path) if root.absolute().is_relative_to(Path.cwd()) else os.path.join(root, path)
+
+    return [
+        replace(d, path=seen(d.path), related=tuple(replace(r, path=seen(r.path)) for r in d.related)) for d in diagnostics
+    ]
+
+
+def _print_text(found: "list[Diagnostic]", files: int, tasks: int, paths: list[str], form: str) -> None:
+    from optio.compiler import report
+
+    shown = found[:_MOST_SHOWN]
+    if form == "full":
+        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        lines = report.full(shown, _text_of, colour=colour)
+    else:
+        lines = report.concise(shown)
+    sys.stdout.writelines(line + "\n" for line in lines)
+    if len(found) > len(shown):
+        print(f"... and {len(found) - len(shown)} more")
+    if form == "full":
+        if files:
+            print(report.closing(found, files, tasks))
+        else:
+            print(f"no task files in {', '.join(f'`{path}`' for path in paths)}")
+
+
+def _text_of(path: str) -> str | None:
+    try:
+        data = Path(path).read_bytes()
+    except OSError:
+        return None
+    return data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _alone(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser("optio check")
+    add_arguments(parser)
+    return run(parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    leave(_alone(sys.argv[1:]))

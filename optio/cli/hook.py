@@ -1,0 +1,75 @@
+"""Sign a payload the way its sender would, and post it to a webhook."""
+
+import argparse
+import json
+import os
+import sys
+import time
+import uuid
+from pathlib import Path
+
+from optio.cli import OK, client, flags, show
+from optio.errors import SettingsError
+from optio.model.trigger import WebhookConfig
+from optio.secrets import LocalSecrets
+from optio.server.signature import event_header, sign
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Verbs and flags."""
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    send = verbs.add_parser("send", help="sign and post a payload file")
+    send.add_argument("path", help="the webhook's path, or the id of its task")
+    send.add_argument("payload", help="a JSON file, or - for standard input")
+    send.add_argument("--secret", help="secret to sign with; by default the one that the task names, as `optio dev` has it")
+    send.add_argument("--event", help="event name to send, such as push")
+    send.add_argument("--delivery", help="delivery id; by default a new one")
+    send.add_argument("-w", "--wait", action="store_true", help="stream the run's log and wait for its end")
+    send.add_argument("--json", action="store_true", help="for programs")
+    flags.add(send, "data_dir", "secrets_dir")
+    client.add_arguments(send)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when the webhook was accepted, with --wait when its run completed."""
+    from optio.cli.run import follow
+
+    settings = flags.settings(args)
+    server = client.Client(settings)
+    try:
+        body = sys.stdin.buffer.read() if args.payload == "-" else Path(args.payload).read_bytes()
+    except OSError as err:
+        raise SettingsError(f"the payload {args.payload} cannot be read: {err.strerror}") from err
+    config = _config(server, args.path)
+    headers = {}
+    delivery = args.delivery or str(uuid.uuid4())
+    if config.secret is not None:
+        secrets = LocalSecrets(settings.secrets, os.environ)
+        secret = args.secret or secrets.get(config.secret.name)
+        if secret is None:
+            raise SettingsError(
+                f"no value for the secret `{config.secret.name}`: give --secret, or {secrets.where(config.secret.name)}"
+            )
+        headers = sign(config, secret, body, delivery=delivery, now=time.time())
+    event = args.event or (config.events[0] if config.events else None)
+    if event is not None:
+        headers[event_header(config)] = event
+    answer = server.request("POST", f"/api/hooks/{client.quoted(config.path)}", raw=body, headers=headers)
+    if args.wait and answer["runId"]:
+        return follow(server, answer["runId"], as_json=args.json)
+    print(show.as_json(answer) if args.json else f"202 {answer['status']}: run {answer['runId']}")
+    return OK
+
+
+def _config(server: client.Client, name: str) -> WebhookConfig:
+    tasks = server.request("GET", "/api/tasks")["items"]
+    hooks = {
+        key: trigger["config"]
+        for task in tasks
+        for trigger in task["triggers"]
+        if trigger["type"] == "webhook"
+        for key in (task["id"], trigger["config"]["path"])
+    }
+    if name not in hooks:
+        raise SettingsError(f"no webhook `{name}` is served: " + (", ".join(sorted(hooks)) or "no task has one"))
+    return WebhookConfig.model_validate_json(json.dumps(hooks[name]))

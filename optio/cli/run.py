@@ -1,0 +1,62 @@
+"""Start a run of a task on the server. With --wait, stream its log and exit with its outcome."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from optio.cli import FAILED, OK, client, flags, show
+from optio.errors import SettingsError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags."""
+    parser.add_argument("task", help="the task's id")
+    parser.add_argument("-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter, as text")
+    parser.add_argument("-P", "--param-json", action="append", default=[], metavar="NAME=JSON", help="a parameter, as JSON")
+    parser.add_argument("-w", "--wait", action="store_true", help="stream the log and wait for the end")
+    parser.add_argument("--key", help="idempotency key: the same key starts one run")
+    parser.add_argument("--json", action="store_true", help="print the run as JSON")
+    client.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when the run was accepted, with --wait when it completed."""
+    server = client.Client(flags.settings(args))
+    headers = {"Idempotency-Key": args.key} if args.key else {}
+    body = {"params": parameters(args.param, args.param_json)}
+    started = server.request("POST", f"/api/tasks/{client.quoted(args.task)}/runs", body=body, headers=headers)
+    if not args.wait:
+        print(show.as_json(started) if args.json else f"run {started['runId']} {show.state(started['state'])}")
+        return OK
+    return follow(server, started["runId"], as_json=args.json)
+
+
+def follow(server: client.Client, run_id: str, *, as_json: bool = False, raw: bool = False, after: int = 0) -> int:
+    """Print the log until the run has ended; 0 when it completed."""
+    for name, data in server.events(f"/api/workflow-runs/{client.quoted(run_id)}/logs", after=after):
+        if name == "line" and not as_json:
+            print(show.line(data, raw=raw), flush=True)
+        if name == "end":
+            break
+    ended = server.request("GET", f"/api/workflow-runs/{client.quoted(run_id)}")
+    if as_json:
+        print(show.as_json(ended))
+    else:
+        sys.stdout.flush()
+        print(show.outcome(ended), file=sys.stderr)
+    return OK if ended["state"] == "completed" else FAILED
+
+
+def parameters(texts: list[str], documents: list[str]) -> dict[str, Any]:
+    """`NAME=VALUE` and `NAME=JSON`; raises SettingsError."""
+    found: dict[str, Any] = {}
+    for entry, is_json in [(text, False) for text in texts] + [(document, True) for document in documents]:
+        name, separator, value = entry.partition("=")
+        if not separator or not name:
+            raise SettingsError(f"`{entry}` is no NAME=VALUE")
+        try:
+            found[name] = json.loads(value) if is_json else value
+        except ValueError as err:
+            raise SettingsError(f"the value of `{name}` is no JSON: {err}") from err
+    return found

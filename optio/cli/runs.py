@@ -1,0 +1,123 @@
+"""List, show, follow, cancel and retry runs."""
+
+import argparse
+from typing import Any
+
+from optio.cli import OK, client, flags, show
+from optio.cli.run import follow
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Verbs and flags."""
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    listing = verbs.add_parser("list", help="newest runs first")
+    listing.add_argument("--task", help="only of this task")
+    listing.add_argument("--state", help="only in this state")
+    listing.add_argument("-n", "--limit", type=int, default=20)
+    listing.add_argument("--cursor", help="continue where an earlier list ended")
+    for verb, summary in (
+        ("show", "everything about a run"),
+        ("logs", "its log"),
+        ("cancel", "stop it"),
+        ("retry", "start a failed run again"),
+        ("why", "why it waits, or how it ended"),
+    ):
+        sub = verbs.add_parser(verb, help=summary)
+        sub.add_argument("run", help="the run's id")
+        if verb == "logs":
+            sub.add_argument("-f", "--follow", action="store_true", help="until the run has ended")
+            sub.add_argument("--raw", action="store_true", help="text as the agent wrote it, control characters too")
+            sub.add_argument("--attempt", type=int, help="only this attempt")
+    for sub in verbs.choices.values():
+        sub.add_argument("--json", action="store_true", help="for programs")
+        client.add_arguments(sub)
+
+
+def run(args: argparse.Namespace) -> int:
+    """The verb's exit code."""
+    server = client.Client(flags.settings(args))
+    if args.verb == "list":
+        return _list(server, args)
+    path = f"/api/workflow-runs/{client.quoted(args.run)}"
+    if args.verb == "logs":
+        return _logs(server, path, args)
+    if args.verb in ("cancel", "retry"):
+        found = server.request("POST", f"{path}/{args.verb}")
+        print(show.as_json(found) if args.json else show.outcome(found))
+        return OK
+    found = server.request("GET", path)
+    if args.json:
+        print(show.as_json(found))
+    elif args.verb == "why":
+        print(_why(found))
+    else:
+        print(_details(found))
+    return OK
+
+
+def _list(server: client.Client, args: argparse.Namespace) -> int:
+    query = {"task": args.task, "state": args.state, "limit": args.limit, "cursor": args.cursor}
+    found = server.request("GET", "/api/runs", query=query)
+    if args.json:
+        print(show.as_json(found))
+        return OK
+    rows = [
+        [
+            item["id"],
+            item["taskId"],
+            item["state"],
+            item["reason"],
+            item["trigger"],
+            item["createdAt"][:19].replace("T", " "),
+            "" if item["durationMs"] is None else f"{item['durationMs'] / 1000:.1f} s",
+            "" if item["costUsd"] is None else f"${item['costUsd']}",
+        ]
+        for item in found["items"]
+    ]
+    print(
+        show.table(["RUN", "TASK", "STATE", "REASON", "TRIGGER", "CREATED (UTC)", "TOOK", "COST"], rows) if rows else "no runs"
+    )
+    if found["next"]:
+        print(f"more: --cursor {found['next']}")
+    return OK
+
+
+def _logs(server: client.Client, path: str, args: argparse.Namespace) -> int:
+    if args.follow:
+        follow(server, args.run, as_json=args.json, raw=args.raw)
+        return OK
+    after = 0
+    while True:
+        page = server.request("GET", f"{path}/logs", query={"after": after, "attempt": args.attempt})
+        for item in page["items"]:
+            print(show.as_json(item) if args.json else show.line(item, raw=args.raw))
+        if not page["items"]:
+            return OK
+        after = page["next"]
+
+
+def _why(run: dict[str, Any]) -> str:
+    if run["waiting"]:
+        waiting = run["waiting"]
+        ahead = f", {waiting['ahead']} ahead of it" if waiting["ahead"] else ""
+        return f"queued: {waiting['message']}{ahead} [{waiting['reason']}]"
+    last = run["events"][-1]
+    return f"{run['state']} since {last['at']}: {last['reason']}{': ' + show.safe(last['message']) if last['message'] else ''}"
+
+
+def _details(run: dict[str, Any]) -> str:
+    lines = [show.outcome(run), f"task     {run['taskId']} ({run['definition']})", f"trigger  {run['trigger']}"]
+    lines += [f"param    {name} = {show.safe(str(value))}" for name, value in run["params"].items()]
+    lines += ["events"]
+    lines += [
+        f"  {e['at']}  {e['from'] or ''} -> {e['to']}  {e['reason']}  {show.safe(e['message'])}".rstrip() for e in run["events"]
+    ]
+    lines += ["attempts"]
+    for a in run["attempts"]:
+        cost = "" if a["costUsd"] is None else f"  ${a['costUsd']}"
+        lines.append(
+            f"  {a['number']}  {a['startedAt']}  {a['reason'] or 'running'}  {show.safe(a['message'] or '')}{cost}".rstrip()
+        )
+    if run["output"]:
+        lines += ["output", *[f"  {show.safe(text)}" for text in run["output"].splitlines()]]
+    return "\n".join(lines)

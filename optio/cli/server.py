@@ -1,0 +1,47 @@
+"""Serve the API. Runs are executed by `optio worker`, schedules fired by `optio scheduler`; all share one data directory."""
+
+import argparse
+import asyncio
+import socket
+
+from optio.cli import OK, flags
+from optio.cli.serving import listen, log_to_stderr, serve
+from optio.errors import SettingsError
+from optio.live import LiveRegistry
+from optio.reload import Reloader
+from optio.wiring import Services, build
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags."""
+    flags.add(parser, "tasks", "data_dir", "host", "port", "writes", "allowed_hosts")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM."""
+    settings = flags.settings(args)
+    log_to_stderr()
+    sock = listen(settings)
+    services = build(settings)
+    try:
+        if not services.store.tokens():
+            raise SettingsError("there is no token: make one with `optio token create --role admin`, or use `optio dev`")
+        asyncio.run(_serve(services, sock))
+    finally:
+        sock.close()
+        services.close()
+    return OK
+
+
+async def _serve(services: Services, sock: socket.socket) -> None:
+    live = LiveRegistry(services.store)
+    live.restore()
+    reloader = Reloader(services.settings.tasks, live, services.broker)
+    await reloader.load()
+    stop = asyncio.Event()
+    watching = asyncio.create_task(reloader.watch(stop))
+    try:
+        await serve(services, live, sock, stop, reload=reloader.load, open_access=False)
+    finally:
+        stop.set()
+        await watching

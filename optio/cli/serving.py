@@ -1,0 +1,110 @@
+"""What `dev` and `server` share: a socket, the application, and a stop that lets readers come back elsewhere."""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvicorn
+
+from optio.errors import SettingsError
+from optio.live import LiveRegistry
+from optio.scheduler import new_id
+from optio.server.app import create_app
+from optio.server.hub import Feed
+from optio.settings import Settings
+from optio.wiring import Services
+
+GRACE = 5
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """One line a fact: time, level, words."""
+    logging.basicConfig(
+        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", force=True
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The server's socket, bound before anything else is started; raises SettingsError when it cannot be had."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((settings.host, settings.port))
+        sock.listen(2048)
+    except OSError as err:
+        sock.close()
+        raise SettingsError(
+            f"cannot listen on {settings.host}:{settings.port}: {err.strerror}: choose another with --port or OPTIO_PORT"
+        ) from err
+    sock.setblocking(False)
+    return sock
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but readers of live logs are let go first: they would keep it from ever ending."""
+
+    def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
+        super().__init__(config)
+        self._feed = feed
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._feed.close()
+        await super().shutdown(sockets)
+
+
+async def serve(
+    services: Services,
+    live: LiveRegistry,
+    sock: socket.socket,
+    stop: asyncio.Event,
+    *,
+    reload: Callable[[], Awaitable[object]],
+    open_access: bool,
+) -> None:
+    """Serve until `stop` is set, or the first SIGINT or SIGTERM (which set it)."""
+    feed = Feed()
+    app = create_app(services, live, reload=reload, new_id=new_id, open_access=open_access, feed=feed)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE,
+        ws_max_size=65536,
+        lifespan="on",
+    )
+    server = _Server(config, feed)
+    # The signals are ours: a second one must not leave the store open.
+    server.capture_signals = _no_signals  # type: ignore[method-assign]
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+
+    async def end() -> None:
+        await stop.wait()
+        server.should_exit = True
+
+    ending = asyncio.create_task(end())
+    try:
+        await server.serve(sockets=[sock])
+    finally:
+        stop.set()
+        ending.cancel()
+
+
+class _NoSignals:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: Any) -> None: ...
+
+
+def _no_signals() -> Any:
+    return _NoSignals()

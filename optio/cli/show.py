@@ -1,0 +1,65 @@
+"""How runs and lines look in a terminal."""
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+_COLOURS = {"completed": "32", "failed": "31", "cancelled": "33", "running": "36", "queued": "34"}
+_LABELS = {"tool": "tool", "tool-result": "  =>", "stderr": "err", "system": "optio"}
+
+
+def coloured(text: str, style: str) -> str:
+    """With colour on a terminal, plain when piped or with NO_COLOR."""
+    import os
+
+    return f"\x1b[{style}m{text}\x1b[0m" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else text
+
+
+def state(name: str) -> str:
+    """A state's name in its colour."""
+    return coloured(name, _COLOURS.get(name, "0"))
+
+
+def safe(text: str) -> str:
+    """Control and invisible characters as escapes: a log must not be able to drive the terminal."""
+    return _CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
+
+
+def line(entry: dict[str, Any], *, raw: bool = False) -> str:
+    """A log line for people."""
+    text = entry["text"] if raw else safe(entry["text"])
+    label = _LABELS.get(entry["kind"])
+    if raw or label is None:
+        return str(text)
+    return coloured(f"{label:>5} | ", "2") + text
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their longest cell."""
+    cells = [list(header), *[[safe(cell) for cell in row] for row in rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells)
+
+
+def as_json(value: Any) -> str:
+    """For programs."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def outcome(run: dict[str, Any]) -> str:
+    """One line about how a run stands."""
+    parts = [f"run {run['id']} {state(run['state'])}"]
+    if run["reason"] not in ("ok", run["state"]):
+        parts.append(f"({run['reason']}{': ' + safe(run['message']) if run['message'] else ''})")
+    if run["durationMs"] is not None:
+        parts.append(f"in {run['durationMs'] / 1000:.1f} s")
+    if run["turns"] is not None:
+        parts.append(f"{run['turns']} turns")
+    if run["tokens"]:
+        parts.append(f"{run['tokens']:,} tokens")
+    if run["costUsd"] is not None:
+        parts.append(f"${run['costUsd']}")
+    return ", ".join([" ".join(parts[:2]), *parts[2:]]) if len(parts) > 1 and parts[1].startswith("(") else ", ".join(parts)

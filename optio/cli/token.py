@@ -1,0 +1,57 @@
+"""Create, list and revoke API tokens. A token is shown once, when it is made; only its hash is kept."""
+
+import argparse
+import secrets
+from datetime import UTC, datetime
+
+from optio.cli import OK, flags, show
+from optio.errors import SettingsError
+from optio.model.text import duration
+from optio.server.auth import ROLES, token_hash
+from optio.store.sqlite import open_store
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Verbs and flags."""
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    create = verbs.add_parser("create", help="make a token and print it")
+    create.add_argument("--role", choices=ROLES, required=True)
+    create.add_argument("--label", default="", help="what it is for")
+    create.add_argument("--expires", metavar="DURATION", help="such as 720h; by default it does not expire")
+    verbs.add_parser("list", help="every token, without its secret")
+    revoke = verbs.add_parser("revoke", help="make a token useless at once")
+    revoke.add_argument("id")
+    for sub in verbs.choices.values():
+        flags.add(sub, "data_dir")
+        sub.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The verb's exit code."""
+    store = open_store(flags.settings(args).database)
+    try:
+        if args.verb == "create":
+            try:
+                expires = datetime.now(UTC) + duration(args.expires) if args.expires else None
+            except ValueError as err:
+                raise SettingsError(f"--expires: {err}") from err
+            secret = "optio_" + secrets.token_urlsafe(32)
+            token = store.add_token("tok_" + secrets.token_hex(6), token_hash(secret), args.role, args.label, expires)
+            print(show.as_json({"id": token.id, "role": token.role, "token": secret}) if args.json else secret)
+        elif args.verb == "revoke":
+            store.revoke_token(args.id)
+            print(f"{args.id} is revoked")
+        else:
+            rows = [
+                [t.id, t.role, t.label, t.created_at.isoformat(timespec="seconds"), "revoked" if t.revoked_at else "living"]
+                for t in store.tokens()
+            ]
+            if args.json:
+                print(
+                    show.as_json([dict(zip(("id", "role", "label", "createdAt", "state"), row, strict=True)) for row in rows])
+                )
+            else:
+                print(show.table(["ID", "ROLE", "LABEL", "CREATED", "STATE"], rows) if rows else "no tokens")
+    finally:
+        store.close()
+    return OK

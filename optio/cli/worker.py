@@ -1,0 +1,17 @@
+"""Execute runs. Any number of workers may share one data directory."""
+
+import argparse
+
+from optio.cli import flags
+from optio.cli.waiting import until_stopped
+from optio.worker import Worker
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags."""
+    flags.add(parser, "data_dir", "max_workflow_concurrent", "secrets_dir", "lease")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Work until SIGTERM."""
+    return until_stopped(flags.settings(args), Worker)

@@ -1,0 +1,90 @@
+"""The seam of the executors: start a launch, get a grip on it, find it again after a restart."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+STREAMS = ("stdout", "stderr", "result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Everything one attempt needs. `files` are written below HOME (mode 0600) before anything starts; `file_env` names
+    environment variables that hold the absolute path of one of them. `env` is the whole environment, but for PATH, HOME,
+    TMPDIR and the like, which are the executor's."""
+
+    run_id: str
+    attempt: int
+    argv: tuple[str, ...]
+    stdin: bytes
+    env: Mapping[str, str]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    file_env: Mapping[str, str] = field(default_factory=dict)
+    setup: tuple[str, ...] = ()
+    timeout_s: float
+    grace_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How an attempt's process ended. `stopped_by` is `timeout` or `stop` when the supervisor ended it; `lost` when nothing
+    is known: the supervisor itself is gone. `phase` is `setup` when a set-up command failed."""
+
+    code: int | None
+    signal: int | None
+    stopped_by: str | None = None
+    phase: str = "agent"
+    error: str | None = None
+    lost: bool = False
+
+
+class Handle(Protocol):
+    """The grip on a started attempt. Output is read by stream and byte offset, as often as one likes."""
+
+    def read(self, stream: str, offset: int, limit: int) -> bytes:
+        """At most `limit` bytes from `offset`; empty when there are no more now."""
+        ...
+
+    def wait(self, timeout: float) -> None:
+        """Return when there may be more output, when it has ended, when `wake` is called, or after `timeout` seconds."""
+        ...
+
+    def wake(self) -> None:
+        """Make `wait` return; from any thread."""
+        ...
+
+    def exit(self) -> Exit | None:
+        """How it ended, or None while it runs."""
+        ...
+
+    def stop(self) -> None:
+        """Ask for the end: SIGTERM to the agent, after the grace SIGKILL to everything it started. Returns at once."""
+        ...
+
+    def close(self, *, remove: bool) -> None:
+        """Let go; with `remove` delete what the attempt left on disk."""
+        ...
+
+
+class Executor(Protocol):
+    """Where agents run."""
+
+    def program(self, runtime: str) -> str:
+        """The program of an agent CLI; raises LaunchFailed with how to get it."""
+        ...
+
+    def start(self, launch: Launch) -> Handle:
+        """Start it; raises LaunchFailed. Starting the same (run, attempt) twice starts it once."""
+        ...
+
+    def find(self, run_id: str, attempt: int) -> Handle | None:
+        """The grip on an attempt that another worker started; None if it never started, and then it never will."""
+        ...
+
+    def notes(self, environment: Mapping[str, object]) -> list[str]:
+        """What of a task's `environment` this executor does not apply, in words for the run's log."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything; attempts go on."""
+        ...

@@ -1,0 +1,38 @@
+"""Wake-ups for files that grow: a thin layer over Linux's inotify."""
+
+import contextlib
+import ctypes
+import os
+from pathlib import Path
+
+IN_MODIFY = 0x2
+IN_CREATE = 0x100
+_NONBLOCK = 0o4000
+_CLOEXEC = 0o2000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Inotify:
+    """A file descriptor that becomes readable when one of the watched paths changes; None when the kernel has none left."""
+
+    def __init__(self) -> None:
+        descriptor = _libc.inotify_init1(_NONBLOCK | _CLOEXEC)
+        self.fd: int | None = descriptor if descriptor >= 0 else None
+
+    def watch(self, path: Path, mask: int = IN_MODIFY | IN_CREATE) -> None:
+        """Wake for changes of a file, or of the files in a directory."""
+        if self.fd is not None:
+            _libc.inotify_add_watch(self.fd, os.fsencode(path), mask)
+
+    def drain(self) -> None:
+        """Forget the wake-ups so far."""
+        if self.fd is not None:
+            with contextlib.suppress(BlockingIOError):
+                while os.read(self.fd, 65536):
+                    pass
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None

@@ -1,0 +1,346 @@
+"""The process executor: a detached local process under a supervisor, its output in files.
+
+The files of an attempt lie in `attempts/<run>-<attempt>/`: `home`, `tmp` and `work` are the agent's, `control` holds its
+output, the marker `started` and `exit.json`. Everything is found by its name again, so a worker can die at any moment.
+"""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from optio.errors import LaunchFailed
+from optio.executors.base import Exit, Handle, Launch
+from optio.executors.inotify import IN_CREATE, IN_MODIFY, Inotify
+
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+# Without inotify (no watches left) output is looked for this often.
+_LOOK_EVERY = 0.05
+INSTALL = {
+    "claude-code": ("claude", "npm install -g @anthropic-ai/claude-code"),
+    "codex": ("codex", "npm install -g @openai/codex"),
+    "copilot": ("copilot", "npm install -g @github/copilot"),
+    "gemini": ("gemini", "npm install -g @google/gemini-cli"),
+    "opencode": ("opencode", "npm install -g opencode-ai"),
+}
+# An npm shim is not the program: the native binary lies in a package beside it (`agent ends, shim ends` is not promised).
+_NATIVE = {"claude-code": "claude-code-linux-{arch}/claude"}
+_ARCH = {"x86_64": "x64", "aarch64": "arm64"}
+
+
+class ProcessExecutor:
+    """Agents as processes of this machine. `programs` maps a runtime to a configured program."""
+
+    def __init__(self, root: Path, programs: Mapping[str, str] | None = None) -> None:
+        self._root = root.absolute()
+        self._programs = dict(programs or {})
+        self._lock = threading.Lock()
+        self._server: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+
+    def program(self, runtime: str) -> str:
+        """See `Executor.program`."""
+        name, install = INSTALL[runtime]
+        setting = "OPTIO_PROGRAM_" + runtime.upper().replace("-", "_")
+        configured = self._programs.get(runtime)
+        found = shutil.which(configured or name)
+        if found is None:
+            where = f"{setting}={configured} is no program" if configured else f"`{name}` is not on PATH"
+            raise LaunchFailed("runtime_missing", f"{where}: install it with `{install}`, or set {setting} to its path")
+        return _native(runtime, found)
+
+    def start(self, launch: Launch) -> Handle:
+        """See `Executor.start`."""
+        base = self._directory(launch.run_id, launch.attempt)
+        control = base / "control"
+        try:
+            for name in ("home", "tmp", "work", "control", "control/result"):
+                (base / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+            for name, data in launch.files.items():
+                _write_private(base / "home" / name, data)
+            for name in ("stdout", "stderr"):
+                (control / name).touch(mode=0o600)
+        except OSError as err:
+            raise LaunchFailed("disk", f"the attempt's directory cannot be made: {err}", temporary=True) from err
+        header = {
+            "control": str(control),
+            "cwd": str(base / "work"),
+            "argv": list(launch.argv),
+            "env": self._environment(launch, base),
+            "setup": list(launch.setup),
+            "timeout": launch.timeout_s,
+            "grace": launch.grace_s,
+        }
+        pid = self._fork(json.dumps(header).encode(), launch.stdin)
+        return ProcessHandle(base, pid)
+
+    def find(self, run_id: str, attempt: int) -> Handle | None:
+        """See `Executor.find`. A tombstone takes the marker, so that a supervisor that comes late does nothing."""
+        base = self._directory(run_id, attempt)
+        control = base / "control"
+        control.mkdir(parents=True, exist_ok=True, mode=0o700)
+        tombstone = control / f"tombstone.{os.getpid()}.{threading.get_ident()}"
+        tombstone.write_text("{}")
+        try:
+            os.link(tombstone, control / "started")
+        except FileExistsError:
+            marker = _marker(control)
+            return ProcessHandle(base, marker["pid"], marker["start"]) if marker else None
+        finally:
+            tombstone.unlink()
+        return None
+
+    def notes(self, environment: Mapping[str, object]) -> list[str]:
+        """See `Executor.notes`."""
+        ignored = [key for key in ("image", "network", "resources") if environment.get(key)]
+        return [f"the process executor does not apply environment.{key}" for key in ignored]
+
+    def _directory(self, run_id: str, attempt: int) -> Path:
+        return self._root / f"{run_id}-{attempt}"
+
+    def _environment(self, launch: Launch, base: Path) -> dict[str, str]:
+        home = base / "home"
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(home),
+            "TMPDIR": str(base / "tmp"),
+            "LANG": "C.UTF-8",
+            "TERM": "dumb",
+            "NO_COLOR": "1",
+            **launch.env,
+            **{name: str(home / path) for name, path in launch.file_env.items()},
+            "OPTIO_RESULT_FILE": str(base / "control" / "result" / "result.jsonl"),
+        }
+
+    def _fork(self, header: bytes, stdin: bytes) -> int:
+        message = struct.pack("!I", len(header)) + header + struct.pack("!Q", len(stdin))
+        with self._lock:
+            for again in (True, False):
+                _, connection = self._server or self._serve()
+                try:
+                    connection.sendall(message)
+                    connection.sendall(stdin)
+                    answer = _line(connection)
+                    break
+                except OSError as err:
+                    # Only before an answer, and the marker keeps a second supervisor from starting the agent again.
+                    self._drop_server()
+                    if not again:
+                        raise LaunchFailed("supervisor", f"no supervisor can be started: {err}", temporary=True) from err
+        if "error" in answer:
+            raise LaunchFailed("supervisor", f"no supervisor can be started: {answer['error']}", temporary=True)
+        pid: int = answer["pid"]
+        return pid
+
+    def _serve(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        ours, theirs = socket.socketpair()
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_SUPERVISOR)],
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
+        )
+        theirs.close()
+        self._server = (process, ours)
+        return self._server
+
+    def _drop_server(self) -> None:
+        if self._server is not None:
+            process, connection = self._server
+            connection.close()
+            process.wait(timeout=5)
+            self._server = None
+
+    def close(self) -> None:
+        """See `Executor.close`."""
+        with self._lock:
+            self._drop_server()
+
+
+class ProcessHandle:
+    """The grip on one attempt. The supervisor is no child of ours: a pidfd waits for it and cannot mean another process."""
+
+    def __init__(self, base: Path, pid: int, start: int | None = None) -> None:
+        self._base = base
+        self._control = base / "control"
+        self._pidfd = _pidfd(pid, start)
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._inotify = Inotify()
+        for name in ("stdout", "stderr"):
+            self._inotify.watch(self._control / name, IN_MODIFY)
+        self._inotify.watch(self._control / "result", IN_MODIFY | IN_CREATE)
+        self._poll = select.poll()
+        for descriptor in (self._pidfd, self._wake, self._inotify.fd):
+            if descriptor is not None:
+                self._poll.register(descriptor, select.POLLIN)
+
+    def read(self, stream: str, offset: int, limit: int) -> bytes:
+        """See `Handle.read`. The agent may put anything in the result file's place: only a regular file is read."""
+        path = self._control / ("result/result.jsonl" if stream == "result" else stream)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return b""
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return b""
+            return os.pread(descriptor, limit, offset)
+        finally:
+            os.close(descriptor)
+
+    def wait(self, timeout: float) -> None:
+        """See `Handle.wait`."""
+        if self._inotify.fd is None:
+            timeout = min(timeout, _LOOK_EVERY)
+        ready = self._poll.poll(timeout * 1000)
+        if any(descriptor == self._wake for descriptor, _ in ready):
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._wake)
+        self._inotify.drain()
+
+    def wake(self) -> None:
+        """See `Handle.wake`."""
+        with contextlib.suppress(OSError):
+            os.eventfd_write(self._wake, 1)
+
+    def exit(self) -> Exit | None:
+        """See `Handle.exit`."""
+        found = self._read_exit()
+        if found is not None:
+            return found
+        if self._alive():
+            return None
+        # It may have written its last word between our two looks.
+        found = self._read_exit()
+        if found is None:
+            kill_marked(self._base.name)
+            found = Exit(code=None, signal=None, lost=True)
+        return found
+
+    def _alive(self) -> bool:
+        if self._pidfd is not None and not select.select([self._pidfd], [], [], 0)[0]:
+            return True
+        # A launch that was sent twice has one supervisor, and the marker names it.
+        marker = _marker(self._control)
+        return bool(marker) and start_time(marker["pid"]) == marker["start"]
+
+    def _read_exit(self) -> Exit | None:
+        try:
+            data: dict[str, Any] = json.loads((self._control / "exit.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return Exit(
+            code=data["code"],
+            signal=data["signal"],
+            stopped_by=data["stopped_by"],
+            phase=data["phase"],
+            error=data["error"],
+        )
+
+    def stop(self) -> None:
+        """See `Handle.stop`."""
+        if self._pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+
+    def close(self, *, remove: bool) -> None:
+        """See `Handle.close`. A supervisor that comes late finds no directory to put its marker in, and does nothing."""
+        self._inotify.close()
+        for descriptor in (self._pidfd, self._wake):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._pidfd = None
+        if remove:
+            shutil.rmtree(self._base, ignore_errors=True)
+
+
+def _marker(control: Path) -> dict[str, int]:
+    """Who supervises; empty for a tombstone, or when nobody began."""
+    try:
+        marker: dict[str, int] = json.loads((control / "started").read_text())
+    except (OSError, ValueError):
+        return {}
+    return marker
+
+
+def kill_marked(attempt: str) -> None:
+    """Kill every process of an attempt whose supervisor is gone, found by the names in its environment."""
+    run_id, _, number = attempt.rpartition("-")
+    marks = {f"OPTIO_RUN_ID={run_id}".encode(), f"OPTIO_ATTEMPT={number}".encode()}
+    for _ in range(10):
+        found = False
+        for entry in os.listdir("/proc"):
+            if not entry.isdigit() or int(entry) == os.getpid():
+                continue
+            try:
+                environment = set(Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"))
+                if marks <= environment:
+                    os.kill(int(entry), signal.SIGKILL)
+                    found = True
+            except OSError:
+                continue
+        if not found:
+            return
+
+
+def start_time(pid: int) -> int | None:
+    """Clock ticks since boot when a process began; None when there is none with this pid (a zombie is none)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def _pidfd(pid: int, start: int | None) -> int | None:
+    """A descriptor of the process, or None when it is gone (or its pid belongs to another by now)."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return None
+    if start is not None and start_time(pid) != start:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _native(runtime: str, found: str) -> str:
+    template = _NATIVE.get(runtime)
+    if template is None:
+        return found
+    relative = template.format(arch=_ARCH.get(os.uname().machine, os.uname().machine))
+    # .../@anthropic-ai/claude-code/bin/claude.exe -> .../@anthropic-ai/claude-code-linux-x64/claude
+    for parent in list(Path(os.path.realpath(found)).parents)[:4]:
+        for folder in (parent, parent / "node_modules" / "@anthropic-ai"):
+            if (folder / relative).is_file():
+                return str(folder / relative)
+    return found
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+
+
+def _line(connection: socket.socket) -> dict[str, Any]:
+    data = b""
+    while not data.endswith(b"\n"):
+        part = connection.recv(4096)
+        if not part:
+            raise ConnectionResetError("the supervisor is gone")
+        data += part
+    answer: dict[str, Any] = json.loads(data)
+    return answer

@@ -1,0 +1,258 @@
+"""The supervisor: one small process above each attempt. Standard library only; run as a program, never imported.
+
+It is a fork server: it reads launch envelopes from the socket on its standard input and forks a supervisor for each, which
+costs about a millisecond where a new interpreter costs twenty. Secrets and prompts arrive by that socket and are never
+written to disk. A forked supervisor belongs to nobody: it outlives the worker, ends its attempt at the deadline, leaves no
+process behind whatever way the agent ends, and writes how it ended into `exit.json` (written, synced, renamed).
+
+    envelope: 4 bytes length, JSON header, 8 bytes length, the agent's standard input
+    answer:   one line of JSON, {"pid": N} or {"error": "..."}
+"""
+
+import ctypes
+import errno
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from typing import Any
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def main() -> None:
+    """Serve envelopes until the socket closes; supervisors that were forked go on."""
+    connection = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forked supervisors are reaped by the kernel
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        head = _receive(connection, 4)
+        if head is None:
+            return
+        header = _receive(connection, struct.unpack("!I", head)[0])
+        size = _receive(connection, 8)
+        if header is None or size is None:
+            return
+        body = _receive(connection, struct.unpack("!Q", size)[0])
+        if body is None:
+            return
+        try:
+            pid = os.fork()
+        except OSError as err:
+            connection.sendall(json.dumps({"error": err.strerror}).encode() + b"\n")
+            continue
+        if pid == 0:
+            connection.close()
+            status = 1
+            try:
+                supervise(json.loads(header), body)
+                status = 0
+            finally:
+                os._exit(status)
+        connection.sendall(json.dumps({"pid": pid}).encode() + b"\n")
+
+
+def _receive(connection: socket.socket, count: int) -> bytes | None:
+    parts = []
+    while count:
+        part = connection.recv(min(count, 1 << 20))
+        if not part:
+            return None
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def supervise(launch: dict[str, Any], stdin: bytes) -> None:
+    """One attempt, from its marker to its exit file."""
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    control = launch["control"]
+    if not _mark(control):
+        return  # this attempt was started, or given up, before
+    deadline = time.monotonic() + launch["timeout"]
+    out = _append(os.path.join(control, "stdout"))
+    err = _append(os.path.join(control, "stderr"))
+    end: dict[str, Any] = {"started_at": time.time(), "phase": "setup"}
+    null = os.open(os.devnull, os.O_RDONLY)
+    for command in launch["setup"]:
+        end.update(_run(["/bin/sh", "-c", command], launch, null, err, err, deadline))
+        if end["code"] != 0:
+            break
+    else:
+        end["phase"] = "agent"
+        prompt = os.memfd_create("stdin")
+        with os.fdopen(os.dup(prompt), "wb") as file:
+            file.write(stdin)
+        os.lseek(prompt, 0, os.SEEK_SET)
+        end.update(_run(launch["argv"], launch, prompt, out, err, deadline))
+    end["ended_at"] = time.time()
+    for output in (out, err):
+        os.fsync(output)
+    _replace(os.path.join(control, "exit.json"), end)
+
+
+def _mark(control: str) -> bool:
+    """Claim the attempt: only one supervisor, or one tombstone, can ever hold the marker."""
+    draft = os.path.join(control, f"started.{os.getpid()}")
+    _replace(draft, {"pid": os.getpid(), "start": _start_time(os.getpid())}, sync=False)
+    try:
+        os.link(draft, os.path.join(control, "started"))
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(draft)
+    return True
+
+
+def _run(argv: list[str], launch: dict[str, Any], stdin: int, out: int, err: int, deadline: float) -> dict[str, Any]:
+    """Run one program to its end, and everything it started with it."""
+    agent, error = _spawn(argv, launch, stdin, out, err)
+    if error is not None:
+        return {"code": 127 if error == "ENOENT" else 126, "signal": None, "error": error, "stopped_by": None}
+    status = None
+    stopped_by = None
+    kill_at = None
+    while status is None:
+        limit = deadline if kill_at is None else kill_at
+        got = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, max(0.0, limit - time.monotonic()))
+        if got is None and kill_at is not None:
+            _signal_children(signal.SIGKILL)
+            kill_at = time.monotonic() + 1.0
+        elif (got is None or got.si_signo == signal.SIGTERM) and stopped_by is None:
+            stopped_by = "timeout" if got is None else "stop"
+            kill_at = time.monotonic() + launch["grace"]
+            # Never SIGINT: two of the agent CLIs report success after it.
+            _signal_group(agent, signal.SIGTERM)
+        status = _reap(agent)
+    _end_descendants()
+    code = os.waitstatus_to_exitcode(status)
+    return {
+        "code": code if code >= 0 else None,
+        "signal": -code if code < 0 else None,
+        "stopped_by": stopped_by,
+        "error": None,
+    }
+
+
+def _spawn(argv: list[str], launch: dict[str, Any], stdin: int, out: int, err: int) -> tuple[int, str | None]:
+    """(pid, None), or (None, errno name). A session of its own, the given environment and nothing else."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            for number in (signal.SIGPIPE, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, set())
+            for source, target in ((stdin, 0), (out, 1), (err, 2)):
+                os.dup2(source, target)
+            os.umask(0o077)
+            os.chdir(launch["cwd"])
+            os.execvpe(argv[0], argv, launch["env"])  # noqa: S606 - no shell is the point
+        except OSError as failure:
+            os.write(writer, errno.errorcode.get(failure.errno or 0, "EIO").encode())
+        except ValueError:
+            os.write(writer, b"EINVAL")
+        finally:
+            os._exit(127)
+    os.close(writer)
+    error = os.read(reader, 64).decode()
+    os.close(reader)
+    if error:
+        os.waitpid(pid, 0)
+        return 0, error
+    return pid, None
+
+
+def _reap(agent: int) -> int | None:
+    """Collect everyone who died; the agent's status if it is among them."""
+    found = None
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return found
+        if pid == 0:
+            return found
+        if pid == agent:
+            found = status
+
+
+def _end_descendants() -> None:
+    """Kill and reap children until there are none: orphans of the dead come back to a subreaper, sessions or not."""
+    while True:
+        _signal_children(signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _signal_children(number: int) -> None:
+    for pid in _children():
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def _children() -> list[int]:
+    me = os.getpid()
+    try:
+        with open(f"/proc/{me}/task/{me}/children", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:
+        return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _parent(int(pid)) == me]
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _start_time(pid: int) -> int:
+    """Clock ticks since boot when the process began: with the pid, a name that is not given twice."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[19])
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _append(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _replace(path: str, value: dict[str, Any], *, sync: bool = True) -> None:
+    draft = path + ".tmp"
+    with open(draft, "w", encoding="utf-8") as file:
+        json.dump(value, file)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+    os.replace(draft, path)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (BrokenPipeError, ConnectionResetError):
+        sys.exit(0)

@@ -1,0 +1,12 @@
+"""The seam of the rate windows."""
+
+from datetime import timedelta
+from typing import Protocol
+
+
+class RateWindow(Protocol):
+    """At most `per_minute` hits in any sixty seconds for each key."""
+
+    def hit(self, key: str) -> timedelta | None:
+        """Count a hit; None if it is allowed, else how long until one will be."""
+        ...

@@ -1,0 +1,49 @@
+"""Bytes of a growing file -> lines, whatever the bytes are. Memory stays bounded however long a line is."""
+
+from collections.abc import Iterator
+
+MAX_LINE = 4 << 20
+
+
+class Lines:
+    """Splits at newlines. A line longer than 4 MiB is cut there, and the rest of it is counted."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._dropped = 0
+        self.read = 0  # bytes taken in
+        self.done = 0  # offset behind the last whole line
+
+    def feed(self, data: bytes) -> Iterator[tuple[bytes, int]]:
+        """Whole lines without their newline, each with the offset behind it."""
+        start = 0
+        while (newline := data.find(b"\n", start)) >= 0:
+            self._keep(data[start:newline])
+            start = newline + 1
+            self.done = self.read + start
+            yield self._take(), self.done
+        self._keep(data[start:])
+        self.read += len(data)
+
+    def rest(self) -> Iterator[tuple[bytes, int]]:
+        """The last line when it has no newline."""
+        if self._size or self._dropped:
+            self.done = self.read
+            yield self._take(), self.done
+
+    def _keep(self, part: bytes) -> None:
+        room = MAX_LINE - self._size
+        if len(part) > room:
+            self._dropped += len(part) - room
+            part = part[:room]
+        if part:
+            self._parts.append(part)
+            self._size += len(part)
+
+    def _take(self) -> bytes:
+        line = b"".join(self._parts)
+        if self._dropped:
+            line += f"... [{self._dropped:,} bytes cut]".encode()
+        self._parts, self._size, self._dropped = [], 0, 0
+        return line

@@ -1,0 +1,297 @@
+"""Claude Code: `claude -p --output-format stream-json`."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from optio.model.registry import CompiledTask
+from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
+from optio.runtimes import prices
+from optio.runtimes.base import (
+    Ended,
+    Invocation,
+    broken_off,
+    by_status,
+    capped,
+    count,
+    guard_slash,
+    over_limits,
+)
+
+MAX_JSON_LINE = 4 << 20
+_ENV = {
+    "CLAUDE_CODE_MAX_RETRIES": "4",
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "CLAUDE_CODE_DISABLE_FILE_MENTIONS": "1",
+    "DISABLE_AUTOUPDATER": "1",
+    "DISABLE_TELEMETRY": "1",
+    "DISABLE_ERROR_REPORTING": "1",
+    "MCP_TIMEOUT": "10000",
+    # As root the CLI runs unattended only inside a sandbox: the attempt's own session and directories are ours.
+    "IS_SANDBOX": "1",
+}
+_SUBTYPES = {
+    "error_max_turns": "max_turns",
+    "error_max_budget_usd": "budget",
+    "error_max_structured_output_retries": "schema",
+}
+
+
+class ClaudeCode:
+    """See the module."""
+
+    name = "claude-code"
+    program = True
+    stall: timedelta | None = timedelta(minutes=10)
+
+    def invoke(self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str) -> Invocation:
+        """See `Runtime.invoke`."""
+        spec = task.spec
+        argv = [program, "-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"]
+        argv += ["--dangerously-skip-permissions", "--setting-sources", "", "--strict-mcp-config"]
+        if spec.model is not None:
+            argv += ["--model", spec.model]
+        if spec.max_turns is not None:
+            argv += ["--max-turns", str(spec.max_turns)]
+        if spec.budget:
+            argv += ["--max-budget-usd", str(spec.budget)]
+        return Invocation(argv=tuple(argv), stdin=guard_slash(prompt).encode("utf-8", "replace"), env=_ENV)
+
+    def reader(self, task: CompiledTask) -> "ClaudeReader":
+        """See `Runtime.reader`."""
+        return ClaudeReader(task)
+
+
+class ClaudeReader:
+    """Reads the event stream. Each model call begins with `message_start`; its last `message_delta` has the true usage."""
+
+    def __init__(self, task: CompiledTask) -> None:
+        self._task = task
+        self._calls: list[tuple[str, Usage]] = []
+        self._tools = 0
+        self._result: dict[str, Any] | None = None
+        self._no_login = False
+        self._stderr = b""
+
+    def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
+        """See `Reader.line`."""
+        if stream == "stderr":
+            self._stderr = (self._stderr + data + b"\n")[-4096:]
+            return [capped(LogKind.STDERR, data, at)]
+        event = _event(data)
+        if event is None:
+            return [capped(LogKind.OUTPUT, data, at)] if data.strip() else []
+        return [capped(kind, text.encode("utf-8", "replace"), at) for kind, text in self._read(event)]
+
+    def _read(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+        kind = event.get("type")
+        if kind == "stream_event":
+            self._stream(_dict(event.get("event")))
+        elif kind == "assistant":
+            yield from self._assistant(event)
+        elif kind == "user":
+            yield from _tool_results(event)
+        elif kind == "result":
+            self._result = event
+        elif kind == "system":
+            yield from self._system(event)
+
+    def _stream(self, event: dict[str, Any]) -> None:
+        if event.get("type") == "message_start":
+            model = _dict(event.get("message")).get("model")
+            self._calls.append((str(model), Usage()))
+        elif event.get("type") == "message_delta" and self._calls:
+            self._calls[-1] = (self._calls[-1][0], _usage(_dict(event.get("usage")), _API))
+
+    def _assistant(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+        if event.get("error") == "authentication_failed":
+            self._no_login = True
+        for block in _list(_dict(event.get("message")).get("content")):
+            if block.get("type") == "text":
+                yield LogKind.TEXT, str(block.get("text", ""))
+            elif block.get("type") == "tool_use":
+                self._tools += 1
+                yield LogKind.TOOL, f"{block.get('name')} {_compact(block.get('input'))}"
+
+    def _system(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+        subtype = event.get("subtype")
+        if subtype == "init":
+            yield LogKind.SYSTEM, f"claude-code {event.get('claude_code_version', '')} with model {event.get('model')}"
+        elif subtype == "api_retry":
+            if event.get("error") == "authentication_failed":
+                self._no_login = True
+            status = event.get("error_status") or event.get("error")
+            yield LogKind.SYSTEM, f"model API error {status}: try {event.get('attempt')} of {event.get('max_retries')}"
+        elif subtype == "permission_denied":
+            yield LogKind.SYSTEM, f"permission denied: {_compact(event)}"
+
+    @property
+    def meter(self) -> Meter:
+        """See `Reader.meter`."""
+        if self._result is not None and _dict(self._result.get("modelUsage")):
+            return self._final_meter(self._result)
+        usage = sum((usage for _, usage in self._calls), Usage())
+        costs = [prices.cost(model, used) for model, used in self._calls]
+        known = [cost for cost in costs if cost is not None]
+        whole = len(known) == len(costs) and costs
+        return Meter(
+            usage=usage,
+            turns=len(self._calls),
+            tool_calls=self._tools,
+            cost=sum(known, Decimal(0)) if whole else None,
+            cost_source=CostSource.PRICES if whole else None,
+        )
+
+    def _final_meter(self, result: dict[str, Any]) -> Meter:
+        """`modelUsage`, not `usage`: the latter misses the last call of a budget stop."""
+        usage, cost, source = Usage(), Decimal(0), CostSource.CLI
+        for model, raw in _dict(result.get("modelUsage")).items():
+            entry = _dict(raw)
+            used = _usage(entry, _CLI)
+            usage += used
+            figure = _money(entry.get("costUSD"))
+            if entry.get("costBasis") != "list" or figure is None:
+                # The CLI invents a price for a model it does not know.
+                known = prices.cost(model, used)
+                source = CostSource.PRICES if known is not None else CostSource.ESTIMATE
+                figure = known if known is not None else figure or Decimal(0)
+            cost += figure
+        turns = count(result.get("num_turns"))
+        return Meter(
+            usage=usage,
+            turns=len(self._calls) or turns,
+            tool_calls=self._tools,
+            cost=cost.quantize(Decimal("0.000001")).normalize() + Decimal(0),
+            cost_source=source,
+        )
+
+    def stop(self) -> Outcome | None:
+        """See `Reader.stop`."""
+        if self._result is not None:
+            return None
+        if self._no_login:
+            return Outcome(ok=False, reason="auth", message="the model's API refused the credential")
+        return over_limits(self._task, self.meter)
+
+    def outcome(self, ended: Ended) -> Outcome:
+        """See `Reader.outcome`."""
+        early = broken_off(ended)
+        if early is not None:
+            return early
+        result = self._result
+        if result is None:
+            return self._no_result(ended)
+        text = result.get("result")
+        text = text if isinstance(text, str) else "; ".join(str(e) for e in _strings(result.get("errors")))
+        reason, again = _reason(result)
+        if reason == "ok" and ended.code != 0:
+            how = f"exit code {ended.code}" if ended.code is not None else f"signal {ended.signal}"
+            return Outcome(
+                ok=False, reason="no_result", message=f"reported success, then ended with {how}", again=True, text=text
+            )
+        if reason != "ok":
+            return Outcome(ok=False, reason=reason, message=_first_line(text), again=again)
+        return Outcome(ok=True, reason="ok", text=text, output=result.get("structured_output"))
+
+    def _no_result(self, ended: Ended) -> Outcome:
+        said = _first_line(self._stderr.decode("utf-8", "replace"))
+        if not self._calls and ended.code not in (0, None):
+            return Outcome(ok=False, reason="config", message=said or f"exit code {ended.code} before the first event")
+        how = f"exit code {ended.code}" if ended.code is not None else f"signal {ended.signal}"
+        return Outcome(ok=False, reason="no_result", message=f"ended with {how} and no result event", again=True)
+
+
+def _reason(result: dict[str, Any]) -> tuple[str, bool]:
+    """(reason, again) by the table of the CLI's own fields; `ok` for success."""
+    subtype = result.get("subtype")
+    failed = bool(result.get("is_error"))
+    terminal = result.get("terminal_reason")
+    status = result.get("api_error_status")
+    text = str(result.get("result") or "")
+    if subtype == "success" and not failed:
+        return ("config", False) if result.get("num_turns") == 0 else ("ok", False)
+    if subtype in _SUBTYPES:
+        return _SUBTYPES[subtype], subtype == "error_max_structured_output_retries"
+    if terminal == "aborted_tools":
+        return "cancelled", False
+    if terminal in ("prompt_too_long", "blocking_limit"):
+        return "context_overflow", False
+    if result.get("stop_reason") == "refusal":
+        return "refusal", False
+    if result.get("api_error") == "max_output_tokens":
+        return "truncated", False
+    if isinstance(status, int) and not isinstance(status, bool):
+        # The credit text arrives as a 400: the provider's own error body, not the model's words.
+        return ("quota", False) if status == 400 and "redit balance is too low" in text else by_status(status)
+    if "Not logged in" in text:
+        return "auth", False
+    if result.get("api_error") == "connection_failed" or terminal == "api_error":
+        return "network", True
+    return "no_result", True
+
+
+_API = {
+    "fresh": "input_tokens",
+    "cached": "cache_read_input_tokens",
+    "cache_write": "cache_creation_input_tokens",
+    "output": "output_tokens",
+}
+_CLI = {
+    "fresh": "inputTokens",
+    "cached": "cacheReadInputTokens",
+    "cache_write": "cacheCreationInputTokens",
+    "output": "outputTokens",
+    "reasoning": "thinkingTokens",
+}
+
+
+def _usage(raw: dict[str, Any], names: Mapping[str, str]) -> Usage:
+    """Absurd numbers count as nothing."""
+    return Usage(**{ours: count(raw.get(theirs)) or 0 for ours, theirs in names.items()})
+
+
+def _event(data: bytes) -> dict[str, Any] | None:
+    if not data.startswith(b"{") or len(data) > MAX_JSON_LINE:
+        return None
+    try:
+        event = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and "type" in event else None
+
+
+def _tool_results(event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+    for block in _list(_dict(event.get("message")).get("content")):
+        if block.get("type") == "tool_result":
+            content = block.get("content")
+            parts = [content] if isinstance(content, str) else [str(part.get("text", "")) for part in _list(content)]
+            yield LogKind.RESULT, ("error: " if block.get("is_error") else "") + "\n".join(parts)
+
+
+def _money(value: Any) -> Decimal | None:
+    """Finite and not negative, else None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
+        return None
+    return Decimal(repr(value))
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _strings(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip()[:500] for line in text.splitlines() if line.strip()), "")

@@ -1,0 +1,64 @@
+"""Secrets by name. Values come from the environment or from a directory, and reach only the run that names them."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from optio.errors import Invalid
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+PREFIX = "OPTIO_SECRET_"
+
+
+class Secrets(Protocol):
+    """Where values come from."""
+
+    def get(self, name: str) -> str | None:
+        """The value, or None when nobody has set it."""
+        ...
+
+    def put(self, name: str, value: str) -> None:
+        """Keep a value; raises Invalid when this place cannot."""
+        ...
+
+    def where(self, name: str) -> str:
+        """How a person sets it."""
+        ...
+
+
+class LocalSecrets:
+    """`OPTIO_SECRET_<NAME>` first, then a file per secret in a directory (what a mounted Kubernetes Secret looks like)."""
+
+    def __init__(self, directory: Path, environ: Mapping[str, str]) -> None:
+        self._directory = directory
+        self._environ = {k.removeprefix(PREFIX): v for k, v in environ.items() if k.startswith(PREFIX)}
+
+    def get(self, name: str) -> str | None:
+        """See `Secrets.get`. One final newline of a file is an editor's and not part of the value."""
+        if not NAME.fullmatch(name):
+            return None
+        if name in self._environ:
+            return self._environ[name]
+        try:
+            return (self._directory / name).read_text(encoding="utf-8").removesuffix("\n")
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def put(self, name: str, value: str) -> None:
+        """See `Secrets.put`."""
+        if not NAME.fullmatch(name):
+            raise Invalid(f"`{name}` is no secret name: letters, digits and _")
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = self._directory / f".{name}.new"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(value)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self._directory / name)
+
+    def where(self, name: str) -> str:
+        """See `Secrets.where`."""
+        return f"set {PREFIX}{name}, or write the value to {self._directory / name}"

@@ -1,0 +1,53 @@
+"""Is it alive, is it ready, what does it serve, what is wrong with the tree."""
+
+import asyncio
+from typing import Any
+
+from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+
+from optio.errors import OptioError
+from optio.server import views
+from optio.server.auth import PUBLIC, role
+from optio.server.hub import Hub
+from optio.version import __version__
+
+
+class HealthController(Controller):
+    """See the module."""
+
+    tags = ("health",)
+
+    @get("/healthz", opt=role(PUBLIC))
+    async def alive(self) -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @get("/readyz", opt=role(PUBLIC))
+    async def ready(self, hub: NamedDependency[Hub]) -> Response[dict[str, Any]]:
+        """The store can be used and a generation is served."""
+        problems = []
+        try:
+            await asyncio.to_thread(hub.services.store.check)
+        except OptioError as err:
+            problems.append(str(err))
+        if hub.live.current.generation is None:
+            problems.append("no generation is served yet")
+        status = "unavailable" if problems else "ok"
+        return Response({"status": status, "problems": problems}, status_code=503 if problems else 200)
+
+    @get("/api/registry", opt=role("viewer"))
+    async def registry(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """The generation that is served: its digest, and the digest of each task."""
+        snapshot = hub.live.current
+        return {**views.generation(snapshot.generation), "stale": sorted(snapshot.kept), "version": __version__}
+
+    @get("/api/diagnostics", opt=role("viewer"))
+    async def diagnostics(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """What the compiler says about the tree on disk, and the tasks that are served by an older definition."""
+        snapshot = hub.live.current
+        return {
+            "diagnostics": [diagnostic.to_json() for diagnostic in snapshot.diagnostics],
+            "stale": sorted(snapshot.kept),
+            "files": snapshot.files,
+        }

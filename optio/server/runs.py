@@ -1,0 +1,148 @@
+"""Runs: started, listed, shown, cancelled, retried. `/api/workflow-runs` keeps the seed's name."""
+
+import asyncio
+import hashlib
+from typing import Annotated, Any
+
+from litestar import Controller, Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
+
+from optio.broker.base import Topic
+from optio.errors import Invalid, NotFound, Problem
+from optio.model.run import RunState
+from optio.runs import admission
+from optio.runs.admission import Hold
+from optio.runs.submit import prepare
+from optio.server import payload, views
+from optio.server.auth import role
+from optio.server.hub import Hub
+from optio.store.base import Once, RunFilter
+
+MOST_IN_A_PAGE = 200
+# `state` itself is a reserved name of the framework.
+StateName = Annotated[str | None, QueryParameter(name="state")]
+
+
+class RunController(Controller):
+    """See the module."""
+
+    tags = ("runs",)
+
+    @post("/api/tasks/{task_id:str}/runs", status_code=202, opt=role("operator"))
+    async def start(
+        self, task_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
+    ) -> Response[dict[str, Any]]:
+        """Start a run by hand. An empty body, `{}` and `{"params": null}` all mean: no parameters."""
+        task = hub.live.current.registry.tasks.get(task_id)
+        if task is None:
+            raise NotFound("task", task_id)
+        body = await payload.raw(request, hub.services.settings.max_body_bytes)
+        document = payload.mapping(body)
+        unknown = sorted(set(document) - {"params"})
+        if unknown:
+            hint = "put parameters under `params`"
+            raise Invalid("unknown keys", [Problem(f"/{key}", "is not known here", hint=hint) for key in unknown])
+        run = prepare(
+            task,
+            document.get("params"),
+            new_id=hub.new_id(),
+            trigger="manual",
+            actor=request.state.actor,
+            traceparent=request.headers.get("traceparent"),
+        )
+        once = once_of(request, f"runs:{task_id}", body)
+        accepted = await asyncio.wrap_future(hub.services.store.accept(run, once=once))
+        hub.services.broker.tell(Topic.QUEUE)
+        found = await asyncio.to_thread(hub.services.store.run, accepted.run_id or run.id)
+        return Response(
+            {"runId": found.id, **views.run(found)},
+            status_code=202,
+            headers={"Location": f"/api/workflow-runs/{found.id}"},
+        )
+
+    @get("/api/tasks/{task_id:str}/runs", opt=role("viewer"))
+    async def of_task(
+        self,
+        task_id: FromPath[str],
+        hub: NamedDependency[Hub],
+        state_name: StateName = None,
+        cursor: FromQuery[str | None] = None,
+        limit: FromQuery[int] = 50,
+    ) -> dict[str, Any]:
+        """Runs of one task, newest first. A task that is gone still has its runs."""
+        listed = await _page(hub, RunFilter(task_id=task_id, state=_state(state_name)), cursor, limit)
+        if not listed["items"] and task_id not in hub.live.current.registry.tasks:
+            raise NotFound("task", task_id)
+        return listed
+
+    @get("/api/runs", opt=role("viewer"))
+    async def every(
+        self,
+        hub: NamedDependency[Hub],
+        task: FromQuery[str | None] = None,
+        state_name: StateName = None,
+        trigger: FromQuery[str | None] = None,
+        cursor: FromQuery[str | None] = None,
+        limit: FromQuery[int] = 50,
+    ) -> dict[str, Any]:
+        """Runs of all tasks, newest first."""
+        return await _page(hub, RunFilter(task_id=task, state=_state(state_name), trigger=trigger), cursor, limit)
+
+    @get("/api/workflow-runs/{run_id:str}", opt=role("viewer"))
+    async def show(self, run_id: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """A run with its attempts, events, output, cost and tokens."""
+        return await asyncio.to_thread(_details, hub, run_id)
+
+    @post("/api/workflow-runs/{run_id:str}/retry", status_code=202, opt=role("operator"))
+    async def retry(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """Start a failed run again, at once, on the definition and parameters that it had."""
+        run = await asyncio.to_thread(hub.services.store.retry, run_id, request.state.actor)
+        hub.services.broker.tell(Topic.RUN, run_id)
+        hub.services.broker.tell(Topic.QUEUE)
+        return {"runId": run.id, **views.run(run)}
+
+    @post("/api/workflow-runs/{run_id:str}/cancel", status_code=202, opt=role("operator"))
+    async def cancel(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """Cancel a queued run, or stop a running one with everything it started."""
+        run = await asyncio.to_thread(hub.services.store.cancel, run_id, request.state.actor)
+        hub.services.broker.tell(Topic.CANCEL, run_id)
+        hub.services.broker.tell(Topic.RUN, run_id)
+        return {"runId": run.id, **views.run(run)}
+
+
+def once_of(request: Request[Any, Any, Any], scope: str, body: bytes) -> Once | None:
+    """The request's Idempotency-Key; raises Invalid for one that cannot be kept."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 0 < len(key) <= 255 or not key.isprintable():
+        raise Invalid("Idempotency-Key must have 1 to 255 printable characters")
+    return Once(scope, key, hashlib.sha256(body).hexdigest())
+
+
+def _details(hub: Hub, run_id: str) -> dict[str, Any]:
+    store = hub.services.store
+    run = store.run(run_id)
+    hold: Hold | None = None
+    if run.state is RunState.QUEUED:
+        most = hub.services.settings.max_workflow_concurrent
+        hold = admission.decide(store.admission(), max_running=most).holds.get(run_id)
+    return views.run_details(run, store.attempts(run_id), store.events(run_id), store.prompt(run_id), hold)
+
+
+async def _page(hub: Hub, where: RunFilter, cursor: str | None, limit: int) -> dict[str, Any]:
+    if limit < 1:
+        raise Invalid("`limit` must be at least 1", [Problem("/limit", "must be at least 1")])
+    found = await asyncio.to_thread(hub.services.store.runs, where, cursor=cursor, limit=min(limit, MOST_IN_A_PAGE))
+    return views.page(found, [views.run(item) for item in found.items])
+
+
+def _state(text: str | None) -> RunState | None:
+    if text is None:
+        return None
+    try:
+        return RunState(text)
+    except ValueError as err:
+        allowed = ", ".join(state.value for state in RunState)
+        raise Invalid("unknown state", [Problem("/state", f"must be one of {allowed}")]) from err

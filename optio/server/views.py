@@ -1,0 +1,175 @@
+"""Values -> the JSON that the API speaks: camelCase, ISO 8601 times in UTC, money as decimal text."""
+
+from datetime import datetime
+from typing import Any
+
+from optio.live import Snapshot
+from optio.model.registry import CompiledTask
+from optio.model.run import Attempt, Event, LogLine, Meter, Page, Run, RunState
+from optio.runs.admission import Hold
+from optio.store.base import Delivery, GenerationRow
+
+
+def at(moment: datetime | None) -> str | None:
+    """`2026-01-05T08:00:00.000Z`."""
+    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def meter(value: Meter) -> dict[str, Any]:
+    """Cost, tokens and turns."""
+    return {
+        "costUsd": None if value.cost is None else f"{value.cost:f}",
+        "costSource": value.cost_source,
+        "usage": value.usage.to_json(),
+        "tokens": value.usage.total,
+        "turns": value.turns,
+        "toolCalls": value.tool_calls,
+    }
+
+
+def run(value: Run) -> dict[str, Any]:
+    """A run as lists show it."""
+    duration = value.duration_s
+    return {
+        "id": value.id,
+        "taskId": value.task_id,
+        "taskName": value.task_name,
+        "state": value.state.value,
+        "reason": value.reason,
+        "message": value.message,
+        "trigger": value.trigger,
+        "params": value.params,
+        "attempt": value.attempt,
+        "maxRetries": value.max_retries,
+        "cancelRequested": value.cancel_requested,
+        "createdAt": at(value.created_at),
+        "queuedAt": at(value.queued_at),
+        "nextAttemptAt": at(value.not_before) if value.state is RunState.QUEUED else None,
+        "startedAt": at(value.started_at),
+        "endedAt": at(value.ended_at),
+        "durationMs": None if duration is None else round(duration * 1000),
+        **meter(value.meter),
+        "slot": at(value.slot),
+        "deliveryId": value.delivery_id,
+        "definition": value.digest,
+        "generation": value.generation,
+    }
+
+
+def run_details(value: Run, attempts: list[Attempt], events: list[Event], prompt: str, hold: Hold | None) -> dict[str, Any]:
+    """A run with all that is kept of it but its log."""
+    waiting = None if hold is None else {"reason": hold.reason, "message": hold.message, "ahead": hold.ahead}
+    return {
+        **run(value),
+        "prompt": prompt,
+        "output": value.text,
+        "result": value.output,
+        "waiting": waiting,
+        "attempts": [attempt(one) for one in attempts],
+        "events": [event(one) for one in events],
+        "links": {
+            "self": f"/api/workflow-runs/{value.id}",
+            "logs": f"/api/workflow-runs/{value.id}/logs",
+            "live": f"/ws/workflow-runs/{value.id}/logs",
+            "task": f"/api/tasks/{value.task_id}",
+        },
+    }
+
+
+def attempt(value: Attempt) -> dict[str, Any]:
+    """One try."""
+    return {
+        "number": value.number,
+        "worker": value.worker,
+        "startedAt": at(value.started_at),
+        "agentStartedAt": at(value.agent_started_at),
+        "endedAt": at(value.ended_at),
+        "ok": value.ok,
+        "reason": value.reason,
+        "message": value.message,
+        "exitCode": value.exit_code,
+        "signal": value.signal,
+        "output": value.text,
+        **meter(value.meter),
+    }
+
+
+def event(value: Event) -> dict[str, Any]:
+    """One change of state."""
+    return {
+        "seq": value.seq,
+        "from": None if value.from_state is None else value.from_state.value,
+        "to": value.to_state.value,
+        "reason": value.reason,
+        "message": value.message,
+        "actor": value.actor,
+        "at": at(value.at),
+    }
+
+
+def line(value: LogLine) -> dict[str, Any]:
+    """One log line; `seq` is the cursor that continues after it."""
+    return {"seq": value.seq, "attempt": value.attempt, "kind": value.kind.value, "at": at(value.at), "text": value.text}
+
+
+def page(value: Page, items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Part of a list."""
+    return {"items": items, "next": value.next}
+
+
+def task(value: CompiledTask, snapshot: Snapshot) -> dict[str, Any]:
+    """A task as it is served: the file's keys, and what the compiler adds."""
+    document = dict(value.document["spec"])
+    document.pop("promptTemplate", None)
+    return {
+        **document,
+        "id": value.id,
+        "promptTemplate": value.prompt,
+        "triggers": triggers(value),
+        "digest": value.digest,
+        "origin": {"path": value.origin.path, "line": value.origin.line},
+        "stale": value.id in snapshot.kept,
+        "links": {"self": f"/api/tasks/{value.id}", "runs": f"/api/tasks/{value.id}/runs"},
+    }
+
+
+def triggers(value: CompiledTask) -> list[dict[str, Any]]:
+    """Its triggers; a webhook says where to post and whether anyone may."""
+    shown = []
+    for trigger in value.document["spec"].get("triggers", []):
+        entry = dict(trigger)
+        if entry["type"] == "webhook":
+            entry["url"] = f"/api/hooks/{entry['config']['path']}"
+            entry["unsigned"] = "secret" not in entry["config"]
+        shown.append(entry)
+    return shown
+
+
+def generation(value: GenerationRow | None) -> dict[str, Any]:
+    """What is served now."""
+    if value is None:
+        return {"generation": None, "digest": None, "commit": None, "activatedAt": None, "tasks": {}}
+    return {
+        "generation": value.id,
+        "digest": value.digest,
+        "commit": value.commit,
+        "activatedAt": at(value.activated_at),
+        "tasks": dict(value.tasks),
+    }
+
+
+def delivery(value: Delivery) -> dict[str, Any]:
+    """A webhook request as it came, without its body."""
+    return {
+        "id": value.id,
+        "path": value.path,
+        "taskId": value.task_id,
+        "key": value.key,
+        "receivedAt": at(value.received_at),
+        "verdict": value.verdict,
+        "status": value.status,
+        "detail": value.detail,
+        "runId": value.run_id,
+        "bodySha256": value.body_sha256,
+        "headers": dict(value.headers),
+    }

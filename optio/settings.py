@@ -1,0 +1,176 @@
+"""Settings: every `OPTIO_*` variable, read once. Flags override variables, variables override defaults."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from optio.errors import SettingsError
+from optio.model.text import duration
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its default as text, how it is read, and what it is for."""
+
+    default: str | None
+    read: Callable[[str], Any]
+    help: str
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) < 2**31:
+        raise ValueError("a whole number from 1 up")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise ValueError("a port from 0 to 65535")
+    return int(text)
+
+
+def _span(text: str) -> timedelta:
+    return duration(text)
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise ValueError("one of " + ", ".join(allowed))
+        return text
+
+    return read
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _sqlite(text: str) -> str:
+    if not text.startswith("sqlite:///"):
+        raise ValueError("`sqlite:///PATH`; PostgreSQL is not available yet")
+    return text
+
+
+def _nothing_yet(text: str) -> str:
+    raise ValueError("unset: Redis is not available yet")
+
+
+SETTINGS: Mapping[str, Setting] = {
+    "tasks": Setting("tasks.d", Path, "directory of the task files"),
+    "data_dir": Setting(".optio", Path, "directory of the database, secrets and attempts; on a local disk"),
+    "database_url": Setting(None, _sqlite, "`sqlite:///PATH`; by default `optio.db` in the data directory"),
+    "redis_url": Setting(None, _nothing_yet, "not available yet"),
+    "host": Setting("127.0.0.1", str, "address to listen on"),
+    "port": Setting("8000", _port, "port to listen on"),
+    "allowed_hosts": Setting("", _names, "further names that the Host header may have, separated by commas"),
+    "executor": Setting("process", _choice("process"), "where agents run"),
+    "max_workflow_concurrent": Setting("5", _count, "runs at once, over all tasks"),
+    "webhook_rate_per_minute": Setting("60", _count, "requests in any minute for each webhook path"),
+    "max_body_bytes": Setting(str(1 << 20), _count, "largest request body"),
+    "writes": Setting("deny", _choice("files", "deny"), "what happens to writes through the API"),
+    "secrets_dir": Setting(None, Path, "a file for each secret; by default `secrets` in the data directory"),
+    "lease": Setting("10s", _span, "how long a worker may be silent before another takes its runs over"),
+    "default_timeout": Setting("1h", _span, "time limit of a run whose task names none"),
+    "anthropic_base_url": Setting(None, str, "endpoint that Claude Code is pointed at, such as a gateway"),
+    "program_claude_code": Setting(None, str, "the Claude Code program, when it is not on PATH as `claude`"),
+    "url": Setting(None, str, "server that the command line talks to; by default the one on OPTIO_HOST and OPTIO_PORT"),
+    "token": Setting(None, str, "API token that the command line sends"),
+}
+_SECRET = ("token",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """See SETTINGS; `origins` says where each value comes from."""
+
+    tasks: Path
+    data_dir: Path
+    database_url: str | None
+    redis_url: None
+    host: str
+    port: int
+    allowed_hosts: tuple[str, ...]
+    executor: str
+    max_workflow_concurrent: int
+    webhook_rate_per_minute: int
+    max_body_bytes: int
+    writes: str
+    secrets_dir: Path | None
+    lease: timedelta
+    default_timeout: timedelta
+    anthropic_base_url: str | None
+    program_claude_code: str | None
+    url: str | None
+    token: str | None
+    origins: Mapping[str, str]
+
+    @classmethod
+    def load(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        flags: Mapping[str, str | None] | None = None,
+        defaults: Mapping[str, str] | None = None,
+    ) -> "Settings":
+        """Raises SettingsError for a value that cannot be honoured. `defaults` are a command's own (such as `dev`'s)."""
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        origins: dict[str, str] = {}
+        text: str | None
+        for name, setting in SETTINGS.items():
+            variable = "OPTIO_" + name.upper()
+            flag = (flags or {}).get(name)
+            if flag is not None:
+                text, origin = flag, f"--{name.replace('_', '-')}"
+            elif environ.get(variable):
+                text, origin = environ[variable], variable
+            else:
+                text, origin = (defaults or {}).get(name) or setting.default, "default"
+            try:
+                values[name] = None if text is None else setting.read(text)
+            except ValueError as err:
+                raise SettingsError(f"{origin}: `{text}` cannot be used, it must be {err}") from err
+            origins[name] = origin
+        return cls(**values, origins=origins)
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        if self.database_url is not None:
+            return Path(self.database_url.removeprefix("sqlite:///"))
+        return self.data_dir / "optio.db"
+
+    @property
+    def secrets(self) -> Path:
+        """The directory of secrets."""
+        return self.secrets_dir or self.data_dir / "secrets"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.host in LOOPBACK
+
+    @property
+    def server_url(self) -> str:
+        """Where the command line finds the server."""
+        host = f"[{self.host}]" if ":" in self.host else "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104
+        return (self.url or f"http://{host}:{self.port}").rstrip("/")
+
+    def shown(self) -> list[tuple[str, str, str, str]]:
+        """(variable, value, origin, help) for people; secrets masked."""
+        rows = []
+        for field in fields(self):
+            if field.name == "origins":
+                continue
+            value = getattr(self, field.name)
+            text = "" if value is None else ",".join(value) if isinstance(value, tuple) else str(value)
+            if field.name in _SECRET and text:
+                text = "***"
+            help_text = SETTINGS[field.name].help
+            rows.append((f"OPTIO_{field.name.upper()}", text, self.origins[field.name], help_text))
+        return rows

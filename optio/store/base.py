@@ -1,0 +1,357 @@
+"""The seam of the store: what every driver must do, and the values that go in and out.
+
+Every operation is one transaction. A change that was accepted is durable when its method returns (or its future resolves).
+Every change of a claimed run carries the claim's fence; an older fence raises LeaseLost and changes nothing. Times are aware
+UTC; leases expire by the store's own clock. Any method may raise StoreUnavailable: then nothing was changed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from optio.model.registry import CompiledTask, Registry
+from optio.model.retry import Again, GiveUp
+from optio.model.run import Attempt, Event, LogLine, Meter, Outcome, Page, Run, RunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to be queued. `params` are effective, `prompt` is rendered."""
+
+    id: str
+    task: CompiledTask
+    params: Mapping[str, Any]
+    prompt: str
+    trigger: str
+    actor: str
+    slot: datetime | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDelivery:
+    """A webhook request as received. `key` is the sender's delivery id; `body` is kept only when its sender was proved."""
+
+    id: str
+    path: str
+    task_id: str
+    key: str | None
+    headers: Mapping[str, str]
+    body: bytes | None
+    body_sha256: str
+    verdict: str
+    status: int
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A kept delivery."""
+
+    id: str
+    seq: int
+    path: str
+    task_id: str
+    key: str | None
+    received_at: datetime
+    headers: Mapping[str, str]
+    body: bytes | None
+    body_sha256: str
+    verdict: str
+    status: int
+    detail: str | None
+    run_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """Makes a request repeatable: the same key in the same scope gives the first answer; another body is a Conflict."""
+
+    scope: str
+    key: str
+    body_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The run that an accepted request leads to; `first` is False when an earlier request had made it."""
+
+    run_id: str | None
+    first: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A queued run as admission sees it. `max_concurrent` is that of the task as it is served now."""
+
+    run_id: str
+    task_id: str
+    seq: int
+    queued_at: datetime
+    not_before: datetime
+    max_concurrent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmissionView:
+    """What admission decides on: the oldest queued runs of each task, and how many runs of each task are running."""
+
+    now: datetime
+    waiting: Sequence[Waiting] = ()
+    running: Mapping[str, int] = field(default_factory=dict)
+
+
+Admit = Callable[[AdmissionView], Sequence[str]]
+Decide = Callable[[Run, Outcome, datetime], Again | GiveUp]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run that is this worker's until `run.lease_until`; `adopted` if another worker had begun the attempt."""
+
+    run: Run
+    prompt: str
+    adopted: bool
+    offsets: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleRow:
+    """A schedule that is kept: `fingerprint` names its expression and zone, `next_fire` is its next slot."""
+
+    task_id: str
+    fingerprint: str
+    next_fire: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotVerdict:
+    """What became of one slot: `fired`, or why it did not."""
+
+    slot: datetime
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Firing:
+    """Slots of one schedule that are due: their verdicts, the runs they start (by slot), and the slot after them. With
+    `unless_active` nothing starts while a run of the task is queued or running."""
+
+    task_id: str
+    verdicts: Sequence[SlotVerdict]
+    runs: Sequence[NewRun]
+    next_fire: datetime | None
+    unless_active: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRow:
+    """A generation that was served."""
+
+    id: int
+    digest: str
+    commit: str | None
+    activated_at: datetime
+    tasks: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """An API token without its secret part."""
+
+    id: str
+    role: str
+    label: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs to list; all conditions hold together."""
+
+    task_id: str | None = None
+    state: RunState | None = None
+    trigger: str | None = None
+
+
+class Store(Protocol):
+    """See the module."""
+
+    # Registry
+
+    def activate(self, registry: Registry, commit: str | None) -> GenerationRow:
+        """Keep every definition by digest and make these the current ones; the same digest again is the same generation."""
+        ...
+
+    def generation(self) -> GenerationRow | None:
+        """The newest generation."""
+        ...
+
+    def definition(self, digest: str) -> CompiledTask:
+        """Raises NotFound."""
+        ...
+
+    # Accepting
+
+    def accept(self, run: NewRun, *, delivery: NewDelivery | None = None, once: Once | None = None) -> Future[Accepted]:
+        """Delivery, run and event in one commit. A delivery whose key is known, or a known `once`, gives the first run."""
+        ...
+
+    def record_delivery(self, delivery: NewDelivery) -> Future[Accepted]:
+        """Keep a delivery that starts nothing."""
+        ...
+
+    def known_delivery(self, task_id: str, key: str) -> Delivery | None:
+        """The first accepted or filtered delivery with this key."""
+        ...
+
+    def delivery(self, delivery_id: str) -> Delivery:
+        """Raises NotFound."""
+        ...
+
+    def deliveries(self, *, task_id: str | None = None, cursor: str | None = None, limit: int = 50) -> Page:
+        """Newest first, without bodies."""
+        ...
+
+    def recall(self, once: Once) -> str | None:
+        """What `remember` kept; raises Conflict for the same key with another body."""
+        ...
+
+    def remember(self, once: Once, result: str) -> None:
+        """Keep the answer of a request that is not a run."""
+        ...
+
+    # Admission and claims
+
+    def admission(self) -> AdmissionView:
+        """All that waits and all that runs, at this instant."""
+        ...
+
+    def claim(self, worker: str, lease: timedelta, admit: Admit) -> list[Claim]:
+        """Admit and claim in one transaction: attempt + 1, fence + 1, owner, lease."""
+        ...
+
+    def adopt(self, worker: str, lease: timedelta, most: int) -> list[Claim]:
+        """Take over running runs whose lease is over: same attempt, fence + 1."""
+        ...
+
+    def renew(self, worker: str, lease: timedelta) -> dict[str, bool]:
+        """Extend the lease of everything this worker owns: run id -> whether its end was asked for."""
+        ...
+
+    def release(self, worker: str) -> int:
+        """End the leases of a worker that is gone or going, so that another adopts its runs at once."""
+        ...
+
+    def owners(self) -> set[str]:
+        """Workers that own running runs."""
+        ...
+
+    def next_due(self) -> datetime | None:
+        """When the earliest delayed run is due or the earliest lease ends."""
+        ...
+
+    # A claimed run
+
+    def agent_started(self, run_id: str, fence: int) -> None:
+        """Note when the agent's process began."""
+        ...
+
+    def append_log(
+        self, run_id: str, fence: int, attempt: int, lines: Sequence[LogLine], offsets: Mapping[str, int], meter: Meter
+    ) -> int:
+        """Lines, how far the output is read, and what is used so far, in one commit; the last cursor."""
+        ...
+
+    def finish(
+        self, run_id: str, fence: int, outcome: Outcome, meter: Meter, exit_code: int | None, signal: int | None, decide: Decide
+    ) -> Run:
+        """End the attempt: completed, failed, queued again, or cancelled when that was asked before. The lease goes with it."""
+        ...
+
+    # Control
+
+    def cancel(self, run_id: str, actor: str) -> Run:
+        """A queued run is cancelled; a running one is marked, and its worker stops it. Raises Conflict when it has ended."""
+        ...
+
+    def retry(self, run_id: str, actor: str) -> Run:
+        """Queue a failed run again, due at once, on the definition it started from. Raises Conflict otherwise."""
+        ...
+
+    # Reading
+
+    def run(self, run_id: str) -> Run:
+        """Raises NotFound."""
+        ...
+
+    def prompt(self, run_id: str) -> str:
+        """The rendered prompt; raises NotFound."""
+        ...
+
+    def runs(self, where: RunFilter, *, cursor: str | None = None, limit: int = 50) -> Page:
+        """Newest first. Raises Invalid for a forged cursor."""
+        ...
+
+    def attempts(self, run_id: str) -> list[Attempt]:
+        """Oldest first."""
+        ...
+
+    def events(self, run_id: str) -> list[Event]:
+        """Oldest first."""
+        ...
+
+    def log(self, run_id: str, *, after: int = 0, limit: int = 1000, attempt: int | None = None) -> list[LogLine]:
+        """Lines with a cursor greater than `after`, in order."""
+        ...
+
+    # Schedules
+
+    def schedules(self) -> dict[str, ScheduleRow]:
+        """All kept schedules by task."""
+        ...
+
+    def change_schedules(self, put: Sequence[ScheduleRow], drop: Sequence[str]) -> None:
+        """Keep new and changed schedules, forget those of tasks that have none any more."""
+        ...
+
+    def fire(self, firing: Firing) -> Future[list[str]]:
+        """Slots, their runs and the next fire in one commit; a slot that has a verdict already starts nothing."""
+        ...
+
+    # Tokens
+
+    def add_token(self, token_id: str, secret_sha256: str, role: str, label: str, expires_at: datetime | None) -> Token:
+        """Keep a token's hash."""
+        ...
+
+    def token(self, secret_sha256: str) -> Token | None:
+        """The living token with this hash."""
+        ...
+
+    def tokens(self) -> list[Token]:
+        """All, newest first."""
+        ...
+
+    def revoke_token(self, token_id: str) -> None:
+        """Raises NotFound."""
+        ...
+
+    def touch_token(self, token_id: str) -> None:
+        """Note its use."""
+        ...
+
+    # House-keeping
+
+    def check(self) -> None:
+        """Raises StoreUnavailable or StoreMismatch when the store cannot be used."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is queued and close."""
+        ...

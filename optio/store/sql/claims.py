@@ -1,0 +1,248 @@
+"""Claims: which run is whose, for how long, and what its owner may write. Every write carries the claim's fence."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from optio.errors import LeaseLost
+from optio.model.retry import Again
+from optio.model.run import Change, LogLine, Meter, Outcome, Run, RunState, Usage, dump_json
+from optio.store.base import AdmissionView, Admit, Claim, Decide, Waiting
+from optio.store.sql import events, runs
+from optio.store.sql.records import RUN_COLUMNS, meter_columns, to_attempt, to_run
+from optio.store.sql.transaction import Transaction, maybe, micros, when
+
+# Admission needs no more of one task than could start at once.
+_HEADS = 64
+_WAITING = """
+SELECT q.id, q.task_id, q.seq, q.queued_at, q.not_before, COALESCE(t.max_concurrent, q.max_concurrent) AS max_concurrent
+FROM (
+    SELECT id, task_id, seq, queued_at, not_before, max_concurrent,
+        ROW_NUMBER() OVER (PARTITION BY task_id ORDER BY seq) AS place
+    FROM runs WHERE state = 'queued' AND not_before <= :due
+) q LEFT JOIN tasks t ON t.task_id = q.task_id
+WHERE q.place <= :heads ORDER BY q.seq
+"""
+_OWNED = f"SELECT {RUN_COLUMNS}, last_event, last_line FROM runs WHERE id = :id"  # noqa: S608
+
+
+def view(tx: Transaction, *, due: int, heads: int = _HEADS) -> AdmissionView:
+    """What waits and is due, and what runs."""
+    running = tx.all("SELECT task_id, COUNT(*) AS n FROM runs WHERE state = 'running' GROUP BY task_id")
+    waiting = tx.all(_WAITING, {"due": due, "heads": heads})
+    return AdmissionView(
+        now=when(tx.now),
+        waiting=[
+            Waiting(
+                run_id=row["id"],
+                task_id=row["task_id"],
+                seq=row["seq"],
+                queued_at=when(row["queued_at"]),
+                not_before=when(row["not_before"]),
+                max_concurrent=row["max_concurrent"],
+            )
+            for row in waiting
+        ],
+        running={row["task_id"]: row["n"] for row in running},
+    )
+
+
+def claim(tx: Transaction, worker: str, lease: timedelta, admit: Admit) -> list[Claim]:
+    """See `Store.claim`."""
+    tx.lock("admission")
+    claims = []
+    for run_id in admit(view(tx, due=tx.now)):
+        row = runs.row_of(tx, run_id)
+        attempt = row["attempt"] + 1
+        events.move(
+            tx,
+            row,
+            Change.CLAIM,
+            reason="started",
+            actor=worker,
+            columns={
+                "attempt": attempt, "fence": row["fence"] + 1, "owner": worker, "lease_until": tx.now + _us(lease),
+                "started_at": row["started_at"] or tx.now, "cancel_requested": 0,
+            },
+        )  # fmt: skip
+        tx.run(
+            "INSERT INTO attempts (run_id, number, worker, started_at) VALUES (:run_id, :number, :worker, :now)",
+            {"run_id": run_id, "number": attempt, "worker": worker, "now": tx.now},
+        )
+        claims.append(_claim(tx, run_id, adopted=False))
+    return claims
+
+
+def adopt(tx: Transaction, worker: str, lease: timedelta, most: int) -> list[Claim]:
+    """See `Store.adopt`."""
+    tx.lock("admission")
+    lost = tx.all(
+        "SELECT id FROM runs WHERE state = 'running' AND lease_until < :now ORDER BY seq LIMIT :most",
+        {"now": tx.now, "most": most},
+    )
+    for row in lost:
+        tx.run(
+            "UPDATE runs SET owner = :worker, fence = fence + 1, lease_until = :until WHERE id = :id",
+            {"worker": worker, "until": tx.now + _us(lease), "id": row["id"]},
+        )
+        tx.run(
+            "UPDATE attempts SET worker = :worker WHERE run_id = :id AND number = (SELECT attempt FROM runs WHERE id = :id)",
+            {"worker": worker, "id": row["id"]},
+        )
+    return [_claim(tx, row["id"], adopted=True) for row in lost]
+
+
+def _claim(tx: Transaction, run_id: str, *, adopted: bool) -> Claim:
+    row = tx.one(f"SELECT {RUN_COLUMNS}, prompt FROM runs WHERE id = :id", {"id": run_id})  # noqa: S608
+    attempt = tx.one(
+        "SELECT offsets FROM attempts WHERE run_id = :id AND number = :number", {"id": run_id, "number": row["attempt"]}
+    )
+    return Claim(to_run(row), row["prompt"], adopted, json.loads(attempt["offsets"]))
+
+
+def renew(tx: Transaction, worker: str, lease: timedelta) -> dict[str, bool]:
+    """See `Store.renew`."""
+    tx.run(
+        "UPDATE runs SET lease_until = :until WHERE state = 'running' AND owner = :worker",
+        {"until": tx.now + _us(lease), "worker": worker},
+    )
+    rows = tx.all("SELECT id, cancel_requested FROM runs WHERE state = 'running' AND owner = :worker", {"worker": worker})
+    return {row["id"]: bool(row["cancel_requested"]) for row in rows}
+
+
+def release(tx: Transaction, worker: str) -> int:
+    """See `Store.release`."""
+    return tx.run(
+        "UPDATE runs SET lease_until = :past WHERE state = 'running' AND owner = :worker",
+        {"past": tx.now - 1, "worker": worker},
+    )
+
+
+def owners(tx: Transaction) -> set[str]:
+    """See `Store.owners`."""
+    return {row["owner"] for row in tx.all("SELECT DISTINCT owner FROM runs WHERE state = 'running'") if row["owner"]}
+
+
+def next_due(tx: Transaction) -> datetime | None:
+    """See `Store.next_due`."""
+    due = tx.one("SELECT MIN(not_before) AS at FROM runs WHERE state = 'queued' AND not_before > :now", {"now": tx.now})
+    lease = tx.one("SELECT MIN(lease_until) AS at FROM runs WHERE state = 'running'")
+    times = [row["at"] for row in (due, lease) if row["at"] is not None]
+    return maybe(min(times)) if times else None
+
+
+def agent_started(tx: Transaction, run_id: str, fence: int) -> None:
+    """See `Store.agent_started`."""
+    row = _owned(tx, run_id, fence)
+    tx.run(
+        "UPDATE attempts SET agent_started_at = :now WHERE run_id = :id AND number = :number AND agent_started_at IS NULL",
+        {"now": tx.now, "id": run_id, "number": row["attempt"]},
+    )
+
+
+def append_log(
+    tx: Transaction,
+    run_id: str,
+    fence: int,
+    attempt: int,
+    lines: Sequence[LogLine],
+    offsets: Mapping[str, int],
+    meter: Meter,
+) -> int:
+    """See `Store.append_log`."""
+    row = _owned(tx, run_id, fence)
+    last: int = row["last_line"]
+    if lines:
+        tx.many(
+            "INSERT INTO log_lines (run_id, seq, attempt, kind, at, data) VALUES (:run_id, :seq, :attempt, :kind, :at, :data)",
+            [
+                {
+                    "run_id": run_id, "seq": last + place, "attempt": attempt, "kind": line.kind.value,
+                    "at": micros(line.at), "data": line.data,
+                }
+                for place, line in enumerate(lines, 1)
+            ],
+        )  # fmt: skip
+        last += len(lines)
+        tx.run("UPDATE runs SET last_line = :last WHERE id = :id", {"last": last, "id": run_id})
+    tx.run(
+        "UPDATE attempts SET offsets = :offsets, usage = :usage, turns = :turns, tool_calls = :tool_calls, cost = :cost, "
+        "cost_source = :cost_source WHERE run_id = :id AND number = :number",
+        {"offsets": dump_json(dict(offsets)), "id": run_id, "number": attempt, **meter_columns(meter)},
+    )
+    return last
+
+
+def finish(
+    tx: Transaction,
+    run_id: str,
+    fence: int,
+    outcome: Outcome,
+    meter: Meter,
+    exit_code: int | None,
+    signal: int | None,
+    decide: Decide,
+) -> Run:
+    """See `Store.finish`."""
+    row = _owned(tx, run_id, fence)
+    if row["cancel_requested"]:
+        outcome = Outcome(ok=False, reason="cancelled", message=row["message"], text=outcome.text)
+    tx.run(
+        "UPDATE attempts SET ended_at = :now, ok = :ok, reason = :reason, message = :message, exit_code = :exit_code, "
+        "exit_signal = :signal, result_text = :text, usage = :usage, turns = :turns, tool_calls = :tool_calls, cost = :cost, "
+        "cost_source = :cost_source WHERE run_id = :id AND number = :number",
+        {
+            "now": tx.now, "ok": int(outcome.ok), "reason": outcome.reason, "message": outcome.message, "exit_code": exit_code,
+            "signal": signal, "text": outcome.text, "id": run_id, "number": row["attempt"], **meter_columns(meter),
+        },
+    )  # fmt: skip
+    columns: dict[str, Any] = {"owner": None, "lease_until": None, "cancel_requested": 0, **_totals(tx, run_id)}
+    reason, message, actor = outcome.reason, outcome.message, row["owner"] or "worker"
+    if row["cancel_requested"]:
+        change = Change.CANCEL
+    elif outcome.ok:
+        change = Change.COMPLETE
+        columns |= {"result_text": outcome.text, "result_json": None if outcome.output is None else dump_json(outcome.output)}
+    else:
+        decision = decide(to_run(row), outcome, when(tx.now))
+        if isinstance(decision, Again):
+            change = Change.RETRY
+            counter = "infrastructure_retries" if outcome.infrastructure else "retries"
+            columns |= {"not_before": micros(decision.at), "queued_at": tx.now, counter: row[counter] + 1}
+        else:
+            change = Change.FAIL
+            columns["result_text"] = outcome.text
+            message = f"{message} ({decision.why})" if message else decision.why
+    if change is not Change.RETRY:
+        columns["ended_at"] = tx.now
+    events.move(tx, row, change, reason=reason, message=message, actor=actor, columns=columns)
+    return runs.get(tx, run_id)
+
+
+def _totals(tx: Transaction, run_id: str) -> dict[str, Any]:
+    """What all attempts together used."""
+    attempts = [to_attempt(row) for row in tx.all("SELECT * FROM attempts WHERE run_id = :id", {"id": run_id})]
+    usage = sum((a.meter.usage for a in attempts), Usage())
+    turns = [a.meter.turns for a in attempts if a.meter.turns is not None]
+    costs = [a.meter.cost for a in attempts if a.meter.cost is not None]
+    sources = [a.meter.cost_source for a in attempts if a.meter.cost_source is not None]
+    total = Meter(
+        usage=usage,
+        turns=sum(turns) if turns else None,
+        tool_calls=sum(a.meter.tool_calls for a in attempts),
+        cost=sum(costs[1:], costs[0]) if costs else None,
+        cost_source=sources[-1] if sources else None,
+    )
+    return meter_columns(total)
+
+
+def _owned(tx: Transaction, run_id: str, fence: int) -> Any:
+    row = tx.one(_OWNED, {"id": run_id})
+    if row is None or row["state"] != RunState.RUNNING or row["fence"] != fence:
+        raise LeaseLost(run_id)
+    return row
+
+
+def _us(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)

@@ -1,0 +1,84 @@
+"""Deliveries: webhook requests as they came, and what became of them."""
+
+from typing import Any
+
+from optio.errors import Conflict, NotFound
+from optio.model.run import Page, dump_json
+from optio.store.base import Accepted, Delivery, NewDelivery
+from optio.store.sql.records import cursor_after, cursor_seq, to_delivery
+from optio.store.sql.transaction import Transaction
+
+_COLUMNS = "id, seq, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, detail, run_id"
+_LISTED = _COLUMNS.replace(" body,", " NULL AS body,")
+_KNOWN = (
+    f"SELECT {_COLUMNS} FROM deliveries WHERE task_id = :task_id AND delivery_key = :key "  # noqa: S608
+    "AND verdict IN ('accepted', 'filtered')"
+)
+_INSERT = (
+    "INSERT INTO deliveries (id, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, "
+    "detail, run_id) "
+    "VALUES (:id, :path, :task_id, :key, :now, :headers, :body, :body_sha256, :verdict, :status, :detail, :run_id)"
+)
+
+
+def known(tx: Transaction, task_id: str, key: str) -> Delivery | None:
+    """The first accepted or filtered delivery with this key."""
+    row = tx.one(_KNOWN, {"task_id": task_id, "key": key})
+    return None if row is None else to_delivery(row)
+
+
+def insert(tx: Transaction, new: NewDelivery, run_id: str | None) -> Delivery | None:
+    """Keep it, or give the known one with the same key; raises Conflict when that one had another body."""
+    if new.key is not None and new.verdict in ("accepted", "filtered"):
+        first = known(tx, new.task_id, new.key)
+        if first is not None:
+            if first.body_sha256 != new.body_sha256:
+                raise Conflict("a delivery with this id was received with another body")
+            return first
+    tx.run(
+        _INSERT,
+        {
+            "id": new.id,
+            "path": new.path,
+            "task_id": new.task_id,
+            "key": new.key,
+            "now": tx.now,
+            "headers": dump_json(dict(new.headers)),
+            "body": new.body,
+            "body_sha256": new.body_sha256,
+            "verdict": new.verdict,
+            "status": new.status,
+            "detail": new.detail,
+            "run_id": run_id,
+        },
+    )
+    return None
+
+
+def record(tx: Transaction, new: NewDelivery) -> Accepted:
+    """A delivery that starts nothing; a known one gives its run."""
+    first = insert(tx, new, None)
+    return Accepted(first.run_id if first else None, first=first is None)
+
+
+def get(tx: Transaction, delivery_id: str) -> Delivery:
+    """Raises NotFound."""
+    row = tx.one(f"SELECT {_COLUMNS} FROM deliveries WHERE id = :id", {"id": delivery_id})  # noqa: S608
+    if row is None:
+        raise NotFound("delivery", delivery_id)
+    return to_delivery(row)
+
+
+def page(tx: Transaction, task_id: str | None, cursor: str | None, limit: int) -> Page:
+    """Newest first, without bodies."""
+    sql = f"SELECT {_LISTED} FROM deliveries WHERE 1 = 1"  # noqa: S608
+    params: dict[str, Any] = {"limit": limit + 1}
+    if task_id is not None:
+        sql += " AND task_id = :task_id"
+        params["task_id"] = task_id
+    if cursor is not None:
+        sql += " AND seq < :before"
+        params["before"] = cursor_seq(cursor)
+    rows = tx.all(sql + " ORDER BY seq DESC LIMIT :limit", params)
+    items = [to_delivery(row) for row in rows[:limit]]
+    return Page(items=items, next=cursor_after(items[-1].seq) if len(rows) > limit else None)

@@ -1,0 +1,27 @@
+"""Idempotency keys: the first answer, again."""
+
+from optio.errors import Conflict
+from optio.store.base import Once
+from optio.store.sql.transaction import Transaction
+
+
+def recall(tx: Transaction, key: Once) -> str | None:
+    """What was kept; raises Conflict when the same key came with another body."""
+    row = tx.one(
+        "SELECT body_sha256, result FROM once WHERE scope = :scope AND once_key = :key", {"scope": key.scope, "key": key.key}
+    )
+    if row is None:
+        return None
+    if row["body_sha256"] != key.body_sha256:
+        raise Conflict("this key was used with another body")
+    result: str = row["result"]
+    return result
+
+
+def remember(tx: Transaction, key: Once, result: str) -> None:
+    """The first answer wins."""
+    tx.run(
+        "INSERT INTO once (scope, once_key, body_sha256, result, at) VALUES (:scope, :key, :sha, :result, :now) "
+        "ON CONFLICT (scope, once_key) DO NOTHING",
+        {"scope": key.scope, "key": key.key, "sha": key.body_sha256, "result": result, "now": tx.now},
+    )

@@ -1,0 +1,169 @@
+"""Rows -> values."""
+
+import base64
+import json
+from decimal import Decimal
+from typing import Any
+
+from optio.errors import Invalid, Problem
+from optio.model.run import Attempt, CostSource, Event, LogKind, LogLine, Meter, Run, RunState, Usage
+from optio.store.base import Delivery, Token
+from optio.store.sql.transaction import Row, maybe, when
+
+# Without the prompt: it may be large and only the worker wants it.
+RUN_COLUMNS = (
+    "id, seq, task_id, task_name, digest, generation, state, reason, message, run_trigger, slot, delivery_id, params, "
+    "max_concurrent, max_retries, attempt, retries, infrastructure_retries, fence, owner, lease_until, cancel_requested, "
+    "created_at, queued_at, not_before, started_at, ended_at, result_text, result_json, turns, tool_calls, usage, cost, "
+    "cost_source, traceparent"
+)
+
+
+def _loads(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def to_meter(row: Row) -> Meter:
+    """The columns that attempts and runs share."""
+    return Meter(
+        usage=Usage.from_json(_loads(row["usage"])),
+        turns=row["turns"],
+        tool_calls=row["tool_calls"],
+        cost=None if row["cost"] is None else Decimal(row["cost"]),
+        cost_source=None if row["cost_source"] is None else CostSource(row["cost_source"]),
+    )
+
+
+def meter_columns(meter: Meter) -> dict[str, Any]:
+    """Inverse of `to_meter`, as parameters."""
+    return {
+        "usage": json.dumps(meter.usage.to_json()),
+        "turns": meter.turns,
+        "tool_calls": meter.tool_calls,
+        "cost": None if meter.cost is None else str(meter.cost),
+        "cost_source": None if meter.cost_source is None else meter.cost_source.value,
+    }
+
+
+def to_run(row: Row) -> Run:
+    """A run without its prompt."""
+    return Run(
+        id=row["id"],
+        seq=row["seq"],
+        task_id=row["task_id"],
+        task_name=row["task_name"],
+        digest=row["digest"],
+        generation=row["generation"],
+        state=RunState(row["state"]),
+        reason=row["reason"],
+        message=row["message"],
+        trigger=row["run_trigger"],
+        slot=maybe(row["slot"]),
+        delivery_id=row["delivery_id"],
+        params=json.loads(row["params"]),
+        max_concurrent=row["max_concurrent"],
+        max_retries=row["max_retries"],
+        attempt=row["attempt"],
+        retries=row["retries"],
+        infrastructure_retries=row["infrastructure_retries"],
+        fence=row["fence"],
+        owner=row["owner"],
+        lease_until=maybe(row["lease_until"]),
+        cancel_requested=bool(row["cancel_requested"]),
+        created_at=when(row["created_at"]),
+        queued_at=when(row["queued_at"]),
+        not_before=when(row["not_before"]),
+        started_at=maybe(row["started_at"]),
+        ended_at=maybe(row["ended_at"]),
+        text=row["result_text"],
+        output=_loads(row["result_json"]),
+        meter=to_meter(row),
+        traceparent=row["traceparent"],
+    )
+
+
+def to_attempt(row: Row) -> Attempt:
+    """An attempt."""
+    return Attempt(
+        run_id=row["run_id"],
+        number=row["number"],
+        worker=row["worker"],
+        started_at=when(row["started_at"]),
+        agent_started_at=maybe(row["agent_started_at"]),
+        ended_at=maybe(row["ended_at"]),
+        ok=None if row["ok"] is None else bool(row["ok"]),
+        reason=row["reason"],
+        message=row["message"],
+        exit_code=row["exit_code"],
+        signal=row["exit_signal"],
+        text=row["result_text"],
+        meter=to_meter(row),
+    )
+
+
+def to_event(row: Row) -> Event:
+    """An event."""
+    return Event(
+        run_id=row["run_id"],
+        seq=row["seq"],
+        from_state=None if row["from_state"] is None else RunState(row["from_state"]),
+        to_state=RunState(row["to_state"]),
+        reason=row["reason"],
+        message=row["message"],
+        at=when(row["at"]),
+        actor=row["actor"],
+    )
+
+
+def to_line(row: Row) -> LogLine:
+    """A log line."""
+    return LogLine(kind=LogKind(row["kind"]), data=row["data"], at=when(row["at"]), attempt=row["attempt"], seq=row["seq"])
+
+
+def to_delivery(row: Row) -> Delivery:
+    """A delivery."""
+    return Delivery(
+        id=row["id"],
+        seq=row["seq"],
+        path=row["path"],
+        task_id=row["task_id"],
+        key=row["delivery_key"],
+        received_at=when(row["received_at"]),
+        headers=json.loads(row["headers"]),
+        body=row["body"],
+        body_sha256=row["body_sha256"],
+        verdict=row["verdict"],
+        status=row["status"],
+        detail=row["detail"],
+        run_id=row["run_id"],
+    )
+
+
+def to_token(row: Row) -> Token:
+    """A token."""
+    return Token(
+        id=row["id"],
+        role=row["role"],
+        label=row["label"],
+        created_at=when(row["created_at"]),
+        expires_at=maybe(row["expires_at"]),
+        revoked_at=maybe(row["revoked_at"]),
+        last_used_at=maybe(row["last_used_at"]),
+    )
+
+
+def cursor_after(seq: int) -> str:
+    """An opaque cursor: the list goes on below this sequence number."""
+    return base64.urlsafe_b64encode(f"before:{seq}".encode()).decode().rstrip("=")
+
+
+def cursor_seq(cursor: str) -> int:
+    """Inverse of `cursor_after`; raises Invalid for anything else."""
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+        kind, _, number = text.partition(":")
+        if kind != "before" or not number.isascii() or not number.isdigit() or len(number) > 18:
+            raise ValueError
+        return int(number)
+    except ValueError as err:
+        raise Invalid("the cursor is not one of ours", [Problem("/cursor", "take it from `next` of the page before")]) from err

@@ -1,0 +1,189 @@
+"""Runs: accepted, cancelled, retried, read."""
+
+from typing import Any
+
+from optio.errors import Conflict, NotFound
+from optio.model.registry import CompiledTask, canonical
+from optio.model.run import Attempt, Change, Event, LogLine, Page, Run, RunState, dump_json
+from optio.store.base import Accepted, NewDelivery, NewRun, Once, RunFilter
+from optio.store.sql import deliveries, events, once
+from optio.store.sql.records import RUN_COLUMNS, cursor_after, cursor_seq, to_attempt, to_event, to_line, to_run
+from optio.store.sql.transaction import Transaction, micros
+
+_INSERT = """
+INSERT INTO runs (
+    id, task_id, task_name, digest, generation, state, reason, run_trigger, slot, delivery_id, params, prompt,
+    max_concurrent, max_retries, created_at, queued_at, not_before, traceparent, last_event
+) VALUES (
+    :id, :task_id, :task_name, :digest, (SELECT MAX(id) FROM generations), 'queued', :trigger, :trigger, :slot, :delivery_id,
+    :params, :prompt, :max_concurrent, :max_retries, :now, :now, :now, :traceparent, 1
+)
+"""
+_WITH_STATE = f"SELECT {RUN_COLUMNS}, last_event FROM runs WHERE id = :id"  # noqa: S608
+_ONE = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = :id"  # noqa: S608
+
+
+def accept(tx: Transaction, run: NewRun, delivery: NewDelivery | None, key: Once | None) -> Accepted:
+    """See `Store.accept`."""
+    if key is not None:
+        known = once.recall(tx, key)
+        if known is not None:
+            return Accepted(known, first=False)
+    if delivery is not None:
+        known_delivery = deliveries.insert(tx, delivery, run.id)
+        if known_delivery is not None:
+            return Accepted(known_delivery.run_id, first=False)
+    insert(tx, run, delivery.id if delivery else None)
+    if key is not None:
+        once.remember(tx, key, run.id)
+    return Accepted(run.id, first=True)
+
+
+def insert(tx: Transaction, run: NewRun, delivery_id: str | None = None) -> None:
+    """A queued run with its definition and first event."""
+    task = run.task
+    put_definition(tx, task)
+    tx.run(
+        _INSERT,
+        {
+            "id": run.id,
+            "task_id": task.id,
+            "task_name": task.spec.name,
+            "digest": task.digest,
+            "trigger": run.trigger,
+            "slot": None if run.slot is None else micros(run.slot),
+            "delivery_id": delivery_id,
+            "params": dump_json(run.params),
+            "prompt": run.prompt,
+            "max_concurrent": task.spec.max_concurrent,
+            "max_retries": task.spec.max_retries,
+            "now": tx.now,
+            "traceparent": run.traceparent,
+        },
+    )
+    events.born(tx, run.id, run.trigger, run.actor)
+
+
+def put_definition(tx: Transaction, task: CompiledTask) -> None:
+    """Keep a definition by its digest, once."""
+    if tx.one("SELECT 1 FROM definitions WHERE digest = :digest", {"digest": task.digest}) is None:
+        tx.run(
+            "INSERT INTO definitions (digest, task_id, document, first_seen_at) VALUES (:digest, :task_id, :document, :now) "
+            "ON CONFLICT (digest) DO NOTHING",
+            {"digest": task.digest, "task_id": task.id, "document": canonical(task.to_json()), "now": tx.now},
+        )
+
+
+def row_of(tx: Transaction, run_id: str) -> Any:
+    """The run's row with its event counter; raises NotFound."""
+    row = tx.one(_WITH_STATE, {"id": run_id})
+    if row is None:
+        raise NotFound("run", run_id)
+    return row
+
+
+def cancel(tx: Transaction, run_id: str, actor: str) -> Run:
+    """See `Store.cancel`."""
+    row = row_of(tx, run_id)
+    state = RunState(row["state"])
+    if state is RunState.RUNNING:
+        tx.run(
+            "UPDATE runs SET cancel_requested = 1, reason = 'cancelling', message = :message "
+            "WHERE id = :id AND state = 'running'",
+            {"id": run_id, "message": f"cancelled by {actor}"},
+        )
+    else:
+        if state.terminal:
+            raise Conflict(f"the run is {state} already")
+        events.move(
+            tx,
+            row,
+            Change.CANCEL,
+            reason="cancelled",
+            actor=actor,
+            message=f"cancelled by {actor}",
+            columns={"ended_at": tx.now},
+        )
+    return get(tx, run_id)
+
+
+def retry(tx: Transaction, run_id: str, actor: str) -> Run:
+    """See `Store.retry`."""
+    row = row_of(tx, run_id)
+    if row["state"] != RunState.FAILED:
+        raise Conflict(f"the run is {row['state']}: only failed runs can be retried")
+    events.move(
+        tx,
+        row,
+        Change.RETRY_BY_HAND,
+        reason="retry",
+        message=f"retried by {actor}",
+        actor=actor,
+        columns={
+            "queued_at": tx.now, "not_before": tx.now, "ended_at": None, "retries": 0, "infrastructure_retries": 0,
+            "result_text": None, "result_json": None,
+        },
+    )  # fmt: skip
+    return get(tx, run_id)
+
+
+def get(tx: Transaction, run_id: str) -> Run:
+    """Raises NotFound."""
+    row = tx.one(_ONE, {"id": run_id})
+    if row is None:
+        raise NotFound("run", run_id)
+    return to_run(row)
+
+
+def prompt(tx: Transaction, run_id: str) -> str:
+    """Raises NotFound."""
+    row = tx.one("SELECT prompt FROM runs WHERE id = :id", {"id": run_id})
+    if row is None:
+        raise NotFound("run", run_id)
+    text: str = row["prompt"]
+    return text
+
+
+def page(tx: Transaction, where: RunFilter, cursor: str | None, limit: int) -> Page:
+    """Newest first."""
+    conditions = ["1 = 1"]
+    params: dict[str, Any] = {"limit": limit + 1}
+    if where.task_id is not None:
+        conditions.append("task_id = :task_id")
+        params["task_id"] = where.task_id
+    if where.state is not None:
+        conditions.append("state = :state")
+        params["state"] = where.state.value
+    if where.trigger is not None:
+        conditions.append("run_trigger = :trigger")
+        params["trigger"] = where.trigger
+    if cursor is not None:
+        conditions.append("seq < :before")
+        params["before"] = cursor_seq(cursor)
+    rows = tx.all(
+        f"SELECT {RUN_COLUMNS} FROM runs WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT :limit",  # noqa: S608
+        params,
+    )
+    more = len(rows) > limit
+    items = [to_run(row) for row in rows[:limit]]
+    return Page(items=items, next=cursor_after(items[-1].seq) if more else None)
+
+
+def attempts(tx: Transaction, run_id: str) -> list[Attempt]:
+    """Oldest first."""
+    return [to_attempt(row) for row in tx.all("SELECT * FROM attempts WHERE run_id = :id ORDER BY number", {"id": run_id})]
+
+
+def history(tx: Transaction, run_id: str) -> list[Event]:
+    """Oldest first."""
+    return [to_event(row) for row in tx.all("SELECT * FROM events WHERE run_id = :id ORDER BY seq", {"id": run_id})]
+
+
+def log(tx: Transaction, run_id: str, after: int, limit: int, attempt: int | None) -> list[LogLine]:
+    """In order of the cursor."""
+    sql = "SELECT * FROM log_lines WHERE run_id = :id AND seq > :after"
+    params: dict[str, Any] = {"id": run_id, "after": after, "limit": limit}
+    if attempt is not None:
+        sql += " AND attempt = :attempt"
+        params["attempt"] = attempt
+    return [to_line(row) for row in tx.all(sql + " ORDER BY seq LIMIT :limit", params)]

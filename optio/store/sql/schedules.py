@@ -1,0 +1,66 @@
+"""Schedules: the next slot of each, and one verdict for every slot."""
+
+from collections.abc import Sequence
+
+from optio.store.base import Firing, ScheduleRow
+from optio.store.sql import runs
+from optio.store.sql.transaction import Transaction, maybe, micros
+
+
+def every(tx: Transaction) -> dict[str, ScheduleRow]:
+    """See `Store.schedules`."""
+    return {
+        row["task_id"]: ScheduleRow(task_id=row["task_id"], fingerprint=row["fingerprint"], next_fire=maybe(row["next_fire"]))
+        for row in tx.all("SELECT * FROM schedules")
+    }
+
+
+def change(tx: Transaction, put: Sequence[ScheduleRow], drop: Sequence[str]) -> None:
+    """See `Store.change_schedules`."""
+    tx.many(
+        "INSERT INTO schedules (task_id, fingerprint, next_fire) VALUES (:task_id, :fingerprint, :next_fire) "
+        "ON CONFLICT (task_id) DO UPDATE SET fingerprint = excluded.fingerprint, next_fire = excluded.next_fire",
+        [
+            {
+                "task_id": row.task_id,
+                "fingerprint": row.fingerprint,
+                "next_fire": None if row.next_fire is None else micros(row.next_fire),
+            }
+            for row in put
+        ],
+    )
+    tx.many("DELETE FROM schedules WHERE task_id = :task_id", [{"task_id": task_id} for task_id in drop])
+
+
+def fire(tx: Transaction, firing: Firing) -> list[str]:
+    """See `Store.fire`."""
+    by_slot = {run.slot: run for run in firing.runs}
+    blocked = firing.unless_active and _active(tx, firing.task_id)
+    started = []
+    for verdict in firing.verdicts:
+        run = None if blocked else by_slot.get(verdict.slot)
+        fresh = tx.run(
+            "INSERT INTO slots (task_id, slot, verdict, run_id, at) VALUES (:task_id, :slot, :verdict, :run_id, :now) "
+            "ON CONFLICT (task_id, slot) DO NOTHING",
+            {
+                "task_id": firing.task_id,
+                "slot": micros(verdict.slot),
+                "verdict": "overlap" if blocked and verdict.slot in by_slot else verdict.verdict,
+                "run_id": run.id if run else None,
+                "now": tx.now,
+            },
+        )
+        if fresh and run is not None:
+            runs.insert(tx, run)
+            started.append(run.id)
+    tx.run(
+        "UPDATE schedules SET next_fire = :next WHERE task_id = :task_id",
+        {"next": None if firing.next_fire is None else micros(firing.next_fire), "task_id": firing.task_id},
+    )
+    return started
+
+
+def _active(tx: Transaction, task_id: str) -> bool:
+    return bool(
+        tx.one("SELECT 1 FROM runs WHERE task_id = :task_id AND state IN ('queued', 'running') LIMIT 1", {"task_id": task_id})
+    )

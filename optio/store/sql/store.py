@@ -1,0 +1,171 @@
+"""SqlStore: the operations, bound to a driver's transactions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from optio.model.registry import CompiledTask, Registry
+from optio.model.run import Attempt, Event, LogLine, Meter, Outcome, Page, Run
+from optio.store import base
+from optio.store.sql import claims, deliveries, once, registry, runs, schedules, tokens
+from optio.store.sql.transaction import Transaction
+
+T = TypeVar("T")
+
+
+class Engine(Protocol):
+    """What a driver is: transactions. Operations must be repeatable, for a driver may run one again after a conflict."""
+
+    def write(self, operation: Callable[[Transaction], T]) -> Future[T]:
+        """One durable transaction, or several operations gathered in one commit."""
+        ...
+
+    def read(self, operation: Callable[[Transaction], T]) -> T:
+        """One consistent snapshot."""
+        ...
+
+    def check(self) -> None:
+        """Raises StoreUnavailable or StoreMismatch."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is queued and close."""
+        ...
+
+
+class SqlStore:
+    """`optio.store.base.Store` over an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def _write(self, operation: Callable[[Transaction], T]) -> T:
+        return self._engine.write(operation).result()
+
+    def activate(self, new: Registry, commit: str | None) -> base.GenerationRow:
+        return self._write(lambda tx: registry.activate(tx, new, commit))
+
+    def generation(self) -> base.GenerationRow | None:
+        return self._engine.read(registry.newest)
+
+    def definition(self, digest: str) -> CompiledTask:
+        return self._engine.read(lambda tx: registry.definition(tx, digest))
+
+    def accept(
+        self, run: base.NewRun, *, delivery: base.NewDelivery | None = None, once: base.Once | None = None
+    ) -> Future[base.Accepted]:
+        return self._engine.write(lambda tx: runs.accept(tx, run, delivery, once))
+
+    def record_delivery(self, delivery: base.NewDelivery) -> Future[base.Accepted]:
+        return self._engine.write(lambda tx: deliveries.record(tx, delivery))
+
+    def known_delivery(self, task_id: str, key: str) -> base.Delivery | None:
+        return self._engine.read(lambda tx: deliveries.known(tx, task_id, key))
+
+    def delivery(self, delivery_id: str) -> base.Delivery:
+        return self._engine.read(lambda tx: deliveries.get(tx, delivery_id))
+
+    def deliveries(self, *, task_id: str | None = None, cursor: str | None = None, limit: int = 50) -> Page:
+        return self._engine.read(lambda tx: deliveries.page(tx, task_id, cursor, limit))
+
+    def recall(self, key: base.Once) -> str | None:
+        return self._engine.read(lambda tx: once.recall(tx, key))
+
+    def remember(self, key: base.Once, result: str) -> None:
+        self._write(lambda tx: once.remember(tx, key, result))
+
+    def admission(self) -> base.AdmissionView:
+        return self._engine.read(lambda tx: claims.view(tx, due=2**62, heads=2**31 - 1))
+
+    def claim(self, worker: str, lease: timedelta, admit: base.Admit) -> list[base.Claim]:
+        return self._write(lambda tx: claims.claim(tx, worker, lease, admit))
+
+    def adopt(self, worker: str, lease: timedelta, most: int) -> list[base.Claim]:
+        return self._write(lambda tx: claims.adopt(tx, worker, lease, most))
+
+    def renew(self, worker: str, lease: timedelta) -> dict[str, bool]:
+        return self._write(lambda tx: claims.renew(tx, worker, lease))
+
+    def release(self, worker: str) -> int:
+        return self._write(lambda tx: claims.release(tx, worker))
+
+    def owners(self) -> set[str]:
+        return self._engine.read(claims.owners)
+
+    def next_due(self) -> datetime | None:
+        return self._engine.read(claims.next_due)
+
+    def agent_started(self, run_id: str, fence: int) -> None:
+        self._write(lambda tx: claims.agent_started(tx, run_id, fence))
+
+    def append_log(
+        self, run_id: str, fence: int, attempt: int, lines: Sequence[LogLine], offsets: Mapping[str, int], meter: Meter
+    ) -> int:
+        return self._write(lambda tx: claims.append_log(tx, run_id, fence, attempt, lines, offsets, meter))
+
+    def finish(
+        self,
+        run_id: str,
+        fence: int,
+        outcome: Outcome,
+        meter: Meter,
+        exit_code: int | None,
+        signal: int | None,
+        decide: base.Decide,
+    ) -> Run:
+        return self._write(lambda tx: claims.finish(tx, run_id, fence, outcome, meter, exit_code, signal, decide))
+
+    def cancel(self, run_id: str, actor: str) -> Run:
+        return self._write(lambda tx: runs.cancel(tx, run_id, actor))
+
+    def retry(self, run_id: str, actor: str) -> Run:
+        return self._write(lambda tx: runs.retry(tx, run_id, actor))
+
+    def run(self, run_id: str) -> Run:
+        return self._engine.read(lambda tx: runs.get(tx, run_id))
+
+    def prompt(self, run_id: str) -> str:
+        return self._engine.read(lambda tx: runs.prompt(tx, run_id))
+
+    def runs(self, where: base.RunFilter, *, cursor: str | None = None, limit: int = 50) -> Page:
+        return self._engine.read(lambda tx: runs.page(tx, where, cursor, limit))
+
+    def attempts(self, run_id: str) -> list[Attempt]:
+        return self._engine.read(lambda tx: runs.attempts(tx, run_id))
+
+    def events(self, run_id: str) -> list[Event]:
+        return self._engine.read(lambda tx: runs.history(tx, run_id))
+
+    def log(self, run_id: str, *, after: int = 0, limit: int = 1000, attempt: int | None = None) -> list[LogLine]:
+        return self._engine.read(lambda tx: runs.log(tx, run_id, after, limit, attempt))
+
+    def schedules(self) -> dict[str, base.ScheduleRow]:
+        return self._engine.read(schedules.every)
+
+    def change_schedules(self, put: Sequence[base.ScheduleRow], drop: Sequence[str]) -> None:
+        self._write(lambda tx: schedules.change(tx, put, drop))
+
+    def fire(self, firing: base.Firing) -> Future[list[str]]:
+        return self._engine.write(lambda tx: schedules.fire(tx, firing))
+
+    def add_token(self, token_id: str, secret_sha256: str, role: str, label: str, expires_at: datetime | None) -> base.Token:
+        return self._write(lambda tx: tokens.add(tx, token_id, secret_sha256, role, label, expires_at))
+
+    def token(self, secret_sha256: str) -> base.Token | None:
+        return self._engine.read(lambda tx: tokens.living(tx, secret_sha256))
+
+    def tokens(self) -> list[base.Token]:
+        return self._engine.read(tokens.every)
+
+    def revoke_token(self, token_id: str) -> None:
+        self._write(lambda tx: tokens.revoke(tx, token_id))
+
+    def touch_token(self, token_id: str) -> None:
+        self._write(lambda tx: tokens.touch(tx, token_id))
+
+    def check(self) -> None:
+        self._engine.check()
+
+    def close(self) -> None:
+        self._engine.close()

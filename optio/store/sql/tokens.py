@@ -1,0 +1,50 @@
+"""API tokens: only hashes are kept."""
+
+from datetime import datetime
+
+from optio.errors import NotFound
+from optio.store.base import Token
+from optio.store.sql.records import to_token
+from optio.store.sql.transaction import Transaction, micros
+
+
+def add(tx: Transaction, token_id: str, secret_sha256: str, role: str, label: str, expires_at: datetime | None) -> Token:
+    """See `Store.add_token`."""
+    tx.run(
+        "INSERT INTO tokens (id, secret_sha256, role, label, created_at, expires_at) "
+        "VALUES (:id, :sha, :role, :label, :now, :expires)",
+        {
+            "id": token_id,
+            "sha": secret_sha256,
+            "role": role,
+            "label": label,
+            "now": tx.now,
+            "expires": None if expires_at is None else micros(expires_at),
+        },
+    )
+    return to_token(tx.one("SELECT * FROM tokens WHERE id = :id", {"id": token_id}))
+
+
+def living(tx: Transaction, secret_sha256: str) -> Token | None:
+    """See `Store.token`."""
+    row = tx.one(
+        "SELECT * FROM tokens WHERE secret_sha256 = :sha AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)",
+        {"sha": secret_sha256, "now": tx.now},
+    )
+    return None if row is None else to_token(row)
+
+
+def every(tx: Transaction) -> list[Token]:
+    """See `Store.tokens`."""
+    return [to_token(row) for row in tx.all("SELECT * FROM tokens ORDER BY created_at DESC")]
+
+
+def revoke(tx: Transaction, token_id: str) -> None:
+    """See `Store.revoke_token`."""
+    if not tx.run("UPDATE tokens SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL", {"id": token_id, "now": tx.now}):
+        raise NotFound("living token", token_id)
+
+
+def touch(tx: Transaction, token_id: str) -> None:
+    """See `Store.touch_token`."""
+    tx.run("UPDATE tokens SET last_used_at = :now WHERE id = :id", {"id": token_id, "now": tx.now})

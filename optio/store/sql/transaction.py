@@ -1,0 +1,51 @@
+"""What an operation gets: an open transaction. Parameters are named (`:name`); times are integers, microseconds since 1970."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+Row = Mapping[str, Any]
+
+
+class Transaction(Protocol):
+    """An open transaction, and the store's clock as it stood at its start."""
+
+    now: int
+
+    def one(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
+        """The first row, by name, or None."""
+        ...
+
+    def all(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Any]:
+        """Every row."""
+        ...
+
+    def run(self, sql: str, params: Mapping[str, Any] | None = None) -> int:
+        """Rows changed."""
+        ...
+
+    def many(self, sql: str, params: Sequence[Mapping[str, Any]]) -> None:
+        """The same statement for each."""
+        ...
+
+    def lock(self, name: str) -> None:
+        """Exclude other transactions that take the same lock until the end (SQLite: writers exclude each other anyway)."""
+        ...
+
+
+def micros(at: datetime) -> int:
+    """An aware time as microseconds since 1970."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def when(at: int) -> datetime:
+    """Inverse of `micros`."""
+    return _EPOCH + at * _MICROSECOND
+
+
+def maybe(at: int | None) -> datetime | None:
+    """`when`, or None."""
+    return None if at is None else when(at)

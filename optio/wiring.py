@@ -1,0 +1,68 @@
+"""Wiring: the only module that picks drivers."""
+
+import os
+from dataclasses import dataclass
+
+from optio.broker.base import Broker
+from optio.broker.local import LocalBroker
+from optio.errors import StoreUnavailable
+from optio.executors.base import Executor
+from optio.executors.process import ProcessExecutor
+from optio.limits.base import RateWindow
+from optio.limits.local import LocalRateWindow
+from optio.runs.execute import Parts
+from optio.runtimes import RUNTIMES
+from optio.secrets import LocalSecrets, Secrets
+from optio.settings import Settings
+from optio.store.base import Store
+from optio.store.sqlite import open_store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything that has a driver."""
+
+    settings: Settings
+    store: Store
+    broker: Broker
+    rate: RateWindow
+    executor: Executor
+    secrets: Secrets
+
+    def parts(self) -> Parts:
+        """What executions work with."""
+        base_url = self.settings.anthropic_base_url
+        return Parts(
+            store=self.store,
+            broker=self.broker,
+            executor=self.executor,
+            runtimes=RUNTIMES,
+            secrets=self.secrets,
+            default_timeout=self.settings.default_timeout,
+            base_env={"claude-code": {"ANTHROPIC_BASE_URL": base_url} if base_url else {}},
+        )
+
+    def close(self) -> None:
+        """Close them in the order in which they depend on each other."""
+        self.executor.close()
+        self.broker.close()
+        self.store.close()
+
+
+def build(settings: Settings) -> Services:
+    """Open everything; raises StoreUnavailable or StoreMismatch."""
+    store = open_store(settings.database)
+    try:
+        broker = LocalBroker(settings.data_dir / "bus")
+    except OSError as err:
+        store.close()
+        raise StoreUnavailable(f"the data directory {settings.data_dir} cannot be used: {err}") from err
+    programs = {"claude-code": settings.program_claude_code} if settings.program_claude_code else {}
+    return Services(
+        settings=settings,
+        store=store,
+        broker=broker,
+        rate=LocalRateWindow(settings.webhook_rate_per_minute),
+        executor=ProcessExecutor(settings.data_dir / "attempts", programs),
+        secrets=LocalSecrets(settings.secrets, os.environ),
+    )

@@ -1,0 +1,148 @@
+"""The worker: claims runs when a hint says so, keeps their leases, and finds runs again whose worker is gone."""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from optio.broker.base import Topic
+from optio.errors import OptioError
+from optio.executors.process import start_time
+from optio.runs import admission
+from optio.runs.execute import Execution
+from optio.store.base import AdmissionView, Claim
+from optio.wiring import Services
+
+log = logging.getLogger(__name__)
+# Hints drive; this finds what a lost hint would lose.
+_SWEEP = 2.0
+_LEAVE = 8.0
+
+
+class Worker:
+    """Runs executions, each on a thread. `start` and `stop` may be called from any thread."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._parts = services.parts()
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{start_time(os.getpid())}"
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._running: dict[str, tuple[Execution, threading.Thread]] = {}
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._unsubscribe: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Begin, on threads of its own."""
+        self._unsubscribe = self._services.broker.subscribe(self._hint)
+        for target in (self._claim_loop, self._heartbeat_loop):
+            thread = threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Hand everything over: agents go on, leases end at once, another worker finds them."""
+        self._stopping.set()
+        self._wake.set()
+        self._unsubscribe()
+        for thread in self._threads:
+            thread.join(_LEAVE)
+        with self._lock:
+            running = list(self._running.values())
+        for execution, _ in running:
+            execution.leave()
+        limit = time.monotonic() + _LEAVE
+        for _, thread in running:
+            thread.join(max(0.0, limit - time.monotonic()))
+        try:
+            if running:
+                self._services.store.release(self.name)
+                self._services.broker.tell(Topic.QUEUE)
+        except OptioError as err:
+            log.warning("leases could not be given back, they will run out: %s", err)
+
+    def _hint(self, topic: Topic, key: str) -> None:
+        if topic is Topic.QUEUE:
+            self._wake.set()
+        elif topic is Topic.CANCEL:
+            with self._lock:
+                found = self._running.get(key)
+            if found is not None:
+                found[0].cancel()
+
+    def _claim_loop(self) -> None:
+        store = self._services.store
+        lease = self._services.settings.lease
+        first = True
+        while not self._stopping.is_set():
+            # Cleared before looking: a hint that comes while we look makes us look again.
+            self._wake.clear()
+            try:
+                if first:
+                    self._release_the_dead()
+                    first = False
+                most = self._services.settings.max_workflow_concurrent
+                claims = store.adopt(self.name, lease, most) + store.claim(self.name, lease, self._admit)
+                for claim in claims:
+                    self._begin(claim)
+                due = store.next_due()
+                pause = _SWEEP if due is None else min(_SWEEP, max(0.0, (due - datetime.now(UTC)).total_seconds()) + 0.001)
+            except OptioError as err:
+                log.warning("the worker waits: %s", err)
+                pause = 1.0
+            except Exception:
+                log.exception("the worker's loop failed once")
+                pause = 1.0
+            self._wake.wait(pause)
+
+    def _admit(self, view: AdmissionView) -> list[str]:
+        return admission.decide(view, max_running=self._services.settings.max_workflow_concurrent).starts
+
+    def _begin(self, claim: Claim) -> None:
+        execution = Execution(claim, self._parts, self.name)
+        run_id = claim.run.id
+
+        def work() -> None:
+            try:
+                execution()
+            finally:
+                with self._lock:
+                    if self._running.get(run_id, (None,))[0] is execution:
+                        del self._running[run_id]
+
+        thread = threading.Thread(target=work, name=f"run-{run_id}", daemon=True)
+        with self._lock:
+            self._running[run_id] = (execution, thread)
+        thread.start()
+
+    def _heartbeat_loop(self) -> None:
+        lease = self._services.settings.lease
+        while not self._stopping.wait(lease.total_seconds() / 3):
+            with self._lock:
+                running = {run_id: execution for run_id, (execution, _) in self._running.items()}
+            if not running:
+                continue
+            try:
+                owned = self._services.store.renew(self.name, lease)
+            except OptioError as err:
+                log.warning("leases could not be renewed: %s", err)
+                continue
+            for run_id, execution in running.items():
+                if run_id not in owned:
+                    execution.leave()
+                elif owned[run_id]:
+                    execution.cancel()
+
+    def _release_the_dead(self) -> None:
+        """Workers of this machine whose process is gone need no lease to run out."""
+        host = socket.gethostname()
+        for owner in self._services.store.owners():
+            name, _, began = owner.rpartition(":")
+            machine, _, pid = name.rpartition(":")
+            if machine == host and pid.isdigit() and str(start_time(int(pid))) != began:
+                count = self._services.store.release(owner)
+                log.info("taking over %d runs of a worker that is gone", count)
