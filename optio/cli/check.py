@@ -24,9 +24,7 @@ _MOST_SHOWN = 200
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`optio check [PATH ...] [--format full|concise|json]`."""
     parser.description = SUMMARY
-    parser.add_argument(
-        "paths", nargs="*", metavar="PATH", help="files or directories (default: $OPTIO_TASKS, or tasks.d)"
-    )
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files or directories (default: $OPTIO_TASKS, or tasks.d)")
     parser.add_argument("--format", choices=FORMATS, default="full", help="how findings are printed (default: full)")
 
 
@@ -102,9 +100,7 @@ def _clickable(diagnostics: "tuple[Diagnostic, ...]", root: Path) -> "list[Diagn
     def seen(path: str) -> str:
         return os.path.relpath(root / path) if root.absolute().is_relative_to(Path.cwd()) else os.path.join(root, path)
 
-    return [
-        replace(d, path=seen(d.path), related=tuple(replace(r, path=seen(r.path)) for r in d.related)) for d in diagnostics
-    ]
+    return [replace(d, path=seen(d.path), related=tuple(r._replace(path=seen(r.path)) for r in d.related)) for d in diagnostics]
 
 
 def _print_text(found: "list[Diagnostic]", files: int, tasks: int, paths: list[str], form: str) -> None:

@@ -4,14 +4,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 from optio.compiler.codes import RULES
 from optio.compiler.source import START, Span
 from optio.model.route import Route, pointer
 
 MOST_OF_ONE_CODE_PER_FILE = 20
-MOST = 200
+MOST_COMPARED, LONGEST_COMPARED = 1_000, 100
+T = TypeVar("T")
 
 
 class Severity(StrEnum):
@@ -22,8 +24,7 @@ class Severity(StrEnum):
     INFO = "info"
 
 
-@dataclass(frozen=True, slots=True)
-class Related:
+class Related(NamedTuple):
     """A second place that belongs to a finding."""
 
     message: str
@@ -102,7 +103,13 @@ def _bounded(diagnostics: list[Diagnostic]) -> Iterator[Diagnostic]:
             yield diagnostic
 
 
+def first(things: Iterable[T]) -> Iterator[T]:
+    """As many as are ever shown of one rule in one file: hostile input must not buy more work than that."""
+    return islice(things, MOST_OF_ONE_CODE_PER_FILE)
+
+
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant."""
-    matches = get_close_matches(word, list(known), n=1, cutoff=0.7)
+    words = list(islice(known, MOST_COMPARED))
+    matches = get_close_matches(word[:LONGEST_COMPARED], words, n=1, cutoff=0.7)
     return matches[0] if matches else None

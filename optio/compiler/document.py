@@ -7,12 +7,12 @@ are looked up in the nodes when they are asked for: a clean file pays for none. 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from yaml._yaml import CParser
 
-from optio.compiler.diagnostics import Diagnostic, Related, finding
+from optio.compiler.diagnostics import MOST_OF_ONE_CODE_PER_FILE, Diagnostic, Related, finding
 from optio.compiler.encoding import decode
 from optio.compiler.limits import MAX_NODES, TooMuch, refuse_bombs
 from optio.compiler.scalars import SWITCHES, WORDS, other_reading, scalar
@@ -40,8 +40,7 @@ class _Composer(CParser):
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     node: yaml.Node
     key: yaml.Node | None
 
@@ -304,7 +303,16 @@ class _Builder:
             self._report("OPT017", "a key that is a collection", key, "keys are text")
         self._fatal = True
 
+    def _enough(self, code: str) -> bool:
+        """Whether more of this rule than will be shown has been found."""
+        return (
+            len(self._found) > MOST_OF_ONE_CODE_PER_FILE
+            and sum(d.code == code for d in self._found) >= MOST_OF_ONE_CODE_PER_FILE
+        )
+
     def _twice(self, node: yaml.MappingNode, key: yaml.ScalarNode) -> None:
+        if self._enough("OPT004"):
+            return
         first = _span(next(k for k, _ in node.value if k.value == key.value), self._text)
         self._found.append(
             finding(
@@ -315,6 +323,8 @@ class _Builder:
         )  # fmt: skip
 
     def _report(self, code: str, message: str, node: yaml.Node, hint: str, *, at_tag: bool = False) -> None:
+        if self._enough(code):
+            return
         span = _span(node, self._text)
         if at_tag:
             found = re.compile(r"(?:&\S+\s+)?(!\S*)").match(self._text, node.start_mark.index)

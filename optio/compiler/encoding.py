@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from optio.compiler.diagnostics import Diagnostic, finding
+from optio.compiler.diagnostics import Diagnostic, finding, first
 from optio.compiler.source import Position, SourceFile, Span, span_at
 
 MAX_BYTES = 1 << 20
@@ -45,7 +45,7 @@ def _bad_encoding(file: SourceFile, err: UnicodeDecodeError) -> Diagnostic:
 
 def _bad_characters(path: str, text: str) -> Iterator[Diagnostic]:
     if _CONTROL.search(text):
-        for bad in _CONTROL.finditer(text):
+        for bad in first(_CONTROL.finditer(text)):
             yield finding(
                 "OPT015",
                 f"control character U+{ord(bad[0]):04X}",
@@ -54,12 +54,12 @@ def _bad_characters(path: str, text: str) -> Iterator[Diagnostic]:
                 hint="delete it; inside double quotes it can be written as an escape",
             )
     if "<<<<<<<" in text or ">>>>>>>" in text:
-        first = _CONFLICT.search(text)
-        if first:
+        marker = _CONFLICT.search(text)
+        if marker:
             yield finding(
                 "OPT022",
-                f"a merge conflict marker `{first[0]}`",
+                f"a merge conflict marker `{marker[0]}`",
                 path=path,
-                span=span_at(text, first.start(), first.end()),
+                span=span_at(text, marker.start(), marker.end()),
                 hint="finish the merge: keep one side, delete the lines with <<<<<<<, ======= and >>>>>>>",
             )

@@ -4,7 +4,7 @@ import json
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from optio.compiler.diagnostics import Diagnostic, finding
 from optio.compiler.document import Document
@@ -18,8 +18,7 @@ from optio.model.text import slug
 LONGEST_ID = 80
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """A payload that a test names."""
 
     route: Route

@@ -1,18 +1,16 @@
 """Places in a source file."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
+class Position(NamedTuple):
     """1-based line and column; columns count characters (code points)."""
 
     line: int
     column: int
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Span:
+class Span(NamedTuple):
     """Half-open range: `end` is the place after the last character."""
 
     start: Position
@@ -22,8 +20,7 @@ class Span:
 START = Span(Position(1, 1), Position(1, 1))
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(NamedTuple):
     """A file of the tree: its path (POSIX, relative to the root) and its bytes."""
 
     path: str

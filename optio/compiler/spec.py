@@ -1,8 +1,7 @@
 """Shape: Document -> TaskSpec. What is wrong is reported and taken out, so that the rest of the file is still checked."""
 
 import copy
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -16,10 +15,11 @@ from optio.model.task import TaskSpec
 
 _FILLERS: dict[str, Any] = {"name": "unnamed", "agentRuntime": "claude-code"}
 _MOST_ROUNDS = 8
+# Beyond this nobody reads on, and each costs a search for what was meant.
+_MOST_ERRORS = 200
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """The task as far as it is sound. `gaps` are the routes that were taken out: nothing is known about them."""
 
     spec: TaskSpec
@@ -47,9 +47,9 @@ def _read_broken(document: Document, err: ValidationError) -> tuple[Shape | None
     later = isinstance(document.value, dict) and document.value.get("type") in LATER_TYPES
     reported = set(readings)
     # A misspelt key is one mistake, not a key too many and a key too few.
-    meant = {(*route[:-1], word) for route, error in errors if (word := _meant(document, route, error["type"]))}
+    meant = {(*route[:-1], word) for route, error in errors[:_MOST_ERRORS] if (word := _meant(document, route, error["type"]))}
     reported |= {route for route, error in errors if error["type"] == "missing" and route in meant}
-    for route, error in errors:
+    for route, error in errors[:_MOST_ERRORS]:
         # A union complains once for each of its members; a document of another type has other keys.
         if route not in reported and not (later and route != ("type",)):
             found.extend(translate(document, error, route))

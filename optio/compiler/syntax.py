@@ -1,8 +1,8 @@
 """What a YAML parser's error means, in our words: the library's own texts help nobody with the slips people make."""
 
 import re
-from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import NamedTuple
 
 import yaml
 
@@ -11,17 +11,14 @@ from optio.compiler.scalars import single_quoted
 from optio.compiler.source import Position, Span
 
 BLANKS = "\u00a0\u2007\u202f\u3000\ufeff"
-_TEMPLATE_VALUE = re.compile(r"^\s*(?:- +)*(?:[^\s:#][^:#]*:\s+)?(\{\{.*)$")
-_TEMPLATE_LINE = re.compile(
-    r"^\s*(?:\{\{-?\s*(?:if|else|end|range|with|define|include|template|/\*)\b|\{%|<%)|:\s+(?:\{\{-|\{\{\s*\.|<%)"
-)
-_ANCHOR = re.compile(r"(?:^|[\s\[{,])&([^\s\[\]{},]+)")
-_LEADING = re.compile(rf"^[ ]*([\t{BLANKS}])")
-_COMMENT = re.compile(r"\s+#.*$")
+_TEMPLATE_VALUE = r"^\s*(?:- +)*(?:[^\s:#][^:#]*:\s+)?(\{\{.*)$"
+_TEMPLATE_LINE = r"^\s*(?:\{\{-?\s*(?:if|else|end|range|with|define|include|template|/\*)\b|\{%|<%)|:\s+(?:\{\{-|\{\{\s*\.|<%)"
+_ANCHOR = r"(?:^|[\s\[{,])&([^\s\[\]{},]+)"
+_LEADING = rf"^[ ]*([\t{BLANKS}])"
+_COMMENT = r"\s+#.*$"
 
 
-@dataclass(frozen=True, slots=True)
-class _Slip:
+class _Slip(NamedTuple):
     code: str
     message: str
     hint: str | None
@@ -45,7 +42,7 @@ def braces(line: str, column: int) -> tuple[str, str]:
 
 def quoted(rest: str) -> str:
     """The rest of a line as a quoted value."""
-    value = _COMMENT.sub("", rest).strip()
+    value = re.sub(_COMMENT, "", rest).strip()
     if len(value) > 60:
         return '"..."'
     return single_quoted(value) if '"' in value or "\\" in value else f'"{value}"'
@@ -82,7 +79,7 @@ def _indent(scene: _Scene) -> _Slip | None:
     for row in dict.fromkeys((scene.row, scene.row - 1, scene.from_row, scene.row + 1)):
         if not 0 <= row < len(scene.lines):
             continue
-        found = _LEADING.match(scene.lines[row])
+        found = re.match(_LEADING, scene.lines[row])
         if found and scene.lines[row].strip():
             name = "a tab" if found[1] == "\t" else f"U+{ord(found[1]):04X}, a blank that is no space,"
             return _Slip("OPT005", f"{name} is used to indent", "use spaces", row, found.start(1))
@@ -95,7 +92,7 @@ def _alias(scene: _Scene) -> _Slip | None:
     name = re.match(r"\*([^\s\[\]{},]+)", scene.line[scene.column :])
     word = name[1] if name else ""
     before = "\n".join([*scene.lines[: scene.row], scene.line[: scene.column]])
-    near = get_close_matches(word, _ANCHOR.findall(before), n=1, cutoff=0.6)
+    near = get_close_matches(word, re.findall(_ANCHOR, before), n=1, cutoff=0.6)
     hint = f"did you mean `*{near[0]}`?" if near else f"set the anchor `&{word}` earlier in the file, or put quotes around it"
     return _Slip("OPT010", f"no anchor `&{word}` stands before this alias", hint, scene.row, scene.column, len(word) + 1)
 
@@ -117,12 +114,12 @@ def _depth(scene: _Scene) -> _Slip | None:
 def _template(scene: _Scene) -> _Slip | None:
     for row in dict.fromkeys((scene.row, scene.from_row)):
         line = scene.lines[row]
-        engine = _TEMPLATE_LINE.search(line)
+        engine = re.search(_TEMPLATE_LINE, line)
         if engine:
             start = len(line) - len(line.lstrip(" ")) if engine.start() == 0 else engine.start() + 2
             hint = "task files are not templated: write the values out, or quote the text"
             return _Slip("OPT001", "template text of Helm, Jinja or ERB is no YAML", hint, row, start, 2)
-        value = _TEMPLATE_VALUE.match(line)
+        value = re.match(_TEMPLATE_VALUE, line)
         if value:
             message, hint = braces(line, value.start(1))
             return _Slip("OPT001", message, hint, row, value.start(1), 2)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from optio.model import text
-from optio.model.trigger import ScheduleTrigger, Spec, Text, Trigger, WebhookTrigger
+from optio.model.trigger import ScheduleTrigger, Spec, Text, Trigger, WebhookTrigger, no_items, no_keys
 
 Runtime = Literal["claude-code", "codex", "copilot", "gemini", "opencode", "command"]
 INT32 = 2**31 - 1
@@ -51,11 +51,11 @@ class Environment(Spec):
 
     image: Text | None = None
     """Container image; pin it by digest (`@sha256:...`)."""
-    setup_commands: list[Text] = Field(default_factory=list)
+    setup_commands: list[Text] = Field(default_factory=no_items)
     """Shell commands that run before the agent, in order; the first one that fails ends the attempt."""
-    env: dict[EnvName, str] = Field(default_factory=dict)
+    env: dict[EnvName, str] = Field(default_factory=no_keys)
     """Environment variables; values are text. Secrets do not belong here."""
-    secrets: list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]] = Field(default_factory=list)
+    secrets: list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]] = Field(default_factory=no_items)
     """Names of secrets; each is an environment variable of the run. Values never stand in a task file."""
     network: Network | None = None
     """What the agent may reach."""
@@ -114,11 +114,11 @@ class TaskSpec(Spec):
     """Pods kept ready, so that a run need not wait for one."""
     environment: Environment = Environment()
     """Where the agent runs and what it finds there."""
-    connections: list[Text] = Field(default_factory=list)
+    connections: list[Text] = Field(default_factory=no_items)
     """External services for the run; not supported yet."""
-    triggers: list[Trigger] = Field(default_factory=list)
+    triggers: list[Trigger] = Field(default_factory=no_items)
     """What may start a run; at most one of each type."""
-    tests: list[Example] = Field(default_factory=list)
+    tests: list[Example] = Field(default_factory=no_items)
     """Offline tests, run by `optio test`."""
 
     @property

@@ -3,18 +3,33 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
 
 Misfire = Literal["last", "skip", "all"]
 Overlap = Literal["queue", "skip"]
 Scheme = Literal["optio", "github", "standard-webhooks", "hmac"]
 
 
+def camel(name: str) -> str:
+    """`max_turns` -> `maxTurns`."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def no_items() -> list[Any]:
+    """An empty list; pydantic takes 6 ms at import to look at `list` itself."""
+    return []
+
+
+def no_keys() -> dict[str, Any]:
+    """An empty mapping."""
+    return {}
+
+
 class Spec(BaseModel):
     """A mapping of a task file: camelCase keys, no unknown keys, no coercion."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, alias_generator=to_camel, validate_by_name=False, validate_by_alias=True
+        extra="forbid", strict=True, frozen=True, alias_generator=camel, validate_by_name=False, validate_by_alias=True
     )
 
 
@@ -57,7 +72,7 @@ class ScheduleConfig(Spec):
     """Five fields: minute, hour, day of month, month, day of week. `@daily` and its like too."""
     timezone: Text = "UTC"
     """IANA name of the zone that the fields are read in: `Europe/Berlin`."""
-    param_mapping: Mapping = Field(default_factory=dict)
+    param_mapping: Mapping = Field(default_factory=no_keys)
     """The parameters of every run, as fixed values."""
     misfire: Misfire = "last"
     """What happens to times that passed while nothing was running: run the last one, none, or all."""

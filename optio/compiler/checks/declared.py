@@ -1,7 +1,6 @@
 """What a task's schema declares, as far as it can be read; other checks ask here."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from optio.compiler.resolve import ResolvedTask
 from optio.model.prompt import placeholders
@@ -12,8 +11,7 @@ _OPEN_WORDS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Declared:
+class Declared(NamedTuple):
     """`schema` is None when the task has none; `complete` says that `properties` names every parameter there is."""
 
     schema: dict[str, Any] | None

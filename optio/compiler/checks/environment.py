@@ -8,36 +8,41 @@ from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 
+LONGEST_IMAGE = 512
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*(?::[0-9]{1,5})?/)?"
-_IMAGE = re.compile(rf"{_HOST}{_PART}(?:/{_PART})*(?::[\w][\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?")
+_IMAGE = rf"{_HOST}{_PART}(?:/{_PART})*(?::[\w][\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
 _NAME = re.compile(
     r"(?:\*\.)?(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE
 )
-_ADDRESS = re.compile(r"[0-9a-fA-F.:]+(?:/[0-9.]+)?")
+_ADDRESS = r"[0-9a-fA-F.:]+(?:/[0-9.]+)?"
 _METADATA = frozenset({"169.254.169.254", "fd00:ec2::254", "metadata.google.internal"})
-_QUANTITY = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
+_QUANTITY = r"[0-9]+(?:\.[0-9]+)?(?:m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?"
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """What could never work is said now, and not when the pod fails to start."""
     environment = task.spec.environment
-    if environment.image is not None and "{{" not in environment.image and not _IMAGE.fullmatch(environment.image):
+    if environment.image is not None and "{{" not in environment.image and not _is_image(environment.image):
         yield _bad_image(task, environment.image)
     if environment.network is not None:
         for index, host in enumerate(environment.network.egress):
             yield from _host(task, ("environment", "network", "egress", index), host)
     if environment.resources is not None:
         for key, value in (("cpu", environment.resources.cpu), ("memory", environment.resources.memory)):
-            if value is not None and not _QUANTITY.fullmatch(value):
+            if value is not None and not re.fullmatch(_QUANTITY, value):
                 hint = 'write "1" or 500m' if key == "cpu" else "write 2Gi or 512Mi"
                 yield task.at("OPT105", f"`{value}` is no quantity of {key}", ("environment", "resources", key), hint=hint)
+
+
+def _is_image(image: str) -> bool:
+    return len(image) <= LONGEST_IMAGE and re.fullmatch(_IMAGE, image) is not None
 
 
 def _bad_image(task: ResolvedTask, image: str) -> Diagnostic:
     if "://" in image:
         hint = f"write `{image.split('://', 1)[1]}`, without the scheme"
-    elif image != image.lower() and _IMAGE.fullmatch(image.lower()):
+    elif image != image.lower() and _is_image(image.lower()):
         hint = f"write `{image.lower()}`: image names are lower case"
     elif "@" in image:
         hint = "a digest is `@sha256:` and 64 hexadecimal digits"
@@ -79,7 +84,7 @@ def _host(task: ResolvedTask, route: Route, host: str) -> Iterator[Diagnostic]:
 
 
 def _network(host: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    if not _ADDRESS.fullmatch(host):
+    if not re.fullmatch(_ADDRESS, host):
         return None
     try:
         return ipaddress.ip_network(host, strict=False)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from optio.compiler.diagnostics import Diagnostic, finding
+from optio.compiler.diagnostics import Diagnostic, finding, first
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.source import span_at
 
@@ -33,7 +33,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 def _search(path: str, text: str) -> Iterator[Diagnostic]:
     for sign, kind, shape in _TOKENS:
         if sign in text:
-            for found in re.finditer(shape, text):
+            for found in first(re.finditer(shape, text)):
                 span = span_at(text, found.start(), found.end())
                 hint = "rotate it: it is known now; then name it under `environment.secrets`"
                 yield finding("OPT503", f"{kind} in plain text", path=path, span=span, hint=hint)

@@ -5,7 +5,7 @@ from typing import Any
 
 from optio.compiler.checks.contradictions import contradictions
 from optio.compiler.checks.references import references
-from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.diagnostics import Diagnostic, closest, first
 from optio.compiler.resolve import ResolvedTask
 from optio.model.params import SchemaError, Validator, faults_of_schema, says, validator
 from optio.model.route import Route
@@ -91,7 +91,7 @@ def subschemas(schema: Any, route: Route) -> Iterator[tuple[Route, dict[str, Any
 
 
 def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
-    for place, _, message in faults_of_schema(schema):
+    for place, _, message in first(faults_of_schema(schema)):
         route: Route = ROUTE + place
         word = place[-1] if place else ""
         in_patterns = len(place) > 1 and place[-2] == "patternProperties"
@@ -112,21 +112,21 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]
 
 def _names(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     properties = schema.get("properties", {})
-    first: dict[str, str] = {}
+    seen: dict[str, str] = {}
     for name in properties:
         route = (*ROUTE, "properties", name)
-        other = first.setdefault(name.casefold(), name)
+        other = seen.setdefault(name.casefold(), name)
         if other != name:
             yield task.at("OPT226", f"`{name}` differs from `{other}` only by case", route, key=True, hint="rename one of them")
         elif name in RESERVED:
             yield task.at("OPT226", f"`{name}` is a name that programs keep for themselves", route, key=True, hint="rename it")
     if any(word in schema for word in ("allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if")):
         return
-    for index, name in enumerate(schema.get("required", [])):
-        if name not in properties:
-            meant = closest(name, properties)
-            hint = f"did you mean `{meant}`?" if meant else f"declare `{name}` under `properties`, or delete it here"
-            yield task.at("OPT209", f"required `{name}` is not declared", (*ROUTE, "required", index), hint=hint)
+    absent = ((index, name) for index, name in enumerate(schema.get("required", [])) if name not in properties)
+    for index, name in first(absent):
+        meant = closest(name, properties)
+        hint = f"did you mean `{meant}`?" if meant else f"declare `{name}` under `properties`, or delete it here"
+        yield task.at("OPT209", f"required `{name}` is not declared", (*ROUTE, "required", index), hint=hint)
 
 
 def _values(task: ResolvedTask, route: Route, sub: dict[str, Any], root: dict[str, Any]) -> Iterator[Diagnostic]:

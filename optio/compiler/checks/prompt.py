@@ -4,17 +4,17 @@ import re
 from collections.abc import Iterator
 
 from optio.compiler.checks.declared import Declared, declared
-from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.diagnostics import Diagnostic, closest, first
 from optio.compiler.resolve import ResolvedTask
 from optio.model.prompt import PLACEHOLDER, placeholders
 
 LARGEST = 256 * 1024
 # `{{ NAME }}`, `{{a-b}}`, `{{a.b}}`, `{{#if x}}`, and `{{NAME` or `{{NAME}` that is not closed.
-_ALMOST = re.compile(
+_ALMOST = (
     r"\{\{(?![A-Za-z0-9_]+\}\})"
     r"(?:[ \t]*[#/^>!&]?[ \t]*[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,60}[ \t]*\}\}|[A-Za-z0-9_]{1,60}(?!\}|[A-Za-z0-9_]))"
 )
-_SINGLE = re.compile(r"(?<!\{)\$?\{([A-Za-z0-9_]+)\}(?!\})")
+_SINGLE = r"(?<!\{)\$?\{([A-Za-z0-9_]+)\}(?!\})"
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -41,30 +41,26 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     if known.schema is None:
         return
     by_case = {name.casefold(): name for name in known.properties}
-    seen: set[str] = set()
-    for found in PLACEHOLDER.finditer(task.prompt):
-        name = found[1]
-        if name in seen:
-            continue
-        seen.add(name)
-        shown = f"`{found[0]}`"
-        if name in known.properties:
-            if name not in known.required and not known.has_default(name):
-                hint = "add a default, or list it under `required`"
-                yield task.in_prompt("OPT217", f"{shown} stays as it is when nobody gives `{name}`", *found.span(), hint=hint)
-        elif name.casefold() in by_case:
-            right = by_case[name.casefold()]
-            yield task.in_prompt(
-                "OPT204", f"{shown} differs from `{right}` only by case", *found.span(), hint=f"write `{{{{{right}}}}}`"
-            )
-        elif known.complete:
-            meant = closest(name, known.properties)
-            hint = f"did you mean `{{{{{meant}}}}}`?" if meant else f"declare `{name}` under `paramsSchema.properties`"
-            yield task.in_prompt("OPT201", f"{shown} has no parameter and stays as it is", *found.span(), hint=hint)
+    used = {found[1]: found for found in reversed(list(PLACEHOLDER.finditer(task.prompt)))}
+    unset = (name for name in used if name in known.properties and name not in known.required and not known.has_default(name))
+    for name in first(unset):
+        hint = "add a default, or list it under `required`"
+        message = f"`{used[name][0]}` stays as it is when nobody gives `{name}`"
+        yield task.in_prompt("OPT217", message, *used[name].span(), hint=hint)
+    others = [name for name in used if name not in known.properties]
+    for name in first(name for name in others if name.casefold() in by_case):
+        right = by_case[name.casefold()]
+        message = f"`{used[name][0]}` differs from `{right}` only by case"
+        yield task.in_prompt("OPT204", message, *used[name].span(), hint=f"write `{{{{{right}}}}}`")
+    for name in first(name for name in others if name.casefold() not in by_case and known.complete):
+        meant = closest(name, known.properties)
+        hint = f"did you mean `{{{{{meant}}}}}`?" if meant else f"declare `{name}` under `paramsSchema.properties`"
+        message = f"`{used[name][0]}` has no parameter and stays as it is"
+        yield task.in_prompt("OPT201", message, *used[name].span(), hint=hint)
 
 
 def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
-    for found in _ALMOST.finditer(task.prompt):
+    for found in first(re.finditer(_ALMOST, task.prompt)):
         word = re.sub(r"[^A-Za-z0-9_]", "", found[0].strip("{} #/^>!&"))
         hint = (
             f"write `{{{{{word}}}}}`"
@@ -72,10 +68,9 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
             else "write `{{NAME}}` with letters, digits and underscores only"
         )
         yield task.in_prompt("OPT203", f"`{found[0]}` is no placeholder and stays as it is", *found.span(), hint=hint)
-    for found in _SINGLE.finditer(task.prompt):
-        if found[1] in known.properties:
-            hint = f"write `{{{{{found[1]}}}}}`"
-            yield task.in_prompt("OPT203", f"`{found[0]}` is no placeholder and stays as it is", *found.span(), hint=hint)
+    for found in first(f for f in re.finditer(_SINGLE, task.prompt) if f[1] in known.properties):
+        hint = f"write `{{{{{found[1]}}}}}`"
+        yield task.in_prompt("OPT203", f"`{found[0]}` is no placeholder and stays as it is", *found.span(), hint=hint)
 
 
 def _unused(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:

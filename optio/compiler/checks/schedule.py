@@ -5,7 +5,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from optio.compiler.checks.declared import declared, parameter_names
-from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.diagnostics import Diagnostic, closest, first
 from optio.compiler.resolve import ResolvedTask
 from optio.model.params import faults, fill
 from optio.model.route import Route
@@ -101,7 +101,7 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
     if known is None or not task.knows(route):
         return
     names = parameter_names(task, known)
-    unknown = [name for name in mapping if names is not None and name not in names]
+    unknown = list(first(name for name in mapping if names is not None and name not in names))
     for name in unknown:
         meant = closest(name, names or ())
         hint = f"did you mean `{meant}`?" if meant else "delete it, or declare it under `paramsSchema.properties`"
@@ -116,10 +116,11 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
                 key=True,
                 hint=f"add `{name}:` under `paramMapping`",
             )
-    for place, message, keyword in faults(known.schema, fill(known.schema, mapping)):
-        # A broken default is reported where it stands.
-        if keyword not in ("required", "additionalProperties", "unevaluatedProperties") and place and place[0] in mapping:
-            yield task.at("OPT309", f"`{place[0]}` {message}", route + place, hint="give a value that fits `paramsSchema`")
+    reported = ("required", "additionalProperties", "unevaluatedProperties")
+    wrong = (fault for fault in faults(known.schema, fill(known.schema, mapping)) if fault[2] not in reported)
+    # A broken default is reported where it stands.
+    for place, message, _ in first(fault for fault in wrong if fault[0] and fault[0][0] in mapping):
+        yield task.at("OPT309", f"`{place[0]}` {message}", route + place, hint="give a value that fits `paramsSchema`")
     for name, value in mapping.items():
         if isinstance(value, str) and value.startswith("$."):
             hint = "write the value itself: a schedule has no payload"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from optio.compiler.checks.declared import Declared, declared, parameter_names
-from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.diagnostics import Diagnostic, closest, first
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
@@ -13,6 +13,8 @@ from optio.model.trigger import WebhookConfig, WebhookTrigger
 LONGEST_PATH = 64
 RESERVED_PATHS = frozenset({"health", "sync"})
 _PATH = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+# Names and indices only: such a path is sound, and gives one value.
+_PLAIN_PATH = re.compile(r"\$(?:\.[A-Za-z_][A-Za-z0-9_]{0,60}|\[[0-9]{1,9}\]){0,20}")
 _SECRET_IN_URL = re.compile(r"[?&#].*=|(?:token|secret|apikey|api-key|password|signature)[=:]", re.IGNORECASE)
 
 
@@ -34,7 +36,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
-    if _SECRET_IN_URL.search(path):
+    if len(path) <= LONGEST_PATH and _SECRET_IN_URL.search(path):
         yield task.at("OPT421", "the path carries a secret or a query", route, hint="sign deliveries: `secret: {name: NAME}`")
     elif path in RESERVED_PATHS:
         yield task.at("OPT401", f"the path `{path}` is reserved", route, hint="choose another one")
@@ -83,7 +85,7 @@ def _mapping(task: ResolvedTask, route: Route, mapping: dict[str, Any], known: D
     if known is None:
         return
     names = parameter_names(task, known)
-    unknown = [name for name in mapping if names is not None and name not in names]
+    unknown = list(first(name for name in mapping if names is not None and name not in names))
     for name in unknown:
         meant = closest(name, names or ())
         hint = f"did you mean `{meant}`?" if meant else "delete it, or declare it under `paramsSchema.properties`"
@@ -96,9 +98,6 @@ def _mapping(task: ResolvedTask, route: Route, mapping: dict[str, Any], known: D
 
 
 def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | None) -> Iterator[Diagnostic]:
-    # Imported here: a tree without mappings does not pay for it.
-    from optio.model.mapping import PathSyntax, compile_path
-
     name = str(route[-1])
     if isinstance(source, dict) and set(source) == {"literal"}:
         return
@@ -108,7 +107,10 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
     elif not source.startswith("$"):
         hint = f"write `$.{source.lstrip('.')}` for a path, `{{literal: {_short(source)}}}` for the text"
         yield task.at("OPT409", f"`{_short(source)}` does not begin with `$`", route, hint=hint)
-    else:
+    elif not _PLAIN_PATH.fullmatch(source):
+        # Imported here: most trees have only plain paths, and do not pay 20 ms for the library.
+        from optio.model.mapping import PathSyntax, compile_path
+
         try:
             path = compile_path(source)
         except PathSyntax as err:

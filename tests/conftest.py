@@ -1,0 +1,41 @@
+"""Fixtures that several test packages share."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from optio.settings import Settings
+from optio.wiring import Services, build
+from tests.support import Dev
+
+hypothesis_settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+hypothesis_settings.register_profile("dev", deadline=None)
+hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see only the settings that they make."""
+    for name in list(os.environ):
+        if name.startswith("OPTIO_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    """Real services on a fresh data directory: SQLite, local broker, process executor."""
+    made = build(Settings.load({"OPTIO_DATA_DIR": str(tmp_path / "data"), "OPTIO_TASKS": str(tmp_path / "tasks.d")}))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[Dev]:
+    """A real `optio dev` process on an empty tree and a free port."""
+    process = Dev(tmp_path)
+    process.start()
+    yield process
+    process.stop()

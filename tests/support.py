@@ -1,0 +1,192 @@
+"""What tests use to drive Optio the way a user does."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from optio.compiler.pipeline import Compilation, compile_tree
+from optio.compiler.tree import MemoryTree
+from optio.model.registry import CompiledTask
+
+T = TypeVar("T")
+ROOT = Path(__file__).resolve().parent.parent
+
+COMMAND_TASK = """\
+type: standalone
+name: {name}
+agentRuntime: command
+command: {command}
+promptTemplate: "hello"
+"""
+
+
+def compiled(text: str, path: str = "task.yaml") -> CompiledTask:
+    """The one task of a YAML text, which must be free of errors."""
+    result: Compilation = compile_tree(MemoryTree({path: text}))
+    assert result.ok, [d.to_json() for d in result.diagnostics]
+    (task,) = result.registry.tasks.values()
+    return task
+
+
+def command_task(command: list[str] | str, name: str = "Job", extra: str = "") -> CompiledTask:
+    """A task that runs a program."""
+    return compiled(COMMAND_TASK.format(name=name, command=json.dumps(command)) + extra)
+
+
+def eventually(look: Callable[[], T], *, within: float = 20.0, what: str = "the condition") -> T:
+    """The first truthy result of `look`."""
+    limit = time.monotonic() + within
+    while time.monotonic() < limit:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.01)
+    raise AssertionError(f"{what} did not come true within {within} s")
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Dev:
+    """A real `optio` process (`dev` unless another command is given), driven over HTTP."""
+
+    def __init__(self, directory: Path, *, environ: Mapping[str, str] | None = None, command: str = "dev") -> None:
+        self.directory = directory
+        self.tasks = directory / "tasks.d"
+        self.data = directory / "data"
+        self.tasks.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.command = command
+        self.environ = dict(environ or {})
+        self.output = directory / f"{command}.out"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def environment(self) -> dict[str, str]:
+        """What the process, and a CLI that talks to it, is started with."""
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")}
+        return {
+            **clean,
+            "OPTIO_TASKS": str(self.tasks),
+            "OPTIO_DATA_DIR": str(self.data),
+            "OPTIO_PORT": str(self.port),
+            "OPTIO_DEBUG": "1",
+            **self.environ,
+        }
+
+    def start(self, *, ready: bool = True) -> None:
+        with self.output.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "optio", self.command], cwd=ROOT, env=self.environment(), stdout=out, stderr=out
+            )
+        if ready:
+            eventually(self._answers, within=30, what=f"`optio {self.command}` on {self.url}")
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.output.read_text()
+        try:
+            return self.get("/readyz").status == 200
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is cleaned up."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, *, within: float = 20.0) -> int:
+        """SIGTERM; the exit code."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(within)
+
+    def write(self, path: str, text: str) -> None:
+        """Put a task file into the tree, by rename, and wait until the tree is taken up."""
+        target = self.tasks / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{target.name}.tmp")
+        draft.write_text(text)
+        draft.replace(target)
+
+    def request(
+        self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Any request; error statuses are answers, not exceptions."""
+        data = raw if raw is not None else None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, method=method)
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            request.add_header(name, value)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return Answer(response.status, dict(response.headers), response.read())
+        except urllib.error.HTTPError as err:
+            return Answer(err.code, dict(err.headers), err.read())
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.request("GET", path, headers=headers)
+
+    def post(self, path: str, body: Any = None, **headers: str) -> Answer:
+        return self.request("POST", path, body, headers=headers)
+
+    def until_served(self, task_id: str, *, digest_other_than: str | None = None) -> dict[str, Any]:
+        """The task as it is served, once it is."""
+
+        def look() -> dict[str, Any] | None:
+            answer = self.get(f"/api/tasks/{task_id}")
+            served = answer.json if answer.status == 200 else None
+            return served if served and served["digest"] != digest_other_than else None
+
+        return eventually(look, what=f"task {task_id} being served")  # type: ignore[return-value]
+
+    def until_ended(self, run_id: str, *, within: float = 30.0) -> dict[str, Any]:
+        """The run, once it has ended."""
+
+        def look() -> dict[str, Any] | None:
+            run = self.get(f"/api/workflow-runs/{run_id}").json
+            return run if run.get("state") in ("completed", "failed", "cancelled") else None
+
+        return eventually(look, within=within, what=f"run {run_id} to end")  # type: ignore[return-value]
+
+    def cli(self, *arguments: str, input: bytes | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002
+        """The command line, against this server."""
+        done = subprocess.run(
+            [sys.executable, "-m", "optio", *arguments],
+            cwd=ROOT,
+            env=self.environment(),
+            input=input,
+            capture_output=True,
+            timeout=60,
+        )
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
