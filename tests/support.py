@@ -20,6 +20,8 @@ from optio.model.registry import CompiledTask
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
+CLAUDE = ROOT / ".tools" / "node_modules" / ".bin" / "claude"
+"""The real Claude Code CLI, as `tests/setup.sh` installs it."""
 
 COMMAND_TASK = """\
 type: standalone

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Everything the tests need on a Debian 12 machine. What is there already is kept: a second call takes about a second.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+claude_version=2.1.331
+uv_version=0.13.9
+
+say() { printf 'setup: %s\n' "$*"; }
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+# Debian's packages, only those that are missing.
+missing=()
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+command -v npm >/dev/null || missing+=(nodejs npm)
+command -v redis-server >/dev/null || missing+=(redis-server)
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
+if [ ${#missing[@]} -gt 0 ]; then
+    say "installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    # The package lists are fetched only when the ones at hand cannot serve.
+    as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null 2>&1 || {
+        as_root apt-get update -qq
+        as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    }
+fi
+
+# The environment: the lock file's packages, each checked against its hash, then this repository itself.
+[ -x .venv/bin/python ] || { say "making .venv"; python3 -m venv .venv; }
+stamp=.venv/.installed
+wanted=$(cat requirements.lock pyproject.toml | sha256sum)
+if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+    say "installing requirements.lock"
+    [ -x .venv/bin/uv ] || .venv/bin/python -m pip install -q "uv==$uv_version"
+    .venv/bin/uv pip install -q --python .venv --compile-bytecode --require-hashes -r requirements.lock
+    .venv/bin/uv pip install -q --python .venv --no-deps -e .
+    printf '%s\n' "$wanted" >"$stamp"
+fi
+
+# The agent CLI that the tests run for real, against a model of their own.
+installed=$(sed -n 's/^ *"version": "\(.*\)",*$/\1/p' .tools/node_modules/@anthropic-ai/claude-code/package.json 2>/dev/null || true)
+if [ "$installed" != "$claude_version" ]; then
+    say "installing Claude Code $claude_version"
+    mkdir -p .tools
+    npm install --silent --no-audit --no-fund --no-save --prefix .tools "@anthropic-ai/claude-code@$claude_version" >/dev/null
+fi
+say "ready"
