@@ -14,8 +14,8 @@ from optio.runs.execute import Parts
 from optio.runtimes import RUNTIMES
 from optio.secrets import LocalSecrets, Secrets
 from optio.settings import Settings
+from optio.store import sqlite
 from optio.store.base import Store
-from optio.store.sqlite import open_store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +49,14 @@ class Services:
         self.store.close()
 
 
+def open_store(settings: Settings) -> Store:
+    """The store alone, for commands that need nothing else; raises StoreUnavailable or StoreMismatch."""
+    return sqlite.open_store(settings.database)
+
+
 def build(settings: Settings) -> Services:
     """Open everything; raises StoreUnavailable or StoreMismatch."""
-    store = open_store(settings.database)
+    store = open_store(settings)
     try:
         broker = LocalBroker(settings.data_dir / "bus")
     except OSError as err:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from optio.broker.base import Topic
 from optio.errors import OptioError
-from optio.executors.process import start_time
+from optio.executors.procfs import start_time
 from optio.runs import admission
 from optio.runs.execute import Execution
 from optio.store.base import AdmissionView, Claim

@@ -8,7 +8,7 @@ from optio.cli import OK, flags, show
 from optio.errors import SettingsError
 from optio.model.text import duration
 from optio.server.auth import ROLES, token_hash
-from optio.store.sqlite import open_store
+from optio.wiring import open_store
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The verb's exit code."""
-    store = open_store(flags.settings(args).database)
+    store = open_store(flags.settings(args))
     try:
         if args.verb == "create":
             try:

@@ -23,6 +23,7 @@ from typing import Any
 from optio.errors import LaunchFailed
 from optio.executors.base import Exit, Handle, Launch
 from optio.executors.inotify import IN_CREATE, IN_MODIFY, Inotify
+from optio.executors.procfs import start_time
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 # Without inotify (no watches left) output is looked for this often.
@@ -292,15 +293,6 @@ def kill_marked(attempt: str) -> None:
                 continue
         if not found:
             return
-
-
-def start_time(pid: int) -> int | None:
-    """Clock ticks since boot when a process began; None when there is none with this pid (a zombie is none)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 def _pidfd(pid: int, start: int | None) -> int | None:

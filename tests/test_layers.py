@@ -1,0 +1,201 @@
+"""Who may import whom: the one line in `optio/__init__.py`, read from there and held against every module's source."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import optio
+from tests.support import ROOT
+
+PACKAGE = ROOT / "optio"
+# Anyone may use it, it uses nobody.
+FREE = {"version", "__init__", "__main__"}
+# Third parties have one home each.
+HOMES = {
+    "yaml": ("compiler.document", "compiler.syntax", "compiler.limits", "writes"),
+    "jsonschema_rs": ("model.params",),
+    "jsonpath_rfc9535": ("model.mapping",),
+    "re2": ("model.mapping",),
+    "cronsim": ("model.cron",),
+    "pydantic": ("model", "compiler.spec", "compiler.schema", "compiler.keys", "compiler.wording"),
+    "pydantic_core": ("model", "compiler.spec", "compiler.schema", "compiler.keys", "compiler.wording"),
+    "litestar": ("server",),
+    "msgspec": ("server",),
+    "uvicorn": ("cli.serving",),
+    "watchfiles": ("reload",),
+    "limits": ("limits.local",),
+    "sqlite3": ("store.sqlite",),
+    "uuid_utils": ("scheduler",),
+}
+CORE = {"yaml", "pydantic", "pydantic_core", "jsonschema_rs", "jsonpath_rfc9535", "re2", "cronsim", "tzdata"}
+# What a pure package has no use for: the clock, chance, and the world outside.
+IMPURE = {"os", "time", "random", "secrets", "socket", "subprocess", "threading", "asyncio", "tempfile", "shutil", "logging"}
+PURE = ("model", "compiler", "runtimes")
+READS_FILES = {"compiler.tree"}
+
+
+class Import(NamedTuple):
+    """One import: who, whom, and where it stands."""
+
+    importer: str
+    imported: str
+    place: str
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """`store.sql.runs` and its file; a package's own module has the package's name."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
+        if parts[-1] == "__init__" and len(parts) > 1:
+            parts.pop()
+        yield ".".join(parts), path
+
+
+def imports() -> Iterator[Import]:
+    """Every import, also those inside functions."""
+    for name, path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Import):
+                yield from (Import(name, alias.name, place) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module is not None, f"{place}: relative import"
+                assert node.level == 0, f"{place}: relative import"
+                for alias in node.names:
+                    whole = f"{node.module}.{alias.name}"
+                    is_module = (ROOT / Path(*whole.split("."))).with_suffix(".py").exists()
+                    is_package = (ROOT / Path(*whole.split("."))).is_dir()
+                    yield Import(name, whole if is_module or is_package else node.module, place)
+
+
+def ranks() -> dict[str, int]:
+    """Name -> place in the order, as the package's docstring draws it. Members of one brace share a place."""
+    assert optio.__doc__ is not None
+    (order,) = [block for block in optio.__doc__.split("\n\n") if block.startswith("    errors <")]
+    found: dict[str, int] = {}
+    for rank, group in enumerate(order.split("<")):
+        for name in re.findall(r"[a-z_]+", group):
+            assert name not in found, f"`{name}` stands twice in the order"
+            found[name] = rank
+    return found
+
+
+ALL = list(imports())
+OURS = [i for i in ALL if i.imported.split(".")[0] == "optio" and i.imported != "optio"]
+TOP = {name.split(".")[0] for name, _ in modules()} - FREE
+
+
+def within(module: str, homes: tuple[str, ...]) -> bool:
+    return any(module == home or module.startswith(home + ".") for home in homes)
+
+
+def test_every_package_and_module_has_a_place_in_the_order() -> None:
+    order = ranks()
+
+    assert TOP - set(order) == set()
+
+
+def test_imports_point_to_the_left_only() -> None:
+    order = ranks()
+
+    wrong = []
+    for found in OURS:
+        importer, imported = found.importer.split(".")[0], found.imported.split(".")[1]
+        if imported in FREE or importer in FREE or importer == imported:
+            continue
+        from_rank, to_rank = order[importer], order[imported]
+        if to_rank >= from_rank:
+            wrong.append(f"{found.place}: {importer} imports {imported}")
+
+    assert wrong == []
+
+
+def test_use_cases_see_the_seams_only() -> None:
+    seams = ("runtimes", "store", "broker", "limits", "executors")
+
+    wrong = [
+        f"{found.place}: {found.imported}"
+        for found in OURS
+        if found.importer.split(".")[0] == "runs"
+        and found.imported.split(".")[1] in seams
+        and found.imported.split(".")[2:] != ["base"]
+    ]
+
+    assert wrong == []
+
+
+def test_drivers_are_picked_by_wiring_alone() -> None:
+    drivers = {"store.sqlite", "broker.local", "limits.local", "executors.process"}
+
+    wrong = [
+        f"{found.place}: {found.imported}"
+        for found in OURS
+        if found.imported.partition(".")[2] in drivers
+        and found.importer.split(".")[0] not in ("wiring", found.imported.split(".")[1])
+    ]
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("library", sorted(HOMES))
+def test_a_library_has_one_home(library: str) -> None:
+    users = [found for found in ALL if found.imported.split(".")[0] == library]
+
+    strays = [found.place for found in users if not within(found.importer, HOMES[library])]
+
+    assert users, f"nobody uses {library} any more"
+    assert strays == []
+
+
+def test_every_library_is_one_we_chose() -> None:
+    known = set(sys.stdlib_module_names) | set(HOMES) | {"optio"}
+
+    strangers = [f"{found.place}: {found.imported}" for found in ALL if found.imported.split(".")[0] not in known]
+
+    assert strangers == []
+
+
+def test_pure_packages_touch_no_clock_no_chance_and_no_disk() -> None:
+    wrong = [
+        f"{found.place}: {found.imported}"
+        for found in ALL
+        if found.importer.split(".")[0] in PURE and found.importer not in READS_FILES and found.imported.split(".")[0] in IMPURE
+    ]
+
+    assert wrong == []
+
+
+def test_pure_packages_do_not_ask_for_the_time() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for name, path in modules()
+        if name.split(".")[0] in PURE
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("now", "utcnow", "today", "open")
+        and isinstance(node.ctx, ast.Load)
+        if isinstance(node.value, ast.Name) and node.value.id in ("datetime", "date")
+    ]
+
+    assert wrong == []
+
+
+def test_check_needs_the_core_libraries_only() -> None:
+    reached, ahead = set(), ["cli.check"]
+    while ahead:
+        name = ahead.pop()
+        if name in reached:
+            continue
+        reached.add(name)
+        packages = [name.rpartition(".")[0]] if "." in name else []
+        ahead += packages
+        ahead += [found.imported.partition(".")[2] for found in OURS if found.importer == name]
+
+    libraries = {found.imported for found in ALL if found.importer in reached}
+    assert {name.split(".")[0] for name in libraries} & set(HOMES) <= CORE
+    assert libraries & {"asyncio", "socket", "sqlite3", "logging", "urllib.request", "http.client", "inspect"} == set()
