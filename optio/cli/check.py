@@ -31,7 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 clean or warnings only, 1 errors, 2 a path that does not exist."""
     # Nothing that is made here lives long enough to be worth collecting.
+    collecting = gc.isenabled()
     gc.disable()
+    try:
+        return _check(args)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _check(args: argparse.Namespace) -> int:
     # Looking for pydantic plugins reads the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from optio.compiler import report
@@ -59,8 +68,11 @@ def run(args: argparse.Namespace) -> int:
 
 def leave(code: int) -> NoReturn:
     """Ends the process without tearing the interpreter down, which costs as much as a check of thirty files."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # nobody reads any more
+        pass
     os._exit(code)
 
 

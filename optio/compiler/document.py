@@ -285,6 +285,7 @@ class _Builder:
         text = key.value
         if text and text[0] in BLANKS:
             self._report("OPT005", f"U+{ord(text[0]):04X}, a blank that is no space, is used to indent", key, "use spaces")
+            self._fatal = True  # what is nested in what can no longer be told
             return
         reading = other_reading(text)
         if reading:

@@ -1,13 +1,133 @@
-"""The JSON Schema that editors use, generated from TaskSpec."""
+"""The JSON Schema that editors use, generated from the model; the keys' descriptions are the docstrings below its fields."""
 
+import ast
+import inspect
 import json
+from typing import Any
 
+from pydantic import BaseModel
+
+from optio.model import task, trigger
 from optio.model.task import TaskSpec
+
+_EXAMPLES: dict[str, dict[str, list[Any]]] = {
+    "TaskSpec": {
+        "name": ["Weekly Security Report"],
+        "id": ["weekly-security-report"],
+        "agentRuntime": ["claude-code"],
+        "model": ["sonnet"],
+        "command": [["python3", "report.py"]],
+        "promptTemplate": ["Report on {{REPO_NAME}}"],
+        "promptFile": ["prompts/report.md"],
+        "paramsSchema": [
+            {
+                "type": "object",
+                "properties": {"REPO_NAME": {"type": "string", "maxLength": 200}},
+                "required": ["REPO_NAME"],
+                "additionalProperties": False,
+            }
+        ],
+        "maxTurns": [20],
+        "budgetUsd": ["2.50"],
+        "timeout": ["20m"],
+        "stallTimeout": ["5m"],
+    },
+    "Environment": {
+        "image": ["ghcr.io/acme/agent:1.4"],
+        "setupCommands": [["pip install pip-audit==2.9.0"]],
+        "env": [{"LOG_LEVEL": "info"}],
+        "secrets": [["ANTHROPIC_API_KEY"]],
+    },
+    "Network": {"egress": [["api.anthropic.com", "10.0.0.0/8"]]},
+    "Resources": {"cpu": ["1", "500m"], "memory": ["2Gi"]},
+    "ScheduleConfig": {
+        "cronExpression": ["0 9 * * 1", "@daily"],
+        "timezone": ["Europe/Berlin"],
+        "paramMapping": [{"REPO_NAME": "optio"}],
+    },
+    "WebhookConfig": {
+        "path": ["security-scan"],
+        "secret": [{"name": "SECURITY_SCAN_SECRET"}],
+        "when": ["@.action == 'opened'"],
+        "paramMapping": [{"REPO_NAME": "$.repository.name"}],
+    },
+}
+_PATTERNS = {
+    "budgetUsd": r"^[0-9]{1,9}(\.[0-9]{1,4})?$",
+    "timeout": r"^(?=.)([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$",
+    "stallTimeout": r"^(?=.)([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$",
+}
 
 
 def task_schema() -> str:
     """`schemas/task.schema.json`, ready to be written."""
     schema = TaskSpec.model_json_schema(by_alias=True)
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "Optio task"
-    return json.dumps(schema, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    definitions = schema.pop("$defs", {})
+    for name, model in _models().items():
+        part = schema if name == "TaskSpec" else definitions.get(name)
+        if part is not None:
+            _describe(part, name, model)
+    for key, pattern in _PATTERNS.items():
+        for option in schema["properties"][key].get("anyOf", []):
+            if option.get("type") == "string":
+                option["pattern"] = pattern
+    _tidy(schema)
+    _tidy(definitions)
+    whole = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Optio task",
+        **schema,
+        "$defs": definitions,
+    }
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def _describe(part: dict[str, Any], name: str, model: type[BaseModel]) -> None:
+    documented = _docstrings(model)
+    for field_name, field in model.model_fields.items():
+        key = field.alias or field_name
+        found = part["properties"][key]
+        if field_name in documented:
+            found["description"] = documented[field_name]
+        if key in _EXAMPLES.get(name, {}):
+            found["examples"] = _EXAMPLES[name][key]
+
+
+def _models() -> dict[str, type[BaseModel]]:
+    members = [*vars(task).values(), *vars(trigger).values()]
+    return {m.__name__: m for m in members if isinstance(m, type) and issubclass(m, BaseModel) and m is not BaseModel}
+
+
+def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """The text below each field of a class."""
+    (definition,) = ast.parse(inspect.getsource(model)).body
+    assert isinstance(definition, ast.ClassDef)  # noqa: S101 - the source of a class is a class
+    texts: dict[str, str] = {}
+    for field, text in zip(definition.body, definition.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            value = text.value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                texts[field.target.id] = value.value
+    return texts
+
+
+def _tidy(schema: Any) -> None:
+    """Without the titles that pydantic makes from names, and without `or null`: an empty value helps nobody in an editor."""
+    if isinstance(schema, list):
+        for item in schema:
+            _tidy(item)
+    if not isinstance(schema, dict):
+        return
+    if isinstance(schema.get("title"), str):
+        del schema["title"]
+    options = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
+    if len(options) == 1:
+        del schema["anyOf"]
+        schema.update({**options[0], **schema})
+    elif options:
+        schema["anyOf"] = options
+    if schema.get("default", 0) is None:
+        del schema["default"]
+    for word, value in schema.items():
+        if word not in ("examples", "default", "enum", "const"):
+            _tidy(value)

@@ -137,13 +137,9 @@ def _first_character(scene: _Scene) -> _Slip | None:
     char = line[column : column + 1]
     if not char.strip():
         return None
-    return _Slip(
-        "OPT001",
-        f"an unquoted value cannot begin with `{char}`",
-        f"put quotes around the value: {quoted(line[column:])}",
-        row,
-        column,
-    )
+    shown = "a backquote" if char == "`" else f"`{char}`"
+    hint = f"put quotes around the value: {quoted(line[column:])}"
+    return _Slip("OPT001", f"an unquoted value cannot begin with {shown}", hint, row, column)
 
 
 def _colon(scene: _Scene) -> _Slip | None:
@@ -191,13 +187,13 @@ def _quote(scene: _Scene) -> _Slip | None:
 
 
 def _bracket(scene: _Scene) -> _Slip | None:
-    if scene.char in ("]", "}") and scene.problem.startswith("did not find expected key"):
+    flow = {"while parsing a flow sequence": "]", "while parsing a flow mapping": "}"}.get(scene.context)
+    if scene.char in ("]", "}") and scene.char != flow:
         opener = {"]": "[", "}": "{"}[scene.char]
         return _Slip("OPT001", f"`{scene.char}` without `{opener}`", "delete it", scene.row, scene.column)
-    if scene.context not in ("while parsing a flow sequence", "while parsing a flow mapping"):
+    if flow is None:
         return None
-    opener = "[" if "sequence" in scene.context else "{"
-    closer = "]" if opener == "[" else "}"
+    closer, opener = flow, {"]": "[", "}": "{"}[flow]
     if scene.row == scene.from_row:
         return _Slip(
             "OPT001",

@@ -138,7 +138,8 @@ def _bad_pattern(at: At, route: Route, value: Any, context: dict[str, Any]) -> I
     if route == ("id",):
         yield at("OPT107", f"`{value}` is no id", "use a-z, 0-9 and single dashes")
     elif route[:2] == ("environment", "env"):
-        yield at("OPT506", f"`{last}` is no name of an environment variable", _ENV_NAME, key=True)
+        shown = f"`{last}`" if last else "an empty text"
+        yield at("OPT506", f"{shown} is no name of an environment variable", _ENV_NAME, key=True)
     elif route[:2] == ("environment", "secrets") or last == "name":
         # What stands here may be the secret itself: name the place only.
         yield at("OPT506", f"`{name}` is no name of a secret", _ENV_NAME)

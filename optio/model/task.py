@@ -80,6 +80,7 @@ class TaskSpec(Spec):
     type: Literal["standalone"] = "standalone"
     """The kind of document; only standalone tasks are supported."""
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=80)] | None = None
+    """What URLs, logs and the command line call the task: a-z, 0-9 and single dashes."""
     name: Annotated[Text, Field(max_length=200)]
     """What people call the task; its id is the slug of the name unless `id` is given."""
     description: str = ""

@@ -26,6 +26,7 @@ ONE = (
     "unevaluatedProperties",
     "unevaluatedItems",
 )
+TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
 RESERVED = frozenset({"__proto__", "constructor", "prototype"})
 
 
@@ -91,23 +92,42 @@ def subschemas(schema: Any, route: Route) -> Iterator[tuple[Route, dict[str, Any
 
 
 def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
+    patterns = dict(_bad_patterns(schema))
+    for place, (key, pattern) in first(patterns.items()):
+        hint = "RE2 syntax: no look-around, no back-references; close all brackets"
+        yield task.at("OPT212", f"`{pattern}` is no usable pattern", ROUTE + place, key=key, hint=hint)
     for place, _, message in first(faults_of_schema(schema)):
+        if place in patterns or any(place == p[: len(place)] for p in patterns):
+            continue
         route: Route = ROUTE + place
         word = place[-1] if place else ""
-        in_patterns = len(place) > 1 and place[-2] == "patternProperties"
-        if word == "pattern" or in_patterns:
-            yield task.at(
-                "OPT212", f"`{_at(schema, place) if not in_patterns else word}` is no usable pattern", route, key=in_patterns,
-                hint="RE2 syntax: no look-around, no back-references; close all brackets",
-            )  # fmt: skip
-        elif word == "type":
+        if word == "type":
             value = str(_at(schema, place))
-            meant = closest(value, ("string", "integer", "number", "boolean", "array", "object", "null"))
-            hint = f"did you mean `{meant}`?" if meant else "allowed: string, integer, number, boolean, array, object, null"
+            meant = closest(value, TYPES)
+            hint = f"did you mean `{meant}`?" if meant else "allowed: " + ", ".join(TYPES)
             yield task.at("OPT205", f"`{value}` is no JSON Schema type", route, hint=hint)
         else:
             hint = "give it the form that JSON Schema asks for"
             yield task.at("OPT205", f"`{word or 'paramsSchema'}` {message}", route, hint=hint)
+
+
+def _bad_patterns(schema: dict[str, Any]) -> Iterator[tuple[Route, tuple[bool, str]]]:
+    """Route inside the schema, whether the pattern is a key, and the pattern."""
+    for route, sub in subschemas(schema, ()):
+        if isinstance(sub.get("pattern"), str) and not _compiles({"pattern": sub["pattern"]}):
+            yield (*route, "pattern"), (False, sub["pattern"])
+        keyed = sub.get("patternProperties")
+        for pattern in keyed if isinstance(keyed, dict) else ():
+            if not _compiles({"patternProperties": {pattern: True}}):
+                yield (*route, "patternProperties", pattern), (True, pattern)
+
+
+def _compiles(schema: dict[str, Any]) -> bool:
+    try:
+        validator(schema)
+    except (SchemaError, ValueError):
+        return False
+    return True
 
 
 def _names(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
@@ -132,27 +152,25 @@ def _names(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
 def _values(task: ResolvedTask, route: Route, sub: dict[str, Any], root: dict[str, Any]) -> Iterator[Diagnostic]:
     if not {"default", "enum", "const", "examples"} & set(sub):
         return
-    fits = _part(sub, root)
     if "default" in sub:
-        for message in _misfits(fits, sub["default"]):
+        for message in _misfits(_part(sub, root, ()), sub["default"]):
             yield task.at("OPT207", f"the default {message}", (*route, "default"), hint=_unquote(sub, sub["default"]))
     members: list[tuple[Route, Any]] = [((*route, "const"), sub["const"])] if "const" in sub else []
     for word in ("enum", "examples"):
         if isinstance(sub.get(word), list):
             members += [((*route, word, index), value) for index, value in enumerate(sub[word])]
-    for place, value in members:
-        # A nullable enum lists null beside its words; the type says whether that was meant.
-        for message in _misfits(fits, value):
+    fits = _part(sub, root, ("enum", "const")) if members else None
+    for place, value in first(members):
+        for message in _misfits(fits, value) if fits else ():
             yield task.at("OPT208", f"`{place[len(route)]}` holds a value that {message}", place, hint=_unquote(sub, value))
 
 
-def _part(sub: dict[str, Any], root: dict[str, Any]) -> Validator:
-    """The part's own validator, with the root's definitions in reach; enum and const do not judge themselves."""
-    bare = {word: value for word, value in sub.items() if word not in ("enum", "const", "examples", "$id", "$anchor")}
-    own = sub if sub is root else bare
-    return validator(
-        {**{word: root[word] for word in ("$defs", "definitions", "properties") if word in root and "$ref" in str(bare)}, **own}
-    )
+def _part(sub: dict[str, Any], root: dict[str, Any], without: tuple[str, ...]) -> Validator:
+    """The part's own validator, with the root's definitions in reach; a list of values does not judge its own members."""
+    bare = {word: value for word, value in sub.items() if word not in (*without, "examples", "default", "$id", "$anchor")}
+    if sub is root or "$ref" not in str(bare):
+        return validator(bare)
+    return validator({**{word: root[word] for word in ("$defs", "definitions", "properties") if word in root}, **bare})
 
 
 def _misfits(fits: Validator, value: Any) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
-from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.diagnostics import Diagnostic, closest, first
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 
@@ -33,22 +33,20 @@ def references(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnosti
         return
     places = list(_every_ref(schema))
     walk = _Walk(schema)
-    broken = False
-    for route, ref in places:
-        target, _ = walk.resolve(ref)
-        if target is None:
-            broken = True
-            remote = not ref.startswith("#")
-            message = f"`{ref}` leads out of the schema" if remote else f"`{ref}` leads nowhere"
-            yield task.at("OPT214", message, ROUTE + route, hint="put the schema under `$defs` and write `#/$defs/NAME`")
+    broken = [(route, ref) for route, ref in places if walk.resolve(ref) is None]
     if broken:
+        known = [f"#/{word}/{name}" for word in ("$defs", "definitions") for name in _names(schema.get(word))]
+        for route, ref in first(broken):
+            message = f"`{ref}` leads {'nowhere' if ref.startswith('#') else 'out of the schema'}"
+            meant = closest(ref, known)
+            hint = f"did you mean `{meant}`?" if meant else "put the schema under `$defs` and write `#/$defs/NAME`"
+            yield task.at("OPT214", message, ROUTE + route, hint=hint)
         return
-    for route, ref in places:
-        if walk.is_circle(ref):
-            yield task.at(
-                "OPT214", f"`{ref}` leads back to itself without looking at any value", ROUTE + route, hint="delete it"
-            )
-            return
+    circle = walk.circle([ref for _, ref in places])
+    if circle is not None:
+        route, ref = next((route, ref) for route, ref in places if ref == circle)
+        yield task.at("OPT214", f"`{ref}` leads back to itself without looking at any value", ROUTE + route, hint="delete it")
+        return
     if walk.expansions() > MOST_EXPANSIONS:
         route, ref = places[0]
         yield task.at(
@@ -56,18 +54,22 @@ def references(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnosti
         )
 
 
+def _names(definitions: Any) -> list[str]:
+    return list(definitions) if isinstance(definitions, dict) else []
+
+
 def _every_ref(schema: Any) -> Iterator[tuple[Route, str]]:
     stack: list[tuple[Route, Any]] = [((), schema)]
     while stack:
         route, value = stack.pop()
         if isinstance(value, dict):
-            for word, inner in value.items():
+            for word, inner in reversed(value.items()):
                 if word in _REFS and isinstance(inner, str) and (not route or route[-1] not in ("properties", "$defs")):
                     yield (*route, word), inner
                 elif word not in ("const", "enum", "default", "examples"):
                     stack.append(((*route, word), inner))
         elif isinstance(value, list):
-            stack.extend(((*route, index), item) for index, item in enumerate(value))
+            stack.extend(((*route, index), value[index]) for index in reversed(range(len(value))))
 
 
 class _Walk:
@@ -80,13 +82,13 @@ class _Walk:
             if isinstance(name := sub.get(word), str)
         }
 
-    def resolve(self, ref: str) -> tuple[Any, bool]:
+    def resolve(self, ref: str) -> Any:
         """The schema a reference names, or None."""
         if not ref.startswith("#"):
-            return None, False
+            return None
         fragment = unquote(ref[1:])
         if fragment and not fragment.startswith("/"):
-            return self._anchors.get(fragment), True
+            return self._anchors.get(fragment)
         value: Any = self._root
         for part in fragment.split("/")[1:] if fragment else []:
             step = part.replace("~1", "/").replace("~0", "~")
@@ -95,29 +97,32 @@ class _Walk:
             elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
                 value = value[int(step)]
             else:
-                return None, False
-        return (value if isinstance(value, (dict, bool)) else None), True
+                return None
+        return value if isinstance(value, (dict, bool)) else None
 
-    def is_circle(self, ref: str) -> bool:
-        """Whether following it without consuming input comes back to where it began."""
-        start = self.resolve(ref)[0]
-        seen: set[int] = set()
-        stack = [start]
-        while stack:
-            sub = stack.pop()
-            if not isinstance(sub, dict) or id(sub) in seen:
-                continue
-            seen.add(id(sub))
-            for target in self._same_input(sub):
-                if target is start:
-                    return True
-                stack.append(target)
-        return False
+    def circle(self, refs: list[str]) -> str | None:
+        """A reference that comes back to its own target without consuming any input."""
+        finished: set[int] = set()
+        open_now: set[int] = set()
+        for ref in refs:
+            stack = [(self.resolve(ref), False)]
+            while stack:
+                sub, done = stack.pop()
+                if done:
+                    open_now.discard(id(sub))
+                    finished.add(id(sub))
+                elif id(sub) in open_now:
+                    return next((r for r in refs if self.resolve(r) is sub), ref)
+                elif isinstance(sub, dict) and id(sub) not in finished:
+                    open_now.add(id(sub))
+                    stack.append((sub, True))
+                    stack.extend((part, False) for part in self._same_input(sub))
+        return None
 
     def _same_input(self, sub: dict[str, Any]) -> Iterator[Any]:
         for word in _REFS:
             if isinstance(sub.get(word), str):
-                yield self.resolve(sub[word])[0]
+                yield self.resolve(sub[word])
         for word in _SAME_IN_LIST:
             if isinstance(sub.get(word), list):
                 yield from sub[word]

@@ -127,7 +127,7 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
 def _path_hint(source: str, index: int) -> str:
     """A name with a dash is the usual slip: put it in brackets."""
     bare = re.search(r"\.([A-Za-z_][\w-]*-[\w-]*)", source)
-    if bare and "more than one" not in source:
+    if bare and bare.start() <= index <= bare.end() and "(" not in source:
         return f"write `{source[: bare.start()]}['{bare[1]}']{source[bare.end() :]}`"
     if source.count("..") > 1:
         return "name the steps between"

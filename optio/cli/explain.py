@@ -1,0 +1,42 @@
+"""`optio explain CODE`: what a rule finds, why it matters, and an example of each kind."""
+
+import argparse
+import sys
+
+SUMMARY = "explain a rule, or list all of them"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`optio explain [CODE]`."""
+    parser.description = SUMMARY
+    parser.add_argument("code", nargs="?", metavar="CODE", help="a code or name, such as OPT101 or unknown-key; none lists all")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0, or 2 for a rule that does not exist."""
+    from optio.compiler.codes import RULES
+    from optio.compiler.diagnostics import closest
+
+    if args.code is None:
+        for rule in RULES.values():
+            print(f"{rule.code}  {rule.severity:<7}  {rule.name:<24}  {rule.title}")
+        return 0
+    names = {rule.name: rule.code for rule in RULES.values()}
+    wanted = args.code.strip()
+    found = RULES.get(names.get(wanted.lower(), wanted.upper()))
+    if found is None:
+        meant = closest(wanted.upper(), RULES) or closest(wanted.lower(), names)
+        print(f"optio explain: no rule `{wanted}`" + (f": did you mean `{meant}`?" if meant else ""), file=sys.stderr)
+        return 2
+    print(f"{found.code} {found.name} ({found.severity})\n\n{found.title}\n{found.why}")
+    for heading, example in (("Wrong", found.wrong), ("Right", found.right)):
+        if example:
+            print(f"\n{heading}:\n{_indented(example)}")
+    return 0
+
+
+def _indented(example: str) -> str:
+    """The example as text: bytes that are no UTF-8 as escapes, long lines cut."""
+    shown = example.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    lines = (line if len(line) <= 120 else line[:100] + " ..." for line in shown.rstrip("\n").split("\n"))
+    return "\n".join("  " + "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in line) for line in lines)

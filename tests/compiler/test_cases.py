@@ -1,0 +1,51 @@
+"""The golden cases: `tests/cases/<CODE>-<rule>/<name>.yaml`, or a directory of files, beside what `--format concise` prints.
+
+`REWRITE_CASES=1 pytest tests/compiler/test_cases.py` writes the expected texts anew; read the difference before you
+commit it.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from optio.compiler import report
+from optio.compiler.codes import RULES
+from optio.compiler.pipeline import Compilation, compile_tree
+from optio.compiler.tree import MemoryTree
+
+CASES = Path(__file__).parents[1] / "cases"
+INPUTS = sorted(p for p in CASES.glob("*/*") if p.suffix != ".out")
+# A link out of the tree cannot be committed; `test_tree.py` makes one.
+WITHOUT_CASES = {"OPT706"}
+
+
+def compiled(case: Path) -> Compilation:
+    files = [case] if case.is_file() else sorted(p for p in case.rglob("*") if p.is_file())
+    base = case.parent if case.is_file() else case
+    return compile_tree(MemoryTree({p.relative_to(base).as_posix(): p.read_bytes() for p in files}))
+
+
+@pytest.mark.parametrize("case", INPUTS, ids=lambda p: p.relative_to(CASES).as_posix())
+def test_a_case_reports_what_stands_beside_it(case: Path) -> None:
+    expected = case.with_name(case.name.removesuffix(".yaml") + ".out")
+
+    found = "".join(line + "\n" for line in report.concise(compiled(case).diagnostics))
+
+    if os.environ.get("REWRITE_CASES"):
+        expected.write_text(found, encoding="utf-8")
+    assert found == expected.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("code", sorted(set(RULES) - WITHOUT_CASES))
+def test_a_rule_has_a_case_that_fails_and_one_that_passes(code: str) -> None:
+    cases = [p for p in INPUTS if p.parent.name == f"{code}-{RULES[code].name}"]
+
+    reporting = [code in {d.code for d in compiled(case).diagnostics} for case in cases]
+
+    assert True in reporting
+    assert False in reporting
+
+
+def test_every_case_stands_in_the_directory_of_a_rule() -> None:
+    assert {p.parent.name for p in INPUTS} <= {f"{rule.code}-{rule.name}" for rule in RULES.values()}
