@@ -1,9 +1,11 @@
 """Settings: every `OPTIO_*` variable, read once. Flags override variables, variables override defaults."""
 
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,17 @@ SETTINGS: Mapping[str, Setting] = {
     "token": Setting(None, str, "API token that the command line sends"),
 }
 _SECRET = ("token",)
+_CREDENTIALS = re.compile(r"//[^/@]*@")
+# Variables that are no settings: a run's own, and the one that shows tracebacks.
+_OTHERS = {"OPTIO_DEBUG", "OPTIO_RUN_ID", "OPTIO_TASK_ID", "OPTIO_ATTEMPT", "OPTIO_DEADLINE", "OPTIO_RESULT_FILE"}
+
+
+def unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
+    """Variables that look like settings and are none, each with the one that was probably meant."""
+    known = {f"OPTIO_{name.upper()}" for name in SETTINGS}
+    for name in sorted(environ):
+        if name.startswith("OPTIO_") and not name.startswith("OPTIO_SECRET_") and name not in known | _OTHERS:
+            yield name, next(iter(get_close_matches(name, known, n=1, cutoff=0.85)), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,9 +181,20 @@ class Settings:
             if field.name == "origins":
                 continue
             value = getattr(self, field.name)
-            text = "" if value is None else ",".join(value) if isinstance(value, tuple) else str(value)
+            text = _text(value)
             if field.name in _SECRET and text:
                 text = "***"
             help_text = SETTINGS[field.name].help
             rows.append((f"OPTIO_{field.name.upper()}", text, self.origins[field.name], help_text))
         return rows
+
+
+def _text(value: Any) -> str:
+    """A value the way it is set, without credentials in a URL."""
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():.0f}s"
+    return _CREDENTIALS.sub("//***@", str(value))

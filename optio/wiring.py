@@ -54,6 +54,12 @@ def open_store(settings: Settings) -> Store:
     return sqlite.open_store(settings.database)
 
 
+def executor(settings: Settings) -> Executor:
+    """Where agents run."""
+    programs = {"claude-code": settings.program_claude_code} if settings.program_claude_code else {}
+    return ProcessExecutor(settings.data_dir / "attempts", programs)
+
+
 def build(settings: Settings) -> Services:
     """Open everything; raises StoreUnavailable or StoreMismatch."""
     store = open_store(settings)
@@ -62,12 +68,11 @@ def build(settings: Settings) -> Services:
     except OSError as err:
         store.close()
         raise StoreUnavailable(f"the data directory {settings.data_dir} cannot be used: {err}") from err
-    programs = {"claude-code": settings.program_claude_code} if settings.program_claude_code else {}
     return Services(
         settings=settings,
         store=store,
         broker=broker,
         rate=LocalRateWindow(settings.webhook_rate_per_minute),
-        executor=ProcessExecutor(settings.data_dir / "attempts", programs),
+        executor=executor(settings),
         secrets=LocalSecrets(settings.secrets, os.environ),
     )

@@ -56,7 +56,7 @@ def run(argv: list[str]) -> int:
 def _run(name: str, arguments: list[str]) -> int:
     import argparse
 
-    from optio.errors import OptioError, SettingsError
+    from optio.errors import OptioError, SettingsError, StoreMismatch, StoreUnavailable
 
     module, summary = COMMANDS[name]
     try:
@@ -70,7 +70,7 @@ def _run(name: str, arguments: list[str]) -> int:
     command.add_arguments(parser)
     try:
         code: int = command.run(parser.parse_args(arguments))
-    except SettingsError as err:
+    except (SettingsError, StoreMismatch, StoreUnavailable) as err:
         print(f"optio {name}: {err}", file=sys.stderr)
         return USAGE
     except OptioError as err:

@@ -3,19 +3,15 @@
 import argparse
 import asyncio
 import fcntl
+import logging
 import os
 import socket
-import sys
-from datetime import UTC, datetime
 
 from optio.cli import OK, flags
+from optio.cli.console import RunNews, TreeNews
 from optio.cli.serving import listen, log_to_stderr, serve
-from optio.compiler.diagnostics import Severity
-from optio.compiler.report import closing, concise
 from optio.errors import SettingsError
-from optio.live import LiveRegistry, Snapshot
-from optio.model import cron
-from optio.model.registry import CompiledTask
+from optio.live import LiveRegistry
 from optio.reload import Reloader
 from optio.scheduler import Scheduler
 from optio.settings import Settings
@@ -32,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     settings = flags.settings(args, defaults={"writes": "files"})
-    log_to_stderr()
+    # Runs and reloads are told on standard output; the log is for what goes wrong.
+    log_to_stderr(logging.INFO if os.environ.get("OPTIO_DEBUG") else logging.WARNING)
     with_lock = _lock(settings)
     sock = listen(settings)
     services = build(settings)
@@ -53,20 +50,23 @@ def run(args: argparse.Namespace) -> int:
 
 async def _dev(services: Services, sock: socket.socket, *, open_access: bool) -> None:
     settings = services.settings
-    settings.tasks.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.tasks.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise SettingsError(f"the task directory {settings.tasks} cannot be used: {err.strerror}") from err
     live = LiveRegistry(services.store)
     live.restore()
-    reloader = Reloader(settings.tasks, live, services.broker, on_change=lambda snapshot: _say(settings, snapshot))
+    reloader = Reloader(settings.tasks, live, services.broker, on_change=TreeNews(settings.tasks))
     host, port = sock.getsockname()[:2]
     url = f"http://{'[' + host + ']' if ':' in host else host}:{port}"
     print(f"optio {__version__} on {url}\n", flush=True)
     await reloader.load()
     print(
-        f"\n  API      {url}/api/tasks\n  docs     {url}/schema\n  start a run with  optio run TASK -p NAME=VALUE --wait\n"
-        "  stop with         Ctrl-C\n",
+        f"\n  API   {url}/api/tasks\n  docs  {url}/schema\n  run   optio run TASK -p NAME=VALUE --wait\n  stop  Ctrl-C\n",
         flush=True,
     )
-    worker, scheduler = Worker(services), Scheduler(services)
+    worker, scheduler, news = Worker(services), Scheduler(services), RunNews(services, url)
+    news.start()
     worker.start()
     scheduler.start()
     stop = asyncio.Event()
@@ -78,41 +78,7 @@ async def _dev(services: Services, sock: socket.socket, *, open_access: bool) ->
         await watching
         await asyncio.to_thread(scheduler.stop)
         await asyncio.to_thread(worker.stop)
-
-
-def _say(settings: Settings, snapshot: Snapshot) -> None:
-    """What is loaded, and what is wrong."""
-    tasks = snapshot.registry.tasks
-    generation = snapshot.generation.id if snapshot.generation else 0
-    lines = [
-        f"{settings.tasks}: {len(tasks)} task{'s' if len(tasks) != 1 else ''} in {snapshot.files} files, generation {generation}"
-    ]
-    width = max((len(task_id) for task_id in tasks), default=0)
-    lines += [f"  {task.id:<{width}}  {_starts(task)}" for task in list(tasks.values())[:50]]
-    if len(tasks) > 50:
-        lines.append(f"  ... and {len(tasks) - 50} more")
-    errors = [d for d in snapshot.diagnostics if d.severity is Severity.ERROR]
-    if snapshot.diagnostics:
-        lines.append("")
-        lines += [f"  {settings.tasks}/{line}" for line in concise(errors[:20] or snapshot.diagnostics[:20])]
-        lines.append(
-            f"  {closing(snapshot.diagnostics, snapshot.files, len(tasks))}: `optio check {settings.tasks}` shows them all"
-        )
-    lines += [f"  {task_id}: served as it was before its file broke" for task_id in sorted(snapshot.kept)]
-    print("\n".join(lines), file=sys.stdout, flush=True)
-
-
-def _starts(task: CompiledTask) -> str:
-    """How a task is started, in a few words."""
-    ways = ["by hand"]
-    if task.spec.schedule is not None and task.spec.schedule.enabled:
-        config = task.spec.schedule.config
-        following = cron.next_fire(config.cron_expression, config.timezone, datetime.now(UTC))
-        when = following.astimezone().strftime("%a %d %b %H:%M") if following else "never"
-        ways.append(f"schedule `{config.cron_expression}` {config.timezone}, next {when}")
-    if task.spec.webhook is not None and task.spec.webhook.enabled:
-        ways.append(f"POST /api/hooks/{task.spec.webhook.config.path}")
-    return " | ".join(ways)
+        await asyncio.to_thread(news.stop)
 
 
 def _lock(settings: Settings) -> int:

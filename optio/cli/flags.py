@@ -1,9 +1,11 @@
 """Flags that several commands share."""
 
 import argparse
+import os
+import sys
 from collections.abc import Mapping
 
-from optio.settings import SETTINGS, Settings
+from optio.settings import SETTINGS, Settings, unknown
 
 
 def add(parser: argparse.ArgumentParser, *names: str) -> None:
@@ -14,6 +16,9 @@ def add(parser: argparse.ArgumentParser, *names: str) -> None:
 
 
 def settings(args: argparse.Namespace, defaults: Mapping[str, str] | None = None) -> Settings:
-    """Settings with the command's flags; raises SettingsError."""
+    """Settings with the command's flags; raises SettingsError. A variable that is probably misspelt is told."""
+    for name, meant in unknown(os.environ):
+        if meant is not None:
+            print(f"optio: {name} is no setting and is ignored: did you mean {meant}?", file=sys.stderr)
     flags = {name: value for name, value in vars(args).items() if name in SETTINGS}
     return Settings.load(flags=flags, defaults=defaults)

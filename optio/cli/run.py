@@ -5,19 +5,24 @@ import json
 import sys
 from typing import Any
 
-from optio.cli import FAILED, OK, client, flags, show
+from optio.cli import FAILED, INTERRUPTED, OK, client, flags, show
 from optio.errors import SettingsError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags."""
     parser.add_argument("task", help="the task's id")
-    parser.add_argument("-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter, as text")
-    parser.add_argument("-P", "--param-json", action="append", default=[], metavar="NAME=JSON", help="a parameter, as JSON")
+    add_parameters(parser)
     parser.add_argument("-w", "--wait", action="store_true", help="stream the log and wait for the end")
     parser.add_argument("--key", help="idempotency key: the same key starts one run")
     parser.add_argument("--json", action="store_true", help="print the run as JSON")
     client.add_arguments(parser)
+
+
+def add_parameters(parser: argparse.ArgumentParser) -> None:
+    """Flags for parameters; see `parameters`."""
+    parser.add_argument("-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter, as text")
+    parser.add_argument("-P", "--param-json", action="append", default=[], metavar="NAME=JSON", help="a parameter, as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,16 +34,23 @@ def run(args: argparse.Namespace) -> int:
     if not args.wait:
         print(show.as_json(started) if args.json else f"run {started['runId']} {show.state(started['state'])}")
         return OK
+    if not args.json:
+        print(f"run {started['runId']} of {started['taskId']}", file=sys.stderr)
     return follow(server, started["runId"], as_json=args.json)
 
 
 def follow(server: client.Client, run_id: str, *, as_json: bool = False, raw: bool = False, after: int = 0) -> int:
-    """Print the log until the run has ended; 0 when it completed."""
-    for name, data in server.events(f"/api/workflow-runs/{client.quoted(run_id)}/logs", after=after):
-        if name == "line" and not as_json:
-            print(show.line(data, raw=raw), flush=True)
-        if name == "end":
-            break
+    """Print the log until the run has ended; 0 when it completed. Ctrl-C leaves the run going."""
+    try:
+        for name, data in server.events(f"/api/workflow-runs/{client.quoted(run_id)}/logs", after=after):
+            if name == "line" and not as_json:
+                print(show.line(data, raw=raw), flush=True)
+            if name == "end":
+                break
+    except KeyboardInterrupt:
+        cure = f"`optio runs logs -f {run_id}` follows it, `optio runs cancel {run_id}` ends it"
+        print(f"\nthe run goes on: {cure}", file=sys.stderr)
+        return INTERRUPTED
     ended = server.request("GET", f"/api/workflow-runs/{client.quoted(run_id)}")
     if as_json:
         print(show.as_json(ended))
@@ -55,6 +67,8 @@ def parameters(texts: list[str], documents: list[str]) -> dict[str, Any]:
         name, separator, value = entry.partition("=")
         if not separator or not name:
             raise SettingsError(f"`{entry}` is no NAME=VALUE")
+        if name in found:
+            raise SettingsError(f"the parameter `{name}` is given twice")
         try:
             found[name] = json.loads(value) if is_json else value
         except ValueError as err:

@@ -5,6 +5,8 @@ from typing import Any
 
 from optio.cli import OK, client, flags, show
 from optio.cli.run import follow
+from optio.errors import SettingsError
+from optio.model.run import RunState
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     listing = verbs.add_parser("list", help="newest runs first")
     listing.add_argument("--task", help="only of this task")
-    listing.add_argument("--state", help="only in this state")
-    listing.add_argument("-n", "--limit", type=int, default=20)
+    listing.add_argument("--state", choices=[state.value for state in RunState], help="only in this state")
+    listing.add_argument("-n", "--limit", type=_limit, default=20, help="at most so many, up to 200 (default: 20)")
     listing.add_argument("--cursor", help="continue where an earlier list ended")
     for verb, summary in (
         ("show", "everything about a run"),
@@ -31,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for sub in verbs.choices.values():
         sub.add_argument("--json", action="store_true", help="for programs")
         client.add_arguments(sub)
+
+
+def _limit(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 200:
+        raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 1 to 200")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,9 +91,10 @@ def _list(server: client.Client, args: argparse.Namespace) -> int:
 
 
 def _logs(server: client.Client, path: str, args: argparse.Namespace) -> int:
+    if args.follow and args.attempt is not None:
+        raise SettingsError("--follow shows every attempt: leave out --attempt")
     if args.follow:
-        follow(server, args.run, as_json=args.json, raw=args.raw)
-        return OK
+        return follow(server, args.run, as_json=args.json, raw=args.raw)
     after = 0
     while True:
         page = server.request("GET", f"{path}/logs", query={"after": after, "attempt": args.attempt})

@@ -1,0 +1,52 @@
+"""Compile task files and print what would be served: every task with its digest, and the digest of the whole generation."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from optio.cli import FAILED, OK, flags, show
+from optio.compiler.pipeline import compile_tree
+from optio.compiler.report import closing, concise
+from optio.compiler.tree import DirectoryTree
+from optio.errors import SettingsError
+from optio.model.registry import CompiledTask, Registry, canonical
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags."""
+    parser.add_argument("path", nargs="?", metavar="PATH", help="the task directory (default: $OPTIO_TASKS, or tasks.d)")
+    parser.add_argument("--json", action="store_true", help="the whole registry as canonical JSON: equal trees, equal bytes")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0, or 1 with findings on standard error and nothing on standard output when a file has errors."""
+    root = Path(args.path) if args.path else flags.settings(args).tasks
+    if not root.is_dir():
+        raise SettingsError(f"there is no task directory `{root}`: give a PATH, or make one with `optio init`")
+    compilation = compile_tree(DirectoryTree(root))
+    if compilation.diagnostics:
+        print("\n".join(f"{root}/{line}" for line in concise(compilation.diagnostics)), file=sys.stderr)
+    if not compilation.ok:
+        print(closing(compilation.diagnostics, compilation.files, len(compilation.registry.tasks)), file=sys.stderr)
+        return FAILED
+    print(canonical(document(compilation.registry)) if args.json else _table(compilation.registry))
+    return OK
+
+
+def document(registry: Registry) -> dict[str, object]:
+    """The registry as plain data. Origins are left out: moving a file changes nothing of what is served."""
+    return {
+        "digest": registry.digest,
+        "tasks": {task.id: {**task.document, "digest": task.digest} for task in registry.tasks.values()},
+        "hooks": {path: task.id for path, task in registry.hooks.items()},
+    }
+
+
+def _table(registry: Registry) -> str:
+    rows = [[t.id, t.digest[:19], f"{t.origin.path}:{t.origin.line}", _triggers(t)] for t in registry.tasks.values()]
+    count = "1 task" if len(rows) == 1 else f"{len(rows)} tasks"
+    return show.table(["TASK", "DIGEST", "FILE", "TRIGGERS"], rows) + f"\n\n{count}, generation {registry.digest}"
+
+
+def _triggers(task: CompiledTask) -> str:
+    return ", ".join(t.type if t.enabled else f"{t.type} (off)" for t in task.spec.triggers) or "-"

@@ -1,0 +1,299 @@
+"""Check this installation: libraries, database, settings, task files, secrets, agent CLIs, the server and its port."""
+
+import argparse
+import os
+import platform
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from optio.cli import FAILED, OK, client, flags, show
+from optio.compiler.pipeline import Compilation, compile_tree
+from optio.compiler.tree import DirectoryTree
+from optio.errors import LaunchFailed
+from optio.runtimes import RUNTIMES
+from optio.secrets import LocalSecrets
+from optio.settings import Settings, unknown
+from optio.store.sqlite import migrations
+from optio.version import __version__
+from optio.wiring import executor
+
+_VERSION_SECONDS = 15
+_FEW_WATCHES, _FEW_INSTANCES = 8192, 64
+_REMOTE = {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "ceph", "glusterfs", "fuse.glusterfs", "afs"}
+_MARKS = {"ok": ("ok", "32"), "warning": ("warn", "33"), "error": ("FAIL", "31")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing looked at. `status` is ok, warning or error; `hint` is the cure."""
+
+    name: str
+    status: str
+    detail: str
+    hint: str | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags."""
+    parser.add_argument("--json", action="store_true", help="checks and settings as JSON")
+    flags.add(parser, "tasks", "data_dir", "secrets_dir", "host", "port")
+    client.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0, or 1 when something would keep Optio from working."""
+    settings = flags.settings(args)
+    checks = [check for look in CHECKS for check in look(settings)]
+    settings_rows = settings.shown()
+    if args.json:
+        keys = ("name", "value", "origin", "help")
+        print(
+            show.as_json(
+                {
+                    "version": __version__,
+                    "checks": [{"name": c.name, "status": c.status, "detail": c.detail, "hint": c.hint} for c in checks],
+                    "settings": [dict(zip(keys, row, strict=True)) for row in settings_rows],
+                }
+            )
+        )
+    else:
+        print(f"optio {__version__}\n")
+        for check in checks:
+            word, colour = _MARKS[check.status]
+            print(f"{show.coloured(f'{word:<4}', colour)}  {check.name:<12}  {show.safe(check.detail)}")
+            if check.hint:
+                print(f"{'':<4}  {'':<12}  -> {show.safe(check.hint)}")
+        print("\n" + show.table(["SETTING", "VALUE", "FROM"], [row[:3] for row in settings_rows]))
+    return FAILED if any(check.status == "error" for check in checks) else OK
+
+
+def _python(settings: Settings) -> Iterator[Check]:
+    version = platform.python_version()
+    good = sys.version_info >= (3, 11)
+    yield Check(
+        name="python",
+        status="ok" if good else "error",
+        detail=f"{version}, {sys.executable}",
+        hint=None if good else "Optio needs Python 3.11 or newer",
+    )
+
+
+def _libraries(settings: Settings) -> Iterator[Check]:
+    try:
+        import_module("optio.compiler.document")
+        yield Check(name="yaml", status="ok", detail="PyYAML with libyaml")
+    except ImportError as err:
+        hint = "install a PyYAML wheel: it holds libyaml"
+        yield Check(name="yaml", status="error", detail=f"PyYAML cannot be used: {err}", hint=hint)
+    try:
+        import_module("optio.cli.serving")
+        import_module("optio.reload")
+        yield Check(name="libraries", status="ok", detail="those of `optio dev` and `optio server` are there")
+    except ImportError as err:
+        hint = "install `optio[server]`"
+        yield Check(name="libraries", status="warning", detail=f"`{err.name}` is not installed", hint=hint)
+
+
+def _environment(settings: Settings) -> Iterator[Check]:
+    for name, meant in unknown(os.environ):
+        hint = f"did you mean {meant}?" if meant else "unset it"
+        yield Check(name="settings", status="warning", detail=f"{name} is no setting and is ignored", hint=hint)
+
+
+def _data_dir(settings: Settings) -> Iterator[Check]:
+    directory = settings.data_dir.absolute()
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        yield Check(
+            name="data",
+            status="error",
+            detail=f"{directory} cannot be written",
+            hint="give a writable directory with --data-dir or OPTIO_DATA_DIR",
+        )
+        return
+    kind = _file_system(existing)
+    if kind in _REMOTE:
+        hint = "SQLite needs a local disk: move it with OPTIO_DATA_DIR"
+        yield Check(name="data", status="error", detail=f"{directory} lies on a network file system ({kind})", hint=hint)
+    else:
+        yield Check(name="data", status="ok", detail=f"{directory}, {'writable' if directory.exists() else 'not made yet'}")
+
+
+def _file_system(path: Path) -> str:
+    """The type of the file system that holds a path, from the longest mount point that leads to it."""
+    real = os.path.realpath(path)
+    best, kind = "", "unknown"
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return kind
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        mount = before.split()[4].replace("\\040", " ")
+        if (real == mount or real.startswith(mount.rstrip("/") + "/")) and len(mount) >= len(best):
+            best, kind = mount, after.split()[0]
+    return kind
+
+
+def _database(settings: Settings) -> Iterator[Check]:
+    library = f"SQLite {sqlite3.sqlite_version}"
+    if sqlite3.sqlite_version_info < (3, 35):
+        yield Check(name="sqlite", status="error", detail=library, hint="Optio needs SQLite 3.35 or newer (RETURNING)")
+        return
+    if not settings.database.exists():
+        yield Check(name="sqlite", status="ok", detail=f"{library}, {settings.database} is not made yet")
+        return
+    try:
+        connection = sqlite3.connect(f"file:{settings.database.absolute()}?mode=ro", uri=True, timeout=2)
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            journal = connection.execute("PRAGMA journal_mode").fetchone()[0]
+        finally:
+            connection.close()
+    except sqlite3.Error as err:
+        hint = "is it a database of Optio, and may this user read it?"
+        yield Check(name="sqlite", status="error", detail=f"{settings.database}: {err}", hint=hint)
+        return
+    known = len(migrations())
+    detail = f"{library}, {settings.database}, {journal}, schema {version} of {known}"
+    if version > known:
+        yield Check(name="sqlite", status="error", detail=detail, hint="a newer Optio wrote it: install that one")
+    else:
+        yield Check(name="sqlite", status="ok", detail=detail)
+
+
+def _tasks(settings: Settings) -> Iterator[Check]:
+    if not settings.tasks.is_dir():
+        yield Check(
+            name="tasks",
+            status="warning",
+            detail=f"no directory `{settings.tasks}`",
+            hint="`optio init` makes one, --tasks names another",
+        )
+        return
+    compilation = compile_tree(DirectoryTree(settings.tasks))
+    count = len(compilation.registry.tasks)
+    if compilation.broken:
+        detail = f"{settings.tasks}: {count} can be served, {len(compilation.broken)} files have errors"
+        yield Check(name="tasks", status="error", detail=detail, hint=f"`optio check {settings.tasks}` says which")
+    else:
+        yield Check(name="tasks", status="ok", detail=f"{settings.tasks}: {count} tasks, no errors")
+    yield from _secrets(settings, compilation)
+    yield from _agents(settings, compilation)
+
+
+def _secrets(settings: Settings, compilation: Compilation) -> Iterator[Check]:
+    users: dict[str, list[str]] = {}
+    for task in compilation.registry.tasks.values():
+        names = list(task.spec.environment.secrets)
+        if task.spec.webhook is not None:
+            config = task.spec.webhook.config
+            names += [ref.name for ref in (config.secret, config.previous_secret) if ref is not None]
+        for name in names:
+            users.setdefault(name, []).append(task.id)
+    secrets = LocalSecrets(settings.secrets, os.environ)
+    for name, tasks in sorted(users.items()):
+        if secrets.get(name) is None:
+            detail = f"{name} has no value; used by {', '.join(dict.fromkeys(tasks))}"
+            yield Check(name="secret", status="warning", detail=detail, hint=secrets.where(name))
+    given = sum(secrets.get(name) is not None for name in users)
+    if given:
+        yield Check(name="secret", status="ok", detail=f"{given} of {len(users)} named secrets have a value")
+
+
+def _agents(settings: Settings, compilation: Compilation) -> Iterator[Check]:
+    places = executor(settings)
+    try:
+        for name, runtime in RUNTIMES.items():
+            if not runtime.program:
+                continue
+            needed = any(task.spec.agent_runtime == name for task in compilation.registry.tasks.values())
+            try:
+                program = places.program(name)
+            except LaunchFailed as err:
+                fact, _, cure = str(err).partition(": ")
+                yield Check(name=name, status="error" if needed else "warning", detail=fact, hint=cure or None)
+                continue
+            version = _version(program)
+            if version is None:
+                detail, hint = f"{program} does not answer to --version", "install it again"
+                yield Check(name=name, status="error" if needed else "warning", detail=detail, hint=hint)
+            else:
+                yield Check(name=name, status="ok", detail=f"{version}, {program}")
+    finally:
+        places.close()
+
+
+def _version(program: str) -> str | None:
+    try:
+        done = subprocess.run(
+            [program, "--version"], capture_output=True, timeout=_VERSION_SECONDS, stdin=subprocess.DEVNULL, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", "replace").strip().partition("\n")[0][:80]
+
+
+def _server(settings: Settings) -> Iterator[Check]:
+    try:
+        answer = client.Client(settings).request("GET", "/api/registry")
+        detail = f"optio {answer['version']} answers at {settings.server_url}, generation {answer['generation']}"
+        yield Check(name="server", status="ok", detail=detail)
+        return
+    except client.ServerRefused as err:
+        if err.status != 0:
+            hint = "give a token with --token or OPTIO_TOKEN" if err.status in (401, 403) else None
+            detail = f"{settings.server_url} answers {err.status}: {err}"
+            yield Check(name="server", status="warning" if hint else "error", detail=detail, hint=hint)
+            return
+    except (ValueError, KeyError, TypeError):
+        detail = f"something that is not Optio answers at {settings.server_url}"
+        yield Check(name="server", status="error", detail=detail, hint="choose another port with --port or OPTIO_PORT")
+        return
+    if settings.url is not None:
+        hint = "start it, or unset OPTIO_URL"
+        yield Check(name="server", status="error", detail=f"no server answers at {settings.server_url}", hint=hint)
+        return
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((settings.host, settings.port))
+        except OSError as err:
+            detail = f"{settings.host}:{settings.port} cannot be listened on: {err.strerror}"
+            yield Check(name="server", status="error", detail=detail, hint="choose another with --port or OPTIO_PORT")
+            return
+    yield Check(name="server", status="ok", detail=f"not running; {settings.host}:{settings.port} is free for `optio dev`")
+
+
+def _inotify(settings: Settings) -> Iterator[Check]:
+    limits = {}
+    for name in ("max_user_watches", "max_user_instances"):
+        try:
+            limits[name] = int(Path(f"/proc/sys/fs/inotify/{name}").read_text())
+        except (OSError, ValueError):
+            hint = "hot reload works by a scan every few seconds"
+            yield Check(name="inotify", status="warning", detail="the limits of file watching cannot be read", hint=hint)
+            return
+    detail = f"{limits['max_user_watches']:,} watches, {limits['max_user_instances']:,} instances"
+    few = limits["max_user_watches"] < _FEW_WATCHES or limits["max_user_instances"] < _FEW_INSTANCES
+    hint = f"sysctl fs.inotify.max_user_watches={_FEW_WATCHES * 8} fs.inotify.max_user_instances={_FEW_INSTANCES * 8}"
+    yield Check(name="inotify", status="warning" if few else "ok", detail=detail, hint=hint if few else None)
+
+
+CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
+    _python,
+    _libraries,
+    _environment,
+    _inotify,
+    _data_dir,
+    _database,
+    _tasks,
+    _server,
+)

@@ -1,0 +1,67 @@
+"""Write a first task into a directory. What is there already is never touched."""
+
+import argparse
+from pathlib import Path
+
+from optio.cli import OK, flags
+from optio.errors import SettingsError
+
+_HELLO = """\
+type: standalone
+name: Hello
+description: A first task; it runs a program and needs no agent
+agentRuntime: command
+command: ["/bin/cat"]              # the prompt comes on standard input, what it prints is the output
+promptTemplate: "Hello, {{WHO}}!"
+paramsSchema:
+  type: object
+  properties:
+    WHO: {type: string, default: world, maxLength: 200}
+  additionalProperties: false
+triggers:
+  - type: manual
+"""
+
+_README = """\
+# Tasks
+
+Each YAML file here is one task. While `optio dev` runs, a saved file is served at once.
+
+    optio check                          what is wrong, where, and how to mend it
+    optio render hello -p WHO=you        the prompt that a run would get
+    optio dev                            serve these tasks on this machine
+    optio run hello -p WHO=you --wait    start a run and see its log
+    optio schema --write schemas         a JSON Schema, so that editors complete keys
+
+Secrets are names here; their values stay outside: `OPTIO_SECRET_<NAME>`, or a file in `.optio/secrets/`.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where."""
+    parser.add_argument("directory", nargs="?", default=".", metavar="DIR", help="the project's directory (default: this one)")
+    flags.add(parser, "tasks")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0, also when everything was there already; raises SettingsError when the directory cannot be written."""
+    root = Path(args.directory)
+    tasks = root / flags.settings(args).tasks
+    files = {tasks / "hello.yaml": _HELLO, tasks / "README.md": _README}
+    if tasks.is_dir() and any(path.suffix in (".yaml", ".yml") for path in tasks.rglob("*")):
+        # A tree with tasks in it needs no first one.
+        del files[tasks / "hello.yaml"]
+        print(f"{tasks}/ has tasks already")
+    for path, text in files.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+            print(f"wrote {path}")
+        except FileExistsError:
+            print(f"kept  {path}")
+        except OSError as err:
+            raise SettingsError(f"{path} cannot be written: {err.strerror}") from err
+    go = "" if root.resolve() == Path.cwd() else f"cd {root} && "
+    print(f"\nnext:  {go}optio dev\nthen:  optio run hello -p WHO=you --wait")
+    return OK

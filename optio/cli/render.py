@@ -1,0 +1,70 @@
+"""Print the prompt of a task with its parameters filled in, byte for byte as a run would get it. Needs no server."""
+
+import argparse
+import sys
+
+from optio.cli import FAILED, OK, flags, show
+from optio.cli.run import add_parameters, parameters
+from optio.compiler.diagnostics import Severity, closest
+from optio.compiler.pipeline import Compilation, compile_tree
+from optio.compiler.report import concise
+from optio.compiler.tree import DirectoryTree
+from optio.errors import Invalid, SettingsError
+from optio.model.prompt import placeholders
+from optio.model.registry import CompiledTask
+from optio.runs.submit import prepare
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags."""
+    parser.add_argument("task", help="the task's id, or its file in the task directory")
+    add_parameters(parser)
+    parser.add_argument("--json", action="store_true", help="task, effective parameters and prompt as JSON")
+    flags.add(parser, "tasks")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0, or 1 when the task's file or the parameters have errors; raises SettingsError for a task that does not exist."""
+    root = flags.settings(args).tasks
+    if not root.is_dir():
+        raise SettingsError(f"there is no task directory `{root}`: `optio init` makes one, --tasks names another")
+    given = parameters(args.param, args.param_json)
+    compilation = compile_tree(DirectoryTree(root))
+    task = _find(compilation, args.task, str(root))
+    if task is None:
+        errors = [d for d in compilation.diagnostics if d.severity is Severity.ERROR]
+        print("\n".join(f"{root}/{line}" for line in concise(errors)), file=sys.stderr)
+        print(f"optio render: `{args.task}` is not among the tasks without errors", file=sys.stderr)
+        return FAILED
+    try:
+        made = prepare(task, given, new_id="", trigger="manual", actor="")
+    except Invalid as err:
+        lines = [str(err), *(f"  {p.pointer.removeprefix('/params/')}: {p.message}" for p in err.problems)]
+        print("optio render: " + "\n".join(lines), file=sys.stderr)
+        return FAILED
+    if args.json:
+        print(show.as_json({"taskId": task.id, "digest": task.digest, "params": made.params, "prompt": made.prompt}))
+        return OK
+    sys.stdout.flush()
+    sys.stdout.buffer.write(made.prompt.encode("utf-8", "surrogatepass"))
+    sys.stdout.buffer.flush()
+    left = [name for name in placeholders(task.prompt) if name not in made.params]
+    if left:
+        print(f"\nleft as they are: {', '.join('{{' + name + '}}' for name in left)}", file=sys.stderr)
+    return OK
+
+
+def _find(compilation: Compilation, name: str, root: str) -> CompiledTask | None:
+    """The task, or None when a broken file may hold it; raises SettingsError when none can."""
+    tasks = compilation.registry.tasks
+    if name in tasks:
+        return tasks[name]
+    path = name.removeprefix("./").removeprefix(root.rstrip("/") + "/")
+    for task in tasks.values():
+        if task.origin.path == path:
+            return task
+    if compilation.broken:
+        return None
+    meant = closest(name, tasks)
+    known = ", ".join(sorted(tasks)[:20]) or "none"
+    raise SettingsError(f"no task `{name}`: " + (f"did you mean `{meant}`?" if meant else f"there are {known}"))
