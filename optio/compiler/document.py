@@ -14,27 +14,36 @@ from yaml._yaml import CParser
 
 from optio.compiler.diagnostics import MOST_OF_ONE_CODE_PER_FILE, Diagnostic, Related, finding
 from optio.compiler.encoding import decode
-from optio.compiler.limits import MAX_NODES, TooMuch, refuse_bombs
+from optio.compiler.limits import TooMuch, refuse_bombs
 from optio.compiler.scalars import SWITCHES, WORDS, other_reading, scalar
 from optio.compiler.source import START, Position, SourceFile, Span, position_at
 from optio.compiler.syntax import BLANKS, braces, explain
 from optio.model.route import Route
 
 MAX_DEPTH = 64
+MAX_NODES = 10_000
 _NUMERIC = frozenset("0123456789+-.")
 _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)+")
 _OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")
 _NUL_ESCAPE = re.compile(r"\\(?:0|x00|u0000|U00000000)")
 
 
+class _TooMany(Exception):
+    """More nodes than a file may have: known long before the whole file is read."""
+
+
 class _Composer(CParser):
     """Nodes without resolved tags: an explicit tag stays on its node, all others are None. Saves half the time."""
+
+    count = MAX_NODES
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> None:
         return None
 
     def descend_resolver(self, parent: Any, index: Any) -> None:
-        return None
+        self.count -= 1
+        if self.count < 0:
+            raise _TooMany
 
     def ascend_resolver(self) -> None:
         return None
@@ -142,13 +151,15 @@ def parse(file: SourceFile) -> tuple[Document | None, list[Diagnostic]]:
         nodes = _compose(text)
     except yaml.YAMLError as err:
         return None, [explain(err, file.path, text)]
+    except _TooMany:
+        return None, [finding("OPT014", f"more than {MAX_NODES:,} values", path=file.path, hint="split the file")]
     if not nodes:
         return None, [finding("OPT018", "holds no task", path=file.path, hint="write a task or delete the file")]
     if len(nodes) > 1:
         span = _span(nodes[1], text)
         return None, [finding("OPT013", "a second document", path=file.path, span=span, hint="one file, one task")]
     root = nodes[0]
-    if "&" in text or len(text) > MAX_NODES:
+    if "&" in text:
         try:
             refuse_bombs(root)
         except TooMuch as err:

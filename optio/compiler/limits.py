@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import yaml
 
-MAX_NODES = 10_000
 MAX_EXPANDED = 100_000
 MAX_RATIO = 100
 _SMALL = 1_000
@@ -37,8 +36,6 @@ def refuse_bombs(root: yaml.Node) -> None:
     expanded = sizes[id(root)]
     if expanded > MAX_EXPANDED or (expanded > _SMALL and expanded > MAX_RATIO * len(sizes)):
         raise TooMuch("OPT008", f"aliases expand to {expanded:,} values", root, "write the values out")
-    if len(sizes) > MAX_NODES:
-        raise TooMuch("OPT014", f"more than {MAX_NODES:,} values", root, "split the file")
 
 
 def children(node: yaml.Node) -> Iterator[yaml.Node]:

@@ -1,6 +1,7 @@
 """Reports: diagnostics as text with an excerpt, one line each, or JSON."""
 
 import json
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 
 from optio.compiler.diagnostics import Diagnostic, Severity
@@ -24,11 +25,12 @@ def full(diagnostics: Sequence[Diagnostic], text_of: Excerpt, *, colour: bool = 
             line = _visible(lines[d.span.start.line - 1])
             number = str(d.span.start.line)
             end = d.span.end.column if d.span.end.line == d.span.start.line else len(line) + 1
-            width = max(1, min(end, len(line) + 1) - d.span.start.column)
+            start = d.span.start.column - 1
+            before, marked = _width(line[:start]), max(1, _width(line[start : end - 1]))
             gutter = " " * len(number)
             yield f" {paint('34', number + ' |')} {line}"
-            carets = paint(COLOURS[d.severity], "^" * width)
-            yield f" {paint('34', gutter + ' |')} {' ' * (d.span.start.column - 1)}{carets}" + (f" {d.hint}" if d.hint else "")
+            carets = paint(COLOURS[d.severity], "^" * marked)
+            yield f" {paint('34', gutter + ' |')} {' ' * before}{carets}" + (f" {d.hint}" if d.hint else "")
         elif d.hint:
             yield f"   {d.hint}"
         for related in d.related:
@@ -71,5 +73,16 @@ def closing(diagnostics: Sequence[Diagnostic], files: int, tasks: int) -> str:
 
 
 def _visible(line: str) -> str:
-    """Control and invisible characters shown as escapes of one column each, so that carets stay in place."""
-    return "".join(c if c.isprintable() or c == " " else "\N{REPLACEMENT CHARACTER}" for c in line)
+    """Control and invisible characters as one sign each, so that carets stay in place."""
+    if line.isprintable():
+        return line
+    return "".join(
+        c if c.isprintable() else "\N{RIGHTWARDS ARROW TO BAR}" if c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in line
+    )
+
+
+def _width(text: str) -> int:
+    """The columns that a terminal gives a text: two for wide characters, none for combining marks."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

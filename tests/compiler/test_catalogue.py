@@ -1,0 +1,63 @@
+"""The catalogue keeps what it says: its examples are compiled, and its texts follow one form."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from optio.compiler.codes import RULES, example_files
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.pipeline import compile_tree
+from optio.compiler.rule import Rule
+from optio.compiler.tree import MemoryTree
+
+WITH_EXAMPLES = [rule for rule in RULES.values() if rule.wrong]
+CASES = Path(__file__).parents[1] / "cases"
+
+
+def found(example: str) -> tuple[Diagnostic, ...]:
+    return compile_tree(MemoryTree(example_files(example))).diagnostics
+
+
+@pytest.mark.parametrize("rule", WITH_EXAMPLES, ids=lambda r: r.code)
+def test_the_wrong_example_breaks_this_rule_and_no_other(rule: Rule) -> None:
+    diagnostics = found(rule.wrong)
+
+    assert {d.code for d in diagnostics} == {rule.code}
+    assert {d.severity for d in diagnostics} == {rule.severity}
+
+
+@pytest.mark.parametrize("rule", WITH_EXAMPLES, ids=lambda r: r.code)
+def test_the_right_example_breaks_no_rule(rule: Rule) -> None:
+    assert found(rule.right) == ()
+
+
+@pytest.mark.parametrize("rule", WITH_EXAMPLES, ids=lambda r: r.code)
+def test_every_finding_names_a_cure(rule: Rule) -> None:
+    for diagnostic in found(rule.wrong):
+        assert diagnostic.hint, diagnostic
+
+
+def test_only_the_link_out_of_the_tree_has_no_example() -> None:
+    assert set(RULES) - {rule.code for rule in WITH_EXAMPLES} == {"OPT706"}
+
+
+def test_codes_and_names_are_unique_and_well_formed() -> None:
+    names = [rule.name for rule in RULES.values()]
+
+    assert len(set(names)) == len(names)
+    for code, rule in RULES.items():
+        assert re.fullmatch(r"OPT\d{3}", code)
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)*", rule.name)
+        assert rule.severity in ("error", "warning", "info")
+        assert rule.why.endswith(".")
+        assert not rule.title.endswith(".")
+
+
+def test_messages_are_one_line_without_a_full_stop() -> None:
+    for out in CASES.glob("*/*.out"):
+        for line in out.read_text(encoding="utf-8").splitlines():
+            message = re.fullmatch(r"\S+:\d+:\d+: (?:error|warning|info): (.+) \[OPT\d{3} [a-z-]+\] \((.+)\)", line)
+            assert message, line
+            assert not message[1].endswith("."), line
+            assert not message[1][0].isupper() or message[1].startswith(("U+", "UTF-16")), line

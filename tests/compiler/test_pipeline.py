@@ -1,0 +1,97 @@
+"""What is wrong is left out; everything else is still checked and served."""
+
+from optio.compiler.pipeline import Compilation, compile_tree
+from optio.compiler.tree import MemoryTree
+
+GOOD = "name: {name}\nagentRuntime: codex\npromptTemplate: Say hello\n"
+
+
+def compiled(**files: str) -> Compilation:
+    return compile_tree(MemoryTree({f"{name}.yaml": text for name, text in files.items()}))
+
+
+def codes(compilation: Compilation) -> list[str]:
+    return [d.code for d in compilation.diagnostics]
+
+
+def test_a_task_with_an_error_is_not_served_and_the_others_are() -> None:
+    found = compiled(a=GOOD.format(name="A"), b=GOOD.format(name="B") + "maxTurns: 0\n")
+
+    assert list(found.registry.tasks) == ["a"]
+    assert found.broken == {"b.yaml"}
+    assert not found.ok
+
+
+def test_a_task_with_a_warning_is_served() -> None:
+    found = compiled(
+        a=GOOD.format(name="A") + "paramsSchema: {type: object, properties: {X: {type: string, x-optio-used-by: y}}}\n"
+    )
+
+    assert codes(found) == ["OPT215"]
+    assert found.ok
+    assert list(found.registry.tasks) == ["a"]
+
+
+def test_all_mistakes_of_a_file_are_reported_at_once() -> None:
+    text = GOOD.format(name="A") + (
+        "maxTurn: 3\nmaxRetries: -1\nenvironment: {image: 'https://x'}\n"
+        "triggers:\n  - {type: schedule, config: {cronExpression: '61 * * * *', timezone: PST}}\n  - {type: ticket}\n"
+    )
+
+    assert sorted(codes(compiled(a=text))) == ["OPT101", "OPT105", "OPT301", "OPT306", "OPT321", "OPT502"]
+
+
+def test_nothing_is_said_about_what_was_already_wrong() -> None:
+    text = "name: A\nagentRuntime: codex\npromptTemplate: '{{A}} {{B}}'\nparamsSchema: [A]\n"
+
+    assert codes(compiled(a=text)) == ["OPT103"]
+
+
+def test_an_error_in_a_prompts_own_file_keeps_its_task_from_being_served() -> None:
+    schema = "paramsSchema: {type: object, properties: {A: {type: string}}, required: [A], additionalProperties: false}\n"
+    tree = MemoryTree({"t.yaml": "name: T\nagentRuntime: codex\npromptFile: p.md\n" + schema, "p.md": "{{A}} {{a}}"})
+
+    found = compile_tree(tree)
+
+    assert [(d.path, d.code) for d in found.diagnostics] == [("p.md", "OPT204")]
+    assert found.broken == {"t.yaml"}
+    assert not found.registry.tasks
+
+
+def test_the_first_file_keeps_an_id_even_when_a_later_one_wants_it() -> None:
+    found = compiled(a=GOOD.format(name="Same"), b=GOOD.format(name="same!"))
+
+    assert codes(found) == ["OPT701"]
+    assert found.registry.tasks["same"].origin.path == "a.yaml"
+    assert found.diagnostics[0].related[0].path == "a.yaml"
+
+
+def test_a_misspelt_name_takes_no_id_from_others() -> None:
+    found = compiled(a="nam: Same\nagentRuntime: codex\npromptTemplate: x\n", b=GOOD.format(name="unnamed"))
+
+    assert codes(found) == ["OPT101"]
+    assert list(found.registry.tasks) == ["unnamed"]
+
+
+def test_findings_come_in_the_order_of_the_text() -> None:
+    found = compiled(a=GOOD.format(name="A") + "zzz: 1\nyyy: 1\nxxx: 1\n")
+
+    assert [d.span.start.line for d in found.diagnostics] == [4, 5, 6]
+
+
+def test_one_rule_is_reported_twenty_times_a_file_at_most() -> None:
+    found = compiled(a=GOOD.format(name="A") + "".join(f"unknown{i}: 1\n" for i in range(50)))
+
+    assert codes(found) == ["OPT101"] * 20
+
+
+def test_a_secret_is_never_repeated() -> None:
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    text = GOOD.format(name="A") + f"triggers: [{{type: webhook, config: {{path: scan, secret: {secret}}}}}]\n"
+    text += f"environment: {{secrets: ['{secret}!'], env: {{A: ghp_{'a1' * 20}}}}}\n"
+
+    found = compiled(a=text)
+
+    assert {"OPT405", "OPT503"} <= set(codes(found))
+    assert secret not in str([d.to_json() for d in found.diagnostics])
+    assert "a1a1" not in str([d.to_json() for d in found.diagnostics])
