@@ -52,7 +52,7 @@ def firing(task: CompiledTask, due: datetime, now: datetime, new_id: Callable[[]
     """What the slots from `due` to `now` come to, and a sentence when a slot could not start a run."""
     trigger = task.spec.schedule
     if trigger is None:
-        return Firing(task_id=task.id, verdicts=(), runs=(), next_fire=None), None
+        return Firing(task_id=task.id, digest=task.digest, verdicts=(), runs=(), next_fire=None), None
     config = trigger.config
     most = MOST_VERDICTS if now - due > MISSED_AFTER else 100
     slots = cron.last_fires(config.cron_expression, config.timezone, now, due - timedelta(seconds=1), most)

@@ -109,7 +109,8 @@ Decide = Callable[[Run, Outcome, datetime], Again | GiveUp]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A run that is this worker's until `run.lease_until`; `adopted` if another worker had begun the attempt."""
+    """A run that is this worker's until `run.lease_until`; `adopted` if another worker had begun the attempt. `run.meter` is
+    what this attempt has used so far, not the total of the run."""
 
     run: Run
     prompt: str
@@ -136,10 +137,12 @@ class SlotVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Firing:
-    """Slots of one schedule that are due: their verdicts, the runs they start (by slot), and the slot after them. With
-    `unless_active` nothing starts while a run of the task is queued or running."""
+    """Slots of one schedule that are due: their verdicts, the runs they start (by slot), and the slot after them. `digest`
+    names the definition that this follows from. With `unless_active` nothing starts while a run of the task is queued or
+    running."""
 
     task_id: str
+    digest: str
     verdicts: Sequence[SlotVerdict]
     runs: Sequence[NewRun]
     next_fire: datetime | None
@@ -199,7 +202,8 @@ class Store(Protocol):
     # Accepting
 
     def accept(self, run: NewRun, *, delivery: NewDelivery | None = None, once: Once | None = None) -> Future[Accepted]:
-        """Delivery, run and event in one commit. A delivery whose key is known, or a known `once`, gives the first run."""
+        """Delivery, run and event in one commit. A delivery whose key is known, or a known `once`, gives the first run; with
+        another body than the first it raises Conflict. The future cannot be cancelled."""
         ...
 
     def record_delivery(self, delivery: NewDelivery) -> Future[Accepted]:
@@ -215,7 +219,7 @@ class Store(Protocol):
         ...
 
     def deliveries(self, *, task_id: str | None = None, cursor: str | None = None, limit: int = 50) -> Page:
-        """Newest first, without bodies."""
+        """Newest first, at most 1,000 of them, without bodies. Raises Invalid for a forged cursor."""
         ...
 
     def recall(self, once: Once) -> str | None:
@@ -233,7 +237,7 @@ class Store(Protocol):
         ...
 
     def claim(self, worker: str, lease: timedelta, admit: Admit) -> list[Claim]:
-        """Admit and claim in one transaction: attempt + 1, fence + 1, owner, lease."""
+        """Admit and claim in one transaction: attempt + 1, fence + 1, owner, lease. `admit` may be called more than once."""
         ...
 
     def adopt(self, worker: str, lease: timedelta, most: int) -> list[Claim]:
@@ -295,7 +299,7 @@ class Store(Protocol):
         ...
 
     def runs(self, where: RunFilter, *, cursor: str | None = None, limit: int = 50) -> Page:
-        """Newest first. Raises Invalid for a forged cursor."""
+        """Newest first, at most 1,000 of them. Raises Invalid for a forged cursor."""
         ...
 
     def attempts(self, run_id: str) -> list[Attempt]:
@@ -321,7 +325,8 @@ class Store(Protocol):
         ...
 
     def fire(self, firing: Firing) -> Future[list[str]]:
-        """Slots, their runs and the next fire in one commit; a slot that has a verdict already starts nothing."""
+        """Slots, their runs and the next fire in one commit; a slot that has a verdict already starts nothing. Raises Conflict
+        when another definition of the task is served now, or none."""
         ...
 
     # Tokens

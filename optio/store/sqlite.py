@@ -4,46 +4,66 @@ WAL with `synchronous=FULL`: a commit that returned survives power loss. Every w
 several processes on one file queue up instead of failing.
 """
 
+import logging
 import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from optio.errors import StoreMismatch, StoreUnavailable
+from optio.errors import Conflict, Invalid, StoreMismatch, StoreUnavailable
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 MOST_IN_A_COMMIT = 64
 BUSY_SECONDS = 5.0
+# Readers that are kept open between reads, each with its page cache; more are opened and closed as they are needed.
+MOST_IDLE_READERS = 8
+# A log that outgrows this is written back and cut, by force if the usual way does not get through.
+WAL_BYTES = 16 << 20
+
+_CURES = {
+    sqlite3.SQLITE_BUSY: "another process holds it: end that process, or wait for it",
+    sqlite3.SQLITE_READONLY: "let this user write to the file and to its directory",
+    sqlite3.SQLITE_CANTOPEN: "its directory must exist, and this user must be able to write there",
+    sqlite3.SQLITE_FULL: "free some space on its disk",
+    sqlite3.SQLITE_CORRUPT: "restore a backup, or move the file away to begin anew",
+    sqlite3.SQLITE_NOTADB: "restore a backup, or move the file away to begin anew",
+}
+_TAKEN = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
 
 
-def open_store(path: Path, *, clock: Callable[[], float] = time.time) -> SqlStore:
-    """A store on this file, migrated to this version; raises StoreUnavailable and StoreMismatch."""
-    return SqlStore(SqliteEngine(path, clock=clock))
+def open_store(path: Path, *, clock: Callable[[], float] = time.time, busy: float = BUSY_SECONDS) -> SqlStore:
+    """A store on this file, migrated to this version; raises StoreUnavailable and StoreMismatch.
+
+    `clock` gives seconds since 1970; `busy` is how long, in seconds, a commit waits for another process's.
+    """
+    return SqlStore(SqliteEngine(path, clock=clock, busy=busy))
 
 
 class _Transaction:
     """An open transaction on one connection."""
 
     def __init__(self, connection: sqlite3.Connection, now: int) -> None:
+        self._execute = connection.execute
         self._connection = connection
         self.now = now
 
     def one(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
-        return self._connection.execute(sql, params or {}).fetchone()
+        return self._execute(sql, params or ()).fetchone()
 
     def all(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Any]:
-        return self._connection.execute(sql, params or {}).fetchall()
+        return self._execute(sql, params or ()).fetchall()
 
     def run(self, sql: str, params: Mapping[str, Any] | None = None) -> int:
-        return self._connection.execute(sql, params or {}).rowcount
+        return self._execute(sql, params or ()).rowcount
 
     def many(self, sql: str, params: Sequence[Mapping[str, Any]]) -> None:
         self._connection.executemany(sql, params)
@@ -52,30 +72,49 @@ class _Transaction:
         """Nothing to do: `BEGIN IMMEDIATE` holds the one write lock."""
 
 
+_Item = tuple[Callable[[Transaction], Any], Future[Any]]
+
+
 class SqliteEngine:
     """Transactions on one file."""
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time, busy: float = BUSY_SECONDS) -> None:
         self._path = path
+        self._wal = Path(f"{path}-wal")
+        self._wal_limit = WAL_BYTES
         self._clock = clock
-        self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
+        self._busy = busy
+        self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self._closed = False
         with _translated(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = self._connect()
-            migrate(self._writer)
-        self._queue: queue.SimpleQueue[tuple[Callable[[Transaction], Any], Future[Any]] | None] = queue.SimpleQueue()
+            try:
+                migrate(self._writer, migrations())
+            except BaseException:
+                self._writer.close()
+                raise
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
         self._thread.start()
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
+        connection = sqlite3.connect(
+            self._path, timeout=self._busy, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        try:
+            connection.row_factory = sqlite3.Row
+            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            if mode != "wal":
+                raise StoreUnavailable(f"the database {self._path} cannot be used: its file system has no shared memory (WAL)")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
+            connection.execute("PRAGMA temp_store=MEMORY")
+            connection.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _now(self) -> int:
@@ -84,6 +123,8 @@ class SqliteEngine:
     def write(self, operation: Callable[[Transaction], T]) -> Future[T]:
         """Queue an operation; its future resolves after the commit."""
         future: Future[T] = Future()
+        # What is queued will be done: whoever waits may go, but cannot take it back half-way.
+        future.set_running_or_notify_cancel()
         # The lock orders this against `close`: nothing is queued behind the end mark.
         with self._lock:
             if self._closed:
@@ -94,7 +135,7 @@ class SqliteEngine:
 
     def _write_loop(self) -> None:
         while True:
-            batch = []
+            batch: list[_Item] = []
             item = self._queue.get()
             # What queued up during the last commit is the next batch: no delay is ever added.
             while item is not None:
@@ -107,51 +148,96 @@ class SqliteEngine:
                     break
             if batch:
                 self._commit(batch)
+                self._bound_wal()
             if item is None:
                 return
 
-    def _commit(self, batch: list[tuple[Callable[[Transaction], Any], Future[Any]]]) -> None:
+    def _commit(self, batch: list[_Item]) -> None:
         connection = self._writer
-        results: list[tuple[Future[Any], Any, BaseException | None]] = []
+        values: list[Any] = []
+        begun = done = False
         try:
-            with _translated(self._path):
-                connection.execute("BEGIN IMMEDIATE")
-                transaction = _Transaction(connection, self._now())
-                for operation, future in batch:
-                    results.append((future, *_one(connection, transaction, operation)))
-                connection.execute("COMMIT")
+            connection.execute("BEGIN IMMEDIATE")
+            begun = True
+            transaction = _Transaction(connection, self._now())
+            for operation, _ in batch:
+                values.append(operation(transaction))
+            done = True
+            connection.execute("COMMIT")
         except BaseException as err:
             if connection.in_transaction:
-                connection.execute("ROLLBACK")
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+            if begun and not done and len(batch) > 1:
+                # One operation failed: each by itself, so that it harms no other.
+                for item in batch:
+                    self._commit([item])
+                return
+            failure = _in_our_words(self._path, err)
             for _, future in batch:
-                future.set_exception(err)
-            return
-        for future, value, failure in results:
-            if failure is None:
-                future.set_result(value)
-            else:
                 future.set_exception(failure)
+            return
+        for (_, future), value in zip(batch, values, strict=True):
+            future.set_result(value)
+
+    def _bound_wal(self) -> None:
+        """Readers that follow each other without a gap keep SQLite from starting its log anew: wait for them, once."""
+        try:
+            size = self._wal.stat().st_size
+        except OSError:
+            return
+        if size <= WAL_BYTES:
+            self._wal_limit = WAL_BYTES
+        elif size > self._wal_limit:
+            connection = self._writer
+            try:
+                connection.execute("PRAGMA busy_timeout=100")
+                busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                # A reader that stays must not cost a wait at each commit.
+                self._wal_limit = size + WAL_BYTES if busy else WAL_BYTES
+            except sqlite3.Error as err:
+                log.warning("the database's log could not be cut: %s", err)
+                self._wal_limit = size + WAL_BYTES
+            finally:
+                connection.execute(f"PRAGMA busy_timeout={int(self._busy * 1000)}")
 
     def read(self, operation: Callable[[Transaction], T]) -> T:
-        """Run a reading operation on this thread's own connection."""
-        with _translated(self._path):
-            connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-            if connection is None:
-                connection = self._local.connection = self._connect()
-                connection.execute("PRAGMA query_only=ON")
-                with self._lock:
-                    self._readers.append(connection)
+        """Run a reading operation on one snapshot."""
+        with _translated(self._path), self._reader() as connection:
             connection.execute("BEGIN")
             try:
                 return operation(_Transaction(connection, self._now()))
             finally:
-                connection.execute("COMMIT")
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        """A connection that nobody else uses. They belong to no thread: threads come and go with the runs."""
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable("the store is closed")
+            connection = self._idle.pop() if self._idle else None
+        if connection is None:
+            connection = self._connect()
+            connection.execute("PRAGMA query_only=ON")
+        keep = True
+        try:
+            yield connection
+        except sqlite3.Error:
+            keep = False
+            raise
+        finally:
+            with self._lock:
+                keep = keep and not self._closed and len(self._idle) < MOST_IDLE_READERS
+                if keep:
+                    self._idle.append(connection)
+            if not keep:
+                connection.close()
 
     def check(self) -> None:
         """Raises StoreUnavailable or StoreMismatch."""
-        version = self.read(lambda tx: tx.one("PRAGMA user_version")[0])
-        if version != len(migrations()):
-            raise StoreMismatch(f"the database has schema version {version}, this Optio has {len(migrations())}")
+        _fits(self.read(lambda tx: tx.one("PRAGMA user_version")[0]), len(migrations()))
 
     def close(self) -> None:
         """Finish what is queued and close."""
@@ -160,27 +246,11 @@ class SqliteEngine:
                 return
             self._closed = True
             self._queue.put(None)
+            idle, self._idle = self._idle, []
         self._thread.join()
-        self._writer.close()
-        for reader in self._readers:
+        for reader in idle:
             reader.close()
-
-
-def _one(
-    connection: sqlite3.Connection, transaction: _Transaction, operation: Callable[[Transaction], Any]
-) -> tuple[Any, BaseException | None]:
-    """One operation of a batch, undone by itself when it raises."""
-    connection.execute("SAVEPOINT one")
-    try:
-        value = operation(transaction)
-    except sqlite3.OperationalError:
-        raise  # the disk or the lock: nothing of this batch can be trusted
-    except Exception as err:
-        connection.execute("ROLLBACK TO one")
-        connection.execute("RELEASE one")
-        return None, err
-    connection.execute("RELEASE one")
-    return value, None
+        self._writer.close()
 
 
 def migrations() -> list[str]:
@@ -190,27 +260,33 @@ def migrations() -> list[str]:
     return [(folder / name).read_text(encoding="utf-8") for name in names]
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the schema to this version in one transaction; raises StoreMismatch when it is newer."""
-    scripts = migrations()
-    if connection.execute("PRAGMA user_version").fetchone()[0] == len(scripts):
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(scripts):
-            raise StoreMismatch(
-                f"the database has schema version {version}, this Optio knows {len(scripts)}: install the newer Optio, "
-                "or point OPTIO_DATA_DIR at another directory"
-            )
-        for script in scripts[version:]:
-            for statement in _statements(script):
+def migrate(connection: sqlite3.Connection, scripts: Sequence[str]) -> None:
+    """Bring the schema to the last script, each in one transaction; raises StoreMismatch when it is newer."""
+    while connection.execute("PRAGMA user_version").fetchone()[0] != len(scripts):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have been first.
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > len(scripts):
+                _fits(version, len(scripts))
+            for statement in _statements(scripts[version]) if version < len(scripts) else ():
                 connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {len(scripts)}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
+            connection.execute(f"PRAGMA user_version = {min(version + 1, len(scripts))}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _fits(version: int, known: int) -> None:
+    if version > known:
+        raise StoreMismatch(
+            f"the database has schema version {version}, this Optio knows {known}: install the newer Optio, "
+            "or point OPTIO_DATA_DIR at another directory"
+        )
+    if version < known:
+        raise StoreMismatch(f"the database has schema version {version}, this Optio needs {known}: start it again")
 
 
 def _statements(script: str) -> Iterator[str]:
@@ -220,6 +296,8 @@ def _statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(buffer):
             yield buffer
             buffer = ""
+    if buffer.strip():
+        yield buffer
 
 
 @contextmanager
@@ -227,11 +305,30 @@ def _translated(path: Path) -> Iterator[None]:
     """The driver's errors in our words; none of them leaves this module."""
     try:
         yield
-    except sqlite3.OperationalError as err:
-        raise StoreUnavailable(f"the database {path} cannot be used: {err}") from err
-    except sqlite3.DatabaseError as err:
-        if isinstance(err, sqlite3.IntegrityError):
+    except (sqlite3.Error, OSError, UnicodeEncodeError) as err:
+        made = _in_our_words(path, err)
+        if made is err:
             raise
-        raise StoreUnavailable(f"the database {path} cannot be used: {err}") from err
-    except OSError as err:
-        raise StoreUnavailable(f"the database {path} cannot be used: {err.strerror or err}") from err
+        raise made from err
+
+
+def _in_our_words(path: Path, err: BaseException) -> BaseException:
+    made: BaseException
+    if isinstance(err, UnicodeEncodeError):
+        made = Invalid("the text holds half of a surrogate pair, which is no character")
+    elif isinstance(err, sqlite3.DataError):
+        made = Invalid(f"a value is too large to be kept: {err}")
+    elif isinstance(err, sqlite3.IntegrityError) and err.sqlite_errorcode in _TAKEN:
+        made = Conflict("something with this id exists already")
+    elif isinstance(err, sqlite3.IntegrityError | sqlite3.InterfaceError | sqlite3.ProgrammingError):
+        return err  # a mistake of ours
+    elif isinstance(err, sqlite3.Error):
+        code = getattr(err, "sqlite_errorcode", 0) & 0xFF
+        cure = f" ({_CURES[code]})" if code in _CURES else ""
+        made = StoreUnavailable(f"the database {path} cannot be used: {err}{cure}")
+    elif isinstance(err, OSError):
+        made = StoreUnavailable(f"the database {path} cannot be used: {err.strerror or err}")
+    else:
+        return err
+    made.__cause__ = err
+    return made

@@ -64,6 +64,8 @@ CREATE TABLE runs (
     last_line INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX runs_by_task ON runs (task_id, seq);
+CREATE INDEX runs_by_task_state ON runs (task_id, state, seq);
+CREATE INDEX runs_by_trigger ON runs (run_trigger, seq);
 CREATE INDEX runs_queued ON runs (task_id, seq) WHERE state = 'queued';
 CREATE INDEX runs_queued_due ON runs (not_before) WHERE state = 'queued';
 CREATE INDEX runs_running ON runs (lease_until) WHERE state = 'running';

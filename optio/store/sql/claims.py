@@ -1,7 +1,9 @@
 """Claims: which run is whose, for how long, and what its owner may write. Every write carries the claim's fence."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,20 +12,31 @@ from optio.model.retry import Again
 from optio.model.run import Change, LogLine, Meter, Outcome, Run, RunState, Usage, dump_json
 from optio.store.base import AdmissionView, Admit, Claim, Decide, Waiting
 from optio.store.sql import events, runs
-from optio.store.sql.records import RUN_COLUMNS, meter_columns, to_attempt, to_run
+from optio.store.sql.records import RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
 from optio.store.sql.transaction import Transaction, maybe, micros, when
 
-# Admission needs no more of one task than could start at once.
-_HEADS = 64
-_WAITING = """
+# So many queued runs of each task are looked at together: the cost of a claim must not grow with the queue.
+_HEADS = 16
+# What was queued in the future was queued before the clock was set back: its delay means nothing, so it is due.
+_DUE = "(not_before <= :due OR queued_at > :due)"
+# The first part walks the index from task to task.
+_WAITING = f"""
+WITH RECURSIVE waiting (task_id) AS (
+    SELECT MIN(task_id) FROM runs WHERE state = 'queued'
+    UNION ALL
+    SELECT (SELECT MIN(r.task_id) FROM runs r WHERE r.state = 'queued' AND r.task_id > w.task_id)
+    FROM waiting w WHERE w.task_id IS NOT NULL
+)
 SELECT q.id, q.task_id, q.seq, q.queued_at, q.not_before, COALESCE(t.max_concurrent, q.max_concurrent) AS max_concurrent
-FROM (
-    SELECT id, task_id, seq, queued_at, not_before, max_concurrent,
-        ROW_NUMBER() OVER (PARTITION BY task_id ORDER BY seq) AS place
-    FROM runs WHERE state = 'queued' AND not_before <= :due
-) q LEFT JOIN tasks t ON t.task_id = q.task_id
-WHERE q.place <= :heads ORDER BY q.seq
-"""
+FROM waiting w
+JOIN runs q ON q.seq IN (
+    SELECT seq FROM runs WHERE state = 'queued' AND task_id = w.task_id AND {_DUE} ORDER BY seq LIMIT :heads
+)
+LEFT JOIN tasks t ON t.task_id = w.task_id
+WHERE w.task_id IS NOT NULL
+ORDER BY q.seq
+"""  # noqa: S608
+_CLAIMED = f"SELECT {RUN_COLUMNS}, prompt, last_event FROM runs WHERE id = :id"  # noqa: S608
 _OWNED = f"SELECT {RUN_COLUMNS}, last_event, last_line FROM runs WHERE id = :id"  # noqa: S608
 
 
@@ -51,27 +64,42 @@ def view(tx: Transaction, *, due: int, heads: int = _HEADS) -> AdmissionView:
 def claim(tx: Transaction, worker: str, lease: timedelta, admit: Admit) -> list[Claim]:
     """See `Store.claim`."""
     tx.lock("admission")
-    claims = []
-    for run_id in admit(view(tx, due=tx.now)):
-        row = runs.row_of(tx, run_id)
-        attempt = row["attempt"] + 1
-        events.move(
-            tx,
-            row,
-            Change.CLAIM,
-            reason="started",
-            actor=worker,
-            columns={
-                "attempt": attempt, "fence": row["fence"] + 1, "owner": worker, "lease_until": tx.now + _us(lease),
-                "started_at": row["started_at"] or tx.now, "cancel_requested": 0,
-            },
-        )  # fmt: skip
-        tx.run(
-            "INSERT INTO attempts (run_id, number, worker, started_at) VALUES (:run_id, :number, :worker, :now)",
-            {"run_id": run_id, "number": attempt, "worker": worker, "now": tx.now},
-        )
-        claims.append(_claim(tx, run_id, adopted=False))
+    claims: list[Claim] = []
+    more = True
+    while more:
+        seen = view(tx, due=tx.now)
+        starts = set(admitted := admit(seen))
+        claims += [_start(tx, run_id, worker, lease) for run_id in admitted]
+        shown = Counter(waiting.task_id for waiting in seen.waiting)
+        left = {waiting.task_id for waiting in seen.waiting if waiting.run_id not in starts}
+        # A task that starts all of it that was seen may have more to start.
+        more = any(count == _HEADS and task_id not in left for task_id, count in shown.items())
     return claims
+
+
+def _start(tx: Transaction, run_id: str, worker: str, lease: timedelta) -> Claim:
+    row = tx.one(_CLAIMED, {"id": run_id})
+    columns = {
+        "attempt": row["attempt"] + 1, "fence": row["fence"] + 1, "owner": worker, "lease_until": tx.now + _us(lease),
+        "started_at": row["started_at"] or tx.now, "cancel_requested": 0,
+    }  # fmt: skip
+    state = events.move(tx, row, Change.CLAIM, reason="started", actor=worker, columns=columns)
+    tx.run(
+        "INSERT INTO attempts (run_id, number, worker, started_at) VALUES (:run_id, :number, :worker, :now)",
+        {"run_id": run_id, "number": columns["attempt"], "worker": worker, "now": tx.now},
+    )
+    changed = {**dict(row), **columns, "state": state.value, "reason": "started", "message": ""}
+    return Claim(replace(to_run(changed), meter=Meter()), row["prompt"], adopted=False, offsets={})
+
+
+def waits(tx: Transaction) -> bool:
+    """Whether there is anything to claim, as far as can be seen without a lock."""
+    return tx.one("SELECT 1 FROM runs WHERE state = 'queued' LIMIT 1") is not None
+
+
+def expired(tx: Transaction) -> bool:
+    """Whether there is anything to adopt, as far as can be seen without a lock."""
+    return tx.one("SELECT 1 FROM runs WHERE state = 'running' AND lease_until < :now LIMIT 1", {"now": tx.now}) is not None
 
 
 def adopt(tx: Transaction, worker: str, lease: timedelta, most: int) -> list[Claim]:
@@ -90,15 +118,17 @@ def adopt(tx: Transaction, worker: str, lease: timedelta, most: int) -> list[Cla
             "UPDATE attempts SET worker = :worker WHERE run_id = :id AND number = (SELECT attempt FROM runs WHERE id = :id)",
             {"worker": worker, "id": row["id"]},
         )
-    return [_claim(tx, row["id"], adopted=True) for row in lost]
+    return [_adopted(tx, row["id"]) for row in lost]
 
 
-def _claim(tx: Transaction, run_id: str, *, adopted: bool) -> Claim:
-    row = tx.one(f"SELECT {RUN_COLUMNS}, prompt FROM runs WHERE id = :id", {"id": run_id})  # noqa: S608
+def _adopted(tx: Transaction, run_id: str) -> Claim:
+    row = tx.one(_CLAIMED, {"id": run_id})
     attempt = tx.one(
-        "SELECT offsets FROM attempts WHERE run_id = :id AND number = :number", {"id": run_id, "number": row["attempt"]}
+        "SELECT offsets, usage, turns, tool_calls, cost, cost_source FROM attempts WHERE run_id = :id AND number = :number",
+        {"id": run_id, "number": row["attempt"]},
     )
-    return Claim(to_run(row), row["prompt"], adopted, json.loads(attempt["offsets"]))
+    run = replace(to_run(row), meter=to_meter(attempt))
+    return Claim(run, row["prompt"], adopted=True, offsets=json.loads(attempt["offsets"]))
 
 
 def renew(tx: Transaction, worker: str, lease: timedelta) -> dict[str, bool]:
@@ -114,8 +144,9 @@ def renew(tx: Transaction, worker: str, lease: timedelta) -> dict[str, bool]:
 def release(tx: Transaction, worker: str) -> int:
     """See `Store.release`."""
     return tx.run(
-        "UPDATE runs SET lease_until = :past WHERE state = 'running' AND owner = :worker",
-        {"past": tx.now - 1, "worker": worker},
+        # 0, not a moment ago: the clock may be set back.
+        "UPDATE runs SET lease_until = 0 WHERE state = 'running' AND owner = :worker",
+        {"worker": worker},
     )
 
 
@@ -126,7 +157,10 @@ def owners(tx: Transaction) -> set[str]:
 
 def next_due(tx: Transaction) -> datetime | None:
     """See `Store.next_due`."""
-    due = tx.one("SELECT MIN(not_before) AS at FROM runs WHERE state = 'queued' AND not_before > :now", {"now": tx.now})
+    due = tx.one(
+        "SELECT MIN(not_before) AS at FROM runs WHERE state = 'queued' AND not_before > :now AND queued_at <= :now",
+        {"now": tx.now},
+    )
     lease = tx.one("SELECT MIN(lease_until) AS at FROM runs WHERE state = 'running'")
     times = [row["at"] for row in (due, lease) if row["at"] is not None]
     return maybe(min(times)) if times else None

@@ -5,7 +5,7 @@ from typing import Any
 from optio.errors import Conflict, NotFound
 from optio.model.run import Page, dump_json
 from optio.store.base import Accepted, Delivery, NewDelivery
-from optio.store.sql.records import cursor_after, cursor_seq, to_delivery
+from optio.store.sql.records import cursor_after, cursor_seq, page_size, to_delivery
 from optio.store.sql.transaction import Transaction
 
 _COLUMNS = "id, seq, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, detail, run_id"
@@ -17,7 +17,8 @@ _KNOWN = (
 _INSERT = (
     "INSERT INTO deliveries (id, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, "
     "detail, run_id) "
-    "VALUES (:id, :path, :task_id, :key, :now, :headers, :body, :body_sha256, :verdict, :status, :detail, :run_id)"
+    "VALUES (:id, :path, :task_id, :key, :now, :headers, :body, :body_sha256, :verdict, :status, :detail, :run_id) "
+    "ON CONFLICT (task_id, delivery_key) WHERE delivery_key IS NOT NULL AND verdict IN ('accepted', 'filtered') DO NOTHING"
 )
 
 
@@ -27,38 +28,37 @@ def known(tx: Transaction, task_id: str, key: str) -> Delivery | None:
     return None if row is None else to_delivery(row)
 
 
-def insert(tx: Transaction, new: NewDelivery, run_id: str | None) -> Delivery | None:
-    """Keep it, or give the known one with the same key; raises Conflict when that one had another body."""
-    if new.key is not None and new.verdict in ("accepted", "filtered"):
-        first = known(tx, new.task_id, new.key)
-        if first is not None:
-            if first.body_sha256 != new.body_sha256:
-                raise Conflict("a delivery with this id was received with another body")
-            return first
-    tx.run(
-        _INSERT,
-        {
-            "id": new.id,
-            "path": new.path,
-            "task_id": new.task_id,
-            "key": new.key,
-            "now": tx.now,
-            "headers": dump_json(dict(new.headers)),
-            "body": new.body,
-            "body_sha256": new.body_sha256,
-            "verdict": new.verdict,
-            "status": new.status,
-            "detail": new.detail,
-            "run_id": run_id,
-        },
-    )
-    return None
+def columns(new: NewDelivery, run_id: str | None) -> dict[str, Any]:
+    """The row, but for its time: what can be made before the transaction is."""
+    return {
+        "id": new.id,
+        "path": new.path,
+        "task_id": new.task_id,
+        "key": new.key,
+        "headers": dump_json(dict(new.headers)),
+        "body": new.body,
+        "body_sha256": new.body_sha256,
+        "verdict": new.verdict,
+        "status": new.status,
+        "detail": new.detail,
+        "run_id": run_id,
+    }
 
 
-def record(tx: Transaction, new: NewDelivery) -> Accepted:
+def insert(tx: Transaction, row: dict[str, Any]) -> Accepted | None:
+    """Keep it, or give the answer of the one with the same key; raises Conflict when that one had another body."""
+    row["now"] = tx.now
+    if tx.run(_INSERT, row):
+        return None
+    first = known(tx, row["task_id"], row["key"])
+    if first is None or first.body_sha256 != row["body_sha256"]:
+        raise Conflict("a delivery with this id was received with another body")
+    return Accepted(first.run_id, first=False)
+
+
+def record(tx: Transaction, row: dict[str, Any]) -> Accepted:
     """A delivery that starts nothing; a known one gives its run."""
-    first = insert(tx, new, None)
-    return Accepted(first.run_id if first else None, first=first is None)
+    return insert(tx, row) or Accepted(None, first=True)
 
 
 def get(tx: Transaction, delivery_id: str) -> Delivery:
@@ -72,6 +72,7 @@ def get(tx: Transaction, delivery_id: str) -> Delivery:
 def page(tx: Transaction, task_id: str | None, cursor: str | None, limit: int) -> Page:
     """Newest first, without bodies."""
     sql = f"SELECT {_LISTED} FROM deliveries WHERE 1 = 1"  # noqa: S608
+    limit = page_size(limit)
     params: dict[str, Any] = {"limit": limit + 1}
     if task_id is not None:
         sql += " AND task_id = :task_id"

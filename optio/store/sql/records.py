@@ -152,6 +152,15 @@ def to_token(row: Row) -> Token:
     )
 
 
+# A page is never longer, whoever asks.
+MOST_IN_A_PAGE = 1000
+
+
+def page_size(limit: int) -> int:
+    """`limit` within reason."""
+    return max(1, min(limit, MOST_IN_A_PAGE))
+
+
 def cursor_after(seq: int) -> str:
     """An opaque cursor: the list goes on below this sequence number."""
     return base64.urlsafe_b64encode(f"before:{seq}".encode()).decode().rstrip("=")

@@ -14,12 +14,18 @@ def activate(tx: Transaction, registry: Registry, commit: str | None) -> Generat
     current = newest(tx)
     if current is not None and current.digest == registry.digest and current.commit == commit:
         return current
-    for task in registry.tasks.values():
+    served = {row["task_id"]: row["digest"] for row in tx.all("SELECT task_id, digest FROM tasks")}
+    changed = [task for task in registry.tasks.values() if served.get(task.id) != task.digest]
+    for task in changed:
         put_definition(tx, task)
-    tx.run("DELETE FROM tasks")
     tx.many(
-        "INSERT INTO tasks (task_id, digest, max_concurrent) VALUES (:task_id, :digest, :max_concurrent)",
-        [{"task_id": t.id, "digest": t.digest, "max_concurrent": t.spec.max_concurrent} for t in registry.tasks.values()],
+        "DELETE FROM tasks WHERE task_id = :task_id",
+        [{"task_id": task_id} for task_id in served if task_id not in registry.tasks],
+    )
+    tx.many(
+        "INSERT INTO tasks (task_id, digest, max_concurrent) VALUES (:task_id, :digest, :max_concurrent) "
+        "ON CONFLICT (task_id) DO UPDATE SET digest = excluded.digest, max_concurrent = excluded.max_concurrent",
+        [{"task_id": t.id, "digest": t.digest, "max_concurrent": t.spec.max_concurrent} for t in changed],
     )
     tx.run(
         "INSERT INTO generations (digest, commit_id, activated_at, tasks) VALUES (:digest, :commit, :now, :tasks)",

@@ -1,5 +1,6 @@
 """Runs: accepted, cancelled, retried, read."""
 
+from collections.abc import Callable
 from typing import Any
 
 from optio.errors import Conflict, NotFound
@@ -7,7 +8,7 @@ from optio.model.registry import CompiledTask, canonical
 from optio.model.run import Attempt, Change, Event, LogLine, Page, Run, RunState, dump_json
 from optio.store.base import Accepted, NewDelivery, NewRun, Once, RunFilter
 from optio.store.sql import deliveries, events, once
-from optio.store.sql.records import RUN_COLUMNS, cursor_after, cursor_seq, to_attempt, to_event, to_line, to_run
+from optio.store.sql.records import RUN_COLUMNS, cursor_after, cursor_seq, page_size, to_attempt, to_event, to_line, to_run
 from optio.store.sql.transaction import Transaction, micros
 
 _INSERT = """
@@ -19,49 +20,64 @@ INSERT INTO runs (
     :params, :prompt, :max_concurrent, :max_retries, :now, :now, :now, :traceparent, 1
 )
 """
+# Log lines in one answer.
+MOST_LINES = 10_000
+_LAST_CURSOR = 2**62
 _WITH_STATE = f"SELECT {RUN_COLUMNS}, last_event FROM runs WHERE id = :id"  # noqa: S608
 _ONE = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = :id"  # noqa: S608
 
 
-def accept(tx: Transaction, run: NewRun, delivery: NewDelivery | None, key: Once | None) -> Accepted:
-    """See `Store.accept`."""
-    if key is not None:
-        known = once.recall(tx, key)
-        if known is not None:
-            return Accepted(known, first=False)
-    if delivery is not None:
-        known_delivery = deliveries.insert(tx, delivery, run.id)
-        if known_delivery is not None:
-            return Accepted(known_delivery.run_id, first=False)
-    insert(tx, run, delivery.id if delivery else None)
-    if key is not None:
-        once.remember(tx, key, run.id)
-    return Accepted(run.id, first=True)
+def accept(
+    run: NewRun, delivery: NewDelivery | None, key: Once | None, *, definition_kept: bool
+) -> Callable[[Transaction], Accepted]:
+    """See `Store.accept`. Rows are made here, by the caller's thread; what is left for the transaction are the statements."""
+    row = columns(run, None if delivery is None else delivery.id)
+    received = None if delivery is None else deliveries.columns(delivery, run.id)
+    task = None if definition_kept else run.task
+
+    def operation(tx: Transaction) -> Accepted:
+        if key is not None:
+            known = once.recall(tx, key)
+            if known is not None:
+                return Accepted(known, first=False)
+        if received is not None:
+            earlier = deliveries.insert(tx, received)
+            if earlier is not None:
+                return earlier
+        if task is not None:
+            put_definition(tx, task)
+        insert(tx, row, run.actor)
+        if key is not None:
+            once.remember(tx, key, run.id)
+        return Accepted(run.id, first=True)
+
+    return operation
 
 
-def insert(tx: Transaction, run: NewRun, delivery_id: str | None = None) -> None:
-    """A queued run with its definition and first event."""
+def columns(run: NewRun, delivery_id: str | None = None) -> dict[str, Any]:
+    """The row of a queued run, but for its time."""
     task = run.task
-    put_definition(tx, task)
-    tx.run(
-        _INSERT,
-        {
-            "id": run.id,
-            "task_id": task.id,
-            "task_name": task.spec.name,
-            "digest": task.digest,
-            "trigger": run.trigger,
-            "slot": None if run.slot is None else micros(run.slot),
-            "delivery_id": delivery_id,
-            "params": dump_json(run.params),
-            "prompt": run.prompt,
-            "max_concurrent": task.spec.max_concurrent,
-            "max_retries": task.spec.max_retries,
-            "now": tx.now,
-            "traceparent": run.traceparent,
-        },
-    )
-    events.born(tx, run.id, run.trigger, run.actor)
+    return {
+        "id": run.id,
+        "task_id": task.id,
+        "task_name": task.spec.name,
+        "digest": task.digest,
+        "trigger": run.trigger,
+        "slot": None if run.slot is None else micros(run.slot),
+        "delivery_id": delivery_id,
+        "params": dump_json(run.params),
+        "prompt": run.prompt,
+        "max_concurrent": task.spec.max_concurrent,
+        "max_retries": task.spec.max_retries,
+        "traceparent": run.traceparent,
+    }
+
+
+def insert(tx: Transaction, row: dict[str, Any], actor: str) -> None:
+    """A queued run and its first event; its definition is kept already."""
+    row["now"] = tx.now
+    tx.run(_INSERT, row)
+    events.born(tx, row["id"], row["trigger"], actor)
 
 
 def put_definition(tx: Transaction, task: CompiledTask) -> None:
@@ -120,8 +136,8 @@ def retry(tx: Transaction, run_id: str, actor: str) -> Run:
         message=f"retried by {actor}",
         actor=actor,
         columns={
-            "queued_at": tx.now, "not_before": tx.now, "ended_at": None, "retries": 0, "infrastructure_retries": 0,
-            "result_text": None, "result_json": None,
+            "queued_at": tx.now, "not_before": tx.now, "started_at": None, "ended_at": None, "retries": 0,
+            "infrastructure_retries": 0, "result_text": None, "result_json": None,
         },
     )  # fmt: skip
     return get(tx, run_id)
@@ -147,6 +163,7 @@ def prompt(tx: Transaction, run_id: str) -> str:
 def page(tx: Transaction, where: RunFilter, cursor: str | None, limit: int) -> Page:
     """Newest first."""
     conditions = ["1 = 1"]
+    limit = page_size(limit)
     params: dict[str, Any] = {"limit": limit + 1}
     if where.task_id is not None:
         conditions.append("task_id = :task_id")
@@ -182,7 +199,7 @@ def history(tx: Transaction, run_id: str) -> list[Event]:
 def log(tx: Transaction, run_id: str, after: int, limit: int, attempt: int | None) -> list[LogLine]:
     """In order of the cursor."""
     sql = "SELECT * FROM log_lines WHERE run_id = :id AND seq > :after"
-    params: dict[str, Any] = {"id": run_id, "after": after, "limit": limit}
+    params: dict[str, Any] = {"id": run_id, "after": min(after, _LAST_CURSOR), "limit": max(1, min(limit, MOST_LINES))}
     if attempt is not None:
         sql += " AND attempt = :attempt"
         params["attempt"] = attempt

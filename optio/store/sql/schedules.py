@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from optio.errors import Conflict
 from optio.store.base import Firing, ScheduleRow
 from optio.store.sql import runs
 from optio.store.sql.transaction import Transaction, maybe, micros
@@ -34,10 +35,14 @@ def change(tx: Transaction, put: Sequence[ScheduleRow], drop: Sequence[str]) -> 
 
 def fire(tx: Transaction, firing: Firing) -> list[str]:
     """See `Store.fire`."""
+    served = tx.one("SELECT digest FROM tasks WHERE task_id = :task_id", {"task_id": firing.task_id})
+    if served is None or served["digest"] != firing.digest:
+        raise Conflict(f"the task `{firing.task_id}` has changed")
     by_slot = {run.slot: run for run in firing.runs}
-    blocked = firing.unless_active and _active(tx, firing.task_id)
-    started = []
+    started: list[str] = []
     for verdict in firing.verdicts:
+        # What this very firing has started counts too.
+        blocked = firing.unless_active and verdict.slot in by_slot and bool(started or _active(tx, firing.task_id))
         run = None if blocked else by_slot.get(verdict.slot)
         fresh = tx.run(
             "INSERT INTO slots (task_id, slot, verdict, run_id, at) VALUES (:task_id, :slot, :verdict, :run_id, :now) "
@@ -45,13 +50,13 @@ def fire(tx: Transaction, firing: Firing) -> list[str]:
             {
                 "task_id": firing.task_id,
                 "slot": micros(verdict.slot),
-                "verdict": "overlap" if blocked and verdict.slot in by_slot else verdict.verdict,
+                "verdict": "overlap" if blocked else verdict.verdict,
                 "run_id": run.id if run else None,
                 "now": tx.now,
             },
         )
         if fresh and run is not None:
-            runs.insert(tx, run)
+            runs.insert(tx, runs.columns(run), run.actor)
             started.append(run.id)
     tx.run(
         "UPDATE schedules SET next_fire = :next WHERE task_id = :task_id",

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Protocol, TypeVar
 
 from optio.model.registry import CompiledTask, Registry
@@ -12,6 +13,7 @@ from optio.store.sql import claims, deliveries, once, registry, runs, schedules,
 from optio.store.sql.transaction import Transaction
 
 T = TypeVar("T")
+_DEFINITIONS = 1024
 
 
 class Engine(Protocol):
@@ -39,26 +41,44 @@ class SqlStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        # Definitions are never changed nor forgotten, so what was seen once needs no second look.
+        self._kept: set[str] = set()
+        self._definition = lru_cache(_DEFINITIONS)(self._read_definition)
 
     def _write(self, operation: Callable[[Transaction], T]) -> T:
         return self._engine.write(operation).result()
 
     def activate(self, new: Registry, commit: str | None) -> base.GenerationRow:
-        return self._write(lambda tx: registry.activate(tx, new, commit))
+        made = self._write(lambda tx: registry.activate(tx, new, commit))
+        self._kept.update(task.digest for task in new.tasks.values())
+        return made
 
     def generation(self) -> base.GenerationRow | None:
         return self._engine.read(registry.newest)
 
     def definition(self, digest: str) -> CompiledTask:
+        return self._definition(digest)
+
+    def _read_definition(self, digest: str) -> CompiledTask:
         return self._engine.read(lambda tx: registry.definition(tx, digest))
 
     def accept(
         self, run: base.NewRun, *, delivery: base.NewDelivery | None = None, once: base.Once | None = None
     ) -> Future[base.Accepted]:
-        return self._engine.write(lambda tx: runs.accept(tx, run, delivery, once))
+        digest = run.task.digest
+        kept = digest in self._kept
+        future = self._engine.write(runs.accept(run, delivery, once, definition_kept=kept))
+        if not kept:
+            future.add_done_callback(lambda done: self._note(digest, done))
+        return future
+
+    def _note(self, digest: str, done: Future[base.Accepted]) -> None:
+        if done.exception() is None and done.result().first:
+            self._kept.add(digest)
 
     def record_delivery(self, delivery: base.NewDelivery) -> Future[base.Accepted]:
-        return self._engine.write(lambda tx: deliveries.record(tx, delivery))
+        row = deliveries.columns(delivery, None)
+        return self._engine.write(lambda tx: deliveries.record(tx, row))
 
     def known_delivery(self, task_id: str, key: str) -> base.Delivery | None:
         return self._engine.read(lambda tx: deliveries.known(tx, task_id, key))
@@ -79,9 +99,14 @@ class SqlStore:
         return self._engine.read(lambda tx: claims.view(tx, due=2**62, heads=2**31 - 1))
 
     def claim(self, worker: str, lease: timedelta, admit: base.Admit) -> list[base.Claim]:
+        # Most looks find nothing: they must not queue for the one write lock.
+        if not self._engine.read(claims.waits):
+            return []
         return self._write(lambda tx: claims.claim(tx, worker, lease, admit))
 
     def adopt(self, worker: str, lease: timedelta, most: int) -> list[base.Claim]:
+        if not self._engine.read(claims.expired):
+            return []
         return self._write(lambda tx: claims.adopt(tx, worker, lease, most))
 
     def renew(self, worker: str, lease: timedelta) -> dict[str, bool]:
