@@ -52,7 +52,8 @@ def check_expression(expression: str) -> None:
 def fires(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
     """Fire times later than `after`, in UTC, in order; raises CronError before the first one."""
     simulator = _simulator(expression, after.astimezone(ZoneInfo(zone)))
-    return (fire.astimezone(UTC) for fire in simulator)
+    # Begun inside the repeated hour, CronSim gives a time of the first one again, which has passed.
+    return (utc for fire in simulator if (utc := fire.astimezone(UTC)) > after)
 
 
 def next_fire(expression: str, zone: str, after: datetime) -> datetime | None:

@@ -7,6 +7,8 @@ from optio.model.run import Outcome, Run
 
 FIRST_DELAY = timedelta(seconds=5)
 LONGEST_DELAY = timedelta(minutes=10)
+# An agent that names a later time is not believed: the run would never be seen to end.
+LONGEST_FLOOR = timedelta(days=1)
 # A machine that loses every attempt must not spin for ever.
 MOST_INFRASTRUCTURE_RETRIES = 5
 
@@ -26,15 +28,24 @@ class GiveUp:
 
 
 def decide(run: Run, outcome: Outcome, *, now: datetime, jitter: float) -> Again | GiveUp:
-    """5 s * 2^n, plus up to a quarter of it (`jitter` in 0..1), at most 10 min; the agent's own Retry-After is a floor."""
+    """5 s * 2^n, at most 10 min, plus up to a quarter of it (`jitter` in 0..1); the agent's own Retry-After is a floor.
+
+    What is no fault of the task's is repeated at once, and after that with the same delays.
+    """
     if not outcome.again:
         return GiveUp("a second try cannot help")
     if outcome.infrastructure:
         if run.infrastructure_retries >= MOST_INFRASTRUCTURE_RETRIES:
             return GiveUp(f"lost {run.infrastructure_retries} times")
-        return Again(now)
+        before = run.infrastructure_retries - 1
+        return Again(now if before < 0 else now + _delay(before, jitter))
     if run.retries >= run.max_retries:
         return GiveUp("no retries left" if run.max_retries else "the task allows no retries")
-    delay = min(FIRST_DELAY * 2 ** min(run.retries, 20), LONGEST_DELAY)
-    delay = max(delay * (1 + jitter / 4), timedelta(seconds=outcome.not_before_s))
-    return Again(now + delay)
+    # In this order a floor that is no number counts as the longest.
+    floor = max(0.0, min(LONGEST_FLOOR.total_seconds(), outcome.not_before_s))
+    return Again(now + max(_delay(run.retries, jitter), timedelta(seconds=floor)))
+
+
+def _delay(before: int, jitter: float) -> timedelta:
+    delay: timedelta = min(FIRST_DELAY * 2 ** min(before, 20), LONGEST_DELAY)
+    return delay * (1 + jitter / 4)

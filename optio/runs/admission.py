@@ -1,7 +1,7 @@
 """Admission: which queued run starts now, and why each other one waits. Pure.
 
 Fair between tasks: the next slot goes to the task with the fewest running runs, the oldest of its runs first. A task at its
-own limit never stands in the way of another.
+own limit never stands in the way of another; of one task, no run overtakes an older one.
 """
 
 import heapq
@@ -14,7 +14,8 @@ from optio.store.base import AdmissionView, Waiting
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why a run waits: `delayed`, `task_limit` or `global_limit`; `ahead` counts the runs that go first."""
+    """Why a run waits: `delayed`, `task_limit` or `global_limit`. `ahead` counts the runs that go first: those of its task when
+    that is at its limit, else those of all tasks that are not."""
 
     reason: str
     message: str
@@ -34,38 +35,57 @@ def decide(view: AdmissionView, *, max_running: int) -> Admission:
     holds: dict[str, Hold] = {}
     queues: dict[str, deque[Waiting]] = {}
     for waiting in view.waiting:
-        if waiting.not_before > view.now:
+        # What was queued in the future was queued before the clock was set back: it is due.
+        if waiting.not_before > view.now >= waiting.queued_at:
             at = waiting.not_before.isoformat(timespec="seconds")
             holds[waiting.run_id] = Hold("delayed", f"starts at {at} at the earliest")
         else:
             queues.setdefault(waiting.task_id, deque()).append(waiting)
-    running = dict(view.running)
-    free = max_running - sum(running.values())
-    heap = [(running.get(task, 0), queue[0].seq, task) for task, queue in queues.items()]
-    heapq.heapify(heap)
+    running = {task: view.running.get(task, 0) for task in queues}
+    total = sum(view.running.values())
     starts: list[str] = []
-    place = 0
-    while heap:
-        count, _, task = heapq.heappop(heap)
+    order = _order(queues, running)
+    while order and total < max_running:
+        task = order[0][-1]
         queue = queues[task]
-        head = queue[0]
-        if count >= head.max_concurrent:
-            _hold_task(holds, queue, count)
+        if running[task] >= queue[0].max_concurrent:
+            heapq.heappop(order)
             continue
-        queue.popleft()
-        if len(starts) < free:
-            starts.append(head.run_id)
-        else:
-            total = sum(view.running.values())
-            message = f"{total} of {max_running} runs are running in all"
-            holds[head.run_id] = Hold("global_limit", message, place)
-            place += 1
-        if queue:
-            heapq.heappush(heap, (count + 1, queue[0].seq, task))
+        starts.append(queue.popleft().run_id)
+        running[task] += 1
+        total += 1
+        _next(order, queues, running)
+    for task, queue in list(queues.items()):
+        if queue and running[task] >= queue[0].max_concurrent:
+            message = f"the task runs at most {queue[0].max_concurrent} at once"
+            holds |= {waiting.run_id: Hold("task_limit", message, ahead) for ahead, waiting in enumerate(queue)}
+            del queues[task]
+    order = _order(queues, running)
+    message = f"{total} of {max_running} runs are running in all"
+    ahead = 0
+    while order:
+        task = order[0][-1]
+        holds[queues[task].popleft().run_id] = Hold("global_limit", message, ahead)
+        running[task] += 1
+        ahead += 1
+        _next(order, queues, running)
     return Admission(starts=starts, holds=holds)
 
 
-def _hold_task(holds: dict[str, Hold], queue: deque[Waiting], count: int) -> None:
-    for ahead, waiting in enumerate(queue):
-        message = f"the task runs at most {waiting.max_concurrent} at once"
-        holds[waiting.run_id] = Hold("task_limit", message, ahead)
+_Order = list[tuple[int, int, str]]
+
+
+def _order(queues: Mapping[str, deque[Waiting]], running: Mapping[str, int]) -> _Order:
+    """A heap of the tasks that have something waiting: (running, the oldest run, task)."""
+    order = [(running[task], queue[0].seq, task) for task, queue in queues.items() if queue]
+    heapq.heapify(order)
+    return order
+
+
+def _next(order: _Order, queues: Mapping[str, deque[Waiting]], running: Mapping[str, int]) -> None:
+    """The first task of the heap has moved on."""
+    task = order[0][-1]
+    if queues[task]:
+        heapq.heapreplace(order, (running[task], queues[task][0].seq, task))
+    else:
+        heapq.heappop(order)
