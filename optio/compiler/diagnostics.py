@@ -12,6 +12,7 @@ from optio.compiler.source import START, Span
 from optio.model.route import Route, pointer
 
 MOST_OF_ONE_CODE_PER_FILE = 20
+LONGEST_MESSAGE = 400
 MOST_COMPARED, LONGEST_COMPARED = 1_000, 100
 T = TypeVar("T")
 
@@ -83,9 +84,19 @@ def finding(
 ) -> Diagnostic:
     """A diagnostic with the severity that the catalogue gives its code."""
     severity = Severity(RULES[code].severity)
+    message, hint = _one_line(message), None if hint is None else _one_line(hint)
     return Diagnostic(
         code=code, message=message, path=path, span=span, route=route, hint=hint, related=related, severity=severity
     )
+
+
+def _one_line(text: str) -> str:
+    """What a file holds must not break the line, turn it round or bury it."""
+    if len(text) > LONGEST_MESSAGE:
+        text = text[: LONGEST_MESSAGE // 2] + " ... " + text[-LONGEST_MESSAGE // 4 :]
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def ordered(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:

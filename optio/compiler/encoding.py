@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic, finding, first
-from optio.compiler.source import Position, SourceFile, Span, span_at
+from optio.compiler.source import Position, SourceFile, Span, position_at, span_at
 
 MAX_BYTES = 1 << 20
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
@@ -20,19 +20,21 @@ def decode(file: SourceFile) -> tuple[str | None, list[Diagnostic]]:
         text = file.data.decode("utf-8")
     except UnicodeDecodeError as err:
         return None, [_bad_encoding(file, err)]
-    text = text.removeprefix("\ufeff")
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = _normal(text)
     found = list(_bad_characters(file.path, text))
     return (None if found else text), found
+
+
+def _normal(text: str) -> str:
+    text = text.removeprefix("\ufeff")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _bad_encoding(file: SourceFile, err: UnicodeDecodeError) -> Diagnostic:
     if file.data.startswith(_UTF16):
         return finding("OPT002", "UTF-16, not UTF-8", path=file.path, hint="save the file as UTF-8")
-    line_start = file.data.rfind(b"\n", 0, err.start) + 1
-    column = len(file.data[line_start : err.start].decode("utf-8").removeprefix("\ufeff")) + 1
-    at = Position(file.data.count(b"\n", 0, err.start) + 1, column)
+    before = _normal(file.data[: err.start].decode("utf-8"))
+    at = position_at(before, len(before))
     byte = file.data[err.start]
     return finding(
         "OPT002",

@@ -4,7 +4,7 @@ import posixpath
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from optio.compiler.checks import CHECKS
+from optio.compiler import checks
 from optio.compiler.checks.across import check_across
 from optio.compiler.diagnostics import Diagnostic, Severity, finding, ordered
 from optio.compiler.document import parse
@@ -85,8 +85,7 @@ def compile_file(path: str, tree: SourceTree) -> tuple[ResolvedTask | None, list
         return None, found
     task, more = resolve(document, shape, tree)
     found += more
-    for check in CHECKS:
-        found += [d for d in check(task) if task.knows(d.route)]
+    found += checks.run(task)
     if any(d.code == "OPT405" for d in found):
         # A webhook's secret in plain text has been told from other tokens already.
         known = {d.span.start.line for d in found if d.code == "OPT405"}

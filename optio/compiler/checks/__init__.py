@@ -1,6 +1,7 @@
 """Checks: one concern per file, each `check(task) -> Iterator[Diagnostic]`. They point at the smallest thing, never raise."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from optio.compiler.checks import environment, literals, params, prompt, runtime, samples, schedule, triggers, trust, webhook
 from optio.compiler.diagnostics import Diagnostic
@@ -8,9 +9,9 @@ from optio.compiler.resolve import ResolvedTask
 
 Check = Callable[[ResolvedTask], Iterator[Diagnostic]]
 
+# What is found here decides what the others can know.
+FIRST: tuple[Check, ...] = (runtime.check, params.check)
 CHECKS: tuple[Check, ...] = (
-    runtime.check,
-    params.check,
     prompt.check,
     triggers.check,
     schedule.check,
@@ -20,3 +21,12 @@ CHECKS: tuple[Check, ...] = (
     environment.check,
     literals.check,
 )
+_UNUSABLE_SCHEMA = frozenset({"OPT205", "OPT206", "OPT212", "OPT214"})
+
+
+def run(task: ResolvedTask) -> list[Diagnostic]:
+    """Everything that is wrong with one task, but nothing about what is already known to be wrong."""
+    found = [d for check in FIRST for d in check(task) if task.knows(d.route)]
+    if any(d.code in _UNUSABLE_SCHEMA for d in found):
+        task = replace(task, gaps=task.gaps | {params.ROUTE})
+    return found + [d for check in CHECKS for d in check(task) if task.knows(d.route)]

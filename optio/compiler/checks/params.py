@@ -161,21 +161,24 @@ def _values(task: ResolvedTask, route: Route, sub: dict[str, Any], root: dict[st
             members += [((*route, word, index), value) for index, value in enumerate(sub[word])]
     fits = _part(sub, root, ("enum", "const")) if members else None
     for place, value in first(members):
-        for message in _misfits(fits, value) if fits else ():
+        for message in _misfits(fits, value):
             yield task.at("OPT208", f"`{place[len(route)]}` holds a value that {message}", place, hint=_unquote(sub, value))
 
 
-def _part(sub: dict[str, Any], root: dict[str, Any], without: tuple[str, ...]) -> Validator:
+def _part(sub: dict[str, Any], root: dict[str, Any], without: tuple[str, ...]) -> Validator | None:
     """The part's own validator, with the root's definitions in reach; a list of values does not judge its own members."""
     bare = {word: value for word, value in sub.items() if word not in (*without, "examples", "default", "$id", "$anchor")}
-    if sub is root or "$ref" not in str(bare):
+    if sub is not root and "$ref" in str(bare):
+        bare = {**{word: root[word] for word in ("$defs", "definitions", "properties") if word in root}, **bare}
+    try:
         return validator(bare)
-    return validator({**{word: root[word] for word in ("$defs", "definitions", "properties") if word in root}, **bare})
+    except (SchemaError, ValueError):  # it refers to a place that only the whole schema has
+        return None
 
 
-def _misfits(fits: Validator, value: Any) -> list[str]:
-    first = next(iter(fits.iter_errors(value)), None)
-    return [] if first is None else [says(first)]
+def _misfits(fits: Validator | None, value: Any) -> list[str]:
+    wrong = next(iter(fits.iter_errors(value)), None) if fits is not None else None
+    return [] if wrong is None else [says(wrong)]
 
 
 def _unquote(sub: dict[str, Any], value: Any) -> str:

@@ -1,0 +1,85 @@
+"""Findings as people, scripts and editors read them."""
+
+import json
+
+from optio.compiler.pipeline import compile_tree
+from optio.compiler.report import as_json, closing, concise, full
+from optio.compiler.tree import MemoryTree
+
+TEXT = (
+    "name: A\nagentRuntime: codex\npromptTemplate: Say\n"
+    "environment: {env: {A: '\u4f60\u597d\U0001f680'}, imag: x}\n\tmaxTurns: 2\n"
+)
+
+
+def shown(text: str, *, colour: bool = False) -> list[str]:
+    found = compile_tree(MemoryTree({"a.yaml": text})).diagnostics
+    return list(full(found, lambda _: text, colour=colour))
+
+
+def test_the_full_form_points_at_the_text_below_wide_characters() -> None:
+    lines = shown(TEXT.replace("\tmaxTurns: 2\n", ""))
+
+    assert lines == [
+        "a.yaml:4:32: error: unknown key `environment.imag` [OPT101 unknown-key]",
+        " 4 | environment: {env: {A: '\u4f60\u597d\U0001f680'}, imag: x}",
+        "   |" + " " * 35 + "^^^^ did you mean `image`?",
+        "",
+    ]
+
+
+def test_a_tab_is_shown_as_one_sign() -> None:
+    lines = shown(TEXT)
+
+    assert " 5 | \u21e5maxTurns: 2" in lines
+    assert "   | ^ use spaces" in lines
+
+
+def test_further_places_are_named() -> None:
+    lines = shown("name: A\nname: B\nagentRuntime: codex\npromptTemplate: Say\n")
+
+    assert "   a.yaml:1:1: first here" in lines
+
+
+def test_colour_is_only_added_when_asked_for() -> None:
+    assert not any("\x1b" in line for line in shown(TEXT))
+    assert any("\x1b" in line for line in shown(TEXT, colour=True))
+
+
+def test_the_concise_form_is_one_line_each() -> None:
+    found = compile_tree(MemoryTree({"a.yaml": "name: A\nagentRuntime: codex\npromptTemplate: Say\nmaxTurn: 2\n"})).diagnostics
+
+    assert list(concise(found)) == ["a.yaml:4:1: error: unknown key `maxTurn` [OPT101 unknown-key] (did you mean `maxTurns`?)"]
+
+
+def test_the_json_form_has_the_documented_keys() -> None:
+    found = compile_tree(MemoryTree({"a.yaml": "name: A\nagentRuntime: codex\npromptTemplate: Say\nmaxTurn: 2\n"})).diagnostics
+
+    document = json.loads(as_json(found, files=1, tasks=0))
+
+    assert document == {
+        "diagnostics": [
+            {
+                "code": "OPT101",
+                "rule": "unknown-key",
+                "severity": "error",
+                "message": "unknown key `maxTurn`",
+                "path": "a.yaml",
+                "line": 4,
+                "column": 1,
+                "endLine": 4,
+                "endColumn": 8,
+                "pointer": "/maxTurn",
+                "hint": "did you mean `maxTurns`?",
+                "related": [],
+            }
+        ],
+        "summary": {"files": 1, "tasks": 0, "errors": 1, "warnings": 0, "infos": 0},
+    }
+
+
+def test_the_closing_line_counts() -> None:
+    found = compile_tree(MemoryTree({"a.yaml": "name: A\nagentRuntime: codex\npromptTemplate: Say\nmaxTurn: 2\n"})).diagnostics
+
+    assert closing(found, 1, 0) == "1 error in 1 file"
+    assert closing((), 3, 3) == "no findings in 3 files"

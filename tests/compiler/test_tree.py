@@ -1,0 +1,93 @@
+"""Only regular files below the root are read."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from optio.compiler.pipeline import compile_tree
+from optio.compiler.tree import DirectoryTree, MemoryTree, OverlayTree, Unreadable
+
+TASK = "name: {}\nagentRuntime: codex\npromptTemplate: Say hello\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    below = tmp_path / "tasks.d"
+    below.mkdir()
+    (tmp_path / "secret.yaml").write_text("password: hunter2\n")
+    return below
+
+
+def codes(root: Path) -> list[str]:
+    return [d.code for d in compile_tree(DirectoryTree(root)).diagnostics]
+
+
+def test_yaml_files_are_found_below_in_order_and_hidden_ones_are_passed_over(root: Path) -> None:
+    for name in ("b.yaml", "a/c.yml", ".git/x.yaml", ".hidden.yaml", "notes.md"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(TASK.format(name))
+
+    assert list(DirectoryTree(root).task_files()) == ["a/c.yml", "b.yaml"]
+
+
+def test_a_link_out_of_the_tree_is_refused(root: Path) -> None:
+    (root / "a.yaml").symlink_to("../secret.yaml")
+
+    found = compile_tree(DirectoryTree(root))
+
+    assert [d.code for d in found.diagnostics] == ["OPT706"]
+    assert "hunter2" not in str(found.diagnostics)
+
+
+def test_a_link_inside_the_tree_is_followed(root: Path) -> None:
+    (root / "prompts").mkdir()
+    (root / "prompts" / "real.md").write_text("Say hello")
+    (root / "prompts" / "link.md").symlink_to("real.md")
+    (root / "a.yaml").write_text("name: A\nagentRuntime: codex\npromptFile: prompts/link.md\n")
+
+    assert codes(root) == []
+
+
+def test_a_prompt_behind_a_linked_directory_outside_is_refused(root: Path, tmp_path: Path) -> None:
+    (root / "outside").symlink_to(tmp_path)
+    (root / "a.yaml").write_text("name: A\nagentRuntime: codex\npromptFile: outside/secret.yaml\n")
+
+    assert codes(root) == ["OPT706"]
+
+
+@pytest.mark.parametrize("name", ["../secret.yaml", "/etc/passwd", "~/x", "a/../../secret.yaml", "gone.md", "a.yaml/x", ""])
+def test_a_prompt_outside_or_nowhere_is_refused(root: Path, name: str) -> None:
+    (root / "a.yaml").write_text(f"name: A\nagentRuntime: codex\npromptFile: '{name}'\n")
+
+    assert codes(root) == ["OPT115"] if name else ["OPT106"]
+
+
+def test_a_pipe_and_a_device_do_not_block(root: Path) -> None:
+    os.mkfifo(root / "a.yaml")
+    (root / "b.yaml").symlink_to("/dev/zero")
+
+    assert codes(root) == ["OPT706", "OPT706"]
+
+
+def test_a_directory_with_a_yaml_name_is_a_directory(root: Path) -> None:
+    (root / "a.yaml").mkdir()
+    (root / "a.yaml" / "b.yaml").write_text(TASK.format("B"))
+
+    assert list(DirectoryTree(root).task_files()) == ["a.yaml/b.yaml"]
+
+
+def test_a_large_file_is_refused_unread(root: Path) -> None:
+    with (root / "a.yaml").open("wb") as file:
+        file.truncate(100 << 20)
+
+    assert codes(root) == ["OPT014"]
+
+
+def test_an_overlay_shows_the_tree_after_a_change() -> None:
+    below = MemoryTree({"a.yaml": TASK.format("A"), "b.yaml": TASK.format("B")})
+    tree = OverlayTree(below, {"a.yaml": None, "c.yaml": TASK.format("C").encode()})
+
+    assert list(compile_tree(tree).registry.tasks) == ["b", "c"]
+    with pytest.raises(Unreadable):
+        tree.read("a.yaml")
