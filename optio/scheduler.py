@@ -3,21 +3,24 @@
 import heapq
 import logging
 import threading
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import uuid_utils
 
 from optio.broker.base import Topic
-from optio.errors import OptioError
+from optio.errors import Conflict, OptioError, StoreUnavailable
 from optio.model.registry import CompiledTask
 from optio.runs import schedule
 from optio.wiring import Services
 
 log = logging.getLogger(__name__)
-# The longest sleep: a clock that is set, or a hint that is lost, is noticed after this.
+# Seconds between two looks: a clock that is set, or a hint that is lost, is noticed after this.
 _LONGEST = 20.0
+_SET_BACK = timedelta(seconds=1)
 
 
 def new_id() -> str:
@@ -28,15 +31,27 @@ def new_id() -> str:
 class Scheduler:
     """Fires due slots. `start` and `stop` may be called from any thread."""
 
-    def __init__(self, services: Services, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        services: Services,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        longest: float = _LONGEST,
+    ) -> None:
         self._services = services
         self._clock = clock
+        self._longest = longest
         self._wake = threading.Event()
         self._stopping = False
-        self._stale = True
+        # A start knows nothing of the clock before it.
+        self._stale = self._set_back = True
+        self._looked = 0.0
+        self._last = datetime.min.replace(tzinfo=UTC)
         self._definitions: dict[str, CompiledTask] = {}
         self._tasks: dict[str, CompiledTask] = {}
         self._heap: list[tuple[datetime, str]] = []
+        # Digests of definitions that cannot be used: they are left out until the task changes, and the others go on.
+        self._broken: set[str] = set()
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
         self._unsubscribe: Callable[[], None] = lambda: None
 
@@ -50,7 +65,8 @@ class Scheduler:
         self._stopping = True
         self._unsubscribe()
         self._wake.set()
-        self._thread.join(5)
+        if self._thread.is_alive():
+            self._thread.join(5)
 
     def _hint(self, topic: Topic, key: str) -> None:
         if topic is Topic.REGISTRY:
@@ -71,41 +87,91 @@ class Scheduler:
             self._wake.wait(pause)
 
     def step(self) -> float:
-        """Fire what is due; seconds until the next look."""
-        if self._stale:
-            self._stale = False
-            self._reload()
+        """Fire what is due; seconds until the next look. Raises StoreUnavailable; what was not fired then is fired later."""
         now = self._clock()
-        futures = []
+        if now < self._last - _SET_BACK:
+            log.warning("the clock was set back from %s to %s", self._last.isoformat(), now.isoformat())
+            self._set_back = self._stale = True
+        self._last = now
+        if self._stale or time.monotonic() - self._looked >= self._longest:
+            self._stale = False
+            self._reload(now)
+        self._fire(now)
+        if self._stale:
+            return 0.0
+        if not self._heap:
+            return self._longest
+        return min(self._longest, max(0.0, (self._heap[0][0] - self._clock()).total_seconds()))
+
+    def _fire(self, now: datetime) -> None:
+        pending: list[tuple[str, datetime | None, Future[list[str]]]] = []
         while self._heap and self._heap[0][0] <= now:
             due, task_id = heapq.heappop(self._heap)
-            plan, problem = schedule.firing(self._tasks[task_id], due, now, new_id)
-            if problem:
-                log.warning("%s", problem)
-            futures.append(self._services.store.fire(plan))
-            if plan.next_fire is not None:
-                heapq.heappush(self._heap, (plan.next_fire, task_id))
-        started = [run_id for future in futures for run_id in future.result()]
+            try:
+                plan = schedule.plan(self._tasks[task_id], due, now, new_id)
+            except Exception as err:
+                self._leave_out(task_id, self._tasks[task_id].digest, err)
+                continue
+            for note in plan.notes:
+                log.warning("%s", note)
+            pending.append((task_id, plan.firing.next_fire, self._services.store.fire(plan.firing)))
+        started = 0
+        unavailable: StoreUnavailable | None = None
+        for task_id, following, future in pending:
+            try:
+                started += len(future.result())
+            except StoreUnavailable as err:
+                unavailable = err
+            except Conflict:
+                self._stale = True
+            except Exception as err:
+                self._leave_out(task_id, self._tasks[task_id].digest, err)
+            else:
+                if following is not None:
+                    heapq.heappush(self._heap, (following, task_id))
         if started:
-            log.info("%d scheduled runs queued", len(started), extra={"event": "schedule_fired"})
+            log.info("%d scheduled runs queued", started, extra={"event": "schedule_fired"})
             self._services.broker.tell(Topic.QUEUE)
-        if not self._heap:
-            return _LONGEST
-        return min(_LONGEST, max(0.0, (self._heap[0][0] - self._clock()).total_seconds()))
+        if unavailable is not None:
+            self._stale = True
+            raise unavailable
 
-    def _reload(self) -> None:
+    def _reload(self, now: datetime) -> None:
+        """Take up the generation that is served, and the kept schedules."""
         store = self._services.store
         generation = store.generation()
         wanted = generation.tasks if generation is not None else {}
-        known = {digest: task for digest, task in self._definitions.items() if digest in set(wanted.values())}
-        for digest in wanted.values():
-            if digest not in known:
-                known[digest] = store.definition(digest)
-        self._definitions = known
-        self._tasks = {task_id: known[digest] for task_id, digest in wanted.items()}
-        changes = schedule.reconcile(self._tasks, store.schedules(), self._clock())
-        if changes.put or changes.drop:
-            store.change_schedules(changes.put, changes.drop)
-        rows = store.schedules().values()
-        self._heap = [(row.next_fire, row.task_id) for row in rows if row.next_fire is not None and row.task_id in self._tasks]
+        current = set(wanted.values())
+        self._broken &= current
+        self._definitions = {digest: task for digest, task in self._definitions.items() if digest in current}
+        for task_id, digest in wanted.items():
+            if digest not in self._definitions and digest not in self._broken:
+                try:
+                    self._definitions[digest] = store.definition(digest)
+                except StoreUnavailable:
+                    raise
+                except Exception as err:
+                    self._leave_out(task_id, digest, err)
+        self._tasks = {task_id: self._definitions[digest] for task_id, digest in wanted.items() if digest in self._definitions}
+        kept = store.schedules()
+        changes = schedule.reconcile(self._tasks, kept, now, clock_set_back=self._set_back)
+        for task_id, why in changes.broken.items():
+            self._leave_out(task_id, self._tasks[task_id].digest, why)
+        # The row of a definition that cannot be read is kept: what it has missed may be caught up when it can be.
+        drop = [task_id for task_id in changes.drop if wanted.get(task_id) not in self._broken]
+        if changes.put or drop:
+            store.change_schedules(changes.put, drop)
+            kept = store.schedules()
+        self._heap = [
+            (row.next_fire, row.task_id)
+            for row in kept.values()
+            if row.next_fire is not None and row.task_id in self._tasks and wanted[row.task_id] not in self._broken
+        ]
         heapq.heapify(self._heap)
+        self._set_back = False
+        self._looked = time.monotonic()
+
+    def _leave_out(self, task_id: str, digest: str, err: Exception) -> None:
+        if digest not in self._broken:
+            log.error("the schedule of `%s` is left out until the task changes: %s: %s", task_id, type(err).__name__, err)
+            self._broken.add(digest)

@@ -14,16 +14,25 @@ from optio.store.base import Firing, NewRun, ScheduleRow, SlotVerdict
 
 # A slot is missed, not late, when nobody looked for this long.
 MISSED_AFTER = timedelta(seconds=60)
-# Missed slots that get a row of their own; more are only counted.
+# Slots of one look that get a row of their own; what is older is only noted as missed.
 MOST_VERDICTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What must change in the kept schedules."""
+    """What must change in the kept schedules; `broken` has the tasks whose schedule cannot be used here, and why."""
 
     put: list[ScheduleRow]
     drop: list[str]
+    broken: Mapping[str, Exception]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is due of one schedule, and sentences for the operator about what went wrong with it."""
+
+    firing: Firing
+    notes: tuple[str, ...] = ()
 
 
 def fingerprint(config: ScheduleConfig) -> str:
@@ -31,10 +40,16 @@ def fingerprint(config: ScheduleConfig) -> str:
     return f"{cron.expand(config.cron_expression)} {config.timezone}"
 
 
-def reconcile(tasks: Mapping[str, CompiledTask], kept: Mapping[str, ScheduleRow], now: datetime) -> Changes:
-    """A new or changed schedule begins now: slots before it are nobody's. An unchanged one keeps what it has missed."""
-    put = []
-    wanted = {}
+def reconcile(
+    tasks: Mapping[str, CompiledTask], kept: Mapping[str, ScheduleRow], now: datetime, *, clock_set_back: bool = False
+) -> Changes:
+    """A new or changed schedule begins now: slots before it are nobody's. An unchanged one keeps what it has missed.
+
+    With `clock_set_back`, next slots that were computed from a time ahead are brought back; a slot that has fired stays fired.
+    """
+    put: list[ScheduleRow] = []
+    wanted: dict[str, str] = {}
+    broken: dict[str, Exception] = {}
     for task in tasks.values():
         trigger = task.spec.schedule
         if trigger is None or not trigger.enabled or not task.spec.enabled:
@@ -42,22 +57,39 @@ def reconcile(tasks: Mapping[str, CompiledTask], kept: Mapping[str, ScheduleRow]
         mark = fingerprint(trigger.config)
         wanted[task.id] = mark
         row = kept.get(task.id)
-        if row is None or row.fingerprint != mark:
+        same = row is not None and row.fingerprint == mark
+        if same and not clock_set_back:
+            continue
+        try:
             first = cron.next_fire(trigger.config.cron_expression, trigger.config.timezone, now)
+        except Exception as err:
+            # Another version of Optio, or of the zones, compiled it: the other schedules go on.
+            broken[task.id] = err
+            continue
+        if not same or _before(first, row):
             put.append(ScheduleRow(task_id=task.id, fingerprint=mark, next_fire=first))
-    return Changes(put, [task_id for task_id in kept if task_id not in wanted])
+    return Changes(put, [task_id for task_id in kept if task_id not in wanted], broken)
 
 
-def firing(task: CompiledTask, due: datetime, now: datetime, new_id: Callable[[], str]) -> tuple[Firing, str | None]:
-    """What the slots from `due` to `now` come to, and a sentence when a slot could not start a run."""
+def _before(first: datetime | None, row: ScheduleRow | None) -> bool:
+    if first is None or row is None:
+        return False
+    return row.next_fire is None or first < row.next_fire
+
+
+def plan(task: CompiledTask, due: datetime, now: datetime, new_id: Callable[[], str]) -> Plan:
+    """What the slots from `due` to `now` come to."""
     trigger = task.spec.schedule
     if trigger is None:
-        return Firing(task_id=task.id, digest=task.digest, verdicts=(), runs=(), next_fire=None), None
+        return Plan(Firing(task_id=task.id, digest=task.digest, verdicts=(), runs=(), next_fire=None))
     config = trigger.config
-    most = MOST_VERDICTS if now - due > MISSED_AFTER else 100
-    slots = cron.last_fires(config.cron_expression, config.timezone, now, due - timedelta(seconds=1), most)
+    slots, following = _slots(config, due, now)
     chosen = set(_chosen(config, slots, now))
-    verdicts, runs, problem = [], [], None
+    verdicts, runs, notes = [], [], []
+    missed = len(slots) - len(chosen)
+    if missed:
+        more = "at least " if len(slots) == MOST_VERDICTS else ""
+        notes.append(f"schedule of `{task.id}`: {more}{missed} slots were missed since {due.isoformat()}")
     for slot in slots:
         run: NewRun | None = None
         verdict = "fired" if slot in chosen else "missed"
@@ -65,13 +97,40 @@ def firing(task: CompiledTask, due: datetime, now: datetime, new_id: Callable[[]
             try:
                 run = _run(task, config.param_mapping, slot, new_id())
             except Invalid as err:
-                verdict, problem = "invalid", f"schedule of `{task.id}` at {slot.isoformat()}: {err}"
+                verdict = "invalid"
+                details = "; ".join(f"{problem.pointer} {problem.message}" for problem in err.problems)
+                notes.append(
+                    f"schedule of `{task.id}` at {slot.isoformat()} starts nothing: {err}" + (details and f": {details}")
+                )
         verdicts.append(SlotVerdict(slot=slot, verdict=verdict))
         if run is not None:
             runs.append(run)
-    following = cron.next_fire(config.cron_expression, config.timezone, now)
-    plan = Firing(task_id=task.id, verdicts=verdicts, runs=runs, next_fire=following, unless_active=config.overlap == "skip")
-    return plan, problem
+    firing = Firing(
+        task_id=task.id,
+        digest=task.digest,
+        verdicts=verdicts,
+        runs=runs,
+        next_fire=following,
+        unless_active=config.overlap == "skip",
+    )
+    return Plan(firing, tuple(notes))
+
+
+def _slots(config: ScheduleConfig, due: datetime, now: datetime) -> tuple[list[datetime], datetime | None]:
+    """The last MOST_VERDICTS slots in [due, now], oldest first, and the slot after them."""
+    # The walk gives what is later than its start, and slots are whole minutes: `due` itself is in, no earlier one is.
+    since = due - timedelta(seconds=1)
+    found: list[datetime] = []
+    for slot in cron.fires(config.cron_expression, config.timezone, since):
+        if slot > now:
+            return found, slot
+        found.append(slot)
+        if len(found) > MOST_VERDICTS:
+            break
+    else:
+        return found, None
+    found = cron.last_fires(config.cron_expression, config.timezone, now, since, MOST_VERDICTS)
+    return found, cron.next_fire(config.cron_expression, config.timezone, now)
 
 
 def _chosen(config: ScheduleConfig, slots: list[datetime], now: datetime) -> list[datetime]:
