@@ -59,6 +59,12 @@ def _sqlite(text: str) -> str:
     return text
 
 
+def _http(text: str) -> str:
+    if not re.match(r"https?://[^/]", text):
+        raise ValueError("a URL that begins with http:// or https://")
+    return text
+
+
 def _nothing_yet(text: str) -> str:
     raise ValueError("unset: Redis is not available yet")
 
@@ -79,9 +85,9 @@ SETTINGS: Mapping[str, Setting] = {
     "secrets_dir": Setting(None, Path, "a file for each secret; by default `secrets` in the data directory"),
     "lease": Setting("10s", _span, "how long a worker may be silent before another takes its runs over"),
     "default_timeout": Setting("1h", _span, "time limit of a run whose task names none"),
-    "anthropic_base_url": Setting(None, str, "endpoint that Claude Code is pointed at, such as a gateway"),
+    "anthropic_base_url": Setting(None, _http, "endpoint that Claude Code is pointed at, such as a gateway"),
     "program_claude_code": Setting(None, str, "the Claude Code program, when it is not on PATH as `claude`"),
-    "url": Setting(None, str, "server that the command line talks to; by default the one on OPTIO_HOST and OPTIO_PORT"),
+    "url": Setting(None, _http, "server that the command line talks to; by default the one on OPTIO_HOST and OPTIO_PORT"),
     "token": Setting(None, str, "API token that the command line sends"),
 }
 _SECRET = ("token",)

@@ -32,8 +32,6 @@ class Client:
 
     def __init__(self, settings: Settings) -> None:
         self.base = settings.server_url
-        if not self.base.startswith(("http://", "https://")):
-            raise ServerRefused(0, f"OPTIO_URL must begin with http:// or https://, not `{self.base}`")
         self._headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
 
     def request(

@@ -95,7 +95,9 @@ def _libraries(settings: Settings) -> Iterator[Check]:
         import_module("optio.cli.serving")
         import_module("optio.reload")
         yield Check(name="libraries", status="ok", detail="those of `optio dev` and `optio server` are there")
-    except ImportError as err:
+    except ModuleNotFoundError as err:
+        if err.name is None or err.name.startswith("optio"):
+            raise
         hint = "install `optio[server]`"
         yield Check(name="libraries", status="warning", detail=f"`{err.name}` is not installed", hint=hint)
 
@@ -176,13 +178,12 @@ def _tasks(settings: Settings) -> Iterator[Check]:
             detail=f"no directory `{settings.tasks}`",
             hint="`optio init` makes one, --tasks names another",
         )
-        return
     compilation = compile_tree(DirectoryTree(settings.tasks))
     count = len(compilation.registry.tasks)
     if compilation.broken:
         detail = f"{settings.tasks}: {count} can be served, {len(compilation.broken)} files have errors"
         yield Check(name="tasks", status="error", detail=detail, hint=f"`optio check {settings.tasks}` says which")
-    else:
+    elif settings.tasks.is_dir():
         yield Check(name="tasks", status="ok", detail=f"{settings.tasks}: {count} tasks, no errors")
     yield from _secrets(settings, compilation)
     yield from _agents(settings, compilation)

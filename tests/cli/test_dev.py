@@ -1,0 +1,182 @@
+"""What `optio dev` says and refuses."""
+
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import ECHO, FAILING, Shell
+from tests.support import ROOT, Dev, eventually, free_port
+
+
+def said(dev: Dev) -> str:
+    return dev.output.read_text()
+
+
+def until_said(dev: Dev, *words: str) -> str:
+    eventually(lambda: all(word in said(dev) for word in words), what=f"{words} in the output")
+    return said(dev)
+
+
+def test_an_empty_tree_says_what_to_do(dev: Dev) -> None:
+    assert "`optio init` writes a first task" in until_said(dev, "nothing here yet")
+
+
+def test_a_reload_tells_what_changed_and_not_the_whole_list(dev: Dev) -> None:
+    dev.write("echo.yaml", ECHO)
+    dev.write("failing.yaml", FAILING)
+    until_said(dev, "+ echo", "+ failing")
+    before = len(said(dev))
+
+    dev.write("echo.yaml", ECHO.replace("world", "moon"))
+    until_said(dev, "~ echo")
+    (dev.tasks / "echo.yaml").unlink()
+    until_said(dev, "- echo")
+
+    assert "failing" not in said(dev)[before:]
+
+
+def test_a_file_that_breaks_is_told_with_its_place_and_when_it_is_mended(dev: Dev) -> None:
+    dev.write("echo.yaml", ECHO)
+    until_said(dev, "+ echo")
+
+    dev.write("echo.yaml", ECHO + "nme: x\n")
+    until_said(dev, "! echo: its file is broken, served as it was", "echo.yaml:11:1: error: unknown key `nme`", "`name`")
+    dev.write("echo.yaml", ECHO)
+
+    until_said(dev, "no errors any more")
+
+
+def test_runs_are_told_with_their_end_reason_and_address(dev: Dev) -> None:
+    dev.write("echo.yaml", ECHO)
+    dev.write("failing.yaml", FAILING)
+    dev.until_served("failing")
+
+    good = dev.post("/api/tasks/echo/runs").json["runId"]
+    bad = dev.post("/api/tasks/failing/runs").json["runId"]
+
+    for run_id, words in ((good, "echo  completed"), (bad, "failing  failed (exit_3")):
+        text = until_said(dev, words)
+        (line,) = [line for line in text.splitlines() if words in line]
+        assert line.endswith(f"{dev.url}/api/workflow-runs/{run_id}")
+
+
+def test_dev_stops_with_its_code_and_without_a_word_of_trouble(dev: Dev) -> None:
+    code = dev.stop()
+
+    assert code == 0
+    assert "Traceback" not in said(dev)
+    assert "ERROR" not in said(dev)
+
+
+def test_a_second_dev_on_one_data_directory_is_refused(dev: Dev) -> None:
+    done = dev.cli("dev", "--port", str(free_port()))
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("optio dev: another `optio dev` (process ")
+    assert "--data-dir" in done.stderr
+
+
+def test_a_port_that_is_taken_is_refused(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = shell("dev", "--port", str(taken.getsockname()[1]))
+
+    assert_refused(done, "Address already in use", "--port")
+
+
+def test_an_address_that_others_reach_needs_a_token(shell: Shell) -> None:
+    assert_refused(shell("dev", "--host", "0.0.0.0", "--port", "0"), "can be reached from other machines", "optio token create")
+
+
+def test_a_server_without_any_token_is_refused(shell: Shell) -> None:
+    assert_refused(shell("server", "--port", "0"), "optio token create")
+
+
+def a_file_in_its_place(data: Path) -> None:
+    data.write_text("")
+
+
+def a_newer_database(data: Path) -> None:
+    data.mkdir()
+    with sqlite3.connect(data / "optio.db") as connection:
+        connection.execute("PRAGMA user_version = 9999")
+    connection.close()
+
+
+def no_database(data: Path) -> None:
+    data.mkdir()
+    (data / "optio.db").write_bytes(b"no database at all" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (a_file_in_its_place, "cannot be used"),
+        (a_newer_database, "install the newer Optio"),
+        (no_database, "file is not a database"),
+    ],
+)
+@pytest.mark.parametrize("command", ["dev", "worker", "scheduler"])
+def test_a_data_directory_that_cannot_be_used_is_one_line(
+    shell: Shell, damage: Callable[[Path], None], words: str, command: str
+) -> None:
+    damage(shell.directory / ".optio")
+    port = ("--port", "0") if command == "dev" else ()
+
+    assert_refused(shell(command, *port), words)
+
+
+def test_a_locked_database_is_one_line(shell: Shell) -> None:
+    shell("token", "list")
+
+    with locked(shell.directory / ".optio" / "optio.db"):
+        done = shell("token", "create", "--role", "viewer")
+
+    assert_refused(done, "database is locked")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    yield
+    connection.execute("ROLLBACK")
+    connection.close()
+
+
+def test_the_parts_run_as_processes_of_their_own(tmp_path: Path) -> None:
+    """`server`, `worker` and `scheduler` on one data directory do what `dev` does alone."""
+    server = Dev(tmp_path, command="server")
+    server.write("echo.yaml", ECHO)
+    token = server.cli("token", "create", "--role", "operator").stdout.strip()
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "optio", "worker"], cwd=ROOT, env=server.environment(), stderr=subprocess.PIPE
+    )
+    try:
+        server.start()
+
+        done = server.cli("run", "echo", "--wait", "--token", token)
+
+        refused = server.cli("run", "echo")
+        assert (done.returncode, done.stdout) == (0, "Hello, world!\n"), done.stderr
+        assert (refused.returncode, "Bearer" in refused.stderr) == (1, True)
+    finally:
+        worker.terminate()
+        _, log = worker.communicate(timeout=20)
+        code = server.stop()
+    assert (code, worker.returncode) == (0, 0)
+    assert token not in log.decode() + said(server)
+    assert "Traceback" not in log.decode() + said(server)
+
+
+def assert_refused(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    for word in words:
+        assert word in done.stderr

@@ -1,0 +1,122 @@
+"""`optio doctor`."""
+
+import json
+import socket
+from typing import Any
+
+from tests.cli.conftest import ECHO, Shell
+from tests.support import Dev, free_port
+
+NEEDY = f"""\
+{ECHO.replace("name: Echo", "name: Needy")}
+environment:
+  secrets: [A_KEY]
+triggers:
+  - type: webhook
+    config:
+      path: needy
+      secret: {{name: A_HOOK}}
+      paramMapping: {{WHO: $.who}}
+"""
+
+
+def looked_at(shell: Shell, *arguments: str, **environ: str) -> tuple[int, dict[str, list[dict[str, Any]]]]:
+    done = shell("doctor", "--json", *arguments, environ={"OPTIO_PORT": str(free_port()), **environ})
+    found: dict[str, list[dict[str, Any]]] = {}
+    for check in json.loads(done.stdout)["checks"]:
+        found.setdefault(check["name"], []).append(check)
+    return done.returncode, found
+
+
+def test_a_sound_place_is_told_to_be_one(shell: Shell) -> None:
+    shell.write("tasks.d/echo.yaml", ECHO)
+
+    code, found = looked_at(shell)
+
+    assert code == 0
+    for name in ("python", "yaml", "libraries", "data", "sqlite", "tasks", "server"):
+        assert [check["status"] for check in found[name]] == ["ok"], found[name]
+    assert not (shell.directory / ".optio").exists(), "a look leaves nothing behind"
+
+
+def test_a_secret_without_a_value_is_named_with_its_users_and_its_place(shell: Shell) -> None:
+    shell.write("tasks.d/needy.yaml", NEEDY)
+
+    code, found = looked_at(shell, OPTIO_SECRET_A_KEY="s3cr3t-value")
+
+    missing = [check for check in found["secret"] if check["status"] == "warning"]
+    assert code == 0
+    assert [check["detail"] for check in missing] == ["A_HOOK has no value; used by needy"]
+    assert "OPTIO_SECRET_A_HOOK" in missing[0]["hint"]
+    assert "s3cr3t-value" not in json.dumps(found)
+
+
+def test_an_agent_that_a_task_needs_and_that_is_missing_is_an_error(shell: Shell) -> None:
+    text = 'type: standalone\nname: A\nagentRuntime: claude-code\npromptTemplate: "x"\n'
+    shell.write("tasks.d/a.yaml", text)
+
+    code, found = looked_at(shell, OPTIO_PROGRAM_CLAUDE_CODE="/nowhere/claude")
+
+    (check,) = found["claude-code"]
+    assert (code, check["status"]) == (1, "error")
+    assert "npm install" in check["hint"]
+
+
+def test_the_version_of_an_agent_is_asked_for(shell: Shell) -> None:
+    program = shell.write("bin/agent", '#!/bin/sh\necho "9.9.9 (Agent)"\n')
+    program.chmod(0o755)
+
+    _, found = looked_at(shell, OPTIO_PROGRAM_CLAUDE_CODE=str(program))
+
+    assert found["claude-code"][0]["detail"].startswith("9.9.9 (Agent)")
+
+
+def test_broken_task_files_are_an_error(shell: Shell) -> None:
+    shell.write("tasks.d/echo.yaml", "nothing: right\n")
+
+    code, found = looked_at(shell)
+
+    assert (code, found["tasks"][0]["status"]) == (1, "error")
+    assert "optio check" in found["tasks"][0]["hint"]
+
+
+def test_who_answers_on_the_port_is_told(shell: Shell, served: Dev) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.close()
+        _, free = looked_at(shell)
+    _, optio = looked_at(shell, OPTIO_PORT=str(served.port))
+
+    assert "is free for `optio dev`" in free["server"][0]["detail"]
+    assert f"answers at {served.url}" in optio["server"][0]["detail"]
+
+
+def test_a_database_of_a_newer_version_is_an_error(shell: Shell) -> None:
+    import sqlite3
+
+    (shell.directory / ".optio").mkdir()
+    connection = sqlite3.connect(shell.directory / ".optio" / "optio.db")
+    connection.execute("PRAGMA user_version = 9999")
+    connection.close()
+
+    code, found = looked_at(shell)
+
+    assert (code, found["sqlite"][0]["status"]) == (1, "error")
+    assert "newer Optio" in found["sqlite"][0]["hint"]
+
+
+def test_settings_are_shown_with_their_origin_and_without_secrets(shell: Shell) -> None:
+    environ = {
+        "OPTIO_TOKEN": "optio_t0ken",
+        "OPTIO_ANTHROPIC_BASE_URL": "http://user:passw0rd@127.0.0.1:9",
+        "OPTIO_PROT": "1",
+    }
+
+    done = shell("doctor", "--port", "0", environ=environ)
+
+    assert "t0ken" not in done.stdout + done.stderr
+    assert "passw0rd" not in done.stdout + done.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.startswith("OPTIO_")}
+    assert rows["OPTIO_PORT"] == ["0", "--port"]
+    assert rows["OPTIO_TOKEN"] == ["***", "OPTIO_TOKEN"]
+    assert rows["OPTIO_TASKS"] == ["tasks.d", "default"]
+    assert "OPTIO_PROT is no setting and is ignored" in done.stdout

@@ -1,0 +1,190 @@
+"""`run` and `runs` against a real server."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import ROOT, Dev, eventually
+
+
+def started(served: Dev, task: str) -> str:
+    run_id: str = served.post(f"/api/tasks/{task}/runs").json["runId"]
+    return run_id
+
+
+def test_run_prints_the_id_and_does_not_wait(served: Dev) -> None:
+    done = served.cli("run", "echo", "--json")
+
+    assert done.returncode == 0
+    assert served.until_ended(json.loads(done.stdout)["runId"])["state"] == "completed"
+
+
+def test_run_wait_streams_the_log_and_keeps_the_output_clean(served: Dev) -> None:
+    done = served.cli("run", "echo", "-p", "WHO=you", "--wait")
+
+    assert (done.returncode, done.stdout) == (0, "Hello, you!\n")
+    assert "completed" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_run_wait_of_a_failing_task_exits_with_1_and_the_reason(served: Dev) -> None:
+    done = served.cli("run", "failing", "--wait")
+
+    assert (done.returncode, done.stdout) == (1, "before the end\n")
+    assert "failed" in done.stderr
+    assert "exit_3" in done.stderr
+
+
+def test_run_with_a_key_starts_one_run(served: Dev) -> None:
+    ids = {json.loads(served.cli("run", "echo", "--key", "once", "--json").stdout)["runId"] for _ in range(2)}
+
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "nothing"], "no task `nothing`"),
+        (["run", "echo", "-p", "WHOM=x"], "/params/WHOM: is not a parameter of this task"),
+        (["run", "echo", "-P", "WHO=3"], "/params/WHO: must be a string"),
+        (["runs", "show", "nothing"], "no run `nothing`"),
+        (["runs", "logs", "nothing"], "no run `nothing`"),
+        (["runs", "cancel", "nothing"], "no run `nothing`"),
+        (["runs", "list", "--cursor", "forged"], "cursor"),
+    ],
+    ids=lambda value: "_".join(value) if isinstance(value, list) else None,
+)
+def test_what_the_server_refuses_is_told_in_its_words(served: Dev, arguments: list[str], words: str) -> None:
+    done = served.cli(*arguments)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interrupted_wait_leaves_the_run_going(served: Dev) -> None:
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "optio", "run", "slow", "--wait"],
+        cwd=ROOT,
+        env=served.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert waiting.stdout is not None
+    assert waiting.stdout.readline() == b"begun\n"
+
+    waiting.send_signal(signal.SIGINT)
+    _, said = waiting.communicate(timeout=20)
+
+    run = served.get("/api/runs?task=slow&limit=1").json["items"][0]
+    served.post(f"/api/workflow-runs/{run['id']}/cancel")
+    assert waiting.returncode == 130
+    assert f"optio runs logs -f {run['id']}" in said.decode()
+    assert run["state"] == "running"
+
+
+def test_runs_list_is_a_table_and_json_on_demand(served: Dev) -> None:
+    run_id = started(served, "echo")
+    served.until_ended(run_id)
+
+    table = served.cli("runs", "list", "--task", "echo", "-n", "1").stdout.splitlines()
+    listed = json.loads(served.cli("runs", "list", "--task", "echo", "--state", "completed", "--json").stdout)
+
+    assert table[0].split()[:3] == ["RUN", "TASK", "STATE"]
+    assert table[1].startswith(f"{run_id}  echo  completed")
+    assert run_id in [item["id"] for item in listed["items"]]
+
+
+def test_runs_list_goes_on_from_its_cursor(served: Dev) -> None:
+    wanted = {started(served, "echo") for _ in range(3)}
+
+    seen: list[str] = []
+    cursor: list[str] = []
+    while len(seen) < 3:
+        page = json.loads(served.cli("runs", "list", "--task", "echo", "-n", "2", "--json", *cursor).stdout)
+        seen += [item["id"] for item in page["items"]]
+        cursor = ["--cursor", page["next"]]
+
+    assert wanted <= set(seen[:4])
+    assert len(seen) == len(set(seen))
+
+
+def test_runs_show_tells_everything(served: Dev) -> None:
+    run_id = started(served, "failing")
+    served.until_ended(run_id)
+
+    shown = served.cli("runs", "show", run_id).stdout
+
+    for words in (run_id, "failed", "exit_3", "trigger  manual", "queued -> running", "running -> failed"):
+        assert words in shown
+
+
+def test_logs_show_control_characters_as_escapes_unless_raw(served: Dev) -> None:
+    run_id = started(served, "escapes")
+    served.until_ended(run_id)
+
+    shown, raw = served.cli("runs", "logs", run_id).stdout, served.cli("runs", "logs", run_id, "--raw").stdout
+
+    assert shown == "a\\x1b[31mred\n"
+    assert raw == "a\x1b[31mred\n"
+
+
+def test_why_names_the_limit_that_holds_a_run(served: Dev) -> None:
+    first = started(served, "slow")
+    eventually(lambda: served.get(f"/api/workflow-runs/{first}").json["state"] == "running", what="the first to run")
+    second = started(served, "slow")
+
+    why = served.cli("runs", "why", second).stdout
+
+    cancelled = [served.cli("runs", "cancel", run_id) for run_id in (second, first)]
+    assert why == "queued: the task runs at most 1 at once [task_limit]\n"
+    assert [done.returncode for done in cancelled] == [0, 0]
+    assert served.until_ended(first)["state"] == "cancelled"
+    assert served.until_ended(second)["state"] == "cancelled"
+
+
+def test_why_of_an_ended_run_names_its_reason(served: Dev) -> None:
+    run_id = started(served, "failing")
+    served.until_ended(run_id)
+
+    assert ": exit_3" in served.cli("runs", "why", run_id).stdout
+
+
+def test_retry_queues_a_failed_run_again_and_refuses_a_completed_one(served: Dev) -> None:
+    failed, completed = started(served, "failing"), started(served, "echo")
+    served.until_ended(failed)
+    served.until_ended(completed)
+
+    again, refused = served.cli("runs", "retry", failed), served.cli("runs", "retry", completed)
+
+    assert again.returncode == 0
+    assert served.until_ended(failed)["attempt"] == 2
+    assert refused.returncode == 1
+    assert "completed" in refused.stderr
+
+
+def test_following_a_run_that_has_ended_prints_all_of_it(served: Dev) -> None:
+    run_id = started(served, "failing")
+    served.until_ended(run_id)
+
+    done = served.cli("runs", "logs", "-f", run_id)
+
+    assert (done.returncode, done.stdout) == (1, "before the end\n")
+
+
+def test_output_into_a_closed_pipe_is_no_error(served: Dev) -> None:
+    run_id = started(served, "echo")
+    served.until_ended(run_id)
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{sys.executable} -m optio runs show {run_id} | true"],
+        cwd=ROOT,
+        env=served.environment(),
+        capture_output=True,
+        timeout=30,
+    )
+
+    assert done.stderr == b""

@@ -1,0 +1,142 @@
+"""Wrong use of every command: exit code 2, what is wrong, and never a traceback."""
+
+import subprocess
+
+import pytest
+
+from optio.cli import COMMANDS
+from tests.cli.conftest import ECHO, Shell
+
+HELLO = ("tasks.d/echo.yaml", ECHO)
+
+
+def assert_usage(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_explains_itself(shell: Shell, command: str) -> None:
+    done = shell(command, "--help")
+
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: optio {command}")
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_refuses_a_flag_it_does_not_know(shell: Shell, command: str) -> None:
+    assert_usage(shell(command, "--no-such-flag"), f"optio {command}")
+
+
+def test_the_overview_names_every_command(shell: Shell) -> None:
+    done = shell("--help")
+
+    assert done.returncode == 0
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+
+
+def test_an_unknown_command_is_told_what_was_meant(shell: Shell) -> None:
+    assert_usage(shell("chekc"), "unknown command `chekc`", "did you mean `check`?")
+
+
+def test_the_version_is_told(shell: Shell) -> None:
+    from optio.version import __version__
+
+    assert shell("--version").stdout == f"optio {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run"], ["task"]),
+        (["run", "echo", "-p", "WHO"], ["`WHO` is no NAME=VALUE"]),
+        (["run", "echo", "-p", "=x"], ["`=x` is no NAME=VALUE"]),
+        (["run", "echo", "-P", "WHO={"], ["`WHO` is no JSON"]),
+        (["run", "echo", "-p", "WHO=a", "-p", "WHO=b"], ["`WHO` is given twice"]),
+        (["runs"], ["VERB"]),
+        (["runs", "stop", "x"], ["invalid choice"]),
+        (["runs", "show"], ["run"]),
+        (["runs", "list", "--state", "lost"], ["invalid choice"]),
+        (["runs", "list", "-n", "0"], ["no whole number from 1 to 200"]),
+        (["runs", "logs", "x", "-f", "--attempt", "1"], ["leave out --attempt"]),
+        (["hook"], ["VERB"]),
+        (["hook", "send", "path"], ["payload"]),
+        (["hook", "send", "path", "nowhere.json"], ["nowhere.json", "No such file"]),
+        (["token", "create"], ["--role"]),
+        (["token", "create", "--role", "king"], ["invalid choice"]),
+        (["render"], ["task"]),
+        (["render", "ech"], ["no task `ech`", "did you mean `echo`?"]),
+        (["compile", "nowhere"], ["no task directory `nowhere`"]),
+        (["check", "nowhere"], ["`nowhere` does not exist"]),
+        (["check", "--format", "xml"], ["invalid choice"]),
+        (["explain", "OPT99999"], ["no rule `OPT99999`"]),
+        (["init", "tasks.d/echo.yaml"], ["cannot be written"]),
+        (["server", "--port", "http"], ["--port", "`http` cannot be used", "a port from 0 to 65535"]),
+        (["dev", "--max-workflow-concurrent", "0"], ["--max-workflow-concurrent", "a whole number from 1 up"]),
+        (["worker", "--lease", "soon"], ["--lease", "`soon`"]),
+        (["dev", "--writes", "git"], ["--writes", "files, deny"]),
+    ],
+    ids=lambda value: "_".join(value[:3]) if isinstance(value, list) else None,
+)
+def test_wrong_arguments_are_named(shell: Shell, arguments: list[str], words: list[str]) -> None:
+    shell.write(*HELLO)
+
+    assert_usage(shell(*arguments), *words)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OPTIO_PORT", "70000"),
+        ("OPTIO_LEASE", "0s"),
+        ("OPTIO_DATABASE_URL", "postgresql://localhost/optio"),
+        ("OPTIO_REDIS_URL", "redis://localhost"),
+        ("OPTIO_EXECUTOR", "kubernetes"),
+        ("OPTIO_MAX_BODY_BYTES", "-1"),
+    ],
+)
+def test_a_setting_that_cannot_be_honoured_is_refused(shell: Shell, variable: str, value: str) -> None:
+    assert_usage(shell("dev", environ={variable: value}), f"{variable}: `{value}` cannot be used")
+
+
+def test_a_misspelt_setting_is_told(shell: Shell) -> None:
+    shell.write(*HELLO)
+
+    done = shell("render", "echo", environ={"OPTIO_TASK": "tasks.d"})
+
+    assert done.returncode == 0
+    assert "OPTIO_TASK is no setting and is ignored: did you mean OPTIO_TASKS?" in done.stderr
+
+
+def test_a_server_that_is_not_there_is_one_line(shell: Shell) -> None:
+    done = shell("runs", "list", environ={"OPTIO_URL": "http://127.0.0.1:1"})
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("optio runs: no server answers at http://127.0.0.1:1")
+    assert "optio dev" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_address_that_is_no_url_is_refused(shell: Shell) -> None:
+    assert_usage(shell("runs", "list", environ={"OPTIO_URL": "localhost:8000"}), "OPTIO_URL", "begins with http:// or https://")
+
+
+@pytest.mark.parametrize("command", ["dev", "server", "worker", "scheduler"])
+def test_a_missing_extra_is_named_with_its_cure(shell: Shell, command: str) -> None:
+    # What a core install lacks cannot be imported here either.
+    shell.write(
+        "lean/sitecustomize.py",
+        "import sys\n"
+        "class Lean:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in {'litestar', 'uvicorn', 'watchfiles', 'limits', 'msgspec', 'uuid_utils'}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Lean())\n",
+    )
+
+    done = shell(command, environ={"PYTHONPATH": f"{shell.directory / 'lean'}:{shell.environment()['PYTHONPATH']}"})
+
+    assert_usage(done, "is not installed: install `optio[server]`")
