@@ -98,10 +98,8 @@ def plan(task: CompiledTask, due: datetime, now: datetime, new_id: Callable[[], 
                 run = _run(task, config.param_mapping, slot, new_id())
             except Invalid as err:
                 verdict = "invalid"
-                details = "; ".join(f"{problem.pointer} {problem.message}" for problem in err.problems)
-                notes.append(
-                    f"schedule of `{task.id}` at {slot.isoformat()} starts nothing: {err}" + (details and f": {details}")
-                )
+                faults = "".join(f"; {problem.pointer} {problem.message}" for problem in err.problems)
+                notes.append(f"schedule of `{task.id}` at {slot.isoformat()} starts nothing: {err}{faults}")
         verdicts.append(SlotVerdict(slot=slot, verdict=verdict))
         if run is not None:
             runs.append(run)
