@@ -14,11 +14,14 @@ from optio.errors import SettingsError
 from optio.live import LiveRegistry
 from optio.scheduler import new_id
 from optio.server.app import create_app
-from optio.server.hub import Feed
+from optio.server.feed import Feed
 from optio.settings import Settings
 from optio.wiring import Services
 
-GRACE = 5
+# Open requests may take this long at the end; live logs are let go at once.
+GRACE_S = 3
+# A client that neither takes what it was sent nor answers the kernel's questions is gone.
+_GONE_S = 60
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
@@ -43,8 +46,30 @@ def listen(settings: Settings) -> socket.socket:
         raise SettingsError(
             f"cannot listen on {settings.host}:{settings.port}: {err.strerror}: choose another with --port or OPTIO_PORT"
         ) from err
+    # Connections inherit these: a reader that never reads, or that left without a word, does not stay for ever.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _GONE_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _GONE_S * 1000)
     sock.setblocking(False)
     return sock
+
+
+def configuration(app: Any, **more: Any) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_S,
+        ws="websockets-sansio",
+        ws_max_size=65536,
+        ws_per_message_deflate=False,
+        lifespan="on",
+        **more,
+    )
 
 
 class _Server(uvicorn.Server):
@@ -68,25 +93,20 @@ async def serve(
     reload: Callable[[], Awaitable[object]],
     open_access: bool,
 ) -> None:
-    """Serve until `stop` is set, or the first SIGINT or SIGTERM (which set it)."""
+    """Serve until `stop` is set, or the first SIGINT or SIGTERM (which set it). The second one waits for no request."""
     feed = Feed()
     app = create_app(services, live, reload=reload, new_id=new_id, open_access=open_access, feed=feed)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=GRACE,
-        ws_max_size=65536,
-        lifespan="on",
-    )
-    server = _Server(config, feed)
-    # The signals are ours: a second one must not leave the store open.
+    server = _Server(configuration(app), feed)
+    # The signals are ours: whatever comes, the caller closes the store.
     server.capture_signals = _no_signals  # type: ignore[method-assign]
     loop = asyncio.get_running_loop()
+
+    def end_on_signal() -> None:
+        server.force_exit = stop.is_set()
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end_on_signal)
 
     async def end() -> None:
         await stop.wait()

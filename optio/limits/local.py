@@ -1,23 +1,42 @@
 """Rate windows in the memory of this process."""
 
 import time
+from collections import deque
+from collections.abc import Callable
 from datetime import timedelta
 
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+WINDOW_S = 60.0
+# Keys that have been quiet for a window are forgotten when there are more than this many, at most once a window.
+_MANY = 1024
 
 
 class LocalRateWindow:
-    """A moving window: exact at every instant, no double allowance at the turn of a minute."""
+    """A moving window: exact at every instant, no double allowance at the turn of a minute. Refused hits are not counted.
 
-    def __init__(self, per_minute: int) -> None:
-        self._item = RateLimitItemPerMinute(per_minute)
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+    For one thread only: the server's loop.
+    """
+
+    def __init__(self, per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = per_minute
+        self._clock = clock
+        self._hits: dict[str, deque[float]] = {}
+        self._swept = clock()
 
     def hit(self, key: str) -> timedelta | None:
         """See `RateWindow.hit`."""
-        if self._limiter.hit(self._item, key):
-            return None
-        reset = self._limiter.get_window_stats(self._item, key).reset_time
-        return timedelta(seconds=max(0.1, reset - time.time()))
+        now = self._clock()
+        hits = self._hits.get(key)
+        if hits is None:
+            self._sweep(now)
+            hits = self._hits[key] = deque()
+        while hits and hits[0] <= now - WINDOW_S:
+            hits.popleft()
+        if len(hits) >= self._most:
+            return timedelta(seconds=hits[0] + WINDOW_S - now)
+        hits.append(now)
+        return None
+
+    def _sweep(self, now: float) -> None:
+        if len(self._hits) >= _MANY and now - self._swept >= WINDOW_S:
+            self._swept = now
+            self._hits = {key: hits for key, hits in self._hits.items() if hits and hits[-1] > now - WINDOW_S}

@@ -3,26 +3,28 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
-from litestar.openapi import OpenAPIConfig
-from litestar.types import ASGIApp
+from litestar.routes import HTTPRoute
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from optio.errors import OptioError
 from optio.live import LiveRegistry
-from optio.server import problems
-from optio.server.auth import guard
+from optio.server import hooks, openapi, problems
+from optio.server.auth import Gate, guard
+from optio.server.deliveries import DeliveryController
 from optio.server.edge import Edge
+from optio.server.feed import Feed
 from optio.server.health import HealthController
-from optio.server.hooks import HookController
-from optio.server.hub import Feed, Hub
+from optio.server.hub import Hub
 from optio.server.logs import LogController
 from optio.server.runs import RunController
+from optio.server.sockets import Sockets
 from optio.server.tasks import TaskController
 from optio.settings import LOOPBACK
-from optio.version import __version__
 from optio.wiring import Services
 
 
@@ -36,19 +38,27 @@ def create_app(
     feed: Feed,
 ) -> ASGIApp:
     """`open_access` serves requests without a token as an admin's: only for one person on one machine."""
-    hub = Hub(services=services, live=live, feed=feed, reload=reload, new_id=new_id, open_access=open_access)
+    gate = Gate(services.store, open_access=open_access)
+    hub = Hub(services=services, live=live, gate=gate, feed=feed, reload=reload, new_id=new_id)
+    rest = create_rest(hub)
+    hosts = {*LOOPBACK, services.settings.host, *services.settings.allowed_hosts}
+    return Edge(_Front(rest, hooks.Hooks(hub), Sockets(hub)), hosts)
+
+
+def create_rest(hub: Hub) -> Litestar:
+    """Everything but webhooks and WebSockets."""
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        feed.bind(asyncio.get_running_loop())
-        unsubscribe = services.broker.subscribe(feed.hint)
+        hub.feed.bind(asyncio.get_running_loop())
+        unsubscribe = hub.services.broker.subscribe(hub.feed.hint)
         try:
             yield
         finally:
             unsubscribe()
 
     app = Litestar(
-        route_handlers=[TaskController, RunController, LogController, HookController, HealthController],
+        route_handlers=[TaskController, RunController, LogController, DeliveryController, HealthController],
         dependencies={"hub": Provide(lambda: hub, sync_to_thread=False)},
         guards=[guard],
         exception_handlers={
@@ -56,12 +66,31 @@ def create_app(
             HTTPException: problems.on_http_exception,
             Exception: problems.on_bug,
         },
-        openapi_config=OpenAPIConfig(title="Optio", version=__version__, path="/schema"),
+        openapi_config=openapi.config(),
         lifespan=[lifespan],
         request_max_body_size=None,
         logging_config=None,
         debug=False,
     )
     app.state.hub = hub
-    hosts = {*LOOPBACK, services.settings.host, *services.settings.allowed_hosts}
-    return Edge(app, hosts)
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            for handler, parameters in route.route_handler_map.values():
+                handler.opt["query"] = frozenset(each.field_alias for each in parameters.expected_query_params)
+    return app
+
+
+class _Front:
+    """Who answers what."""
+
+    def __init__(self, rest: ASGIApp, webhooks: ASGIApp, sockets: ASGIApp) -> None:
+        self._rest, self._webhooks, self._sockets = rest, webhooks, sockets
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind: Any = scope["type"]
+        if kind == "websocket":
+            await self._sockets(scope, receive, send)
+        elif kind == "http" and scope["path"].startswith(hooks.PREFIX):
+            await self._webhooks(scope, receive, send)
+        else:
+            await self._rest(scope, receive, send)

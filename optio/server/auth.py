@@ -1,18 +1,25 @@
 """Who may do what: bearer tokens with roles, checked for every route that is not marked `public`."""
 
+import asyncio
 import hashlib
-from collections.abc import Mapping
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from optio.errors import Forbidden, Unauthorized
-from optio.server.hub import Hub
+from optio.errors import Forbidden, Invalid, OptioError, Problem, Unauthorized
+from optio.store.base import Store
 
+log = logging.getLogger(__name__)
 ROLES = ("viewer", "operator", "admin")
 PUBLIC = "public"
 _LONGEST = 512
+_TOUCH_EVERY = 60.0
+Headers = Iterable[tuple[bytes, bytes]]
 
 
 def role(name: str) -> dict[str, Any]:
@@ -25,29 +32,86 @@ def token_hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Raises Unauthorized or Forbidden; leaves the actor's name in the connection's state."""
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks. `token` is the hash of the token that proved it; None is the person at this machine."""
+
+    name: str
+    role: str
+    token: str | None
+
+
+class Gate:
+    """Lets requests in. Tokens are looked up in the store each time, off the event loop: a revoked one ends at once."""
+
+    def __init__(self, store: Store, *, open_access: bool) -> None:
+        self._store = store
+        self._open = open_access
+        self._touched: dict[str, float] = {}
+        self._touching: set[asyncio.Future[None]] = set()
+
+    async def admit(self, headers: Headers, needed: str) -> Actor:
+        """Raises Unauthorized or Forbidden."""
+        actor = await self._identify(headers)
+        if ROLES.index(actor.role) < ROLES.index(needed):
+            raise Forbidden(f"this needs the role {needed}, the token has {actor.role}")
+        return actor
+
+    async def still(self, actor: Actor) -> bool:
+        """Whether the actor's token is living yet."""
+        return actor.token is None or await asyncio.to_thread(self._store.token, actor.token) is not None
+
+    async def _identify(self, headers: Headers) -> Actor:
+        values = [value for name, value in headers if name == b"authorization"]
+        if not values and self._open:
+            return Actor("local", "admin", None)
+        if len(values) != 1:
+            raise Unauthorized("send one `Authorization: Bearer <token>` header")
+        scheme, _, secret = values[0].decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer" or not secret.isascii() or not 0 < len(secret) <= _LONGEST:
+            raise Unauthorized("send `Authorization: Bearer <token>`")
+        digest = token_hash(secret)
+        token = await asyncio.to_thread(self._store.token, digest)
+        if token is None:
+            raise Unauthorized("this token is not known, has expired, or was revoked")
+        self._touch(token.id)
+        return Actor(f"token:{token.label or token.id}", token.role, digest)
+
+    def _touch(self, token_id: str) -> None:
+        """Note the use, at most once a minute, without making the request wait."""
+        now = time.monotonic()
+        if now - self._touched.get(token_id, -_TOUCH_EVERY) < _TOUCH_EVERY:
+            return
+        self._touched[token_id] = now
+        touching = asyncio.get_running_loop().run_in_executor(None, self._note, token_id)
+        self._touching.add(touching)
+        touching.add_done_callback(self._touching.discard)
+
+    def _note(self, token_id: str) -> None:
+        try:
+            self._store.touch_token(token_id)
+        except OptioError as err:
+            log.warning("the use of token %s could not be noted: %s", token_id, err)
+
+
+async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Raises Unauthorized, Forbidden and Invalid; leaves the actor in the connection's state (`who`, and its name as `actor`).
+
+    Query parameters that the handler does not know are refused: a misspelt filter would show everything.
+    """
     needed = handler.opt.get("role", "admin")
-    if needed == PUBLIC:
-        return
-    hub: Hub = connection.app.state.hub
-    actor, has = identify(hub, connection.headers)
-    if ROLES.index(has) < ROLES.index(needed):
-        raise Forbidden(f"this needs the role {needed}, the token has {has}")
-    connection.state.actor = actor
-
-
-def identify(hub: Hub, headers: Mapping[str, str]) -> tuple[str, str]:
-    """(actor, role) of a request; raises Unauthorized."""
-    values = headers.getall("authorization", []) if hasattr(headers, "getall") else [headers.get("authorization", "")]
-    if not values and hub.open_access:
-        return "local", "admin"
-    if len(values) != 1:
-        raise Unauthorized("send one `Authorization: Bearer <token>` header")
-    scheme, _, secret = values[0].partition(" ")
-    if scheme.lower() != "bearer" or not secret.isascii() or not 0 < len(secret) <= _LONGEST:
-        raise Unauthorized("send `Authorization: Bearer <token>`")
-    token = hub.services.store.token(token_hash(secret))
-    if token is None:
-        raise Unauthorized("this token is not known, has expired, or was revoked")
-    return f"token:{token.label or token.id}", token.role
+    if needed != PUBLIC:
+        gate: Gate = connection.app.state.hub.gate
+        actor = await gate.admit(connection.scope["headers"], needed)
+        connection.state.who, connection.state.actor = actor, actor.name
+    known = handler.opt.get("query")
+    if known is not None and connection.scope["query_string"]:
+        problems = []
+        for name in connection.query_params:
+            if name not in known:
+                hint = ("known are " + ", ".join(sorted(known))) if known else None
+                problems.append(Problem(f"/{name}", "is not known here", hint=hint))
+            elif len(connection.query_params.getall(name)) > 1:
+                problems.append(Problem(f"/{name}", "stands more than once"))
+        if problems:
+            raise Invalid("the request's parameters do not fit", problems)

@@ -1,16 +1,17 @@
 """The outermost layer: what is refused before any route is looked up.
 
-A Host that is not ours (DNS rebinding), a browser on another site (cross-site requests), security headers on every answer.
+A Host that is not ours (DNS rebinding), a browser on another site (cross-site requests), a path in another spelling than its
+own. Security headers on every answer.
 """
 
-import json
 from collections.abc import Iterable
-from typing import Any
 from urllib.parse import urlsplit
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from optio.server.problems import MEDIA_TYPE, body
+from optio.errors import Forbidden, NotFound, OptioError
+from optio.server import problems
+from optio.server.problems import HttpProblem
 
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -18,6 +19,8 @@ _HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 ]
+# No name of ours holds these: such a path is another spelling of one that a proxy in front may treat differently.
+_ODD = (b"//", b"/./", b"/../", b"%2f", b"%5c", b"%00", b"%2e", b"\\")
 
 
 class Edge:
@@ -33,24 +36,43 @@ class Edge:
         if kind == "lifespan":
             await self._app(scope, receive, send)
             return
+        send = _with_headers(send)
         refusal = self._refuse(scope)
         if refusal is None:
-            await self._app(scope, receive, _with_headers(send) if kind == "http" else send)
-        elif kind == "http":
-            await _answer(send, *refusal)
+            await self._app(scope, receive, send)
         else:
-            await send({"type": "websocket.close", "code": 1008, "reason": refusal[2][:100]})
+            await answer(scope, send, *problems.raw(refusal))
 
-    def _refuse(self, scope: Scope) -> tuple[int, str, str] | None:
-        hosts = [value for name, value in scope["headers"] if name == b"host"]
-        if len(hosts) != 1 or _name(hosts[0]) not in self._hosts:
-            return 400, "Bad request", "the Host header names no host of this server (see OPTIO_ALLOWED_HOSTS)"
+    def _refuse(self, scope: Scope) -> OptioError | None:
+        host = None
         for name, value in scope["headers"]:
-            if name == b"origin" and not _same_origin(value, hosts[0]):
-                return 403, "Forbidden", "requests from another site's pages are refused"
-            if name == b"x-forwarded-host" and _name(value) not in self._hosts:
-                return 400, "Bad request", "X-Forwarded-Host names no host of this server"
+            if name == b"host":
+                if host is not None or _name(value) not in self._hosts:
+                    return _bad_host("Host")
+                host = value
+            elif name == b"x-forwarded-host" and _name(value) not in self._hosts:
+                return _bad_host("X-Forwarded-Host")
+        if host is None:
+            return _bad_host("Host")
+        for name, value in scope["headers"]:
+            if name == b"origin" and not _same_origin(value, host):
+                return Forbidden("requests from another site's pages are refused")
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        lower = raw.lower()
+        if (raw.endswith((b"/", b"/.", b"/..")) and raw != b"/") or any(odd in lower for odd in _ODD):
+            return NotFound("page", scope["path"][:200])
         return None
+
+
+async def answer(scope: Scope, send: Send, status: int, headers: list[tuple[bytes, bytes]], data: bytes) -> None:
+    """A whole answer; a WebSocket that was not accepted is answered over HTTP too."""
+    prefix = "http" if str(scope["type"]) == "http" else "websocket.http"
+    await send({"type": f"{prefix}.response.start", "status": status, "headers": headers})  # type: ignore[misc,arg-type]
+    await send({"type": f"{prefix}.response.body", "body": data, "more_body": False})  # type: ignore[misc,arg-type]
+
+
+def _bad_host(header: str) -> OptioError:
+    return HttpProblem(400, "Bad request", f"{header} names no host of this server (see OPTIO_ALLOWED_HOSTS)")
 
 
 def _name(host: bytes) -> str:
@@ -61,22 +83,19 @@ def _name(host: bytes) -> str:
 
 
 def _same_origin(origin: bytes, host: bytes) -> bool:
-    parts = urlsplit(origin.decode("latin-1"))
+    try:
+        parts = urlsplit(origin.decode("latin-1"))
+    except ValueError:
+        return False
     return parts.scheme in ("http", "https") and parts.netloc.lower() == host.decode("latin-1").lower()
 
 
 def _with_headers(send: Send) -> Send:
     async def wrapped(message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] in ("http.response.start", "websocket.http.response.start"):
             present = {name for name, _ in message["headers"]}
-            message["headers"] = [*message["headers"], *(pair for pair in _HEADERS if pair[0] not in present)]
+            more = [pair for pair in _HEADERS if pair[0] not in present]
+            message["headers"] = [*message["headers"], *more]
         await send(message)
 
     return wrapped
-
-
-async def _answer(send: Send, status: int, title: str, detail: str) -> None:
-    data = json.dumps(body(status, title, detail)).encode()
-    headers: list[Any] = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(data)).encode()), *_HEADERS]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": data, "more_body": False})

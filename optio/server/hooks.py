@@ -1,89 +1,115 @@
-"""Webhooks: `POST /api/hooks/{path}`. The steps stand in the order in which they are done."""
+"""Webhooks: `POST /api/hooks/{path}`. The steps stand in the order in which they are done.
+
+Plain ASGI: this is the one path that strangers drive, and a framework would cost more than the work itself.
+"""
 
 import asyncio
 import hashlib
 import logging
+import re
 import time
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
-from litestar import Controller, Request, Response, get, post
-from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery
+import msgspec
+from litestar.types import Receive, Scope, Send
 
 from optio.broker.base import Topic
-from optio.errors import Invalid, NotFound, TooMany, Unauthorized
+from optio.errors import Conflict, Invalid, NotFound, OptioError, StoreUnavailable, TooMany, Unauthorized
+from optio.limits.local import LocalRateWindow
 from optio.model import mapping
 from optio.model.registry import CompiledTask
 from optio.model.trigger import WebhookConfig
 from optio.runs.submit import prepare
-from optio.server import payload, signature, views
-from optio.server.auth import PUBLIC, role
+from optio.server import payload, problems, signature
+from optio.server.edge import answer
 from optio.server.hub import Hub
 from optio.server.problems import HttpProblem
-from optio.store.base import NewDelivery
+from optio.store.base import Accepted, NewDelivery, NewRun
 
 log = logging.getLogger(__name__)
-_NOT_KEPT = {"authorization", "cookie", "proxy-authorization"}
+PREFIX = "/api/hooks/"
+# What a sender proves himself with is not kept: whoever may read deliveries could send as him.
+_CREDENTIAL = re.compile(r"auth|cookie|token|secret|signature|passw|credential|session|api-?key|-hmac|-sign$")
 _LONGEST_KEY = 256
+_LONGEST_HEADER = 1_000
+_MOST_HEADERS = 64
+# Rejections of people who could not prove themselves, kept per path and minute.
+_STRANGERS_KEPT = 10
+# A larger body is worked on in a thread: others must not wait for it.
+_INLINE = 32_768
+_encode = msgspec.json.Encoder().encode
 
 
-class HookController(Controller):
-    """Webhooks and the deliveries that came by them."""
+class Hooks:
+    """ASGI application for everything below `/api/hooks/`."""
 
-    tags = ("webhooks",)
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._strangers = LocalRateWindow(_STRANGERS_KEPT)
+        self._told = False
 
-    @post("/api/hooks/{path:str}", status_code=202, opt=role(PUBLIC))
-    async def receive(
-        self, path: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
-    ) -> Response[dict[str, Any]]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start a run. Answers at once with its id; the run executes asynchronously."""
-        task = hub.live.current.registry.hooks.get(path)
+        try:
+            status, content = 202, await self._receive(scope, receive)
+        except payload.Gone:
+            return
+        except OptioError as err:
+            await answer(scope, send, *problems.raw(err))
+            return
+        except Exception:
+            log.exception("webhook %s failed", scope["path"])
+            status, content = 500, problems.body(500, "Internal error", "the server failed: its log tells more")
+        data = _encode(content)
+        kind = b"application/json" if status == 202 else problems.MEDIA_TYPE.encode()
+        await answer(scope, send, status, [(b"content-type", kind), (b"content-length", b"%d" % len(data))], data)
+
+    async def _receive(self, scope: Scope, receive: Receive) -> dict[str, Any]:
+        path = scope["path"].removeprefix(PREFIX)
+        if scope["method"] != "POST":  # type: ignore[typeddict-item]
+            raise HttpProblem(405, "Method not allowed", "method not allowed", {"Allow": "POST"})
+        task = self._hub.live.current.registry.hooks.get(path)
         if task is None or task.spec.webhook is None:
-            raise NotFound("webhook", path)
-        wait = hub.services.rate.hit(f"hook:{path}")
+            raise NotFound("webhook", path[:200])
+        wait = self._hub.services.rate.hit(f"hook:{path}")
         if wait is not None:
-            raise TooMany(f"more than {hub.services.settings.webhook_rate_per_minute} requests in a minute", wait)
-        body = await payload.raw(request, hub.services.settings.max_body_bytes)
-        return await _Receipt(task, task.spec.webhook.config, request, hub, body).answer()
+            most = self._hub.services.settings.webhook_rate_per_minute
+            raise TooMany(f"more than {most} requests in a minute", wait)
+        headers = scope["headers"]
+        body = await payload.read(headers, receive, self._hub.services.settings.max_body_bytes)
+        return await _Receipt(self, self._hub, task, task.spec.webhook.config, list(headers), body).answer()
 
-    @get("/api/deliveries", opt=role("viewer"))
-    async def deliveries(
-        self,
-        hub: NamedDependency[Hub],
-        task: FromQuery[str | None] = None,
-        cursor: FromQuery[str | None] = None,
-        limit: FromQuery[int] = 50,
-    ) -> dict[str, Any]:
-        """Webhook requests, newest first, with what became of each."""
-        found = await asyncio.to_thread(
-            hub.services.store.deliveries, task_id=task, cursor=cursor, limit=max(1, min(limit, 200))
-        )
-        return views.page(found, [views.delivery(item) for item in found.items])
+    def may_keep(self, path: str) -> bool:
+        """Whether a stranger's rejection is kept: a flood of them must not fill the disk."""
+        return self._strangers.hit(path) is None
 
-    @get("/api/deliveries/{delivery_id:str}", opt=role("viewer"))
-    async def delivery(self, delivery_id: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
-        """One request, with its body as text."""
-        found = await asyncio.to_thread(hub.services.store.delivery, delivery_id)
-        text = None if found.body is None else found.body.decode("utf-8", "backslashreplace")
-        return {**views.delivery(found), "body": text}
+    def tell(self) -> None:
+        """Tell the workers once for all runs that were committed together."""
+        if not self._told:
+            self._told = True
+            asyncio.get_running_loop().call_soon(self._tell)
+
+    def _tell(self) -> None:
+        self._told = False
+        self._hub.services.broker.tell(Topic.QUEUE)
 
 
 class _Receipt:
     """One request on its way through the steps."""
 
     def __init__(
-        self, task: CompiledTask, config: WebhookConfig, request: Request[Any, Any, Any], hub: Hub, body: bytes
+        self, hooks: Hooks, hub: Hub, task: CompiledTask, config: WebhookConfig, headers: list[tuple[bytes, bytes]], body: bytes
     ) -> None:
-        self.task, self.config, self.request, self.hub, self.body = task, config, request, hub, body
-        keys = self.header(signature.delivery_header(config))
-        self.key = keys[0][:_LONGEST_KEY] if keys and keys[0] else None
+        self.hooks, self.hub, self.task, self.config = hooks, hub, task, config
+        self.headers, self.body = headers, body
         self.delivery = NewDelivery(
             id=hub.new_id(),
             path=config.path,
             task_id=task.id,
-            key=self.key,
-            headers={name: value for name, value in request.headers.items() if name not in _NOT_KEPT},
+            key=None,
+            headers=_kept(headers, signature.signature_header(config)),
             body=body,
             body_sha256=hashlib.sha256(body).hexdigest(),
             verdict="accepted",
@@ -91,93 +117,156 @@ class _Receipt:
         )
 
     def header(self, name: str) -> list[str]:
-        return self.request.headers.getall(name, [])
+        wanted = name.encode()
+        return [value.decode("latin-1") for header, value in self.headers if header == wanted]
 
-    async def answer(self) -> Response[dict[str, Any]]:
-        store = self.hub.services.store
+    async def answer(self) -> dict[str, Any]:
         self._authenticate()
-        if self.key is not None:
-            known = store.known_delivery(self.task.id, self.key)
-            if known is not None and known.body_sha256 == self.delivery.body_sha256:
-                return _accepted(known.run_id, known.verdict, duplicate=True)
-        self._check_type()
+        store = self.hub.services.store
         try:
-            document = payload.decode(self.body)
-        except HttpProblem as err:
-            self._reject("unreadable", 400, str(err))
-            raise
+            self.delivery = replace(self.delivery, key=self._key())
+            if len(self.body) > _INLINE:
+                verdict = await asyncio.to_thread(self._judge)
+            else:
+                verdict = self._judge()
+        except (HttpProblem, Invalid) as err:
+            # A delivery that was received before gets its first answer, whatever the task has become since.
+            return await self._again(err)
         try:
-            if not self._wanted(document):
-                filtered = replace(self.delivery, verdict="filtered", detail="the event or `when` filter does not hold")
+            if isinstance(verdict, NewRun):
+                accepted = await asyncio.wrap_future(store.accept(verdict, delivery=self.delivery))
+                if accepted.first:
+                    self.hooks.tell()
+            else:
+                filtered = replace(self.delivery, verdict="filtered", detail=verdict)
                 accepted = await asyncio.wrap_future(store.record_delivery(filtered))
-                return _accepted(accepted.run_id, "filtered", duplicate=not accepted.first)
-            run = prepare(
-                self.task,
-                self._params(document),
-                new_id=self.hub.new_id(),
-                trigger="webhook",
-                actor=f"webhook:{self.config.path}",
-                traceparent=next(iter(self.header("traceparent")), None),
-            )
-        except mapping.MappingFailed as err:
-            self._reject("invalid", 422, str(err))
-            raise Invalid(str(err)) from err
-        except Invalid as err:
-            self._reject("invalid", 422, "; ".join(f"{p.pointer} {p.message}" for p in err.problems) or str(err))
+        except Conflict as err:
+            self._reject("conflict", 409, str(err))
             raise
-        accepted = await asyncio.wrap_future(store.accept(run, delivery=self.delivery))
-        self.hub.services.broker.tell(Topic.QUEUE)
-        return _accepted(accepted.run_id, "accepted", duplicate=not accepted.first)
+        return _accepted(accepted)
 
     def _authenticate(self) -> None:
         config = self.config
         if config.secret is None:
             return
-        names = [config.secret.name] + ([config.previous_secret.name] if config.previous_secret else [])
-        values = [value for name in names if (value := self.hub.services.secrets.get(name))]
-        if not values:
+        keys = []
+        for name in [config.secret.name] + ([config.previous_secret.name] if config.previous_secret else []):
+            value = self.hub.services.secrets.get(name)
+            try:
+                keys += [signature.key(config, value)] if value else []
+            except ValueError:
+                log.error("webhook %s: the secret %s is no base64, as %s needs it", config.path, name, config.scheme)
+        if not keys:
             # The sender did nothing wrong, and gets to know nothing: the log and `optio doctor` tell the operator.
-            log.error("webhook %s: the secret %s has no value: %s", config.path, names[0], self._where(names[0]))
-        if not values or not signature.valid(config, values, self.body, self.header):
-            self._reject("unsigned", 401, "the signature is missing or wrong", keep_body=False)
-            raise Unauthorized("the signature is missing or wrong")
-        if not signature.fresh(config, self.header, time.time()):
-            self._reject("stale", 401, "the time stamp is too old or too new", keep_body=False)
-            raise Unauthorized("the signature is missing or wrong")
+            where = self.hub.services.secrets.where(config.secret.name)
+            log.error("webhook %s: the secret %s has no value: %s", config.path, config.secret.name, where)
+        if not keys or not signature.valid(config, keys, self.body, self.header):
+            self._reject("unsigned", 401, "the signature is missing or wrong", proved=False)
+        elif not signature.fresh(config, self.header, time.time()):
+            self._reject("stale", 401, "the time stamp is too old or too new", proved=False)
+        else:
+            return
+        raise Unauthorized("the signature is missing or wrong")
 
-    def _where(self, name: str) -> str:
-        return self.hub.services.secrets.where(name)
+    def _key(self) -> str | None:
+        """The sender's id of this delivery; raises HttpProblem for two of them."""
+        names = [signature.delivery_header(self.config)]
+        if self.config.delivery_header is None and self.config.scheme in ("optio", "hmac"):
+            names.append("idempotency-key")
+        values = next((found for name in names if (found := self.header(name))), [])
+        if len(values) > 1:
+            raise HttpProblem(400, "Bad request", "the header that names the delivery stands twice")
+        if not values or not values[0]:
+            return None
+        # A long one still tells deliveries apart.
+        long = len(values[0]) > _LONGEST_KEY
+        return "sha256:" + hashlib.sha256(values[0].encode()).hexdigest() if long else values[0]
 
-    def _check_type(self) -> None:
-        kind = self.request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-        if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
-            self._reject("unsupported", 415, f"content type {kind[:100]}")
+    def _judge(self) -> NewRun | str:
+        """The run to start, or why none is wanted; raises HttpProblem and Invalid."""
+        types = self.header("content-type")
+        if types and not payload.is_json(types[0]):
             raise HttpProblem(415, "Unsupported", "send application/json")
+        document = payload.decode(self.body)
+        try:
+            if not self._wanted(document):
+                return "the event or `when` filter does not hold"
+            mapped = self.config.param_mapping
+            params = document if mapped is None else mapping.from_payload(mapped, document)
+        except mapping.MappingFailed as err:
+            raise Invalid(str(err)) from err
+        return prepare(
+            self.task,
+            params,
+            new_id=self.hub.new_id(),
+            trigger="webhook",
+            actor=f"webhook:{self.config.path}",
+            traceparent=next(iter(self.header("traceparent")), None),
+        )
 
     def _wanted(self, document: Any) -> bool:
-        events = self.header(signature.event_header(self.config))
-        event = events[0] if events else None
-        if self.config.events is not None and event not in self.config.events:
-            return False
-        if self.config.when is None:
-            return True
-        return mapping.compile_when(self.config.when).holds(document)
+        if self.config.events is not None:
+            events = self.header(signature.event_header(self.config))
+            if len(events) != 1 or events[0] not in self.config.events:
+                return False
+        return self.config.when is None or mapping.compile_when(self.config.when).holds(document)
 
-    def _params(self, document: Any) -> Any:
-        if self.config.param_mapping is not None:
-            return mapping.from_payload(self.config.param_mapping, document)
-        return document
+    async def _again(self, err: HttpProblem | Invalid) -> dict[str, Any]:
+        """The answer of an earlier delivery with the same id; else the error, which is kept."""
+        key = self.delivery.key
+        if key is not None:
+            first = await asyncio.to_thread(self.hub.services.store.known_delivery, self.task.id, key)
+            if first is not None and first.body_sha256 != self.delivery.body_sha256:
+                self._reject("conflict", 409, "a delivery with this id was received with another body")
+                raise Conflict("a delivery with this id was received with another body") from err
+            if first is not None:
+                return _accepted(Accepted(first.run_id, first=False))
+        if isinstance(err, HttpProblem):
+            self._reject("unsupported" if err.status == 415 else "unreadable", err.status, str(err))
+        else:
+            self._reject("invalid", 422, "; ".join(f"{p.pointer} {p.message}" for p in err.problems) or str(err))
+        raise err
 
-    def _reject(self, verdict: str, status: int, detail: str, *, keep_body: bool = True) -> None:
+    def _reject(self, verdict: str, status: int, detail: str, *, proved: bool = True) -> None:
         """Keep the request without making its sender wait. Only who proved himself may fill the disk with bodies."""
+        proved = proved and self.config.secret is not None
+        if not proved and not self.hooks.may_keep(self.config.path):
+            return
         rejected = replace(self.delivery, verdict=verdict, status=status, detail=detail[:2000])
-        if not keep_body:
+        if not proved:
             rejected = replace(rejected, body=None)
-        self.hub.services.store.record_delivery(rejected)
+        self.hub.services.store.record_delivery(rejected).add_done_callback(_kept_or_logged)
 
 
-def _accepted(run_id: str | None, verdict: str, *, duplicate: bool) -> Response[dict[str, Any]]:
-    content: dict[str, Any] = {"runId": run_id, "status": verdict}
-    if duplicate:
+def _kept_or_logged(future: Any) -> None:
+    error = future.exception()
+    if isinstance(error, StoreUnavailable):
+        log.warning("a rejected delivery could not be kept: %s", error)
+    elif error is not None:
+        log.error("a rejected delivery could not be kept", exc_info=error)
+
+
+def _accepted(accepted: Accepted) -> dict[str, Any]:
+    """`runId` is null for a delivery that was filtered."""
+    content: dict[str, Any] = {"runId": accepted.run_id, "status": "filtered" if accepted.run_id is None else "accepted"}
+    if not accepted.first:
         content["duplicate"] = True
-    return Response(content, status_code=202)
+    return content
+
+
+def _kept(headers: list[tuple[bytes, bytes]], signed: str) -> dict[str, str]:
+    kept = {}
+    for name, value in headers[:_MOST_HEADERS]:
+        text = _name(name)
+        if text is None or text == signed:
+            kept[name.decode("latin-1")] = "***"
+        else:
+            kept[text] = value[:_LONGEST_HEADER].decode("latin-1")
+    return kept
+
+
+@lru_cache(maxsize=1024)
+def _name(header: bytes) -> str | None:
+    """A header's name, None when its value is a credential."""
+    text = header.decode("latin-1")[:_LONGEST_HEADER]
+    return None if _CREDENTIAL.search(text) else text

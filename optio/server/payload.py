@@ -1,40 +1,66 @@
 """Request bodies: raw bytes under a limit, and strict JSON out of them."""
 
+import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from litestar import Request
-from litestar.exceptions import ClientException, HTTPException
+from litestar.types import Receive
 
 from optio.errors import Invalid, Problem
 from optio.server.problems import HttpProblem
 
 MAX_DEPTH = 64
+BODY_S = 30.0
+
+
+class Gone(Exception):
+    """The client left before its body was whole: nobody is left to be answered."""
 
 
 async def raw(request: Request[Any, Any, Any], limit: int) -> bytes:
-    """The body as it was sent; raises HttpProblem 413 before more than `limit` bytes are kept, 415 for an encoded one."""
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":
-        raise HttpProblem(415, "Unsupported", "send the body without Content-Encoding")
-    length = request.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and int(length[:18]) > limit:
-        raise _too_large(limit)
-    parts = []
-    size = 0
+    """The body as it was sent; raises HttpProblem as `read` does, and 415 when it says that it is no JSON."""
     try:
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise _too_large(limit)
-            parts.append(part)
-    except ClientException as err:
+        data = await read(request.scope["headers"], request.receive, limit)
+    except Gone as err:
         raise HttpProblem(400, "Bad request", "the body ended too early") from err
-    except HTTPException as err:
-        if err.status_code == 413:
-            raise _too_large(limit) from err
-        raise
-    return b"".join(parts)
+    kind = request.headers.get("content-type")
+    if data and kind is not None and not is_json(kind):
+        raise HttpProblem(415, "Unsupported", "send Content-Type: application/json")
+    return data
+
+
+async def read(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
+    """A request's body; raises HttpProblem 413 before more than `limit` bytes are kept, 415 for an encoded one, 408 for one
+    that takes too long, and Gone."""
+    for name, value in headers:
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise HttpProblem(415, "Unsupported", "send the body without Content-Encoding")
+        if name == b"content-length" and value.isdigit() and int(value[:18]) > limit:
+            raise _too_large(limit)
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_S):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise Gone
+                part = message["body"]
+                size += len(part)
+                if size > limit:
+                    raise _too_large(limit)
+                parts.append(part)
+                if not message["more_body"]:
+                    return parts[0] if len(parts) == 1 else b"".join(parts)
+    except TimeoutError as err:
+        raise HttpProblem(408, "Too slow", f"the body was not whole after {BODY_S:.0f} s", {"Connection": "close"}) from err
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a Content-Type is JSON: `application/json`, `application/anything+json`, with any parameters."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 def _too_large(limit: int) -> HttpProblem:

@@ -4,8 +4,9 @@ import logging
 import math
 from typing import Any
 
+import msgspec
 from litestar import Request, Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.status_codes import HTTP_500_INTERNAL_SERVER_ERROR
 
 from optio import errors
@@ -23,14 +24,17 @@ STATUS: dict[type[OptioError], tuple[int, str]] = {
     errors.Forbidden: (403, "Forbidden"),
     errors.TooMany: (429, "Too many requests"),
     errors.StoreUnavailable: (503, "The store is unavailable"),
+    errors.StoreMismatch: (503, "The store is unavailable"),
 }
+_TITLES = {400: "Bad request", 404: "Not found", 405: "Method not allowed", 413: "Too large", 415: "Unsupported"}
+_WHOLE = "the server failed: its log tells more"
 
 
 class HttpProblem(OptioError):
-    """A refusal that belongs to HTTP itself (400, 411, 413, 415)."""
+    """A refusal that belongs to HTTP itself (400, 405, 408, 413, 415)."""
 
-    def __init__(self, status: int, title: str, detail: str) -> None:
-        self.status, self.title = status, title
+    def __init__(self, status: int, title: str, detail: str, headers: dict[str, str] | None = None) -> None:
+        self.status, self.title, self.headers = status, title, headers or {}
         super().__init__(detail)
 
 
@@ -50,47 +54,68 @@ def body(status: int, title: str, detail: str, problems: tuple[Problem, ...] = (
     return document
 
 
+def describe(error: OptioError) -> tuple[int, dict[str, str], dict[str, Any]]:
+    """Status, headers and document of everything that is raised on purpose."""
+    headers: dict[str, str] = {}
+    more: dict[str, Any] = {}
+    if isinstance(error, HttpProblem):
+        status, title = error.status, error.title
+        headers = dict(error.headers)
+    else:
+        status, title = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), (500, "Internal error"))
+    detail = str(error)
+    if isinstance(error, errors.TooMany):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after.total_seconds())))
+    elif isinstance(error, errors.StoreUnavailable):
+        headers["Retry-After"] = "1"
+        log.error("the store is unavailable: %s", error)
+        detail = "nothing was changed: try again"
+    elif isinstance(error, errors.Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
+    elif isinstance(error, errors.WritesDenied):
+        more = {"path": error.path, "document": error.document}
+    elif status >= HTTP_500_INTERNAL_SERVER_ERROR:
+        log.error("an error that has no answer: %s", error, exc_info=error)
+        detail = _WHOLE
+    problems = error.problems if isinstance(error, errors.Invalid) else ()
+    return status, headers, body(status, title, detail, problems, **more)
+
+
+def raw(error: OptioError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """The same for an ASGI application without a framework."""
+    status, headers, document = describe(error)
+    data = msgspec.json.encode(document)
+    named = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    return status, [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(data)), *named], data
+
+
 def _response(status: int, document: dict[str, Any], headers: dict[str, str] | None = None) -> Response[dict[str, Any]]:
     return Response(document, status_code=status, media_type=MEDIA_TYPE, headers=headers or {})
 
 
 def on_optio_error(request: Request[Any, Any, Any], error: OptioError) -> Response[dict[str, Any]]:
     """For everything that is raised on purpose."""
-    headers: dict[str, str] = {}
-    more: dict[str, Any] = {}
-    if isinstance(error, HttpProblem):
-        status, title = error.status, error.title
-    else:
-        status, title = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), (500, "Internal error"))
-    if isinstance(error, errors.TooMany):
-        headers["Retry-After"] = str(math.ceil(error.retry_after.total_seconds()))
-    elif isinstance(error, errors.StoreUnavailable):
-        headers["Retry-After"] = "1"
-    elif isinstance(error, errors.Unauthorized):
-        headers["WWW-Authenticate"] = "Bearer"
-    elif isinstance(error, errors.WritesDenied):
-        more = {"path": error.path, "document": error.document}
-    problems = error.problems if isinstance(error, errors.Invalid) else ()
-    return _response(status, body(status, title, str(error), problems, **more), headers)
+    status, headers, document = describe(error)
+    return _response(status, document, headers)
 
 
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
-    """For the framework's own refusals."""
-    detail = error.detail if error.status_code < HTTP_500_INTERNAL_SERVER_ERROR else "see the server's log"
-    title = {404: "Not found", 405: "Method not allowed", 413: "Too large", 400: "Bad request"}.get(
-        error.status_code, "Refused"
-    )
-    problems: tuple[Problem, ...] = ()
-    if isinstance(error.extra, list):
+    """For the framework's own refusals. A query or path parameter that does not fit is `Invalid`, as a body's member is."""
+    status = error.status_code
+    if isinstance(error, ValidationException) and isinstance(error.extra, list):
         problems = tuple(
             Problem("/" + str(entry.get("key", "")), str(entry.get("message", "")))
             for entry in error.extra
             if isinstance(entry, dict)
         )
-    return _response(error.status_code, body(error.status_code, title, detail, problems), dict(error.headers or {}))
+        return _response(422, body(422, "Invalid", "the request's parameters do not fit", problems))
+    if status >= HTTP_500_INTERNAL_SERVER_ERROR:
+        return on_bug(request, error)
+    detail = _TITLES[status].lower() if status in (404, 405) else error.detail
+    return _response(status, body(status, _TITLES.get(status, "Refused"), detail), dict(error.headers or {}))
 
 
 def on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     """For what nobody expected."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _response(500, body(500, "Internal error", "see the server's log"))
+    return _response(500, body(500, "Internal error", _WHOLE))

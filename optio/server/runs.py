@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
@@ -10,7 +10,8 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.broker.base import Topic
 from optio.errors import Invalid, NotFound, Problem
-from optio.model.run import RunState
+from optio.model.route import pointer
+from optio.model.run import Run, RunState
 from optio.runs import admission
 from optio.runs.admission import Hold
 from optio.runs.submit import prepare
@@ -19,9 +20,9 @@ from optio.server.auth import role
 from optio.server.hub import Hub
 from optio.store.base import Once, RunFilter
 
-MOST_IN_A_PAGE = 200
 # `state` itself is a reserved name of the framework.
-StateName = Annotated[str | None, QueryParameter(name="state")]
+State = Annotated[RunState | None, QueryParameter(name="state")]
+Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most runs in the answer")]
 
 
 class RunController(Controller):
@@ -33,16 +34,19 @@ class RunController(Controller):
     async def start(
         self, task_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
     ) -> Response[dict[str, Any]]:
-        """Start a run by hand. An empty body, `{}` and `{"params": null}` all mean: no parameters."""
+        """Start a run by hand. An empty body, `{}` and `{"params": null}` all mean: no parameters. The same
+        `Idempotency-Key` with the same body gives the same run, with status 200 instead of 202."""
+        body = await payload.raw(request, hub.services.settings.max_body_bytes)
+        once = once_of(request, f"runs:{task_id}", body)
+        store = hub.services.store
+        known = None if once is None else await asyncio.to_thread(store.recall, once)
+        if known is not None:
+            return _started(await asyncio.to_thread(store.run, known), first=False)
         task = hub.live.current.registry.tasks.get(task_id)
         if task is None:
             raise NotFound("task", task_id)
-        body = await payload.raw(request, hub.services.settings.max_body_bytes)
         document = payload.mapping(body)
-        unknown = sorted(set(document) - {"params"})
-        if unknown:
-            hint = "put parameters under `params`"
-            raise Invalid("unknown keys", [Problem(f"/{key}", "is not known here", hint=hint) for key in unknown])
+        _refuse_unknown(document, "params", hint="put parameters under `params`")
         run = prepare(
             task,
             document.get("params"),
@@ -51,27 +55,21 @@ class RunController(Controller):
             actor=request.state.actor,
             traceparent=request.headers.get("traceparent"),
         )
-        once = once_of(request, f"runs:{task_id}", body)
-        accepted = await asyncio.wrap_future(hub.services.store.accept(run, once=once))
+        accepted = await asyncio.wrap_future(store.accept(run, once=once))
         hub.services.broker.tell(Topic.QUEUE)
-        found = await asyncio.to_thread(hub.services.store.run, accepted.run_id or run.id)
-        return Response(
-            {"runId": found.id, **views.run(found)},
-            status_code=202,
-            headers={"Location": f"/api/workflow-runs/{found.id}"},
-        )
+        return _started(await asyncio.to_thread(store.run, accepted.run_id or run.id), first=accepted.first)
 
     @get("/api/tasks/{task_id:str}/runs", opt=role("viewer"))
     async def of_task(
         self,
         task_id: FromPath[str],
         hub: NamedDependency[Hub],
-        state_name: StateName = None,
+        state_name: State = None,
         cursor: FromQuery[str | None] = None,
-        limit: FromQuery[int] = 50,
+        limit: Limit = 50,
     ) -> dict[str, Any]:
         """Runs of one task, newest first. A task that is gone still has its runs."""
-        listed = await _page(hub, RunFilter(task_id=task_id, state=_state(state_name)), cursor, limit)
+        listed = await _page(hub, RunFilter(task_id=task_id, state=state_name), cursor, limit)
         if not listed["items"] and task_id not in hub.live.current.registry.tasks:
             raise NotFound("task", task_id)
         return listed
@@ -81,13 +79,13 @@ class RunController(Controller):
         self,
         hub: NamedDependency[Hub],
         task: FromQuery[str | None] = None,
-        state_name: StateName = None,
-        trigger: FromQuery[str | None] = None,
+        state_name: State = None,
+        trigger: FromQuery[Literal["manual", "schedule", "webhook"] | None] = None,
         cursor: FromQuery[str | None] = None,
-        limit: FromQuery[int] = 50,
+        limit: Limit = 50,
     ) -> dict[str, Any]:
         """Runs of all tasks, newest first."""
-        return await _page(hub, RunFilter(task_id=task, state=_state(state_name), trigger=trigger), cursor, limit)
+        return await _page(hub, RunFilter(task_id=task, state=state_name, trigger=trigger), cursor, limit)
 
     @get("/api/workflow-runs/{run_id:str}", opt=role("viewer"))
     async def show(self, run_id: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
@@ -97,6 +95,7 @@ class RunController(Controller):
     @post("/api/workflow-runs/{run_id:str}/retry", status_code=202, opt=role("operator"))
     async def retry(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
         """Start a failed run again, at once, on the definition and parameters that it had."""
+        _refuse_unknown(payload.mapping(await payload.raw(request, hub.services.settings.max_body_bytes)))
         run = await asyncio.to_thread(hub.services.store.retry, run_id, request.state.actor)
         hub.services.broker.tell(Topic.RUN, run_id)
         hub.services.broker.tell(Topic.QUEUE)
@@ -105,6 +104,7 @@ class RunController(Controller):
     @post("/api/workflow-runs/{run_id:str}/cancel", status_code=202, opt=role("operator"))
     async def cancel(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
         """Cancel a queued run, or stop a running one with everything it started."""
+        _refuse_unknown(payload.mapping(await payload.raw(request, hub.services.settings.max_body_bytes)))
         run = await asyncio.to_thread(hub.services.store.cancel, run_id, request.state.actor)
         hub.services.broker.tell(Topic.CANCEL, run_id)
         hub.services.broker.tell(Topic.RUN, run_id)
@@ -113,12 +113,12 @@ class RunController(Controller):
 
 def once_of(request: Request[Any, Any, Any], scope: str, body: bytes) -> Once | None:
     """The request's Idempotency-Key; raises Invalid for one that cannot be kept."""
-    key = request.headers.get("idempotency-key")
-    if key is None:
+    keys = request.headers.getall("idempotency-key", [])
+    if not keys:
         return None
-    if not 0 < len(key) <= 255 or not key.isprintable():
-        raise Invalid("Idempotency-Key must have 1 to 255 printable characters")
-    return Once(scope, key, hashlib.sha256(body).hexdigest())
+    if len(keys) > 1 or not 0 < len(keys[0]) <= 255 or not keys[0].isprintable():
+        raise Invalid("send one Idempotency-Key with 1 to 255 printable characters")
+    return Once(scope, keys[0], hashlib.sha256(body).hexdigest())
 
 
 def _details(hub: Hub, run_id: str) -> dict[str, Any]:
@@ -132,17 +132,18 @@ def _details(hub: Hub, run_id: str) -> dict[str, Any]:
 
 
 async def _page(hub: Hub, where: RunFilter, cursor: str | None, limit: int) -> dict[str, Any]:
-    if limit < 1:
-        raise Invalid("`limit` must be at least 1", [Problem("/limit", "must be at least 1")])
-    found = await asyncio.to_thread(hub.services.store.runs, where, cursor=cursor, limit=min(limit, MOST_IN_A_PAGE))
+    found = await asyncio.to_thread(hub.services.store.runs, where, cursor=cursor, limit=limit)
     return views.page(found, [views.run(item) for item in found.items])
 
 
-def _state(text: str | None) -> RunState | None:
-    if text is None:
-        return None
-    try:
-        return RunState(text)
-    except ValueError as err:
-        allowed = ", ".join(state.value for state in RunState)
-        raise Invalid("unknown state", [Problem("/state", f"must be one of {allowed}")]) from err
+def _started(run: Run, *, first: bool) -> Response[dict[str, Any]]:
+    headers = {"Location": f"/api/workflow-runs/{run.id}"}
+    if not first:
+        headers["Idempotency-Replayed"] = "true"
+    return Response({"runId": run.id, **views.run(run)}, status_code=202 if first else 200, headers=headers)
+
+
+def _refuse_unknown(document: dict[str, Any], *known: str, hint: str | None = None) -> None:
+    unknown = sorted(set(document) - set(known))
+    if unknown:
+        raise Invalid("unknown keys", [Problem(pointer((key,)), "is not known here", hint=hint) for key in unknown])

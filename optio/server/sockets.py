@@ -1,0 +1,108 @@
+"""`WS /ws/workflow-runs/{id}/logs`: the log as messages `{"type": "line", ...}`, then `{"type": "end", "state": ...}`.
+
+Plain ASGI: what is wrong is answered over HTTP, before the handshake, by the same problems as everywhere. The socket only
+sends.
+"""
+
+import asyncio
+import json
+import logging
+import re
+from contextlib import aclosing, suppress
+from urllib.parse import parse_qsl
+
+from litestar.types import Receive, Scope, Send, WebSocketSendEvent
+
+from optio.errors import Invalid, NotFound, OptioError, Problem, Unauthorized
+from optio.server import problems
+from optio.server.auth import Actor
+from optio.server.edge import answer
+from optio.server.hub import Hub
+from optio.server.logs import batches
+
+log = logging.getLogger(__name__)
+_PATH = re.compile(r"/ws/workflow-runs/([^/]+)/logs")
+Close = tuple[int, str]
+
+
+class Sockets:
+    """ASGI application for WebSockets."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Follow one log."""
+        await receive()
+        try:
+            found = _PATH.fullmatch(scope["path"])
+            if found is None:
+                raise NotFound("page", scope["path"][:200])
+            actor = await self._hub.gate.admit(scope["headers"], "viewer")
+            run_id, after = found[1], _after(scope["query_string"])
+            await asyncio.to_thread(self._hub.services.store.run, run_id)
+        except OptioError as err:
+            await answer(scope, send, *problems.raw(err))
+            return
+        with suppress(OSError):  # the client has gone: nobody is left to be told
+            await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
+            code, reason = await self._until_closed(actor, run_id, after, receive, send)
+            await send({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def _until_closed(self, actor: Actor, run_id: str, after: int, receive: Receive, send: Send) -> Close:
+        """Send until the log has ended or the client does something; raises OSError when the client has gone."""
+        listening = asyncio.create_task(_listen(receive))
+        sending = asyncio.create_task(self._send(actor, run_id, after, send))
+        try:
+            await asyncio.wait({listening, sending}, return_when=asyncio.FIRST_COMPLETED)
+            return await (listening if listening.done() else sending)
+        finally:
+            for task in (listening, sending):
+                task.cancel()
+            await asyncio.gather(listening, sending, return_exceptions=True)
+
+    async def _send(self, actor: Actor, run_id: str, after: int, send: Send) -> Close:
+        try:
+            async with aclosing(batches(self._hub, actor, run_id, after)) as found:
+                async for batch in found:
+                    for line in batch.lines:
+                        await send(_text(b'{"type":"line",' + line.data[1:]))
+                    if batch.ended is not None:
+                        end = {"type": "end", "state": batch.ended.state.value, "reason": batch.ended.reason}
+                        await send(_text(json.dumps(end).encode()))
+                        return 1000, "the run has ended"
+        except Unauthorized as err:
+            return 4401, str(err)
+        except OptioError as err:
+            log.info("the live log of run %s ends early: %s", run_id, err)
+            return 1013, "come back with your cursor"
+        except OSError:
+            raise
+        except Exception:
+            log.exception("the live log of run %s failed", run_id)
+            return 1011, "the server failed: its log tells more"
+        return 1012, "the server stops: come back with your cursor"
+
+
+async def _listen(receive: Receive) -> Close:
+    message = await receive()
+    if message["type"] == "websocket.receive":
+        return 1003, "this socket only sends"
+    raise ConnectionResetError("the client has gone")
+
+
+def _text(data: bytes) -> WebSocketSendEvent:
+    return {"type": "websocket.send", "bytes": None, "text": data.decode()}
+
+
+def _after(query: bytes) -> int:
+    """The cursor; raises Invalid."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    unknown = [Problem(f"/{name}", "is not known here", hint="known is after") for name, _ in pairs if name != "after"]
+    values = [value for name, value in pairs if name == "after"]
+    if unknown or len(values) > 1:
+        raise Invalid("the request's parameters do not fit", unknown or [Problem("/after", "stands more than once")])
+    text = values[0] if values else "0"
+    if not text.isascii() or not text.isdigit() or len(text) > 15:
+        raise Invalid("the request's parameters do not fit", [Problem("/after", "must be the last `seq` that you have")])
+    return int(text)
