@@ -1,38 +1,59 @@
 """Hot reload: the tree on disk -> the registry that is served.
 
 Events of the file system only say "look"; what counts is what the files hold. A change is taken up when two looks in a row
-agree and no changed file is still open for writing, so a half-written file is never served; and a scan now and then finds
-what no event told.
+agree, no changed file is open for writing and git is not at work; a file that does not come to rest is held at its last
+content while all others go on. A scan now and then finds what no event told.
 """
 
 import asyncio
-import fcntl
+import contextlib
 import logging
-import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import watchfiles
 
 from optio.broker.base import Broker, Topic
-from optio.compiler.incremental import IncrementalCompiler
-from optio.compiler.tree import DirectoryTree
+from optio.compiler.diagnostics import Severity, finding
+from optio.compiler.incremental import IncrementalCompiler, Sign
+from optio.compiler.report import concise
+from optio.compiler.tree import SUFFIXES, DirectoryTree, OverlayTree
 from optio.errors import OptioError
 from optio.live import LiveRegistry, Snapshot
+from optio.look import Look, Missing, being_written, differences, git_at_work, identity, look
 
 log = logging.getLogger(__name__)
-_SETTLE = 0.02
-_LONGEST_SETTLE = 2.0
+# One saved file is quickly known to be whole; of many, others may follow.
+_SETTLE_ONE, _SETTLE_MANY = 0.02, 0.1
+# An editor's save may be "delete, then write".
+_STAYS_GONE = 0.25
+_LONGEST_SETTLE, _LONGEST_GIT = 2.0, 10.0
+_TICK = 1.0
 _SCAN_EVERY = 10.0
-Look = dict[str, tuple[int, int, int]]
+_TRY_AGAIN = 30.0
+# A look at a large tree must not become the machine's main work.
+_MOST_LOOKING = 0.05
+_MOST_LOGGED = 20
+
+
+def log_news(snapshot: Snapshot) -> None:
+    """What is served, and what is wrong, for a log."""
+    generation = snapshot.generation.id if snapshot.generation else None
+    log.info("serving generation %s: %d tasks of %d files", generation, len(snapshot.registry.tasks), snapshot.files)
+    for line in concise([d for d in snapshot.diagnostics if d.severity is Severity.ERROR][:_MOST_LOGGED]):
+        log.warning("%s", line)
+    for task_id in sorted(snapshot.kept)[:_MOST_LOGGED]:
+        log.warning("task %s is served as it was before its file broke", task_id)
 
 
 class Reloader:
     """Keeps a LiveRegistry equal to a directory."""
 
     def __init__(
-        self, root: Path, live: LiveRegistry, broker: Broker, *, on_change: Callable[[Snapshot], None] = lambda snapshot: None
+        self, root: Path, live: LiveRegistry, broker: Broker, *, on_change: Callable[[Snapshot], None] = log_news
     ) -> None:
         self._root = root
         self._live = live
@@ -40,116 +61,214 @@ class Reloader:
         self._on_change = on_change
         self._compiler = IncrementalCompiler()
         self._lock = asyncio.Lock()
-        self._seen: Look = {}
+        self._halt = threading.Event()
+        # What the last compilation saw, by sign; None where the sign could hide a change. What is held back has its old one.
+        self._seen: dict[str, Sign | None] = {}
+        self._gone: dict[str, float] = {}
+        self._held = False
+        self._loaded = False
+        self._lost = False
+        self._cost = 0.0
 
-    async def load(self) -> Snapshot:
-        """Compile the tree now and serve it; the snapshot that is served afterwards."""
+    async def load(self, paths: Collection[str] | None = None) -> Snapshot:
+        """Take the tree up now, or of its changes only those of `paths`; the snapshot that is served afterwards."""
+        if paths is None:
+            rest = await asyncio.to_thread(self._settle)
+            return await self._locked(rest, None)
+        return await self._locked(None, frozenset(paths))
+
+    async def _locked(self, rest: "_Rest | None", only: frozenset[str] | None) -> Snapshot:
         async with self._lock:
-            return await asyncio.to_thread(self._load)
+            return await asyncio.to_thread(self._take_up, rest, only)
 
-    def _load(self) -> Snapshot:
-        seen = look(self._root)
-        compilation = self._compiler.compile(DirectoryTree(self._root))
+    def _take_up(self, rest: "_Rest | None", only: frozenset[str] | None) -> Snapshot:
         before = self._live.current
-        snapshot = self._live.replace(compilation)
-        self._seen = seen
-        if before.generation is None or snapshot.registry.digest != before.registry.digest:
+        known = self._compiler.known()
+        try:
+            now = self._look(known)
+        except Missing as err:
+            return self._lose(err)
+        changed = differences(self._seen, now.signs)
+        if only is not None:
+            held = changed - only
+        elif rest is not None:
+            held = changed & (rest.moving | differences(rest.signs, now.signs))
+        else:
+            held = set()
+        tree = DirectoryTree(self._root, sorted(path for path in now.walked if path.endswith(SUFFIXES)))
+        compilation = self._compiler.compile(
+            OverlayTree(tree, {path: _content(known, path) for path in held}) if held else tree,
+            {path: sign for path, sign in now.signs.items() if path not in held and path not in now.racy},
+        )
+        snapshot = self._live.replace(compilation, self._compiler.unserved(compilation))
+        self._seen = {path: None if path in now.racy else sign for path, sign in now.signs.items() if path not in held} | {
+            path: self._seen[path] for path in held if path in self._seen
+        }
+        self._held, self._loaded, self._lost = bool(held), True, False
+        fresh = before.generation is None or snapshot.registry.digest != before.registry.digest
+        if fresh:
             self._broker.tell(Topic.REGISTRY)
-        if before.generation is None or snapshot.diagnostics != before.diagnostics or snapshot.registry != before.registry:
+        if fresh or snapshot.diagnostics != before.diagnostics or snapshot.kept != before.kept:
             self._on_change(snapshot)
         return snapshot
 
+    def _lose(self, err: Missing) -> Snapshot:
+        """A tree that cannot be read is no empty tree: nobody deleted these tasks."""
+        if not self._lost:
+            hint = "put it back: until then all tasks are served as they were"
+            self._on_change(self._live.lose(finding("OPT706", str(err), path=err.path, hint=hint)))
+        self._lost = True
+        return self._live.current
+
+    def _settle(self) -> "_Rest | None":
+        """Wait until the tree is at rest; None when nothing is new."""
+        began = time.monotonic()
+        known = self._compiler.known()
+        before = self._look_again(known)
+        if before is None:
+            return _NOTHING
+        changed = self._changed(before)
+        if not changed and not self._lost:
+            return None
+        if not self._loaded and not before.racy and not any(being_written(self._root / path) for path in changed):
+            return _Rest(before.signs)
+        pause = _SETTLE_ONE if sum(path.endswith(SUFFIXES) or path in known for path in changed) <= 1 else _SETTLE_MANY
+        while not self._halt.wait(max(pause, 2 * self._cost)):
+            now = self._look_again(known)
+            if now is None:
+                return _NOTHING
+            changed = self._changed(now)
+            moving = differences(before.signs, now.signs) | self._just_gone(changed - now.signs.keys())
+            moving |= {path for path in changed - moving if path in now.signs and being_written(self._root / path)}
+            waited = time.monotonic() - began
+            busy = waited < _LONGEST_GIT and git_at_work(self._root, within=_LONGEST_GIT)
+            if not busy and (not moving or waited > _LONGEST_SETTLE):
+                return _Rest(now.signs, frozenset(moving))
+            before, pause = now, min(pause * 1.5, _STAYS_GONE)
+        return _Rest(before.signs, frozenset(changed))
+
+    def _changed(self, now: Look) -> set[str]:
+        return differences(self._seen, now.signs)
+
+    def _just_gone(self, gone: Collection[str]) -> set[str]:
+        """Of what is gone, that which may come back in a moment."""
+        now = time.monotonic()
+        self._gone = {path: self._gone.get(path, now) for path in gone}
+        return {path for path, since in self._gone.items() if now - since < _STAYS_GONE}
+
+    def _look_again(self, known: Collection[str]) -> Look | None:
+        """None when the tree is missing, and stays so for a moment."""
+        limit = time.monotonic() + _STAYS_GONE
+        while True:
+            try:
+                return self._look(known)
+            except Missing:
+                if self._lost or time.monotonic() > limit or self._halt.wait(_SETTLE_ONE):
+                    return None
+
+    def _look(self, known: Collection[str]) -> Look:
+        began = time.monotonic()
+        found = look(self._root, known)
+        self._cost = time.monotonic() - began
+        return found
+
     async def watch(self, stop: asyncio.Event) -> None:
         """Follow the tree until `stop`. Never raises: without a watcher the scan still finds every change."""
-        watcher = asyncio.create_task(self._watch_events(stop))
+        wake = asyncio.Event()
+        stopping = asyncio.create_task(stop.wait())
+        stopping.add_done_callback(lambda _: self._halt.set())
+        stopping.add_done_callback(lambda _: wake.set())
+        watcher = _Watcher(self._root, wake)
+        due = 0.0
         try:
             while not stop.is_set():
-                try:
-                    await asyncio.wait_for(stop.wait(), _SCAN_EVERY)
-                except TimeoutError:
-                    await self._take_up()
+                if await watcher.follow():
+                    # What happened before the watcher was ready is found by the next looks.
+                    wake.set()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(wake.wait(), max(0.0, min(_TICK, due - time.monotonic())))
+                woken = wake.is_set()
+                wake.clear()
+                if stop.is_set() or not (woken or time.monotonic() >= due):
+                    continue
+                calm = await self._try()
+                if self._held:
+                    wake.set()
+                # A watcher misses files in directories that are made while it looks away: look once more after each event.
+                soon = woken or not calm or watcher.blind or None in self._seen.values()
+                due = time.monotonic() + max(_TICK if soon else _SCAN_EVERY, self._cost / _MOST_LOOKING)
         finally:
-            watcher.cancel()
+            self._halt.set()
+            stopping.cancel()
+            await watcher.close()
 
-    async def _watch_events(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            try:
-                self._root.mkdir(parents=True, exist_ok=True)
-                async for _ in watchfiles.awatch(
-                    self._root, step=10, debounce=50, rust_timeout=1000, stop_event=stop, watch_filter=None
-                ):
-                    await self._take_up()
-            except (OSError, RuntimeError) as err:
-                log.warning("no file events (%s): changes are found by a scan each %d s", err, _SCAN_EVERY)
-                await asyncio.sleep(1)
-                await self._take_up()
-
-    async def _take_up(self) -> None:
+    async def _try(self) -> bool:
+        """Whether the tree could be taken up, if there was anything to take up."""
         try:
-            if await asyncio.to_thread(self._settled):
-                await self.load()
+            rest = await asyncio.to_thread(self._settle)
+            if rest is not None:
+                await self._locked(rest, None)
         except OptioError as err:
             log.warning("the tree cannot be taken up now: %s", err)
+            return False
         except Exception:
             log.exception("the tree could not be taken up")
-
-    def _settled(self) -> bool:
-        """Wait until two looks agree; whether there is anything new."""
-        limit = time.monotonic() + _LONGEST_SETTLE
-        before = look(self._root)
-        if before == self._seen:
             return False
-        while time.monotonic() < limit:
-            time.sleep(_SETTLE)
-            now = look(self._root)
-            changed = [path for path, sign in now.items() if self._seen.get(path) != sign]
-            gone = [path for path in self._seen if path not in now]
-            if now == before and not any(being_written(self._root / path) for path in changed) and not gone:
-                return True
-            if now == before and gone and time.monotonic() > limit - _LONGEST_SETTLE + 0.1:
-                # An editor's save may be "delete, then write": what is gone must stay gone for a moment.
-                return True
-            before = now
         return True
 
 
-def look(root: Path) -> Look:
-    """Signs of every file below `root`: (modification time, size, inode)."""
-    found: Look = {}
-    stack = [(str(root), "")]
-    while stack:
-        directory, prefix = stack.pop()
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """A look at a tree, and the files that still moved then."""
+
+    signs: Mapping[str, Sign]
+    moving: frozenset[str] = frozenset()
+
+
+_NOTHING = _Rest({})
+
+
+class _Watcher:
+    """Sets an event when something happens below a directory, also after another one was put in its place."""
+
+    def __init__(self, root: Path, wake: asyncio.Event) -> None:
+        self._root = root
+        self._wake = wake
+        self._place: tuple[str, int, int] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._again = 0.0
+        self.blind = True
+
+    async def follow(self) -> bool:
+        """Begin to watch the directory that stands there now; whether that is another one than before."""
+        place = identity(self._root)
+        if place == self._place and (self._task is None or not self._task.done() or time.monotonic() < self._again):
+            return False
+        await self.close()
+        moved, self._place = place != self._place, place
+        self.blind = place is None
+        if place is not None:
+            self._again = time.monotonic() + _TRY_AGAIN
+            self._task = asyncio.create_task(self._events())
+        return moved
+
+    async def _events(self) -> None:
         try:
-            entries = list(os.scandir(directory))
-        except OSError:
-            continue
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            try:
-                if entry.is_dir(follow_symlinks=False):
-                    stack.append((entry.path, f"{prefix}{entry.name}/"))
-                else:
-                    status = entry.stat()
-                    found[prefix + entry.name] = (status.st_mtime_ns, status.st_size, status.st_ino)
-            except OSError:
-                continue
-    return found
+            async for _ in watchfiles.awatch(self._root, step=10, debounce=50, rust_timeout=1000, watch_filter=None):
+                self._wake.set()
+        except (OSError, RuntimeError) as err:
+            log.warning("no file events (%s; see fs.inotify.max_user_watches): changes are found by a scan", err)
+        self.blind = True
+
+    async def close(self) -> None:
+        """Watch no more."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
 
 
-def being_written(path: Path) -> bool:
-    """Whether a process has the file open for writing: the kernel then refuses a read lease (fcntl(2), F_SETLEASE)."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False  # not a file system (or not an owner) that knows leases
-    finally:
-        os.close(descriptor)
-    return False
+def _content(known: Mapping[str, bytes | None], path: str) -> bytes | None:
+    """What a file held when it was last taken up; what could not be read is there, but gives nothing."""
+    return (known[path] or b"") if path in known else None

@@ -1,7 +1,8 @@
 """Compile again what changed: a file's result is kept as long as the bytes it was made from are the same."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.emit import emit
@@ -9,13 +10,17 @@ from optio.compiler.pipeline import Compilation, assemble, compile_file
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.tree import SourceTree, Unreadable
 from optio.model.registry import CompiledTask
+from optio.model.text import slug
 
+Sign = tuple[int, ...]
 _Read = bytes | tuple[str, str]
+_LABEL = re.compile(rb"^(id|name):[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
     read: dict[str, _Read]
+    signs: dict[str, Sign | None]
     task: ResolvedTask | None
     compiled: CompiledTask | None
     diagnostics: list[Diagnostic]
@@ -27,25 +32,44 @@ class IncrementalCompiler:
     def __init__(self) -> None:
         self._kept: dict[str, _Kept] = {}
 
-    def compile(self, tree: SourceTree) -> Compilation:
-        """Never raises for what stands in a file."""
+    def compile(self, tree: SourceTree, signs: Mapping[str, Sign] | None = None) -> Compilation:
+        """Never raises for what stands in a file. A file with the sign that it had last time is not read again: `signs`
+        must hold those alone which no change leaves as they are, taken before this call."""
+        signs = signs or {}
         kept: dict[str, _Kept] = {}
         for path in tree.task_files():
             before = self._kept.get(path)
-            kept[path] = before if before is not None and _same(before, tree) else _compile(path, tree)
+            kept[path] = (before and _still(before, tree, signs)) or _compile(path, tree, signs)
         self._kept = kept
         compiled = {path: k.compiled for path, k in kept.items() if k.compiled is not None}
         return assemble(((path, k.task, k.diagnostics) for path, k in kept.items()), lambda task: compiled[task.path])
 
+    def known(self) -> dict[str, bytes | None]:
+        """Every file that the last compilation read or tried to read, with its bytes."""
+        return {
+            path: data if isinstance(data, bytes) else None for kept in self._kept.values() for path, data in kept.read.items()
+        }
 
-def _compile(path: str, tree: SourceTree) -> _Kept:
+    def unserved(self, compilation: Compilation) -> dict[str, str | None]:
+        """The files of the last compilation that gave it no task, each with the id that it seems to mean."""
+        served = {task.origin.path for task in compilation.registry.tasks.values()}
+        return {path: _meant_id(path, kept) for path, kept in self._kept.items() if path not in served}
+
+
+def _compile(path: str, tree: SourceTree, signs: Mapping[str, Sign]) -> _Kept:
     recorder = _Recorder(tree)
     task, diagnostics = compile_file(path, recorder)
-    return _Kept(recorder.seen, task, None if task is None else emit(task), diagnostics)
+    compiled = None if task is None else emit(task)
+    return _Kept(recorder.seen, {name: signs.get(name) for name in recorder.seen}, task, compiled, diagnostics)
 
 
-def _same(kept: _Kept, tree: SourceTree) -> bool:
-    return all(_read(tree, path) == data for path, data in kept.read.items())
+def _still(kept: _Kept, tree: SourceTree, signs: Mapping[str, Sign]) -> _Kept | None:
+    """What is kept, if all that it was made from is as it was."""
+    current = {path: signs.get(path) for path in kept.read}
+    for path, sign in current.items():
+        if (sign is None or sign != kept.signs[path]) and _read(tree, path) != kept.read[path]:
+            return None
+    return kept if current == kept.signs else replace(kept, signs=current)
 
 
 def _read(tree: SourceTree, path: str) -> _Read:
@@ -53,6 +77,18 @@ def _read(tree: SourceTree, path: str) -> _Read:
         return tree.read(path)
     except Unreadable as err:
         return err.code, err.message
+
+
+def _meant_id(path: str, kept: _Kept) -> str | None:
+    """The id that a broken file would have: from what could be understood of it, else from a line that looks right."""
+    task = kept.task
+    if task is not None:
+        return task.id if task.knows(("id",) if task.spec.id else ("name",)) else None
+    data = kept.read.get(path)
+    if not isinstance(data, bytes):
+        return None
+    found = {label: value.strip(b"'\"").decode("utf-8", "replace") for label, value in _LABEL.findall(data)}
+    return found.get(b"id") or slug(found.get(b"name", "")) or None
 
 
 class _Recorder:

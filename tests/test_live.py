@@ -1,0 +1,152 @@
+"""The snapshot that is served, and what of it outlives a broken file."""
+
+from pathlib import Path
+
+import pytest
+
+from optio.compiler.incremental import IncrementalCompiler
+from optio.compiler.tree import MemoryTree
+from optio.errors import StoreUnavailable
+from optio.live import LiveRegistry, Snapshot
+from optio.model.registry import Registry
+from optio.store.base import GenerationRow
+from optio.store.sqlite import open_store
+from optio.wiring import Services
+from tests.support import COMMAND_TASK
+
+BROKEN = "name: [\n"
+HOOK = """
+triggers:
+  - type: webhook
+    config: {{path: {path}, unsigned: true}}
+"""
+
+
+def task(name: str, extra: str = "") -> str:
+    return COMMAND_TASK.format(name=name, command='["/bin/cat"]') + extra
+
+
+class Tree:
+    """A tree in memory that is taken up by hand."""
+
+    def __init__(self, live: LiveRegistry) -> None:
+        self.live, self.compiler = live, IncrementalCompiler()
+
+    def becomes(self, **files: str) -> Snapshot:
+        compilation = self.compiler.compile(MemoryTree({f"{name}.yaml": text for name, text in files.items()}))
+        return self.live.replace(compilation, self.compiler.unserved(compilation))
+
+
+@pytest.fixture
+def tree(services: Services) -> Tree:
+    return Tree(LiveRegistry(services.store))
+
+
+@pytest.mark.parametrize(
+    "broken", [BROKEN, "", "# to be written\n", "name: One\n", task("One").replace("command:", "comand:"), "- 1\n"]
+)
+def test_a_file_that_gives_no_task_removes_none(tree: Tree, broken: str) -> None:
+    good = tree.becomes(one=task("One"), two=task("Two")).registry.tasks["one"]
+
+    after = tree.becomes(one=broken, two=task("Two"))
+
+    assert set(after.registry.tasks) == {"one", "two"}
+    assert after.registry.tasks["one"].digest == good.digest
+    assert after.kept == {"one"}
+    assert [d.path for d in after.diagnostics if d.path == "one.yaml"] != []
+
+
+def test_a_file_that_is_gone_takes_its_task_along(tree: Tree) -> None:
+    tree.becomes(one=task("One"), two=task("Two"))
+
+    after = tree.becomes(two=task("Two"))
+
+    assert set(after.registry.tasks) == {"two"}
+    assert after.kept == frozenset()
+
+
+def test_a_file_that_was_broken_and_is_then_deleted_takes_its_task_along(tree: Tree) -> None:
+    tree.becomes(one=task("One"))
+    tree.becomes(one=BROKEN)
+
+    after = tree.becomes()
+
+    assert dict(after.registry.tasks) == {}
+
+
+@pytest.mark.parametrize("broken", ["name: One\ncommand: [\n", task("One") + "unknown: 1\n", "id: one\n\tx"])
+def test_a_file_that_is_moved_and_broken_in_one_go_keeps_its_task(tree: Tree, broken: str) -> None:
+    tree.becomes(one=task("One"))
+
+    after = tree.becomes(moved=broken)
+
+    assert set(after.registry.tasks) == {"one"}
+    assert after.kept == {"one"}
+
+
+def test_a_task_with_another_name_takes_the_place_of_the_one_before(tree: Tree) -> None:
+    tree.becomes(one=task("One"))
+
+    after = tree.becomes(one=task("Other"))
+
+    assert set(after.registry.tasks) == {"other"}
+
+
+def test_two_files_may_swap_their_ids(tree: Tree) -> None:
+    tree.becomes(a=task("One"), b=task("Two"))
+
+    after = tree.becomes(a=task("Two"), b=task("One"))
+
+    assert {t.id: t.origin.path for t in after.registry.tasks.values()} == {"one": "b.yaml", "two": "a.yaml"}
+    assert after.kept == frozenset()
+
+
+def test_a_task_kept_from_a_broken_file_gives_its_webhook_path_up_and_stays(tree: Tree) -> None:
+    tree.becomes(one=task("One", HOOK.format(path="hit")))
+
+    after = tree.becomes(one=BROKEN, two=task("Two", HOOK.format(path="hit")))
+
+    assert set(after.registry.tasks) == {"one", "two"}
+    assert after.registry.hooks["hit"].id == "two"
+    assert after.registry.tasks["one"].spec.webhook is None
+
+
+def test_the_last_good_definition_survives_a_restart(tmp_path: Path) -> None:
+    with_store = open_store(tmp_path / "optio.db")
+    good = Tree(LiveRegistry(with_store)).becomes(one=task("One")).registry.tasks["one"]
+    with_store.close()
+
+    store = open_store(tmp_path / "optio.db")
+    live = LiveRegistry(store)
+    live.restore()
+    after = Tree(live).becomes(one=BROKEN)
+    store.close()
+
+    assert after.registry.tasks["one"].digest == good.digest
+    assert after.kept == {"one"}
+
+
+def test_equal_trees_are_one_generation(tree: Tree) -> None:
+    first = tree.becomes(one=task("One"))
+    tree.becomes(one=BROKEN)
+
+    again = tree.becomes(one=task("One"))
+
+    assert again.generation == first.generation
+
+
+class _Down:
+    """A store that cannot be used."""
+
+    def activate(self, registry: Registry, commit: str | None) -> GenerationRow:
+        raise StoreUnavailable("down")
+
+
+def test_what_is_served_stays_while_the_store_is_down(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = tree.becomes(one=task("One"))
+    monkeypatch.setattr(tree.live, "_store", _Down())
+
+    with pytest.raises(StoreUnavailable):
+        tree.becomes(one=task("One"), two=task("Two"))
+
+    assert tree.live.current is before
