@@ -28,7 +28,6 @@ HOMES = {
     "msgspec": ("server",),
     "uvicorn": ("cli.serving",),
     "watchfiles": ("reload",),
-    "limits": ("limits.local",),
     "sqlite3": ("store.sqlite", "cli.doctor"),
     "uuid_utils": ("scheduler",),
 }

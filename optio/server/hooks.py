@@ -8,6 +8,7 @@ import hashlib
 import logging
 import re
 import time
+from collections import Counter
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -17,7 +18,6 @@ from litestar.types import Receive, Scope, Send
 
 from optio.broker.base import Topic
 from optio.errors import Conflict, Invalid, NotFound, OptioError, StoreUnavailable, TooMany, Unauthorized
-from optio.limits.local import LocalRateWindow
 from optio.model import mapping
 from optio.model.registry import CompiledTask
 from optio.model.trigger import WebhookConfig
@@ -47,7 +47,8 @@ class Hooks:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._strangers = LocalRateWindow(_STRANGERS_KEPT)
+        self._minute = 0
+        self._strangers: Counter[str] = Counter()
         self._told = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +84,11 @@ class Hooks:
 
     def may_keep(self, path: str) -> bool:
         """Whether a stranger's rejection is kept: a flood of them must not fill the disk."""
-        return self._strangers.hit(path) is None
+        minute = int(time.monotonic() // 60)
+        if minute != self._minute:
+            self._minute, self._strangers = minute, Counter()
+        self._strangers[path] += 1
+        return self._strangers[path] <= _STRANGERS_KEPT
 
     def tell(self) -> None:
         """Tell the workers once for all runs that were committed together."""
