@@ -53,18 +53,11 @@ def scalar(text: str) -> Any:
     return text
 
 
-def suspicious(text: str) -> bool:
-    """Cheap: whether `other_reading` could have something to say."""
-    return text in SWITCHES or (
-        text[:1] in "0123456789+-" and text != "" and ("_" in text or ":" in text or "-" in text or "0" in text)
-    )
-
-
 def other_reading(text: str) -> str | None:
     """What a YAML 1.1 reader makes of this unquoted text, if it is not what YAML 1.2 makes of it."""
     if text in SWITCHES:
         return "true" if SWITCHES[text] else "false"
-    if text.lstrip("+-") in ("0", ""):
+    if (text.isdecimal() and text[0] != "0") or text.lstrip("+-") in ("0", ""):
         return None
     return next((reading for pattern, reading in _READ_TWICE if pattern.fullmatch(text)), None)
 

@@ -194,6 +194,12 @@ def _bracket(scene: _Scene) -> _Slip | None:
     if flow is None:
         return None
     closer, opener = flow, {"]": "[", "}": "{"}[flow]
+    if scene.char in ("[", "{", '"', "'") and scene.line[scene.column - 1 : scene.column].strip():
+        start = max(scene.line.rfind(sign, 0, scene.column) for sign in (": ", ", ", "[", "{"))
+        start += len(scene.line[start:]) - len(scene.line[start:].lstrip(":,[{ "))
+        value = re.match(r"[^,}]*", scene.line[start:])
+        hint = f"put quotes around the value: {quoted(value[0] if value else '')}"
+        return _Slip("OPT001", f"an unquoted value ends before `{scene.char}` between brackets", hint, scene.row, scene.column)
     if scene.row == scene.from_row:
         return _Slip(
             "OPT001",

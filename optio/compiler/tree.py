@@ -3,6 +3,7 @@
 Nothing outside the root is ever read: no link that leads out, no `..`, no device, no pipe that would block.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,9 @@ from typing import Protocol
 
 SUFFIXES = (".yaml", ".yml")
 MAX_FILE_BYTES = 1 << 20
+# A pipe or a device must not block the compiler, and a link is never followed unseen.
+FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+ESCAPES = "is a link that leads out of the task tree"
 MISSING_HINT = "write the file; its path is relative to this one"
 
 
@@ -80,6 +84,7 @@ class DirectoryTree:
         self.root = root
         self._real = os.path.realpath(root)
         self._only = only
+        self._inside: dict[str, bool] = {}
 
     def task_files(self) -> Iterator[str]:
         """Every YAML file, sorted; hidden files and directories are passed over."""
@@ -103,16 +108,11 @@ class DirectoryTree:
 
     def read(self, path: str) -> bytes:
         """The file's bytes; raises Unreadable."""
-        if os.path.isabs(path) or path.startswith("~") or ".." in Path(path).parts:
+        if path.startswith(("/", "~")) or ".." in path.split("/"):
             raise Unreadable("OPT115", "leads out of the task tree", "give a path below the task file")
-        full = os.path.join(str(self.root), path)
-        real = os.path.realpath(full)
-        if real != self._real and not real.startswith(self._real + os.sep):
-            raise Unreadable("OPT706", "is a link that leads out of the task tree", "copy the file into the tree")
         try:
-            # A pipe or a device must not block the compiler: look before and after opening.
-            descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
+            descriptor = self._open(os.path.join(str(self.root), path))
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # a NUL or a lone surrogate is in no file's name
             raise Unreadable("OPT115", "does not exist", MISSING_HINT) from None
         except OSError as err:
             raise Unreadable("OPT706", f"cannot be read: {err.strerror}", "check its permissions") from err
@@ -122,15 +122,39 @@ class DirectoryTree:
                 raise Unreadable("OPT706", "is no regular file", "only regular files are read")
             if status.st_size > MAX_FILE_BYTES:
                 raise Unreadable("OPT014", f"is larger than {MAX_FILE_BYTES >> 20} MiB", "split it")
-            return _read_all(descriptor)
+            return _read_all(descriptor, status.st_size)
         except OSError as err:
             raise Unreadable("OPT706", f"cannot be read: {err.strerror}", "check the disk") from err
         finally:
             os.close(descriptor)
 
+    def _open(self, full: str) -> int:
+        """Opens what is no link, in a directory that is really below the root; a link by the path that it leads to."""
+        directory = os.path.dirname(full)
+        inside = self._inside.get(directory)
+        if inside is None:
+            inside = self._inside[directory] = self._is_inside(os.path.realpath(directory))
+        if not inside:
+            raise Unreadable("OPT706", ESCAPES, "copy the file into the tree")
+        try:
+            return os.open(full, FLAGS)
+        except OSError as err:
+            if err.errno != errno.ELOOP:
+                raise
+        real = os.path.realpath(full)
+        if not self._is_inside(real):
+            raise Unreadable("OPT706", ESCAPES, "copy the file into the tree")
+        return os.open(real, FLAGS)
 
-def _read_all(descriptor: int) -> bytes:
+    def _is_inside(self, real: str) -> bool:
+        return real == self._real or real.startswith(self._real.rstrip(os.sep) + os.sep)
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    """The whole file, also when it grows meanwhile; the next stage refuses what has become too large."""
     parts = []
-    while part := os.read(descriptor, 1 << 20):
+    while part := os.read(descriptor, size + 1):
         parts.append(part)
+        if sum(map(len, parts)) > MAX_FILE_BYTES:
+            break
     return b"".join(parts)

@@ -91,3 +91,16 @@ def test_an_overlay_shows_the_tree_after_a_change() -> None:
     assert list(compile_tree(tree).registry.tasks) == ["b", "c"]
     with pytest.raises(Unreadable):
         tree.read("a.yaml")
+
+
+@pytest.mark.parametrize("name", ["a\\0b.md", "x" * 300 + ".md"])
+def test_a_name_that_no_file_can_have_is_refused(root: Path, name: str) -> None:
+    (root / "a.yaml").write_text(f'name: A\nagentRuntime: codex\npromptFile: "{name}"\n')
+
+    assert {"OPT115", "OPT706"} & set(codes(root))
+
+
+def test_a_link_to_itself_is_refused(root: Path) -> None:
+    (root / "a.yaml").symlink_to("a.yaml")
+
+    assert codes(root) == ["OPT706"]

@@ -1,0 +1,120 @@
+"""How long `optio check` takes, whole process, against peers that are measured in the same run.
+
+    python tests/bench/bench_check.py [FILES]
+
+One file: beside a bare interpreter, and one that only imports what the compiler stands on. A thousand files: beside
+yamllint, which reads the same YAML and knows nothing of tasks.
+"""
+
+import compileall
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TASK = """\
+# yaml-language-server: $schema=../schemas/task.schema.json
+type: standalone
+name: Weekly Security Report {n}
+description: Scans dependencies and generates a vulnerability summary
+agentRuntime: claude-code
+model: sonnet
+promptTemplate: |
+  Analyze the dependency list for {{{{REPO_NAME}}}} and produce a security report.
+  Focus on: {{{{FOCUS_AREAS}}}}
+paramsSchema:
+  type: object
+  properties:
+    REPO_NAME: {{type: string, maxLength: {length}}}
+    FOCUS_AREAS: {{type: string, default: "CVEs, outdated packages, license issues"}}
+  required: [REPO_NAME]
+  additionalProperties: false
+maxTurns: {turns}
+budgetUsd: "2.50"
+maxConcurrent: 1
+maxRetries: 2
+timeout: 20m
+warmPoolSize: 0
+environment:
+  image: ghcr.io/acme/agent@sha256:{digest}
+  setupCommands: ["pip install pip-audit==2.9.0"]
+  env: {{LOG_LEVEL: info}}
+  secrets: [ANTHROPIC_API_KEY]
+  network: {{egress: [api.anthropic.com, api.github.com]}}
+  resources: {{cpu: "1", memory: 2Gi}}
+triggers:
+  - type: manual
+  - type: schedule
+    config: {{cronExpression: "{minute} {hour} * * 1", timezone: {zone}, paramMapping: {{REPO_NAME: optio}}}}
+  - type: webhook
+    config:
+      path: security-scan-{n}
+      secret: {{name: SECURITY_SCAN_SECRET}}
+      paramMapping: {{REPO_NAME: {path}}}
+"""
+ZONES = ("Europe/Berlin", "America/New_York", "UTC", "Asia/Tokyo")
+PATHS = ("$.repository.name", "$.repository.full_name", "\"$.project['path-with-namespace']\"", '"$.commits[0].id"')
+FOUNDATION = "import yaml, jsonschema_rs\nfrom pydantic import BaseModel\nclass A(BaseModel):\n    x: int\n"
+
+
+def write_tasks(directory: Path, count: int) -> None:
+    """The design's example, each file a little different."""
+    for n in range(count):
+        variation = {
+            "n": n,
+            "turns": n % 50 + 1,
+            "length": 100 + n % 100,
+            "minute": n % 60,
+            "hour": n % 24,
+            "digest": f"{n:064x}",
+        }
+        text = TASK.format(zone=ZONES[n % len(ZONES)], path=PATHS[n % len(PATHS)], **variation)
+        (directory / f"task-{n:05}.yaml").write_text(text)
+
+
+def seconds(command: Sequence[str], runs: int) -> float:
+    """Median wall time of a whole process, after one that warms the disk cache."""
+    times = []
+    for _ in range(runs + 1):
+        start = time.perf_counter()
+        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def main() -> None:
+    """Print the table."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
+    compileall.compile_dir(ROOT / "optio", quiet=2)
+    check = [sys.executable, "-m", "optio.cli.check", "--format", "concise"]
+    yamllint = shutil.which("yamllint", path=str(Path(sys.executable).parent)) or shutil.which("yamllint")
+    with tempfile.TemporaryDirectory() as scratch:
+        one, many = Path(scratch, "one"), Path(scratch, "many")
+        one.mkdir()
+        many.mkdir()
+        write_tasks(one, 1)
+        write_tasks(many, count)
+        bare = seconds([sys.executable, "-c", "pass"], 15)
+        foundation = seconds([sys.executable, "-c", FOUNDATION], 15)
+        single = seconds([*check, str(one)], 15)
+        whole = seconds([*check, str(many)], 5)
+        peer = seconds([yamllint, "-d", "relaxed", "--no-warnings", str(many)], 1) if yamllint else None
+    rows = [
+        ("bare interpreter", bare, ""),
+        ("pydantic, PyYAML, jsonschema-rs imported", foundation, f"{foundation / bare:.1f} x bare"),
+        ("optio check, 1 file", single, f"{single / bare:.1f} x bare, {single / foundation:.2f} x imports"),
+        (f"optio check, {count:,} files", whole, f"{(whole - single) / count * 1e6:.0f} us a file after the first"),
+    ]
+    if peer is not None:
+        rows.append((f"yamllint, {count:,} files", peer, f"{peer / whole:.1f} x optio check"))
+    for name, took, note in rows:
+        print(f"{name:<42} {took * 1000:8.0f} ms   {note}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""`optio check`: what it prints, how it ends, and what it does not load."""
+
+import argparse
+import gc
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from optio.cli import check
+
+GOOD = "name: {}\nagentRuntime: codex\npromptTemplate: Say hello\n"
+NOT_FOR_CHECK = {
+    *("litestar", "sqlalchemy", "redis", "dramatiq", "kubernetes", "lightkube", "rich", "structlog", "asyncio", "watchfiles"),
+    *("uvicorn", "sqlite3", "msgspec", "limits"),
+}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPTIO_TASKS", raising=False)
+    return tmp_path
+
+
+def write(path: str, text: str) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def run(*argv: str) -> int:
+    parser = argparse.ArgumentParser("optio check")
+    check.add_arguments(parser)
+    return check.run(parser.parse_args(argv))
+
+
+def test_a_clean_tree_ends_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    write("tasks.d/a.yaml", GOOD.format("A"))
+
+    assert run() == 0
+    assert capsys.readouterr().out == "no findings in 1 file\n"
+
+
+def test_an_error_ends_with_1_and_its_path_can_be_clicked(capsys: pytest.CaptureFixture[str]) -> None:
+    write("tasks.d/sub/a.yaml", GOOD.format("A") + "maxTurn: 1\n")
+
+    assert run("--format", "concise") == 1
+    assert capsys.readouterr().out.startswith("tasks.d/sub/a.yaml:4:1: error: unknown key `maxTurn`")
+
+
+def test_a_warning_alone_ends_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    write("tasks.d/a.yaml", "# nothing yet\n")
+
+    assert run() == 0
+    assert "1 warning in 1 file" in capsys.readouterr().out
+
+
+def test_a_path_that_does_not_exist_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("nowhere") == 2
+    assert capsys.readouterr().err == "optio check: `nowhere` does not exist\n"
+
+
+def test_without_a_task_directory_the_way_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 2
+    assert "give a PATH, or set OPTIO_TASKS" in capsys.readouterr().err
+
+
+def test_an_unknown_option_ends_with_2() -> None:
+    with pytest.raises(SystemExit) as stop:
+        run("--strict-ish")
+
+    assert stop.value.code == 2
+
+
+def test_an_empty_directory_ends_with_0_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("tasks.d").mkdir()
+
+    assert run() == 0
+    assert capsys.readouterr().out == "no task files in `tasks.d`\n"
+
+
+def test_the_directory_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    write("elsewhere/a.yaml", GOOD.format("A"))
+    monkeypatch.setenv("OPTIO_TASKS", "elsewhere")
+
+    assert run() == 0
+    assert "1 file" in capsys.readouterr().out
+
+
+def test_a_file_inside_the_task_directory_is_checked_in_that_tree(capsys: pytest.CaptureFixture[str]) -> None:
+    write("tasks.d/prompts/p.md", "Say hello")
+    write("tasks.d/sub/a.yaml", "name: A\nagentRuntime: codex\npromptFile: ../prompts/p.md\n")
+    write("tasks.d/sub/b.yaml", "broken: [\n")
+
+    assert run("tasks.d/sub/a.yaml") == 0
+
+
+def test_a_file_elsewhere_is_its_own_tree(capsys: pytest.CaptureFixture[str]) -> None:
+    write("other/p.md", "Say hello")
+    write("other/a.yaml", "name: A\nagentRuntime: codex\npromptFile: p.md\n")
+    write("other/b.yaml", "name: B\nagentRuntime: codex\npromptFile: ../up.md\n")
+
+    assert run("other/a.yaml") == 0
+    assert run("other/b.yaml") == 1
+
+
+def test_files_and_directories_can_be_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write("one/a.yaml", GOOD.format("A"))
+    write("two/a.yaml", GOOD.format("A") + "maxTurn: 1\n")
+    write("two/b.yaml", GOOD.format("B") + "maxTurn: 1\n")
+
+    assert run("one", "two/a.yaml", str(tmp_path / "two/b.yaml"), "--format", "json") == 1
+    document = json.loads(capsys.readouterr().out)
+    assert [d["path"] for d in document["diagnostics"]] == ["two/a.yaml", "two/b.yaml"]
+    assert document["summary"] == {"files": 3, "tasks": 1, "errors": 2, "warnings": 0, "infos": 0}
+
+
+def test_a_flood_of_findings_is_cut_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    for i in range(30):
+        write(f"tasks.d/t{i:02}.yaml", GOOD.format(f"T{i}") + "".join(f"unknown{j}: 1\n" for j in range(10)))
+
+    assert run("--format", "concise") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 201
+    assert lines[-1] == "... and 100 more"
+
+
+def test_garbage_collection_is_as_before_afterwards() -> None:
+    Path("tasks.d").mkdir()
+
+    run()
+
+    assert gc.isenabled()
+
+
+def process(*argv: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **variables}
+    return subprocess.run([sys.executable, *argv], capture_output=True, text=True, check=False, env=environment)
+
+
+def test_only_the_compiler_is_loaded() -> None:
+    write("tasks.d/a.yaml", GOOD.format("A") + "triggers: [{type: schedule, config: {cronExpression: '0 9 * * 1'}}]\n")
+
+    ended = process("-X", "importtime", "-m", "optio.cli.check")
+
+    loaded = set(re.findall(r"\|\s+([\w.]+)$", ended.stderr, re.MULTILINE))
+    assert ended.returncode == 0
+    assert "optio.compiler.pipeline" in loaded
+    assert not NOT_FOR_CHECK & {name.split(".")[0] for name in loaded}
+    assert "jsonpath_rfc9535" not in loaded
+    assert {n for n in loaded if n.startswith("optio.")} <= {
+        n for n in loaded if n.startswith(("optio.cli", "optio.compiler", "optio.model", "optio.errors"))
+    }
+
+
+def test_piped_output_has_no_colour() -> None:
+    write("tasks.d/a.yaml", GOOD.format("A") + "maxTurn: 1\n")
+
+    ended = process("-m", "optio.cli.check")
+
+    assert ended.returncode == 1
+    assert "^^^^^^^ did you mean `maxTurns`?" in ended.stdout
+    assert "\x1b" not in ended.stdout

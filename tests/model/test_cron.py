@@ -1,0 +1,157 @@
+"""Cron: five fields, and one stated policy for the two odd nights of the year."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from optio.model.cron import (
+    PRESETS,
+    WORDS,
+    CronError,
+    check_expression,
+    expand,
+    explain,
+    fires,
+    last_fires,
+    next_fire,
+)
+
+BERLIN, LORD_HOWE, NEW_YORK = "Europe/Berlin", "Australia/Lord_Howe", "America/New_York"
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def local(expression: str, zone: str, day: str) -> list[str]:
+    """The fires of a local day as wall clock times with their offset."""
+    start = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(zone))
+    end = (start.replace(tzinfo=None) + timedelta(days=1)).replace(tzinfo=ZoneInfo(zone))
+    found = []
+    for fire in fires(expression, zone, start - timedelta(seconds=1)):
+        if fire >= end.astimezone(UTC):
+            return found
+        found.append(fire.astimezone(ZoneInfo(zone)).strftime("%H:%M%z"))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "expression", "expected"),
+    [
+        # Spring: 02:00 becomes 03:00. A fixed time in the gap fires once, at the first instant after it.
+        (BERLIN, "2026-03-29", "30 2 * * *", ["03:00+0200"]),
+        (BERLIN, "2026-03-29", "0 2 * * *", ["03:00+0200"]),
+        (BERLIN, "2026-03-29", "30 1 * * *", ["01:30+0100"]),
+        (BERLIN, "2026-03-29", "0 3 * * *", ["03:00+0200"]),
+        (BERLIN, "2026-03-29", "0 1-4 * * *", ["01:00+0100", "03:00+0200", "04:00+0200"]),
+        # Autumn: 03:00 becomes 02:00. A fixed time fires once, at its first occurrence; a wildcard hour in both.
+        (BERLIN, "2026-10-25", "30 2 * * *", ["02:30+0200"]),
+        (BERLIN, "2026-10-25", "0 3 * * *", ["03:00+0100"]),
+        (NEW_YORK, "2026-03-08", "30 2 * * *", ["03:00-0400"]),
+        (NEW_YORK, "2026-11-01", "30 1 * * *", ["01:30-0400"]),
+        # Lord Howe moves by half an hour: 02:00 becomes 02:30, and back from 02:00 to 01:30.
+        (LORD_HOWE, "2026-10-04", "15 2 * * *", ["02:30+1100"]),
+        (LORD_HOWE, "2026-10-04", "45 2 * * *", ["02:45+1100"]),
+        (LORD_HOWE, "2026-04-05", "45 1 * * *", ["01:45+1100"]),
+    ],
+)
+def test_a_fixed_time_fires_once_on_the_odd_nights(zone: str, day: str, expression: str, expected: list[str]) -> None:
+    assert local(expression, zone, day) == expected
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "hours"),
+    [(BERLIN, "2026-03-29", 23), (BERLIN, "2026-10-25", 25), (NEW_YORK, "2026-03-08", 23), (NEW_YORK, "2026-11-01", 25)],
+)
+def test_a_wildcard_hour_follows_elapsed_time(zone: str, day: str, hours: int) -> None:
+    assert len(local("0 * * * *", zone, day)) == hours
+    assert len(local("*/30 * * * *", zone, day)) == 2 * hours
+
+
+@pytest.mark.parametrize("since", ["2026-03-25", "2026-10-20"])
+def test_nothing_fires_twice_or_backwards(since: str) -> None:
+    for zone in (BERLIN, LORD_HOWE, NEW_YORK, "UTC"):
+        for expression in ("30 2 * * *", "*/30 * * * *", "15 1-3 * * *"):
+            found = list(islice(fires(expression, zone, utc(since)), 700))
+            assert all(a < b for a, b in pairwise(found))
+
+
+def test_a_leap_day_comes_every_four_years() -> None:
+    found = list(islice(fires("0 0 29 2 *", "UTC", utc("2026-01-01")), 2))
+
+    assert found == [utc("2028-02-29"), utc("2032-02-29")]
+
+
+def test_times_come_in_utc_and_after_the_given_one() -> None:
+    at = utc("2026-01-05T08:00:00")
+
+    assert next_fire("0 9 * * 1", BERLIN, at) == utc("2026-01-12T08:00:00")
+    assert next_fire("0 9 * * 1", BERLIN, at - timedelta(seconds=1)) == at
+
+
+@pytest.mark.parametrize(("word", "five"), [*WORDS.items(), ("  0   9 * * 1\n", "0 9 * * 1"), ("0 9 * * 1", "0 9 * * 1")])
+def test_words_and_blanks_are_expanded(word: str, five: str) -> None:
+    assert expand(word) == five
+
+
+@pytest.mark.parametrize("expression", [*WORDS, *PRESETS.values()])
+def test_words_and_presets_are_schedules(expression: str) -> None:
+    check_expression(expression)
+    assert explain(expression)
+
+
+@pytest.mark.parametrize(
+    ("expression", "field"),
+    [
+        ("60 * * * *", 0),
+        ("* 24 * * *", 1),
+        ("* * 32 * *", 2),
+        ("* * 0 * *", 2),
+        ("* * * 13 *", 3),
+        ("* * * * 8", 4),
+        ("a * * * *", 0),
+        ("*/0 * * * *", 0),
+        ("5-1 * * * *", 0),
+        ("0 9 * *", None),
+        ("0 0 9 * * 1", None),
+        ("", None),
+        ("@reboot", None),
+        ("1,,2 * * * *", 0),
+        ("\u0661 * * * *", 0),
+    ],
+)
+def test_the_bad_field_is_named(expression: str, field: int | None) -> None:
+    with pytest.raises(CronError) as refused:
+        check_expression(expression)
+
+    assert refused.value.field == field
+    assert not refused.value.never
+
+
+@pytest.mark.parametrize("expression", ["0 0 30 2 *", "0 0 31 2 *", "0 0 31 4,6,9,11 *"])
+def test_a_day_that_no_month_has_is_never(expression: str) -> None:
+    with pytest.raises(CronError) as refused:
+        check_expression(expression)
+
+    assert refused.value.never
+
+
+def test_missed_times_are_found_backwards_and_bounded() -> None:
+    before, since = utc("2026-01-10T00:00:00"), utc("2026-01-01T00:00:00")
+
+    assert last_fires("0 0 * * *", "UTC", before, since, 3) == [utc("2026-01-08"), utc("2026-01-09"), utc("2026-01-10")]
+    assert last_fires("0 0 * * *", "UTC", before, utc("2026-01-09T00:00:00"), 3) == [before]
+    assert last_fires("0 0 1 * *", "UTC", before, since, 3) == []
+
+
+@pytest.mark.parametrize(
+    ("day", "expression"), [("2026-03-29", "30 2 * * *"), ("2026-10-25", "30 2 * * *"), ("2026-10-25", "0 * * * *")]
+)
+def test_looking_back_over_an_odd_night_finds_the_same_times(day: str, expression: str) -> None:
+    since = utc(day) - timedelta(hours=12)
+    until = since + timedelta(days=2)
+    forwards = [f for f in islice(fires(expression, BERLIN, since), 60) if f <= until]
+
+    assert last_fires(expression, BERLIN, until, since, 100) == forwards

@@ -1,0 +1,103 @@
+"""Parameters: defaults, faults, and schemas that are made to hurt."""
+
+import time
+from typing import Any
+
+import pytest
+
+from optio.model.params import SchemaError, fill, problems, validator
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "REPO": {"type": "string", "maxLength": 5},
+        "COUNT": {"type": "integer", "default": 3, "minimum": 1},
+        "OPTIONS": {"type": "object", "properties": {"deep": {"default": [1]}}, "default": {}},
+    },
+    "required": ["REPO"],
+    "additionalProperties": False,
+}
+
+
+def found(schema: dict[str, Any], params: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(p.pointer, p.message) for p in problems(schema, params)]
+
+
+def test_defaults_are_filled_in_before_anything_is_checked() -> None:
+    assert fill(SCHEMA, {"REPO": "a"}) == {"REPO": "a", "COUNT": 3, "OPTIONS": {}}
+    assert fill(SCHEMA, {"OPTIONS": {}}) == {"OPTIONS": {"deep": [1]}, "COUNT": 3}
+    assert fill(None, {"a": 1}) == {"a": 1}
+
+
+def test_a_default_is_never_shared_between_runs() -> None:
+    first = fill(SCHEMA, {"OPTIONS": {}})
+    first["OPTIONS"]["deep"].append(2)
+
+    assert fill(SCHEMA, {"OPTIONS": {}})["OPTIONS"]["deep"] == [1]
+
+
+def test_given_values_are_not_replaced_and_not_changed() -> None:
+    given = {"COUNT": None, "OPTIONS": {"deep": 0}}
+
+    assert fill(SCHEMA, given) == given
+
+
+def test_every_fault_has_its_own_entry() -> None:
+    assert sorted(found(SCHEMA, {"REPO": "too long", "COUNT": 0, "OTHER": 1})) == [
+        ("/params/COUNT", "is less than 1"),
+        ("/params/OTHER", "is not a parameter of this task"),
+        ("/params/REPO", "is longer than 5 characters"),
+    ]
+
+
+def test_a_missing_parameter_is_named() -> None:
+    assert found(SCHEMA, {}) == [("/params/REPO", "is required and has no default")]
+
+
+def test_pointers_are_escaped() -> None:
+    schema = {"properties": {"a/b~c": {"type": "integer"}}}
+
+    assert found(schema, {"a/b~c": "x"}) == [("/params/a~1b~0c", "must be an integer")]
+
+
+def test_a_value_is_never_repeated() -> None:
+    secret = "hunter2hunter2"
+    schema = {"properties": {"A": {"enum": ["x"]}, "B": {"pattern": "^[0-9]+$"}, "C": {"type": "integer"}, "D": {"const": 1}}}
+
+    assert secret not in str(found(schema, dict.fromkeys("ABCD", secret)))
+
+
+def test_a_nul_character_is_refused_without_a_schema_too() -> None:
+    assert [p.pointer for p in problems(None, {"a": ["x", {"b": "\0"}]})] == ["/params/a/1/b"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "params"),
+    [
+        ({"properties": {"A": {"pattern": "^(a+)+$"}}}, {"A": "a" * 1_000_000 + "!"}),
+        ({"properties": {"A": {"pattern": r"^(\w+\s?)*$"}}}, {"A": "a " * 500_000 + "!"}),
+        ({"properties": {"A": {"uniqueItems": True}}}, {"A": [{"i": i} for i in range(5_000)] + [{"i": 1}]}),
+        ({"properties": {"A": {"enum": list(range(10_000))}}}, {"A": -1}),
+    ],
+)
+def test_hostile_values_are_judged_within_a_second(schema: dict[str, Any], params: dict[str, Any]) -> None:
+    start = time.perf_counter()
+
+    assert problems(schema, params)
+    assert time.perf_counter() - start < 1.0
+
+
+@pytest.mark.parametrize("pattern", ["(?<=a)b", "(?=a)b", r"(a)\1", "(", "a{1,100000}", "(?P<n>a)(?P=n)"])
+def test_patterns_that_could_not_run_in_linear_time_are_refused(pattern: str) -> None:
+    with pytest.raises(SchemaError):
+        validator({"pattern": pattern})
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1:9/a", "file:///etc/passwd", "#/$defs/none", "other.json"])
+def test_references_out_of_the_schema_are_refused(target: str) -> None:
+    with pytest.raises(SchemaError):
+        validator({"$ref": target})
+
+
+def test_formats_are_checked() -> None:
+    assert found({"properties": {"A": {"format": "date"}}}, {"A": "tomorrow"}) == [("/params/A", "is no date")]
