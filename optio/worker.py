@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from optio.broker.base import Topic
-from optio.errors import OptioError
+from optio.errors import NotFound, OptioError
 from optio.executors.procfs import start_time
 from optio.runs import admission
 from optio.runs.execute import Execution
@@ -19,7 +19,10 @@ from optio.wiring import Services
 log = logging.getLogger(__name__)
 # Hints drive; this finds what a lost hint would lose.
 _SWEEP = 2.0
+# For a stop in all: who stops us waits for ten seconds as a rule.
 _LEAVE = 8.0
+# What attempts left on disk whose worker never came back to them is looked for so often.
+_TIDY = 600.0
 
 
 class Worker:
@@ -39,23 +42,24 @@ class Worker:
     def start(self) -> None:
         """Begin, on threads of its own."""
         self._unsubscribe = self._services.broker.subscribe(self._hint)
-        for target in (self._claim_loop, self._heartbeat_loop):
+        self._services.executor.prepare()
+        for target in (self._claim_loop, self._heartbeat_loop, self._tidy_loop):
             thread = threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True)
             thread.start()
             self._threads.append(thread)
 
     def stop(self) -> None:
         """Hand everything over: agents go on, leases end at once, another worker finds them."""
+        limit = time.monotonic() + _LEAVE
         self._stopping.set()
         self._wake.set()
         self._unsubscribe()
-        for thread in self._threads:
-            thread.join(_LEAVE)
+        for thread in self._threads[:1]:  # after the claim loop nothing begins any more; the others may take their time
+            thread.join(_LEAVE / 2)
         with self._lock:
             running = list(self._running.values())
         for execution, _ in running:
             execution.leave()
-        limit = time.monotonic() + _LEAVE
         for _, thread in running:
             thread.join(max(0.0, limit - time.monotonic()))
         try:
@@ -116,7 +120,10 @@ class Worker:
 
         thread = threading.Thread(target=work, name=f"run-{run_id}", daemon=True)
         with self._lock:
+            before = self._running.get(run_id)
             self._running[run_id] = (execution, thread)
+        if before is not None:
+            before[0].leave()  # we were stopped for longer than our own lease
         thread.start()
 
     def _heartbeat_loop(self) -> None:
@@ -136,6 +143,28 @@ class Worker:
                     execution.leave()
                 elif owned[run_id]:
                     execution.cancel()
+
+    def _tidy_loop(self) -> None:
+        pause = 0.0
+        while not self._stopping.wait(pause):
+            pause = _TIDY
+            try:
+                self.tidy()
+            except Exception:
+                log.exception("what ended attempts left could not be looked through")
+
+    def tidy(self) -> None:
+        """Remove attempts that nobody comes back to: their worker died between the outcome and the removal."""
+        store, executor = self._services.store, self._services.executor
+        for run_id, attempt in executor.attempts():
+            if self._stopping.is_set():
+                return
+            try:
+                run = store.run(run_id)
+            except NotFound:
+                continue  # another database has used this directory
+            if run.state.terminal or attempt < run.attempt:
+                executor.remove(run_id, attempt)
 
     def _release_the_dead(self) -> None:
         """Workers of this machine whose process is gone need no lease to run out."""

@@ -81,6 +81,18 @@ class Executor(Protocol):
         """The grip on an attempt that another worker started; None if it never started, and then it never will."""
         ...
 
+    def prepare(self) -> None:
+        """Do ahead of the first start what would make it slow. Never raises."""
+        ...
+
+    def attempts(self) -> list[tuple[str, int]]:
+        """(run id, attempt) of everything that was ever started here and not removed."""
+        ...
+
+    def remove(self, run_id: str, attempt: int) -> None:
+        """End what still runs of an attempt and delete what it left. Only for attempts that nobody follows any more."""
+        ...
+
     def notes(self, environment: Mapping[str, object]) -> list[str]:
         """What of a task's `environment` this executor does not apply, in words for the run's log."""
         ...

@@ -21,15 +21,14 @@ class Inotify:
 
     def watch(self, path: Path, mask: int = IN_MODIFY | IN_CREATE) -> None:
         """Wake for changes of a file, or of the files in a directory."""
-        if self.fd is not None:
-            _libc.inotify_add_watch(self.fd, os.fsencode(path), mask)
+        if self.fd is not None and _libc.inotify_add_watch(self.fd, os.fsencode(path), mask) < 0:
+            self.close()  # no watches left: half of the wake-ups is as good as none
 
     def drain(self) -> None:
-        """Forget the wake-ups so far."""
+        """Forget wake-ups; what is left over wakes again."""
         if self.fd is not None:
             with contextlib.suppress(BlockingIOError):
-                while os.read(self.fd, 65536):
-                    pass
+                os.read(self.fd, 65536)
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -16,7 +16,8 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,12 @@ from optio.executors.procfs import start_time
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 # Without inotify (no watches left) output is looked for this often.
 _LOOK_EVERY = 0.05
+# The kernel's limit for one argument or one `NAME=value`, with its final NUL (MAX_ARG_STRLEN).
+_LONGEST_STRING = 131_072
+# The usual grace and a little more.
+_LONGEST_END = 15.0
+# A tombstone must outlive every worker that could still come late to start its attempt.
+_TOMBSTONE_AGE = 86_400.0
 INSTALL = {
     "claude-code": ("claude", "npm install -g @anthropic-ai/claude-code"),
     "codex": ("codex", "npm install -g @openai/codex"),
@@ -64,6 +71,8 @@ class ProcessExecutor:
         """See `Executor.start`."""
         base = self._directory(launch.run_id, launch.attempt)
         control = base / "control"
+        environment = self._environment(launch, base)
+        _check_exec(launch.argv, environment)
         try:
             for name in ("home", "tmp", "work", "control", "control/result"):
                 (base / name).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -77,7 +86,7 @@ class ProcessExecutor:
             "control": str(control),
             "cwd": str(base / "work"),
             "argv": list(launch.argv),
-            "env": self._environment(launch, base),
+            "env": environment,
             "setup": list(launch.setup),
             "timeout": launch.timeout_s,
             "grace": launch.grace_s,
@@ -95,11 +104,42 @@ class ProcessExecutor:
         try:
             os.link(tombstone, control / "started")
         except FileExistsError:
-            marker = _marker(control)
-            return ProcessHandle(base, marker["pid"], marker["start"]) if marker else None
+            return ProcessHandle(base) if _marker(control) else None
         finally:
             tombstone.unlink()
         return None
+
+    def prepare(self) -> None:
+        """See `Executor.prepare`."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._server is None:
+                self._serve()
+
+    def attempts(self) -> list[tuple[str, int]]:
+        """See `Executor.attempts`."""
+        try:
+            names = os.listdir(self._root)
+        except OSError:
+            return []
+        parted = [name.rpartition("-") for name in names]
+        return [(run_id, int(number)) for run_id, _, number in parted if run_id and number.isascii() and number.isdigit()]
+
+    def remove(self, run_id: str, attempt: int) -> None:
+        """See `Executor.remove`."""
+        base = self._directory(run_id, attempt)
+        marker = _marker(base / "control")
+        if not marker and time.time() - _changed(base / "control" / "started") < _TOMBSTONE_AGE:
+            return
+        supervisor = _pidfd(marker["pid"], marker["start"]) if marker else None
+        if supervisor is not None:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(supervisor, number)
+                if select.select([supervisor], [], [], _LONGEST_END)[0]:
+                    break
+            os.close(supervisor)
+        kill_marked(base.name)
+        shutil.rmtree(base, ignore_errors=True)
 
     def notes(self, environment: Mapping[str, object]) -> list[str]:
         """See `Executor.notes`."""
@@ -172,19 +212,19 @@ class ProcessExecutor:
 class ProcessHandle:
     """The grip on one attempt. The supervisor is no child of ours: a pidfd waits for it and cannot mean another process."""
 
-    def __init__(self, base: Path, pid: int, start: int | None = None) -> None:
+    def __init__(self, base: Path, pid: int | None = None) -> None:
         self._base = base
         self._control = base / "control"
-        self._pidfd = _pidfd(pid, start)
+        self._pidfd = self._marked() if pid is None else _pidfd(pid)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._inotify = Inotify()
         for name in ("stdout", "stderr"):
             self._inotify.watch(self._control / name, IN_MODIFY)
         self._inotify.watch(self._control / "result", IN_MODIFY | IN_CREATE)
-        self._poll = select.poll()
-        for descriptor in (self._pidfd, self._wake, self._inotify.fd):
-            if descriptor is not None:
-                self._poll.register(descriptor, select.POLLIN)
+
+    def _marked(self) -> int | None:
+        marker = _marker(self._control)
+        return _pidfd(marker["pid"], marker["start"]) if marker else None
 
     def read(self, stream: str, offset: int, limit: int) -> bytes:
         """See `Handle.read`. The agent may put anything in the result file's place: only a regular file is read."""
@@ -204,7 +244,11 @@ class ProcessHandle:
         """See `Handle.wait`."""
         if self._inotify.fd is None:
             timeout = min(timeout, _LOOK_EVERY)
-        ready = self._poll.poll(timeout * 1000)
+        poll = select.poll()
+        for descriptor in (self._pidfd, self._wake, self._inotify.fd):
+            if descriptor is not None:
+                poll.register(descriptor, select.POLLIN)
+        ready = poll.poll(timeout * 1000)
         if any(descriptor == self._wake for descriptor, _ in ready):
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._wake)
@@ -230,15 +274,20 @@ class ProcessHandle:
         return found
 
     def _alive(self) -> bool:
-        if self._pidfd is not None and not select.select([self._pidfd], [], [], 0)[0]:
-            return True
+        if self._pidfd is not None:
+            if not select.select([self._pidfd], [], [], 0)[0]:
+                return True
+            os.close(self._pidfd)
         # A launch that was sent twice has one supervisor, and the marker names it.
-        marker = _marker(self._control)
-        return bool(marker) and start_time(marker["pid"]) == marker["start"]
+        self._pidfd = self._marked()
+        return self._pidfd is not None
 
     def _read_exit(self) -> Exit | None:
         try:
             data: dict[str, Any] = json.loads((self._control / "exit.json").read_text())
+            # After a power cut: an end whose output is not whole is none.
+            if any((self._control / name).stat().st_size < size for name, size in data["sizes"].items()):
+                return None
         except (OSError, ValueError):
             return None
         return Exit(
@@ -275,6 +324,33 @@ def _marker(control: Path) -> dict[str, int]:
     return marker
 
 
+def _changed(path: Path) -> float:
+    """When a file was last changed; long ago when there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _check_exec(argv: Sequence[str], environment: Mapping[str, str]) -> None:
+    """What no kernel would start, said by name. The values may be secrets: only names and lengths are told."""
+    for name, value in environment.items():
+        if "\0" in value or "\0" in name:
+            raise LaunchFailed("environment", f"the environment variable {name!r} holds a NUL character")
+        if _size(name) + _size(value) + 2 > _LONGEST_STRING:
+            raise LaunchFailed(
+                "environment",
+                f"`{name}` in the environment is longer than {_LONGEST_STRING - 1:,} bytes: large values go into parameters",
+            )
+    for place, argument in enumerate(argv):
+        if "\0" in argument or _size(argument) >= _LONGEST_STRING:
+            raise LaunchFailed("config", f"argument {place} of the command holds NUL or {_LONGEST_STRING:,} bytes or more")
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
 def kill_marked(attempt: str) -> None:
     """Kill every process of an attempt whose supervisor is gone, found by the names in its environment."""
     run_id, _, number = attempt.rpartition("-")
@@ -295,7 +371,7 @@ def kill_marked(attempt: str) -> None:
             return
 
 
-def _pidfd(pid: int, start: int | None) -> int | None:
+def _pidfd(pid: int, start: int | None = None) -> int | None:
     """A descriptor of the process, or None when it is gone (or its pid belongs to another by now)."""
     try:
         descriptor = os.pidfd_open(pid)

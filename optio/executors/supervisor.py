@@ -3,7 +3,7 @@
 It is a fork server: it reads launch envelopes from the socket on its standard input and forks a supervisor for each, which
 costs about a millisecond where a new interpreter costs twenty. Secrets and prompts arrive by that socket and are never
 written to disk. A forked supervisor belongs to nobody: it outlives the worker, ends its attempt at the deadline, leaves no
-process behind whatever way the agent ends, and writes how it ended into `exit.json` (written, synced, renamed).
+process behind whatever way the agent ends, and writes how it ended into `exit.json` (written, then renamed).
 
     envelope: 4 bytes length, JSON header, 8 bytes length, the agent's standard input
     answer:   one line of JSON, {"pid": N} or {"error": "..."}
@@ -23,13 +23,16 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
+# Ignored in us (by Python, by nohup, on purpose); what is ignored stays so over an exec.
+_DEFAULTS = (signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
 
 
 def main() -> None:
     """Serve envelopes until the socket closes; supervisors that were forked go on."""
     connection = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
+    for number in (0, 1, 2):
+        os.dup2(null, number)  # attempts outlive the worker: nobody who reads its output shall wait for them
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forked supervisors are reaped by the kernel
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
@@ -82,11 +85,11 @@ def supervise(launch: dict[str, Any], stdin: bytes) -> None:
     deadline = time.monotonic() + launch["timeout"]
     out = _append(os.path.join(control, "stdout"))
     err = _append(os.path.join(control, "stderr"))
-    end: dict[str, Any] = {"started_at": time.time(), "phase": "setup"}
+    end: dict[str, Any] = {"phase": "setup"}
     null = os.open(os.devnull, os.O_RDONLY)
     for command in launch["setup"]:
         end.update(_run(["/bin/sh", "-c", command], launch, null, err, err, deadline))
-        if end["code"] != 0:
+        if end["code"] != 0 or end["stopped_by"] is not None:
             break
     else:
         end["phase"] = "agent"
@@ -95,16 +98,15 @@ def supervise(launch: dict[str, Any], stdin: bytes) -> None:
             file.write(stdin)
         os.lseek(prompt, 0, os.SEEK_SET)
         end.update(_run(launch["argv"], launch, prompt, out, err, deadline))
-    end["ended_at"] = time.time()
-    for output in (out, err):
-        os.fsync(output)
+    # Nothing is synced: what a power cut loses is the outcome of the last instant, and the sizes show it.
+    end["sizes"] = {"stdout": os.fstat(out).st_size, "stderr": os.fstat(err).st_size}
     _replace(os.path.join(control, "exit.json"), end)
 
 
 def _mark(control: str) -> bool:
     """Claim the attempt: only one supervisor, or one tombstone, can ever hold the marker."""
     draft = os.path.join(control, f"started.{os.getpid()}")
-    _replace(draft, {"pid": os.getpid(), "start": _start_time(os.getpid())}, sync=False)
+    _replace(draft, {"pid": os.getpid(), "start": _start_time(os.getpid())})
     try:
         os.link(draft, os.path.join(control, "started"))
     except FileExistsError:
@@ -125,11 +127,13 @@ def _run(argv: list[str], launch: dict[str, Any], stdin: int, out: int, err: int
     while status is None:
         limit = deadline if kill_at is None else kill_at
         got = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, max(0.0, limit - time.monotonic()))
-        if got is None and kill_at is not None:
+        # The clock decides, not the absence of signals: dying orphans can keep those coming for ever.
+        over = time.monotonic() >= limit
+        if kill_at is not None and over:
             _signal_children(signal.SIGKILL)
             kill_at = time.monotonic() + 1.0
-        elif (got is None or got.si_signo == signal.SIGTERM) and stopped_by is None:
-            stopped_by = "timeout" if got is None else "stop"
+        elif stopped_by is None and (over or (got is not None and got.si_signo == signal.SIGTERM)):
+            stopped_by = "timeout" if over else "stop"
             kill_at = time.monotonic() + launch["grace"]
             # Never SIGINT: two of the agent CLIs report success after it.
             _signal_group(agent, signal.SIGTERM)
@@ -147,12 +151,15 @@ def _run(argv: list[str], launch: dict[str, Any], stdin: int, out: int, err: int
 def _spawn(argv: list[str], launch: dict[str, Any], stdin: int, out: int, err: int) -> tuple[int, str | None]:
     """(pid, None), or (None, errno name). A session of its own, the given environment and nothing else."""
     reader, writer = os.pipe()
+    supervisor = os.getpid()
     pid = os.fork()
     if pid == 0:
         try:
             os.setsid()
             _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            for number in (signal.SIGPIPE, signal.SIGINT):
+            if os.getppid() != supervisor:
+                os._exit(127)  # it died before it could take us with it
+            for number in _DEFAULTS:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, set())
             for source, target in ((stdin, 0), (out, 1), (err, 2)):
@@ -190,30 +197,53 @@ def _reap(agent: int) -> int | None:
 
 
 def _end_descendants() -> None:
-    """Kill and reap children until there are none: orphans of the dead come back to a subreaper, sessions or not."""
+    """Kill and reap until no child is left: orphans of the dead come back to a subreaper, sessions or not.
+
+    The whole tree is stopped before it is killed: what is stopped cannot start another while we kill its neighbour.
+    """
     while True:
-        _signal_children(signal.SIGKILL)
+        tree = _descendants()
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in tree:
+                _signal(pid, number)
         try:
-            os.waitpid(-1, 0)
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         except ChildProcessError:
             return
+        time.sleep(0.001)
 
 
 def _signal_children(number: int) -> None:
-    for pid in _children():
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            continue
+    for pid in _children(os.getpid()):
+        _signal(pid, number)
 
 
-def _children() -> list[int]:
-    me = os.getpid()
+def _signal(pid: int, number: int) -> None:
     try:
-        with open(f"/proc/{me}/task/{me}/children", encoding="ascii") as file:
-            return [int(pid) for pid in file.read().split()]
+        os.kill(pid, number)
     except OSError:
-        return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _parent(int(pid)) == me]
+        return  # gone, or of another user by set-uid
+
+
+def _descendants() -> list[int]:
+    found = _children(os.getpid())
+    for pid in found:
+        found.extend(_children(pid))
+    return found
+
+
+def _children(parent: int) -> list[int]:
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{parent}/task"):
+            with open(f"/proc/{parent}/task/{thread}/children", encoding="ascii") as file:
+                found.extend(int(pid) for pid in file.read().split())
+    except OSError:
+        # Gone, or a kernel without that file.
+        if not os.path.exists(f"/proc/{os.getpid()}/task/{os.getpid()}/children"):
+            return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _parent(int(pid)) == parent]
+    return found
 
 
 def _parent(pid: int) -> int | None:
@@ -241,13 +271,10 @@ def _append(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
-def _replace(path: str, value: dict[str, Any], *, sync: bool = True) -> None:
+def _replace(path: str, value: dict[str, Any]) -> None:
     draft = path + ".tmp"
     with open(draft, "w", encoding="utf-8") as file:
         json.dump(value, file)
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
     os.replace(draft, path)
 
 

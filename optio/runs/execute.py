@@ -7,24 +7,30 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from optio.broker.base import Broker, Topic
-from optio.errors import LaunchFailed, LeaseLost
-from optio.executors.base import STREAMS, Executor, Exit, Handle, Launch
+from optio.errors import LaunchFailed, LeaseLost, StoreUnavailable
+from optio.executors.base import Executor, Exit, Handle, Launch
 from optio.model import retry
 from optio.model.registry import CompiledTask
 from optio.model.run import LogKind, LogLine, Meter, Outcome, Run, RunState
-from optio.runs.lines import Lines
 from optio.runs.mask import Masker
-from optio.runtimes.base import Ended, Reader, Runtime
+from optio.runs.output import Output, cut
+from optio.runtimes.base import Ended, Reader, Runtime, said
 from optio.secrets import Secrets
 from optio.store.base import Claim, Store
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
-_CHUNK = 1 << 20
-_MOST_LINES = 500
+MAX_MESSAGE = 500
 # Output that comes faster than this is gathered into one commit.
 _GATHER = 0.02
+# A run whose worker dies so often, each time within this time and before anything was kept, kills workers.
+MOST_DEATHS = 5
+_SURVIVED = 10.0
+_DEATHS = "deaths"  # kept beside the offsets
+_AFTER_FAILURE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +46,12 @@ class Parts:
     base_env: Mapping[str, Mapping[str, str]]
 
 
+class _Left(Exception):
+    """This worker lets go of the run while the store is away."""
+
+
 class Execution:
-    """One attempt at a run, on a thread of its own. `cancel`, `lose` and `leave` may be called from any thread."""
+    """One attempt at a run, on a thread of its own. `cancel` and `leave` may be called from any thread."""
 
     def __init__(self, claim: Claim, parts: Parts, worker: str) -> None:
         self.run: Run = claim.run
@@ -51,7 +61,7 @@ class Execution:
         self._handle: Handle | None = None
         self._handle_lock = threading.Lock()
         self._cancelled = claim.run.cancel_requested
-        self._left = False
+        self._left = threading.Event()
         self._mask = Masker(())
 
     def cancel(self) -> None:
@@ -61,7 +71,7 @@ class Execution:
 
     def leave(self) -> None:
         """Let go without touching the agent: the lease is lost, or this worker stops and another takes over."""
-        self._left = True
+        self._left.set()
         self._wake()
 
     def _wake(self) -> None:
@@ -75,46 +85,56 @@ class Execution:
             self._execute()
         except LeaseLost:
             log.warning("run %s has another owner now", self.run.id)
+        except _Left:
+            log.info("run %s is left to another worker", self.run.id)
         except Exception as err:
             log.exception("run %s: the worker failed", self.run.id)
-            # Give it back rather than keep the lease: the retry limit for our own faults ends a run that always does this.
-            outcome = Outcome(ok=False, reason="worker_error", message=str(err)[:500], again=True, infrastructure=True)
             try:
-                self._finish(outcome, Meter(), None)
+                self._after_failure(err)
+            except (LeaseLost, _Left):
+                return
             except Exception:
-                log.exception("run %s: its outcome could not be kept; its lease will run out", self.run.id)
+                log.exception("run %s: it could not even be given up", self.run.id)
+
+    def _after_failure(self, err: Exception) -> None:
+        """End the attempt if its agent never began; otherwise the agent goes on, to be adopted like that of a dead worker."""
+        handle = self._parts.executor.find(self.run.id, self.run.attempt)
+        if handle is None:
+            outcome = Outcome(ok=False, reason="worker_error", message=str(err), again=True, infrastructure=True)
+            self._finish(outcome, self.run.meter, None)
+            return
+        handle.close(remove=False)
+        self._left.wait(_AFTER_FAILURE)
+        self._durably(lambda: self._parts.store.drop(self.run.id, self.run.fence))
+        self._parts.broker.tell(Topic.QUEUE)
+
+    def _durably(self, change: Callable[[], T]) -> T:
+        """What must be kept is kept as soon as the store is there again; the agent goes on meanwhile."""
+        pause = 0.1
+        while True:
+            try:
+                return change()
+            except StoreUnavailable as err:
+                log.warning("run %s waits for the store: %s", self.run.id, err)
+            if self._left.wait(pause):
+                raise _Left
+            pause = min(2 * pause, 2.0)
 
     def _execute(self) -> None:
-        run, parts = self.run, self._parts
-        task = parts.store.definition(run.digest)
-        runtime = parts.runtimes[task.spec.agent_runtime]
-        handle: Handle | None
-        if self._claim.adopted:
-            handle = parts.executor.find(run.id, run.attempt)
-            if handle is None:
-                outcome = Outcome(
-                    ok=False, reason="lost", message="its worker died before it began", again=True, infrastructure=True
-                )
-                self._finish(outcome, run.meter, None)
-                return
-            self._say(f"found again by {self._worker}")
-        else:
-            if self._cancelled:
-                self._finish(Outcome(ok=False, reason="cancelled"), Meter(), None)
-                return
-            try:
-                launch = self._launch(task, runtime)
-                handle = parts.executor.start(launch)
-            except LaunchFailed as err:
-                outcome = Outcome(
-                    ok=False, reason=err.reason, message=str(err), again=err.temporary, infrastructure=err.temporary
-                )
-                self._finish(outcome, Meter(), None)
-                return
-            parts.store.agent_started(run.id, run.fence)
-            parts.broker.tell(Topic.RUN, run.id)
-            notes = parts.executor.notes(task.spec.environment.model_dump(exclude_none=True))
-            self._say(*notes)
+        store = self._parts.store
+        task = self._durably(lambda: store.definition(self.run.digest))
+        runtime = self._parts.runtimes.get(task.spec.agent_runtime)
+        if runtime is None:
+            known = ", ".join(self._parts.runtimes)
+            message = f"the runtime `{task.spec.agent_runtime}` is not available in this version: use one of {known}"
+            self._finish(Outcome(ok=False, reason="runtime_unavailable", message=message), Meter(), None)
+            return
+        # Read after this execution can be told: a cancel is either seen here or told later.
+        self._cancelled |= self._durably(lambda: store.run(self.run.id)).cancel_requested
+        handle = self._adopt() if self._claim.adopted else self._start(task, runtime)
+        if handle is None:
+            return
+        finished = False
         with self._handle_lock:
             self._handle = handle
         try:
@@ -122,7 +142,30 @@ class Execution:
         finally:
             with self._handle_lock:
                 self._handle = None
-        handle.close(remove=finished)
+            handle.close(remove=finished)
+
+    def _adopt(self) -> Handle | None:
+        handle = self._parts.executor.find(self.run.id, self.run.attempt)
+        if handle is None:
+            message = "its worker died before it began"
+            outcome = Outcome(ok=False, reason="lost", message=message, again=True, infrastructure=True)
+            self._finish(outcome, self.run.meter, None)
+        return handle
+
+    def _start(self, task: CompiledTask, runtime: Runtime) -> Handle | None:
+        if self._cancelled:
+            self._finish(Outcome(ok=False, reason="cancelled"), Meter(), None)
+            return None
+        try:
+            handle = self._parts.executor.start(self._launch(task, runtime))
+        except LaunchFailed as err:
+            again = err.temporary
+            outcome = Outcome(ok=False, reason=err.reason, message=str(err), again=again, infrastructure=again)
+            self._finish(outcome, Meter(), None)
+            return None
+        self._durably(lambda: self._parts.store.agent_started(self.run.id, self.run.fence))
+        self._parts.broker.tell(Topic.RUN, self.run.id)
+        return handle
 
     def _launch(self, task: CompiledTask, runtime: Runtime) -> Launch:
         run, spec = self.run, task.spec
@@ -158,48 +201,70 @@ class Execution:
             timeout_s=timeout.total_seconds(),
         )
 
-    def _say(self, *sentences: str) -> None:
-        """Our own words in the run's log."""
-        if sentences:
-            now = datetime.now(UTC)
-            lines = [LogLine(kind=LogKind.SYSTEM, data=text.encode(), at=now) for text in sentences]
-            self._append(lines, self._claim.offsets, self.run.meter if self._claim.adopted else Meter())
-
-    def _append(self, lines: list[LogLine], offsets: Mapping[str, int], meter: Meter) -> None:
-        masked = [replace(line, data=self._mask(line.data)) for line in lines]
-        self._parts.store.append_log(self.run.id, self.run.fence, self.run.attempt, masked, offsets, meter)
-        self._parts.broker.tell(Topic.RUN, self.run.id)
+    def _keep(self, lines: list[LogLine], offsets: Mapping[str, int], meter: Meter) -> None:
+        masked = [replace(line, data=cut(self._mask(line.data))) for line in lines]
+        run = self.run
+        self._durably(lambda: self._parts.store.append_log(run.id, run.fence, run.attempt, masked, offsets, meter))
+        if lines:
+            self._parts.broker.tell(Topic.RUN, run.id)
 
     def _follow(self, handle: Handle, task: CompiledTask, runtime: Runtime) -> bool:
         """Read until the end; whether the outcome was kept."""
+        offsets = dict(self._claim.offsets)
+        deaths = offsets.pop(_DEATHS, 0)
+        reader = runtime.reader(task)
+        stopped: Outcome | None = None
         if self._claim.adopted:
+            deaths += 1
+            # First of all: what kills this worker may come at once.
+            self._keep([], {**offsets, _DEATHS: deaths}, self.run.meter)
+            if deaths > MOST_DEATHS:
+                message = f"{deaths - 1} workers in a row died with this run"
+                stopped = Outcome(ok=False, reason="worker_crash", message=message)
             values = [self._parts.secrets.get(name) for name in task.spec.environment.secrets]
             self._mask = Masker(value for value in values if value is not None)
-        reader = runtime.reader(task)
-        output = _Output(handle, reader, self._claim.offsets)
-        stall = task.spec.stall_span or runtime.stall
-        quiet_since = time.monotonic()
-        stopped: Outcome | None = None
+            opening = [f"found again by {self._worker}"]
+        else:
+            opening = self._parts.executor.notes(task.spec.environment.model_dump(exclude_none=True))
+        output = Output(handle, reader, offsets)
+        watch = _Watch(task.spec.stall_span or runtime.stall)
+        kept: Meter | None = self.run.meter
+        ended: Exit | None = None
         asked = False
-        while not self._left:
-            ended = handle.exit()  # before reading: what was written before the end is then read below
-            lines = output.take(last=ended is not None)
-            if lines or output.moved:
-                quiet_since = time.monotonic()
-                for start in range(0, max(1, len(lines)), _MOST_LINES):
-                    self._append(lines[start : start + _MOST_LINES], output.offsets, reader.meter)
-            if ended is not None:
-                self._finish(self._outcome(ended, reader, stopped), reader.meter, ended)
-                return True
-            if stopped is None and not self._cancelled:
-                stopped = reader.stop() or _stalled(stall, time.monotonic() - quiet_since)
-            if (stopped is not None or self._cancelled) and not asked:
-                asked = True
-                handle.stop()
+        while not self._left.is_set():
+            ended = ended or handle.exit()  # before reading: what was written before the end is then read below
+            lines = output.take()
             if output.moved:
-                time.sleep(_GATHER)
-            else:
-                handle.wait(_patience(stall, quiet_since))
+                watch.moved()
+            if not output.caught_up:
+                continue
+            if opening:
+                lines = [*(said(LogKind.SYSTEM, text, datetime.now(UTC)) for text in opening), *lines]
+                opening = []
+            over = ended is not None and output.drained
+            if over:
+                lines += output.rest()
+            if deaths and (watch.survived or (output.moved and lines)):
+                deaths, kept = 0, None
+            if lines or (reader.meter != kept and not over):
+                kept = reader.meter
+                noted = {**output.offsets, _DEATHS: deaths} if deaths else output.offsets
+                self._keep(lines, noted, kept)
+            if over and ended is not None:
+                self._finish(self._outcome(ended, reader, stopped), reader.meter, ended, longest=reader.longest)
+                return True
+            if ended is None:
+                if stopped is None and not self._cancelled:
+                    stopped = reader.stop() or watch.stalled()
+                if (stopped is not None or self._cancelled) and not asked:
+                    asked = True
+                    handle.stop()
+            if not output.moved:
+                handle.wait(watch.patience())
+            elif output.drained and ended is None:
+                self._left.wait(_GATHER)
+        if deaths:
+            self._keep([], output.offsets, reader.meter)  # whoever goes on is not to blame this run for our leaving
         return False
 
     def _outcome(self, ended: Exit, reader: Reader, stopped: Outcome | None) -> Outcome:
@@ -219,19 +284,18 @@ class Execution:
             return reader.stop() or again
         return reader.outcome(Ended(code=ended.code, signal=ended.signal, phase=ended.phase, error=ended.error))
 
-    def _finish(self, outcome: Outcome, meter: Meter, ended: Exit | None) -> None:
-        run = self._parts.store.finish(
-            self.run.id,
-            self.run.fence,
-            replace(
+    def _finish(self, outcome: Outcome, meter: Meter, ended: Exit | None, *, longest: int = 0) -> None:
+        outcome = self._fit(outcome, longest)
+        run = self._durably(
+            lambda: self._parts.store.finish(
+                self.run.id,
+                self.run.fence,
                 outcome,
-                text=None if outcome.text is None else self._masked(outcome.text),
-                message=self._masked(outcome.message),
-            ),
-            meter,
-            None if ended is None else ended.code,
-            None if ended is None else ended.signal,
-            lambda run, outcome, now: retry.decide(run, outcome, now=now, jitter=random.random()),  # noqa: S311
+                meter,
+                None if ended is None else ended.code,
+                None if ended is None else ended.signal,
+                lambda run, outcome, now: retry.decide(run, outcome, now=now, jitter=random.random()),  # noqa: S311
+            )
         )
         extra = {"event": "run_finished", "run_id": run.id, "task_id": run.task_id, "reason": run.reason}
         how = "is queued again" if run.state is RunState.QUEUED else run.state.value
@@ -239,58 +303,43 @@ class Execution:
         self._parts.broker.tell(Topic.RUN, run.id)
         self._parts.broker.tell(Topic.QUEUE)
 
-    def _masked(self, text: str) -> str:
-        return self._mask(text.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
+    def _fit(self, outcome: Outcome, longest: int) -> Outcome:
+        """Masked first and cut afterwards: no half of a secret stays."""
+        text = outcome.text
+        if text is not None:
+            text = self._mask.text(text).encode()[-longest:].decode("utf-8", "ignore")
+        return replace(
+            outcome,
+            reason=self._mask.text(outcome.reason),
+            message=self._mask.text(outcome.message)[:MAX_MESSAGE],
+            text=text,
+            output=self._mask.json(outcome.output),
+        )
 
 
-class _Output:
-    """All streams of an attempt, from the first byte; lines that an earlier owner has kept are read again but not given."""
+class _Watch:
+    """How long it has been silent, and how long this worker has lived with it."""
 
-    def __init__(self, handle: Handle, reader: Reader, kept: Mapping[str, int]) -> None:
-        self._handle, self._reader, self._kept = handle, reader, kept
-        self._lines = {stream: Lines() for stream in STREAMS}
-        self.moved = False
+    def __init__(self, limit: timedelta | None) -> None:
+        self._limit = None if limit is None else limit.total_seconds()
+        self._began = self._moved = time.monotonic()
+
+    def moved(self) -> None:
+        self._moved = time.monotonic()
 
     @property
-    def offsets(self) -> dict[str, int]:
-        """How far whole lines were read."""
-        return {stream: max(lines.done, self._kept.get(stream, 0)) for stream, lines in self._lines.items()}
+    def survived(self) -> bool:
+        return time.monotonic() - self._began > _SURVIVED
 
-    def take(self, *, last: bool) -> list[LogLine]:
-        """What came since the last call; `last` also gives the line that has no newline. Bounded unless it is the last."""
-        found: list[LogLine] = []
-        self.moved = False
-        now = datetime.now(UTC)
-        for stream, lines in self._lines.items():
-            while data := self._handle.read(stream, lines.read, _CHUNK):
-                self.moved = True
-                for line, end in lines.feed(data):
-                    self._line(stream, line, end, now, found)
-                if len(found) > _MOST_LINES and not last:
-                    return found
-            if last:
-                for line, end in lines.rest():
-                    self._line(stream, line, end, now, found)
-        return found
+    def stalled(self) -> Outcome | None:
+        quiet = time.monotonic() - self._moved
+        if self._limit is None or quiet < self._limit:
+            return None
+        return Outcome(ok=False, reason="stalled", message=f"no output for {int(quiet)} s")
 
-    def _line(self, stream: str, line: bytes, end: int, now: datetime, found: list[LogLine]) -> None:
-        said = self._reader.line(stream, line, now)
-        if end > self._kept.get(stream, 0):
-            found.extend(said)
-
-
-def _stalled(limit: timedelta | None, quiet: float) -> Outcome | None:
-    if limit is None or quiet < limit.total_seconds():
-        return None
-    return Outcome(ok=False, reason="stalled", message=f"no output for {int(quiet)} s")
-
-
-def _patience(limit: timedelta | None, quiet_since: float) -> float:
-    """How long to wait for output at most: until the stall limit, and never so long that a lost wake-up matters."""
-    longest = 5.0
-    if limit is None:
-        return longest
-    return max(0.01, min(longest, quiet_since + limit.total_seconds() - time.monotonic()))
-
-
-Executions = Callable[[Claim], Execution]
+    def patience(self) -> float:
+        """How long to wait for output: until the stall limit, and never so long that a lost wake-up matters."""
+        longest = 5.0
+        if self._limit is None:
+            return longest
+        return max(0.01, min(longest, self._moved + self._limit - time.monotonic()))

@@ -26,6 +26,16 @@ class Lines:
         self._keep(data[start:])
         self.read += len(data)
 
+    def block(self, data: bytes) -> Iterator[tuple[bytes, int]]:
+        """All whole lines as one, newlines between them: for a reader to whom lines mean nothing."""
+        newline = data.rfind(b"\n")
+        if newline >= 0:
+            self._keep(data[:newline])
+            self.done = self.read + newline + 1
+            yield self._take(), self.done
+        self._keep(data[newline + 1 :])
+        self.read += len(data)
+
     def rest(self) -> Iterator[tuple[bytes, int]]:
         """The last line when it has no newline."""
         if self._size or self._dropped:

@@ -1,6 +1,6 @@
 """Submit: parameters -> a run that can be queued. Defaults filled in, validated, rendered byte for byte."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from optio.model.route import Route, pointer
 from optio.store.base import NewRun
 
 MAX_PROMPT = 1 << 20
+_DEEPEST = 100
 
 
 def prepare(
@@ -28,6 +29,9 @@ def prepare(
     """Raises Invalid with one problem per parameter; pointers start at `at`."""
     if given is not None and not isinstance(given, Mapping):
         raise Invalid("the parameters are no object", [Problem(pointer(at), "must be object")])
+    unsendable = list(_unsendable(given or {}, at))
+    if unsendable:
+        raise Invalid(f"the parameters do not fit the task `{task.id}`", unsendable)
     effective = schema.fill(task.spec.params_schema, given or {})
     problems = schema.problems(task.spec.params_schema, effective, at=at)
     if problems:
@@ -40,3 +44,21 @@ def prepare(
     return NewRun(
         id=new_id, task=task, params=effective, prompt=prompt, trigger=trigger, actor=actor, slot=slot, traceparent=traceparent
     )
+
+
+def _unsendable(value: Any, at: Route, depth: int = 0) -> Iterator[Problem]:
+    """Text that no agent can be given: NUL ends it for some programs, half a character is no text. One finding a place."""
+    if isinstance(value, str):
+        if "\0" in value:
+            yield Problem(pointer(at), "must not contain the NUL character")
+        elif any("\ud800" <= character <= "\udfff" for character in value):
+            yield Problem(pointer(at), "must be valid Unicode: a surrogate stands alone")
+    elif depth > _DEEPEST:
+        yield Problem(pointer(at), f"must not be nested deeper than {_DEEPEST} levels")
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _unsendable(key, at, depth)
+            yield from _unsendable(each, (*at, key), depth + 1)
+    elif isinstance(value, list):
+        for place, each in enumerate(value):
+            yield from _unsendable(each, (*at, place), depth + 1)

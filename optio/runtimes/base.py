@@ -10,8 +10,6 @@ from typing import Any, Protocol
 from optio.model.registry import CompiledTask
 from optio.model.run import LogKind, LogLine, Meter, Outcome
 
-MAX_LOG_LINE = 64 * 1024
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
@@ -35,7 +33,18 @@ class Ended:
 
 
 class Reader(Protocol):
-    """Reads one attempt's output, line by line, from its beginning."""
+    """Reads one attempt's output, line by line, from its beginning.
+
+    `plain` names the streams whose lines mean nothing by themselves: once the log is full, many may come as one. Texts are
+    given whole; whoever keeps them masks secrets first and cuts afterwards, so that no half of a secret stays.
+    """
+
+    plain: frozenset[str]
+
+    @property
+    def longest(self) -> int:
+        """Of the outcome's text, so many bytes are kept: the last ones."""
+        ...
 
     def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
         """What a line says to people; what it says about usage and success is kept."""
@@ -48,6 +57,10 @@ class Reader(Protocol):
 
     def stop(self) -> Outcome | None:
         """An outcome that makes going on pointless: over budget, over the turns, no way to log in."""
+        ...
+
+    def closing(self, at: datetime) -> list[LogLine]:
+        """What the log says last."""
         ...
 
     def outcome(self, ended: Ended) -> Outcome:
@@ -71,11 +84,9 @@ class Runtime(Protocol):
         ...
 
 
-def capped(kind: LogKind, data: bytes, at: datetime) -> LogLine:
-    """A log line of at most 64 KiB; what is cut is said in its place."""
-    if len(data) > MAX_LOG_LINE:
-        data = data[:MAX_LOG_LINE] + f"... [{len(data) - MAX_LOG_LINE:,} bytes cut]".encode()
-    return LogLine(kind=kind, data=data, at=at)
+def said(kind: LogKind, text: str, at: datetime) -> LogLine:
+    """A log line from text, whatever characters it holds."""
+    return LogLine(kind=kind, data=text.encode("utf-8", "replace"), at=at)
 
 
 def over_limits(task: CompiledTask, meter: Meter) -> Outcome | None:
@@ -95,6 +106,10 @@ def broken_off(ended: Ended) -> Outcome | None:
         return Outcome(ok=False, reason="setup", message=f"a set-up command failed with exit code {ended.code}", again=True)
     if ended.error == "ENOENT":
         return Outcome(ok=False, reason="command_not_found", message="the program was not found")
+    if ended.error == "E2BIG":
+        return Outcome(
+            ok=False, reason="environment", message="the environment and the arguments are too large for this machine"
+        )
     if ended.error is not None:
         return Outcome(ok=False, reason="not_executable", message=f"the program cannot be executed ({ended.error})")
     return None
@@ -134,3 +149,15 @@ def count(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**12:
         return None
     return value
+
+
+def reject_constant(name: str) -> Any:
+    """For `json.loads`: NaN and Infinity are no JSON."""
+    raise ValueError(f"{name} is no JSON")
+
+
+# What a second try cannot change, whoever reports it.
+HOPELESS = frozenset(
+    {"auth", "quota", "context_overflow", "model_not_found", "bad_request", "refusal", "truncated", "loop", "denied", "config"}
+    | {"budget", "max_turns", "cancelled", "timeout", "stalled"}
+)

@@ -14,10 +14,11 @@ from optio.runtimes.base import (
     Invocation,
     broken_off,
     by_status,
-    capped,
     count,
     guard_slash,
     over_limits,
+    reject_constant,
+    said,
 )
 
 MAX_JSON_LINE = 4 << 20
@@ -32,6 +33,7 @@ _ENV = {
     # As root the CLI runs unattended only inside a sandbox: the attempt's own session and directories are ours.
     "IS_SANDBOX": "1",
 }
+_DOUBTFUL = "usage that is no whole number, or negative, was ignored"
 _SUBTYPES = {
     "error_max_turns": "max_turns",
     "error_max_budget_usd": "budget",
@@ -65,45 +67,63 @@ class ClaudeCode:
 
 
 class ClaudeReader:
-    """Reads the event stream. Each model call begins with `message_start`; its last `message_delta` has the true usage."""
+    """Reads the event stream. Each model call begins with `message_start`; its `message_delta` has the true usage."""
+
+    plain = frozenset({"stderr"})
+    longest = MAX_JSON_LINE
 
     def __init__(self, task: CompiledTask) -> None:
         self._task = task
-        self._calls: list[tuple[str, Usage]] = []
+        self._calls: list[tuple[str, Usage | None]] = []
+        self._open: dict[str | None, int] = {}
+        self._turns = 0
+        self._began = False
         self._tools = 0
         self._result: dict[str, Any] | None = None
         self._no_login = False
         self._stderr = b""
+        self._wait_s = 0.0
 
     def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
         """See `Reader.line`."""
         if stream == "stderr":
             self._stderr = (self._stderr + data + b"\n")[-4096:]
-            return [capped(LogKind.STDERR, data, at)]
+            return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
         event = _event(data)
         if event is None:
-            return [capped(LogKind.OUTPUT, data, at)] if data.strip() else []
-        return [capped(kind, text.encode("utf-8", "replace"), at) for kind, text in self._read(event)]
+            return [LogLine(kind=LogKind.OUTPUT, data=data, at=at)] if data.strip() else []
+        return [said(kind, text, at) for kind, text in self._read(event)]
 
     def _read(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
+        self._began = True
         kind = event.get("type")
         if kind == "stream_event":
-            self._stream(_dict(event.get("event")))
+            parent = event.get("parent_tool_use_id")
+            yield from self._stream(_dict(event.get("event")), None if parent is None else str(parent))
         elif kind == "assistant":
             yield from self._assistant(event)
         elif kind == "user":
             yield from _tool_results(event)
         elif kind == "result":
             self._result = event
+            if any(_usage(_dict(entry), _CLI) is None for entry in _dict(event.get("modelUsage")).values()):
+                yield LogKind.SYSTEM, _DOUBTFUL
         elif kind == "system":
             yield from self._system(event)
 
-    def _stream(self, event: dict[str, Any]) -> None:
+    def _stream(self, event: dict[str, Any], parent: str | None) -> Iterator[tuple[LogKind, str]]:
+        """A call counts when its usage is there: one that broke off is made again. Subagents spend, but take no turns."""
         if event.get("type") == "message_start":
-            model = _dict(event.get("message")).get("model")
-            self._calls.append((str(model), Usage()))
-        elif event.get("type") == "message_delta" and self._calls:
-            self._calls[-1] = (self._calls[-1][0], _usage(_dict(event.get("usage")), _API))
+            self._open[parent] = len(self._calls)
+            self._calls.append((str(_dict(event.get("message")).get("model")), None))
+        elif event.get("type") == "message_delta" and parent in self._open:
+            place = self._open[parent]
+            model, before = self._calls[place]
+            used = _usage(_dict(event.get("usage")), _API)
+            if used is None:
+                yield LogKind.SYSTEM, _DOUBTFUL
+            self._calls[place] = (model, used or before or Usage())
+            self._turns += parent is None and before is None
 
     def _assistant(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
         if event.get("error") == "authentication_failed":
@@ -122,6 +142,9 @@ class ClaudeReader:
         elif subtype == "api_retry":
             if event.get("error") == "authentication_failed":
                 self._no_login = True
+            delay = event.get("retry_delay_ms")
+            if isinstance(delay, (int, float)) and not isinstance(delay, bool) and 0 <= delay < 1e8:
+                self._wait_s = delay / 1000
             status = event.get("error_status") or event.get("error")
             yield LogKind.SYSTEM, f"model API error {status}: try {event.get('attempt')} of {event.get('max_retries')}"
         elif subtype == "permission_denied":
@@ -132,16 +155,18 @@ class ClaudeReader:
         """See `Reader.meter`."""
         if self._result is not None and _dict(self._result.get("modelUsage")):
             return self._final_meter(self._result)
-        usage = sum((usage for _, usage in self._calls), Usage())
-        costs = [prices.cost(model, used) for model, used in self._calls]
+        spent = [(model, used) for model, used in self._calls if used is not None]
+        costs = [prices.cost(model, used) for model, used in spent]
         known = [cost for cost in costs if cost is not None]
         whole = len(known) == len(costs) and costs
+        # Nothing used, nothing paid: an API that refuses every call is no unknown cost.
+        reported = _money(self._result.get("total_cost_usd")) if self._result is not None and not spent else None
         return Meter(
-            usage=usage,
-            turns=len(self._calls),
+            usage=sum((used for _, used in spent), Usage()),
+            turns=self._turns or (count(self._result.get("num_turns")) if self._result else None) or 0,
             tool_calls=self._tools,
-            cost=sum(known, Decimal(0)) if whole else None,
-            cost_source=CostSource.PRICES if whole else None,
+            cost=sum(known, Decimal(0)) if whole else reported,
+            cost_source=CostSource.PRICES if whole else None if reported is None else CostSource.CLI,
         )
 
     def _final_meter(self, result: dict[str, Any]) -> Meter:
@@ -150,6 +175,8 @@ class ClaudeReader:
         for model, raw in _dict(result.get("modelUsage")).items():
             entry = _dict(raw)
             used = _usage(entry, _CLI)
+            if used is None:
+                continue
             usage += used
             figure = _money(entry.get("costUSD"))
             if entry.get("costBasis") != "list" or figure is None:
@@ -161,7 +188,7 @@ class ClaudeReader:
         turns = count(result.get("num_turns"))
         return Meter(
             usage=usage,
-            turns=len(self._calls) or turns,
+            turns=self._turns or turns,
             tool_calls=self._tools,
             cost=cost.quantize(Decimal("0.000001")).normalize() + Decimal(0),
             cost_source=source,
@@ -174,6 +201,10 @@ class ClaudeReader:
         if self._no_login:
             return Outcome(ok=False, reason="auth", message="the model's API refused the credential")
         return over_limits(self._task, self.meter)
+
+    def closing(self, at: datetime) -> list[LogLine]:
+        """See `Reader.closing`."""
+        return []
 
     def outcome(self, ended: Ended) -> Outcome:
         """See `Reader.outcome`."""
@@ -192,12 +223,13 @@ class ClaudeReader:
                 ok=False, reason="no_result", message=f"reported success, then ended with {how}", again=True, text=text
             )
         if reason != "ok":
-            return Outcome(ok=False, reason=reason, message=_first_line(text), again=again)
+            wait = self._wait_s if reason in ("rate_limit", "overloaded") else 0.0
+            return Outcome(ok=False, reason=reason, message=_first_line(text), again=again, not_before_s=wait)
         return Outcome(ok=True, reason="ok", text=text, output=result.get("structured_output"))
 
     def _no_result(self, ended: Ended) -> Outcome:
         said = _first_line(self._stderr.decode("utf-8", "replace"))
-        if not self._calls and ended.code not in (0, None):
+        if not self._began and ended.code not in (0, None):
             return Outcome(ok=False, reason="config", message=said or f"exit code {ended.code} before the first event")
         how = f"exit code {ended.code}" if ended.code is not None else f"signal {ended.signal}"
         return Outcome(ok=False, reason="no_result", message=f"ended with {how} and no result event", again=True)
@@ -247,16 +279,18 @@ _CLI = {
 }
 
 
-def _usage(raw: dict[str, Any], names: Mapping[str, str]) -> Usage:
-    """Absurd numbers count as nothing."""
-    return Usage(**{ours: count(raw.get(theirs)) or 0 for ours, theirs in names.items()})
+def _usage(raw: dict[str, Any], names: Mapping[str, str]) -> Usage | None:
+    """None when a number cannot be believed."""
+    numbers = {ours: 0 if raw.get(theirs) is None else count(raw[theirs]) for ours, theirs in names.items()}
+    believed = {ours: number for ours, number in numbers.items() if number is not None}
+    return Usage(**believed) if len(believed) == len(numbers) else None
 
 
 def _event(data: bytes) -> dict[str, Any] | None:
     if not data.startswith(b"{") or len(data) > MAX_JSON_LINE:
         return None
     try:
-        event = json.loads(data)
+        event = json.loads(data, parse_constant=reject_constant)
     except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) and "type" in event else None
@@ -294,4 +328,4 @@ def _compact(value: Any) -> str:
 
 
 def _first_line(text: str) -> str:
-    return next((line.strip()[:500] for line in text.splitlines() if line.strip()), "")
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")

@@ -1,6 +1,8 @@
 """The command runtime: any program is an agent. Its standard output is a log and never parsed; it reports by a file."""
 
 import json
+import re
+from collections import deque
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -8,12 +10,24 @@ from typing import Any
 
 from optio.model.registry import CompiledTask
 from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
-from optio.runtimes.base import Ended, Invocation, broken_off, capped, count, over_limits
+from optio.runtimes import prices
+from optio.runtimes.base import HOPELESS, Ended, Invocation, broken_off, count, over_limits, reject_constant, said
 
 TAIL = 64 * 1024
 MAX_RESULT_LINE = 1 << 20
+MOST_WARNINGS = 20
 EX_TEMPFAIL, EX_NOPERM, EX_USAGE, EX_CONFIG = 75, 77, 64, 78
 _FIELDS = {"input": "fresh", "cached": "cached", "cacheWrite": "cache_write", "output": "output", "reasoning": "reasoning"}
+# exit code -> (reason, whether a second try can help); other codes are `exit_N`.
+_EXITS = {
+    EX_TEMPFAIL: ("temporary", True),
+    EX_NOPERM: ("auth", False),
+    EX_USAGE: ("config", False),
+    EX_CONFIG: ("config", False),
+    126: ("not_executable", False),
+    127: ("command_not_found", False),
+}
+_REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class Command:
@@ -48,34 +62,48 @@ class Command:
 class CommandReader:
     """Keeps the tail of standard output, and what the result file says."""
 
+    plain = frozenset({"stdout", "stderr"})
+
     def __init__(self, task: CompiledTask) -> None:
         self._task = task
-        self._tail: list[bytes] = []
+        self._tail: deque[bytes] = deque()
         self._tail_size = 0
         self._turns: int | None = None
         self._usage: dict[str, Usage] = {}
         self._costs: dict[str, Decimal] = {}
         self._result: dict[str, Any] | None = None
+        self._warnings = 0
 
     def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
         """See `Reader.line`."""
         if stream == "result":
             problem = self._report(data)
-            return [capped(LogKind.SYSTEM, f"result file: {problem}".encode(), at)] if problem else []
+            return [said(LogKind.SYSTEM, f"result file: {problem}", at)] if problem and self._warn() else []
         if stream == "stderr":
-            return [capped(LogKind.STDERR, data, at)]
+            return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
         self._tail.append(data)
         self._tail_size += len(data) + 1
         while len(self._tail) > 1 and self._tail_size - len(self._tail[0]) - 1 >= TAIL:
-            self._tail_size -= len(self._tail.pop(0)) + 1
-        return [capped(LogKind.OUTPUT, data, at)]
+            self._tail_size -= len(self._tail.popleft()) + 1
+        return [LogLine(kind=LogKind.OUTPUT, data=data, at=at)]
+
+    @property
+    def longest(self) -> int:
+        """See `Reader.longest`."""
+        return MAX_RESULT_LINE if isinstance((self._result or {}).get("text"), str) else TAIL
+
+    def _warn(self) -> bool:
+        self._warnings += 1
+        return self._warnings <= MOST_WARNINGS
 
     def _report(self, data: bytes) -> str | None:
         """Take a line of the result file; a sentence about what was not believed."""
         if len(data) > MAX_RESULT_LINE:
             return "a line of more than 1 MiB was ignored"
+        if not data.strip():
+            return None
         try:
-            entry = json.loads(data)
+            entry = json.loads(data, parse_constant=reject_constant)
         except (ValueError, RecursionError):
             return "a line that is no JSON was ignored"
         kind = entry.get("type") if isinstance(entry, dict) else None
@@ -90,7 +118,9 @@ class CommandReader:
         return None
 
     def _take_usage(self, entry: dict[str, Any]) -> str | None:
-        model = str(entry.get("model", ""))
+        model = entry.get("model", "")
+        if not isinstance(model, str) or len(model) > 200:
+            return "usage without the name of a model was ignored"
         numbers = {ours: count(entry.get(theirs, 0)) for theirs, ours in _FIELDS.items()}
         known = self._usage.get(model, Usage())
         if any(n is None or n < getattr(known, ours) for ours, n in numbers.items()):
@@ -105,17 +135,32 @@ class CommandReader:
 
     @property
     def meter(self) -> Meter:
-        """See `Reader.meter`."""
+        """See `Reader.meter`. What is reported without a cost is priced by the table, where that knows the model."""
+        listed = {model: prices.cost(model, used) for model, used in self._usage.items() if model not in self._costs}
+        priced = {model: cost for model, cost in listed.items() if cost is not None}
+        costs = [*self._costs.values(), *priced.values()]
         return Meter(
             usage=sum(self._usage.values(), Usage()),
             turns=self._turns,
-            cost=sum(self._costs.values(), Decimal(0)) if self._costs else None,
-            cost_source=CostSource.CLI if self._costs else None,
+            cost=sum(costs, Decimal(0)) if costs else None,
+            cost_source=(CostSource.PRICES if priced else CostSource.CLI) if costs else None,
         )
 
     def stop(self) -> Outcome | None:
         """See `Reader.stop`."""
         return over_limits(self._task, self.meter)
+
+    def closing(self, at: datetime) -> list[LogLine]:
+        """See `Reader.closing`: a limit that nothing was reported for was no limit, and what was ignored is counted."""
+        spec, meter = self._task.spec, self.meter
+        lines = []
+        if self._warnings > MOST_WARNINGS:
+            lines.append(f"result file: {self._warnings - MOST_WARNINGS:,} more lines were ignored")
+        if spec.budget is not None and meter.cost is None:
+            lines.append("budgetUsd could not be enforced: the program reported no cost to OPTIO_RESULT_FILE")
+        if spec.max_turns is not None and meter.turns is None:
+            lines.append("maxTurns could not be enforced: the program reported no turn to OPTIO_RESULT_FILE")
+        return [said(LogKind.SYSTEM, line, at) for line in lines]
 
     def outcome(self, ended: Ended) -> Outcome:
         """See `Reader.outcome`."""
@@ -124,45 +169,32 @@ class CommandReader:
             return early
         result = self._result or {}
         text = result.get("text") if isinstance(result.get("text"), str) else None
-        reported = str(result["reason"])[:64] if isinstance(result.get("reason"), str) else None
         failed = result.get("status") == "error"
         if ended.code == 0 and not failed:
             return Outcome(ok=True, reason="ok", text=text if text is not None else self._output(), output=result.get("output"))
-        reason, again = _exit_reason(ended)
-        if ended.code == 0:
-            reason, again = reported or "failed", True
-        elif reason.startswith("exit_") or reason == "temporary":
-            reason = reported or reason
-        if isinstance(result.get("retryable"), bool) and (ended.code == 0 or reason == reported):
-            again = result["retryable"]
+        reason, again = _exit_reason(ended) if ended.code != 0 else ("failed", True)
+        reported = result.get("reason")
+        if reason in ("failed", "temporary") or reason.startswith("exit_"):
+            fixed = reason == "temporary"
+            if failed and isinstance(reported, str) and _REASON.fullmatch(reported):
+                reason = reported
+                again = fixed or reported not in HOPELESS
+            if failed and isinstance(result.get("retryable"), bool) and not fixed:
+                again = result["retryable"]
         wait = result.get("retryAfterS")
         seconds = float(wait) if isinstance(wait, (int, float)) and not isinstance(wait, bool) and 0 <= wait < 1e6 else 0.0
         message = text or (f"exit code {ended.code}" if ended.code is not None else f"killed by signal {ended.signal}")
-        return Outcome(
-            ok=False, reason=reason, message=message[:500], again=again, not_before_s=seconds, text=text or self._output()
-        )
+        return Outcome(ok=False, reason=reason, message=message, again=again, not_before_s=seconds, text=text or self._output())
 
     def _output(self) -> str:
-        return b"\n".join(self._tail)[-TAIL:].decode("utf-8", "replace")
+        return b"\n".join(self._tail).decode("utf-8", "replace")
 
 
 def _exit_reason(ended: Ended) -> tuple[str, bool]:
-    code, signal = ended.code, ended.signal
-    if code is not None and 128 < code <= 128 + 64:
-        signal = code - 128
-    if signal is not None:
+    code = ended.code
+    if code is None or 128 < code <= 128 + 64:
         return "signal", True
-    if code == EX_TEMPFAIL:
-        return "temporary", True
-    if code == EX_NOPERM:
-        return "auth", False
-    if code in (EX_USAGE, EX_CONFIG):
-        return "config", False
-    if code == 126:
-        return "not_executable", False
-    if code == 127:
-        return "command_not_found", False
-    return f"exit_{code}", True
+    return _EXITS.get(code, (f"exit_{code}", True))
 
 
 def _money(value: Any) -> Decimal | None:
@@ -173,4 +205,4 @@ def _money(value: Any) -> Decimal | None:
     except InvalidOperation:
         return None
     exponent = amount.as_tuple().exponent
-    return amount if amount.is_finite() and amount >= 0 and isinstance(exponent, int) and exponent >= -4 else None
+    return amount if amount.is_finite() and 0 <= amount < 10**9 and isinstance(exponent, int) and exponent >= -4 else None

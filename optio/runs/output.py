@@ -1,0 +1,118 @@
+"""The output of an attempt as log lines: every stream from its first byte, bounded in memory and in the log.
+
+After an adoption everything is read again, so that the reader knows what the earlier owner's reader knew; what that owner
+has kept is not given again.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from optio.executors.base import STREAMS, Handle
+from optio.model.run import LogKind, LogLine
+from optio.runs.lines import Lines
+from optio.runtimes.base import Reader, said
+
+# For one look: what is read of each stream, and about how many lines are given.
+_CHUNK = 64 * 1024
+_MOST_BYTES = 1 << 20
+MOST_LINES = 500
+MAX_LOG_LINE = 64 * 1024
+# The log that is kept of an attempt. Each line counts for more than its bytes: so does it in the database.
+MAX_LOG = 50_000_000
+_LINE_COST = 100
+# More than this a program's result file does not say.
+MAX_RESULT = 16 << 20
+
+
+class Output:
+    """Reads a handle's streams."""
+
+    def __init__(self, handle: Handle, reader: Reader, kept: Mapping[str, int]) -> None:
+        self._handle, self._reader, self._kept = handle, reader, kept
+        self._lines = {stream: Lines() for stream in STREAMS}
+        self._size = 0
+        self._dropped_lines = self._dropped_bytes = 0
+        self.moved = False  # the last look found something
+        self.drained = False  # the last look found the end of every stream
+
+    @property
+    def offsets(self) -> dict[str, int]:
+        """How far whole lines were read."""
+        return {stream: max(lines.done, self._kept.get(stream, 0)) for stream, lines in self._lines.items()}
+
+    @property
+    def caught_up(self) -> bool:
+        """Everything that an earlier owner has kept was read again."""
+        return all(lines.read >= self._kept.get(stream, 0) for stream, lines in self._lines.items())
+
+    def take(self) -> list[LogLine]:
+        """What came since the last look, up to a limit. No new line is given before it has caught up."""
+        found: list[LogLine] = []
+        self.moved, self.drained = False, True
+        now = datetime.now(UTC)
+        behind = not self.caught_up
+        for stream, lines in self._lines.items():
+            limit = lines.read + _MOST_BYTES
+            if behind:
+                limit = min(limit, self._kept.get(stream, 0))
+                self.drained = False
+            while lines.read < limit and len(found) < MOST_LINES:
+                data = self._read(stream, lines.read, min(_CHUNK, limit - lines.read))
+                if not data:
+                    break
+                self.moved = True
+                self._feed(stream, data, now, found)
+            else:
+                self.drained = False
+        if behind and not self.moved:
+            # The file is shorter than it was: somebody cut it. There is nothing to catch up with.
+            self._kept = {stream: lines.read for stream, lines in self._lines.items()}
+        return found
+
+    def rest(self) -> list[LogLine]:
+        """Once drained: lines without a newline, what the reader says last, and what was left out."""
+        found: list[LogLine] = []
+        now = datetime.now(UTC)
+        for stream, lines in self._lines.items():
+            for line, end in lines.rest():
+                self._line(stream, line, end, now, found)
+        found += self._reader.closing(now)
+        if self._dropped_lines:
+            text = f"{self._dropped_lines:,} lines ({self._dropped_bytes:,} bytes) of output were not kept"
+            found.append(said(LogKind.SYSTEM, text, now))
+        return found
+
+    def _read(self, stream: str, offset: int, limit: int) -> bytes:
+        if stream == "result":
+            limit = min(limit, MAX_RESULT - offset)
+        return self._handle.read(stream, offset, limit) if limit > 0 else b""
+
+    def _feed(self, stream: str, data: bytes, now: datetime, found: list[LogLine]) -> None:
+        lines = self._lines[stream]
+        if self._size > MAX_LOG and stream in self._reader.plain:
+            for line, _ in lines.block(data):
+                self._reader.line(stream, line, now)
+                self._dropped_lines += line.count(b"\n") + 1
+                self._dropped_bytes += len(line) + 1
+        else:
+            for line, end in lines.feed(data):
+                self._line(stream, line, end, now, found)
+
+    def _line(self, stream: str, line: bytes, end: int, now: datetime, found: list[LogLine]) -> None:
+        for each in self._reader.line(stream, line, now):
+            if self._size > MAX_LOG:
+                self._dropped_lines += 1
+                self._dropped_bytes += len(each.data) + 1
+                continue
+            self._size += _LINE_COST + min(len(each.data), MAX_LOG_LINE)
+            if end > self._kept.get(stream, 0):
+                found.append(each)
+                if self._size > MAX_LOG:
+                    found.append(said(LogKind.SYSTEM, "the log of this attempt is full: further output is not kept", now))
+
+
+def cut(line: bytes) -> bytes:
+    """A line as the log keeps it; what is cut is said in its place."""
+    if len(line) <= MAX_LOG_LINE:
+        return line
+    return line[:MAX_LOG_LINE] + f"... [{len(line) - MAX_LOG_LINE:,} bytes cut]".encode()

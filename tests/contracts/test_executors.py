@@ -1,0 +1,478 @@
+"""What every executor must do. Today there is one: local processes."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from optio.errors import LaunchFailed
+from optio.executors.base import Executor, Handle
+from optio.executors.process import ProcessExecutor
+from tests.executors.support import launch, living, python, read, run, shell, until_ended
+from tests.support import ROOT, eventually
+
+LONGEST_ENVIRONMENT_STRING = 131_071
+
+
+@pytest.fixture(params=["process"])
+def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Executor]:
+    made: Executor = {"process": ProcessExecutor}[request.param](tmp_path / "attempts")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def token() -> str:
+    """A time to sleep for, so odd that it finds the processes of this test."""
+    return f"60.{uuid.uuid4().int % 10**12:012}"
+
+
+def started(handle: Handle, word: bytes = b"ready") -> None:
+    """Wait until the program has said that it is ready."""
+    eventually(lambda: word in read(handle, "stdout"), what="the program's first words")
+
+
+def test_a_program_gets_exactly_the_environment_that_is_named(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTIO_SECRET_OF_ANOTHER_TASK", "canary")
+
+    ended = run(executor, launch("/usr/bin/env", "-0", env={"MINE": "a=b\nc", "EMPTY": ""}))
+
+    variables = dict(item.split("=", 1) for item in ended.stdout.decode().split("\0") if item)
+    assert set(variables) == {
+        "PATH", "HOME", "TMPDIR", "LANG", "TERM", "NO_COLOR", "OPTIO_RESULT_FILE", "OPTIO_RUN_ID", "OPTIO_ATTEMPT",
+        "MINE", "EMPTY",
+    }  # fmt: skip
+    assert (variables["MINE"], variables["EMPTY"], variables["LANG"]) == ("a=b\nc", "", "C.UTF-8")
+
+
+def test_a_program_has_a_session_directories_and_a_umask_of_its_own(executor: Executor) -> None:
+    source = """
+import json, os, stat, signal
+places = [os.environ["HOME"], os.environ["TMPDIR"], os.getcwd()]
+blocked = [int(s) for s in signal.pthread_sigmask(signal.SIG_BLOCK, [])]
+print(json.dumps({
+    "leader": os.getsid(0) == os.getpid(), "places": places, "writable": [os.access(p, os.W_OK) for p in places],
+    "empty": [os.listdir(p) for p in places[1:]], "umask": os.umask(0), "stdout": stat.S_ISREG(os.fstat(1).st_mode),
+    "blocked": blocked, "pipe": signal.getsignal(signal.SIGHUP) == signal.SIG_DFL, "fds": sorted(os.listdir("/proc/self/fd")),
+}))
+"""
+    first, second = run(executor, python(source, run_id="a")).json, run(executor, python(source, run_id="b")).json
+
+    assert (first["leader"], first["stdout"], first["writable"]) == (True, True, [True, True, True])
+    assert (first["umask"], first["blocked"], first["empty"], first["pipe"]) == (0o077, [], [[], []], True)
+    assert len({*first["places"], *second["places"]}) == 6
+    assert first["fds"] == ["0", "1", "2", "3"]  # 3 is the listing itself
+
+
+@pytest.mark.parametrize(
+    "stdin",
+    [b"", b"a\r\nb\0c\xff\xfe", "Zoë \U0001f600 `id` $(id) {{X}} %s --flag\n".encode(), os.urandom(2 << 20)],
+    ids=["empty", "hostile", "text", "2 MiB"],
+)
+def test_standard_input_arrives_byte_for_byte_and_then_ends(executor: Executor, stdin: bytes) -> None:
+    source = "import sys, hashlib; d = sys.stdin.buffer.read(); print(len(d), hashlib.sha256(d).hexdigest())"
+
+    ended = run(executor, python(source, stdin=stdin))
+
+    assert ended.stdout.decode().split() == [str(len(stdin)), hashlib.sha256(stdin).hexdigest()]
+
+
+def test_a_program_that_ends_before_it_has_read_its_input_is_fine(executor: Executor) -> None:
+    ended = run(executor, shell("echo done", stdin=b"x" * (2 << 20)))
+
+    assert (ended.exit.code, ended.stdout) == (0, b"done\n")
+
+
+def test_the_longest_environment_string_works(executor: Executor) -> None:
+    value = "x" * (LONGEST_ENVIRONMENT_STRING - len("BIG="))
+
+    ended = run(executor, python("import os; print(len(os.environ['BIG']))", env={"BIG": value}))
+
+    assert ended.stdout.decode().strip() == str(len(value))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("x" * (LONGEST_ENVIRONMENT_STRING - 3), "`BIG` in the environment is longer than"), ("a\0b", "holds a NUL character")],
+)
+def test_what_no_kernel_takes_is_refused_by_its_name_and_without_its_value(executor: Executor, value: str, words: str) -> None:
+    with pytest.raises(LaunchFailed, match="BIG") as caught:
+        executor.start(launch("/bin/true", env={"BIG": value}))
+
+    assert words in str(caught.value)
+    assert value[:3] not in str(caught.value)
+    assert (caught.value.reason, caught.value.temporary) == ("environment", False)
+
+
+def test_an_environment_that_is_too_large_as_a_whole_ends_the_attempt_with_its_reason(executor: Executor) -> None:
+    ended = run(executor, launch("/bin/true", env={f"V{i}": "x" * 131_000 for i in range(100)}))
+
+    assert ended.exit.error == "E2BIG"
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 75, 126, 127, 255])
+def test_an_exit_code_is_reported_as_it_is(executor: Executor, code: int) -> None:
+    ended = run(executor, shell(f"exit {code}"))
+
+    assert (ended.exit.code, ended.exit.signal, ended.exit.stopped_by, ended.exit.error) == (code, None, None, None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGPIPE])
+def test_a_program_that_dies_of_a_signal_is_not_taken_for_one_that_was_stopped(executor: Executor, number: int) -> None:
+    ended = run(executor, shell(f"kill -{int(number)} $$"))
+
+    assert (ended.exit.code, ended.exit.signal, ended.exit.stopped_by) == (None, number, None)
+
+
+def test_programs_that_cannot_be_started_say_why(executor: Executor, tmp_path: Path) -> None:
+    plain, text = tmp_path / "plain", tmp_path / "text"
+    plain.write_text("#!/bin/sh\n")
+    text.write_text("no program\n")
+    text.chmod(0o755)
+
+    exits = [run(executor, launch(str(path), run_id=path.name)).exit for path in (tmp_path / "missing", plain, text)]
+
+    assert [(e.code, e.error) for e in exits] == [(127, "ENOENT"), (126, "EACCES"), (126, "ENOEXEC")]
+
+
+def test_set_up_commands_run_in_order_before_the_agent_and_share_its_places(executor: Executor) -> None:
+    setup = ("echo one > f; echo hello-from-set-up", "cat f >> g; echo two >> g", "echo three >> g")
+
+    ended = run(executor, launch("/bin/cat", "g", setup=setup, stdin=b"not for the set-up"))
+
+    assert (ended.stdout, ended.exit.phase) == (b"one\ntwo\nthree\n", "agent")
+    assert b"hello-from-set-up" in ended.stderr
+
+
+def test_a_set_up_command_that_fails_ends_the_attempt_before_the_agent(executor: Executor) -> None:
+    ended = run(executor, launch("/bin/echo", "agent", setup=("echo why >&2; exit 4", "echo next")))
+
+    assert (ended.exit.code, ended.exit.phase, ended.stdout, ended.stderr) == (4, "setup", b"", b"why\n")
+
+
+def test_a_stop_in_the_set_up_starts_no_agent_even_if_the_command_says_success(executor: Executor) -> None:
+    handle = executor.start(launch("/bin/echo", "agent", setup=("trap 'exit 0' TERM; echo ready; sleep 60 & wait",)))
+    eventually(lambda: b"ready" in read(handle, "stderr"))
+
+    handle.stop()
+    ended = until_ended(handle)
+    handle.close(remove=True)
+
+    assert (ended.exit.stopped_by, ended.exit.phase, ended.stdout) == ("stop", "setup", b"")
+
+
+def test_the_time_limit_holds_with_no_worker_alive(executor: Executor, tmp_path: Path, token: str) -> None:
+    handle = executor.start(shell(f"echo ready; sleep {token}; echo late", timeout_s=1.0, run_id="limit"))
+    started(handle)
+    handle.close(remove=False)
+    executor.close()
+
+    eventually(lambda: not living(token), what="the end of the agent")
+    found = ProcessExecutor(tmp_path / "attempts").find("limit", 1)
+
+    assert found is not None
+    ended = until_ended(found)
+    found.close(remove=True)
+    assert (ended.exit.stopped_by, ended.stdout) == ("timeout", b"ready\n")
+
+
+def test_a_program_that_ignores_the_request_is_killed_after_the_grace(executor: Executor, token: str) -> None:
+    handle = executor.start(shell(f"trap '' TERM; echo ready; while :; do sleep 0.2; done # {token}", grace_s=0.3))
+    started(handle)
+
+    handle.stop()
+    ended = until_ended(handle)
+    handle.close(remove=True)
+
+    assert (ended.exit.signal, ended.exit.stopped_by, living(token)) == (signal.SIGKILL, "stop", [])
+
+
+def test_a_program_that_heeds_the_request_has_its_grace(executor: Executor) -> None:
+    handle = executor.start(shell("trap 'sleep 0.3; echo bye; exit 9' TERM; echo ready; sleep 60 & wait", grace_s=10.0))
+    started(handle)
+
+    handle.stop()
+    ended = until_ended(handle)
+    handle.close(remove=True)
+
+    assert (ended.exit.code, ended.exit.stopped_by, ended.stdout) == (9, "stop", b"ready\nbye\n")
+
+
+CHILDREN = {
+    "plain child": "sleep {token} &",
+    "child in a session of its own": "setsid sleep {token} &",
+    "daemon, forked twice": "(setsid sh -c 'sleep {token} & sleep {token} &' &)",
+    "child that ignores SIGTERM": "(trap '' TERM; exec sleep {token}) &",
+    "child with an empty environment": "env -i setsid /bin/sleep {token} &",
+    "fork storm": "for i in $(seq 40); do (setsid sh -c 'for j in 1 2 3; do sleep {token} & done; wait' &) ; done",
+}
+ENDS: dict[str, tuple[str, Callable[[Handle], None]]] = {
+    "success": ("exit 0", lambda handle: None),
+    "failure": ("exit 3", lambda handle: None),
+    "stop": ("sleep 60 & wait", lambda handle: handle.stop()),
+    "time limit": ("sleep 60 & wait", lambda handle: None),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("child", CHILDREN)
+def test_no_process_is_left_whatever_it_started_and_however_it_ends(
+    executor: Executor, tmp_path: Path, token: str, child: str, end: str
+) -> None:
+    last, act = ENDS[end]
+    source = f"{CHILDREN[child].format(token=token)}\necho ready; read go < go; {last}"
+    handle = executor.start(shell(source, setup=("mkfifo go",), timeout_s=1.0 if end == "time limit" else 30.0))
+    started(handle)
+    before = eventually(lambda: len(living(token)) > 1 and living(token))
+    (tmp_path / "attempts" / "run-1" / "work" / "go").write_text("\n")
+
+    act(handle)
+    ended = until_ended(handle)
+    handle.close(remove=True)
+
+    assert len(before) > 1
+    assert living(token) == []
+    assert not ended.exit.lost
+
+
+def test_children_that_fork_without_end_are_ended_too(executor: Executor, token: str) -> None:
+    source = f"""
+import os, sys, time
+print("ready", flush=True)
+limit = time.time() + 20
+for _ in range(30):
+    if os.fork() == 0:
+        os.setsid()
+        while time.time() < limit:  # {token}: each dies at once and leaves another behind
+            if os.fork():
+                os._exit(0)
+            time.sleep(0.002)
+        os._exit(0)
+time.sleep(0.2)
+"""
+    ended = run(executor, python(source))
+
+    assert ended.exit.code == 0
+    assert living(token) == []
+
+
+def test_orphans_that_die_without_pause_do_not_hold_back_the_time_limit(executor: Executor) -> None:
+    ended = run(executor, shell("while :; do (true &) ; done", timeout_s=0.5), within=15)
+
+    assert ended.exit.stopped_by == "timeout"
+
+
+def test_a_background_child_that_holds_the_output_does_not_keep_the_run_open(executor: Executor, token: str) -> None:
+    before = time.monotonic()
+    ended = run(executor, shell(f"sleep {token} & echo done"))
+
+    assert (ended.exit.code, ended.stdout) == (0, b"done\n")
+    assert time.monotonic() - before < 30
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"no newline at the end", b"\xff\xfe\0 bytes \x80", b"a\rb\r\n\x1b[31mred\x1b[0m\n", "ä€😀".encode(), b"\n\n\n", b""],
+)
+def test_output_survives_byte_for_byte(executor: Executor, data: bytes) -> None:
+    source = "import sys, os\nfor b in sys.stdin.buffer.read(): os.write(1, bytes([b])); os.write(2, bytes([b]))"
+
+    ended = run(executor, python(source, stdin=data))
+
+    assert (ended.stdout, ended.stderr) == (data, data)
+
+
+def test_output_is_kept_when_the_program_closes_it_early_or_is_killed_in_a_line(executor: Executor) -> None:
+    closes = run(executor, python("import os; os.write(1, b'said'); os.close(1); os.close(2)", run_id="closes"))
+    killed = run(executor, python("import os; os.write(1, b'half a li'); os.kill(os.getpid(), 9)", run_id="killed"))
+
+    assert (closes.stdout, closes.exit.code) == (b"said", 0)
+    assert (killed.stdout, killed.exit.signal) == (b"half a li", 9)
+
+
+def test_the_result_file_is_read_while_the_program_runs(executor: Executor) -> None:
+    handle = executor.start(shell('printf "one\\n" >> "$OPTIO_RESULT_FILE"; sleep 60'))
+
+    seen = eventually(lambda: read(handle, "result"))
+    handle.stop()
+    until_ended(handle)
+    handle.close(remove=True)
+
+    assert seen == b"one\n"
+
+
+@pytest.mark.parametrize(
+    "replacement",
+    [
+        'ln -s /etc/passwd "$F"',
+        'mkfifo "$F"',
+        'mkdir "$F"',
+        'ln -s /dev/zero "$F"',
+        'rm -r "$(dirname "$F")"',
+        'D=$(dirname "$F"); rm -r "$D"; ln -s /etc "$D"',
+    ],
+    ids=["link", "pipe", "directory", "device", "parent removed", "parent replaced"],
+)
+def test_a_result_file_that_is_something_else_is_not_read(executor: Executor, replacement: str) -> None:
+    ended = run(executor, shell(f'F="$OPTIO_RESULT_FILE"; {replacement}; echo done'))
+
+    assert (ended.result, ended.stdout, ended.exit.code) == (b"", b"done\n", 0)
+
+
+def test_files_are_private_below_home_and_named_by_variables(executor: Executor) -> None:
+    source = 'import os, sys; p = os.environ["WHERE"]; print(oct(os.stat(p).st_mode & 0o777), open(p).read(), p)'
+
+    ended = run(executor, python(source, files={"deep/er/f.json": b"{}"}, file_env={"WHERE": "deep/er/f.json"}))
+
+    mode, text, path = ended.stdout.decode().split()
+    assert (mode, text, path.endswith("/home/deep/er/f.json")) == ("0o600", "{}", True)
+
+
+def test_starting_the_same_attempt_twice_starts_it_once(executor: Executor, tmp_path: Path) -> None:
+    what = shell(f"echo x >> {tmp_path / 'count'}; sleep 0.3; echo done")
+
+    handles = [executor.start(what), executor.start(what)]
+    both = [until_ended(handle) for handle in handles]
+    for handle in handles:
+        handle.close(remove=False)
+
+    assert (tmp_path / "count").read_text() == "x\n"
+    assert [(e.stdout, e.exit.code) for e in both] == [(b"done\n", 0)] * 2
+
+
+def test_the_second_handle_of_an_attempt_can_stop_it(executor: Executor, token: str) -> None:
+    what = shell(f"echo ready; sleep {token}")
+    first = executor.start(what)
+    started(first)
+    second = executor.start(what)
+    eventually(lambda: second.exit() is None and not second.wait(0.05) and second.exit() is None)
+
+    second.stop()
+    ended = until_ended(second)
+    for handle in (first, second):
+        handle.close(remove=False)
+
+    assert (ended.exit.stopped_by, living(token)) == ("stop", [])
+
+
+def test_an_attempt_that_is_looked_for_before_it_began_never_begins(executor: Executor, tmp_path: Path) -> None:
+    found = executor.find("late", 1)
+    handle = executor.start(shell(f"touch {tmp_path / 'ran'}", run_id="late"))
+    ended = until_ended(handle)
+    handle.close(remove=True)
+
+    assert found is None
+    assert ended.exit.lost
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_attempt_is_found_again_after_its_worker_was_killed(tmp_path: Path, token: str) -> None:
+    root = tmp_path / "attempts"
+    source = f"""
+import sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from optio.executors.process import ProcessExecutor
+from tests.executors.support import shell
+executor = ProcessExecutor(Path({str(root)!r}))
+executor.start(shell("echo one; read line < {tmp_path}/go; echo two; exit 5 # {token}", run_id="adopted"))
+print("started", flush=True)
+time.sleep(60)
+"""
+    os.mkfifo(tmp_path / "go")
+    worker = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, start_new_session=True)
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == b"started\n"
+    os.killpg(worker.pid, signal.SIGINT)  # Ctrl-C at its terminal does not reach the agent
+    worker.kill()
+    worker.wait()
+    # Nobody who reads the worker's output waits for its agents.
+    assert worker.stdout.read() == b""
+    worker.stdout.close()
+
+    found = ProcessExecutor(root).find("adopted", 1)
+    assert found is not None
+    started(found, b"one")
+    still_running = found.exit() is None
+    (tmp_path / "go").write_text("\n")
+    ended = until_ended(found)
+    found.close(remove=True)
+
+    assert still_running
+    assert (ended.stdout, ended.exit.code) == (b"one\ntwo\n", 5)
+
+
+def test_what_an_attempt_left_is_gone_once_it_is_removed(executor: Executor, tmp_path: Path) -> None:
+    handle = executor.start(shell("echo x > f; chmod 000 .", run_id="big", attempt=7))
+    until_ended(handle)
+    handle.close(remove=False)
+    before = executor.attempts()
+
+    executor.remove("big", 7)
+
+    assert before == [("big", 7)]
+    assert executor.attempts() == []
+
+
+def test_removing_an_attempt_ends_what_still_runs_of_it(executor: Executor, token: str) -> None:
+    handle = executor.start(shell(f"setsid sleep {token} & echo ready; sleep {token}"))
+    started(handle)
+    handle.close(remove=False)
+
+    executor.remove("run", 1)
+
+    assert living(token) == []
+
+
+def test_a_wake_from_another_thread_ends_the_wait(executor: Executor) -> None:
+    handle = executor.start(shell("sleep 60"))
+    handle.wake()
+
+    before = time.monotonic()
+    handle.wait(30.0)
+    waited = time.monotonic() - before
+    handle.stop()
+    until_ended(handle)
+    handle.close(remove=True)
+
+    assert waited < 15
+
+
+def test_launches_leave_no_descriptor_and_no_zombie_behind(executor: Executor) -> None:
+    run(executor, launch("/bin/true", run_id="first"))
+    before = len(os.listdir("/proc/self/fd"))
+
+    for number in range(200):
+        assert run(executor, launch("/bin/true", run_id=f"r{number}")).exit.code == 0
+
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert _zombies() == []
+
+
+def _zombies() -> list[str]:
+    """Dead and not reaped, among our descendants."""
+    stats = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                stats.append((entry, Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()))
+            except OSError:
+                continue
+    ours = {str(os.getpid())}
+    for _ in range(5):
+        ours |= {entry for entry, fields in stats if fields[1] in ours}
+    return [entry for entry, fields in stats if fields[0] == "Z" and entry in ours]
+
+
+def test_notes_name_what_is_not_applied(executor: Executor) -> None:
+    notes = executor.notes({"image": "x", "network": None, "resources": {"cpu": "1"}})
+
+    assert json.dumps(notes).count("does not apply") == 2

@@ -1,0 +1,206 @@
+"""Local processes: what no other executor has. A fork server, inotify, supervisors, agent programs on PATH."""
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from optio.errors import LaunchFailed
+from optio.executors import inotify
+from optio.executors.process import ProcessExecutor, start_time
+from tests.executors.support import launch, living, python, read, run, shell, until_ended
+from tests.support import eventually
+
+
+@pytest.fixture
+def executor(tmp_path: Path) -> Iterator[ProcessExecutor]:
+    made = ProcessExecutor(tmp_path / "attempts")
+    yield made
+    made.close()
+
+
+def supervisor_of(executor: ProcessExecutor, tmp_path: Path, name: str) -> int:
+    """The pid in the marker."""
+    marker = tmp_path / "attempts" / name / "control" / "started"
+    return int(eventually(lambda: marker.exists() and marker.read_text()).split(":")[1].split(",")[0])
+
+
+def servers() -> list[int]:
+    """Fork servers of this process."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    return [int(pid) for pid in children if b"supervisor.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["sleep {token}", "setsid sleep {token} & (setsid sh -c 'sleep {token} &' &) ; trap '' TERM; sleep {token}"],
+    ids=["one", "many"],
+)
+def test_when_the_supervisor_is_killed_everything_it_watched_is_killed_and_the_attempt_is_lost(
+    executor: ProcessExecutor, tmp_path: Path, source: str
+) -> None:
+    token = f"60.{uuid.uuid4().int % 10**12:012}"
+    handle = executor.start(shell("echo ready; " + source.format(token=token)))
+    eventually(lambda: living(token) and b"ready" in read(handle, "stdout"))
+    time.sleep(0.2)
+
+    os.kill(supervisor_of(executor, tmp_path, "run-1"), signal.SIGKILL)
+    ended = until_ended(handle)
+    handle.close(remove=True)
+
+    assert ended.exit.lost
+    assert living(token) == []
+
+
+def test_a_fork_server_that_was_killed_between_launches_is_replaced(executor: ProcessExecutor) -> None:
+    run(executor, launch("/bin/true", run_id="first"))
+    (server,) = servers()
+
+    os.kill(server, signal.SIGKILL)
+    eventually(lambda: start_time(server) is None)
+    ended = run(executor, shell("echo again", run_id="second"))
+
+    assert (ended.exit.code, ended.stdout) == (0, b"again\n")
+
+
+def test_attempts_outlive_the_fork_server(executor: ProcessExecutor) -> None:
+    handle = executor.start(shell("echo ready; sleep 0.5; echo done; exit 6"))
+    eventually(lambda: b"ready" in read(handle, "stdout"))
+
+    executor.close()
+    ended = until_ended(handle)
+    handle.close(remove=True)
+
+    assert (ended.exit.code, ended.stdout) == (6, b"ready\ndone\n")
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        SimpleNamespace(inotify_init1=lambda flags: -1),
+        SimpleNamespace(inotify_init1=lambda flags: os.open("/dev/null", os.O_RDONLY), inotify_add_watch=lambda *_: -1),
+    ],
+    ids=["no instances", "no watches"],
+)
+def test_without_inotify_output_is_still_seen_while_it_is_written(
+    executor: ProcessExecutor, monkeypatch: pytest.MonkeyPatch, kernel: SimpleNamespace
+) -> None:
+    monkeypatch.setattr(inotify, "_libc", kernel)
+    handle = executor.start(shell("sleep 0.3; echo seen; sleep 60"))
+    before = time.monotonic()
+
+    while not read(handle, "stdout") and time.monotonic() - before < 20:
+        handle.wait(20.0)
+    seen = read(handle, "stdout")
+    handle.stop()
+    until_ended(handle)
+    handle.close(remove=True)
+
+    assert seen == b"seen\n"
+
+
+def test_with_inotify_a_wait_ends_when_there_is_output(executor: ProcessExecutor) -> None:
+    handle = executor.start(shell("sleep 0.3; echo seen; sleep 60"))
+
+    before = time.monotonic()
+    while not read(handle, "stdout") and time.monotonic() - before < 40:
+        handle.wait(40.0)
+    waited = time.monotonic() - before
+    handle.stop()
+    until_ended(handle)
+    handle.close(remove=True)
+
+    assert waited < 20
+
+
+def test_the_secrets_of_a_launch_are_in_no_argument_and_no_file(executor: ProcessExecutor, tmp_path: Path) -> None:
+    secret = f"canary-{uuid.uuid4().hex}"
+    handle = executor.start(shell("echo ready; sleep 60", env={"KEY": secret}, stdin=secret.encode()))
+    eventually(lambda: b"ready" in read(handle, "stdout"))
+
+    in_arguments = living(secret)
+    handle.stop()
+    until_ended(handle)
+    in_files = [p for p in (tmp_path / "attempts").rglob("*") if p.is_file() and secret.encode() in p.read_bytes()]
+    handle.close(remove=True)
+
+    assert (in_arguments, in_files) == ([], [])
+
+
+def test_a_tombstone_is_kept_while_a_late_worker_could_still_start_its_attempt(
+    executor: ProcessExecutor, tmp_path: Path
+) -> None:
+    assert executor.find("gone", 2) is None
+
+    executor.remove("gone", 2)
+    kept = executor.attempts()
+    long_ago = time.time() - 100_000
+    os.utime(tmp_path / "attempts" / "gone-2" / "control" / "started", (long_ago, long_ago))
+    executor.remove("gone", 2)
+
+    assert (kept, executor.attempts()) == ([("gone", 2)], [])
+
+
+def test_a_directory_that_cannot_be_made_is_a_reason_and_can_be_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "attempts").write_text("in the way")
+    executor = ProcessExecutor(tmp_path / "attempts")
+
+    with pytest.raises(LaunchFailed) as caught:
+        executor.start(launch("/bin/true"))
+
+    assert (caught.value.reason, caught.value.temporary) == ("disk", True)
+
+
+def test_a_program_that_is_missing_is_said_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(LaunchFailed, match="npm install -g @anthropic-ai/claude-code") as unset:
+        ProcessExecutor(tmp_path).program("claude-code")
+    with pytest.raises(LaunchFailed, match="OPTIO_PROGRAM_CLAUDE_CODE=/no/claude is no program"):
+        ProcessExecutor(tmp_path, {"claude-code": "/no/claude"}).program("claude-code")
+
+    assert unset.value.reason == "runtime_missing"
+
+
+def test_an_npm_shim_is_replaced_by_the_native_program_beside_it(tmp_path: Path) -> None:
+    shim = tmp_path / "node_modules" / "@anthropic-ai" / "claude-code" / "bin" / "claude.exe"
+    natives = [
+        tmp_path / "node_modules" / "@anthropic-ai" / f"claude-code-linux-{arch}" / "claude" for arch in ("x64", "arm64")
+    ]
+    for path in (shim, *natives):
+        path.parent.mkdir(parents=True)
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+    link = tmp_path / "claude"
+    link.symlink_to(shim)
+
+    found = ProcessExecutor(tmp_path, {"claude-code": str(link)}).program("claude-code")
+
+    assert Path(found) in natives
+
+
+def test_the_first_launch_finds_a_server_that_was_prepared(executor: ProcessExecutor) -> None:
+    executor.prepare()
+    executor.prepare()
+
+    before = eventually(servers)
+    ended = run(executor, python("print('ok')"))
+
+    assert (len(before), servers(), ended.stdout) == (1, before, b"ok\n")
+
+
+def test_an_end_whose_output_was_lost_in_a_power_cut_is_no_end(executor: ProcessExecutor, tmp_path: Path) -> None:
+    handle = executor.start(shell("echo precious"))
+    until_ended(handle)
+
+    os.truncate(tmp_path / "attempts" / "run-1" / "control" / "stdout", 3)
+    ended = handle.exit()
+    handle.close(remove=True)
+
+    assert ended is not None
+    assert ended.lost
