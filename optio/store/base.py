@@ -252,6 +252,10 @@ class Store(Protocol):
         """End the leases of a worker that is gone or going, so that another adopts its runs at once."""
         ...
 
+    def drop(self, run_id: str, fence: int) -> None:
+        """End the lease of one run, so that it is adopted at once; by whomever, its owner too."""
+        ...
+
     def owners(self) -> set[str]:
         """Workers that own running runs."""
         ...

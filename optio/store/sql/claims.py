@@ -150,6 +150,12 @@ def release(tx: Transaction, worker: str) -> int:
     )
 
 
+def drop(tx: Transaction, run_id: str, fence: int) -> None:
+    """See `Store.drop`. Without an owner nobody renews it."""
+    _owned(tx, run_id, fence)
+    tx.run("UPDATE runs SET lease_until = 0, owner = '' WHERE id = :id", {"id": run_id})
+
+
 def owners(tx: Transaction) -> set[str]:
     """See `Store.owners`."""
     return {row["owner"] for row in tx.all("SELECT DISTINCT owner FROM runs WHERE state = 'running'") if row["owner"]}

@@ -115,6 +115,9 @@ class SqlStore:
     def release(self, worker: str) -> int:
         return self._write(lambda tx: claims.release(tx, worker))
 
+    def drop(self, run_id: str, fence: int) -> None:
+        self._write(lambda tx: claims.drop(tx, run_id, fence))
+
     def owners(self) -> set[str]:
         return self._engine.read(claims.owners)
 
