@@ -1,0 +1,160 @@
+"""The real application on a real socket, served by a thread of the test's process: no worker, so a run's log is the test's."""
+
+import asyncio
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from optio.broker.base import Topic
+from optio.cli.serving import configuration
+from optio.live import LiveRegistry
+from optio.model.run import LogKind, LogLine, Meter, Outcome
+from optio.model.retry import GiveUp
+from optio.reload import Reloader
+from optio.scheduler import new_id
+from optio.server.app import create_app
+from optio.server.auth import token_hash
+from optio.server.feed import Feed
+from optio.settings import Settings
+from optio.store.base import Claim
+from optio.wiring import Services, build
+from tests.support import Answer, eventually
+
+Headers = Mapping[str, str] | Iterable[tuple[str, str | bytes]]
+LEASE = timedelta(minutes=5)
+
+JOB = """\
+type: standalone
+name: Job
+agentRuntime: command
+command: "true"
+promptTemplate: "hello"
+"""
+
+
+class Api:
+    """One server. `open_access` is what `optio dev` has; else every request needs a token."""
+
+    def __init__(self, directory: Path, *, open_access: bool = True, environ: Mapping[str, str] | None = None) -> None:
+        settings = {"OPTIO_DATA_DIR": str(directory / "data"), "OPTIO_TASKS": str(directory / "tasks.d"), **(environ or {})}
+        self.tasks = directory / "tasks.d"
+        self.tasks.mkdir(parents=True, exist_ok=True)
+        self.services: Services = build(Settings.load(settings))
+        self.live = LiveRegistry(self.services.store)
+        self.reloader = Reloader(self.tasks, self.live, self.services.broker)
+        self.feed = Feed()
+        app = create_app(
+            self.services,
+            self.live,
+            reload=self.reloader.load,
+            new_id=new_id,
+            open_access=open_access,
+            feed=self.feed,
+        )
+        self.app = app
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.listen(1024)
+        self.port: int = self._socket.getsockname()[1]
+        self.server = uvicorn.Server(configuration(app))
+        self._thread = threading.Thread(target=self._serve, name="api", daemon=True)
+        self._thread.start()
+        eventually(lambda: self.server.started or not self._thread.is_alive(), what="the server to start")
+
+    def _serve(self) -> None:
+        asyncio.run(self.server.serve([self._socket]))
+
+    def close(self) -> None:
+        self.server.should_exit = True
+        self._thread.join(20)
+        self._socket.close()
+        self.services.close()
+
+    def serve_task(self, text: str, name: str = "job") -> None:
+        """Put a task into the tree and serve it."""
+        (self.tasks / f"{name}.yaml").write_text(text)
+        snapshot = asyncio.run(self._load())
+        assert [d.to_json() for d in snapshot.diagnostics if d.severity == "error"] == []
+
+    async def _load(self) -> Any:
+        # A reloader of its own: the lock of the served one belongs to the server's loop.
+        return await Reloader(self.tasks, self.live, self.services.broker).load()
+
+    def token(self, role: str, *, expires_at: datetime | None = None) -> str:
+        """A new token's secret."""
+        secret = f"optio_{role}_{new_id()}"
+        self.services.store.add_token(f"tok_{new_id()}", token_hash(secret), role, role, expires_at)
+        return secret
+
+    def request(
+        self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, headers: Headers = ()
+    ) -> Answer:
+        """Any request, its headers as given; a JSON body names its type unless the headers do."""
+        data = raw if raw is not None else None if body is None else json.dumps(body).encode()
+        pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
+        names = {name.lower() for name, _ in pairs}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.putrequest(method, path, skip_host="host" in names, skip_accept_encoding=True)
+            for name, value in pairs:
+                connection.putheader(name, value)
+            if data is not None and "content-type" not in names:
+                connection.putheader("Content-Type", "application/json")
+            if data is not None and not {"content-length", "transfer-encoding"} & names:
+                connection.putheader("Content-Length", str(len(data)))
+            connection.endheaders(data)
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.request("GET", path, headers=headers)
+
+    def post(self, path: str, body: Any = None, **headers: str) -> Answer:
+        return self.request("POST", path, body, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    def talk(self, data: bytes) -> bytes:
+        """Bytes as they are, and everything that comes back."""
+        with socket.create_connection(("127.0.0.1", self.port), 10) as sock:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+            answer = b""
+            while part := sock.recv(65536):
+                answer += part
+            return answer
+
+    # A run without a worker
+
+    def started(self, task_id: str = "job") -> "Writer":
+        """A running run whose log the test writes."""
+        run_id = self.post(f"/api/tasks/{task_id}/runs").json["runId"]
+        (claim,) = self.services.store.claim("test", LEASE, lambda view: [w.run_id for w in view.waiting if w.run_id == run_id])
+        return Writer(self.services, claim)
+
+
+class Writer:
+    """What a worker does to a run's log."""
+
+    def __init__(self, services: Services, claim: Claim) -> None:
+        self.services, self.claim = services, claim
+        self.id = claim.run.id
+
+    def log(self, *texts: str) -> int:
+        lines = [LogLine(kind=LogKind.OUTPUT, data=text.encode(), at=datetime.now(UTC)) for text in texts]
+        run = self.claim.run
+        last = self.services.store.append_log(self.id, run.fence, run.attempt, lines, {}, Meter())
+        self.services.broker.tell(Topic.RUN, self.id)
+        return last
+
+    def end(self, *, ok: bool = True) -> None:
+        outcome = Outcome(ok=ok, reason="completed" if ok else "agent-failed", message="")
+        self.services.store.finish(self.id, self.claim.run.fence, outcome, Meter(), 0, None, lambda *_: GiveUp())
+        self.services.broker.tell(Topic.RUN, self.id)
