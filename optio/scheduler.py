@@ -89,7 +89,7 @@ class Scheduler:
     def step(self) -> float:
         """Fire what is due; seconds until the next look. Raises StoreUnavailable; what was not fired then is fired later."""
         now = self._clock()
-        if now < self._last - _SET_BACK:
+        if now + _SET_BACK < self._last:
             log.warning("the clock was set back from %s to %s", self._last.isoformat(), now.isoformat())
             self._set_back = self._stale = True
         self._last = now
