@@ -107,7 +107,7 @@ class WebhookConfig(Spec):
     scheme: Scheme = "optio"
     """How deliveries are signed."""
     signature_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$", max_length=64)] | None = None
-    """With `scheme: hmac`: the header that carries the signature."""
+    """With `scheme: hmac`: the header that carries the signature; `X-Signature` if none is given."""
     signature_encoding: Literal["hex", "base64"] = "hex"
     """With `scheme: hmac`: how the signature is written."""
     delivery_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$", max_length=64)] | None = None

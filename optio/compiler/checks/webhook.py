@@ -59,13 +59,6 @@ def _proof(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[
     if config.previous_secret is not None and config.secret is None and task.knows((*route, "secret")):
         hint = "add `secret:`, or delete `previousSecret`"
         yield task.at("OPT102", "`previousSecret` without `secret`", (*route, "previousSecret"), key=True, hint=hint)
-    if config.scheme == "hmac" and config.signature_header is None and not config.unsigned:
-        yield task.at(
-            "OPT102",
-            "`scheme: hmac` without `signatureHeader`",
-            (*route, "scheme"),
-            hint="add `signatureHeader:` with the header's name",
-        )
 
 
 def _when(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
