@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,7 +67,7 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer."""
+    """An HTTP answer; the names of its headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -75,6 +76,10 @@ class Answer:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+def _lower(headers: Message) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 class Dev:
@@ -152,9 +157,9 @@ class Dev:
             request.add_header(name, value)
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
-                return Answer(response.status, dict(response.headers), response.read())
+                return Answer(response.status, _lower(response.headers), response.read())
         except urllib.error.HTTPError as err:
-            return Answer(err.code, dict(err.headers), err.read())
+            return Answer(err.code, _lower(err.headers), err.read())
 
     def get(self, path: str, **headers: str) -> Answer:
         return self.request("GET", path, headers=headers)
@@ -181,7 +186,7 @@ class Dev:
 
         return eventually(look, within=within, what=f"run {run_id} to end")  # type: ignore[return-value]
 
-    def cli(self, *arguments: str, input: bytes | None = None) -> subprocess.CompletedProcess[str]:  # noqa: A002
+    def cli(self, *arguments: str, input: bytes | None = None) -> subprocess.CompletedProcess[str]:
         """The command line, against this server."""
         done = subprocess.run(
             [sys.executable, "-m", "optio", *arguments],

@@ -1,0 +1,1 @@
+"""The seed document, sentence by sentence: see README.md beside this file."""

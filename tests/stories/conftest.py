@@ -1,0 +1,124 @@
+"""One `optio dev` for all stories: limits as they come, the real Claude Code CLI, a model that answers by script."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import CLAUDE, Dev
+
+FLAKY = """\
+type: standalone
+name: {name}
+agentRuntime: command
+command: ["/bin/sh", "-c", "echo tried; exit 1"]
+promptTemplate: "x"
+{extra}
+"""
+SIGNED = """\
+type: standalone
+name: {name}
+agentRuntime: command
+command: ["/bin/cat"]
+promptTemplate: "{{{{REPO_NAME}}}}"
+paramsSchema:
+  type: object
+  properties:
+    REPO_NAME: {{type: string, maxLength: 100}}
+  required: [REPO_NAME]
+  additionalProperties: false
+triggers:
+  - type: webhook
+    config:
+      path: {path}
+      secret: {{name: STORY_SECRET}}
+      paramMapping: {{REPO_NAME: $.repository.name}}
+"""
+SECRET = "whsec_c3Rvcnk="
+SEED = {
+    "type": "standalone",
+    "name": "Weekly Security Report",
+    "description": "Scans dependencies and generates a vulnerability summary",
+    "agentRuntime": "claude-code",
+    "model": "sonnet",
+    "promptTemplate": "Analyze the dependency list for {{REPO_NAME}} and produce a security report. Focus on: {{FOCUS_AREAS}}",
+    "paramsSchema": {
+        "type": "object",
+        "properties": {
+            "REPO_NAME": {"type": "string"},
+            "FOCUS_AREAS": {"type": "string", "default": "CVEs, outdated packages, license issues"},
+        },
+        "required": ["REPO_NAME"],
+    },
+    "maxTurns": 20,
+    "maxRetries": 2,
+    "maxConcurrent": 1,
+}
+
+
+@pytest.fixture(scope="package")
+def optio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """Serves the stories' tasks; two failing runs are started at once, so that their delays pass while others are told."""
+    process = Dev(
+        tmp_path_factory.mktemp("stories"),
+        environ={
+            "OPTIO_PROGRAM_CLAUDE_CODE": str(CLAUDE),
+            "OPTIO_SECRET_STORY_SECRET": SECRET,
+            "OPTIO_SECRET_ANTHROPIC_API_KEY": "sk-story",
+        },
+    )
+    process.write("flaky.yaml", FLAKY.format(name="Flaky", extra=""))
+    process.write("stubborn.yaml", FLAKY.format(name="Stubborn", extra="maxRetries: 3"))
+    process.write("signed.yaml", SIGNED.format(name="Signed", path="signed"))
+    process.write("flooded.yaml", SIGNED.format(name="Flooded", path="flooded"))
+    process.start()
+    process.post("/api/tasks/flaky/runs")
+    process.post("/api/tasks/stubborn/runs")
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Path]:
+    """A file that runs wait for; opened at the end at the latest."""
+    path = tmp_path / "gate"
+    yield path
+    path.touch()
+
+
+def waiting_task(
+    optio: Dev, name: str, gate: Path, extra: str = "", before: str = "echo begun", after: str = "echo over"
+) -> str:
+    """A task whose runs go on until the gate is opened; its id."""
+    script = f"{before}; while [ ! -e {gate} ]; do sleep 0.02; done; {after}"
+    task_id = name.lower().replace(" ", "-")
+    optio.write(
+        f"{task_id}.yaml",
+        f'type: standalone\nname: {name}\nagentRuntime: command\ncommand: ["/bin/sh", "-c", "{script}"]\n'
+        f'promptTemplate: "x"\nmaxRetries: 0\n{extra}',
+    )
+    optio.until_served(task_id)
+    return task_id
+
+
+def echo_task(optio: Dev, name: str, prompt: str, extra: str = "") -> str:
+    """A task that prints its prompt; its id."""
+    task_id = name.lower().replace(" ", "-")
+    text = f'type: standalone\nname: {name}\nagentRuntime: command\ncommand: ["/bin/cat"]\npromptTemplate: "{prompt}"\n{extra}'
+    optio.write(f"{task_id}.yaml", text)
+    optio.until_served(task_id)
+    return task_id
+
+
+def started(optio: Dev, task_id: str, params: dict[str, Any] | None = None) -> str:
+    """The id of a new run."""
+    answer = optio.post(f"/api/tasks/{task_id}/runs", {"params": params})
+    assert answer.status == 202, answer.body
+    run_id: str = answer.json["runId"]
+    return run_id
+
+
+def in_state(optio: Dev, task_id: str, state: str) -> list[str]:
+    """Ids of the task's runs in a state."""
+    return [run["id"] for run in optio.get(f"/api/tasks/{task_id}/runs?state={state}").json["items"]]

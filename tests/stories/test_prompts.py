@@ -1,0 +1,45 @@
+"""Prompt templates and parameters."""
+
+from tests.stories.conftest import echo_task, started
+from tests.support import Dev
+
+TICKETS = "Summarize the latest {{COUNT}} support tickets for {{TEAM}}.\\nOutput as markdown."
+SCHEMA = (
+    "paramsSchema:\n  type: object\n  properties:\n    COUNT: {type: integer, minimum: 1}\n    TEAM: {type: string}\n"
+    "  required: [COUNT, TEAM]\n"
+)
+
+
+def test_each_placeholder_is_replaced_by_its_parameter(optio: Dev) -> None:
+    task = echo_task(optio, "Tickets", TICKETS, SCHEMA)
+
+    run = optio.until_ended(started(optio, task, {"COUNT": 20, "TEAM": "billing"}))
+
+    assert run["prompt"] == "Summarize the latest 20 support tickets for billing.\nOutput as markdown."
+    assert run["output"] == run["prompt"]
+
+
+def test_unmatched_placeholders_are_left_as_they_are(optio: Dev) -> None:
+    task = echo_task(optio, "Unmatched", "{{A}} and {{B}} and {{ A }}")
+
+    run = optio.until_ended(started(optio, task, {"A": "{{B}}"}))
+
+    assert run["prompt"] == "{{B}} and {{B}} and {{ A }}"
+
+
+def test_parameters_are_validated_before_a_run_exists(optio: Dev) -> None:
+    task = echo_task(optio, "Validated", TICKETS, SCHEMA)
+
+    answer = optio.post(f"/api/tasks/{task}/runs", {"params": {"COUNT": 0}})
+
+    assert answer.status == 422
+    assert {error["pointer"] for error in answer.json["errors"]} == {"/params/COUNT", "/params/TEAM"}
+    assert optio.get(f"/api/tasks/{task}/runs").json["items"] == []
+
+
+def test_without_a_schema_any_parameters_are_taken(optio: Dev) -> None:
+    task = echo_task(optio, "Free", "{{ANY}}")
+
+    run = optio.until_ended(started(optio, task, {"ANY": [1, None], "OTHER": True}))
+
+    assert (run["state"], run["output"]) == ("completed", "[1,null]")
