@@ -1,0 +1,81 @@
+"""Settings: where they come from, what is refused, what is shown."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from optio.errors import SettingsError
+from optio.settings import SETTINGS, Settings, unknown
+
+
+def test_defaults_need_nothing() -> None:
+    made = Settings.load({})
+
+    assert (made.host, made.port, made.tasks, made.data_dir) == ("127.0.0.1", 8000, Path("tasks.d"), Path(".optio"))
+    assert (made.max_workflow_concurrent, made.webhook_rate_per_minute, made.writes) == (5, 60, "deny")
+    assert made.loopback
+    assert set(made.origins.values()) == {"default"}
+
+
+def test_a_flag_overrides_a_variable_and_a_variable_overrides_a_commands_default() -> None:
+    environ = {"OPTIO_PORT": "1", "OPTIO_WRITES": "deny"}
+
+    made = Settings.load(environ, {"port": "2", "writes": None}, {"writes": "files", "lease": "3s"})
+
+    assert (made.port, made.origins["port"]) == (2, "--port")
+    assert (made.writes, made.origins["writes"]) == ("deny", "OPTIO_WRITES")
+    assert (made.lease, made.origins["lease"]) == (timedelta(seconds=3), "default")
+
+
+def test_an_empty_variable_is_an_unset_one() -> None:
+    assert Settings.load({"OPTIO_PORT": ""}).port == 8000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", "-1"),
+        ("port", "\u0663"),
+        ("max_workflow_concurrent", "0"),
+        ("max_workflow_concurrent", "2147483648"),
+        ("webhook_rate_per_minute", "sixty"),
+        ("lease", "10"),
+        ("default_timeout", "1d"),
+        ("writes", "git"),
+        ("executor", "kubernetes"),
+        ("database_url", "postgresql://db"),
+        ("redis_url", "redis://cache"),
+        ("url", "localhost:8000"),
+    ],
+)
+def test_a_value_that_cannot_be_honoured_names_its_origin(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^OPTIO_{name.upper()}: `"):
+        Settings.load({f"OPTIO_{name.upper()}": value})
+    with pytest.raises(SettingsError, match=f"^--{name.replace('_', '-')}: `"):
+        Settings.load({}, {name: value})
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("127.0.0.1", "http://127.0.0.1:9"), ("0.0.0.0", "http://127.0.0.1:9"), ("::1", "http://[::1]:9")],
+)
+def test_the_command_line_finds_the_server_of_the_same_settings(host: str, url: str) -> None:
+    assert Settings.load({"OPTIO_HOST": host, "OPTIO_PORT": "9"}).server_url == url
+
+
+def test_every_setting_is_shown_without_its_secret() -> None:
+    made = Settings.load({"OPTIO_TOKEN": "t0ken", "OPTIO_ANTHROPIC_BASE_URL": "https://me:pa55@gateway", "OPTIO_LEASE": "90s"})
+
+    rows = {name: value for name, value, _, _ in made.shown()}
+
+    assert set(rows) == {f"OPTIO_{name.upper()}" for name in SETTINGS}
+    assert rows["OPTIO_TOKEN"] == "***"
+    assert rows["OPTIO_ANTHROPIC_BASE_URL"] == "https://***@gateway"
+    assert rows["OPTIO_LEASE"] == "90s"
+
+
+def test_variables_that_are_no_settings_are_found() -> None:
+    environ = {"OPTIO_PROT": "1", "OPTIO_COLOUR": "1", "OPTIO_SECRET_X": "1", "OPTIO_DEBUG": "1", "OPTIO_PORT": "1", "PATH": ""}
+
+    assert list(unknown(environ)) == [("OPTIO_COLOUR", None), ("OPTIO_PROT", "OPTIO_PORT")]
