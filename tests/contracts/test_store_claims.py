@@ -1,0 +1,352 @@
+"""What every store promises about claims: limits, leases, fences, and the ends of attempts."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from itertools import pairwise
+
+import pytest
+
+from optio.errors import LeaseLost
+from optio.model.retry import Again
+from optio.model.run import TRANSITIONS, Meter, Outcome, Run, RunState, Usage
+from optio.store.base import AdmissionView, Claim, RunFilter, Store
+from tests.store.build import (
+    BAD,
+    LEASE,
+    OK,
+    Clock,
+    at_most,
+    at_once,
+    claimed,
+    end,
+    everything,
+    give_up,
+    new_run,
+    queued,
+    say,
+    serve,
+    task,
+)
+
+
+def test_a_claim_is_an_attempt_with_an_owner_a_lease_and_a_fence(store: Store, clock: Clock) -> None:
+    run_id = queued(store)
+    clock.move(seconds=2)
+
+    (claim,) = store.claim("w", LEASE, everything)
+
+    assert claim.run == store.run(run_id)
+    assert (claim.prompt, claim.adopted, claim.offsets) == ("do it", False, {})
+    run = claim.run
+    assert (run.state, run.reason, run.attempt, run.fence, run.owner) == (RunState.RUNNING, "started", 1, 1, "w")
+    assert (run.lease_until, run.started_at) == (clock.at + LEASE, clock.at)
+    (attempt,) = store.attempts(run_id)
+    assert (attempt.number, attempt.worker, attempt.started_at, attempt.ok) == (1, "w", clock.at, None)
+    assert store.owners() == {"w"}
+
+
+def test_nothing_is_claimed_when_nothing_waits_or_nothing_is_admitted(store: Store) -> None:
+    assert store.claim("w", LEASE, everything) == []
+    run_id = queued(store)
+
+    assert store.claim("w", LEASE, lambda view: []) == []
+    assert store.run(run_id).state is RunState.QUEUED
+
+
+def test_admission_sees_what_waits_in_order_with_the_limits_that_are_served_now(store: Store, clock: Clock) -> None:
+    old, new, gone = task("One"), task("One", "maxConcurrent: 9\n"), task("Gone", "maxConcurrent: 4\n")
+    serve(store, old, gone)
+    first, orphan, second = queued(store, old), queued(store, gone), queued(store, old)
+    serve(store, new)
+    (claim,) = store.claim("w", LEASE, lambda view: [first])
+
+    view = store.admission()
+
+    assert [(each.run_id, each.task_id, each.max_concurrent) for each in view.waiting] == [
+        (orphan, "gone", 4),
+        (second, "one", 9),
+    ]
+    assert (view.running, view.now) == ({"one": 1}, clock.at)
+    assert claim.run.max_concurrent == 2
+
+
+def test_admission_shows_delayed_runs_but_a_claim_does_not(store: Store, clock: Clock) -> None:
+    claim = claimed(store)
+    end(store, claim, BAD, decide=lambda run, outcome, now: Again(now + timedelta(seconds=5)))
+    seen: list[AdmissionView] = []
+
+    def look(view: AdmissionView) -> Sequence[str]:
+        seen.append(view)
+        return []
+
+    store.claim("w", LEASE, look)
+
+    assert [each.not_before for each in store.admission().waiting] == [clock.at + timedelta(seconds=5)]
+    assert [list(view.waiting) for view in seen] == [[]]
+    assert store.next_due() == clock.at + timedelta(seconds=5)
+    clock.move(seconds=5)
+    assert [each.run.attempt for each in store.claim("w", LEASE, everything)] == [2]
+
+
+def test_one_claim_takes_all_that_may_start_however_long_the_queue(store: Store) -> None:
+    wide, narrow = task("Wide", "maxConcurrent: 60\n"), task("Narrow", "maxConcurrent: 3\n")
+    serve(store, wide, narrow)
+    for future in [store.accept(new_run(each)) for each in [wide] * 100 + [narrow] * 50]:
+        future.result(10)
+
+    claims = store.claim("w", LEASE, at_most(1000))
+
+    assert Counter(claim.run.task_id for claim in claims) == {"wide": 60, "narrow": 3}
+    assert [claim.run.seq for claim in claims if claim.run.task_id == "wide"] == list(range(1, 61))
+
+
+def test_limits_hold_while_many_claim_finish_and_accept(stores: Callable[[], Store]) -> None:
+    tasks = [task(f"T{i}", f"maxConcurrent: {limit}\n") for i, limit in enumerate((1, 2, 5))]
+    workers = [stores() for _ in range(3)]
+    serve(workers[0], *tasks)
+    for place in range(60):
+        queued(workers[0], tasks[place % 3])
+    too_many: list[AdmissionView] = []
+    done: list[str] = []
+
+    def admit(view: AdmissionView) -> Sequence[str]:
+        limits = {"t0": 1, "t1": 2, "t2": 5}
+        if sum(view.running.values()) > 4 or any(n > limits[task_id] for task_id, n in view.running.items()):
+            too_many.append(view)
+        return at_most(4)(view)
+
+    def work(place: int) -> None:
+        store = workers[place % 3]
+        idle = 0
+        while idle < 200 and len(done) < 60:
+            claims = store.claim(f"w{place}", LEASE, admit)
+            idle = 0 if claims else idle + 1
+            for claim in claims:
+                end(store, claim)
+                done.append(claim.run.id)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+
+    assert too_many == []
+    assert len(done) == len(set(done)) == 60
+    assert all(run.attempt == 1 for run in workers[0].runs(RunFilter(), limit=100).items)
+
+
+def test_a_clock_that_is_set_back_delays_no_accepted_run(store: Store, clock: Clock) -> None:
+    run_id = queued(store)
+    retried = claimed(store)
+    end(store, retried, BAD, decide=lambda run, outcome, now: Again(now + timedelta(seconds=5)))
+
+    clock.move(hours=-2)
+
+    assert store.next_due() is None
+    assert [claim.run.id for claim in store.claim("w", LEASE, at_most(9))] == [run_id, retried.run.id]
+
+
+# Leases
+
+
+def test_a_lease_that_is_over_is_taken_up_by_another_worker(store: Store, clock: Clock) -> None:
+    first = claimed(store, "one")
+    meter = Meter(usage=Usage(fresh=5), turns=1, cost=Decimal("0.01"))
+    say(store, first, "a", meter=meter)
+    clock.move(seconds=10)
+    assert store.adopt("two", LEASE, 5) == []
+    clock.move(seconds=1)
+
+    (adopted,) = store.adopt("two", LEASE, 5)
+
+    assert (adopted.adopted, adopted.offsets, adopted.prompt) == (True, {"stdout": 7}, "do it")
+    assert (adopted.run.attempt, adopted.run.fence, adopted.run.owner) == (1, 2, "two")
+    assert (adopted.run.lease_until, adopted.run.meter) == (clock.at + LEASE, meter)
+    assert [attempt.worker for attempt in store.attempts(first.run.id)] == ["two"]
+    assert store.adopt("three", LEASE, 5) == []
+
+
+def test_an_adopted_attempt_begins_with_its_own_meter_not_with_that_of_the_run(store: Store, clock: Clock) -> None:
+    first = claimed(store)
+    end(store, first, BAD, Meter(cost=Decimal("1.00")), at_once)
+    (second,) = store.claim("one", LEASE, everything)
+    say(store, second, "x", meter=Meter(cost=Decimal("0.25")))
+    clock.move(minutes=1)
+
+    (adopted,) = store.adopt("two", LEASE, 5)
+    run = end(store, adopted, OK, adopted.run.meter)
+
+    assert adopted.run.meter.cost == Decimal("0.25")
+    assert run.meter.cost == Decimal("1.25")
+
+
+def test_at_most_so_many_runs_are_adopted_oldest_first(store: Store, clock: Clock) -> None:
+    ids = [claimed(store).run.id for _ in range(3)]
+    clock.move(minutes=1)
+
+    taken = [[claim.run.id for claim in store.adopt("two", LEASE, 2)] for _ in range(2)]
+
+    assert taken == [ids[:2], ids[2:]]
+
+
+def test_a_renewed_lease_is_not_taken_up_and_tells_of_the_end_that_was_asked_for(store: Store, clock: Clock) -> None:
+    mine, other = claimed(store, "one"), claimed(store, "one")
+    foreign = claimed(store, "two")
+    store.cancel(other.run.id, "eve")
+    clock.move(seconds=9)
+
+    assert store.renew("one", LEASE) == {mine.run.id: False, other.run.id: True}
+
+    clock.move(seconds=9)
+    assert [claim.run.id for claim in store.adopt("three", LEASE, 9)] == [foreign.run.id]
+    assert store.next_due() == clock.at + timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("step", [timedelta(), timedelta(hours=-2)])
+def test_released_leases_are_taken_up_at_once(store: Store, clock: Clock, step: timedelta) -> None:
+    mine, other = claimed(store, "one"), claimed(store, "two")
+
+    released = store.release("one")
+    clock.at += step
+
+    assert released == 1
+    assert [claim.run.id for claim in store.adopt("three", LEASE, 9)] == [mine.run.id]
+    assert store.owners() == {"two", "three"}
+    assert store.run(other.run.id).owner == "two"
+
+
+WRITES: dict[str, Callable[[Store, Claim], object]] = {
+    "agent_started": lambda store, claim: store.agent_started(claim.run.id, claim.run.fence),
+    "append_log": lambda store, claim: say(store, claim, "late"),
+    "finish ok": lambda store, claim: end(store, claim),
+    "finish failed": lambda store, claim: end(store, claim, BAD),
+    "finish again": lambda store, claim: end(store, claim, BAD, decide=at_once),
+}
+
+
+def picture(store: Store, run_id: str) -> object:
+    """All that is kept of a run."""
+    return store.run(run_id), store.attempts(run_id), store.events(run_id), store.log(run_id)
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("lost", ["adopted", "ended", "queued again", "never"])
+def test_an_old_fence_changes_nothing(store: Store, clock: Clock, write: str, lost: str) -> None:
+    claim = claimed(store)
+    if lost == "adopted":
+        clock.move(minutes=1)
+        store.adopt("two", LEASE, 5)
+    elif lost == "never":
+        claim = replace(claim, run=replace(claim.run, fence=7))
+    else:
+        end(store, claim, BAD, decide=at_once if lost == "queued again" else give_up)
+    before = picture(store, claim.run.id)
+
+    with pytest.raises(LeaseLost):
+        WRITES[write](store, claim)
+
+    assert picture(store, claim.run.id) == before
+
+
+def test_the_agents_start_is_noted_once(store: Store, clock: Clock) -> None:
+    claim = claimed(store)
+    began = clock.move(seconds=1)
+    store.agent_started(claim.run.id, claim.run.fence)
+    clock.move(seconds=1)
+
+    store.agent_started(claim.run.id, claim.run.fence)
+
+    assert store.attempts(claim.run.id)[0].agent_started_at == began
+
+
+# Ends
+
+
+def test_a_completed_run_has_its_text_output_and_times(store: Store, clock: Clock) -> None:
+    claim = claimed(store)
+    clock.move(seconds=3)
+
+    run = end(store, claim, Outcome(ok=True, reason="ok", text="done ✓", output={"a": [1]}))
+
+    assert run == store.run(run.id)
+    assert (run.state, run.reason, run.text, run.output) == (RunState.COMPLETED, "ok", "done ✓", {"a": [1]})
+    assert (run.ended_at, run.duration_s, run.owner, run.lease_until) == (clock.at, 3.0, None, None)
+    (attempt,) = store.attempts(run.id)
+    assert (attempt.ok, attempt.exit_code, attempt.signal, attempt.text, attempt.ended_at) == (
+        True,
+        0,
+        None,
+        "done ✓",
+        clock.at,
+    )
+    assert store.next_due() is None
+    assert store.renew("w", LEASE) == {}
+
+
+def test_a_failed_attempt_that_may_be_repeated_waits_for_its_time(store: Store, clock: Clock) -> None:
+    claim = claimed(store)
+    later = clock.at + timedelta(seconds=5)
+    asked: list[tuple[RunState, str, object]] = []
+
+    def decide(run: Run, outcome: Outcome, now: object) -> Again:
+        asked.append((run.state, outcome.reason, now))
+        return Again(later)
+
+    run = end(store, claim, BAD, decide=decide)
+
+    assert asked == [(RunState.RUNNING, "exit_code", clock.at)]
+    assert (run.state, run.reason, run.retries, run.infrastructure_retries) == (RunState.QUEUED, "exit_code", 1, 0)
+    assert (run.not_before, run.queued_at, run.ended_at, run.owner) == (later, clock.at, None, None)
+    assert [attempt.reason for attempt in store.attempts(run.id)] == ["exit_code"]
+
+
+def test_our_own_faults_are_counted_apart(store: Store) -> None:
+    claim = claimed(store)
+
+    run = end(store, claim, replace(BAD, infrastructure=True), decide=at_once)
+
+    assert (run.retries, run.infrastructure_retries) == (0, 1)
+
+
+def test_a_run_that_is_given_up_says_why(store: Store, clock: Clock) -> None:
+    claim = claimed(store)
+
+    run = end(store, claim, BAD)
+
+    assert (run.state, run.reason, run.text) == (RunState.FAILED, "exit_code", "half")
+    assert (run.message, run.ended_at) == ("exit code 1 (no retries left)", clock.at)
+
+
+@pytest.mark.parametrize("outcome", [OK, BAD])
+@pytest.mark.parametrize("decide", [at_once, give_up])
+def test_a_cancel_that_came_first_wins(store: Store, outcome: Outcome, decide: object) -> None:
+    claim = claimed(store)
+    marked = store.cancel(claim.run.id, "eve")
+
+    run = end(store, claim, outcome, Meter(cost=Decimal("0.5")), decide)
+
+    assert (marked.state, marked.cancel_requested, marked.reason) == (RunState.RUNNING, True, "cancelling")
+    assert (run.state, run.reason, run.message, run.cancel_requested) == (
+        RunState.CANCELLED, "cancelled", "cancelled by eve", False,
+    )  # fmt: skip
+    assert run.meter.cost == Decimal("0.5")
+    assert store.attempts(run.id)[0].reason == "cancelled"
+
+
+def test_the_history_of_a_run_is_numbered_without_gaps_and_follows_the_table(store: Store, clock: Clock) -> None:
+    claim = claimed(store)
+    end(store, claim, BAD, decide=at_once)
+    (second,) = store.claim("w", LEASE, everything)
+    end(store, second, BAD)
+    store.retry(claim.run.id, "ann")
+    (third,) = store.claim("w", LEASE, everything)
+    end(store, third)
+
+    events = store.events(claim.run.id)
+
+    assert [event.seq for event in events] == list(range(1, 9))
+    assert all(before.to_state is after.from_state for before, after in pairwise(events))
+    steps = {(event.from_state, event.to_state) for event in events[1:]}
+    assert steps <= {(state, new) for (state, _), new in TRANSITIONS.items()}

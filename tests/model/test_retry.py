@@ -1,0 +1,70 @@
+"""Which failed attempt is tried again, and when."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optio.model.retry import LONGEST_DELAY, MOST_INFRASTRUCTURE_RETRIES, Again, GiveUp, decide
+from optio.model.run import Meter, Outcome, Run, RunState
+
+NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
+AGAIN = Outcome(ok=False, reason="exit_code", again=True)
+OURS = replace(AGAIN, infrastructure=True)
+
+
+def run(**more: Any) -> Run:
+    fields: dict[str, Any] = dict.fromkeys(Run.__dataclass_fields__)
+    fields |= {"state": RunState.RUNNING, "meter": Meter(), "retries": 0, "max_retries": 3, "infrastructure_retries": 0}
+    return Run(**{**fields, **more})
+
+
+@pytest.mark.parametrize(("retries", "seconds"), [(0, 5), (1, 10), (2, 20), (6, 320), (7, 600), (1000, 600)])
+def test_the_delay_doubles_from_five_seconds_up_to_ten_minutes(retries: int, seconds: int) -> None:
+    asked = run(retries=retries, max_retries=2**31 - 1)
+
+    assert decide(asked, AGAIN, now=NOW, jitter=0) == Again(NOW + timedelta(seconds=seconds))
+    assert decide(asked, AGAIN, now=NOW, jitter=1) == Again(NOW + timedelta(seconds=seconds) * 1.25)
+
+
+@pytest.mark.parametrize(("most", "retries", "why"), [(0, 0, "the task allows no retries"), (2, 2, "no retries left")])
+def test_a_task_is_tried_again_as_often_as_it_says(most: int, retries: int, why: str) -> None:
+    assert decide(run(max_retries=most, retries=retries), AGAIN, now=NOW, jitter=0) == GiveUp(why)
+
+
+def test_what_a_second_try_cannot_help_is_given_up_at_once() -> None:
+    assert isinstance(decide(run(), replace(AGAIN, again=False), now=NOW, jitter=0), GiveUp)
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"), [(60, 60), (1, 5), (-5, 5), (1e300, 86400), (float("inf"), 86400), (float("nan"), 86400)]
+)
+def test_the_agents_own_time_is_a_floor_within_reason(asked: float, seconds: float) -> None:
+    outcome = replace(AGAIN, not_before_s=asked)
+
+    assert decide(run(), outcome, now=NOW, jitter=0) == Again(NOW + timedelta(seconds=seconds))
+
+
+def test_our_own_faults_are_repeated_at_once_then_with_delays_and_not_for_ever() -> None:
+    decisions = [
+        decide(run(infrastructure_retries=before, max_retries=0), OURS, now=NOW, jitter=0)
+        for before in range(MOST_INFRASTRUCTURE_RETRIES + 1)
+    ]
+
+    assert decisions[:3] == [Again(NOW + timedelta(seconds=seconds)) for seconds in (0, 5, 10)]
+    assert decisions[-1] == GiveUp("lost 5 times")
+
+
+@given(retries=st.integers(0, 10**6), jitter=st.floats(0, 1), floor=st.floats(0, 86400), ours=st.booleans())
+def test_no_run_waits_for_ever_or_comes_back_before_its_time(retries: int, jitter: float, floor: float, ours: bool) -> None:
+    outcome = replace(AGAIN, not_before_s=floor, infrastructure=ours)
+    asked = run(retries=retries, max_retries=2**31 - 1, infrastructure_retries=min(retries, 4))
+
+    decision = decide(asked, outcome, now=NOW, jitter=jitter)
+
+    assert isinstance(decision, Again)
+    longest = max(LONGEST_DELAY * 1.25, timedelta(seconds=floor))
+    assert NOW <= decision.at <= NOW + longest + timedelta(microseconds=1)

@@ -1,0 +1,438 @@
+"""The SQLite driver under faults: a held lock, a full disk, a damaged or foreign file, many processes, threads that die."""
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from pathlib import Path
+from subprocess import PIPE
+
+import pytest
+
+from optio.errors import Conflict, LeaseLost, NotFound, OptioError, StoreMismatch, StoreUnavailable
+from optio.model.run import RunState
+from optio.store.base import RunFilter
+from optio.store.sql.store import SqlStore
+from optio.store.sqlite import MOST_IDLE_READERS, WAL_BYTES, migrate, migrations, open_store
+from tests.store.build import LEASE, claimed, end, everything, new_run, queued, say, serve, task
+from tests.support import ROOT
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "optio.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqlStore]:
+    opened = open_store(path, busy=0.3)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def outsider(store: SqlStore, path: Path) -> Iterator[sqlite3.Connection]:
+    """Another process's connection to the same file."""
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as connection:
+        yield connection
+
+
+# Locked, full, read-only
+
+
+def test_a_lock_that_is_held_too_long_accepts_nothing_and_heals(store: SqlStore, outsider: sqlite3.Connection) -> None:
+    kept = queued(store)
+    outsider.execute("BEGIN IMMEDIATE")
+    refused = [new_run() for _ in range(3)]
+
+    futures = [store.accept(run) for run in refused]
+    for future in futures:
+        with pytest.raises(StoreUnavailable, match="another process holds it"):
+            future.result(20)
+    with pytest.raises(StoreUnavailable):
+        store.cancel(kept, "eve")
+    assert store.run(kept).state is RunState.QUEUED  # readers never wait
+    outsider.execute("COMMIT")
+
+    assert store.accept(new_run()).result(10).first
+    for run in refused:
+        with pytest.raises(NotFound):
+            store.run(run.id)
+
+
+def test_a_short_lock_is_only_waited_for(path: Path) -> None:
+    with closing(open_store(path, busy=20)) as store, closing(sqlite3.connect(path, isolation_level=None)) as outsider:
+        outsider.execute("BEGIN IMMEDIATE")
+        future = store.accept(new_run())
+        outsider.execute("ROLLBACK")
+
+        assert future.result(20).first
+
+
+def test_a_full_disk_accepts_nothing_and_heals(store: SqlStore) -> None:
+    kept = queued(store)
+    _most_pages(store, 1)
+    refused = [new_run(prompt="x" * 100_000) for _ in range(5)]
+
+    futures = [store.accept(run) for run in refused]
+
+    for future in futures:
+        with pytest.raises(StoreUnavailable, match="free some space"):
+            future.result(20)
+    assert [run.id for run in store.runs(RunFilter()).items] == [kept]
+    _most_pages(store, 2**30)
+    assert store.accept(new_run()).result(10).first
+
+
+def _most_pages(store: SqlStore, count: int) -> None:
+    """SQLite's own limit of a file's size answers as a full disk does."""
+    engine = store._engine
+    pages = engine.write(lambda tx: tx.one(f"PRAGMA max_page_count={count}")[0]).result(10)  # type: ignore[attr-defined]
+    assert pages > 0
+
+
+def test_one_operation_that_finds_no_room_harms_no_other(store: SqlStore) -> None:
+    _most_pages(store, 80)
+    gate = threading.Event()
+    blocker = store._engine.write(lambda tx: gate.wait(20))  # what follows is one batch
+    small = [store.accept(new_run()) for _ in range(5)]
+    large = store.accept(new_run(prompt="x" * 4_000_000))
+    late = [store.accept(new_run()) for _ in range(5)]
+    gate.set()
+
+    blocker.result(20)
+    with pytest.raises(StoreUnavailable):
+        large.result(20)
+    assert all(future.result(20).first for future in small + late)
+
+
+def test_operations_that_fail_in_a_batch_harm_no_other(store: SqlStore) -> None:
+    done, lost = claimed(store), claimed(store)
+    end(store, done)
+    gate = threading.Event()
+    store._engine.write(lambda tx: gate.wait(20))
+    taken = new_run()
+
+    def fail(tx: object) -> None:
+        raise RuntimeError("a bug")
+
+    futures = [store.accept(run) for run in (new_run(), taken, taken, new_run(prompt="\udfff"), new_run())]
+    bug = store._engine.write(fail)
+    with ThreadPoolExecutor(2) as pool:
+        stale = pool.submit(say, store, done, "late")
+        good = pool.submit(say, store, lost, "fine")
+        gate.set()
+        assert good.result(20) == 1
+        with pytest.raises(LeaseLost):
+            stale.result(20)
+
+    answers = [future.exception(20) for future in futures]
+    assert [type(answer) for answer in answers[:3]] == [type(None), type(None), Conflict]
+    assert isinstance(answers[3], OptioError)
+    assert answers[4] is None
+    with pytest.raises(RuntimeError, match="a bug"):
+        bug.result(20)
+    assert len(store.runs(RunFilter()).items) == 5
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, check=False)
+    yield place
+    if mounted.returncode == 0:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_disk_that_fills_up_loses_nothing_that_was_accepted(small_disk: Path) -> None:
+    store = open_store(small_disk / "optio.db")
+    accepted, failure = [], None
+    ballast = small_disk / "ballast"
+    with suppress(OSError), ballast.open("wb") as file:
+        file.write(bytes(400_000))
+
+    for _ in range(2000):
+        try:
+            accepted.append(store.accept(new_run(prompt="x" * 2000)).result(20).run_id)
+        except StoreUnavailable as err:
+            failure = err
+            break
+    if failure is not None:  # without the right to mount the disk is large, and all is accepted
+        assert "cannot be used" in str(failure)
+        ballast.unlink()
+        accepted.append(store.accept(new_run()).result(20).run_id)
+    store.close()
+
+    with closing(open_store(small_disk / "optio.db")) as again:
+        assert all(again.run(str(run_id)) for run_id in accepted[::50])
+        assert [run.id for run in again.runs(RunFilter(), limit=1).items] == accepted[-1:]
+
+
+AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from optio.errors import StoreUnavailable
+from optio.store.sqlite import open_store
+if os.geteuid() == 0:
+    os.setuid(65534)
+try:
+    open_store(Path(sys.argv[1]))
+except StoreUnavailable as err:
+    print(err)
+"""
+
+
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_what_may_not_be_written_is_said_when_it_is_opened(path: Path, what: str) -> None:
+    open_store(path).close()
+    target = path if what == "file" else path.parent
+    before = target.stat().st_mode
+
+    target.chmod(before & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+    try:
+        for folder in path.parents[1:-2]:  # pytest's own directories are closed to others
+            folder.chmod(folder.stat().st_mode | 0o055)
+        command = [sys.executable, "-c", AS_NOBODY, path]
+        said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    finally:
+        target.chmod(before)
+
+    assert f"the database {path} cannot be used" in said.stdout
+    assert "write" in said.stdout
+
+
+# What stands in its place
+
+
+def damaged(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[100:] = os.urandom(len(content) - 100)
+    path.write_bytes(content)
+
+
+WRONG: dict[str, Callable[[Path], object]] = {
+    "a directory": lambda path: path.mkdir(parents=True),
+    "a text": lambda path: (path.parent.mkdir(), path.write_text("no database\n" * 500)),
+    "a file for its directory": lambda path: path.parent.write_text(""),
+    "a damaged database": lambda path: (open_store(path).close(), damaged(path)),
+    "a cut database": lambda path: (open_store(path).close(), os.truncate(path, 5000)),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_something_else_in_its_place_is_said_and_left_alone(path: Path, wrong: str) -> None:
+    WRONG[wrong](path)
+    before = path.read_bytes() if path.is_file() else None
+
+    with pytest.raises(StoreUnavailable, match="cannot be used"):
+        open_store(path)
+
+    assert (path.read_bytes() if path.is_file() else None) == before
+
+
+def test_pages_that_are_damaged_later_are_said_when_they_are_read(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        for _ in range(300):
+            store.accept(new_run(prompt="x" * 1000))
+        last = queued(store)
+        store.run(last)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 :] = os.urandom(len(content) - len(content) // 2)
+    path.write_bytes(content)
+
+    with closing(open_store(path)) as store, pytest.raises(StoreUnavailable, match="restore a backup"):
+        store.runs(RunFilter())
+
+
+# Versions
+
+
+def test_a_newer_schema_is_a_mismatch_with_a_cure_and_is_left_alone(path: Path) -> None:
+    open_store(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+    with pytest.raises(StoreMismatch, match="install the newer Optio"):
+        open_store(path)
+
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (99,)
+
+
+def test_a_store_whose_schema_is_moved_on_under_it_says_so(store: SqlStore, outsider: sqlite3.Connection) -> None:
+    store.check()
+    outsider.execute("PRAGMA user_version = 99")
+
+    with pytest.raises(StoreMismatch):
+        store.check()
+
+
+FIRST = "CREATE TABLE one (a);\nCREATE TABLE two (a);"
+BAD_SECOND = "CREATE TABLE three (a);\nINSERT INTO one VALUES (1);\nCREATE TABLE two (a);\n"
+
+
+def test_a_migration_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as connection:
+        migrate(connection, [FIRST])
+
+        with pytest.raises(sqlite3.OperationalError, match="two already exists"):
+            migrate(connection, [FIRST, BAD_SECOND])
+
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master ORDER BY name")]
+        assert (tables, connection.execute("PRAGMA user_version").fetchone()) == (["one", "two"], (1,))
+        assert connection.execute("SELECT COUNT(*) FROM one").fetchone() == (0,)
+        migrate(connection, [FIRST, "CREATE TABLE three (a)"])
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_many_that_open_a_new_file_at_once_make_one_schema(path: Path) -> None:
+    gate = threading.Barrier(8)
+
+    def begin(_: int) -> int:
+        gate.wait(20)
+        with closing(open_store(path)) as store:
+            return len(store.runs(RunFilter()).items)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(begin, range(8))) == [0] * 8
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(migrations()),)
+
+
+# Many processes
+
+PROCESS = """
+import sys
+from pathlib import Path
+from optio.store.sqlite import open_store
+from tests.store.build import LEASE, at_most, end, new_run, task
+store = open_store(Path(sys.argv[1]))
+mine, count, empty = task(), int(sys.argv[2]), 0
+for future in [store.accept(new_run(mine, f"{sys.argv[3]}-{place}")) for place in range(count)]:
+    future.result(60)
+while empty < 3:
+    claims = store.claim(sys.argv[3], LEASE, at_most(8))
+    empty = 0 if claims else empty + 1
+    for claim in claims:
+        end(store, claim)
+        print(claim.run.id)
+store.close()
+"""
+
+
+def test_four_processes_on_one_file_claim_each_run_once_and_meet_no_lock(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        serve(store, task(extra="maxConcurrent: 8\n"))
+        processes = [
+            subprocess.Popen([sys.executable, "-c", PROCESS, path, "500", name], cwd=ROOT, stdout=PIPE, stderr=PIPE, text=True)
+            for name in "abcd"
+        ]
+        ended = [(process.communicate(timeout=50), process.returncode) for process in processes]
+        for claim in store.claim("rest", LEASE, everything):
+            end(store, claim)
+
+        assert [(err, code) for (_, err), code in ended] == [("", 0)] * 4
+        taken = [run_id for (out, _), _ in ended for run_id in out.split()]
+        assert len(taken) == len(set(taken))
+        states = [run.state for run in store.runs(RunFilter(), limit=1000).items]
+        assert states == [RunState.COMPLETED] * 1000
+        assert len(taken) > 1900
+
+
+# The log of the database
+
+
+def test_a_reader_that_stays_stalls_nothing_and_its_log_is_cut_when_it_goes(store: SqlStore, path: Path) -> None:
+    log = Path(f"{path}-wal")
+    claim = claimed(store)
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT COUNT(*) FROM runs").fetchone()
+    while log.stat().st_size < 2 * WAL_BYTES:
+        say(store, claim, *["x" * 100_000] * 10)
+
+    reader.close()
+    for _ in range(40):
+        say(store, claim, *["x" * 100_000] * 10)
+
+    assert log.stat().st_size <= WAL_BYTES * 1.5
+
+
+def test_readers_that_follow_each_other_without_a_gap_do_not_make_the_log_grow(store: SqlStore, path: Path) -> None:
+    claim = claimed(store)
+    stop = threading.Event()
+    gone: list[int] = []
+
+    def read(place: int) -> None:
+        # Each begins before the other ends, so that there is never a moment without a reader.
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            while not stop.is_set():
+                reader.execute("BEGIN")
+                reader.execute("SELECT COUNT(*) FROM events").fetchone()
+                stop.wait(0.01 + place * 0.003)
+                reader.execute("COMMIT")
+                gone.append(place)
+
+    threads = [threading.Thread(target=read, args=(place,)) for place in range(3)]
+    for thread in threads:
+        thread.start()
+    largest = 0
+    for _ in range(100):
+        say(store, claim, *["x" * 100_000] * 10)
+        largest = max(largest, Path(f"{path}-wal").stat().st_size)
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+
+    assert gone
+    assert largest < 3 * WAL_BYTES
+
+
+# Threads and memory
+
+
+def open_files(path: Path) -> int:
+    links = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return sum(link.startswith(str(path)) for link in links)
+
+
+def test_threads_that_end_leave_no_connection_behind(store: SqlStore, path: Path) -> None:
+    run_id = queued(store)
+    for _ in range(10):
+        threads = [threading.Thread(target=store.run, args=(run_id,)) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+
+    assert open_files(path) <= 3 * (MOST_IDLE_READERS + 1)
+
+
+def test_closing_gives_back_every_file_and_thread(path: Path) -> None:
+    before = threading.active_count()
+    store = open_store(path)
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(lambda _: store.runs(RunFilter()), range(100)))
+
+    store.close()
+
+    assert open_files(path) == 0
+    assert threading.active_count() == before
+    assert not Path(f"{path}-wal").exists()
+
+
+def test_a_store_that_cannot_be_opened_leaves_no_file_open(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("no database\n" * 500)
+
+    with pytest.raises(StoreUnavailable):
+        open_store(path)
+
+    assert open_files(path) == 0
