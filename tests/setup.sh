@@ -34,7 +34,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     say "installing requirements.lock"
     [ -x .venv/bin/uv ] || .venv/bin/python -m pip install -q "uv==$uv_version"
     .venv/bin/uv pip install -q --python .venv --compile-bytecode --require-hashes -r requirements.lock
-    .venv/bin/uv pip install -q --python .venv --no-deps -e .
+    .venv/bin/uv pip install -q --python .venv --no-deps --no-build-isolation -e .
     printf '%s\n' "$wanted" >"$stamp"
 fi
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from tests.support import ROOT
 
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 PROGRAM = "import sys; before = set(sys.modules); import optio; print(*sorted(set(sys.modules) - before))"
 
 
@@ -35,6 +36,5 @@ def undocumented() -> Iterator[str]:
         if ast.get_docstring(tree) is None:
             yield f"{place}:1"
         for node in tree.body:
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
-                if ast.get_docstring(node) is None:
-                    yield f"{place}:{node.lineno}: {node.name}"
+            if isinstance(node, DEFINITIONS) and not node.name.startswith("_") and ast.get_docstring(node) is None:
+                yield f"{place}:{node.lineno}: {node.name}"
