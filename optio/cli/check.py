@@ -6,6 +6,7 @@ one file takes about as long as starting Python and loading pydantic.
 
 import argparse
 import gc
+import io
 import os
 import sys
 from pathlib import Path
@@ -41,6 +42,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
+    # What stands in a file, or in its name, need not be something that this terminal can show.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     # Looking for pydantic plugins reads the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from optio.compiler import report

@@ -1,6 +1,7 @@
 """`optio explain CODE`: what a rule finds, why it matters, and an example of each kind."""
 
 import argparse
+import io
 import sys
 
 SUMMARY = "explain a rule, or list all of them"
@@ -17,6 +18,8 @@ def run(args: argparse.Namespace) -> int:
     from optio.compiler.codes import RULES
     from optio.compiler.diagnostics import closest
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     if args.code is None:
         for rule in RULES.values():
             print(f"{rule.code}  {rule.severity:<7}  {rule.name:<24}  {rule.title}")

@@ -164,21 +164,15 @@ def _quote(scene: _Scene) -> _Slip | None:
         return _Slip(
             "OPT001", "the quote that opens here is never closed", f"close it with `{quote}`", scene.from_row, scene.from_column
         )
-    if scene.problem == "found unknown escape character" or "escape" in scene.problem:
-        escape = (
-            scene.line[scene.column - 1 : scene.column + 1]
-            if scene.char != "\\"
-            else scene.line[scene.column : scene.column + 2]
-        )
-        start = scene.column - 1 if scene.char != "\\" else scene.column
-        return _Slip(
-            "OPT001",
-            f"unknown escape `{escape}` in double quotes",
-            "use single quotes, or double the backslash",
-            scene.row,
-            start,
-            2,
-        )
+    if "escape" in scene.problem or "hexdecimal" in scene.problem:
+        start = max(0, scene.line.rfind("\\", 0, scene.column + 1))
+        code = re.match(r"\\[xuU][0-9a-fA-F]*", scene.line[start:])
+        if code:
+            hint = "write the character itself, or the code point that it has"
+            return _Slip("OPT001", f"`{code[0]}` is no character", hint, scene.row, start, len(code[0]))
+        escape = scene.line[start : start + 2]
+        hint = "use single quotes, or double the backslash"
+        return _Slip("OPT001", f"unknown escape `{escape}` in double quotes", hint, scene.row, start, 2)
     before = scene.line[: scene.column].rstrip()
     if scene.problem.startswith("did not find expected") and before[-1:] in ("'", '"'):
         hint = "write '' for a quote inside single quotes" if before[-1] == "'" else "put the whole value between the quotes"

@@ -165,3 +165,14 @@ def test_piped_output_has_no_colour() -> None:
     assert ended.returncode == 1
     assert "^^^^^^^ did you mean `maxTurns`?" in ended.stdout
     assert "\x1b" not in ended.stdout
+
+
+def test_a_terminal_that_cannot_show_the_text_is_no_bug() -> None:
+    write("tasks.d/a.yaml", GOOD.format("A") + "na\u00efve: \U0001f680\n")
+    Path(os.fsdecode(b"tasks.d/\xff.yaml")).write_text(GOOD.format("B") + "maxTurn: 1\n")
+
+    for form in ("full", "concise", "json"):
+        ended = process("-m", "optio.cli.check", "--format", form, PYTHONIOENCODING="ascii")
+        assert ended.returncode == 1
+        assert ended.stderr == ""
+        assert "na\\xefve" in ended.stdout or form == "json"

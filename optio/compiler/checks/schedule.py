@@ -23,6 +23,9 @@ ABBREVIATIONS = {
     "WET": "Europe/Lisbon", "Z": "UTC", "utc": "UTC",
 }  # fmt: skip
 
+# Names that mean another zone on another machine, or none.
+MACHINE_ZONES = frozenset({"localtime", "posixrules", "Factory"})
+
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Every schedule of the task, also one too many."""
@@ -84,9 +87,11 @@ def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
         yield task.at("OPT306", f"`{name}` is an abbreviation, no time zone", route, hint=hint)
         return
     try:
+        if name in MACHINE_ZONES:
+            raise ZoneInfoNotFoundError(name)
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        zones = available_timezones()
+        zones = available_timezones() - MACHINE_ZONES
         folded = {zone.lower(): zone for zone in zones}
         same = folded.get(name.lower()) or next(
             (z for z in zones if z.lower().endswith("/" + name.lower().replace(" ", "_"))), None
