@@ -191,7 +191,7 @@ class SqliteEngine:
         elif size > self._wal_limit:
             connection = self._writer
             try:
-                connection.execute("PRAGMA busy_timeout=100")
+                connection.execute("PRAGMA busy_timeout=250")
                 busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
                 # A reader that stays must not cost a wait at each commit.
                 self._wal_limit = size + WAL_BYTES if busy else WAL_BYTES
