@@ -1,0 +1,69 @@
+"""Nodes: places and children of what the YAML parser composed.
+
+A node is told apart by its `id` (`scalar`, `sequence`, `mapping`), so that the library itself is known to `document` alone.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from optio.compiler.source import Position, Span, position_at
+from optio.model.route import Route
+
+Node = Any
+PROPERTIES = re.compile(r"(?:[&!]\S*\s+)+")
+_OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")
+
+
+def child(node: Node, step: str | int) -> tuple[Node, Node | None] | None:
+    """The value below a key or index, with its key; what was merged in comes last."""
+    if node.id == "sequence" and isinstance(step, int):
+        return (node.value[step], None) if 0 <= step < len(node.value) else None
+    if node.id != "mapping":
+        return None
+    merged: list[Node] = []
+    for key, value in node.value:
+        if key.id == "scalar":
+            if key.value == step:
+                return value, key
+            if key.value == "<<" and not key.style:
+                merged += value.value if value.id == "sequence" else [value]
+    return next((found for part in merged if (found := child(part, step)) is not None), None)
+
+
+def span_of(node: Node, text: str) -> Span:
+    """The node's place, without its anchor and tag."""
+    start, end = node.start_mark, node.end_mark
+    if text[start.index : start.index + 1] in ("&", "!"):
+        properties = PROPERTIES.match(text, start.index)
+        if properties and properties.end() < end.index:
+            return _clip(text, properties.end(), end.index, node)
+    if start.line == end.line and not _OTHER_BREAKS.search(text, 0, start.index):
+        return Span(Position(start.line + 1, start.column + 1), Position(end.line + 1, end.column + 1))
+    return _clip(text, start.index, end.index, node)
+
+
+def _clip(text: str, start: int, end: int, node: Node) -> Span:
+    """A block value ends where the next key starts: show its first line only. Flow and quoted values end where they end."""
+    line_end = text.find("\n", start)
+    block = node.style in ("|", ">") if node.id == "scalar" else not getattr(node, "flow_style", False)
+    if block and 0 <= line_end < end:
+        end = line_end
+    return Span(position_at(text, start), position_at(text, end))
+
+
+def walk(node: Node, route: Route) -> Iterator[tuple[Route, Node]]:
+    """Every node below, itself first, with its route; aliases are followed."""
+    yield route, node
+    if node.id == "sequence":
+        for index, item in enumerate(node.value):
+            yield from walk(item, (*route, index))
+    elif node.id == "mapping":
+        for key, value in node.value:
+            if key.id == "scalar":
+                yield from walk(value, route if key.value == "<<" and not key.style else (*route, key.value))
+
+
+def short_tag(tag: str) -> str:
+    """A tag as people write it."""
+    return tag.replace("tag:yaml.org,2002:", "!!", 1)
