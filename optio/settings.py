@@ -81,7 +81,11 @@ SETTINGS: Mapping[str, Setting] = {
     "max_workflow_concurrent": Setting("5", _count, "runs at once, over all tasks"),
     "webhook_rate_per_minute": Setting("60", _count, "requests in any minute for each webhook path"),
     "max_body_bytes": Setting(str(1 << 20), _count, "largest request body"),
-    "writes": Setting("deny", _choice("files", "deny"), "what happens to writes through the API"),
+    "writes": Setting(
+        "deny",
+        _choice("files", "deny"),
+        "writes through the API change the `files`, or are refused (`deny`); `optio dev` takes `files`",
+    ),
     "secrets_dir": Setting(None, Path, "a file for each secret; by default `secrets` in the data directory"),
     "lease": Setting("10s", _span, "how long a worker may be silent before another takes its runs over"),
     "default_timeout": Setting("1h", _span, "time limit of a run whose task names none"),

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from optio.broker.base import Broker
 from optio.broker.local import LocalBroker
@@ -49,8 +50,22 @@ class Services:
         self.store.close()
 
 
+def data_directory(settings: Settings) -> Path:
+    """The data directory, made if need be: for its owner alone, and never committed. Raises StoreUnavailable."""
+    directory = settings.data_dir
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        ignore = directory / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+    except OSError as err:
+        raise StoreUnavailable(f"the data directory {directory} cannot be used: {err.strerror}") from err
+    return directory
+
+
 def open_store(settings: Settings) -> Store:
     """The store alone, for commands that need nothing else; raises StoreUnavailable or StoreMismatch."""
+    data_directory(settings)
     return sqlite.open_store(settings.database)
 
 

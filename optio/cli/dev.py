@@ -16,7 +16,7 @@ from optio.reload import Reloader
 from optio.scheduler import Scheduler
 from optio.settings import Settings
 from optio.version import __version__
-from optio.wiring import Services, build
+from optio.wiring import Services, build, data_directory
 from optio.worker import Worker
 
 
@@ -84,8 +84,7 @@ async def _dev(services: Services, sock: socket.socket, *, open_access: bool) ->
 def _lock(settings: Settings) -> int:
     """One `optio dev` for a data directory; raises SettingsError naming the other one."""
     try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(settings.data_dir / "dev.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(data_directory(settings) / "dev.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as err:
         raise SettingsError(f"the data directory {settings.data_dir} cannot be used: {err.strerror}") from err
     try:

@@ -1,0 +1,174 @@
+"""README.md and the other pages say what the code does: blocks compile and run, tables are complete."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from optio.cli import COMMANDS
+from optio.compiler.pipeline import compile_tree
+from optio.compiler.tree import MemoryTree
+from optio.model.task import Environment, TaskSpec
+from optio.model.trigger import ScheduleConfig, WebhookConfig
+from optio.settings import SETTINGS
+from tests.support import ROOT, Dev, eventually
+
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "examples").glob("*/README.md"))]
+
+
+class Block(NamedTuple):
+    """A fenced block: its language, text and the page with the line where it begins."""
+
+    language: str
+    text: str
+    place: str
+
+
+def blocks() -> Iterator[Block]:
+    for page in PAGES:
+        text = page.read_text()
+        for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S):
+            line = text[: found.start()].count("\n") + 1
+            yield Block(found[1], found[2], f"{page.relative_to(ROOT)}:{line}")
+
+
+def section(title: str) -> str:
+    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def rows(title: str) -> list[list[str]]:
+    """Cells of a section's tables, without their heads."""
+    lines = [line for line in section(title).splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def names(text: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", text))
+
+
+BLOCKS = list(blocks())
+QUICKSTART = [block for block in BLOCKS if block.text in section("Quickstart")]
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "yaml"], ids=lambda block: block.place)
+def test_a_yaml_block_compiles_without_a_finding(block: Block) -> None:
+    compilation = compile_tree(MemoryTree({"task.yaml": block.text}))
+
+    assert [d.message for d in compilation.diagnostics] == []
+    assert len(compilation.registry.tasks) == 1
+
+
+def test_every_block_is_of_a_kind_that_is_tried() -> None:
+    assert {block.language for block in BLOCKS} == {"yaml", "sh"}
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "sh"], ids=lambda block: block.place)
+def test_commands_in_a_shell_block_exist_and_so_do_the_files_they_name(block: Block) -> None:
+    for line in block.text.splitlines():
+        if line.startswith("optio "):
+            assert line.split()[1] in COMMANDS, line
+        for path in re.findall(r"examples/\S+", line):
+            assert (ROOT / path).exists(), line
+
+
+def test_the_quickstart_works_as_it_is_written(tmp_path: Path) -> None:
+    dev = Dev(tmp_path)
+    dev.tasks.rmdir()
+    dev.data = tmp_path / ".optio"
+    said = {}
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "optio"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m optio "$@"\n')
+    program.chmod(0o755)
+    environ = {**dev.environment(), "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    try:
+        for block in QUICKSTART:
+            if block.language == "yaml":
+                dev.write(block.text.splitlines()[0].removeprefix("# tasks.d/"), block.text)
+                eventually(lambda: "+ greet" in dev.output.read_text(), what="`+ greet`")
+                continue
+            for line in block.text.splitlines():
+                if line == "optio dev":
+                    dev.start()
+                    continue
+                done = subprocess.run(
+                    ["sh", "-ec", line], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60
+                )
+                assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+                said[line] = done.stdout
+    finally:
+        dev.stop()
+    assert said["optio run hello -p WHO=you --wait"] == "Hello, you!\n"
+    assert said['optio render greet -p WHO=ada -p TITLE="a title"'] == "ada opened a title"
+    assert said["optio hook send issues payload.json --wait"] == "ada opened Coupons compare too slowly\n"
+
+
+def test_every_setting_stands_in_the_table_with_its_default_and_meaning() -> None:
+    documented = [row for row in rows("Settings") if row[0].startswith("`OPTIO_")]
+
+    assert documented == [
+        [f"`OPTIO_{name.upper()}`", f"`{setting.default}`" if setting.default else "", setting.help]
+        for name, setting in SETTINGS.items()
+    ]
+
+
+def test_every_key_of_a_task_file_stands_in_the_tables() -> None:
+    tables = " ".join(" ".join(row) for row in rows("Task files"))
+
+    for model in (TaskSpec, Environment, ScheduleConfig, WebhookConfig):
+        for name, field in model.model_fields.items():
+            key = field.alias or name
+            assert re.search(rf"[`{{.]{key}[`:.]", tables), f"{model.__name__}.{key}"
+
+
+def test_every_command_stands_in_the_table() -> None:
+    documented = {name.split()[1] for row in rows("Command line") for name in names(row[0]) if name.startswith("optio ")}
+
+    assert documented == set(COMMANDS)
+
+
+def test_every_route_stands_in_the_table() -> None:
+    table = " ".join(row[0] for row in rows("HTTP"))
+    sources = "".join(path.read_text() for path in (ROOT / "optio" / "server").glob("*.py"))
+    routes = re.findall(r"@(?:get|post|patch|delete)\(\s*\"([^\"]+)\"", sources)
+
+    assert len(routes) > 10
+    for route in routes:
+        path = re.sub(r"\{\w+:str\}", "{id}", route)
+        short = "..." + path[path.rindex("/") :]
+        assert f" {path}`" in table or f"`{short}`" in table, route
+
+
+def test_the_set_up_commands_use_what_is_there() -> None:
+    first, second = re.findall(r"^    (.*)$", section("Set up"), re.M)
+
+    assert first.startswith("python3 -m venv .venv && ")
+    assert first.endswith(" && .venv/bin/optio dev")
+    assert "--require-hashes -r requirements.lock" in first
+    assert second == "bash tests/setup.sh && .venv/bin/pytest"
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "bash tests/setup.sh\n" in script
+    assert ".venv/bin/pytest" in script
+
+
+def test_every_story_in_the_table_is_a_test() -> None:
+    table = (ROOT / "tests" / "stories" / "README.md").read_text()
+    wanted = re.findall(r"(test_\w+): ([\w.]+(?:, [\w.]+)*)", table)
+
+    assert len(wanted) > 15
+    for module, stories in wanted:
+        source = (ROOT / "tests" / "stories" / f"{module}.py").read_text()
+        for story in stories.split(", "):
+            assert story.strip(".") in source, f"{module}: {story}"
+
+
+def test_links_inside_the_readme_lead_somewhere() -> None:
+    headings = {re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)$", README, re.M)}
+
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings
