@@ -2,14 +2,19 @@
 
 import argparse
 import asyncio
+import logging
 import socket
 
 from optio.cli import OK, flags
 from optio.cli.serving import listen, log_to_stderr, serve
+from optio.compiler.diagnostics import Severity
 from optio.errors import SettingsError
 from optio.live import LiveRegistry
 from optio.reload import Reloader
+from optio.version import __version__
 from optio.wiring import Services, build
+
+log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +42,12 @@ async def _serve(services: Services, sock: socket.socket) -> None:
     live = LiveRegistry(services.store)
     live.restore()
     reloader = Reloader(services.settings.tasks, live, services.broker)
-    await reloader.load()
+    snapshot = await reloader.load()
+    host, port = sock.getsockname()[:2]
+    errors = sum(d.severity is Severity.ERROR for d in snapshot.diagnostics)
+    log.info(
+        "optio %s server on %s port %d: %d tasks, %d errors", __version__, host, port, len(snapshot.registry.tasks), errors
+    )
     stop = asyncio.Event()
     watching = asyncio.create_task(reloader.watch(stop))
     try:

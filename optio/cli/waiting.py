@@ -1,5 +1,6 @@
 """Run a part on its own until a signal."""
 
+import logging
 import signal
 import threading
 from typing import Protocol
@@ -7,7 +8,10 @@ from typing import Protocol
 from optio.cli import OK
 from optio.cli.serving import log_to_stderr
 from optio.settings import Settings
+from optio.version import __version__
 from optio.wiring import Services, build
+
+log = logging.getLogger(__name__)
 
 
 class Part(Protocol):
@@ -32,9 +36,12 @@ def until_stopped(settings: Settings, make: MakePart) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     part = make(services)
+    name = type(part).__name__.lower()
     try:
         part.start()
+        log.info("optio %s %s on %s", __version__, name, settings.data_dir.absolute())
         ended.wait()
+        log.info("the %s is stopping", name)
         part.stop()
     finally:
         services.close()

@@ -170,6 +170,8 @@ def test_the_parts_run_as_processes_of_their_own(tmp_path: Path) -> None:
         _, log = worker.communicate(timeout=20)
         code = server.stop()
     assert (code, worker.returncode) == (0, 0)
+    assert " worker on " in log.decode()
+    assert "1 tasks, 0 errors" in said(server)
     assert token not in log.decode() + said(server)
     assert "Traceback" not in log.decode() + said(server)
 
