@@ -142,11 +142,5 @@ def _chosen(config: ScheduleConfig, slots: list[datetime], now: datetime) -> lis
     return in_time or missed[-1:]
 
 
-def _run(task: CompiledTask, mapping: Mapping[str, Any], slot: datetime, new_id: str) -> NewRun:
-    values = {name: _literal(value) for name, value in mapping.items()}
+def _run(task: CompiledTask, values: Mapping[str, Any], slot: datetime, new_id: str) -> NewRun:
     return prepare(task, values, new_id=new_id, trigger="schedule", actor="scheduler", slot=slot.astimezone(UTC))
-
-
-def _literal(value: Any) -> Any:
-    """`{literal: X}` is X, as in a webhook's mapping."""
-    return value["literal"] if isinstance(value, dict) and set(value) == {"literal"} else value
