@@ -76,7 +76,7 @@ def create_rest(hub: Hub) -> Litestar:
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             for handler, parameters in route.route_handler_map.values():
-                handler.opt["query"] = frozenset(each.field_alias for each in parameters.expected_query_params)
+                handler.opt["query"] = {each.field_name: each.field_alias for each in parameters.expected_query_params}
     return app
 
 

@@ -104,8 +104,8 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         gate: Gate = connection.app.state.hub.gate
         actor = await gate.admit(connection.scope["headers"], needed)
         connection.state.who, connection.state.actor = actor, actor.name
-    known = handler.opt.get("query")
-    if known is not None and connection.scope["query_string"]:
+    if connection.scope["query_string"]:
+        known = set(handler.opt.get("query", {}).values())
         problems = []
         for name in connection.query_params:
             if name not in known:

@@ -20,6 +20,7 @@ PING_S = 15.0
 # Hints drive; this finds what a lost hint would lose.
 LOOK_S = 1.0
 _KEPT_BYTES = 1 << 20
+_BATCH_BYTES = 1 << 18
 _encode = msgspec.json.Encoder().encode
 
 
@@ -81,13 +82,15 @@ class Feed:
         # The run may have been retried by hand since the others looked.
         tail.stir()
         quiet = asyncio.get_running_loop().time()
+        most = BATCH
         try:
             while not self._closing:
                 # Taken together, and before the store is asked: what comes in after that rings this bell.
                 bell, stale, ended = tail.bell, tail.stale, tail.ended
                 lines = tail.since(after)
                 if lines is None:
-                    lines = encoded(await asyncio.to_thread(store.log, run_id, after=after, limit=BATCH))
+                    lines = encoded(await asyncio.to_thread(store.log, run_id, after=after, limit=most))
+                    most = _fitting(lines)
                 if lines:
                     after = lines[-1].seq
                     yield Batch(lines)
@@ -147,7 +150,8 @@ class _Tail:
         if after < self._first:
             return None
         at = bisect_right(self._lines, after, key=lambda line: line.seq)
-        return self._lines[at : at + BATCH]
+        lines = self._lines[at : at + BATCH]
+        return lines[: _fitting(lines)]
 
     async def look(self) -> None:
         """Ask the store, once for all readers that want to know at the same time."""
@@ -190,6 +194,12 @@ class _Tail:
             self._first = self._lines[drop].seq
             drop += 1
         del self._lines[:drop]
+
+
+def _fitting(lines: Sequence[Line]) -> int:
+    """How many lines like these a reader is given at once: what it does not take stays in memory."""
+    size = sum(len(line.data) for line in lines)
+    return BATCH if size <= _BATCH_BYTES else max(1, len(lines) * _BATCH_BYTES // size)
 
 
 def _seen(task: asyncio.Task[None]) -> None:

@@ -53,10 +53,10 @@ class LogController(Controller):
             if attempt is not None or format != "json":
                 raise Invalid("a live log has every attempt, as events", [Problem("/attempt", "cannot be followed")])
             events = _events(hub, request.state.who, run.id, _cursor(request, after))
-            return Stream(events, media_type="text/event-stream; charset=utf-8")
+            return Stream(events, media_type="text/event-stream")
         if format == "text":
             headers = {"Content-Disposition": f'attachment; filename="{run.id}.log"'}
-            return Stream(_export(hub, run.id, after, attempt), media_type="text/plain; charset=utf-8", headers=headers)
+            return Stream(_export(hub, run.id, after, attempt), media_type="text/plain", headers=headers)
         lines = await asyncio.to_thread(hub.services.store.log, run_id, after=after, limit=limit, attempt=attempt)
         last = lines[-1].seq if lines else after
         return Response({"items": [views.line(line) for line in lines], "next": last, "state": run.state.value})

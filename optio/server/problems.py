@@ -103,8 +103,10 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     """For the framework's own refusals. A query or path parameter that does not fit is `Invalid`, as a body's member is."""
     status = error.status_code
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
+        handler = request.scope.get("route_handler")
+        names = handler.opt.get("query", {}) if handler is not None else {}
         problems = tuple(
-            Problem("/" + str(entry.get("key", "")), str(entry.get("message", "")))
+            Problem("/" + str(names.get(entry.get("key"), entry.get("key", ""))), str(entry.get("message", "")))
             for entry in error.extra
             if isinstance(entry, dict)
         )

@@ -16,14 +16,14 @@ from optio.broker.base import Topic
 from optio.cli.serving import configuration
 from optio.live import LiveRegistry
 from optio.model.retry import GiveUp
-from optio.model.run import LogKind, LogLine, Meter, Outcome
+from optio.model.run import LogKind, LogLine, Meter, Outcome, RunState
 from optio.reload import Reloader
 from optio.scheduler import new_id
 from optio.server.app import create_app
 from optio.server.auth import token_hash
 from optio.server.feed import Feed
 from optio.settings import Settings
-from optio.store.base import Claim
+from optio.store.base import Claim, RunFilter
 from optio.wiring import Services, build
 from tests.support import Answer, eventually
 
@@ -143,7 +143,9 @@ class Api:
     # A run without a worker
 
     def started(self, task_id: str = "job") -> "Writer":
-        """A running run whose log the test writes."""
+        """A running run whose log the test writes. Runs that wait are cancelled: they would be claimed first."""
+        for waiting in self.services.store.runs(RunFilter(task_id=task_id, state=RunState.QUEUED), limit=200).items:
+            self.services.store.cancel(waiting.id, "test")
         run_id = self.post(f"/api/tasks/{task_id}/runs").json["runId"]
         (claim,) = self.services.store.claim("test", LEASE, lambda view: [w.run_id for w in view.waiting if w.run_id == run_id])
         return Writer(self.services, claim)
@@ -165,5 +167,7 @@ class Writer:
 
     def end(self, *, ok: bool = True) -> None:
         outcome = Outcome(ok=ok, reason="completed" if ok else "agent-failed", message="")
-        self.services.store.finish(self.id, self.claim.run.fence, outcome, Meter(), 0, None, lambda *_: GiveUp())
+        self.services.store.finish(
+            self.id, self.claim.run.fence, outcome, Meter(), 0, None, lambda *_: GiveUp("the test ends it")
+        )
         self.services.broker.tell(Topic.RUN, self.id)

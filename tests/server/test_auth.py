@@ -1,0 +1,244 @@
+"""Who may do what: every route for every role, malformed credentials, tokens that end."""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from litestar import Litestar
+from litestar.routes import HTTPRoute
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from optio.server.app import create_rest
+from optio.server.auth import Gate
+from optio.server.feed import Feed
+from optio.server.hub import Hub
+from tests.server.api import JOB, Api
+from tests.support import eventually
+
+# The documented table. What is not in it is for admins; a route that is new fails here until somebody has decided.
+TABLE = {
+    "GET /healthz": "public",
+    "GET /readyz": "public",
+    "GET /api/registry": "viewer",
+    "GET /api/diagnostics": "viewer",
+    "GET /api/tasks": "viewer",
+    "GET /api/tasks/{}": "viewer",
+    "GET /api/tasks/{}/triggers": "viewer",
+    "GET /api/tasks/{}/runs": "viewer",
+    "POST /api/tasks/{}/runs": "operator",
+    "GET /api/runs": "viewer",
+    "GET /api/workflow-runs/{}": "viewer",
+    "GET /api/workflow-runs/{}/logs": "viewer",
+    "POST /api/workflow-runs/{}/cancel": "operator",
+    "POST /api/workflow-runs/{}/retry": "operator",
+    "GET /api/deliveries": "viewer",
+    "GET /api/deliveries/{}": "viewer",
+    **{
+        f"{method} /schema{page}": "viewer"
+        for method in ("GET", "OPTIONS")
+        for page in ("", "/{}", "/openapi.json", "/openapi.yaml", "/openapi.yml")
+    },
+}
+ROLES = ["viewer", "operator", "admin"]
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A server that lets nobody in without a token."""
+    made = Api(tmp_path_factory.mktemp("closed"), open_access=False)
+    made.serve_task(JOB)
+    yield made
+    made.close()
+
+
+def routes(api: Api) -> list[str]:
+    """Every method and path of the application, from its own router."""
+
+    async def nothing() -> None: ...
+
+    hub = Hub(
+        services=api.services,
+        live=api.live,
+        gate=Gate(api.services.store, open_access=False),
+        feed=Feed(),
+        reload=nothing,
+        new_id=lambda: "x",
+    )
+    app: Litestar = create_rest(hub)
+    return [
+        f"{method} {route.path_format}"
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for method in sorted(route.route_handler_map)
+    ]
+
+
+def status(api: Api, route: str, token: str | None) -> int:
+    method, _, path = route.partition(" ")
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    while "{" in path:
+        path = path[: path.index("{")] + "nothing" + path[path.index("}") + 1 :]
+    return api.request(method, path, headers=headers).status
+
+
+def shape(route: str) -> str:
+    while "{" in route.replace("{}", ""):
+        begin = route.index("{", route.rfind("{}") + 2 if "{}" in route else 0)
+        route = route[:begin] + "{}" + route[route.index("}", begin) + 1 :]
+    return route
+
+
+def test_every_route_is_open_to_the_documented_roles_and_to_nobody_else(closed: Api) -> None:
+    tokens = {name: closed.token(name) for name in ROLES}
+    wrong = []
+
+    for route in routes(closed):
+        needed = TABLE.get(shape(route), "admin")
+        for role, token in {None: None, **tokens}.items():
+            allowed = needed == "public" or (role is not None and ROLES.index(role) >= ROLES.index(needed))
+            got = status(closed, route, token)
+            refused = got == (401 if role is None else 403)
+            if refused is allowed or got >= 500:
+                wrong.append((route, role, got))
+
+    assert wrong == []
+
+
+def test_every_line_of_the_table_is_a_route(closed: Api) -> None:
+    assert set(TABLE) - {shape(route) for route in routes(closed)} == set()
+
+
+@pytest.mark.parametrize("path", ["/ws/workflow-runs/x/logs", "/ws", "/", "/api/nothing", "/metrics/nothing"])
+def test_what_is_no_route_tells_strangers_nothing(closed: Api, path: str) -> None:
+    assert closed.get(path).status in (401, 404)
+
+
+CREDENTIALS: dict[str, list[tuple[str, str | bytes]]] = {
+    "no header": [],
+    "empty": [("Authorization", "")],
+    "unknown": [("Authorization", "Bearer nothing")],
+    "only the scheme": [("Authorization", "Bearer")],
+    "blank": [("Authorization", "Bearer ")],
+    "two blanks": [("Authorization", "Bearer  TOKEN")],
+    "in two headers": [("Authorization", "Bearer TOKEN"), ("Authorization", "Bearer TOKEN")],
+    "two in one": [("Authorization", "Bearer TOKEN, Bearer TOKEN")],
+    "16 KB": [("Authorization", "Bearer " + "x" * 16_384)],
+    "not ASCII": [("Authorization", b"Bearer \xff\xfe")],
+    "Basic": [("Authorization", "Basic YWRtaW46YWRtaW4=")],
+    "Basic with the token": [("Authorization", "Basic TOKEN")],
+    "no scheme": [("Authorization", "TOKEN")],
+    "in another header": [("X-Auth-Token", "TOKEN")],
+    "as a cookie": [("Cookie", "token=TOKEN")],
+    "part of it": [("Authorization", "Bearer TOKEN"[:-1])],
+    "its hash": [("Authorization", "Bearer HASH")],
+    "SQL": [("Authorization", "Bearer ' OR 1=1 --")],
+}
+
+
+@pytest.mark.parametrize("case", sorted(CREDENTIALS))
+def test_what_is_no_token_of_ours_is_answered_by_401(closed: Api, case: str) -> None:
+    token = closed.token("admin")
+    digest = closed.services.store.tokens()[0].id
+    headers = [
+        (name, value.replace("TOKEN"[:-1], token[:-1]).replace("HASH", digest) if isinstance(value, str) else value)
+        for name, value in CREDENTIALS[case]
+    ]
+
+    answer = closed.request("GET", "/api/tasks", headers=headers)
+
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_token_in_the_query_is_refused(closed: Api) -> None:
+    assert closed.get(f"/api/tasks?token={closed.token('admin')}").status == 401
+
+
+def test_the_scheme_may_be_written_in_any_case(closed: Api) -> None:
+    assert closed.get("/api/tasks", Authorization=f"bEARER {closed.token('viewer')}").status == 200
+
+
+def test_a_wrong_token_is_refused_even_where_none_is_needed(api: Api) -> None:
+    assert api.get("/api/tasks").status == 200
+    assert api.get("/api/tasks", Authorization="Bearer nothing").status == 401
+
+
+def test_a_revoked_token_is_refused_at_once(closed: Api) -> None:
+    secret = closed.token("admin")
+    assert closed.get("/api/tasks", Authorization=f"Bearer {secret}").status == 200
+
+    closed.services.store.revoke_token(closed.services.store.tokens()[0].id)
+
+    assert closed.get("/api/tasks", Authorization=f"Bearer {secret}").status == 401
+
+
+def test_an_expired_token_is_refused(closed: Api) -> None:
+    secret = closed.token("admin", expires_at=datetime.now(UTC) - timedelta(seconds=1))
+
+    assert closed.get("/api/tasks", Authorization=f"Bearer {secret}").status == 401
+
+
+def test_a_token_s_use_is_noted_once_a_minute(closed: Api) -> None:
+    secret = closed.token("viewer")
+
+    for _ in range(5):
+        closed.get("/api/tasks", Authorization=f"Bearer {secret}")
+
+    def used() -> Any:
+        return closed.services.store.tokens()[0].last_used_at
+
+    first = eventually(used, what="the use being noted")
+    closed.get("/api/tasks", Authorization=f"Bearer {secret}")
+    assert used() == first
+
+
+def test_the_database_holds_no_token(closed: Api) -> None:
+    secret = closed.token("admin")
+    closed.get("/api/tasks", Authorization=f"Bearer {secret}")
+
+    with sqlite3.connect(closed.services.settings.database) as connection:
+        dump = "\n".join(connection.iterdump())
+
+    assert "tokens" in dump
+    assert secret not in dump
+    assert secret.removeprefix("optio_") not in dump
+
+
+def test_a_socket_needs_a_token_too(closed: Api) -> None:
+    for headers, status in [({}, 401), ({"Authorization": "Bearer nothing"}, 401)]:
+        with pytest.raises(InvalidStatus) as refused:
+            connect(f"ws://127.0.0.1:{closed.port}/ws/workflow-runs/x/logs", additional_headers=headers)
+        assert refused.value.response.status_code == status
+
+
+def test_streams_end_when_their_token_is_revoked(served: Callable[..., Api], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optio.server.logs.CHECK_S", 0.1)
+    monkeypatch.setattr("optio.server.feed.PING_S", 0.2)
+    monkeypatch.setattr("optio.server.feed.LOOK_S", 0.05)
+    api = served(open_access=False)
+    api.serve_task(JOB)
+    secret = api.token("admin")
+    headers = {"Authorization": f"Bearer {secret}"}
+    run_id = api.request("POST", "/api/tasks/job/runs", headers=headers).json["runId"]
+    sse: list[bytes] = []
+    reading = threading.Thread(
+        target=lambda: sse.append(
+            api.request("GET", f"/api/workflow-runs/{run_id}/logs", headers={**headers, "Accept": "text/event-stream"}).body
+        )
+    )
+    reading.start()
+
+    with connect(f"ws://127.0.0.1:{api.port}/ws/workflow-runs/{run_id}/logs", additional_headers=headers) as live:
+        api.services.store.revoke_token(api.services.store.tokens()[0].id)
+        with pytest.raises(ConnectionClosed) as closed:
+            live.recv(timeout=10)
+
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401
+    reading.join(10)
+    assert b"event: end" not in sse[0]

@@ -1,0 +1,286 @@
+"""Runs over HTTP: the URLs and bodies of the documentation, repeatable requests, lists."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.server.api import JOB, Api
+
+REPORT = """\
+type: standalone
+name: Weekly Security Report
+agentRuntime: command
+command: "true"
+promptTemplate: "Analyze the dependency list for {{REPO_NAME}} and produce a security report. Focus on: {{FOCUS_AREAS}}"
+paramsSchema:
+  type: object
+  properties:
+    REPO_NAME: {type: string}
+    FOCUS_AREAS: {type: string, default: "CVEs, outdated packages, license issues"}
+  required: [REPO_NAME]
+  additionalProperties: false
+"""
+URL = "/api/tasks/weekly-security-report/runs"
+START = {"params": {"REPO_NAME": "optio", "FOCUS_AREAS": "CVEs, outdated packages"}}
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    made = Api(tmp_path_factory.mktemp("runs"))
+    made.serve_task(JOB)
+    made.serve_task(REPORT, "weekly-security-report")
+    yield made
+    made.close()
+
+
+def test_a_run_is_started_shown_and_listed_as_the_documentation_says(api: Api) -> None:
+    started = api.post(URL, START)
+    run_id = started.json["runId"]
+
+    shown = api.get(f"/api/workflow-runs/{run_id}").json
+    listed = api.get(URL).json["items"]
+    logs = api.get(f"/api/workflow-runs/{run_id}/logs").json
+
+    assert started.status == 202
+    assert started.headers["location"] == f"/api/workflow-runs/{run_id}"
+    assert shown["state"] == "queued"
+    assert shown["params"] == START["params"]
+    assert shown["prompt"].endswith("for optio and produce a security report. Focus on: CVEs, outdated packages")
+    assert listed[0]["id"] == run_id
+    assert logs == {"items": [], "next": 0, "state": "queued"}
+
+
+@pytest.mark.parametrize("raw", [None, b"", b"  ", b"{}", b'{"params": null}', b'{"params": {}}'])
+def test_nothing_means_no_parameters(api: Api, raw: bytes | None) -> None:
+    answer = api.request("POST", "/api/tasks/job/runs", raw=raw)
+
+    assert answer.status == 202
+    assert answer.json["params"] == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        ({}, ["/params/REPO_NAME"]),
+        ({"params": {"REPO_NAME": 1, "OTHER": 2}}, ["/params/OTHER", "/params/REPO_NAME"]),
+        ({"params": {"REPO_NAME": "a", "a/b~c": 2}}, ["/params/a~1b~0c"]),
+        ({"params": []}, ["/params"]),
+        ({"params": "REPO_NAME=x"}, ["/params"]),
+        ({"REPO_NAME": "optio"}, ["/REPO_NAME"]),
+        ([], [""]),
+        ("text", [""]),
+        ({"params": {"REPO_NAME": "a\0b"}}, ["/params/REPO_NAME"]),
+    ],
+)
+def test_each_fault_has_an_entry_with_its_pointer(api: Api, body: object, pointers: list[str]) -> None:
+    answer = api.post(URL, body)
+
+    assert answer.status == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert sorted(error["pointer"] for error in answer.json["errors"]) == pointers
+
+
+@pytest.mark.parametrize(
+    ("raw", "headers", "status"),
+    [
+        (b"{", {}, 400),
+        (b"\xff", {}, 400),
+        (b"{}", {"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        (b"{}", {"Content-Encoding": "gzip"}, 415),
+        (b" " * (1 << 20) + b"{}", {}, 413),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_a_problem(api: Api, raw: bytes, headers: dict[str, str], status: int) -> None:
+    answer = api.request("POST", URL, raw=raw, headers=headers)
+
+    assert answer.status == status
+    assert answer.json["status"] == status
+
+
+# Repeatable requests
+
+
+def test_the_same_key_with_the_same_body_gives_the_same_run(api: Api) -> None:
+    first = api.post(URL, START, Idempotency_Key="k1")
+
+    again = api.post(URL, START, Idempotency_Key="k1")
+
+    assert (first.status, again.status) == (202, 200)
+    assert again.json["runId"] == first.json["runId"]
+    assert again.headers["location"] == first.headers["location"]
+    assert again.headers["idempotency-replayed"] == "true"
+    assert "idempotency-replayed" not in first.headers
+
+
+def test_the_same_key_with_another_body_is_a_conflict(api: Api) -> None:
+    api.post(URL, START, Idempotency_Key="k2")
+
+    assert api.post(URL, {"params": {"REPO_NAME": "other"}}, Idempotency_Key="k2").status == 409
+    assert api.post(URL, {}, Idempotency_Key="k2").status == 409
+
+
+def test_keys_of_two_tasks_do_not_meet(api: Api) -> None:
+    first = api.post(URL, START, Idempotency_Key="k3")
+
+    other = api.request("POST", "/api/tasks/job/runs", headers={"Idempotency-Key": "k3"})
+
+    assert other.status == 202
+    assert other.json["runId"] != first.json["runId"]
+
+
+def test_twenty_at_once_with_one_key_make_one_run(api: Api) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: api.post(URL, START, Idempotency_Key="k4"), range(20)))
+
+    assert len({answer.json["runId"] for answer in answers}) == 1
+    assert sorted(answer.status for answer in answers) == [200] * 19 + [202]
+
+
+@pytest.mark.parametrize(
+    "headers", [[("Idempotency-Key", "")], [("Idempotency-Key", "x" * 256)], [("Idempotency-Key", "a")] * 2]
+)
+def test_a_key_that_cannot_be_kept_is_refused(api: Api, headers: list[tuple[str, str]]) -> None:
+    assert api.request("POST", "/api/tasks/job/runs", headers=headers).status == 422
+
+
+# Lists
+
+
+def test_pages_hold_every_run_once_newest_first(api: Api) -> None:
+    made = [api.post("/api/tasks/job/runs").json["runId"] for _ in range(7)]
+    seen: list[str] = []
+    url = "/api/tasks/job/runs?limit=2"
+
+    page = api.get(url).json
+    # A run that is added meanwhile is on no page that follows.
+    api.post("/api/tasks/job/runs")
+    while True:
+        seen += [item["id"] for item in page["items"]]
+        if page["next"] is None:
+            break
+        page = api.get(f"{url}&cursor={page['next']}").json
+
+    assert seen[:7] == made[::-1]
+    assert len(seen) == len(set(seen))
+
+
+def test_filters_hold_together(api: Api) -> None:
+    run_id = api.post("/api/tasks/job/runs").json["runId"]
+    api.post(f"/api/workflow-runs/{run_id}/cancel")
+
+    found = api.get("/api/runs?task=job&state=cancelled&trigger=manual").json["items"]
+    none = api.get("/api/runs?task=job&state=cancelled&trigger=webhook").json["items"]
+
+    assert [item["id"] for item in found] == [run_id]
+    assert none == []
+
+
+BAD_QUERIES = [
+    ("limit=0", "/limit"),
+    ("limit=-1", "/limit"),
+    ("limit=1000000000", "/limit"),
+    ("limit=many", "/limit"),
+    ("limit=1e9", "/limit"),
+    ("limit=", "/limit"),
+    ("limit=1&limit=2", "/limit"),
+    ("cursor=forged", "/cursor"),
+    ("cursor=" + "A" * 5000, "/cursor"),
+    ("cursor=%00", "/cursor"),
+    ("cursor=YmVmb3JlOi0x", "/cursor"),
+    ("cursor=%F0%9F%98%80", "/cursor"),
+    ("stat=failed", "/stat"),
+    ("sort=id", "/sort"),
+    ("offset=-1", "/offset"),
+]
+
+
+@pytest.mark.parametrize(("query", "pointer"), BAD_QUERIES)
+@pytest.mark.parametrize("path", ["/api/runs", "/api/tasks/job/runs", "/api/deliveries"])
+def test_a_query_that_cannot_be_honoured_is_refused_with_its_pointer(api: Api, path: str, query: str, pointer: str) -> None:
+    answer = api.get(f"{path}?{query}")
+
+    assert answer.status == 422
+    assert [error["pointer"] for error in answer.json["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("path", "pointer"),
+    [
+        ("/api/runs?state=done", "/state"),
+        ("/api/runs?state=", "/state"),
+        ("/api/runs?trigger=cron", "/trigger"),
+        ("/api/tasks/job/runs?task=job", "/task"),
+        ("/api/tasks?limit=1&x=2", "/x"),
+        ("/healthz?x", "/x"),
+    ],
+)
+def test_an_unknown_filter_is_refused(api: Api, path: str, pointer: str) -> None:
+    answer = api.get(path)
+
+    assert answer.status == 422
+    assert pointer in [error["pointer"] for error in answer.json["errors"]]
+
+
+@pytest.mark.parametrize("text", ["' OR 1=1 --", "'; DROP TABLE runs; --", "%", "_", "\\", "job' AND '1'='1", "\x00"])
+def test_sql_in_a_filter_is_text(api: Api, text: str) -> None:
+    from urllib.parse import quote
+
+    answer = api.get(f"/api/runs?task={quote(text)}")
+
+    assert answer.status == 200
+    assert answer.json["items"] == []
+    assert api.get("/api/runs").json["items"] != []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/tasks/nothing",
+        "/api/tasks/nothing/runs",
+        "/api/workflow-runs/nothing",
+        "/api/workflow-runs/nothing/logs",
+        "/api/workflow-runs/nothing/logs?format=text",
+        "/api/deliveries/nothing",
+        "/api/tasks/' OR 1=1",
+    ],
+)
+def test_what_does_not_exist_is_answered_by_404(api: Api, path: str) -> None:
+    answer = api.get(path.replace(" ", "%20"))
+
+    assert answer.status == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+# Control
+
+
+def test_a_queued_run_is_cancelled_and_cannot_be_twice(api: Api) -> None:
+    run_id = api.post("/api/tasks/job/runs").json["runId"]
+
+    answer = api.post(f"/api/workflow-runs/{run_id}/cancel")
+
+    assert answer.status == 202
+    assert (answer.json["runId"], answer.json["state"]) == (run_id, "cancelled")
+    assert api.post(f"/api/workflow-runs/{run_id}/cancel").status == 409
+    assert api.post(f"/api/workflow-runs/{run_id}/retry").status == 409
+
+
+def test_a_failed_run_is_retried(api: Api) -> None:
+    writer = api.started()
+    writer.end(ok=False)
+
+    answer = api.post(f"/api/workflow-runs/{writer.id}/retry")
+
+    assert (answer.status, answer.json["state"]) == (202, "queued")
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry"])
+def test_control_takes_no_options(api: Api, verb: str) -> None:
+    run_id = api.post("/api/tasks/job/runs").json["runId"]
+
+    answer = api.post(f"/api/workflow-runs/{run_id}/{verb}", {"force": True})
+
+    assert answer.status == 422
+    assert [error["pointer"] for error in answer.json["errors"]] == ["/force"]
+    assert api.post(f"/api/workflow-runs/nothing/{verb}").status == 404
