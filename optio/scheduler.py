@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 # Seconds between two looks: a clock that is set, or a hint that is lost, is noticed after this.
 _LONGEST = 20.0
 _SET_BACK = timedelta(seconds=1)
+# Seconds until the next look after a task was changed under us; never none, whatever is wrong.
+_AFTER_AN_EDIT = 0.02
 
 
 def new_id() -> str:
@@ -98,7 +100,7 @@ class Scheduler:
             self._reload(now)
         self._fire(now)
         if self._stale:
-            return 0.0
+            return _AFTER_AN_EDIT
         if not self._heap:
             return self._longest
         return min(self._longest, max(0.0, (self._heap[0][0] - self._clock()).total_seconds()))

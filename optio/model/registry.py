@@ -56,9 +56,12 @@ class CompiledTask:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "CompiledTask":
-        """Inverse of `to_json`."""
+        """Inverse of `to_json`. A definition keeps the digest it was given, also when this version would compute another."""
         origin = data.get("origin") or {"path": "", "line": 1}
-        return cls(id=data["id"], spec=TaskSpec.model_validate(data["spec"]), prompt=data["prompt"], origin=Origin(**origin))
+        task = cls(id=data["id"], spec=TaskSpec.model_validate(data["spec"]), prompt=data["prompt"], origin=Origin(**origin))
+        if "digest" in data:
+            task.__dict__["digest"] = data["digest"]
+        return task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,15 @@ def test_a_task_survives_json_with_its_digest() -> None:
     assert (again, again.digest, again.origin) == (task, task.digest, task.origin)
 
 
+def test_a_definition_keeps_its_digest_when_another_version_would_compute_another() -> None:
+    kept = {**command_task("true").to_json(), "digest": "sha256:older"}
+
+    task = CompiledTask.from_json(kept)
+
+    assert task.digest == "sha256:older"
+    assert replace(task, prompt="new").digest != "sha256:older"
+
+
 def test_the_digest_covers_what_a_task_does_and_not_where_it_stands() -> None:
     task = command_task("true")
 

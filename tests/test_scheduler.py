@@ -1,0 +1,439 @@
+"""The scheduler over a real store: exact times, edits, clock jumps, two at once, restarts, and bad definitions."""
+
+import logging
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from optio.broker.base import Topic
+from optio.errors import StoreUnavailable
+from optio.model.registry import CompiledTask, Registry
+from optio.model.run import Run
+from optio.runs.schedule import fingerprint
+from optio.scheduler import Scheduler
+from optio.settings import Settings
+from optio.store.base import RunFilter, ScheduleRow
+from optio.store.sqlite import open_store
+from optio.wiring import Services, build
+from tests.runs.test_schedule import changed, timed
+from tests.support import eventually
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+class Hand:
+    """A clock that is set by hand, for the scheduler and the store alike."""
+
+    def __init__(self) -> None:
+        self.at = NOON - timedelta(seconds=30)
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+@pytest.fixture
+def hand() -> Hand:
+    return Hand()
+
+
+@pytest.fixture
+def services(tmp_path: Path, hand: Hand) -> Iterator[Services]:
+    made = build(Settings.load({"OPTIO_DATA_DIR": str(tmp_path / "data"), "OPTIO_TASKS": str(tmp_path / "tasks.d")}))
+    made.store.close()
+    made = replace(made, store=open_store(tmp_path / "data" / "optio.db", clock=lambda: hand.at.timestamp()))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def scheduler(services: Services, hand: Hand) -> Scheduler:
+    return Scheduler(services, clock=hand)
+
+
+def serve(services: Services, *tasks: CompiledTask) -> None:
+    services.store.activate(Registry.of({task.id: task for task in tasks}), None)
+
+
+def named(name: str, *config: str, **more: object) -> CompiledTask:
+    return replace(timed(*config, **more), id=name)  # type: ignore[arg-type]
+
+
+def runs(services: Services) -> list[Run]:
+    """Oldest first."""
+    return services.store.runs(RunFilter(), limit=1000).items[::-1]
+
+
+def slots(services: Services) -> list[datetime | None]:
+    return [run.slot for run in runs(services)]
+
+
+def tell(scheduler: Scheduler) -> None:
+    """What the broker does when another generation is served."""
+    scheduler._hint(Topic.REGISTRY, "")
+
+
+def minutes(*places: int) -> list[datetime]:
+    return [NOON + place * MINUTE for place in places]
+
+
+# In time
+
+
+def test_a_slot_fires_at_its_time_and_not_before(services: Services, scheduler: Scheduler, hand: Hand) -> None:
+    serve(services, timed())
+
+    pause = scheduler.step()
+    hand.at = NOON - timedelta(microseconds=1)
+    scheduler.step()
+    early = slots(services)
+    hand.at = NOON
+    scheduler.step()
+    scheduler.step()
+
+    assert (pause, early, slots(services)) == (20.0, [], minutes(0))
+
+
+def test_the_pause_ends_exactly_at_the_next_slot(services: Services, scheduler: Scheduler, hand: Hand) -> None:
+    serve(services, timed())
+    scheduler.step()
+
+    hand.at = NOON - timedelta(seconds=1.5)
+
+    assert scheduler.step() == 1.5
+
+
+def test_a_real_scheduler_sleeps_until_the_slot_and_fires_once(tmp_path: Path) -> None:
+    services = build(Settings.load({"OPTIO_DATA_DIR": str(tmp_path / "data")}))
+    shift = datetime.now(UTC) - (NOON - timedelta(seconds=0.4))
+    scheduler = Scheduler(services, clock=lambda: datetime.now(UTC) - shift)
+    serve(services, timed())
+
+    scheduler.start()
+    try:
+        eventually(lambda: slots(services), what="the slot")
+    finally:
+        scheduler.stop()
+        services.close()
+
+
+def test_a_scheduler_can_be_stopped_before_it_was_started(scheduler: Scheduler) -> None:
+    scheduler.stop()
+
+
+def test_workers_are_told_of_what_was_queued(services: Services, scheduler: Scheduler, hand: Hand) -> None:
+    told: list[Topic] = []
+    services.broker.subscribe(lambda topic, key: told.append(topic))
+    serve(services, timed())
+    scheduler.step()
+    hand.at = NOON
+
+    scheduler.step()
+
+    assert told == [Topic.QUEUE]
+
+
+def test_a_thousand_schedules_of_one_second_all_fire(services: Services, scheduler: Scheduler, hand: Hand) -> None:
+    task = timed()
+    serve(services, *(replace(task, id=f"t{place}") for place in range(1000)))
+    scheduler.step()
+    hand.at = NOON
+
+    scheduler.step()
+
+    assert Counter(slots(services)) == {NOON: 1000}
+    assert all(row.next_fire == NOON + MINUTE for row in services.store.schedules().values())
+
+
+# Edits
+
+
+def test_an_edited_schedule_begins_at_its_edit(services: Services, scheduler: Scheduler, hand: Hand) -> None:
+    serve(services, timed("0 * * * *"))
+    scheduler.step()
+    hand.at = NOON + 5 * MINUTE + timedelta(seconds=10)
+    scheduler.step()
+
+    serve(services, timed("* * * * *"))
+    tell(scheduler)
+    scheduler.step()
+    hand.at += MINUTE
+    scheduler.step()
+
+    assert slots(services) == [NOON, NOON + 6 * MINUTE]
+
+
+@pytest.mark.parametrize("how", ["removed", "trigger off", "edited to a later time"])
+def test_what_was_edited_away_does_not_fire_even_if_no_hint_came(
+    services: Services, scheduler: Scheduler, hand: Hand, how: str
+) -> None:
+    serve(services, timed())
+    scheduler.step()
+
+    serve(
+        services, *{"removed": [], "trigger off": [timed(enabled=False)], "edited to a later time": [timed("0 9 * * *")]}[how]
+    )
+    hand.at = NOON + timedelta(seconds=1)
+    scheduler.step()
+    scheduler.step()
+
+    assert slots(services) == []
+
+
+def test_a_schedule_that_is_switched_on_again_begins_then(services: Services, scheduler: Scheduler, hand: Hand) -> None:
+    for enabled, step in ((True, 0), (False, 90), (True, 600)):
+        serve(services, timed(enabled=enabled))
+        tell(scheduler)
+        hand.at += timedelta(seconds=step)
+        scheduler.step()
+    hand.at += MINUTE
+
+    scheduler.step()
+
+    # 11:59:30, off at 12:01:00, on at 12:11:00: the first slot is that of 12:12.
+    assert slots(services) == minutes(12)
+
+
+def test_a_new_task_is_found_without_a_hint(services: Services, hand: Hand) -> None:
+    scheduler = Scheduler(services, clock=hand, longest=0.05)
+    scheduler.step()
+    serve(services, timed())
+
+    time.sleep(0.06)
+    scheduler.step()
+    hand.at = NOON
+    scheduler.step()
+
+    assert slots(services) == minutes(0)
+
+
+def test_a_changed_prompt_keeps_the_slots_and_runs_the_new_prompt(services: Services, scheduler: Scheduler, hand: Hand) -> None:
+    old = timed()
+    serve(services, old)
+    scheduler.step()
+    new = replace(old, prompt="other")
+    serve(services, new)
+    hand.at = NOON
+
+    scheduler.step()
+    scheduler.step()
+
+    (run,) = runs(services)
+    assert (run.slot, run.digest, services.store.prompt(run.id)) == (NOON, new.digest, "other")
+
+
+# Each slot once
+
+
+def test_two_schedulers_fire_each_slot_once(services: Services, hand: Hand) -> None:
+    both = [Scheduler(services, clock=hand) for _ in range(2)]
+    serve(services, *(named(f"t{place}") for place in range(20)))
+    for scheduler in both:
+        scheduler.step()
+    gate = threading.Barrier(2)
+
+    def go(scheduler: Scheduler) -> None:
+        for _ in range(10):
+            gate.wait(20)
+            scheduler.step()
+            gate.wait(20)
+
+    threads = [threading.Thread(target=go, args=(scheduler,)) for scheduler in both]
+    hand.at = NOON
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert Counter(slots(services)) == {NOON: 20}
+
+
+def test_a_restart_neither_loses_nor_repeats_a_slot(services: Services, hand: Hand) -> None:
+    serve(services, timed(misfire="all"))
+    Scheduler(services, clock=hand).step()
+
+    for place in range(5):
+        hand.at = NOON + place * MINUTE
+        Scheduler(services, clock=hand).step()
+        Scheduler(services, clock=hand).step()
+
+    assert slots(services) == minutes(0, 1, 2, 3, 4)
+
+
+def test_a_slot_that_has_fired_does_not_fire_again_after_the_next_one_is_computed_anew(
+    services: Services, scheduler: Scheduler, hand: Hand
+) -> None:
+    task = timed()
+    serve(services, task)
+    scheduler.step()
+    hand.at = NOON
+    scheduler.step()
+    assert task.spec.schedule is not None
+
+    again = ScheduleRow(task_id=task.id, fingerprint=fingerprint(task.spec.schedule.config), next_fire=NOON)
+    services.store.change_schedules([again], [])
+    tell(scheduler)
+    scheduler.step()
+    hand.at += MINUTE
+    scheduler.step()
+
+    assert slots(services) == minutes(0, 1)
+
+
+# The clock
+
+
+def test_a_clock_that_jumps_ahead_fires_no_flood(services: Services, scheduler: Scheduler, hand: Hand) -> None:
+    serve(services, timed())
+    scheduler.step()
+
+    hand.at = NOON + timedelta(hours=2, seconds=5)
+    scheduler.step()
+
+    assert slots(services) == minutes(120)
+
+
+def test_a_clock_that_is_set_back_repeats_nothing_and_goes_on(services: Services, scheduler: Scheduler, hand: Hand) -> None:
+    serve(services, timed())
+    scheduler.step()
+    for place in (0, 1, 2):
+        hand.at = NOON + place * MINUTE
+        scheduler.step()
+
+    for place in (-121, -120, 1, 2, 3, 4):
+        hand.at = NOON + place * MINUTE
+        scheduler.step()
+
+    # -121 is where the clock was set back to: a schedule begins after that. What had fired stays fired.
+    assert slots(services) == minutes(0, 1, 2, -120, 3, 4)
+
+
+def test_a_schedule_that_was_born_in_a_wrong_future_comes_back(services: Services, hand: Hand) -> None:
+    hand.at = datetime(2099, 1, 1, tzinfo=UTC)
+    serve(services, timed())
+    Scheduler(services, clock=hand).step()
+
+    hand.at = NOON - MINUTE
+    scheduler = Scheduler(services, clock=hand)
+    scheduler.step()
+    hand.at = NOON
+    scheduler.step()
+
+    assert slots(services) == minutes(0)
+
+
+def test_three_hours_down_are_caught_up_by_policy_and_said(
+    services: Services, hand: Hand, caplog: pytest.LogCaptureFixture
+) -> None:
+    serve(services, named("last"), named("all", misfire="all", maxCatchUp=5), named("skip", misfire="skip"))
+    Scheduler(services, clock=hand).step()
+
+    hand.at = NOON + timedelta(hours=3)
+    with caplog.at_level(logging.WARNING):
+        Scheduler(services, clock=hand).step()
+
+    assert Counter(run.task_id for run in runs(services)) == {"last": 2, "all": 5, "skip": 2}
+    assert "schedule of `last`: 179 slots were missed since 2026-01-05T12:00:00+00:00" in caplog.text
+
+
+def test_a_run_that_is_still_active_keeps_the_next_from_starting_if_asked(
+    services: Services, scheduler: Scheduler, hand: Hand
+) -> None:
+    serve(services, named("skip", overlap="skip"), named("queue"))
+    scheduler.step()
+
+    for place in range(3):
+        hand.at = NOON + place * MINUTE
+        scheduler.step()
+
+    assert Counter(run.task_id for run in runs(services)) == {"skip": 1, "queue": 3}
+
+
+# What goes wrong
+
+
+def poison(services: Services, digest: str, old: str, new: str) -> None:
+    """What is kept of a definition as another version of Optio might have left it."""
+    with closing(sqlite3.connect(services.settings.database)) as connection, connection:
+        document = connection.execute("SELECT document FROM definitions WHERE digest = ?", (digest,)).fetchone()[0]
+        assert old in document
+        connection.execute("UPDATE definitions SET document = ? WHERE digest = ?", (document.replace(old, new), digest))
+
+
+POISONS: dict[str, tuple[str, str]] = {
+    "no such field": ('"agentRuntime":', '"agentRuntimeX":'),
+    "no cron": ('"cronExpression":"* * * * *"', '"cronExpression":"* * * * 99"'),
+    "no zone": ('"timezone":"UTC"', '"timezone":"Mars/Olympus"'),
+    "half a pair": ('"prompt":"hello {{A}}"', r'"prompt":"\ud800"'),
+}
+
+
+@pytest.mark.parametrize("kind", POISONS)
+def test_a_bad_definition_stops_only_its_own_schedule_until_it_changes(
+    services: Services, scheduler: Scheduler, hand: Hand, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    bad, good = named("bad"), named("good")
+    serve(services, bad, good)
+    poison(services, bad.digest, *POISONS[kind])
+
+    for place in range(3):
+        hand.at = NOON + place * MINUTE - timedelta(seconds=1)
+        tell(scheduler)
+        scheduler.step()
+        hand.at = NOON + place * MINUTE
+        scheduler.step()
+    healed = replace(bad, prompt="fine")
+    serve(services, healed, good)
+    tell(scheduler)
+    scheduler.step()
+    hand.at = NOON + 3 * MINUTE
+    scheduler.step()
+
+    assert [run.slot for run in runs(services) if run.task_id == "good"] == minutes(0, 1, 2, 3)
+    assert [run.slot for run in runs(services) if run.task_id == "bad"][-1:] == minutes(3)
+    said = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.getMessage().startswith("the schedule of `bad` is left out") for record in said] == [True]
+
+
+def test_parameters_that_do_not_fit_are_said_and_the_loop_goes_on(
+    services: Services, scheduler: Scheduler, hand: Hand, caplog: pytest.LogCaptureFixture
+) -> None:
+    serve(services, replace(changed(timed(), '"A": "x"', '"A": 5'), id="bad"), named("good"))
+    scheduler.step()
+
+    for place in range(2):
+        hand.at = NOON + place * MINUTE
+        scheduler.step()
+
+    assert [run.task_id for run in runs(services)] == ["good", "good"]
+    assert caplog.text.count("schedule of `bad` at 2026-01-05T12:0") == 2
+    with closing(sqlite3.connect(services.settings.database)) as connection:
+        verdicts = connection.execute("SELECT verdict FROM slots WHERE task_id = 'bad'").fetchall()
+    assert verdicts == [("invalid",)] * 2
+
+
+def test_a_store_that_is_away_for_a_while_costs_no_slot(services: Services, hand: Hand, tmp_path: Path) -> None:
+    brief = open_store(tmp_path / "data" / "optio.db", clock=lambda: hand.at.timestamp(), busy=0.1)
+    scheduler = Scheduler(replace(services, store=brief), clock=hand)
+    serve(services, timed(misfire="all"))
+    scheduler.step()
+    hand.at = NOON
+
+    with closing(sqlite3.connect(services.settings.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable):
+            scheduler.step()
+        other.execute("COMMIT")
+    hand.at += timedelta(seconds=3)
+    scheduler.step()
+
+    assert slots(services) == minutes(0)
+    brief.close()
