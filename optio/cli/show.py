@@ -1,6 +1,7 @@
 """How runs and lines look in a terminal."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -13,8 +14,6 @@ _LABELS = {"tool": "tool", "tool-result": "  =>", "stderr": "err", "system": "op
 
 def coloured(text: str, style: str) -> str:
     """With colour on a terminal, plain when piped or with NO_COLOR."""
-    import os
-
     return f"\x1b[{style}m{text}\x1b[0m" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else text
 
 
@@ -51,15 +50,15 @@ def as_json(value: Any) -> str:
 
 def outcome(run: dict[str, Any]) -> str:
     """One line about how a run stands."""
-    parts = [f"run {run['id']} {state(run['state'])}"]
+    text = f"run {run['id']} {state(run['state'])}"
     if run["reason"] not in ("ok", run["state"]):
-        parts.append(f"({run['reason']}{': ' + safe(run['message']) if run['message'] else ''})")
+        text += f" ({run['reason']}{': ' + safe(run['message']) if run['message'] else ''})"
     if run["durationMs"] is not None:
-        parts.append(f"in {run['durationMs'] / 1000:.1f} s")
+        text += f" in {run['durationMs'] / 1000:.1f} s"
     if run["turns"] is not None:
-        parts.append(f"{run['turns']} turns")
+        text += f", {run['turns']} turn{'' if run['turns'] == 1 else 's'}"
     if run["tokens"]:
-        parts.append(f"{run['tokens']:,} tokens")
+        text += f", {run['tokens']:,} tokens"
     if run["costUsd"] is not None:
-        parts.append(f"${run['costUsd']}")
-    return ", ".join([" ".join(parts[:2]), *parts[2:]]) if len(parts) > 1 and parts[1].startswith("(") else ", ".join(parts)
+        text += f", ${run['costUsd']}"
+    return text
