@@ -238,14 +238,14 @@ class Execution:
                 watch.moved()
             if not output.caught_up:
                 continue
+            if deaths and (watch.survived or lines):
+                deaths, kept = 0, None
             if opening:
                 lines = [*(said(LogKind.SYSTEM, text, datetime.now(UTC)) for text in opening), *lines]
                 opening = []
             over = ended is not None and output.drained
             if over:
                 lines += output.rest()
-            if deaths and (watch.survived or (output.moved and lines)):
-                deaths, kept = 0, None
             if lines or (reader.meter != kept and not over):
                 kept = reader.meter
                 noted = {**output.offsets, _DEATHS: deaths} if deaths else output.offsets

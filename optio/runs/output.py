@@ -89,11 +89,12 @@ class Output:
 
     def _feed(self, stream: str, data: bytes, now: datetime, found: list[LogLine]) -> None:
         lines = self._lines[stream]
-        if self._size > MAX_LOG and stream in self._reader.plain:
+        if (self._size > MAX_LOG or stream == "result") and stream in self._reader.plain:
             for line, _ in lines.block(data):
                 self._reader.line(stream, line, now)
-                self._dropped_lines += line.count(b"\n") + 1
-                self._dropped_bytes += len(line) + 1
+                if stream != "result":
+                    self._dropped_lines += line.count(b"\n") + 1
+                    self._dropped_bytes += len(line) + 1
         else:
             for line, end in lines.feed(data):
                 self._line(stream, line, end, now, found)

@@ -35,11 +35,13 @@ class Ended:
 class Reader(Protocol):
     """Reads one attempt's output, line by line, from its beginning.
 
-    `plain` names the streams whose lines mean nothing by themselves: once the log is full, many may come as one. Texts are
-    given whole; whoever keeps them masks secrets first and cuts afterwards, so that no half of a secret stays.
+    Texts are given whole; whoever keeps them masks secrets first and cuts afterwards, so that no half of a secret stays.
     """
 
-    plain: frozenset[str]
+    @property
+    def plain(self) -> frozenset[str]:
+        """Streams whose lines mean nothing by themselves: once nothing of them is logged, many may come as one."""
+        ...
 
     @property
     def longest(self) -> int:

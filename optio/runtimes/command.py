@@ -16,6 +16,8 @@ from optio.runtimes.base import HOPELESS, Ended, Invocation, broken_off, count, 
 TAIL = 64 * 1024
 MAX_RESULT_LINE = 1 << 20
 MOST_WARNINGS = 20
+# A result file with more lines than this that mean nothing is no result file.
+MOST_IGNORED = 1000
 EX_TEMPFAIL, EX_NOPERM, EX_USAGE, EX_CONFIG = 75, 77, 64, 78
 _FIELDS = {"input": "fresh", "cached": "cached", "cacheWrite": "cache_write", "output": "output", "reasoning": "reasoning"}
 # exit code -> (reason, whether a second try can help); other codes are `exit_N`.
@@ -27,6 +29,7 @@ _EXITS = {
     126: ("not_executable", False),
     127: ("command_not_found", False),
 }
+_PLAIN = frozenset({"stdout", "stderr"})
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -62,8 +65,6 @@ class Command:
 class CommandReader:
     """Keeps the tail of standard output, and what the result file says."""
 
-    plain = frozenset({"stdout", "stderr"})
-
     def __init__(self, task: CompiledTask) -> None:
         self._task = task
         self._tail: deque[bytes] = deque()
@@ -74,9 +75,16 @@ class CommandReader:
         self._result: dict[str, Any] | None = None
         self._warnings = 0
 
+    @property
+    def plain(self) -> frozenset[str]:
+        """See `Reader.plain`."""
+        return _PLAIN if self._warnings < MOST_IGNORED else _PLAIN | {"result"}
+
     def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
         """See `Reader.line`."""
         if stream == "result":
+            if self._warnings >= MOST_IGNORED:
+                return []
             problem = self._report(data)
             return [said(LogKind.SYSTEM, f"result file: {problem}", at)] if problem and self._warn() else []
         if stream == "stderr":
@@ -155,7 +163,8 @@ class CommandReader:
         spec, meter = self._task.spec, self.meter
         lines = []
         if self._warnings > MOST_WARNINGS:
-            lines.append(f"result file: {self._warnings - MOST_WARNINGS:,} more lines were ignored")
+            rest = "" if self._warnings < MOST_IGNORED else ", and all that came after them"
+            lines.append(f"result file: {self._warnings - MOST_WARNINGS:,} more lines were ignored{rest}")
         if spec.budget is not None and meter.cost is None:
             lines.append("budgetUsd could not be enforced: the program reported no cost to OPTIO_RESULT_FILE")
         if spec.max_turns is not None and meter.turns is None:

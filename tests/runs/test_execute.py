@@ -1,0 +1,468 @@
+"""Executions: one attempt from its claim to its outcome, under cancels, limits, faults and hostile output."""
+
+import json
+import os
+import random
+import re
+import threading
+import time
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optio.broker.base import Topic
+from optio.errors import Conflict, LeaseLost, StoreUnavailable
+from optio.model.run import LogKind, LogLine, Meter, RunState
+from optio.runs.execute import MOST_DEATHS, Execution
+from optio.runtimes.command import Command
+from optio.store.base import Claim
+from optio.wiring import Services
+from tests.executors.support import living
+from tests.runs.support import accept, claim, done, execute, execution, log_of, working
+from tests.support import command_task, compiled, eventually
+
+REPORT = """
+import json, os, sys, time
+def report(**entry):
+    with open(os.environ["OPTIO_RESULT_FILE"], "a") as file:
+        file.write(json.dumps(entry) + "\\n")
+"""
+
+
+def python_task(source: str, extra: str = "") -> Any:
+    """A task that runs Python source."""
+    return command_task(["python3", "-c", REPORT + source], extra=extra)
+
+
+def odd() -> str:
+    """A time to sleep for that finds the process again."""
+    return f"60.{random.randrange(10**12):012}"
+
+
+def test_a_run_has_its_output_log_and_meter(services: Services) -> None:
+    source = """
+print("hello")
+print("oh", file=sys.stderr)
+report(type="usage", model="m", input=10, cached=2, output=5, costUsd="0.0100")
+report(type="turn")
+report(type="result", status="ok", text="fine", output={"n": 1})
+"""
+    run = execute(services, python_task(source))
+
+    assert (run.state, run.reason, run.text, run.output) == (RunState.COMPLETED, "ok", "fine", {"n": 1})
+    assert (run.meter.usage.fresh, run.meter.usage.output, run.meter.turns, run.meter.cost) == (10, 5, 1, Decimal("0.0100"))
+    assert sorted(log_of(services, run.id, LogKind.OUTPUT, LogKind.STDERR)) == [b"hello", b"oh"]
+
+
+def test_what_an_attempt_left_on_disk_is_gone_at_its_end(services: Services) -> None:
+    execute(services, command_task("dd if=/dev/zero of=big bs=1M count=5; exit 1", extra="maxRetries: 0\n"))
+
+    assert list((services.settings.data_dir / "attempts").iterdir()) == []
+
+
+def test_the_time_limit_is_a_reason_of_its_own(services: Services) -> None:
+    run = execute(services, command_task("echo before; sleep 60", extra="timeout: 1s\n"))
+
+    assert (run.state, run.reason) == (RunState.FAILED, "timeout")
+    assert log_of(services, run.id, LogKind.OUTPUT) == [b"before"]
+
+
+def test_a_silent_agent_is_stopped_and_one_that_speaks_is_not(services: Services) -> None:
+    silent = execute(services, command_task("echo one; sleep 60", extra="stallTimeout: 1s\nmaxRetries: 0\n"))
+    speaks = execute(services, command_task("for i in 1 2 3 4 5; do sleep 0.4; echo $i; done", extra="stallTimeout: 1s\n"))
+
+    assert (silent.state, silent.reason) == (RunState.FAILED, "stalled")
+    assert speaks.state is RunState.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("limit", "loop", "reason"),
+    [
+        ('budgetUsd: "0.05"\n', 'report(type="usage", model="m", output=n, costUsd=f"{n / 100:.2f}")', "budget"),
+        ("maxTurns: 3\n", 'report(type="turn")', "max_turns"),
+    ],
+)
+def test_limits_are_metered_while_the_agent_runs(services: Services, limit: str, loop: str, reason: str) -> None:
+    source = f"""
+for n in range(1, 1000):
+    {loop}
+    time.sleep(0.05)
+"""
+    run = execute(services, python_task(source, limit))
+
+    assert (run.state, run.reason) == (RunState.FAILED, reason)
+    assert (run.meter.cost or Decimal(0)) < Decimal("2")
+    assert (run.meter.turns or 0) < 200
+
+
+def test_a_limit_that_nothing_was_reported_for_is_said_in_the_log(services: Services) -> None:
+    run = execute(services, command_task("true", extra='budgetUsd: "1.00"\nmaxTurns: 3\n'))
+
+    said = b"\n".join(log_of(services, run.id, LogKind.SYSTEM))
+    assert run.state is RunState.COMPLETED
+    assert b"budgetUsd could not be enforced" in said
+    assert b"maxTurns could not be enforced" in said
+
+
+def test_a_runtime_that_does_not_exist_yet_is_refused_with_a_reason(services: Services) -> None:
+    task = compiled("type: standalone\nname: T\nagentRuntime: command\ncommand: [x]\npromptTemplate: hi\n")
+
+    run = execute(services, task, runtimes={"claude-code": Command()})
+
+    assert (run.state, run.reason, run.attempt) == (RunState.FAILED, "runtime_unavailable", 1)
+    assert "`command` is not available in this version: use one of claude-code" in run.message
+
+
+def test_a_program_that_is_missing_is_not_tried_again(services: Services) -> None:
+    run = execute(services, command_task(["/no/such/program"]))
+
+    assert (run.state, run.reason, run.attempt) == (RunState.FAILED, "command_not_found", 1)
+
+
+# Cancel
+
+
+def test_a_queued_run_that_is_cancelled_never_starts(services: Services, tmp_path: Path) -> None:
+    run_id = accept(services, command_task(f"touch {tmp_path / 'ran'}"))
+    services.store.cancel(run_id, "me")
+
+    with working(services):
+        time.sleep(0.3)
+
+    assert services.store.run(run_id).state is RunState.CANCELLED
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_run_that_is_cancelled_when_it_was_just_claimed_never_starts(services: Services, tmp_path: Path) -> None:
+    run_id = accept(services, command_task(f"touch {tmp_path / 'ran'}"))
+    claimed = execution(services, run_id)
+    services.store.cancel(run_id, "me")
+
+    claimed()
+
+    assert services.store.run(run_id).state is RunState.CANCELLED
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "environment: {{setupCommands: ['sleep {token}']}}\n",
+        "command: [sleep, '{token}']\n",
+        "command: \"trap 'exit 0' TERM; sleep {token} & wait\"\n",
+    ],
+    ids=["set-up", "running", "succeeds when it is stopped"],
+)
+def test_a_cancelled_run_ends_whatever_it_is_doing(services: Services, task: str) -> None:
+    token = odd()
+    text = "type: standalone\nname: Job\nagentRuntime: command\npromptTemplate: hi\n" + task.format(token=token)
+    if "command:" not in text:
+        text += 'command: ["true"]\n'
+    with working(services):
+        run_id = accept(services, compiled(text))
+        eventually(lambda: living(token))
+
+        services.store.cancel(run_id, "me")
+        services.broker.tell(Topic.CANCEL, run_id)
+        run = done(services, run_id)
+
+    assert (run.state, run.reason, run.message) == (RunState.CANCELLED, "cancelled", "cancelled by me")
+    assert living(token) == []
+
+
+def test_a_cancel_whose_hint_is_lost_is_found_with_the_heartbeat(tmp_path: Path, services: Services) -> None:
+    token = odd()
+    with working(services):
+        run_id = accept(services, command_task(["sleep", token]))
+        eventually(lambda: living(token))
+
+        services.store.cancel(run_id, "me")
+        run = done(services, run_id)
+
+    assert run.state is RunState.CANCELLED
+
+
+def test_when_cancel_and_completion_race_there_is_one_end_and_the_answer_tells_which(services: Services) -> None:
+    task = command_task(["true"], extra="maxConcurrent: 10\n")
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    dice = random.Random(seed)
+    with working(services):
+        for _ in range(100):
+            run_id = accept(services, task)
+            time.sleep(dice.uniform(0, 0.02))
+            try:
+                services.store.cancel(run_id, "me")
+                expected = RunState.CANCELLED
+                services.broker.tell(Topic.CANCEL, run_id)
+            except Conflict:
+                expected = RunState.COMPLETED
+            run = done(services, run_id)
+            ends = [event for event in services.store.events(run_id) if event.to_state.terminal]
+
+            assert (run.state, len(ends), ends[0].to_state) == (expected, 1, expected)
+
+
+# Faults
+
+
+def test_an_execution_whose_lease_was_taken_writes_nothing_more_and_leaves_the_agent_alone(services: Services) -> None:
+    token = odd()
+    run_id = accept(services, command_task(f"echo one; sleep 1; echo two; sleep {token}"))
+    first = Execution(claim(services, run_id, owner="first", lease=0.0), services.parts(), "first")
+    thread = threading.Thread(target=first)
+    thread.start()
+    eventually(lambda: living(token) and log_of(services, run_id, LogKind.OUTPUT))
+    (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5)
+
+    thread.join(20)
+    alive = living(token)
+    second = Execution(adopted, services.parts(), "second")
+    thread = threading.Thread(target=second)
+    thread.start()
+    eventually(lambda: len(log_of(services, run_id, LogKind.OUTPUT)) == 2)
+    services.store.cancel(run_id, "me")
+    second.cancel()
+    thread.join(20)
+
+    assert alive
+    assert log_of(services, run_id, LogKind.OUTPUT) == [b"one", b"two"]
+    assert services.store.run(run_id).state is RunState.CANCELLED
+    with pytest.raises(LeaseLost):
+        services.store.append_log(run_id, 1, 1, [], {}, Meter())
+
+
+class Unreliable:
+    """A store that is away every other time, as one behind a failing network."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self._calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self._calls += 1
+            if self._calls % 2:
+                raise StoreUnavailable("away")
+            return method(*arguments, **named)
+
+        return call
+
+
+def test_a_store_that_is_away_for_a_while_costs_no_run_and_no_line(services: Services) -> None:
+    run = execute(services, command_task("seq 1 2000; exit 0"), store=Unreliable(services.store))
+
+    assert run.state is RunState.COMPLETED
+    assert log_of(services, run.id, LogKind.OUTPUT) == [str(n).encode() for n in range(1, 2001)]
+
+
+class Broken(Command):
+    """A runtime with a mistake of ours."""
+
+    def invoke(self, *_: Any) -> Any:
+        raise RuntimeError("a mistake of ours")
+
+
+def test_a_mistake_of_ours_ends_the_attempt_with_its_reason_and_not_the_budget_of_retries(services: Services) -> None:
+    run = execute(services, command_task("true", extra="maxRetries: 0\n"), runtimes={"command": Broken()})
+
+    assert (run.state, run.reason, run.infrastructure_retries, run.retries) == (RunState.QUEUED, "worker_error", 1, 0)
+    assert "a mistake of ours" in run.message
+
+
+class BrokenReader(Command):
+    """A runtime whose reader fails at one line."""
+
+    def reader(self, task: Any) -> Any:
+        reader = super().reader(task)
+        read = reader.line
+
+        def line(stream: str, data: bytes, at: Any) -> list[LogLine]:
+            if data == b"poison":
+                raise RuntimeError("a mistake of ours")
+            return read(stream, data, at)
+
+        reader.line = line  # type: ignore[method-assign]
+        return reader
+
+
+def test_a_run_that_fails_its_workers_again_and_again_is_ended(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optio.runs.execute._AFTER_FAILURE", 0.0)
+    token = odd()
+    run_id = accept(services, command_task(f"echo fine; sleep 0.2; echo poison; sleep {token}", extra="maxRetries: 0\n"))
+    execution(services, run_id, runtimes={"command": BrokenReader()})()
+    adoptions = 0
+
+    while not services.store.run(run_id).state.terminal and adoptions < 20:
+        (adopted,) = services.store.adopt("tester", timedelta(seconds=30), 5)
+        adoptions += 1
+        broken = {"command": BrokenReader() if adoptions <= MOST_DEATHS else Command()}
+        Execution(adopted, replace(services.parts(), runtimes=broken), "tester")()
+    run = services.store.run(run_id)
+
+    assert (run.state, run.reason, adoptions) == (RunState.FAILED, "worker_crash", MOST_DEATHS + 1)
+    assert living(token) == []
+
+
+def test_an_adopted_attempt_keeps_its_meter_until_everything_is_read_again(services: Services) -> None:
+    source = """
+report(type="usage", model="m", output=7, costUsd="0.0700")
+print("reported", flush=True)
+time.sleep(60)
+"""
+    run_id = accept(services, python_task(source))
+    first = Execution(claim(services, run_id, lease=0.0), services.parts(), "first")
+    thread = threading.Thread(target=first)
+    thread.start()
+    eventually(lambda: log_of(services, run_id, LogKind.OUTPUT) and services.store.attempts(run_id)[0].meter.cost)
+    first.leave()
+    thread.join(20)
+    (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5)
+    seen: list[Decimal | None] = []
+    second = Execution(adopted, services.parts(), "second")
+    thread = threading.Thread(target=second)
+    thread.start()
+
+    for _ in range(50):
+        seen.append(services.store.attempts(run_id)[0].meter.cost)
+        time.sleep(0.005)
+    services.store.cancel(run_id, "me")
+    second.cancel()
+    thread.join(20)
+
+    assert set(seen) == {Decimal("0.0700")}
+    assert log_of(services, run_id, LogKind.OUTPUT) == [b"reported"]
+
+
+# Hostile output
+
+
+@pytest.mark.parametrize(
+    ("command", "lines"),
+    [
+        (r"printf 'a\nlast'", [b"a", b"last"]),
+        (r"printf '\377\376\000\r\033[31m\n'", [b"\xff\xfe\0\r\x1b[31m"]),
+        (r"printf '\n\nx\n'", [b"", b"", b"x"]),
+        ("printf ''", []),
+        (r"for b in 342 202 254; do printf '\'$b; sleep 0.05; done", ["€".encode()]),
+    ],
+)
+def test_lines_are_kept_byte_for_byte(services: Services, command: str, lines: list[bytes]) -> None:
+    run = execute(services, command_task(command))
+
+    assert (run.state, log_of(services, run.id, LogKind.OUTPUT)) == (RunState.COMPLETED, lines)
+
+
+def test_a_long_line_is_cut_in_the_log_and_the_result_is_unharmed(services: Services) -> None:
+    source = """
+os.write(1, b"x" * 3_000_000 + b"\\nnext\\n")
+report(type="result", status="ok", text="unharmed")
+"""
+    run = execute(services, python_task(source))
+
+    long, following = log_of(services, run.id, LogKind.OUTPUT)
+    assert (run.text, following) == ("unharmed", b"next")
+    assert (len(long) < 66_000, re.search(rb"\[2,934,464 bytes cut\]$", long) is not None) == (True, True)
+
+
+def test_text_without_a_result_is_the_last_64_kib_of_the_output(services: Services) -> None:
+    run = execute(services, command_task("seq 1 100000"))
+
+    assert run.text is not None
+    assert len(run.text) == 64 * 1024
+    assert run.text.endswith("\n99999\n100000")
+
+
+@pytest.mark.parametrize(
+    ("line", "state", "said"),
+    [
+        ('{"type": "result", "status": "ok", "text": "\\ud800 \\u0000", "output": "\\ud800"}', RunState.COMPLETED, b""),
+        ('{"type": "result", "status": "ok", "output": NaN}', RunState.COMPLETED, b"no JSON"),
+        ('{"type": "result", "status": "ok", "output": 1e999}', RunState.COMPLETED, b""),
+        ('{"type": "result", "status": "ok", "output": ' + "[" * 500 + "]" * 500 + "}", RunState.COMPLETED, b""),
+        ("[" * 100_000, RunState.COMPLETED, b"no JSON"),
+        ('{"type": "usage", "model": "m", "input": -1}', RunState.COMPLETED, b"negative"),
+        ('{"type": "usage", "model": "m", "input": 1.5}', RunState.COMPLETED, b"whole number"),
+        ('{"type": "usage", "model": "m", "input": 1, "costUsd": "NaN"}', RunState.COMPLETED, b"decimal"),
+        ('{"type": "usage", "model": "m", "input": 1, "costUsd": 0.5}', RunState.COMPLETED, b"decimal"),
+        ('{"type": "usage", "model": "m", "input": 1' + "0" * 5000 + "}", RunState.COMPLETED, b"ignored"),
+        ('{"type": "result", "status": "error", "reason": "no word!", "retryable": false}', RunState.FAILED, b""),
+        ('{"type": "result"', RunState.COMPLETED, b"no JSON"),
+    ],
+)  # fmt: skip
+def test_a_hostile_result_file_harms_nothing(services: Services, line: str, state: RunState, said: bytes) -> None:
+    source = f"import os; open(os.environ['OPTIO_RESULT_FILE'], 'w').write({line!r})"
+
+    run = execute(services, command_task(["python3", "-c", source]))
+
+    assert run.state is state
+    assert said in b"\n".join(log_of(services, run.id, LogKind.SYSTEM))
+    json.dumps(run.output, allow_nan=False).encode()
+
+
+def test_a_result_file_without_end_is_not_read_without_end(services: Services) -> None:
+    source = """
+with open(os.environ["OPTIO_RESULT_FILE"], "wb") as file:
+    for _ in range(40):
+        file.write(b"x\\n" * 500_000)
+report(type="result", status="error", reason="late")
+"""
+    run = execute(services, python_task(source))
+
+    assert run.state is RunState.COMPLETED
+    assert len(log_of(services, run.id, LogKind.SYSTEM)) < 50
+
+
+def test_a_log_that_is_full_says_so_once_and_counts_the_rest(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optio.runs.output.MAX_LOG", 100_000)
+
+    run = execute(services, command_task("yes 0123456789 | head -n 200000; echo end"))
+
+    said, lines = log_of(services, run.id, LogKind.SYSTEM), log_of(services, run.id, LogKind.OUTPUT)
+    assert [b"full" in line for line in said] == [True, False]
+    dropped = int(re.sub(rb"[^0-9]", b"", said[1].split(b"lines")[0]))
+    assert len(lines) + dropped == 200_001
+    assert run.text is not None
+    assert run.text.endswith("0123456789\nend")
+
+
+def test_the_output_of_a_full_log_is_the_same_after_an_adoption(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optio.runs.output.MAX_LOG", 100_000)
+    go = services.settings.data_dir / "go"
+    os.mkfifo(go)
+    run_id = accept(services, command_task(f"yes 0123456789 | head -n 5000; read x < {go}; seq 1 3"))
+    first = Execution(claim(services, run_id, lease=0.0), services.parts(), "first")
+    thread = threading.Thread(target=first)
+    thread.start()
+    eventually(lambda: any(b"full" in line for line in log_of(services, run_id, LogKind.SYSTEM)))
+    first.leave()
+    thread.join(20)
+    before = log_of(services, run_id)
+    adopted: list[Claim] = services.store.adopt("second", timedelta(seconds=30), 5)
+
+    thread = threading.Thread(target=Execution(adopted[0], services.parts(), "second"))
+    thread.start()
+    go.write_text("\n")
+    thread.join(20)
+
+    after = log_of(services, run_id)
+    assert after[: len(before)] == before
+    assert [line.split(b" ")[0] for line in after[len(before) :]] == [b"found", b"4,"[:2] + after[-1].split(b" ")[0][2:]]
+    assert (services.store.run(run_id).text or "").endswith("\n1\n2\n3")
+
+
+def test_what_an_attempt_left_is_tidied_by_the_next_worker(services: Services) -> None:
+    run_id = accept(services, command_task("true"))
+    execution(services, run_id)()
+    left = services.settings.data_dir / "attempts" / f"{run_id}-1"
+    (left / "control").mkdir(parents=True)
+    (left / "control" / "started").write_text('{"pid": 1, "start": 0}')
+
+    with working(services):
+        eventually(lambda: not left.exists())
