@@ -17,7 +17,7 @@ PACKAGE = ROOT / "optio"
 FREE = {"version", "__init__", "__main__"}
 # Third parties have one home each.
 HOMES = {
-    "yaml": ("compiler.document", "compiler.syntax", "compiler.limits", "writes"),
+    "yaml": ("compiler.document", "compiler.syntax", "compiler.limits", "compiler.edit"),
     "jsonschema_rs": ("model.params",),
     "jsonpath_rfc9535": ("model.mapping",),
     "re2": ("model.mapping",),
