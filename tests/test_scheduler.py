@@ -1,6 +1,8 @@
 """The scheduler over a real store: exact times, edits, clock jumps, two at once, restarts, and bad definitions."""
 
 import logging
+import os
+import signal
 import sqlite3
 import threading
 import time
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from optio.broker.base import Topic
+from optio.broker.local import LocalBroker
 from optio.errors import StoreUnavailable
 from optio.model.registry import CompiledTask, Registry
 from optio.model.run import Run
@@ -23,8 +26,8 @@ from optio.settings import Settings
 from optio.store.base import RunFilter, ScheduleRow
 from optio.store.sqlite import open_store
 from optio.wiring import Services, build
-from tests.runs.test_schedule import changed, timed
-from tests.support import eventually
+from tests.runs.test_schedule import TASK, changed, timed
+from tests.support import Dev, eventually
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -437,3 +440,50 @@ def test_a_store_that_is_away_for_a_while_costs_no_slot(services: Services, hand
 
     assert slots(services) == minutes(0)
     brief.close()
+
+
+# As processes
+
+
+def test_scheduler_processes_beside_a_server_fire_each_slot_once_through_a_kill_and_a_freeze(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    store, bus = open_store(data / "optio.db"), LocalBroker(data / "bus")
+    store.add_token("t", "sha", "admin", "", None)
+    parts = [Dev(tmp_path, command=command) for command in ("server", "scheduler", "scheduler", "scheduler")]
+    server, frozen, killed, third = parts
+    slot = datetime.now(UTC).replace(second=0, microsecond=0)
+
+    def due_again() -> None:
+        """Whatever was computed before: this slot is next."""
+        store.change_schedules([replace(store.schedules()["timed"], next_fire=slot)], [])
+        bus.tell(Topic.REGISTRY)
+
+    try:
+        server.start()
+        frozen.start(ready=False)
+        killed.start(ready=False)
+        server.write(
+            "timed.yaml",
+            TASK.format(config='{cronExpression: "* * * * *", misfire: all, paramMapping: {A: x}}', enabled="true"),
+        )
+        eventually(lambda: "timed" in store.schedules(), within=15, what="the edit reaching a scheduler by its hint")
+        due_again()
+        eventually(lambda: store.runs(RunFilter()).items, what="the slot")
+        killed.kill()
+        assert frozen.process is not None
+        os.kill(frozen.process.pid, signal.SIGSTOP)
+        due_again()
+        third.start(ready=False)
+        eventually(lambda: store.schedules()["timed"].next_fire != slot, what="the third scheduler")
+        os.kill(frozen.process.pid, signal.SIGCONT)
+        due_again()
+        eventually(lambda: store.schedules()["timed"].next_fire != slot, what="a scheduler again")
+    finally:
+        codes = [part.stop() for part in parts if part is not killed]
+        fired = Counter(run.slot for run in store.runs(RunFilter()).items)
+        bus.close()
+        store.close()
+
+    assert fired[slot] == 1
+    assert set(fired.values()) == {1}
+    assert codes == [0, 0, 0]
