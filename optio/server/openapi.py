@@ -58,6 +58,13 @@ _ANSWERS: dict[tuple[str, str], tuple[str, Any]] = {
     ),
     ("/api/hooks/{path}", "post"): ("202", {"runId": _ID, "status": "accepted"}),
 }
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Makes the request repeatable: the same key with the same body gives the same run",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
 _TAGS = {
     "tasks": "Tasks and their triggers, as they are served",
     "runs": "Executions: started, listed, shown, cancelled, retried",
@@ -96,7 +103,7 @@ _PROBLEM = {
 _MEANING = {
     "400": "The request cannot be read",
     "401": "No token, or one that is not known, has expired or was revoked",
-    "403": "The token's role does not reach this far",
+    "403": "The token's role does not reach this far, or a page of another site asks",
     "404": "Nothing has this id",
     "408": "The body took too long",
     "409": "The present state does not allow it",
@@ -105,7 +112,6 @@ _MEANING = {
     "422": "What was sent does not fit: one entry per fault",
     "429": "Too many requests: see Retry-After",
     "503": "The store is unavailable: nothing was changed",
-    "default": "Any other problem",
 }
 _HOOK = {
     "tags": ["webhooks"],
@@ -167,26 +173,34 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         operation["responses"][status]["content"]["application/json"]["examples"] = {"first": {"value": example}}
     if path in ("/healthz", "/readyz"):
         operation["security"] = []
-    statuses = {"default", "503"}
+    if path == "/readyz":
+        operation["responses"]["503"] = {**operation["responses"]["200"], "description": "Not ready: `problems` says why"}
+    if (path, method) == ("/api/tasks/{task_id}/runs", "post"):
+        operation["parameters"].append(_KEY)
+        operation["responses"]["200"] = {
+            **operation["responses"]["202"],
+            "description": "The run that this key has started before",
+        }
+    # A Host that is not ours, and a page of another site, are refused everywhere.
+    statuses = {"400", "403", "503"}
     if operation.get("security") is None:
-        statuses |= {"401", "403"}
+        statuses.add("401")
     if "{" in path:
         statuses.add("404")
     if operation.get("parameters") or method != "get":
         statuses.add("422")
     if method != "get":
-        statuses |= {"400", "408", "409", "413", "415"}
+        statuses |= {"408", "409", "413", "415"}
     if path.startswith("/api/hooks/"):
         statuses |= {"401", "429"}
-    for each in statuses - set(operation["responses"]):
+    # The framework's own shape of an error is not what this API answers.
+    operation["responses"].pop("400", None)
+    for each in sorted(statuses - set(operation["responses"])):
         schema = {"$ref": "#/components/schemas/Problem"}
         operation["responses"][each] = {
             "description": _MEANING[each],
             "content": {"application/problem+json": {"schema": schema}},
         }
-    # The framework's own shape of an error is not what this API answers.
-    if "400" in operation["responses"] and "application/json" in operation["responses"]["400"].get("content", {}):
-        del operation["responses"]["400"]
 
 
 class _Json(OpenAPIRenderPlugin):
