@@ -1,0 +1,142 @@
+"""Print when scheduled tasks fire next: in words, in the task's own zone, and in this machine's time. Needs no server."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from optio.cli import FAILED, OK, flags, show
+from optio.compiler.diagnostics import Severity, closest
+from optio.compiler.pipeline import compile_tree
+from optio.compiler.report import concise
+from optio.compiler.tree import DirectoryTree
+from optio.errors import SettingsError
+from optio.model import cron
+from optio.model.registry import CompiledTask
+from optio.model.trigger import ScheduleTrigger
+
+_MOST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Fire:
+    """One fire, as the clock on the wall of the task's zone shows it; `note` says what an odd night did to it."""
+
+    at: datetime
+    note: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags."""
+    parser.add_argument("task", nargs="?", metavar="TASK", help="the task's id (default: all that have a schedule)")
+    parser.add_argument("-n", dest="count", type=_count, default=5, metavar="COUNT", help="fires of each task (default: 5)")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    flags.add(parser, "tasks")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0, or 1 when a file has errors or the task has no schedule; raises SettingsError for a task that does not exist."""
+    root = flags.settings(args).tasks
+    if not root.is_dir():
+        raise SettingsError(f"there is no task directory `{root}`: `optio init` makes one, --tasks names another")
+    compilation = compile_tree(DirectoryTree(root))
+    errors = [d for d in compilation.diagnostics if d.severity is Severity.ERROR]
+    if errors:
+        print("\n".join(f"{root}/{line}" for line in concise(errors)), file=sys.stderr)
+    tasks = compilation.registry.tasks
+    if args.task is not None and args.task not in tasks:
+        if compilation.broken:
+            print(f"optio schedule: `{args.task}` is not among the tasks without errors", file=sys.stderr)
+            return FAILED
+        meant = closest(args.task, tasks)
+        known = ", ".join(sorted(tasks)[:20]) or "none"
+        raise SettingsError(f"no task `{args.task}`: " + (f"did you mean `{meant}`?" if meant else f"there are {known}"))
+    chosen = [task for task in tasks.values() if args.task in (None, task.id)]
+    wanted = [(task, task.spec.schedule) for task in chosen if task.spec.schedule is not None]
+    now = datetime.now(UTC)
+    if args.json:
+        print(show.as_json([document(*each, now, args.count) for each in wanted]))
+    elif wanted:
+        print("\n\n".join(text(*each, now, args.count) for each in wanted))
+    if not wanted:
+        print(f"`{args.task}` has no schedule" if args.task else "no task has a schedule", file=sys.stderr)
+        return FAILED if args.task or errors else OK
+    return FAILED if errors else OK
+
+
+def fires(expression: str, zone: str, after: datetime) -> Iterator[Fire]:
+    """What comes later than `after`, in the zone's time."""
+    for at in cron.fires(expression, zone, after):
+        local = at.astimezone(ZoneInfo(zone))
+        yield Fire(local, _note(expression, local))
+
+
+def document(task: CompiledTask, trigger: ScheduleTrigger, now: datetime, count: int) -> dict[str, Any]:
+    """The schedule of a task as plain data."""
+    config = trigger.config
+    on = trigger.enabled and task.spec.enabled
+    coming = islice(fires(config.cron_expression, config.timezone, now), count) if on else ()
+    return {
+        "taskId": task.id,
+        "enabled": on,
+        "expression": config.cron_expression,
+        "words": cron.explain(config.cron_expression),
+        "timezone": config.timezone,
+        "misfire": config.misfire,
+        "overlap": config.overlap,
+        "fires": [
+            {"at": _utc(fire.at), "local": fire.at.isoformat(), **({"note": fire.note} if fire.note else {})} for fire in coming
+        ],
+    }
+
+
+def text(task: CompiledTask, trigger: ScheduleTrigger, now: datetime, count: int) -> str:
+    """The schedule of a task for people."""
+    config = trigger.config
+    expression = show.safe(" ".join(config.cron_expression.split()))
+    head = f"{task.id}: {cron.explain(config.cron_expression)} ({expression}, {config.timezone})"
+    if not (trigger.enabled and task.spec.enabled):
+        return f"{head}\n  off: {'the task' if trigger.enabled else 'its trigger'} has `enabled: false`"
+    rows = [
+        f"  {fire.at:%a %Y-%m-%d %H:%M %Z}   here {fire.at.astimezone():%a %H:%M %Z}   in {_span(fire.at - now)}"
+        + (f"   {fire.note}" if fire.note else "")
+        for fire in islice(fires(config.cron_expression, config.timezone, now), count)
+    ]
+    return "\n".join([head, *rows])
+
+
+def _note(expression: str, local: datetime) -> str:
+    """Read as if there were no summer time, the expression either has this time of the clock or it does not."""
+    wall = local.replace(tzinfo=UTC, fold=0)
+    moment = timedelta(seconds=1)
+    if cron.next_fire(expression, "UTC", wall - moment) != wall:
+        meant = cron.last_fires(expression, "UTC", wall, wall - timedelta(days=1), 1)
+        return f"moved from {meant[0]:%H:%M}, which the clocks skip that night" if meant else "moved by the clocks"
+    first, second = local.replace(fold=0).utcoffset(), local.replace(fold=1).utcoffset()
+    if first is not None and second is not None and first > second:
+        which = "second" if local.fold else "first"
+        return f"the {which} {local:%H:%M} of that night: the clocks go back"
+    return ""
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST:
+        raise argparse.ArgumentTypeError(f"`{text}` is no number from 1 to {_MOST:,}")
+    return int(text)
+
+
+def _utc(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _span(span: timedelta) -> str:
+    """`3 d 4 h`, `5 h 10 min`, `2 min`."""
+    minutes = max(0, int(span.total_seconds() // 60))
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    if days:
+        return f"{days} d {hours} h" if hours else f"{days} d"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
