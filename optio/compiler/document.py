@@ -6,6 +6,7 @@ are looked up in the nodes when they are asked for: a clean file pays for none. 
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import yaml
@@ -51,13 +52,21 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Document:
-    """A parsed file. `odd` holds the routes of unquoted texts that YAML 1.1 readers take for something else."""
+    """A parsed file; `line` is where its value begins.
+
+    `odd` holds the routes of unquoted texts that YAML 1.1 readers take for something else.
+    """
 
     path: str
     text: str
     value: Any
-    root: Node
     odd: dict[Route, str] = field(default_factory=dict)
+    line: int = 1
+
+    @cached_property
+    def root(self) -> Node:
+        """The nodes, composed again when a place is asked for: a clean file keeps none of them in memory."""
+        return _compose(self.text)[0]
 
     def span(self, route: Route) -> Span:
         """The value's place; of what is absent, the nearest parent's key."""
@@ -163,7 +172,8 @@ def parse(file: SourceFile) -> tuple[Document | None, list[Diagnostic]]:
     values = builder.build()
     if values is None:
         return None, builder.found
-    return Document(file.path, text, values.value, root, values.odd), builder.found
+    line = span_of(root, text).start.line
+    return Document(file.path, text, values.value, values.odd, line), builder.found
 
 
 def _compose(text: str) -> list[Node]:

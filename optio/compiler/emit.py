@@ -6,5 +6,5 @@ from optio.model.registry import CompiledTask, Origin
 
 def emit(task: ResolvedTask) -> CompiledTask:
     """Plain data; the digest is computed when it is asked for."""
-    line = task.document.span(()).start.line
-    return CompiledTask(id=task.id, spec=task.spec, prompt=task.prompt, origin=Origin(path=task.path, line=line))
+    origin = Origin(path=task.path, line=task.document.line)
+    return CompiledTask(id=task.id, spec=task.spec, prompt=task.prompt, origin=origin)

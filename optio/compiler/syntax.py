@@ -8,7 +8,7 @@ import yaml
 
 from optio.compiler.diagnostics import Diagnostic, finding
 from optio.compiler.scalars import single_quoted
-from optio.compiler.source import Position, Span
+from optio.compiler.source import Position, Span, position_at
 
 BLANKS = "\u00a0\u2007\u202f\u3000\ufeff"
 _TEMPLATE_VALUE = r"^\s*(?:- +)*(?:[^\s:#][^:#]*:\s+)?(\{\{.*)$"
@@ -52,24 +52,27 @@ def _read(err: yaml.YAMLError, text: str) -> _Slip:
     mark = getattr(err, "problem_mark", None)
     problem = str(getattr(err, "problem", None) or "the file cannot be read as YAML")
     if mark is None:
-        return _Slip("OPT001", "the file cannot be read as YAML", None, 0, 0)
+        return _Slip("OPT001", "the file cannot be read as YAML", "write it anew, a key at a time", 0, 0)
     context_mark = getattr(err, "context_mark", None) or mark
     lines = text.split("\n")
-    scene = _Scene(lines, problem, str(getattr(err, "context", None) or ""), mark, context_mark)
+    place, start = position_at(text, mark.index), position_at(text, context_mark.index)
+    scene = _Scene(lines, problem, str(getattr(err, "context", None) or ""), place, start)
     for reader in _READERS:
         slip = reader(scene)
         if slip is not None:
             return slip
-    return _Slip("OPT001", problem.replace("did not find expected", "expected").lower(), None, mark.line, mark.column)
+    fact = problem.replace("did not find expected", "expected").lower()
+    return _Slip("OPT001", fact, "look at this place, and at the line above it", scene.row, scene.column)
 
 
 class _Scene:
     """The error, its line and the line where the broken construct began."""
 
-    def __init__(self, lines: list[str], problem: str, context: str, mark: yaml.Mark, start: yaml.Mark) -> None:
+    def __init__(self, lines: list[str], problem: str, context: str, place: Position, start: Position) -> None:
         self.lines, self.problem, self.context = lines, problem, context
-        self.row, self.column = min(mark.line, len(lines) - 1), mark.column
-        self.from_row, self.from_column = min(start.line, len(lines) - 1), start.column
+        # The parser counts further characters as line ends; editors and we do not, so its own lines are of no use.
+        self.row, self.column = place.line - 1, place.column - 1
+        self.from_row, self.from_column = start.line - 1, start.column - 1
         self.line = lines[self.row]
         self.from_line = lines[self.from_row]
         self.char = self.line[self.column : self.column + 1]
