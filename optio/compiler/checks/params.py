@@ -101,8 +101,8 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]
             continue
         route: Route = ROUTE + place
         word = place[-1] if place else ""
-        if word == "type":
-            value = str(_at(schema, place))
+        value = _at(schema, place)
+        if word == "type" and isinstance(value, str):
             meant = closest(value, TYPES)
             hint = f"did you mean `{meant}`?" if meant else "allowed: " + ", ".join(TYPES)
             yield task.at("OPT205", f"`{value}` is no JSON Schema type", route, hint=hint)
@@ -192,6 +192,12 @@ def _unquote(sub: dict[str, Any], value: Any) -> str:
 
 
 def _at(value: Any, route: Route) -> Any:
+    """What stands there; None when the validator's route, which leaves out empty names, leads nowhere."""
     for step in route:
-        value = value[step]
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            return None
     return value
