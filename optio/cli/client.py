@@ -66,7 +66,8 @@ class Client:
                 if broken >= 10:
                     raise ServerRefused(0, f"the connection to {self.base} broke: {err}") from err
             except ServerRefused as err:
-                if err.status != 0 or broken >= 10:
+                # Not there, or not ready again: it may be on its way back.
+                if err.status not in (0, 503) or broken >= 10:
                     raise
             broken += 1
             time.sleep(min(0.2 * broken, 2.0))

@@ -5,7 +5,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import uvicorn
@@ -82,6 +82,8 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._feed.close()
         await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
 
 
 async def serve(
@@ -90,13 +92,14 @@ async def serve(
     sock: socket.socket,
     stop: asyncio.Event,
     *,
-    reload: Callable[[], Awaitable[object]],
+    reload: Callable[[Collection[str]], Awaitable[object]],
     open_access: bool,
 ) -> None:
     """Serve until `stop` is set, or the first SIGINT or SIGTERM (which set it). The second one waits for no request."""
     feed = Feed()
     app = create_app(services, live, reload=reload, new_id=new_id, open_access=open_access, feed=feed)
     server = _Server(configuration(app), feed)
+    logging.getLogger("uvicorn.error").addFilter(_not_cancelled)
     # The signals are ours: whatever comes, the caller closes the store.
     server.capture_signals = _no_signals  # type: ignore[method-assign]
     loop = asyncio.get_running_loop()
@@ -118,6 +121,11 @@ async def serve(
     finally:
         stop.set()
         ending.cancel()
+
+
+def _not_cancelled(record: logging.LogRecord) -> bool:
+    """A request that was cut off by the end of the server is no error."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 class _NoSignals:

@@ -8,7 +8,11 @@ from optio.cli import OK, flags, show
 from optio.errors import SettingsError
 from optio.model.text import duration
 from optio.server.auth import ROLES, token_hash
+from optio.store.base import Token
 from optio.wiring import open_store
+
+_KEYS = ("id", "role", "label", "state", "createdAt", "expiresAt", "lastUsedAt")
+_TITLES = ["ID", "ROLE", "LABEL", "STATE", "CREATED", "EXPIRES", "LAST USED"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,16 +46,27 @@ def run(args: argparse.Namespace) -> int:
             store.revoke_token(args.id)
             print(f"{args.id} is revoked")
         else:
-            rows = [
-                [t.id, t.role, t.label, t.created_at.isoformat(timespec="seconds"), "revoked" if t.revoked_at else "living"]
-                for t in store.tokens()
-            ]
+            rows = [_row(token) for token in store.tokens()]
             if args.json:
-                print(
-                    show.as_json([dict(zip(("id", "role", "label", "createdAt", "state"), row, strict=True)) for row in rows])
-                )
+                print(show.as_json([dict(zip(_KEYS, row, strict=True)) for row in rows]))
             else:
-                print(show.table(["ID", "ROLE", "LABEL", "CREATED", "STATE"], rows) if rows else "no tokens")
+                cells = [[cell or "-" for cell in row] for row in rows]
+                print(show.table(_TITLES, cells) if rows else "no tokens")
     finally:
         store.close()
     return OK
+
+
+def _row(token: Token) -> list[str | None]:
+    now = datetime.now(UTC)
+    over = token.expires_at is not None and token.expires_at <= now
+    state = "revoked" if token.revoked_at else "expired" if over else "living"
+    ats = (token.created_at, token.expires_at, token.last_used_at)
+    times = [None if at is None else at.isoformat(timespec="seconds") for at in ats]
+    return [
+        token.id,
+        token.role,
+        token.label,
+        state,
+        *(None if at is None else at.isoformat(timespec="seconds") for at in times),
+    ]

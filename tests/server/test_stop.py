@@ -1,0 +1,157 @@
+"""How a server ends: open streams are let go, readers come back with their cursors, nothing is lost."""
+
+import json
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from tests.support import Dev, eventually
+
+COUNTING = """\
+type: standalone
+name: Count
+agentRuntime: command
+command: ["/bin/sh", "-c", "i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo line $i; sleep 0.05; done"]
+promptTemplate: "go"
+"""
+
+
+@pytest.fixture
+def counting(dev: Dev) -> tuple[Dev, str]:
+    """A running run that logs for some seconds."""
+    dev.write("count.yaml", COUNTING)
+    dev.until_served("count")
+    run_id = dev.post("/api/tasks/count/runs").json["runId"]
+    eventually(lambda: dev.get(f"/api/workflow-runs/{run_id}/logs").json["items"], what="the first line")
+    return dev, run_id
+
+
+def follow(dev: Dev, run_id: str, after: int = 0) -> ClientConnection:
+    return connect(f"ws://127.0.0.1:{dev.port}/ws/workflow-runs/{run_id}/logs?after={after}")
+
+
+def until_broken(live: ClientConnection) -> list[dict[str, Any]]:
+    found = []
+    try:
+        while True:
+            found.append(json.loads(live.recv(timeout=30)))
+    except ConnectionClosed:
+        return found
+
+
+def output(messages: list[dict[str, Any]]) -> list[str]:
+    return [message["text"] for message in messages if message.get("kind") == "output"]
+
+
+def test_a_server_with_fifty_open_streams_ends_soon_and_readers_lose_nothing(counting: tuple[Dev, str]) -> None:
+    dev, run_id = counting
+    events = []
+    for _ in range(25):
+        sock = socket.create_connection(("127.0.0.1", dev.port), 30)
+        sock.sendall(
+            f"GET /api/workflow-runs/{run_id}/logs HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n".encode()
+        )
+        events.append(sock)
+    received: list[list[dict[str, Any]]] = []
+    codes = set()
+
+    def read() -> None:
+        with follow(dev, run_id) as live:
+            received.append(until_broken(live))
+        codes.add(live.close_code)
+
+    reading = [threading.Thread(target=read) for _ in range(25)]
+    for thread in reading:
+        thread.start()
+    time.sleep(0.5)
+
+    begun = time.monotonic()
+    assert dev.stop(within=20) == 0
+    assert time.monotonic() - begun < 10
+
+    for thread in reading:
+        thread.join(10)
+    assert codes == {1012}
+    assert len(received) == 25
+    for sock in events:
+        while sock.recv(65536):
+            pass
+        sock.close()
+    dev.start()
+    for lines in received[:5]:
+        after = lines[-1]["seq"] if lines else 0
+        with follow(dev, run_id, after) as live:
+            rest = until_broken(live)
+        assert output(lines + rest) == [f"line {number}" for number in range(1, 61)]
+        assert rest[-1]["type"] == "end"
+    assert "Traceback" not in dev.output.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_at_once_and_corrupts_nothing(counting: tuple[Dev, str], number: signal.Signals) -> None:
+    dev, run_id = counting
+    assert dev.process is not None
+    # A request that never ends would be waited for.
+    with socket.create_connection(("127.0.0.1", dev.port), 30) as slow:
+        slow.sendall(b"POST /api/tasks/count/runs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n{")
+        time.sleep(0.2)
+
+        dev.process.send_signal(number)
+        time.sleep(0.2)
+        dev.process.send_signal(number)
+
+        assert dev.process.wait(20) == 0
+    dev.start()
+    run = dev.until_ended(run_id)
+    assert run["state"] == "completed"
+    lines = dev.get(f"/api/workflow-runs/{run_id}/logs").json["items"]
+    assert output(lines) == [f"line {number}" for number in range(1, 61)]
+    assert "Traceback" not in dev.output.read_text()
+
+
+def test_a_server_that_others_can_reach_refuses_to_start_without_a_token(tmp_path: Path) -> None:
+    plain, dev = Dev(tmp_path / "a", command="server"), Dev(tmp_path / "b", environ={"OPTIO_HOST": "0.0.0.0"})
+
+    for process in (plain, dev):
+        process.start(ready=False)
+        assert process.process is not None
+        assert process.process.wait(30) == 2
+        assert "optio token create" in process.output.read_text()
+
+
+def test_a_server_takes_tokens_that_are_made_and_revoked_while_it_runs(tmp_path: Path) -> None:
+    server = Dev(tmp_path, command="server")
+    first = server.cli("token", "create", "--role", "admin").stdout.strip()
+    server.start()
+    try:
+        second = json.loads(server.cli("token", "create", "--role", "viewer", "--label", "board", "--json").stdout)
+        bearer = {"Authorization": f"Bearer {second['token']}"}
+
+        assert server.get("/api/tasks").status == 401
+        assert server.get("/api/tasks", Authorization=f"Bearer {first}").status == 200
+        assert server.get("/api/tasks", **bearer).status == 200
+        assert server.cli("token", "revoke", second["id"]).returncode == 0
+        assert server.get("/api/tasks", **bearer).status == 401
+        listed = server.cli("token", "list").stdout
+        assert "board" in listed
+        assert first not in listed
+    finally:
+        server.stop()
+
+
+def test_a_token_that_is_over_is_listed_as_such(tmp_path: Path) -> None:
+    process = Dev(tmp_path)
+    process.cli("token", "create", "--role", "viewer", "--label", "short", "--expires", "1s")
+    process.cli("token", "create", "--role", "viewer", "--label", "long", "--expires", "24h")
+    time.sleep(1.1)
+
+    states = {row["label"]: row["state"] for row in json.loads(process.cli("token", "list", "--json").stdout)}
+
+    assert states == {"short": "expired", "long": "living"}
