@@ -3,7 +3,7 @@
 How the packages stand to each other (import only what stands to the left; `tests/test_layers.py` proves it):
 
     errors < model < { compiler, runtimes, store, broker, limits, executors, secrets } < runs
-           < settings < wiring, live, look, writes < { reload, server, worker, scheduler } < cli
+           < settings < look < wiring, live, writes < { reload, server, worker, scheduler } < cli
 
 `model`, `compiler` and `runtimes` are pure: no I/O but reading through a `SourceTree`, no clock, no randomness.
 

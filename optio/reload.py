@@ -89,7 +89,7 @@ class Reloader:
         except Missing as err:
             return self._lose(err)
         changed = differences(self._seen, now.signs)
-        if only is not None:
+        if only is not None and self._loaded:
             held = changed - only
         elif rest is not None:
             held = changed & (rest.moving | differences(rest.signs, now.signs))

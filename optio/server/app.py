@@ -1,7 +1,7 @@
 """The ASGI application. Nothing happens at import time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -32,7 +32,7 @@ def create_app(
     services: Services,
     live: LiveRegistry,
     *,
-    reload: Callable[[], Awaitable[object]],
+    reload: Callable[[Collection[str]], Awaitable[object]],
     new_id: Callable[[], str],
     open_access: bool,
     feed: Feed,

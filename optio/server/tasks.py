@@ -1,16 +1,27 @@
-"""Tasks as they are served."""
+"""Tasks as they are served, and changes of their files."""
 
+import asyncio
+import json
+from collections.abc import Callable, Collection
 from typing import Any
 
-from litestar import Controller, get
+from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from optio.errors import NotFound
+from optio.errors import Invalid, NotFound, Problem, StoreUnavailable
+from optio.live import Snapshot
 from optio.model.registry import CompiledTask
-from optio.server import views
+from optio.server import payload, views
 from optio.server.auth import role
 from optio.server.hub import Hub
+from optio.server.problems import HttpProblem
+from optio.server.runs import once_of
+from optio.store.base import Once
+from optio.writes import Stale, Written
+
+Answer = Response[dict[str, Any]]
+Incoming = Request[Any, Any, Any]
 
 
 class TaskController(Controller):
@@ -22,22 +33,161 @@ class TaskController(Controller):
     async def every(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
         """All tasks of the generation that is served."""
         snapshot = hub.live.current
-        return {"items": [views.task(task, snapshot) for task in snapshot.registry.tasks.values()], "next": None}
+        items = [views.task(task, snapshot) for task in snapshot.registry.tasks.values()]
+        return {"items": items, "next": None, "generation": snapshot.generation.id if snapshot.generation else None}
+
+    @post("/api/tasks", status_code=201, opt=role("admin"))
+    async def create(self, request: Incoming, hub: NamedDependency[Hub]) -> Answer:
+        """Write a file for a new task, and serve it. What compiles with warnings says so under `warnings`. The same
+        `Idempotency-Key` with the same body gives the first answer again, with status 200."""
+        document, once = await _received(request, hub, "tasks")
+
+        def write() -> Written:
+            return hub.files.create(document, hub.live.current.registry)
+
+        async with hub.turn:
+            return await _first_answer(hub, once) or await _written(hub, write, once, _task_answer)
 
     @get("/api/tasks/{task_id:str}", opt=role("viewer"))
-    async def show(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
-        """One task."""
-        return views.task(served(hub, task_id), hub.live.current)
+    async def show(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Answer:
+        """One task. Its `ETag` is its digest: send it as `If-Match` with a change."""
+        snapshot = hub.live.current
+        task = served(snapshot, task_id)
+        return Response(views.task(task, snapshot), headers={"ETag": f'"{task.digest}"'})
+
+    @patch("/api/tasks/{task_id:str}", opt=role("admin"))
+    async def change(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Answer:
+        """Change the task's file by a JSON Merge Patch (RFC 7396): members replace those of the file, null removes them."""
+        document, _ = await _received(request, hub, None)
+        digests = _digests(request)
+        async with hub.turn:
+            task = served(hub.live.current, task_id)
+            return await _written(hub, lambda: hub.files.patch(task, document, digests), None, _task_answer, status=200)
+
+    @delete("/api/tasks/{task_id:str}", status_code=204, opt=role("admin"))
+    async def remove(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> None:
+        """Delete the task's file. Its triggers end at once; runs that wait or run finish on the definition they have."""
+        digests = _digests(request)
+        async with hub.turn:
+            task = served(hub.live.current, task_id)
+            await _done(hub, lambda: hub.files.delete(task, digests))
 
     @get("/api/tasks/{task_id:str}/triggers", opt=role("viewer"))
     async def triggers(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
         """What may start the task, at most one trigger of each type."""
-        return {"items": views.triggers(served(hub, task_id)), "next": None}
+        return {"items": views.triggers(served(hub.live.current, task_id)), "next": None}
+
+    @post("/api/tasks/{task_id:str}/triggers", status_code=201, opt=role("admin"))
+    async def add_trigger(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Answer:
+        """Give the task one more trigger. A webhook's `secret` may be sent as a text: it is kept apart, its name goes into
+        the file, and no answer ever holds it. `Idempotency-Key` works as with tasks."""
+        document, once = await _received(request, hub, f"triggers:{task_id}")
+        kind = str(document.get("type"))
+
+        def answer(snapshot: Snapshot, written: Written) -> tuple[str, str, dict[str, Any]]:
+            task = served(snapshot, task_id)
+            return f"/api/tasks/{task_id}/triggers/{kind}", task.digest, _trigger(task, kind)
+
+        async with hub.turn:
+            known = await _first_answer(hub, once)
+            if known is not None:
+                return known
+            task = served(hub.live.current, task_id)
+            return await _written(hub, lambda: hub.files.add_trigger(task, document), once, answer)
+
+    @get("/api/tasks/{task_id:str}/triggers/{kind:str}", opt=role("viewer"))
+    async def trigger(self, task_id: FromPath[str], kind: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """The trigger of this type."""
+        return _trigger(served(hub.live.current, task_id), kind)
+
+    @delete("/api/tasks/{task_id:str}/triggers/{kind:str}", status_code=204, opt=role("admin"))
+    async def remove_trigger(
+        self, task_id: FromPath[str], kind: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
+    ) -> None:
+        """Take the trigger of this type out of the task's file."""
+        digests = _digests(request)
+        async with hub.turn:
+            task = served(hub.live.current, task_id)
+            await _done(hub, lambda: hub.files.remove_trigger(task, kind, digests))
 
 
-def served(hub: Hub, task_id: str) -> CompiledTask:
-    """The task as it is served now; raises NotFound."""
-    task = hub.live.current.registry.tasks.get(task_id)
+def served(snapshot: Snapshot, task_id: str) -> CompiledTask:
+    """The task as it is served; raises NotFound."""
+    task = snapshot.registry.tasks.get(task_id)
     if task is None:
         raise NotFound("task", task_id)
     return task
+
+
+def _trigger(task: CompiledTask, kind: str) -> dict[str, Any]:
+    found = next((trigger for trigger in views.triggers(task) if trigger["type"] == kind), None)
+    if found is None:
+        raise NotFound("trigger", kind)
+    return found
+
+
+async def _received(request: Incoming, hub: Hub, scope: str | None) -> tuple[dict[str, Any], Once | None]:
+    body = await payload.raw(request, hub.services.settings.max_body_bytes)
+    once = None if scope is None else once_of(request, scope, body)
+    return payload.mapping(body), once
+
+
+async def _first_answer(hub: Hub, once: Once | None) -> Answer | None:
+    known = None if once is None else await asyncio.to_thread(hub.services.store.recall, once)
+    if known is None:
+        return None
+    kept = json.loads(known)
+    return Response(kept["content"], status_code=200, headers=kept["headers"])
+
+
+def _task_answer(snapshot: Snapshot, written: Written) -> tuple[str, str, dict[str, Any]]:
+    task = served(snapshot, written.task_id)
+    return f"/api/tasks/{task.id}", task.digest, views.task(task, snapshot)
+
+
+async def _written(
+    hub: Hub,
+    write: Callable[[], Written],
+    once: Once | None,
+    answer: Callable[[Snapshot, Written], tuple[str, str, dict[str, Any]]],
+    *,
+    status: int = 201,
+) -> Answer:
+    """Write, serve, and answer with what is served now."""
+    written = await _done(hub, write)
+    location, digest, content = answer(hub.live.current, written)
+    content = {**content, "warnings": [_warning(problem) for problem in written.warnings]}
+    headers = {"ETag": f'"{digest}"', **({"Location": location} if status == 201 else {})}
+    if once is not None:
+        kept = json.dumps({"content": content, "headers": headers})
+        await asyncio.to_thread(hub.services.store.remember, once, kept)
+    return Response(content, status_code=status, headers=headers)
+
+
+async def _done(hub: Hub, write: Callable[[], Written]) -> Written:
+    # A store that is away now would leave a file that is written, but not served.
+    await asyncio.to_thread(hub.services.store.check)
+    try:
+        written = await asyncio.to_thread(write)
+    except Stale as err:
+        raise HttpProblem(412, "Precondition failed", str(err)) from err
+    try:
+        await hub.reload([written.path])
+    except StoreUnavailable as err:
+        raise StoreUnavailable(f"`{written.path}` is written, and will be served as soon as the store is back: {err}") from err
+    return written
+
+
+def _warning(problem: Problem) -> dict[str, Any]:
+    return {"pointer": problem.pointer, "message": problem.message, "code": problem.code, "hint": problem.hint}
+
+
+def _digests(request: Incoming) -> Collection[str] | None:
+    """The digests of `If-Match`; None without one."""
+    given = request.headers.get("if-match")
+    if given is None:
+        return None
+    digests = {one.strip().removeprefix("W/").strip('"') for one in given.split(",")}
+    if not all(digests):
+        raise Invalid('If-Match must be `*` or digests in double quotes: `"sha256:..."`')
+    return digests

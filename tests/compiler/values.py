@@ -4,6 +4,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from optio.model.registry import canonical
+
 HOSTILE = [
     "", " ", "~", "null", "Null", "true", "no", "NO", "on", "Off", "yes", "y", "010", "0o7", "0x1F", "1e3", "1.5", ".5",
     "5.", ".inf", ".nan", "-", "--", "---", "...", "- a", "? a", ": a", "a: b", "a :b", "a:", ":", "#", "# a", "a #b",
@@ -31,7 +33,7 @@ def values() -> st.SearchStrategy[Any]:
     numbers = st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False)
     return st.recursive(
         st.none() | st.booleans() | numbers | texts(),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys(), inner, max_size=3),
+        lambda inner: st.lists(inner, max_size=3, unique_by=canonical) | st.dictionaries(keys(), inner, max_size=3),
         max_leaves=12,
     )
 

@@ -28,6 +28,7 @@ TABLE = {
     "GET /api/tasks": "viewer",
     "GET /api/tasks/{}": "viewer",
     "GET /api/tasks/{}/triggers": "viewer",
+    "GET /api/tasks/{}/triggers/{}": "viewer",
     "GET /api/tasks/{}/runs": "viewer",
     "POST /api/tasks/{}/runs": "operator",
     "GET /api/runs": "viewer",
