@@ -7,9 +7,19 @@ from pathlib import Path
 from typing import Protocol
 
 from optio.errors import Invalid
+from optio.model.registry import CompiledTask
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 PREFIX = "OPTIO_SECRET_"
+
+
+def named_by(task: CompiledTask) -> list[str]:
+    """Names of the secrets that a task needs: for its runs, and to check its webhook's signatures."""
+    names = list(task.spec.environment.secrets)
+    if task.spec.webhook is not None:
+        config = task.spec.webhook.config
+        names += [ref.name for ref in (config.secret, config.previous_secret) if ref is not None]
+    return list(dict.fromkeys(names))
 
 
 class Secrets(Protocol):

@@ -3,17 +3,18 @@
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 from optio.broker.base import Topic
 from optio.cli import show
 from optio.compiler.diagnostics import Diagnostic, Severity
 from optio.compiler.report import closing, concise
-from optio.errors import OptioError
+from optio.errors import LaunchFailed, OptioError
 from optio.live import Snapshot
 from optio.model import cron
 from optio.model.registry import CompiledTask
 from optio.model.run import Run, RunState
+from optio.runtimes import RUNTIMES
+from optio.secrets import named_by
 from optio.server import views
 from optio.wiring import Services
 
@@ -26,8 +27,9 @@ _LOOK_EVERY = 0.1
 class TreeNews:
     """Prints a snapshot, and for each later one what is different."""
 
-    def __init__(self, tasks: Path) -> None:
-        self._root = tasks
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._root = services.settings.tasks
         self._before: Snapshot | None = None
 
     def __call__(self, snapshot: Snapshot) -> None:
@@ -46,6 +48,7 @@ class TreeNews:
         yield from (f"  {task.id:<{width}}  {_starts(task)}" for task in list(tasks.values())[:_MOST_TASKS])
         if len(tasks) > _MOST_TASKS:
             yield f"  ... and {len(tasks) - _MOST_TASKS} more"
+        yield from self._lacking(list(tasks.values()))
         yield from self._findings(now.diagnostics, now)
         yield from (f"  {task_id}: served as it was before its file broke" for task_id in sorted(now.kept))
 
@@ -57,6 +60,9 @@ class TreeNews:
             *(f"  - {name}" for name in old if name not in new),
         ]
         changes += [f"  ! {name}: its file is broken, served as it was" for name in sorted(now.kept - before.kept)]
+        lacking = list(
+            self._lacking([task for name, task in new.items() if name not in old or old[name].digest != task.digest])
+        )
         known = set(before.diagnostics)
         findings = list(self._findings([d for d in now.diagnostics if d not in known], now))
         mended = [d for d in before.diagnostics if d.severity is Severity.ERROR] and not any(
@@ -67,9 +73,28 @@ class TreeNews:
             yield from changes[:_MOST_TASKS]
             if len(changes) > _MOST_TASKS:
                 yield f"  ... and {len(changes) - _MOST_TASKS} more"
+            yield from self._lacking(altered)
             yield from findings
             if mended:
                 yield "  no errors any more"
+
+    def _lacking(self, tasks: list[CompiledTask]) -> Iterator[str]:
+        """What runs of these tasks will miss: values of secrets, programs of agents. Each once."""
+        secrets = self._services.secrets
+        users: dict[str, list[str]] = {}
+        for task in tasks:
+            for name in named_by(task):
+                if secrets.get(name) is None:
+                    users.setdefault(f"the secret {name} has no value: {secrets.where(name)}", []).append(task.id)
+            runtime = RUNTIMES.get(task.spec.agent_runtime)
+            if runtime is not None and runtime.program:
+                try:
+                    self._services.executor.program(runtime.name)
+                except LaunchFailed as err:
+                    users.setdefault(str(err), []).append(task.id)
+        for lack, ids in users.items():
+            who = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+            yield "  " + show.coloured(f"{who}: {lack}", "33")
 
     def _findings(self, found: "list[Diagnostic] | tuple[Diagnostic, ...]", now: Snapshot) -> Iterator[str]:
         if not found:

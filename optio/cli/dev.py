@@ -56,7 +56,7 @@ async def _dev(services: Services, sock: socket.socket, *, open_access: bool) ->
         raise SettingsError(f"the task directory {settings.tasks} cannot be used: {err.strerror}") from err
     live = LiveRegistry(services.store)
     live.restore()
-    reloader = Reloader(settings.tasks, live, services.broker, on_change=TreeNews(settings.tasks))
+    reloader = Reloader(settings.tasks, live, services.broker, on_change=TreeNews(services))
     host, port = sock.getsockname()[:2]
     url = f"http://{'[' + host + ']' if ':' in host else host}:{port}"
     print(f"optio {__version__} on {url}\n", flush=True)

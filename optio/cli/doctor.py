@@ -17,7 +17,7 @@ from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.tree import DirectoryTree
 from optio.errors import LaunchFailed
 from optio.runtimes import RUNTIMES
-from optio.secrets import LocalSecrets
+from optio.secrets import LocalSecrets, named_by
 from optio.settings import Settings, unknown
 from optio.store.sqlite import migrations
 from optio.version import __version__
@@ -192,16 +192,12 @@ def _tasks(settings: Settings) -> Iterator[Check]:
 def _secrets(settings: Settings, compilation: Compilation) -> Iterator[Check]:
     users: dict[str, list[str]] = {}
     for task in compilation.registry.tasks.values():
-        names = list(task.spec.environment.secrets)
-        if task.spec.webhook is not None:
-            config = task.spec.webhook.config
-            names += [ref.name for ref in (config.secret, config.previous_secret) if ref is not None]
-        for name in names:
+        for name in named_by(task):
             users.setdefault(name, []).append(task.id)
     secrets = LocalSecrets(settings.secrets, os.environ)
     for name, tasks in sorted(users.items()):
         if secrets.get(name) is None:
-            detail = f"{name} has no value; used by {', '.join(dict.fromkeys(tasks))}"
+            detail = f"{name} has no value; used by {', '.join(tasks)}"
             yield Check(name="secret", status="warning", detail=detail, hint=secrets.where(name))
     given = sum(secrets.get(name) is not None for name in users)
     if given:

@@ -52,6 +52,21 @@ def test_a_file_that_breaks_is_told_with_its_place_and_when_it_is_mended(dev: De
     until_said(dev, "no errors any more")
 
 
+def test_what_a_task_lacks_is_told_when_it_is_loaded(tmp_path: Path) -> None:
+    dev = Dev(tmp_path, environ={"OPTIO_PROGRAM_CLAUDE_CODE": "/nowhere/claude", "OPTIO_SECRET_GIVEN": "x"})
+    agent = 'type: standalone\nname: {}\nagentRuntime: claude-code\npromptTemplate: "x"\n'
+    agent += "environment: {{secrets: [GIVEN, LACKING]}}\n"
+    dev.write("first.yaml", agent.format("First"))
+    dev.start()
+    try:
+        text = until_said(dev, "first: the secret LACKING has no value: set OPTIO_SECRET_LACKING", "npm install")
+        dev.write("second.yaml", agent.format("Second"))
+        until_said(dev, "second: the secret LACKING has no value")
+    finally:
+        dev.stop()
+    assert "GIVEN" not in text
+
+
 def test_runs_are_told_with_their_end_reason_and_address(dev: Dev) -> None:
     dev.write("echo.yaml", ECHO)
     dev.write("failing.yaml", FAILING)
