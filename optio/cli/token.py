@@ -63,10 +63,4 @@ def _row(token: Token) -> list[str | None]:
     state = "revoked" if token.revoked_at else "expired" if over else "living"
     ats = (token.created_at, token.expires_at, token.last_used_at)
     times = [None if at is None else at.isoformat(timespec="seconds") for at in ats]
-    return [
-        token.id,
-        token.role,
-        token.label,
-        state,
-        *(None if at is None else at.isoformat(timespec="seconds") for at in times),
-    ]
+    return [token.id, token.role, token.label, state, *times]
