@@ -60,9 +60,7 @@ class TreeNews:
             *(f"  - {name}" for name in old if name not in new),
         ]
         changes += [f"  ! {name}: its file is broken, served as it was" for name in sorted(now.kept - before.kept)]
-        lacking = list(
-            self._lacking([task for name, task in new.items() if name not in old or old[name].digest != task.digest])
-        )
+        altered = [task for name, task in new.items() if name not in old or old[name].digest != task.digest]
         known = set(before.diagnostics)
         findings = list(self._findings([d for d in now.diagnostics if d not in known], now))
         mended = [d for d in before.diagnostics if d.severity is Severity.ERROR] and not any(
