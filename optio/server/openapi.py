@@ -46,6 +46,7 @@ _WEBHOOK = {
 # What the requests of the documentation look like, by operation.
 _BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("/api/tasks", "post"): {"weekly": {"value": _TASK}},
+    ("/api/tasks/{task_id}", "patch"): {"limits": {"value": {"maxTurns": 10, "description": None}}},
     ("/api/tasks/{task_id}/runs", "post"): {"manual": {"value": _START}, "nothing": {"value": {}}},
     ("/api/tasks/{task_id}/triggers", "post"): {"schedule": {"value": _SCHEDULE}, "webhook": {"value": _WEBHOOK}},
     ("/api/hooks/{path}", "post"): {"push": {"value": {"repository": {"name": "optio"}}}},
@@ -62,8 +63,20 @@ _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Makes the request repeatable: the same key with the same body gives the same run",
+    "description": "Makes the request repeatable: the same key with the same body gives the same answer",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+_REPEATABLE = {
+    ("/api/tasks", "post"): "201",
+    ("/api/tasks/{task_id}/triggers", "post"): "201",
+    ("/api/tasks/{task_id}/runs", "post"): "202",
+}
+_IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "Only if the task is still this one: the `ETag` that it was answered with, or `*`",
+    "schema": {"type": "string", "pattern": '^("sha256:[0-9a-f]{64}"|[*])$'},
 }
 _TAGS = {
     "tasks": "Tasks and their triggers, as they are served",
@@ -107,6 +120,7 @@ _MEANING = {
     "404": "Nothing has this id",
     "408": "The body took too long",
     "409": "The present state does not allow it",
+    "412": "The task is another one than `If-Match` names",
     "413": "The body is too large",
     "415": "The body is no JSON",
     "422": "What was sent does not fit: one entry per fault",
@@ -175,11 +189,12 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         operation["security"] = []
     if path == "/readyz":
         operation["responses"]["503"] = {**operation["responses"]["200"], "description": "Not ready: `problems` says why"}
-    if (path, method) == ("/api/tasks/{task_id}/runs", "post"):
-        operation["parameters"].append(_KEY)
+    repeatable = _REPEATABLE.get((path, method))
+    if repeatable is not None:
+        operation.setdefault("parameters", []).append(_KEY)
         operation["responses"]["200"] = {
-            **operation["responses"]["202"],
-            "description": "The run that this key has started before",
+            **operation["responses"][repeatable],
+            "description": "What this key has led to before",
         }
     # A Host that is not ours, and a page of another site, are refused everywhere.
     statuses = {"400", "403", "503"}
@@ -191,6 +206,9 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         statuses.add("422")
     if method != "get":
         statuses |= {"408", "409", "413", "415"}
+    if path.startswith("/api/tasks/") and method in ("patch", "delete"):
+        operation["parameters"].append(_IF_MATCH)
+        statuses.add("412")
     if path.startswith("/api/hooks/"):
         statuses |= {"401", "429"}
     # The framework's own shape of an error is not what this API answers.

@@ -116,6 +116,7 @@ def test_random_requests_are_answered_as_the_document_says(api: Api, document: d
     real = {
         "task_id": "job",
         "path": "job",
+        "kind": "webhook",
         "run_id": api.get("/api/runs?state=failed").json["items"][0]["id"],
         "delivery_id": api.get("/api/deliveries").json["items"][0]["id"],
     }
