@@ -24,6 +24,7 @@ class LocalBroker:
         self._directory = _short(directory)
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._listeners: tuple[Listener, ...] = ()
+        self._closing = False
         self._lock = threading.Lock()
         self._name = f"{os.getpid()}-{id(self):x}.sock"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -77,7 +78,7 @@ class LocalBroker:
                 message = self._socket.recv(4096)
             except OSError:
                 return
-            if not message:
+            if self._closing:
                 return
             topic, _, key = message.decode("utf-8", "replace").partition(" ")
             # Anyone who may write to the directory can send: a forged hint makes someone look, nothing more.
@@ -86,8 +87,10 @@ class LocalBroker:
 
     def close(self) -> None:
         """Stop listening and remove the socket."""
+        self._closing = True
+        # Ends the wait for a message, even when the queue of messages is full.
         with contextlib.suppress(OSError):
-            self._sender.sendto(b"", str(self._directory / self._name))
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(timeout=2)
         for each in (self._socket, self._sender):
             each.close()

@@ -215,12 +215,11 @@ class Execution:
         reader = runtime.reader(task)
         stopped: Outcome | None = None
         if self._claim.adopted:
+            if deaths >= MOST_DEATHS:
+                return self._give_up(handle, deaths)
             deaths += 1
             # First of all: what kills this worker may come at once.
             self._keep([], {**offsets, _DEATHS: deaths}, self.run.meter)
-            if deaths > MOST_DEATHS:
-                message = f"{deaths - 1} workers in a row died with this run"
-                stopped = Outcome(ok=False, reason="worker_crash", message=message)
             values = [self._parts.secrets.get(name) for name in task.spec.environment.secrets]
             self._mask = Masker(value for value in values if value is not None)
             opening = [f"found again by {self._worker}"]
@@ -266,6 +265,17 @@ class Execution:
         if deaths:
             self._keep([], output.offsets, reader.meter)  # whoever goes on is not to blame this run for our leaving
         return False
+
+    def _give_up(self, handle: Handle, deaths: int) -> bool:
+        """End a run that kills workers, without a look at what may be killing them."""
+        handle.stop()
+        while (ended := handle.exit()) is None:
+            if self._left.is_set():
+                return False
+            handle.wait(1.0)
+        message = f"{deaths} workers in a row died with this run"
+        self._finish(Outcome(ok=False, reason="worker_crash", message=message), self.run.meter, ended)
+        return True
 
     def _outcome(self, ended: Exit, reader: Reader, stopped: Outcome | None) -> Outcome:
         if self._cancelled:

@@ -244,7 +244,7 @@ def _reason(result: dict[str, Any]) -> tuple[str, bool]:
     text = str(result.get("result") or "")
     if subtype == "success" and not failed:
         return ("config", False) if result.get("num_turns") == 0 else ("ok", False)
-    if subtype in _SUBTYPES:
+    if isinstance(subtype, str) and subtype in _SUBTYPES:
         return _SUBTYPES[subtype], subtype == "error_max_structured_output_retries"
     if terminal == "aborted_tools":
         return "cancelled", False

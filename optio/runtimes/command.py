@@ -91,7 +91,7 @@ class CommandReader:
             return [LogLine(kind=LogKind.STDERR, data=data, at=at)]
         self._tail.append(data)
         self._tail_size += len(data) + 1
-        while len(self._tail) > 1 and self._tail_size - len(self._tail[0]) - 1 >= TAIL:
+        while len(self._tail) > 1 and self._tail_size - len(self._tail[0]) - 1 > TAIL:
             self._tail_size -= len(self._tail.popleft()) + 1
         return [LogLine(kind=LogKind.OUTPUT, data=data, at=at)]
 

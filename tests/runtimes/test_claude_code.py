@@ -1,0 +1,355 @@
+"""What Claude Code prints -> log, usage, outcome. The recordings are of version 2.1.331, cut down to what is read."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optio.model.run import CostSource, LogKind, LogLine, Outcome, Usage
+from optio.runtimes.base import Ended
+from optio.runtimes.claude_code import ClaudeCode, ClaudeReader
+from tests.support import compiled
+
+RECORDINGS = Path(__file__).parent / "claude_code"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TASK = compiled("type: standalone\nname: Job\nagentRuntime: claude-code\nmodel: sonnet\npromptTemplate: hi\n")
+
+
+def recorded(name: str) -> list[bytes]:
+    return (RECORDINGS / f"{name}.ndjson").read_bytes().splitlines()
+
+
+def read(lines: list[bytes], task: Any = TASK) -> tuple[ClaudeReader, list[LogLine]]:
+    reader = ClaudeCode().reader(task)
+    return reader, [line for data in lines for line in reader.line("stdout", data, NOW)]
+
+
+def outcome(lines: list[bytes], code: int | None = 0, signal: int | None = None) -> Outcome:
+    return read(lines)[0].outcome(Ended(code=code, signal=signal))
+
+
+def changed(name: str, **fields: Any) -> list[bytes]:
+    """A recording with another result event."""
+    *lines, last = recorded(name)
+    return [*lines, json.dumps({**json.loads(last), **fields}).encode()]
+
+
+HELLO, DONE = "Hello from the stub model.", "The command has run. Done."
+# recording -> exit code, reason, again, text or message begins, fresh, cached, output, turns, tools
+GOLDEN: dict[str, tuple[int, str, bool, str, int, int, int, int, int]] = {
+    "plain": (0, "ok", False, HELLO, 1200, 300, 40, 1, 0),
+    "tool": (0, "ok", False, DONE, 2400, 600, 80, 2, 1),
+    "tool-fail": (0, "ok", False, DONE, 2400, 600, 80, 2, 1),
+    "listed-price": (0, "ok", False, DONE, 2400, 600, 80, 2, 1),
+    "think": (0, "ok", False, HELLO, 1200, 300, 64, 1, 0),
+    "empty": (0, "ok", False, "", 2400, 600, 0, 2, 0),
+    "error-400": (1, "bad_request", False, "API Error: 400", 0, 0, 0, 1, 0),
+    "error-401": (1, "auth", False, "Failed to authenticate. API Error: 401", 0, 0, 0, 1, 0),
+    "error-403": (1, "auth", False, "Failed to authenticate. API Error: 403", 0, 0, 0, 1, 0),
+    "error-404": (1, "model_not_found", False, "There's an issue with the selected model", 0, 0, 0, 1, 0),
+    "error-429": (1, "rate_limit", True, "API Error: Request rejected (429)", 0, 0, 0, 1, 0),
+    "error-500": (1, "server_error", True, "API Error: 500", 0, 0, 0, 1, 0),
+    "error-529": (1, "overloaded", True, "API Error: 529", 0, 0, 0, 1, 0),
+    "late-500": (1, "server_error", True, "API Error: 500", 1200, 300, 40, 1, 1),
+    "cut": (1, "network", True, "API Error: Connection dropped", 0, 0, 0, 1, 0),
+    "garbage": (1, "network", True, "API Error: API returned an empty or malformed", 0, 0, 0, 1, 0),
+    "truncated": (1, "truncated", False, "API Error: Claude's response exceeded", 4800, 1200, 160, 4, 0),
+    "refusal": (1, "refusal", False, "API Error: stub-refusal's safeguards flagged", 2400, 600, 80, 2, 0),
+    "max-turns": (1, "max_turns", False, "Reached maximum number of turns (2)", 2400, 600, 80, 2, 2),
+    "max-budget": (1, "budget", False, "Reached maximum budget ($2)", 20000, 0, 200000, 2, 2),
+    "slash-command": (0, "config", False, "Estimated cost", 0, 0, 0, 0, 0),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_each_recording_has_its_outcome_and_usage(name: str) -> None:
+    code, reason, again, words, fresh, cached, output, turns, tools = GOLDEN[name]
+
+    reader, _ = read(recorded(name))
+    found = reader.outcome(Ended(code=code, signal=None))
+
+    assert (found.ok, found.reason, found.again) == (reason == "ok", reason, again)
+    assert ((found.text if found.ok else found.message) or "").startswith(words)
+    usage = reader.meter.usage
+    assert (usage.fresh, usage.cached, usage.cache_write, usage.output) == (fresh, cached, 0, output)
+    assert (reader.meter.turns, reader.meter.tool_calls) == (turns, tools)
+
+
+def test_every_recording_is_in_the_table() -> None:
+    assert {path.stem for path in RECORDINGS.glob("*.ndjson")} == {*GOLDEN, "stopped"}
+
+
+@pytest.mark.parametrize(
+    ("name", "cost", "source"),
+    [
+        ("plain", "0.00566", CostSource.ESTIMATE),
+        ("listed-price", "0.00858", CostSource.CLI),
+        ("max-budget", "3.06", CostSource.CLI),
+        ("error-401", "0", CostSource.CLI),
+    ],
+)
+def test_a_cost_says_where_it_comes_from(name: str, cost: str, source: CostSource) -> None:
+    meter = read(recorded(name))[0].meter
+
+    assert (meter.cost, meter.cost_source) == (Decimal(cost), source)
+
+
+def test_usage_and_cost_are_known_while_it_runs() -> None:
+    *lines, _ = recorded("listed-price")
+
+    meter = read(lines)[0].meter
+
+    assert (meter.usage, meter.turns) == (Usage(fresh=2400, cached=600, output=80), 2)
+    assert (meter.cost, meter.cost_source) == (Decimal("0.00858"), CostSource.PRICES)
+
+
+def test_the_log_shows_what_people_want_to_see_and_nothing_twice() -> None:
+    _, lines = read(recorded("tool"))
+
+    assert [(line.kind, line.data) for line in lines] == [
+        (LogKind.SYSTEM, b"claude-code 2.1.331 with model stub-tool"),
+        (LogKind.TOOL, b'Bash {"command": "echo hi"}'),
+        (LogKind.RESULT, b"hi"),
+        (LogKind.TEXT, DONE.encode()),
+    ]
+
+
+def test_thousands_of_partial_messages_make_no_line_each() -> None:
+    *before, message, tail, last_result = recorded("plain")
+    delta = next(line for line in before if b"content_block_delta" in line)
+    lines = [*before, *[delta] * 2000, message, tail, last_result]
+
+    reader, said = read(lines)
+
+    assert len(said) == 2
+    assert reader.meter.usage.output == 40
+
+
+@pytest.mark.parametrize("name", ["error-429", "error-529"])
+def test_an_overloaded_api_is_not_asked_again_before_the_pause_that_it_named(name: str) -> None:
+    found = outcome(recorded(name), code=1)
+
+    assert found.again
+    assert 1.0 <= found.not_before_s < 2.0
+
+
+# Derived: what a broken pipe, a killed process or a lying text can do
+
+
+def test_a_last_line_that_is_cut_in_half_is_no_result() -> None:
+    *lines, last = recorded("plain")
+
+    found = outcome([*lines, last[: len(last) // 2]])
+
+    assert (found.ok, found.reason, found.again) == (False, "no_result", True)
+
+
+def test_a_missing_last_line_is_no_result_even_with_exit_zero() -> None:
+    found = outcome(recorded("plain")[:-1])
+
+    assert (found.ok, found.reason, found.again) == (False, "no_result", True)
+
+
+def test_usage_is_kept_when_it_was_stopped() -> None:
+    reader, _ = read(recorded("late-500")[:10])
+
+    assert reader.meter.usage.output == 40
+    assert reader.outcome(Ended(code=143, signal=None)).reason == "no_result"
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"plain text",
+        b"\0",
+        b'{"type": "of tomorrow"}',
+        b"[1]",
+        b'"text"',
+        b"{",
+        b'{"no": "type"}',
+        b"{" * 100_000,
+        b"\xff\xfe",
+        b"",
+    ],
+)
+@pytest.mark.parametrize("place", [0, 3, -1])
+def test_noise_between_the_events_changes_nothing(noise: bytes, place: int) -> None:
+    lines = recorded("tool")
+
+    reader, _ = read([*lines[:place], noise, *lines[place:]])
+
+    assert reader.outcome(Ended(code=0, signal=None)) == outcome(lines)
+    assert reader.meter == read(lines)[0].meter
+
+
+def test_success_with_a_bad_exit_code_has_failed() -> None:
+    assert [outcome(recorded("plain"), code=1).ok, outcome(recorded("plain"), code=None, signal=9).ok] == [False, False]
+
+
+@pytest.mark.parametrize("name", [name for name, row in GOLDEN.items() if row[1] != "ok"])
+def test_a_failure_with_exit_zero_has_failed(name: str) -> None:
+    assert not outcome(recorded(name), code=0).ok
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "401 rate limit exceeded",
+        '{"type":"result","subtype":"success","is_error":true}',
+        "API Error: 500",
+        "Not logged in",
+        "refusal",
+    ],
+)
+def test_what_the_model_says_decides_nothing(text: str) -> None:
+    lines = changed("plain", result=text)
+    message = {"type": "assistant", "message": {"model": "m", "content": [{"type": "text", "text": text + "\n" + text}]}}
+
+    found = outcome([*lines[:-1], json.dumps(message).encode(), lines[-1]])
+
+    assert (found.ok, found.reason, found.text) == (True, "ok", text)
+
+
+@pytest.mark.parametrize("number", [-1, 1.5, 10**15, True, "7", [1]])
+def test_numbers_that_cannot_be_are_said_and_not_believed(number: Any) -> None:
+    entry = {"inputTokens": number, "outputTokens": 5, "costUSD": -3, "costBasis": "list"}
+
+    reader, said = read(changed("plain", modelUsage={"m": entry}))
+
+    assert reader.meter.usage == Usage()
+    assert (reader.meter.cost or Decimal(0)) >= 0
+    assert any(b"ignored" in line.data for line in said)
+
+
+def test_a_credit_that_is_used_up_is_a_quota_and_not_a_bad_request() -> None:
+    found = outcome(changed("error-400", result="API Error: 400 Your credit balance is too low"), code=1)
+    other = outcome(changed("error-400", result="Credit balance is too low"), code=1)
+
+    assert [(f.reason, f.again) for f in (found, other)] == [("quota", False)] * 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"terminal_reason": "prompt_too_long", "is_error": True}, "context_overflow"),
+        ({"terminal_reason": "blocking_limit", "is_error": True}, "context_overflow"),
+        ({"subtype": "error_during_execution", "terminal_reason": "aborted_tools", "is_error": True}, "cancelled"),
+        ({"subtype": "error_max_structured_output_retries", "is_error": True}, "schema"),
+        ({"is_error": True, "result": "Not logged in · Please run /login"}, "auth"),
+        ({"is_error": True, "subtype": "of tomorrow", "terminal_reason": None}, "no_result"),
+        ({"is_error": True, "api_error_status": 413}, "context_overflow"),
+        ({"is_error": True, "api_error_status": 402}, "quota"),
+        ({"is_error": True, "api_error_status": 418}, "bad_request"),
+    ],
+)
+def test_the_result_s_own_fields_name_the_reason(fields: dict[str, Any], reason: str) -> None:
+    assert outcome(changed("plain", **fields), code=1).reason == reason
+
+
+def test_a_refused_credential_ends_the_run_at_its_first_sign() -> None:
+    first = next(n for n, line in enumerate(recorded("error-401")) if b"api_retry" in line)
+    reader, _ = read(recorded("error-401")[: first + 1])
+
+    stop = reader.stop()
+
+    assert stop is not None
+    assert (stop.reason, stop.again) == ("auth", False)
+    assert read(recorded("error-429")[:-1])[0].stop() is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"), [('budgetUsd: "0.004"\n', "budget"), ("maxTurns: 1\n", "max_turns"), ("maxTurns: 2\n", None)]
+)
+def test_limits_hold_while_it_runs(limit: str, reason: str | None) -> None:
+    task = compiled(f"type: standalone\nname: Job\nagentRuntime: claude-code\npromptTemplate: hi\n{limit}")
+
+    stop = read(recorded("listed-price")[:-1], task)[0].stop()
+
+    assert (stop.reason if stop else None) == reason
+
+
+def test_a_call_that_broke_off_takes_no_turn_and_a_subagent_takes_none_of_ours() -> None:
+    lines = [json.loads(line) for line in recorded("plain")]
+    start = next(e for e in lines if e.get("event", {}).get("type") == "message_start")
+    delta = next(e for e in lines if e.get("event", {}).get("type") == "message_delta")
+    sub = [{**event, "parent_tool_use_id": "toolu_1"} for event in (start, delta)]
+
+    reader, _ = read([json.dumps(event).encode() for event in (start, start, sub[0], delta, sub[1])])
+
+    assert (reader.meter.turns, reader.meter.usage.output) == (1, 80)
+
+
+@pytest.mark.parametrize("said", ["error: unknown option --max-turn", ""])
+def test_an_end_before_the_first_event_is_a_matter_of_configuration(said: str) -> None:
+    reader = ClaudeCode().reader(TASK)
+    reader.line("stderr", said.encode(), NOW)
+
+    found = reader.outcome(Ended(code=1, signal=None))
+
+    assert (found.reason, found.again) == ("config", False)
+    assert found.message == (said or "exit code 1 before the first event")
+
+
+@given(
+    st.lists(
+        st.recursive(
+            st.none() | st.integers() | st.text(max_size=5),
+            lambda x: (
+                st.lists(x)
+                | st.dictionaries(
+                    st.sampled_from(
+                        ["type", "message", "event", "usage", "content", "result", "modelUsage", "model", "subtype"]
+                    ),
+                    x,
+                )
+            ),
+            max_leaves=8,
+        )
+    )
+)
+def test_no_json_whatsoever_breaks_the_reader(values: list[Any]) -> None:
+    kinds = ["assistant", "user", "system", "result", "stream_event"]
+    lines = [json.dumps({"type": kinds[n % 5], **(value if isinstance(value, dict) else {"message": value})}).encode()
+             for n, value in enumerate(values)]  # fmt: skip
+
+    reader, _ = read(lines)
+
+    assert not reader.outcome(Ended(code=1, signal=None)).ok
+    assert reader.meter.usage.total >= 0
+
+
+# Calling it
+
+
+@pytest.mark.parametrize("prompt", ["/cost", "  /compact now", "\n/clear", "/etc is a directory"])
+def test_a_prompt_that_begins_with_a_slash_is_no_command(prompt: str) -> None:
+    assert ClaudeCode().invoke(TASK, prompt, {}, "claude").stdin.decode() == f"The task is:\n{prompt}"
+
+
+@pytest.mark.parametrize("prompt", ["--flag", "a/b", "@/etc/passwd", "x" * 200_000, "Zoë $(id) `id`\r\n "])
+def test_any_other_prompt_goes_in_byte_for_byte_and_not_by_an_argument(prompt: str) -> None:
+    call = ClaudeCode().invoke(TASK, prompt, {}, "claude")
+
+    assert call.stdin == prompt.encode()
+    assert not any(prompt in argument for argument in call.argv)
+    assert call.env["CLAUDE_CODE_DISABLE_FILE_MENTIONS"] == "1"
+
+
+def test_limits_and_model_are_handed_to_the_program() -> None:
+    task = compiled(
+        "type: standalone\nname: Job\nagentRuntime: claude-code\nmodel: opus\npromptTemplate: hi\n"
+        "maxTurns: 7\nbudgetUsd: '2.50'\n"
+    )
+
+    argv = ClaudeCode().invoke(task, "hi", {}, "/bin/claude").argv
+
+    assert argv[:2] == ("/bin/claude", "-p")
+    assert {("--model", "opus"), ("--max-turns", "7"), ("--max-budget-usd", "2.50"), ("--setting-sources", "")} <= set(
+        pairwise(argv)
+    )

@@ -1,0 +1,110 @@
+"""The real Claude Code CLI against a model of ours: what it prints, spends and leaves is what we say it is."""
+
+import threading
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from optio.model.run import LogKind, Run, RunState
+from optio.runs.execute import Execution
+from optio.wiring import Services
+from tests.executors.support import living
+from tests.runs.support import accept, claim, execute, log_of, opened
+from tests.stub_model import COSTLY, TEXT, USAGE, StubModel
+from tests.support import ROOT, compiled, eventually
+
+CLI = ROOT / ".tools" / "node_modules" / ".bin" / "claude"
+TASK = """\
+type: standalone
+name: Job
+agentRuntime: claude-code
+model: {model}
+promptTemplate: "{prompt}"
+maxRetries: 1
+timeout: 50s
+environment:
+  secrets: [ANTHROPIC_API_KEY]
+  env: {{CLAUDE_CODE_MAX_RETRIES: "1"}}
+{extra}"""
+
+
+@pytest.fixture
+def model() -> Iterator[StubModel]:
+    with StubModel() as running:
+        yield running
+
+
+@pytest.fixture
+def services(tmp_path: Path, model: StubModel) -> Iterator[Services]:
+    assert CLI.exists(), f"{CLI} is missing: run tests/setup.sh, which installs it"
+    environ = {
+        "OPTIO_PROGRAM_CLAUDE_CODE": str(CLI),
+        "OPTIO_ANTHROPIC_BASE_URL": model.url,
+        "OPTIO_SECRET_ANTHROPIC_API_KEY": "sk-test-canary-0123456789",
+    }
+    with opened(tmp_path, environ) as made:
+        yield made
+
+
+def task(model: str, extra: str = "", prompt: str = "hello") -> object:
+    return compiled(TASK.format(model=model, extra=extra, prompt=prompt))
+
+
+def run(services: Services, model: str, extra: str = "", prompt: str = "hello") -> Run:
+    return execute(services, task(model, extra, prompt))  # type: ignore[arg-type]
+
+
+def test_a_tool_run_has_the_turns_tokens_and_cost_that_the_model_served(services: Services, model: StubModel) -> None:
+    ended = run(services, "claude-sonnet-4-5-stub-tool", 'maxTurns: 5\nbudgetUsd: "1.00"\n', prompt="/cost of it, @/etc/passwd")
+
+    assert (ended.state, ended.text) == (RunState.COMPLETED, TEXT)
+    assert model.served == [USAGE, USAGE]
+    usage = ended.meter.usage
+    assert (usage.fresh, usage.cached, usage.output) == (2400, 600, 80)
+    assert (ended.meter.turns, ended.meter.tool_calls) == (2, 1)
+    assert ended.meter.cost == (Decimal(2400) * 3 + Decimal(600) * Decimal("0.3") + 80 * 15) / 1_000_000
+    assert log_of(services, ended.id, LogKind.RESULT) == [b"from the tool"]
+    assert "/cost of it, @/etc/passwd" in model.prompts[0]
+    assert "root:x:0" not in model.prompts[0]
+
+
+def test_a_refused_credential_is_not_tried_again(services: Services, model: StubModel) -> None:
+    ended = run(services, "stub-401")
+
+    assert (ended.state, ended.reason, ended.attempt) == (RunState.FAILED, "auth", 1)
+    assert "sk-test-canary" not in str(ended) + str(log_of(services, ended.id))
+
+
+def test_a_rate_limit_is_tried_again_and_not_before_its_time(services: Services) -> None:
+    ended = run(services, "stub-429")
+
+    assert (ended.state, ended.reason) == (RunState.QUEUED, "rate_limit")
+    assert ended.not_before > ended.queued_at
+
+
+def test_a_budget_stops_the_run_and_says_what_was_spent(services: Services, model: StubModel) -> None:
+    ended = run(services, "claude-sonnet-4-5-stub-costly", 'budgetUsd: "2.00"\n')
+
+    assert (ended.state, ended.reason) == (RunState.FAILED, "budget")
+    assert ended.meter.cost is not None
+    assert Decimal("2") < ended.meter.cost <= len(model.served) * COSTLY["output_tokens"] * Decimal(15) / 1_000_000
+    assert len(model.served) <= 3
+
+
+def test_a_cancelled_run_leaves_no_process(services: Services, model: StubModel) -> None:
+    run_id = accept(services, task("stub-slow"))  # type: ignore[arg-type]
+    execution = Execution(claim(services, run_id), services.parts(), "tester")
+    thread = threading.Thread(target=execution)
+    thread.start()
+    eventually(lambda: model.prompts, within=40, what="a request to the model")
+    before = living("--model\0stub-slow")
+
+    services.store.cancel(run_id, "me")
+    execution.cancel()
+    thread.join(30)
+
+    assert before
+    assert services.store.run(run_id).state is RunState.CANCELLED
+    assert living("--model\0stub-slow") == []

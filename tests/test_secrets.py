@@ -1,0 +1,57 @@
+"""Secrets by name: where values come from, and what is no name."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from optio.errors import Invalid
+from optio.secrets import LocalSecrets
+
+
+def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
+    (tmp_path / "KEY").write_text("from the file\n")
+
+    secrets = LocalSecrets(tmp_path, {"OPTIO_SECRET_KEY": "from the environment", "KEY": "no secret"})
+
+    assert (secrets.get("KEY"), LocalSecrets(tmp_path, {}).get("KEY")) == ("from the environment", "from the file")
+
+
+@pytest.mark.parametrize(
+    ("content", "value"), [(b"v\n", "v"), (b"v\n\n", "v\n"), (b" v ", " v "), (b"a\nb\n", "a\nb"), (b"", "")]
+)
+def test_one_last_newline_of_a_file_is_the_editor_s(tmp_path: Path, content: bytes, value: str) -> None:
+    (tmp_path / "KEY").write_bytes(content)
+
+    assert LocalSecrets(tmp_path, {}).get("KEY") == value
+
+
+@pytest.mark.parametrize("name", ["../KEY", "a/b", "", ".", "..", "KEY\n", "1KEY", "K-Y", "K" * 200, "ÄKEY"])
+def test_what_is_no_name_reads_no_file_and_is_not_kept(tmp_path: Path, name: str) -> None:
+    (tmp_path / "KEY").write_text("value")
+    secrets = LocalSecrets(tmp_path / "below", {})
+
+    assert secrets.get(name) is None
+    with pytest.raises(Invalid):
+        secrets.put(name, "value")
+
+
+def test_a_value_that_is_kept_is_private_and_can_be_read_again(tmp_path: Path) -> None:
+    secrets = LocalSecrets(tmp_path / "secrets", {})
+
+    secrets.put("KEY", "first")
+    secrets.put("KEY", "line\nline\n")
+
+    path = tmp_path / "secrets" / "KEY"
+    assert LocalSecrets(tmp_path / "secrets", {}).get("KEY") == "line\nline"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [p.name for p in path.parent.iterdir()] == ["KEY"]
+
+
+def test_a_file_that_cannot_be_read_is_no_value_and_the_cure_names_both_ways(tmp_path: Path) -> None:
+    (tmp_path / "BYTES").write_bytes(b"\xff\xfe")
+    (tmp_path / "FOLDER").mkdir()
+    secrets = LocalSecrets(tmp_path, {})
+
+    assert [secrets.get(name) for name in ("BYTES", "FOLDER", "MISSING")] == [None, None, None]
+    assert secrets.where("MISSING") == f"set OPTIO_SECRET_MISSING, or write the value to {tmp_path / 'MISSING'}"

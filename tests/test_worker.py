@@ -1,0 +1,362 @@
+"""Workers as real processes: killed, stopped, frozen, several on one database. The run must not notice."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optio.broker.base import Listener, Topic
+from optio.errors import StoreUnavailable
+from optio.model.run import LogKind, RunState
+from optio.wiring import Services
+from optio.worker import Worker
+from tests.executors.support import living
+from tests.runs.support import accept, claim, done, execution, log_of, opened, working
+from tests.support import ROOT, command_task, eventually
+
+LINES = 150
+TALKS = f"""
+import json, os, time
+for n in range(1, {LINES} + 1):
+    print("line", n, flush=True)
+    with open(os.environ["OPTIO_RESULT_FILE"], "a") as file:
+        print(json.dumps({{"type": "usage", "model": "m", "output": n, "costUsd": f"{{n / 100:.2f}}"}}), file=file)
+        print(json.dumps({{"type": "turn"}}), file=file)
+    time.sleep(0.02)
+"""
+
+
+class Process:
+    """A real `optio worker` on a data directory."""
+
+    def __init__(self, directory: Path, **environ: str) -> None:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")}
+        self._log = directory / "worker.log"
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "optio", "worker"],
+                cwd=ROOT,
+                env={**clean, "OPTIO_DATA_DIR": str(directory / "data"), "OPTIO_DEBUG": "1", **environ},
+                stdout=log,
+                stderr=log,
+            )
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def peak_memory(self) -> int:
+        """Bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Starts worker processes."""
+    made: list[Process] = []
+
+    def start(**environ: str) -> Process:
+        made.append(Process(tmp_path, **environ))
+        return made[-1]
+
+    yield start
+    for each in made:
+        with contextlib.suppress(ProcessLookupError):
+            each.signal(signal.SIGCONT)
+            each.kill()
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Services]:
+    """This process's view of the data that the workers share."""
+    with opened(tmp_path) as services:
+        yield services
+
+
+def talking(services: Services, run_id: str, count: int = 20) -> None:
+    """Wait until the log has some lines."""
+    eventually(lambda: len(services.store.log(run_id)) >= count, within=40, what="some lines of the log")
+
+
+def assert_whole(services: Services, run_id: str, *, attempts: int = 1) -> None:
+    """Every line once, the meter right, no second attempt."""
+    run = services.store.run(run_id)
+    assert (run.state, run.attempt) == (RunState.COMPLETED, attempts)
+    assert log_of(services, run_id, LogKind.OUTPUT) == [f"line {n}".encode() for n in range(1, LINES + 1)]
+    meter = services.store.attempts(run_id)[-1].meter
+    assert (meter.usage.output, meter.turns, meter.cost) == (LINES, LINES, Decimal(LINES) / 100)
+
+
+def test_a_run_goes_on_when_its_worker_is_killed_and_its_log_has_every_line_once(
+    here: Services, worker: Callable[..., Process]
+) -> None:
+    run_id = accept(here, command_task(["python3", "-c", TALKS]))
+    for count in (20, 50, 80):
+        process = worker()
+        talking(here, run_id, count)
+        process.kill()
+    worker()
+
+    done(here, run_id, within=50)
+
+    assert_whole(here, run_id)
+    assert len([line for line in log_of(here, run_id, LogKind.SYSTEM) if line.startswith(b"found again")]) == 3
+
+
+def test_a_worker_that_is_told_to_stop_hands_over_without_harm(here: Services, worker: Callable[..., Process]) -> None:
+    run_id = accept(here, command_task(["python3", "-c", TALKS]))
+    process = worker()
+    talking(here, run_id)
+
+    process.signal(signal.SIGTERM)
+    code = process.process.wait(10)
+    state = here.store.run(run_id).state
+    worker()
+    done(here, run_id, within=50)
+
+    assert (code, state) == (0, RunState.RUNNING)
+    assert_whole(here, run_id)
+
+
+def test_a_worker_that_was_frozen_for_longer_than_its_lease_does_no_harm(
+    here: Services, worker: Callable[..., Process]
+) -> None:
+    run_id = accept(here, command_task(["python3", "-c", TALKS]))
+    frozen = worker(OPTIO_LEASE="1s")
+    talking(here, run_id)
+    frozen.signal(signal.SIGSTOP)
+    fence = here.store.run(run_id).fence
+    other = worker(OPTIO_LEASE="1s")
+    eventually(lambda: here.store.run(run_id).fence > fence, what="another owner")
+
+    frozen.signal(signal.SIGCONT)
+    done(here, run_id, within=50)
+
+    assert_whole(here, run_id)
+    assert [p.process.poll() for p in (frozen, other)] == [None, None]
+
+
+def test_a_worker_that_was_frozen_alone_goes_on_with_its_own_run(here: Services, worker: Callable[..., Process]) -> None:
+    run_id = accept(here, command_task(["python3", "-c", TALKS]))
+    frozen = worker(OPTIO_LEASE="1s")
+    talking(here, run_id)
+
+    frozen.signal(signal.SIGSTOP)
+    time.sleep(1.3)
+    frozen.signal(signal.SIGCONT)
+    done(here, run_id, within=50)
+
+    assert_whole(here, run_id)
+
+
+def test_the_time_limit_holds_while_no_worker_is_alive(here: Services, worker: Callable[..., Process]) -> None:
+    token = f"60.{time.time_ns()}"
+    run_id = accept(here, command_task(f"echo ready; sleep {token}", extra="timeout: 3s\nmaxRetries: 0\n"))
+    process = worker()
+    eventually(lambda: living(token), within=40)
+    process.kill()
+
+    eventually(lambda: not living(token), within=40)
+    state = here.store.run(run_id).state
+    worker()
+    run = done(here, run_id, within=40)
+
+    assert (state, run.state, run.reason) == (RunState.RUNNING, RunState.FAILED, "timeout")
+
+
+def test_a_line_of_a_gigabyte_and_a_flood_take_little_memory_and_keep_the_lease(
+    here: Services, worker: Callable[..., Process]
+) -> None:
+    line = "import os; os.ftruncate(1, 1_000_000_000); os.write(1, b'\\nafter\\n')"
+    flood = "import os\nfor n in range(2000): os.write(1, (b'%099d\\n' % n) * 1000)"
+    process = worker(OPTIO_LEASE="2s")
+    runs = [accept(here, command_task(["python3", "-c", source], name=name)) for name, source in (("L", line), ("F", flood))]
+
+    ended = [done(here, run_id, within=55) for run_id in runs]
+    peak = process.peak_memory()
+
+    assert [(run.state, run.attempt, run.fence) for run in ended] == [(RunState.COMPLETED, 1, 1)] * 2
+    first, after = log_of(here, runs[0], LogKind.OUTPUT)
+    assert (len(first) < 66_000, b"bytes cut]" in first[-40:], after) == (True, True, b"after")
+    kept = log_of(here, runs[1], LogKind.OUTPUT)
+    assert sum(len(each) for each in kept) < 50_000_000
+    assert b" of output were not kept" in b"".join(log_of(here, runs[1], LogKind.SYSTEM))
+    assert peak < 300 * 1024 * 1024
+    assert list((here.settings.data_dir / "attempts").iterdir()) == []
+
+
+def test_a_run_whose_worker_dies_each_time_ends_after_some_tries_and_others_go_on(
+    here: Services, tmp_path: Path, worker: Callable[..., Process]
+) -> None:
+    token = f"60.{time.time_ns()}"
+    poisoned = accept(here, command_task(f"echo poison; sleep {token}", extra="maxRetries: 0\n"))
+    source = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+from optio.cli import main
+from optio.runtimes.command import CommandReader
+read = CommandReader.line
+def line(self, stream, data, at):
+    if data == b"poison":
+        os.kill(os.getpid(), 9)
+    return read(self, stream, data, at)
+CommandReader.line = line
+sys.exit(main(["worker"]))
+"""
+    deaths = 0
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")}
+    environ |= {"OPTIO_DATA_DIR": str(tmp_path / "data")}
+    while not here.store.run(poisoned).state.terminal and deaths < 12:
+        mortal = subprocess.Popen([sys.executable, "-c", source], env=environ, stderr=subprocess.DEVNULL)
+        eventually(lambda: mortal.poll() is not None or here.store.run(poisoned).state.terminal, within=40)  # noqa: B023
+        mortal.kill()
+        mortal.wait()
+        deaths += 1
+    other = accept(here, command_task("echo fine", name="Other"))
+    worker()
+
+    run = here.store.run(poisoned)
+    assert (run.state, run.reason) == (RunState.FAILED, "worker_crash")
+    assert deaths <= 8
+    assert living(token) == []
+    assert done(here, other, within=40).state is RunState.COMPLETED
+
+
+def test_two_worker_processes_keep_the_limits_together_and_use_them_whole(
+    here: Services, tmp_path: Path, worker: Callable[..., Process]
+) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    source = f"touch {marks}/$OPTIO_TASK_ID.$$; sleep 0.15; rm {marks}/$OPTIO_TASK_ID.$$"
+    tasks = [command_task(source, name=name, extra="maxConcurrent: 2\n") for name in ("A", "B", "C")]
+    runs = [accept(here, task) for _ in range(8) for task in tasks]
+    most: dict[str, int] = {}
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.003):
+            names = [name.partition(".")[0] for name in os.listdir(marks)]
+            for key, count in {"all": len(names), **{name: names.count(name) for name in names}}.items():
+                most[key] = max(most.get(key, 0), count)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    for _ in range(2):
+        worker(OPTIO_MAX_WORKFLOW_CONCURRENT="5")
+    ended = [done(here, run_id, within=50) for run_id in runs]
+    stop.set()
+    thread.join()
+
+    assert {run.state for run in ended} == {RunState.COMPLETED}
+    assert most == {"all": 5, "a": 2, "b": 2, "c": 2}
+
+
+# In this process
+
+
+class Deaf:
+    """A broker that loses every hint."""
+
+    def tell(self, topic: Topic, key: str = "") -> None: ...
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        return lambda: None
+
+    def close(self) -> None: ...
+
+
+def test_when_every_hint_is_lost_runs_still_start_with_the_sweep(here: Services) -> None:
+    deaf = replace(here, broker=Deaf())
+    with working(deaf):
+        time.sleep(0.2)
+        runs = [accept(deaf, command_task("true", name=name)) for name in ("A", "B", "C")]
+
+        assert {done(deaf, run_id).state for run_id in runs} == {RunState.COMPLETED}
+
+
+class Counting:
+    """A store that counts the claims, and is away for the first few of them."""
+
+    def __init__(self, store: Any, away: int = 0) -> None:
+        self._store, self._away = store, away
+        self.claims = 0
+
+    def claim(self, *arguments: Any) -> Any:
+        self.claims += 1
+        if self.claims <= self._away:
+            raise StoreUnavailable("away")
+        return self._store.claim(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def test_the_worker_survives_a_store_that_is_away(here: Services) -> None:
+    services = replace(here, store=Counting(here.store, away=2))
+    with working(services):
+        run_id = accept(here, command_task("true"))
+
+        assert done(here, run_id).state is RunState.COMPLETED
+
+
+def test_the_worker_sleeps_while_there_is_nothing_to_do(here: Services) -> None:
+    """Delayed runs, held back runs and leases of others are there, and none of them makes it spin."""
+    task = command_task("sleep 60", extra="maxConcurrent: 1\n")
+    other = accept(here, task)
+    claim(here, other, owner="another:1:1", lease=60)
+    accept(here, task)
+    failing = accept(here, command_task("exit 1", name="F"))
+    execution(here, failing)()
+    counting = Counting(here.store)
+    with working(replace(here, store=counting)):
+        time.sleep(0.5)
+        before = counting.claims
+        time.sleep(2.0)
+        spun = counting.claims - before
+
+    assert here.store.run(failing).state is RunState.QUEUED
+    assert spun <= 8
+
+
+def test_a_delayed_run_starts_when_it_is_due_and_not_before(here: Services) -> None:
+    report = '{"type": "result", "status": "error", "reason": "rate_limit", "retryAfterS": 1.5}'
+    with working(here), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("optio.model.retry.FIRST_DELAY", timedelta(seconds=0.1))
+        run_id = accept(here, command_task(f"echo '{report}' > $OPTIO_RESULT_FILE; exit 75"))
+        eventually(lambda: here.store.run(run_id).attempt == 1 and here.store.run(run_id).state is RunState.QUEUED)
+        due = here.store.run(run_id).not_before
+        run = done(here, run_id, within=40)
+
+    first, second = here.store.attempts(run_id)
+    assert first.ended_at is not None
+    assert due - first.ended_at >= timedelta(seconds=1.5)
+    assert second.started_at >= due
+    assert (run.state, run.reason) == (RunState.FAILED, "rate_limit")
+
+
+def test_leases_of_a_worker_of_this_machine_that_is_gone_are_taken_over_at_once(here: Services) -> None:
+    run_id = accept(here, command_task(["python3", "-c", TALKS]))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    name = Worker(here).name.split(":")[0]
+    claim(here, run_id, owner=f"{name}:{gone.pid}:123", lease=3600)
+
+    with working(here):
+        run = done(here, run_id)
+
+    assert (run.state, run.infrastructure_retries, run.attempt) == (RunState.COMPLETED, 1, 2)
