@@ -274,10 +274,10 @@ class TaskFiles:
         full = self._root / path
         draft = full.with_name(f".{full.name}.optio")
         with _told(full):
-            if after is not None:
-                mode = 0o644 if before is None else stat.S_IMODE(os.stat(full).st_mode)
-                _write_whole(draft, after, mode)
             try:
+                if after is not None:
+                    mode = 0o644 if before is None else stat.S_IMODE(os.stat(full).st_mode)
+                    _write_whole(draft, after, mode)
                 if before is None:
                     # A link fails where a file is: nobody's new file is overwritten.
                     _put_new(draft, full)
@@ -401,8 +401,10 @@ def _put_new(draft: Path, full: Path) -> None:
 
 
 def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """The new name is there; not every file system can be made to say when it will survive a loss of power."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
