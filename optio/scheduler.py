@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import uuid_utils
 
@@ -27,7 +26,7 @@ _AFTER_AN_EDIT = 0.02
 
 def new_id() -> str:
     """A UUID whose order is the order of time (RFC 9562, version 7)."""
-    return str(UUID(int=uuid_utils.uuid7().int))
+    return str(uuid_utils.uuid7())
 
 
 class Scheduler:

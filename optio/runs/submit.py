@@ -1,5 +1,6 @@
 """Submit: parameters -> a run that can be queued. Defaults filled in, validated, rendered byte for byte."""
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,7 @@ from optio.store.base import NewRun
 
 MAX_PROMPT = 1 << 20
 _DEEPEST = 100
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def prepare(
@@ -51,7 +53,7 @@ def _unsendable(value: Any, at: Route, depth: int = 0) -> Iterator[Problem]:
     if isinstance(value, str):
         if "\0" in value:
             yield Problem(pointer(at), "must not contain the NUL character")
-        elif any("\ud800" <= character <= "\udfff" for character in value):
+        elif not value.isascii() and _HALF.search(value):
             yield Problem(pointer(at), "must be valid Unicode: a surrogate stands alone")
     elif depth > _DEEPEST:
         yield Problem(pointer(at), f"must not be nested deeper than {_DEEPEST} levels")

@@ -4,6 +4,7 @@ A Host that is not ours (DNS rebinding), a browser on another site (cross-site r
 own. Security headers on every answer.
 """
 
+import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ _HEADERS = [
     (b"cache-control", b"no-store"),
 ]
 # No name of ours holds these: such a path is another spelling of one that a proxy in front may treat differently.
-_ODD = (b"//", b"/./", b"/../", b"%2f", b"%5c", b"%00", b"%2e", b"\\")
+_ODD = re.compile(rb"//|/\.\.?(/|$)|./$|%2f|%5c|%00|%2e|\\", re.IGNORECASE)
 
 
 class Edge:
@@ -44,22 +45,21 @@ class Edge:
             await answer(scope, send, *problems.raw(refusal))
 
     def _refuse(self, scope: Scope) -> OptioError | None:
-        host = None
+        host = origin = None
         for name, value in scope["headers"]:
             if name == b"host":
                 if host is not None or _name(value) not in self._hosts:
                     return _bad_host("Host")
                 host = value
+            elif name == b"origin":
+                origin = value if origin is None else b"twice"
             elif name == b"x-forwarded-host" and _name(value) not in self._hosts:
                 return _bad_host("X-Forwarded-Host")
         if host is None:
             return _bad_host("Host")
-        for name, value in scope["headers"]:
-            if name == b"origin" and not _same_origin(value, host):
-                return Forbidden("requests from another site's pages are refused")
-        raw: bytes = scope.get("raw_path") or scope["path"].encode()
-        lower = raw.lower()
-        if (raw.endswith((b"/", b"/.", b"/..")) and raw != b"/") or any(odd in lower for odd in _ODD):
+        if origin is not None and not _same_origin(origin, host):
+            return Forbidden("requests from another site's pages are refused")
+        if _ODD.search(scope.get("raw_path") or scope["path"].encode()):
             return NotFound("page", scope["path"][:200])
         return None
 

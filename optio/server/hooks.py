@@ -9,7 +9,6 @@ import logging
 import re
 import time
 from collections import Counter
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -109,16 +108,21 @@ class _Receipt:
     ) -> None:
         self.hooks, self.hub, self.task, self.config = hooks, hub, task, config
         self.headers, self.body = headers, body
-        self.delivery = NewDelivery(
-            id=hub.new_id(),
-            path=config.path,
-            task_id=task.id,
-            key=None,
-            headers=_kept(headers, signature.signature_header(config)),
-            body=body,
-            body_sha256=hashlib.sha256(body).hexdigest(),
-            verdict="accepted",
-            status=202,
+        self.sha256 = hashlib.sha256(body).hexdigest()
+        self.key: str | None = None
+
+    def delivery(self, verdict: str, status: int, detail: str | None = None, *, keep_body: bool = True) -> NewDelivery:
+        return NewDelivery(
+            id=self.hub.new_id(),
+            path=self.config.path,
+            task_id=self.task.id,
+            key=self.key,
+            headers=_kept(self.headers, signature.signature_header(self.config)),
+            body=self.body if keep_body else None,
+            body_sha256=self.sha256,
+            verdict=verdict,
+            status=status,
+            detail=detail,
         )
 
     def header(self, name: str) -> list[str]:
@@ -129,7 +133,7 @@ class _Receipt:
         self._authenticate()
         store = self.hub.services.store
         try:
-            self.delivery = replace(self.delivery, key=self._key())
+            self.key = self._key()
             if len(self.body) > _INLINE:
                 verdict = await asyncio.to_thread(self._judge)
             else:
@@ -139,12 +143,11 @@ class _Receipt:
             return await self._again(err)
         try:
             if isinstance(verdict, NewRun):
-                accepted = await asyncio.wrap_future(store.accept(verdict, delivery=self.delivery))
+                accepted = await asyncio.wrap_future(store.accept(verdict, delivery=self.delivery("accepted", 202)))
                 if accepted.first:
                     self.hooks.tell()
             else:
-                filtered = replace(self.delivery, verdict="filtered", detail=verdict)
-                accepted = await asyncio.wrap_future(store.record_delivery(filtered))
+                accepted = await asyncio.wrap_future(store.record_delivery(self.delivery("filtered", 202, verdict)))
         except Conflict as err:
             self._reject("conflict", 409, str(err))
             raise
@@ -218,10 +221,9 @@ class _Receipt:
 
     async def _again(self, err: HttpProblem | Invalid) -> dict[str, Any]:
         """The answer of an earlier delivery with the same id; else the error, which is kept."""
-        key = self.delivery.key
-        if key is not None:
-            first = await asyncio.to_thread(self.hub.services.store.known_delivery, self.task.id, key)
-            if first is not None and first.body_sha256 != self.delivery.body_sha256:
+        if self.key is not None:
+            first = await asyncio.to_thread(self.hub.services.store.known_delivery, self.task.id, self.key)
+            if first is not None and first.body_sha256 != self.sha256:
                 self._reject("conflict", 409, "a delivery with this id was received with another body")
                 raise Conflict("a delivery with this id was received with another body") from err
             if first is not None:
@@ -237,9 +239,7 @@ class _Receipt:
         proved = proved and self.config.secret is not None
         if not proved and not self.hooks.may_keep(self.config.path):
             return
-        rejected = replace(self.delivery, verdict=verdict, status=status, detail=detail[:2000])
-        if not proved:
-            rejected = replace(rejected, body=None)
+        rejected = self.delivery(verdict, status, detail[:2000], keep_body=proved)
         self.hub.services.store.record_delivery(rejected).add_done_callback(_kept_or_logged)
 
 

@@ -76,6 +76,8 @@ def decode(data: bytes) -> Any:
         raise HttpProblem(400, "Bad request", f"the body is nested deeper than {MAX_DEPTH} levels") from err
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as err:
         raise HttpProblem(400, "Bad request", f"the body is no JSON: {_brief(err)}") from err
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return value
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [

@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import uvloop
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -223,22 +224,32 @@ def main() -> None:
             eventually(lambda: process.poll() is not None or _open(port), within=30)
             rates: dict[str, list[float]] = {"/empty": [], "/api/hooks/push": []}
             singles: dict[str, list[float]] = {"/empty": [], "/api/hooks/push": []}
+            cost: dict[str, float] = {}
             for _ in range(args.rounds):
                 for path in rates:
-                    rates[path].append(len(uvloop.run(load(port, path, args.connections, args.seconds))) / args.seconds)
+                    before = _cpu(process.pid)
+                    answers = len(uvloop.run(load(port, path, args.connections, args.seconds)))
+                    rates[path].append(answers / args.seconds)
+                    cost[path] = (_cpu(process.pid) - before) / answers * 1e6
                 for path in singles:
                     singles[path] += uvloop.run(load(port, path, 1, 1.0))
         finally:
             process.terminate()
             process.wait(20)
     best = {path: statistics.median(values) for path, values in rates.items()}
-    print(f"{'':24}{'per second':>12}{'rounds':>26}{'1 client p50':>14}{'p99':>9}")
+    print(f"{'':24}{'per second':>12}{'rounds':>26}{'server CPU':>12}{'1 client p50':>14}{'p99':>9}")
     for path, label in (("/empty", "empty handler"), ("/api/hooks/push", "webhook, durable")):
         times = sorted(singles[path])
         rounds = " ".join(f"{value:,.0f}" for value in rates[path])
         p50, p99 = times[len(times) // 2] * 1e3, times[int(len(times) * 0.99)] * 1e3
-        print(f"{label:24}{best[path]:12,.0f}{rounds:>26}{p50:11.2f} ms{p99:6.1f} ms")
-    print(f"ratio {best['/api/hooks/push'] / best['/empty']:.2f} (aim: 0.4)")
+        print(f"{label:24}{best[path]:12,.0f}{rounds:>26}{cost[path]:9,.0f} us{p50:11.2f} ms{p99:6.1f} ms")
+    share = best["/api/hooks/push"] / best["/empty"]
+    print(f"ratio {share:.2f} (aim: 0.4), of CPU time {cost['/empty'] / cost['/api/hooks/push']:.2f}")
+
+
+def _cpu(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def _open(port: int) -> bool:
