@@ -9,7 +9,8 @@ from hypothesis import settings as hypothesis_settings
 
 from optio.settings import Settings
 from optio.wiring import Services, build
-from tests.support import Dev
+from tests.stub_model import StubModel
+from tests.support import CLAUDE, Dev
 
 hypothesis_settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 hypothesis_settings.register_profile("dev", deadline=None)
@@ -39,3 +40,11 @@ def dev(tmp_path: Path) -> Iterator[Dev]:
     process.start()
     yield process
     process.stop()
+
+
+@pytest.fixture(scope="session")
+def scripted_model() -> Iterator[StubModel]:
+    """A model's API that answers by script: real agent CLIs run on it, without a network, a key or a bill."""
+    assert CLAUDE.exists(), "run tests/setup.sh: it installs Claude Code"
+    with StubModel() as running:
+        yield running

@@ -5,6 +5,7 @@ tool     one shell call, then a text
 costly   a shell call every turn, 100,000 tokens each
 slow     does not answer before the server is closed
 401 429  refuses every call
+anything else answers with a text
 """
 
 import json
@@ -61,7 +62,7 @@ class StubModel:
         if scenario == "slow":
             self.closing.wait()
             return
-        if scenario.isdigit():
+        if len(scenario) == 3 and scenario.isdigit():
             error = {"type": "error", "error": {"type": "scripted", "message": f"scripted failure {scenario}"}}
             _send(handler, int(scenario), "application/json", json.dumps(error).encode(), retry_after=scenario == "429")
             return

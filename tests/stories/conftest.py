@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.stub_model import StubModel
 from tests.support import CLAUDE, Dev
 
 FLAKY = """\
@@ -58,12 +59,13 @@ SEED = {
 
 
 @pytest.fixture(scope="package")
-def optio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+def optio(tmp_path_factory: pytest.TempPathFactory, scripted_model: StubModel) -> Iterator[Dev]:
     """Serves the stories' tasks; two failing runs are started at once, so that their delays pass while others are told."""
     process = Dev(
         tmp_path_factory.mktemp("stories"),
         environ={
             "OPTIO_PROGRAM_CLAUDE_CODE": str(CLAUDE),
+            "OPTIO_ANTHROPIC_BASE_URL": scripted_model.url,
             "OPTIO_SECRET_STORY_SECRET": SECRET,
             "OPTIO_SECRET_ANTHROPIC_API_KEY": "sk-story",
         },

@@ -1,0 +1,86 @@
+"""Each example compiles without a finding and runs; agents are the real CLI on a model that answers by script."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from optio.compiler.pipeline import compile_tree
+from optio.compiler.tree import DirectoryTree
+from optio.model.registry import CompiledTask
+from tests.stub_model import TEXT, StubModel
+from tests.support import CLAUDE, ROOT, Dev
+
+EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.is_dir())
+TREES = [ROOT / "tasks.d", *(example / "tasks.d" for example in EXAMPLES)]
+PARAMS: dict[str, dict[str, str]] = {
+    "weekly-security-report": {"REPO_NAME": "optio"},
+    "word-count": {"TEXT": "four words in all"},
+    "disk-report": {},
+    "push-review": {"REPO": "acme/storefront", "WHO": "ada", "COMMIT": "0" * 40, "MESSAGE": "Mend it"},
+}
+OUTPUT = {"word-count": "4", "disk-report": "Filesystem"}
+
+
+def tasks(example: Path) -> list[CompiledTask]:
+    return list(compile_tree(DirectoryTree(example / "tasks.d")).registry.tasks.values())
+
+
+@pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree.parent.name)
+def test_a_tree_of_ours_compiles_without_a_finding(tree: Path) -> None:
+    compilation = compile_tree(DirectoryTree(tree))
+
+    assert [d.to_json() for d in compilation.diagnostics] == []
+    assert compilation.registry.tasks
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_an_example_explains_itself_and_has_what_its_webhook_needs(example: Path) -> None:
+    hooks = [task for task in tasks(example) if task.spec.webhook is not None]
+
+    assert (example / "README.md").read_text().startswith("# ")
+    assert (example / "payload.json").exists() == bool(hooks)
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory, scripted_model: StubModel) -> Iterator[Dev]:
+    """All examples at once."""
+    process = Dev(
+        tmp_path_factory.mktemp("examples"),
+        environ={
+            "OPTIO_PROGRAM_CLAUDE_CODE": str(CLAUDE),
+            "OPTIO_ANTHROPIC_BASE_URL": scripted_model.url,
+            "OPTIO_SECRET_ANTHROPIC_API_KEY": "sk-example",
+            "OPTIO_SECRET_GITHUB_PUSH_SECRET": "ours",
+            "OPTIO_SECRET_SECURITY_SCAN_SECRET": "ours too",
+        },
+    )
+    for example in EXAMPLES:
+        for path in (example / "tasks.d").iterdir():
+            process.write(path.name, path.read_text())
+    process.start()
+    yield process
+    process.stop()
+
+
+def test_every_example_is_run_here() -> None:
+    assert {task.id for example in EXAMPLES for task in tasks(example)} == set(PARAMS)
+
+
+@pytest.mark.parametrize("task_id", sorted(PARAMS))
+def test_an_example_runs(serving: Dev, task_id: str) -> None:
+    parameters = [word for name, value in PARAMS[task_id].items() for word in ("-p", f"{name}={value}")]
+
+    done = serving.cli("run", task_id, *parameters, "--wait")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert OUTPUT.get(task_id, TEXT) in done.stdout
+
+
+@pytest.mark.parametrize("example", [path for path in EXAMPLES if (path / "payload.json").exists()], ids=lambda path: path.name)
+def test_an_examples_payload_starts_its_run(serving: Dev, example: Path) -> None:
+    (task,) = tasks(example)
+
+    done = serving.cli("hook", "send", task.id, str(example / "payload.json"), "--wait")
+
+    assert done.returncode == 0, done.stdout + done.stderr
