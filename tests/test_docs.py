@@ -140,7 +140,7 @@ def test_every_route_stands_in_the_table() -> None:
 
     assert len(routes) > 10
     for route in routes:
-        path = re.sub(r"\{\w+:str\}", "{id}", route)
+        path = re.sub(r"\{\w+:str\}", "{id}", route).replace("triggers/{id}", "triggers/{type}")
         short = "..." + path[path.rindex("/") :]
         assert f" {path}`" in table or f"`{short}`" in table, route
 
