@@ -266,8 +266,8 @@ class Store(Protocol):
 
     # A claimed run
 
-    def agent_started(self, run_id: str, fence: int) -> None:
-        """Note when the agent's process began."""
+    def agent_started(self, run_id: str, fence: int) -> Future[None]:
+        """Note when the agent's process began; nothing has to wait for this."""
         ...
 
     def append_log(

@@ -1,4 +1,5 @@
--- SQLite and PostgreSQL differ in the type of an automatic key: `INTEGER PRIMARY KEY` is replaced by the PostgreSQL driver.
+-- SQLite and PostgreSQL differ in the type of an automatic key and in `WITHOUT ROWID`: the PostgreSQL driver replaces
+-- `INTEGER PRIMARY KEY` and leaves the latter out.
 -- Everything that must survive a restart. Times are microseconds since 1970, UTC; JSON is text; money is decimal text.
 
 CREATE TABLE generations (
@@ -64,12 +65,13 @@ CREATE TABLE runs (
     last_line INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX runs_by_task ON runs (task_id, seq);
-CREATE INDEX runs_by_task_state ON runs (task_id, state, seq);
+-- Each index below holds few rows, or is written once in a run's life: most runs in this table have ended.
+CREATE INDEX runs_by_task_state ON runs (task_id, state, seq) WHERE ended_at IS NOT NULL;
 CREATE INDEX runs_by_trigger ON runs (run_trigger, seq);
 CREATE INDEX runs_queued ON runs (task_id, seq) WHERE state = 'queued';
-CREATE INDEX runs_queued_due ON runs (not_before) WHERE state = 'queued';
-CREATE INDEX runs_running ON runs (lease_until) WHERE state = 'running';
-CREATE INDEX runs_by_state ON runs (state, seq);
+CREATE INDEX runs_delayed ON runs (not_before) WHERE state = 'queued' AND not_before > queued_at;
+CREATE INDEX runs_running ON runs (task_id, lease_until) WHERE state = 'running';
+CREATE INDEX runs_by_state ON runs (state, seq) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE attempts (
     run_id TEXT NOT NULL REFERENCES runs (id),
@@ -103,7 +105,7 @@ CREATE TABLE events (
     actor TEXT NOT NULL,
     at BIGINT NOT NULL,
     PRIMARY KEY (run_id, seq)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE log_lines (
     run_id TEXT NOT NULL REFERENCES runs (id),

@@ -106,7 +106,7 @@ def adopt(tx: Transaction, worker: str, lease: timedelta, most: int) -> list[Cla
     """See `Store.adopt`."""
     tx.lock("admission")
     lost = tx.all(
-        "SELECT id FROM runs WHERE state = 'running' AND lease_until < :now ORDER BY seq LIMIT :most",
+        "SELECT id FROM runs WHERE state = 'running' AND lease_until < :now ORDER BY +seq LIMIT :most",
         {"now": tx.now, "most": most},
     )
     for row in lost:
@@ -164,7 +164,8 @@ def owners(tx: Transaction) -> set[str]:
 def next_due(tx: Transaction) -> datetime | None:
     """See `Store.next_due`."""
     due = tx.one(
-        "SELECT MIN(not_before) AS at FROM runs WHERE state = 'queued' AND not_before > :now AND queued_at <= :now",
+        "SELECT MIN(not_before) AS at FROM runs "
+        "WHERE state = 'queued' AND not_before > queued_at AND not_before > :now AND queued_at <= :now",
         {"now": tx.now},
     )
     lease = tx.one("SELECT MIN(lease_until) AS at FROM runs WHERE state = 'running'")

@@ -168,9 +168,14 @@ def page(tx: Transaction, where: RunFilter, cursor: str | None, limit: int) -> P
     if where.task_id is not None:
         conditions.append("task_id = :task_id")
         params["task_id"] = where.task_id
+    order = "seq"
     if where.state is not None:
-        conditions.append("state = :state")
-        params["state"] = where.state.value
+        # As text, for a partial index is found by its own words only. The other states are few: sorted, not looked for.
+        conditions.append(f"state = '{where.state.value}'")
+        if where.state.terminal:
+            conditions.append("ended_at IS NOT NULL")
+        else:
+            order = "+seq"
     if where.trigger is not None:
         conditions.append("run_trigger = :trigger")
         params["trigger"] = where.trigger
@@ -178,7 +183,7 @@ def page(tx: Transaction, where: RunFilter, cursor: str | None, limit: int) -> P
         conditions.append("seq < :before")
         params["before"] = cursor_seq(cursor)
     rows = tx.all(
-        f"SELECT {RUN_COLUMNS} FROM runs WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT :limit",  # noqa: S608
+        f"SELECT {RUN_COLUMNS} FROM runs WHERE {' AND '.join(conditions)} ORDER BY {order} DESC LIMIT :limit",  # noqa: S608
         params,
     )
     more = len(rows) > limit

@@ -124,8 +124,8 @@ class SqlStore:
     def next_due(self) -> datetime | None:
         return self._engine.read(claims.next_due)
 
-    def agent_started(self, run_id: str, fence: int) -> None:
-        self._write(lambda tx: claims.agent_started(tx, run_id, fence))
+    def agent_started(self, run_id: str, fence: int) -> Future[None]:
+        return self._engine.write(lambda tx: claims.agent_started(tx, run_id, fence))
 
     def append_log(
         self, run_id: str, fence: int, attempt: int, lines: Sequence[LogLine], offsets: Mapping[str, int], meter: Meter
