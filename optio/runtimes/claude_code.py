@@ -33,6 +33,10 @@ _ENV = {
     # As root the CLI runs unattended only inside a sandbox: the attempt's own session and directories are ours.
     "IS_SANDBOX": "1",
 }
+_NO_LOGIN = (
+    "the run has no credential that the model's API takes: name ANTHROPIC_API_KEY in the task's `environment.secrets` "
+    "and give that secret its value"
+)
 _DOUBTFUL = "usage that is no whole number, or negative, was ignored"
 _SUBTYPES = {
     "error_max_turns": "max_turns",
@@ -199,7 +203,7 @@ class ClaudeReader:
         if self._result is not None:
             return None
         if self._no_login:
-            return Outcome(ok=False, reason="auth", message="the model's API refused the credential")
+            return Outcome(ok=False, reason="auth", message=_NO_LOGIN)
         return over_limits(self._task, self.meter)
 
     def closing(self, at: datetime) -> list[LogLine]:

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.stories.conftest import SECRET, started
+from tests.stories.conftest import SECRET, SEED, started
 from tests.support import Dev
 
 AGENT = """\
@@ -77,3 +77,13 @@ def test_a_runtime_that_is_not_there_yet_fails_at_once_with_its_reason(optio: De
     run = optio.until_ended(started(optio, "later"))
 
     assert (run["state"], run["reason"], run["attempt"]) == ("failed", "runtime_unavailable", 1)
+
+
+def test_an_agent_without_a_credential_is_told_how_a_task_gets_one(optio: Dev) -> None:
+    """The document's own task names no secret."""
+    optio.post("/api/tasks", {**SEED, "name": "Keyless", "maxRetries": 0})
+
+    run = optio.until_ended(started(optio, "keyless", {"REPO_NAME": "optio"}), within=60)
+
+    assert (run["state"], run["reason"]) == ("failed", "auth")
+    assert "ANTHROPIC_API_KEY" in run["message"]
