@@ -110,7 +110,7 @@ def _walk(value: Any, steps: tuple[str | int, ...]) -> list[Any]:
     """What the library finds too, in a twentieth of its time."""
     for step in steps:
         if isinstance(step, str):
-            if not isinstance(value, Mapping) or step not in value:
+            if not isinstance(value, dict) or step not in value:
                 return []
         elif not isinstance(value, list) or not -len(value) <= step < len(value):
             return []

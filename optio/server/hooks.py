@@ -108,7 +108,7 @@ class _Receipt:
     ) -> None:
         self.hooks, self.hub, self.task, self.config = hooks, hub, task, config
         self.headers, self.body = headers, body
-        self.sha256 = hashlib.sha256(body).hexdigest()
+        self.sha256 = signature.sha256(body)
         self.key: str | None = None
 
     def delivery(self, verdict: str, status: int, detail: str | None = None, *, keep_body: bool = True) -> NewDelivery:
