@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 IN_MODIFY = 0x2
+IN_MOVED_TO = 0x80
 IN_CREATE = 0x100
 _NONBLOCK = 0o4000
 _CLOEXEC = 0o2000000
@@ -13,15 +14,16 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Inotify:
-    """A file descriptor that becomes readable when one of the watched paths changes; None when the kernel has none left."""
+    """A file descriptor that becomes readable when a watched directory changes; None when the kernel has none left."""
 
     def __init__(self) -> None:
         descriptor = _libc.inotify_init1(_NONBLOCK | _CLOEXEC)
         self.fd: int | None = descriptor if descriptor >= 0 else None
 
-    def watch(self, path: Path, mask: int = IN_MODIFY | IN_CREATE) -> None:
-        """Wake for changes of a file, or of the files in a directory."""
-        if self.fd is not None and _libc.inotify_add_watch(self.fd, os.fsencode(path), mask) < 0:
+    def watch(self, directory: Path) -> None:
+        """Wake for changes of the files in a directory."""
+        mask = IN_MODIFY | IN_CREATE | IN_MOVED_TO
+        if self.fd is not None and _libc.inotify_add_watch(self.fd, os.fsencode(directory), mask) < 0:
             self.close()  # no watches left: half of the wake-ups is as good as none
 
     def drain(self) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 from optio.errors import LaunchFailed
 from optio.executors.base import Exit, Handle, Launch
-from optio.executors.inotify import IN_CREATE, IN_MODIFY, Inotify
+from optio.executors.inotify import Inotify
 from optio.executors.procfs import start_time
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
@@ -74,12 +74,9 @@ class ProcessExecutor:
         environment = self._environment(launch, base)
         _check_exec(launch.argv, environment)
         try:
-            for name in ("home", "tmp", "work", "control", "control/result"):
-                (base / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make_directories(str(base))
             for name, data in launch.files.items():
                 _write_private(base / "home" / name, data)
-            for name in ("stdout", "stderr"):
-                (control / name).touch(mode=0o600)
         except OSError as err:
             raise LaunchFailed("disk", f"the attempt's directory cannot be made: {err}", temporary=True) from err
         header = {
@@ -218,9 +215,8 @@ class ProcessHandle:
         self._pidfd = self._marked() if pid is None else _pidfd(pid)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._inotify = Inotify()
-        for name in ("stdout", "stderr"):
-            self._inotify.watch(self._control / name, IN_MODIFY)
-        self._inotify.watch(self._control / "result", IN_MODIFY | IN_CREATE)
+        self._inotify.watch(self._control)
+        self._inotify.watch(self._control / "result")
 
     def _marked(self) -> int | None:
         marker = _marker(self._control)
@@ -299,7 +295,12 @@ class ProcessHandle:
         )
 
     def stop(self) -> None:
-        """See `Handle.stop`."""
+        """See `Handle.stop`. The marker names the one who supervises, should this launch have been sent twice."""
+        marked = self._marked()
+        if marked is not None:
+            if self._pidfd is not None:
+                os.close(self._pidfd)
+            self._pidfd = marked
         if self._pidfd is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
@@ -396,9 +397,23 @@ def _native(runtime: str, found: str) -> str:
     return found
 
 
+def _make_directories(base: str) -> None:
+    for name in ("", "/home", "/tmp", "/work", "/control", "/control/result"):  # noqa: S108
+        try:
+            os.mkdir(base + name, 0o700)
+        except FileExistsError:
+            continue
+        except FileNotFoundError:
+            os.makedirs(base + name, 0o700)
+
+
 def _write_private(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, flags, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
 

@@ -1,5 +1,6 @@
 """Execute: one attempt, from its claim to its outcome. A worker can die at any line of this and another goes on."""
 
+import contextlib
 import logging
 import random
 import threading
@@ -163,7 +164,8 @@ class Execution:
             outcome = Outcome(ok=False, reason=err.reason, message=str(err), again=again, infrastructure=again)
             self._finish(outcome, Meter(), None)
             return None
-        self._durably(lambda: self._parts.store.agent_started(self.run.id, self.run.fence))
+        with contextlib.suppress(StoreUnavailable):
+            self._parts.store.agent_started(self.run.id, self.run.fence)
         self._parts.broker.tell(Topic.RUN, self.run.id)
         return handle
 

@@ -53,8 +53,8 @@ class Command:
             argv=argv,
             stdin=prompt.encode("utf-8", "replace"),
             env=env,
-            files={".optio/params.json": json.dumps(dict(params), ensure_ascii=False).encode("utf-8", "replace")},
-            file_env={"OPTIO_PARAMS_FILE": ".optio/params.json"},
+            files={".optio-params.json": json.dumps(dict(params), ensure_ascii=False).encode("utf-8", "replace")},
+            file_env={"OPTIO_PARAMS_FILE": ".optio-params.json"},
         )
 
     def reader(self, task: CompiledTask) -> "CommandReader":

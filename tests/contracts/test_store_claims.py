@@ -218,7 +218,7 @@ def test_released_leases_are_taken_up_at_once(store: Store, clock: Clock, step: 
 
 
 WRITES: dict[str, Callable[[Store, Claim], object]] = {
-    "agent_started": lambda store, claim: store.agent_started(claim.run.id, claim.run.fence),
+    "agent_started": lambda store, claim: store.agent_started(claim.run.id, claim.run.fence).result(),
     "append_log": lambda store, claim: say(store, claim, "late"),
     "finish ok": lambda store, claim: end(store, claim),
     "finish failed": lambda store, claim: end(store, claim, BAD),
@@ -253,10 +253,10 @@ def test_an_old_fence_changes_nothing(store: Store, clock: Clock, write: str, lo
 def test_the_agents_start_is_noted_once(store: Store, clock: Clock) -> None:
     claim = claimed(store)
     began = clock.move(seconds=1)
-    store.agent_started(claim.run.id, claim.run.fence)
+    store.agent_started(claim.run.id, claim.run.fence).result()
     clock.move(seconds=1)
 
-    store.agent_started(claim.run.id, claim.run.fence)
+    store.agent_started(claim.run.id, claim.run.fence).result()
 
     assert store.attempts(claim.run.id)[0].agent_started_at == began
 

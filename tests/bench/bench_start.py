@@ -1,0 +1,110 @@
+"""How fast an accepted run becomes a process: `python tests/bench/bench_start.py`. The peer is a bare `subprocess.Popen`."""
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from datetime import datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.support import COMMAND_TASK, Dev  # noqa: E402
+
+SEQUENTIAL, BURST = 200, 400
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def row(what: str, values: list[float], peer: float | None = None) -> None:
+    p50, p99 = percentile(values, 0.5), percentile(values, 0.99)
+    ratio = f"{p50 / peer:8.1f}x" if peer else " " * 9
+    print(f"{what:<58} {p50:8.2f} ms {p99:8.2f} ms {ratio}")
+
+
+def bare() -> list[float]:
+    """Milliseconds from `Popen` to the program's own first instant, and on to its end."""
+    took = []
+    for _ in range(SEQUENTIAL):
+        began = time.time()
+        done = subprocess.run(["/bin/date", "+%s.%N"], start_new_session=True, capture_output=True, check=True)
+        took.append((float(done.stdout) - began) * 1e3)
+    return took
+
+
+def bare_rate() -> float:
+    """Completed `true` a second, each started when the one before has ended."""
+    began = time.monotonic()
+    for _ in range(BURST):
+        subprocess.Popen(["/bin/true"], start_new_session=True).wait()
+    return BURST / (time.monotonic() - began)
+
+
+def sequential(dev: Dev) -> tuple[list[float], list[float], list[float]]:
+    """Milliseconds from sending the request, and from its answer, to the agent's first instant; and to the run's end."""
+    asked, accepted, ended = [], [], []
+    for _ in range(SEQUENTIAL):
+        before = time.time()
+        run_id = dev.post("/api/tasks/stamp/runs").json["runId"]
+        answered = time.time()
+        time.sleep(0.03)
+        run = dev.until_ended(run_id)
+        stamp = float(run["output"])
+        asked.append((stamp - before) * 1e3)
+        accepted.append((stamp - answered) * 1e3)
+        ended.append(_instant(run["endedAt"]) * 1e3 - before * 1e3)
+    return asked, accepted, ended
+
+
+def _instant(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def burst(dev: Dev) -> tuple[float, float]:
+    """(accepted, completed) a second for many runs of `true`, end to end."""
+    began = time.monotonic()
+    connection = urllib.request.build_opener()
+    for _ in range(BURST):
+        request = urllib.request.Request(f"{dev.url}/api/tasks/nothing/runs", data=b"{}", method="POST")
+        request.add_header("Content-Type", "application/json")
+        connection.open(request).read()
+    accepted = time.monotonic() - began
+    while len(json.loads(dev.get("/api/runs?task=nothing&state=completed&limit=1000").body)["items"]) < BURST:
+        time.sleep(0.02)
+    return BURST / accepted, BURST / (time.monotonic() - began)
+
+
+def main() -> None:
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}, SQLite, process executor")
+    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
+        dev = Dev(Path(directory), environ={"OPTIO_MAX_WORKFLOW_CONCURRENT": "32", "OPTIO_LEASE": "60s"})
+        dev.write("stamp.yaml", COMMAND_TASK.format(name="Stamp", command='["/bin/date", "+%s.%N"]'))
+        dev.write("nothing.yaml", COMMAND_TASK.format(name="Nothing", command='["/bin/true"]') + "maxConcurrent: 32\n")
+        dev.start()
+        stack.callback(dev.stop)
+        for _ in range(10):
+            dev.until_ended(dev.post("/api/tasks/stamp/runs").json["runId"])
+        peer = bare()
+        asked, accepted, ended = sequential(dev)
+        print(f"\n{'':<58} {'p50':>11} {'p99':>11} {'to peer':>9}")
+        row("bare Popen -> program's first instant", peer)
+        row("request sent -> agent's first instant", asked, statistics.median(peer))
+        row("202 received -> agent's first instant", accepted, statistics.median(peer))
+        row("request sent -> run completed", ended, statistics.median(peer))
+        rate = bare_rate()
+        accepts, completes = burst(dev)
+        print(f"\n{'bare Popen of true, one after the other':<58} {rate:8.0f} /s")
+        print(f"{'runs accepted over HTTP, one connection each':<58} {accepts:8.0f} /s {accepts / rate:8.2f}x")
+        print(f"{'runs completed end to end, at most 32 at once':<58} {completes:8.0f} /s {completes / rate:8.2f}x")
+
+
+if __name__ == "__main__":
+    main()
