@@ -133,7 +133,7 @@ class Reloader:
         if not self._loaded and not before.racy and not any(being_written(self._root / path) for path in changed):
             return _Rest(before.signs)
         pause = _SETTLE_ONE if sum(path.endswith(SUFFIXES) or path in known for path in changed) <= 1 else _SETTLE_MANY
-        while not self._halt.wait(max(pause, 2 * self._cost)):
+        while not self._halt.wait(max(pause, self._cost)):
             now = self._look_again(known)
             if now is None:
                 return _NOTHING

@@ -65,11 +65,13 @@ def _compile(path: str, tree: SourceTree, signs: Mapping[str, Sign]) -> _Kept:
 
 def _still(kept: _Kept, tree: SourceTree, signs: Mapping[str, Sign]) -> _Kept | None:
     """What is kept, if all that it was made from is as it was."""
+    if all(sign is not None and signs.get(path) == sign for path, sign in kept.signs.items()):
+        return kept
     current = {path: signs.get(path) for path in kept.read}
     for path, sign in current.items():
         if (sign is None or sign != kept.signs[path]) and _read(tree, path) != kept.read[path]:
             return None
-    return kept if current == kept.signs else replace(kept, signs=current)
+    return replace(kept, signs=current)
 
 
 def _read(tree: SourceTree, path: str) -> _Read:
