@@ -1,5 +1,6 @@
 """The scheduler: exact timers over the kept schedules. Any number may run; a slot is unique in the store."""
 
+import contextlib
 import heapq
 import logging
 import threading
@@ -14,12 +15,15 @@ from optio.broker.base import Topic
 from optio.errors import Conflict, OptioError, StoreUnavailable
 from optio.model.registry import CompiledTask
 from optio.runs import schedule
+from optio.runs.schedule import Plan
 from optio.wiring import Services
 
 log = logging.getLogger(__name__)
 # Seconds between two looks: a clock that is set, or a hint that is lost, is noticed after this.
 _LONGEST = 20.0
 _SET_BACK = timedelta(seconds=1)
+# Slots that are nearer are not planned ahead: they must not be missed over it.
+_IN_TIME = timedelta(milliseconds=100)
 # Seconds until the next look after a task was changed under us; never none, whatever is wrong.
 _AFTER_AN_EDIT = 0.02
 
@@ -51,6 +55,8 @@ class Scheduler:
         self._definitions: dict[str, CompiledTask] = {}
         self._tasks: dict[str, CompiledTask] = {}
         self._heap: list[tuple[datetime, str]] = []
+        # What will be due next, planned while there is time: at the slot only the commit is left.
+        self._ready: dict[str, tuple[datetime, Plan]] = {}
         # Digests of definitions that cannot be used: they are left out until the task changes, and the others go on.
         self._broken: set[str] = set()
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
@@ -102,14 +108,33 @@ class Scheduler:
             return _AFTER_AN_EDIT
         if not self._heap:
             return self._longest
+        self._prepare()
         return min(self._longest, max(0.0, (self._heap[0][0] - self._clock()).total_seconds()))
+
+    def _prepare(self) -> None:
+        following = self._heap[0][0]
+        limit = following - _IN_TIME
+        for due, task_id in self._heap:
+            if self._clock() > limit:
+                return
+            if due == following and task_id not in self._ready:
+                with contextlib.suppress(Exception):  # it is seen again, and said, when the slot is due
+                    self._ready[task_id] = (due, schedule.plan(self._tasks[task_id], due, due, new_id))
+
+    def _plan(self, task_id: str, due: datetime, now: datetime) -> Plan:
+        ready = self._ready.pop(task_id, None)
+        if ready is not None and ready[0] == due and now - due <= schedule.MISSED_AFTER:
+            following = ready[1].firing.next_fire
+            if following is None or now < following:
+                return ready[1]
+        return schedule.plan(self._tasks[task_id], due, now, new_id)
 
     def _fire(self, now: datetime) -> None:
         pending: list[tuple[str, datetime | None, Future[list[str]]]] = []
         while self._heap and self._heap[0][0] <= now:
             due, task_id = heapq.heappop(self._heap)
             try:
-                plan = schedule.plan(self._tasks[task_id], due, now, new_id)
+                plan = self._plan(task_id, due, now)
             except Exception as err:
                 self._leave_out(task_id, self._tasks[task_id].digest, err)
                 continue
@@ -169,6 +194,7 @@ class Scheduler:
             if row.next_fire is not None and row.task_id in self._tasks and wanted[row.task_id] not in self._broken
         ]
         heapq.heapify(self._heap)
+        self._ready.clear()
         self._set_back = False
         self._looked = time.monotonic()
 

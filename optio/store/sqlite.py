@@ -22,7 +22,7 @@ from optio.store.sql.transaction import Transaction
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-MOST_IN_A_COMMIT = 64
+MOST_IN_A_COMMIT = 256
 BUSY_SECONDS = 5.0
 # Readers that are kept open between reads, each with its page cache; more are opened and closed as they are needed.
 MOST_IDLE_READERS = 8

@@ -175,7 +175,7 @@ class SqlStore:
         self._write(lambda tx: schedules.change(tx, put, drop))
 
     def fire(self, firing: base.Firing) -> Future[list[str]]:
-        return self._engine.write(lambda tx: schedules.fire(tx, firing))
+        return self._engine.write(schedules.fire(firing))
 
     def add_token(self, token_id: str, secret_sha256: str, role: str, label: str, expires_at: datetime | None) -> base.Token:
         return self._write(lambda tx: tokens.add(tx, token_id, secret_sha256, role, label, expires_at))
