@@ -68,6 +68,11 @@ class _Transaction:
     def many(self, sql: str, params: Sequence[Mapping[str, Any]]) -> None:
         self._connection.executemany(sql, params)
 
+    def end(self) -> None:
+        """The end of a reading transaction."""
+        if self._connection.in_transaction:
+            self._execute("COMMIT")
+
     def lock(self, name: str) -> None:
         """Nothing to do: `BEGIN IMMEDIATE` holds the one write lock."""
 
@@ -203,41 +208,52 @@ class SqliteEngine:
 
     def read(self, operation: Callable[[Transaction], T]) -> T:
         """Run a reading operation on one snapshot."""
-        with _translated(self._path), self._reader() as connection:
-            connection.execute("BEGIN")
-            try:
-                return operation(_Transaction(connection, self._now()))
-            finally:
-                if connection.in_transaction:
-                    connection.execute("COMMIT")
 
-    @contextmanager
-    def _reader(self) -> Iterator[sqlite3.Connection]:
-        """A connection that nobody else uses. They belong to no thread: threads come and go with the runs."""
+        def whole(tx: _Transaction) -> T:
+            tx.run("BEGIN")
+            try:
+                return operation(tx)
+            finally:
+                tx.end()
+
+        return self._with_reader(whole)
+
+    def peek(self, operation: Callable[[Transaction], T]) -> T:
+        """Run a reading operation of one statement."""
+        return self._with_reader(operation)
+
+    def _with_reader(self, operation: Callable[[_Transaction], T]) -> T:
+        """On a connection that nobody else uses. They belong to no thread: threads come and go with the runs."""
         with self._lock:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
             connection = self._idle.pop() if self._idle else None
-        if connection is None:
-            connection = self._connect()
-            connection.execute("PRAGMA query_only=ON")
-        keep = True
+        sound = True
         try:
-            yield connection
-        except sqlite3.Error:
-            keep = False
-            raise
+            if connection is None:
+                connection = self._connect()
+                connection.execute("PRAGMA query_only=ON")
+            return operation(_Transaction(connection, self._now()))
+        except sqlite3.Error as err:
+            sound = False
+            made = _in_our_words(self._path, err)
+            if made is err:
+                raise
+            raise made from err
         finally:
-            with self._lock:
-                keep = keep and not self._closed and len(self._idle) < MOST_IDLE_READERS
-                if keep:
-                    self._idle.append(connection)
-            if not keep:
-                connection.close()
+            if connection is not None:
+                self._give_back(connection, sound)
+
+    def _give_back(self, connection: sqlite3.Connection, sound: bool) -> None:
+        with self._lock:
+            if sound and not self._closed and len(self._idle) < MOST_IDLE_READERS:
+                self._idle.append(connection)
+                return
+        connection.close()
 
     def check(self) -> None:
         """Raises StoreUnavailable or StoreMismatch."""
-        _fits(self.read(lambda tx: tx.one("PRAGMA user_version")[0]), len(migrations()))
+        _fits(self.peek(lambda tx: tx.one("PRAGMA user_version")[0]), len(migrations()))
 
     def close(self) -> None:
         """Finish what is queued and close."""

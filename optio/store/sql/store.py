@@ -27,6 +27,10 @@ class Engine(Protocol):
         """One consistent snapshot."""
         ...
 
+    def peek(self, operation: Callable[[Transaction], T]) -> T:
+        """As `read`, for an operation of one statement, which is a snapshot by itself."""
+        ...
+
     def check(self) -> None:
         """Raises StoreUnavailable or StoreMismatch."""
         ...
@@ -54,13 +58,13 @@ class SqlStore:
         return made
 
     def generation(self) -> base.GenerationRow | None:
-        return self._engine.read(registry.newest)
+        return self._engine.peek(registry.newest)
 
     def definition(self, digest: str) -> CompiledTask:
         return self._definition(digest)
 
     def _read_definition(self, digest: str) -> CompiledTask:
-        return self._engine.read(lambda tx: registry.definition(tx, digest))
+        return self._engine.peek(lambda tx: registry.definition(tx, digest))
 
     def accept(
         self, run: base.NewRun, *, delivery: base.NewDelivery | None = None, once: base.Once | None = None
@@ -81,16 +85,16 @@ class SqlStore:
         return self._engine.write(lambda tx: deliveries.record(tx, row))
 
     def known_delivery(self, task_id: str, key: str) -> base.Delivery | None:
-        return self._engine.read(lambda tx: deliveries.known(tx, task_id, key))
+        return self._engine.peek(lambda tx: deliveries.known(tx, task_id, key))
 
     def delivery(self, delivery_id: str) -> base.Delivery:
-        return self._engine.read(lambda tx: deliveries.get(tx, delivery_id))
+        return self._engine.peek(lambda tx: deliveries.get(tx, delivery_id))
 
     def deliveries(self, *, task_id: str | None = None, cursor: str | None = None, limit: int = 50) -> Page:
-        return self._engine.read(lambda tx: deliveries.page(tx, task_id, cursor, limit))
+        return self._engine.peek(lambda tx: deliveries.page(tx, task_id, cursor, limit))
 
     def recall(self, key: base.Once) -> str | None:
-        return self._engine.read(lambda tx: once.recall(tx, key))
+        return self._engine.peek(lambda tx: once.recall(tx, key))
 
     def remember(self, key: base.Once, result: str) -> None:
         self._write(lambda tx: once.remember(tx, key, result))
@@ -100,12 +104,12 @@ class SqlStore:
 
     def claim(self, worker: str, lease: timedelta, admit: base.Admit) -> list[base.Claim]:
         # Most looks find nothing: they must not queue for the one write lock.
-        if not self._engine.read(claims.waits):
+        if not self._engine.peek(claims.waits):
             return []
         return self._write(lambda tx: claims.claim(tx, worker, lease, admit))
 
     def adopt(self, worker: str, lease: timedelta, most: int) -> list[base.Claim]:
-        if not self._engine.read(claims.expired):
+        if not self._engine.peek(claims.expired):
             return []
         return self._write(lambda tx: claims.adopt(tx, worker, lease, most))
 
@@ -119,7 +123,7 @@ class SqlStore:
         self._write(lambda tx: claims.drop(tx, run_id, fence))
 
     def owners(self) -> set[str]:
-        return self._engine.read(claims.owners)
+        return self._engine.peek(claims.owners)
 
     def next_due(self) -> datetime | None:
         return self._engine.read(claims.next_due)
@@ -151,25 +155,25 @@ class SqlStore:
         return self._write(lambda tx: runs.retry(tx, run_id, actor))
 
     def run(self, run_id: str) -> Run:
-        return self._engine.read(lambda tx: runs.get(tx, run_id))
+        return self._engine.peek(lambda tx: runs.get(tx, run_id))
 
     def prompt(self, run_id: str) -> str:
-        return self._engine.read(lambda tx: runs.prompt(tx, run_id))
+        return self._engine.peek(lambda tx: runs.prompt(tx, run_id))
 
     def runs(self, where: base.RunFilter, *, cursor: str | None = None, limit: int = 50) -> Page:
-        return self._engine.read(lambda tx: runs.page(tx, where, cursor, limit))
+        return self._engine.peek(lambda tx: runs.page(tx, where, cursor, limit))
 
     def attempts(self, run_id: str) -> list[Attempt]:
-        return self._engine.read(lambda tx: runs.attempts(tx, run_id))
+        return self._engine.peek(lambda tx: runs.attempts(tx, run_id))
 
     def events(self, run_id: str) -> list[Event]:
-        return self._engine.read(lambda tx: runs.history(tx, run_id))
+        return self._engine.peek(lambda tx: runs.history(tx, run_id))
 
     def log(self, run_id: str, *, after: int = 0, limit: int = 1000, attempt: int | None = None) -> list[LogLine]:
-        return self._engine.read(lambda tx: runs.log(tx, run_id, after, limit, attempt))
+        return self._engine.peek(lambda tx: runs.log(tx, run_id, after, limit, attempt))
 
     def schedules(self) -> dict[str, base.ScheduleRow]:
-        return self._engine.read(schedules.every)
+        return self._engine.peek(schedules.every)
 
     def change_schedules(self, put: Sequence[base.ScheduleRow], drop: Sequence[str]) -> None:
         self._write(lambda tx: schedules.change(tx, put, drop))
@@ -181,10 +185,10 @@ class SqlStore:
         return self._write(lambda tx: tokens.add(tx, token_id, secret_sha256, role, label, expires_at))
 
     def token(self, secret_sha256: str) -> base.Token | None:
-        return self._engine.read(lambda tx: tokens.living(tx, secret_sha256))
+        return self._engine.peek(lambda tx: tokens.living(tx, secret_sha256))
 
     def tokens(self) -> list[base.Token]:
-        return self._engine.read(tokens.every)
+        return self._engine.peek(tokens.every)
 
     def revoke_token(self, token_id: str) -> None:
         self._write(lambda tx: tokens.revoke(tx, token_id))
