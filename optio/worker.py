@@ -1,5 +1,7 @@
 """The worker: claims runs when a hint says so, keeps their leases, and finds runs again whose worker is gone."""
 
+import contextlib
+import hashlib
 import logging
 import os
 import socket
@@ -7,9 +9,10 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from optio.broker.base import Topic
-from optio.errors import NotFound, OptioError
+from optio.errors import LeaseLost, NotFound, OptioError
 from optio.executors.procfs import start_time
 from optio.runs import admission
 from optio.runs.execute import Execution
@@ -31,7 +34,8 @@ class Worker:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._parts = services.parts()
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{start_time(os.getpid())}"
+        self._machine = _machine()
+        self.name = f"{self._machine}:{os.getpid()}:{start_time(os.getpid())}"
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._running: dict[str, tuple[Execution, threading.Thread]] = {}
@@ -81,17 +85,17 @@ class Worker:
     def _claim_loop(self) -> None:
         store = self._services.store
         lease = self._services.settings.lease
-        first = True
+        woken = False
         while not self._stopping.is_set():
             # Cleared before looking: a hint that comes while we look makes us look again.
             self._wake.clear()
             try:
-                if first:
+                if not woken:
                     self._release_the_dead()
-                    first = False
                 most = self._services.settings.max_workflow_concurrent
-                claims = store.adopt(self.name, lease, most) + store.claim(self.name, lease, self._admit)
-                for claim in claims:
+                for claim in store.adopt(self.name, lease, most):
+                    self._begin(claim)
+                for claim in store.claim(self.name, lease, self._admit):
                     self._begin(claim)
                 due = store.next_due()
                 pause = _SWEEP if due is None else min(_SWEEP, max(0.0, (due - datetime.now(UTC)).total_seconds()) + 0.001)
@@ -101,7 +105,7 @@ class Worker:
             except Exception:
                 log.exception("the worker's loop failed once")
                 pause = 1.0
-            self._wake.wait(pause)
+            woken = self._wake.wait(pause)
 
     def _admit(self, view: AdmissionView) -> list[str]:
         return admission.decide(view, max_running=self._services.settings.max_workflow_concurrent).starts
@@ -128,6 +132,7 @@ class Worker:
 
     def _heartbeat_loop(self) -> None:
         lease = self._services.settings.lease
+        suspects: set[str] = set()
         while not self._stopping.wait(lease.total_seconds() / 3):
             with self._lock:
                 running = {run_id: execution for run_id, (execution, _) in self._running.items()}
@@ -135,6 +140,7 @@ class Worker:
                 continue
             try:
                 owned = self._services.store.renew(self.name, lease)
+                suspects = self._drop_the_forgotten(suspects, set(owned) - set(running))
             except OptioError as err:
                 log.warning("leases could not be renewed: %s", err)
                 continue
@@ -143,6 +149,15 @@ class Worker:
                     execution.leave()
                 elif owned[run_id]:
                     execution.cancel()
+
+    def _drop_the_forgotten(self, before: set[str], idle: set[str]) -> set[str]:
+        """A run of ours that nothing works on, twice in a row, is not just about to begin: it must not be renewed for ever."""
+        for run_id in before & idle:
+            log.error("run %s is ours and nothing works on it: giving it back", run_id)
+            with contextlib.suppress(LeaseLost):
+                self._services.store.drop(run_id, self._services.store.run(run_id).fence)
+            self._wake.set()
+        return idle - before
 
     def _tidy_loop(self) -> None:
         pause = 0.0
@@ -168,10 +183,18 @@ class Worker:
 
     def _release_the_dead(self) -> None:
         """Workers of this machine whose process is gone need no lease to run out."""
-        host = socket.gethostname()
         for owner in self._services.store.owners():
             name, _, began = owner.rpartition(":")
             machine, _, pid = name.rpartition(":")
-            if machine == host and pid.isdigit() and str(start_time(int(pid))) != began:
+            if machine == self._machine and pid.isdigit() and str(start_time(int(pid))) != began:
                 count = self._services.store.release(owner)
                 log.info("taking over %d runs of a worker that is gone", count)
+
+
+def _machine() -> str:
+    """Where process ids mean what they mean here: not in another container of the same name, nor after a boot."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        parts.append(hashlib.sha256((boot + os.readlink("/proc/self/ns/pid")).encode()).hexdigest()[:8])
+    return "/".join(parts)

@@ -314,6 +314,29 @@ def test_the_worker_survives_a_store_that_is_away(here: Services) -> None:
         assert done(here, run_id).state is RunState.COMPLETED
 
 
+def test_a_run_that_was_adopted_when_the_store_went_away_is_worked_on(tmp_path: Path) -> None:
+    with opened(tmp_path, {"OPTIO_LEASE": "1h"}) as here:
+        run_id = accept(here, command_task("true"))
+        claim(here, run_id, owner="another-machine:1:1", lease=0)
+        with working(replace(here, store=Counting(here.store, away=2))):
+            assert done(here, run_id).infrastructure_retries == 1
+
+
+def test_a_run_that_a_worker_owns_and_has_forgotten_is_given_back(tmp_path: Path) -> None:
+    with opened(tmp_path, {"OPTIO_LEASE": "1s"}) as here:
+        forgotten = accept(here, command_task("true", name="Forgotten"))
+        worker = Worker(here)
+        claim(here, forgotten, owner=worker.name, lease=1)
+        accept(here, command_task("sleep 5"))
+        worker.start()
+        try:
+            run = done(here, forgotten)
+        finally:
+            worker.stop()
+
+        assert (run.state, run.infrastructure_retries) == (RunState.COMPLETED, 1)
+
+
 def test_the_worker_sleeps_while_there_is_nothing_to_do(here: Services) -> None:
     """Delayed runs, held back runs and leases of others are there, and none of them makes it spin."""
     task = command_task("sleep 60", extra="maxConcurrent: 1\n")
@@ -356,7 +379,11 @@ def test_leases_of_a_worker_of_this_machine_that_is_gone_are_taken_over_at_once(
     name = Worker(here).name.split(":")[0]
     claim(here, run_id, owner=f"{name}:{gone.pid}:123", lease=3600)
 
+    other = accept(here, command_task("true", name="Other"))
+    claim(here, other, owner=f"another-machine:{gone.pid}:123", lease=3600)
+
     with working(here):
         run = done(here, run_id)
 
     assert (run.state, run.infrastructure_retries, run.attempt) == (RunState.COMPLETED, 1, 2)
+    assert here.store.run(other).owner == f"another-machine:{gone.pid}:123"
