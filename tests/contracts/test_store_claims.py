@@ -350,3 +350,17 @@ def test_the_history_of_a_run_is_numbered_without_gaps_and_follows_the_table(sto
     assert all(before.to_state is after.from_state for before, after in pairwise(events))
     steps = {(event.from_state, event.to_state) for event in events[1:]}
     assert steps <= {(state, new) for (state, _), new in TRANSITIONS.items()}
+
+
+def test_a_dropped_run_is_taken_up_at_once_by_anyone_its_owner_too(store: Store, clock: Clock) -> None:
+    mine, other = claimed(store, "one"), claimed(store, "one")
+
+    store.drop(mine.run.id, mine.run.fence)
+    kept = store.renew("one", LEASE)
+
+    assert kept == {other.run.id: False}
+    assert store.owners() == {"one"}
+    (again,) = store.adopt("one", LEASE, 9)
+    assert (again.run.id, again.run.attempt, again.run.fence) == (mine.run.id, 1, 2)
+    with pytest.raises(LeaseLost):
+        store.drop(mine.run.id, mine.run.fence)
