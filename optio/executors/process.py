@@ -33,6 +33,7 @@ _LOOK_EVERY = 0.05
 _LONGEST_STRING = 131_072
 # The usual grace and a little more.
 _LONGEST_END = 15.0
+_TOMBSTONE = "never"
 # A tombstone must outlive every worker that could still come late to start its attempt.
 _TOMBSTONE_AGE = 86_400.0
 INSTALL = {
@@ -96,14 +97,10 @@ class ProcessExecutor:
         base = self._directory(run_id, attempt)
         control = base / "control"
         control.mkdir(parents=True, exist_ok=True, mode=0o700)
-        tombstone = control / f"tombstone.{os.getpid()}.{threading.get_ident()}"
-        tombstone.write_text("{}")
         try:
-            os.link(tombstone, control / "started")
+            os.symlink(_TOMBSTONE, control / "started")
         except FileExistsError:
             return ProcessHandle(base) if _marker(control) else None
-        finally:
-            tombstone.unlink()
         return None
 
     def prepare(self) -> None:
@@ -125,9 +122,9 @@ class ProcessExecutor:
         """See `Executor.remove`."""
         base = self._directory(run_id, attempt)
         marker = _marker(base / "control")
-        if not marker and time.time() - _changed(base / "control" / "started") < _TOMBSTONE_AGE:
+        if marker is None and time.time() - _changed(base / "control" / "started") < _TOMBSTONE_AGE:
             return
-        supervisor = _pidfd(marker["pid"], marker["start"]) if marker else None
+        supervisor = _pidfd(*marker) if marker else None
         if supervisor is not None:
             for number in (signal.SIGTERM, signal.SIGKILL):
                 with contextlib.suppress(ProcessLookupError):
@@ -220,7 +217,7 @@ class ProcessHandle:
 
     def _marked(self) -> int | None:
         marker = _marker(self._control)
-        return _pidfd(marker["pid"], marker["start"]) if marker else None
+        return None if marker is None else _pidfd(*marker)
 
     def read(self, stream: str, offset: int, limit: int) -> bytes:
         """See `Handle.read`. The agent may put anything in the result file's place: only a regular file is read."""
@@ -316,19 +313,19 @@ class ProcessHandle:
             shutil.rmtree(self._base, ignore_errors=True)
 
 
-def _marker(control: Path) -> dict[str, int]:
-    """Who supervises; empty for a tombstone, or when nobody began."""
+def _marker(control: Path) -> tuple[int, int] | None:
+    """(pid, start time) of the supervisor; None for a tombstone, or when nobody began."""
     try:
-        marker: dict[str, int] = json.loads((control / "started").read_text())
+        pid, start = os.readlink(control / "started").split(":")
+        return int(pid), int(start)
     except (OSError, ValueError):
-        return {}
-    return marker
+        return None
 
 
 def _changed(path: Path) -> float:
     """When a file was last changed; long ago when there is none."""
     try:
-        return path.stat().st_mtime
+        return path.lstat().st_mtime
     except OSError:
         return 0.0
 

@@ -104,15 +104,11 @@ def supervise(launch: dict[str, Any], stdin: bytes) -> None:
 
 
 def _mark(control: str) -> bool:
-    """Claim the attempt: only one supervisor, or one tombstone, can ever hold the marker."""
-    draft = os.path.join(control, f"started.{os.getpid()}")
-    _replace(draft, {"pid": os.getpid(), "start": _start_time(os.getpid())})
+    """Claim the attempt: only one supervisor, or one tombstone, can ever hold the marker. A link is made whole or not."""
     try:
-        os.link(draft, os.path.join(control, "started"))
+        os.symlink(f"{os.getpid()}:{_start_time(os.getpid())}", os.path.join(control, "started"))
     except FileExistsError:
         return False
-    finally:
-        os.unlink(draft)
     return True
 
 

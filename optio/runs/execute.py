@@ -263,7 +263,7 @@ class Execution:
             if not output.moved:
                 handle.wait(watch.patience())
             elif output.drained and ended is None:
-                self._left.wait(_GATHER)
+                self._left.wait(watch.gather())
         if deaths:
             self._keep([], output.offsets, reader.meter)  # whoever goes on is not to blame this run for our leaving
         return False
@@ -335,9 +335,14 @@ class _Watch:
     def __init__(self, limit: timedelta | None) -> None:
         self._limit = None if limit is None else limit.total_seconds()
         self._began = self._moved = time.monotonic()
+        self._before = 0.0
 
     def moved(self) -> None:
-        self._moved = time.monotonic()
+        self._before, self._moved = self._moved, time.monotonic()
+
+    def gather(self) -> float:
+        """How long to leave output alone: the first of it is kept at once, the rest of a flow is gathered."""
+        return max(0.0, self._before + _GATHER - self._moved)
 
     @property
     def survived(self) -> bool:

@@ -459,7 +459,7 @@ def test_what_an_attempt_left_is_tidied_by_the_next_worker(services: Services) -
     execution(services, run_id)()
     left = services.settings.data_dir / "attempts" / f"{run_id}-1"
     (left / "control").mkdir(parents=True)
-    (left / "control" / "started").write_text('{"pid": 1, "start": 0}')
+    (left / "control" / "started").symlink_to("1:0")
 
     with working(services):
         eventually(lambda: not left.exists())
