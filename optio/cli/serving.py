@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from optio.errors import SettingsError
 from optio.live import LiveRegistry
@@ -20,6 +21,9 @@ from optio.wiring import Services
 
 # Open requests may take this long at the end; live logs are let go at once.
 GRACE_S = 3
+# A request's head must be whole after this, and no longer than that.
+HEAD_S = 15.0
+HEAD_BYTES = 65_536
 # A client that neither takes what it was sent nor answers the kernel's questions is gone.
 _GONE_S = 60
 
@@ -64,12 +68,54 @@ def configuration(app: Any, **more: Any) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_S,
+        http=_Protocol,
         ws="websockets-sansio",
         ws_max_size=65536,
         ws_per_message_deflate=False,
         lifespan="on",
         **more,
     )
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, which would wait for the rest of a request's head for ever, and take any amount of it."""
+
+    _in_head = True
+    _head_bytes = 0
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._late = self.loop.call_later(HEAD_S, transport.abort)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._in_head:
+            self._head_bytes = 0
+            self._in_time()
+        else:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self.transport.abort()
+            elif self._late is None:
+                self._late = self.loop.call_later(HEAD_S, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._in_time()
+        super().connection_lost(exc)
+
+    def _in_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
 
 class _Server(uvicorn.Server):

@@ -1,6 +1,8 @@
 """What is refused before any route is looked up."""
 
-from collections.abc import Iterator
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -147,9 +149,53 @@ def test_what_is_no_sound_http_starts_nothing(api: Api, head: bytes) -> None:
     assert api.get("/api/runs").json["items"] == before
 
 
-def test_connections_of_readers_that_are_gone_do_not_stay_for_ever() -> None:
-    import socket
+@pytest.mark.parametrize("begin", [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "])
+def test_a_head_that_does_not_come_is_not_waited_for_for_ever(
+    served: Callable[..., Api], monkeypatch: pytest.MonkeyPatch, begin: bytes
+) -> None:
+    monkeypatch.setattr("optio.cli.serving.HEAD_S", 0.2)
+    api = served()
+    whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
+    with (
+        socket.create_connection(("127.0.0.1", api.port), 10) as fresh,
+        socket.create_connection(("127.0.0.1", api.port), 10) as used,
+    ):
+        fresh.sendall(begin)
+        used.sendall(whole)
+        assert b"200 OK" in used.recv(65536)
+        used.sendall(begin or whole[:20])
+
+        assert ended(fresh)
+        assert ended(used)
+
+
+def test_a_request_that_comes_slowly_but_in_time_is_answered(api: Api) -> None:
+    with socket.create_connection(("127.0.0.1", api.port), 10) as sock:
+        for byte in b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n":
+            sock.sendall(bytes([byte]))
+        assert b"200 OK" in sock.recv(65536)
+
+
+def test_a_head_without_an_end_is_cut_off(api: Api) -> None:
+    with socket.create_connection(("127.0.0.1", api.port), 10) as sock, contextlib.suppress(ConnectionError):
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")
+        for _ in range(10_000):
+            sock.sendall(b"X-Long: " + b"x" * 1_000 + b"\r\n")
+        pytest.fail("ten megabytes of head were taken")
+
+
+def ended(sock: socket.socket) -> bool:
+    """Whether the server ends the connection; what it has said before is read."""
+    try:
+        while sock.recv(65536):
+            pass
+        return True
+    except ConnectionResetError:
+        return True
+
+
+def test_connections_of_readers_that_are_gone_do_not_stay_for_ever() -> None:
     listening = listen(Settings.load({"OPTIO_PORT": "0"}))
     listening.setblocking(True)
     with listening, socket.create_connection(listening.getsockname(), 5), listening.accept()[0] as accepted:
