@@ -3,11 +3,9 @@
 import contextlib
 import ctypes
 import os
-from pathlib import Path
 
 IN_MODIFY = 0x2
 IN_MOVED_TO = 0x80
-IN_CREATE = 0x100
 _NONBLOCK = 0o4000
 _CLOEXEC = 0o2000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -20,9 +18,9 @@ class Inotify:
         descriptor = _libc.inotify_init1(_NONBLOCK | _CLOEXEC)
         self.fd: int | None = descriptor if descriptor >= 0 else None
 
-    def watch(self, directory: Path) -> None:
-        """Wake for changes of the files in a directory."""
-        mask = IN_MODIFY | IN_CREATE | IN_MOVED_TO
+    def watch(self, directory: str) -> None:
+        """Wake when a file in a directory is written or gets its name by a rename."""
+        mask = IN_MODIFY | IN_MOVED_TO
         if self.fd is not None and _libc.inotify_add_watch(self.fd, os.fsencode(directory), mask) < 0:
             self.close()  # no watches left: half of the wake-ups is as good as none
 

@@ -100,7 +100,7 @@ class ProcessExecutor:
         try:
             os.symlink(_TOMBSTONE, control / "started")
         except FileExistsError:
-            return ProcessHandle(base) if _marker(control) else None
+            return ProcessHandle(base) if _marker(str(control)) else None
         return None
 
     def prepare(self) -> None:
@@ -121,8 +121,8 @@ class ProcessExecutor:
     def remove(self, run_id: str, attempt: int) -> None:
         """See `Executor.remove`."""
         base = self._directory(run_id, attempt)
-        marker = _marker(base / "control")
-        if marker is None and time.time() - _changed(base / "control" / "started") < _TOMBSTONE_AGE:
+        marker = _marker(f"{base}/control")
+        if marker is None and time.time() - _changed(f"{base}/control/started") < _TOMBSTONE_AGE:
             return
         supervisor = _pidfd(*marker) if marker else None
         if supervisor is not None:
@@ -208,12 +208,14 @@ class ProcessHandle:
 
     def __init__(self, base: Path, pid: int | None = None) -> None:
         self._base = base
-        self._control = base / "control"
+        self._control = control = f"{base}/control"
+        self._paths = {"stdout": f"{control}/stdout", "stderr": f"{control}/stderr", "result": f"{control}/result/result.jsonl"}
+        self._open: dict[str, int] = {}
         self._pidfd = self._marked() if pid is None else _pidfd(pid)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._inotify = Inotify()
-        self._inotify.watch(self._control)
-        self._inotify.watch(self._control / "result")
+        self._inotify.watch(control)
+        self._inotify.watch(f"{control}/result")
 
     def _marked(self) -> int | None:
         marker = _marker(self._control)
@@ -221,15 +223,18 @@ class ProcessHandle:
 
     def read(self, stream: str, offset: int, limit: int) -> bytes:
         """See `Handle.read`. The agent may put anything in the result file's place: only a regular file is read."""
-        path = self._control / ("result/result.jsonl" if stream == "result" else stream)
+        descriptor = self._open.get(stream)
+        if descriptor is not None:
+            return os.pread(descriptor, limit, offset)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = os.open(self._paths[stream], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return b""
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return b""
+        if stream != "result" and stat.S_ISREG(os.fstat(descriptor).st_mode):
+            self._open[stream] = descriptor
             return os.pread(descriptor, limit, offset)
+        try:
+            return os.pread(descriptor, limit, offset) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
         finally:
             os.close(descriptor)
 
@@ -277,9 +282,10 @@ class ProcessHandle:
 
     def _read_exit(self) -> Exit | None:
         try:
-            data: dict[str, Any] = json.loads((self._control / "exit.json").read_text())
+            with open(f"{self._control}/exit.json", encoding="utf-8") as file:
+                data: dict[str, Any] = json.load(file)
             # After a power cut: an end whose output is not whole is none.
-            if any((self._control / name).stat().st_size < size for name, size in data["sizes"].items()):
+            if any(os.stat(self._paths[name]).st_size < size for name, size in data["sizes"].items()):
                 return None
         except (OSError, ValueError):
             return None
@@ -305,27 +311,28 @@ class ProcessHandle:
     def close(self, *, remove: bool) -> None:
         """See `Handle.close`. A supervisor that comes late finds no directory to put its marker in, and does nothing."""
         self._inotify.close()
-        for descriptor in (self._pidfd, self._wake):
+        for descriptor in (self._pidfd, self._wake, *self._open.values()):
             if descriptor is not None:
                 os.close(descriptor)
         self._pidfd = None
+        self._open = {}
         if remove:
             shutil.rmtree(self._base, ignore_errors=True)
 
 
-def _marker(control: Path) -> tuple[int, int] | None:
+def _marker(control: str) -> tuple[int, int] | None:
     """(pid, start time) of the supervisor; None for a tombstone, or when nobody began."""
     try:
-        pid, start = os.readlink(control / "started").split(":")
+        pid, start = os.readlink(f"{control}/started").split(":")
         return int(pid), int(start)
     except (OSError, ValueError):
         return None
 
 
-def _changed(path: Path) -> float:
+def _changed(path: str) -> float:
     """When a file was last changed; long ago when there is none."""
     try:
-        return path.lstat().st_mtime
+        return os.lstat(path).st_mtime
     except OSError:
         return 0.0
 

@@ -335,14 +335,16 @@ class _Watch:
     def __init__(self, limit: timedelta | None) -> None:
         self._limit = None if limit is None else limit.total_seconds()
         self._began = self._moved = time.monotonic()
-        self._before = 0.0
+        self._flows = False
 
     def moved(self) -> None:
-        self._before, self._moved = self._moved, time.monotonic()
+        now = time.monotonic()
+        self._flows = self._moved > self._began and now - self._moved < _GATHER
+        self._moved = now
 
     def gather(self) -> float:
         """How long to leave output alone: the first of it is kept at once, the rest of a flow is gathered."""
-        return max(0.0, self._before + _GATHER - self._moved)
+        return _GATHER if self._flows else 0.0
 
     @property
     def survived(self) -> bool:
