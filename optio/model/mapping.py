@@ -6,7 +6,7 @@ Regular expressions inside a query run on RE2, so that no payload can make a que
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import re2
 from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError, JSONPathQuery
@@ -30,7 +30,7 @@ class MappingFailed(ValueError):
 
 
 class _Regex(FilterFunction):
-    arg_types = [ExpressionType.VALUE, ExpressionType.VALUE]
+    arg_types: ClassVar = [ExpressionType.VALUE, ExpressionType.VALUE]
     return_type = ExpressionType.LOGICAL
 
     def __init__(self, whole: bool) -> None:
