@@ -123,10 +123,9 @@ class Scheduler:
 
     def _plan(self, task_id: str, due: datetime, now: datetime) -> Plan:
         ready = self._ready.pop(task_id, None)
+        # Were another slot due by now, it is the next to be planned; what counts as missed is planned by the policy.
         if ready is not None and ready[0] == due and now - due <= schedule.MISSED_AFTER:
-            following = ready[1].firing.next_fire
-            if following is None or now < following:
-                return ready[1]
+            return ready[1]
         return schedule.plan(self._tasks[task_id], due, now, new_id)
 
     def _fire(self, now: datetime) -> None:

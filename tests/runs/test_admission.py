@@ -159,6 +159,12 @@ def test_slots_go_round_between_tasks_whoever_came_first() -> None:
     assert admission.holds["r2"] == Hold("global_limit", "4 of 4 runs are running in all", 0)
 
 
+def test_the_task_with_the_least_running_goes_first_even_if_it_came_later() -> None:
+    queue = [waiting(1, "some", 9), waiting(2, "none", 9)]
+
+    assert decide(AdmissionView(now=NOW, waiting=queue, running={"some": 1}), max_running=2).starts == ["r2"]
+
+
 @pytest.mark.parametrize(("delay", "queued", "starts"), [(5, 0, []), (0, 0, ["r1"]), (0.000001, 0, []), (7205, 7200, ["r1"])])
 def test_a_delay_is_kept_to_the_microsecond_unless_the_clock_was_set_back(
     delay: float, queued: float, starts: list[str]

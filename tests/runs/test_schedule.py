@@ -240,6 +240,13 @@ def test_a_new_schedule_begins_now() -> None:
     assert (changes.put, changes.drop) == ([row(task, NOON + timedelta(hours=1))], [])
 
 
+def test_a_schedule_that_is_born_in_the_repeated_hour_does_not_begin_in_the_first_one() -> None:
+    task = timed("30 2 * * *", "Europe/Berlin")
+    now = datetime(2026, 10, 25, 1, 10, tzinfo=UTC)  # 02:10 for the second time
+
+    assert reconcile({task.id: task}, {}, now).put == [row(task, datetime(2026, 10, 26, 1, 30, tzinfo=UTC))]
+
+
 def test_an_unchanged_schedule_keeps_what_it_has_missed() -> None:
     task = timed()
 

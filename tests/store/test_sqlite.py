@@ -404,9 +404,9 @@ def open_files(path: Path) -> int:
 
 
 def test_threads_that_end_leave_no_connection_behind(store: SqlStore, path: Path) -> None:
-    run_id = queued(store)
-    for _ in range(10):
-        threads = [threading.Thread(target=store.run, args=(run_id,)) for _ in range(20)]
+    together = threading.Barrier(30)
+    for _ in range(2):
+        threads = [threading.Thread(target=store._engine.read, args=(lambda tx: together.wait(20),)) for _ in range(30)]
         for thread in threads:
             thread.start()
         for thread in threads:

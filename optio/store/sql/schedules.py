@@ -55,8 +55,8 @@ def fire(firing: Firing) -> Callable[[Transaction], list[str]]:
         started: list[str] = []
         checked = False
         for verdict in firing.verdicts:
-            # What this very firing has started counts too.
-            blocked = firing.unless_active and verdict.slot in by_slot and bool(started or _active(tx, firing.task_id))
+            # What this very firing has started is active too.
+            blocked = firing.unless_active and verdict.slot in by_slot and _active(tx, firing.task_id)
             run = None if blocked else by_slot.get(verdict.slot)
             fresh = tx.run(
                 _SLOT,
