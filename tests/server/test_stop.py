@@ -18,7 +18,7 @@ COUNTING = """\
 type: standalone
 name: Count
 agentRuntime: command
-command: ["/bin/sh", "-c", "i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo line $i; sleep 0.05; done"]
+command: ["/bin/sh", "-c", "i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo line $i; sleep 0.05; done"]
 promptTemplate: "go"
 """
 
@@ -85,11 +85,11 @@ def test_a_server_with_fifty_open_streams_ends_soon_and_readers_lose_nothing(cou
             pass
         sock.close()
     dev.start()
-    for lines in received[:5]:
+    for lines in received[:3]:
         after = lines[-1]["seq"] if lines else 0
         with follow(dev, run_id, after) as live:
             rest = until_broken(live)
-        assert output(lines + rest) == [f"line {number}" for number in range(1, 61)]
+        assert output(lines + rest) == [f"line {number}" for number in range(1, 41)]
         assert rest[-1]["type"] == "end"
     assert "Traceback" not in dev.output.read_text()
 
@@ -112,23 +112,14 @@ def test_a_second_signal_ends_at_once_and_corrupts_nothing(counting: tuple[Dev, 
     run = dev.until_ended(run_id)
     assert run["state"] == "completed"
     lines = dev.get(f"/api/workflow-runs/{run_id}/logs").json["items"]
-    assert output(lines) == [f"line {number}" for number in range(1, 61)]
+    assert output(lines) == [f"line {number}" for number in range(1, 41)]
     assert "Traceback" not in dev.output.read_text()
-
-
-def test_a_server_that_others_can_reach_refuses_to_start_without_a_token(tmp_path: Path) -> None:
-    plain, dev = Dev(tmp_path / "a", command="server"), Dev(tmp_path / "b", environ={"OPTIO_HOST": "0.0.0.0"})
-
-    for process in (plain, dev):
-        process.start(ready=False)
-        assert process.process is not None
-        assert process.process.wait(30) == 2
-        assert "optio token create" in process.output.read_text()
 
 
 def test_a_server_takes_tokens_that_are_made_and_revoked_while_it_runs(tmp_path: Path) -> None:
     server = Dev(tmp_path, command="server")
     first = server.cli("token", "create", "--role", "admin").stdout.strip()
+    server.cli("token", "create", "--role", "viewer", "--label", "short", "--expires", "1s")
     server.start()
     try:
         second = json.loads(server.cli("token", "create", "--role", "viewer", "--label", "board", "--json").stdout)
@@ -139,19 +130,8 @@ def test_a_server_takes_tokens_that_are_made_and_revoked_while_it_runs(tmp_path:
         assert server.get("/api/tasks", **bearer).status == 200
         assert server.cli("token", "revoke", second["id"]).returncode == 0
         assert server.get("/api/tasks", **bearer).status == 401
-        listed = server.cli("token", "list").stdout
-        assert "board" in listed
-        assert first not in listed
+        listed = json.loads(server.cli("token", "list", "--json").stdout)
+        assert {token["label"]: token["state"] for token in listed} == {"": "living", "board": "revoked", "short": "expired"}
+        assert first not in json.dumps(listed)
     finally:
         server.stop()
-
-
-def test_a_token_that_is_over_is_listed_as_such(tmp_path: Path) -> None:
-    process = Dev(tmp_path)
-    process.cli("token", "create", "--role", "viewer", "--label", "short", "--expires", "1s")
-    process.cli("token", "create", "--role", "viewer", "--label", "long", "--expires", "24h")
-    time.sleep(1.1)
-
-    states = {row["label"]: row["state"] for row in json.loads(process.cli("token", "list", "--json").stdout)}
-
-    assert states == {"short": "expired", "long": "living"}
