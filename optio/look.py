@@ -85,6 +85,20 @@ def differences(before: Mapping[str, Sign | None], now: Mapping[str, Sign]) -> s
     return {path for path, sign in now.items() if before.get(path) != sign} | (before.keys() - now.keys())
 
 
+def unchanged(root: Path, before: Look, paths: Iterable[str]) -> bool:
+    """Whether these files still have the signs of that look."""
+    return all(_sign_of(root / path) == before.signs.get(path) for path in paths)
+
+
+def _sign_of(path: Path) -> Sign | None:
+    if path.is_dir() and not path.is_symlink():
+        return None
+    for follow in (True, False):
+        with contextlib.suppress(OSError, ValueError):
+            return _sign(path.stat(follow_symlinks=follow))
+    return None
+
+
 def identity(root: Path) -> tuple[str, int, int] | None:
     """Which directory the path leads to now: another one after a swap of links or directories; None when there is none."""
     try:

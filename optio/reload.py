@@ -23,7 +23,7 @@ from optio.compiler.report import concise
 from optio.compiler.tree import SUFFIXES, DirectoryTree, OverlayTree
 from optio.errors import OptioError
 from optio.live import LiveRegistry, Snapshot
-from optio.look import Look, Missing, being_written, differences, git_at_work, identity, look
+from optio.look import Look, Missing, being_written, differences, git_at_work, identity, look, unchanged
 
 log = logging.getLogger(__name__)
 # One saved file is quickly known to be whole; of many, others may follow.
@@ -73,33 +73,48 @@ class Reloader:
     async def load(self, paths: Collection[str] | None = None) -> Snapshot:
         """Take the tree up now, or of its changes only those of `paths`; the snapshot that is served afterwards."""
         if paths is None:
-            rest = await asyncio.to_thread(self._settle)
-            return await self._locked(rest, None)
-        return await self._locked(None, frozenset(paths))
+            await self._follow()
+        else:
+            await self._locked(None, frozenset(paths))
+        return self._live.current
 
-    async def _locked(self, rest: "_Rest | None", only: frozenset[str] | None) -> Snapshot:
+    async def _follow(self) -> None:
+        """Wait for a moment of rest and take up what the tree held then."""
+        began = time.monotonic()
+        while True:
+            rest = await asyncio.to_thread(self._settle, began)
+            if rest is None or await self._locked(rest, None):
+                return
+
+    async def _locked(self, rest: "_Rest | None", only: frozenset[str] | None) -> bool:
         async with self._lock:
             return await asyncio.to_thread(self._take_up, rest, only)
 
-    def _take_up(self, rest: "_Rest | None", only: frozenset[str] | None) -> Snapshot:
+    def _take_up(self, rest: "_Rest | None", only: frozenset[str] | None) -> bool:
+        """False when the tree was changed meanwhile: what was read may be of two states that never were one."""
         before = self._live.current
         known = self._compiler.known()
         try:
             now = self._look(known)
         except Missing as err:
-            return self._lose(err)
+            self._lose(err)
+            return True
         changed = differences(self._seen, now.signs)
+        held: set[str] = set()
         if only is not None and self._loaded:
             held = changed - only
         elif rest is not None:
-            held = changed & (rest.moving | differences(rest.signs, now.signs))
-        else:
-            held = set()
+            disturbed = differences(rest.signs, now.signs)
+            if disturbed and not rest.forced:
+                return False
+            held = changed & (rest.moving | disturbed)
         tree = DirectoryTree(self._root, sorted(path for path in now.walked if path.endswith(SUFFIXES)))
         compilation = self._compiler.compile(
             OverlayTree(tree, {path: _content(known, path) for path in held}) if held else tree,
             {path: sign for path, sign in now.signs.items() if path not in held and path not in now.racy},
         )
+        if rest is not None and not rest.forced and not unchanged(self._root, now, changed):
+            return False
         snapshot = self._live.replace(compilation, self._compiler.unserved(compilation))
         self._seen = {path: None if path in now.racy else sign for path, sign in now.signs.items() if path not in held} | {
             path: self._seen[path] for path in held if path in self._seen
@@ -110,25 +125,23 @@ class Reloader:
             self._broker.tell(Topic.REGISTRY)
         if fresh or snapshot.diagnostics != before.diagnostics or snapshot.kept != before.kept:
             self._on_change(snapshot)
-        return snapshot
+        return True
 
-    def _lose(self, err: Missing) -> Snapshot:
+    def _lose(self, err: Missing) -> None:
         """A tree that cannot be read is no empty tree: nobody deleted these tasks."""
         if not self._lost:
             hint = "put it back: until then all tasks are served as they were"
             self._on_change(self._live.lose(finding("OPT706", str(err), path=err.path, hint=hint)))
         self._lost = True
-        return self._live.current
 
-    def _settle(self) -> "_Rest | None":
-        """Wait until the tree is at rest; None when nothing is new."""
-        began = time.monotonic()
+    def _settle(self, began: float) -> "_Rest | None":
+        """Wait until the tree is at rest, but not for ever since `began`; None when nothing is new."""
         known = self._compiler.known()
         before = self._look_again(known)
         if before is None:
             return _NOTHING
         changed = self._changed(before)
-        if not changed and not self._lost:
+        if not changed and self._loaded and not self._lost:
             return None
         if not self._loaded and not before.racy and not any(being_written(self._root / path) for path in changed):
             return _Rest(before.signs)
@@ -143,9 +156,9 @@ class Reloader:
             waited = time.monotonic() - began
             busy = waited < _LONGEST_GIT and git_at_work(self._root, within=_LONGEST_GIT)
             if not busy and (not moving or waited > _LONGEST_SETTLE):
-                return _Rest(now.signs, frozenset(moving))
+                return _Rest(now.signs, frozenset(moving), forced=waited > _LONGEST_SETTLE)
             before, pause = now, min(pause * 1.5, _STAYS_GONE)
-        return _Rest(before.signs, frozenset(changed))
+        return _Rest(before.signs, frozenset(changed), forced=True)
 
     def _changed(self, now: Look) -> set[str]:
         return differences(self._seen, now.signs)
@@ -205,9 +218,7 @@ class Reloader:
     async def _try(self) -> bool:
         """Whether the tree could be taken up, if there was anything to take up."""
         try:
-            rest = await asyncio.to_thread(self._settle)
-            if rest is not None:
-                await self._locked(rest, None)
+            await self._follow()
         except OptioError as err:
             log.warning("the tree cannot be taken up now: %s", err)
             return False
@@ -219,13 +230,14 @@ class Reloader:
 
 @dataclass(frozen=True, slots=True)
 class _Rest:
-    """A look at a tree, and the files that still moved then."""
+    """A look at a tree, and the files that still moved then; `forced` when it would not come to rest."""
 
     signs: Mapping[str, Sign]
     moving: frozenset[str] = frozenset()
+    forced: bool = False
 
 
-_NOTHING = _Rest({})
+_NOTHING = _Rest({}, forced=True)
 
 
 class _Watcher:

@@ -39,7 +39,7 @@ class Watched:
         self.reloader = Reloader(root, self.live, services.broker, on_change=self.news.append)
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
         async def main() -> None:
