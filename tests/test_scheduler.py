@@ -445,6 +445,21 @@ def test_a_store_that_is_away_for_a_while_costs_no_slot(services: Services, hand
 # As processes
 
 
+def test_a_new_task_is_heard_of_from_another_process(services: Services, hand: Hand) -> None:
+    scheduler = Scheduler(services, clock=hand, longest=3600)
+    elsewhere = LocalBroker(services.settings.data_dir / "bus")
+    scheduler.start()
+    try:
+        eventually(lambda: scheduler._looked, what="the first look, which finds nothing")
+        serve(services, timed())
+        elsewhere.tell(Topic.REGISTRY)
+        eventually(services.store.schedules, what="the schedule being kept")
+    finally:
+        scheduler.stop()
+        elsewhere.close()
+
+
+@pytest.mark.timeout(180)
 def test_scheduler_processes_beside_a_server_fire_each_slot_once_through_a_kill_and_a_freeze(tmp_path: Path) -> None:
     data = tmp_path / "data"
     store, bus = open_store(data / "optio.db"), LocalBroker(data / "bus")
@@ -466,18 +481,18 @@ def test_scheduler_processes_beside_a_server_fire_each_slot_once_through_a_kill_
             "timed.yaml",
             TASK.format(config='{cronExpression: "* * * * *", misfire: all, paramMapping: {A: x}}', enabled="true"),
         )
-        eventually(lambda: "timed" in store.schedules(), within=15, what="the edit reaching a scheduler by its hint")
+        eventually(lambda: "timed" in store.schedules(), within=60, what="the edit reaching a scheduler")
         due_again()
-        eventually(lambda: store.runs(RunFilter()).items, what="the slot")
+        eventually(lambda: store.runs(RunFilter()).items, within=60, what="the slot")
         killed.kill()
         assert frozen.process is not None
         os.kill(frozen.process.pid, signal.SIGSTOP)
         due_again()
         third.start(ready=False)
-        eventually(lambda: store.schedules()["timed"].next_fire != slot, what="the third scheduler")
+        eventually(lambda: store.schedules()["timed"].next_fire != slot, within=60, what="the third scheduler")
         os.kill(frozen.process.pid, signal.SIGCONT)
         due_again()
-        eventually(lambda: store.schedules()["timed"].next_fire != slot, what="a scheduler again")
+        eventually(lambda: store.schedules()["timed"].next_fire != slot, within=60, what="a scheduler again")
     finally:
         codes = [part.stop() for part in parts if part is not killed]
         fired = Counter(run.slot for run in store.runs(RunFilter()).items)
