@@ -327,10 +327,13 @@ def test_a_run_that_a_worker_owns_and_has_forgotten_is_given_back(tmp_path: Path
         forgotten = accept(here, command_task("true", name="Forgotten"))
         worker = Worker(here)
         claim(here, forgotten, owner=worker.name, lease=1)
-        accept(here, command_task("sleep 5"))
+        keeps_renewing = accept(here, command_task("sleep 60"))
         worker.start()
         try:
             run = done(here, forgotten)
+            here.store.cancel(keeps_renewing, "test")
+            here.broker.tell(Topic.CANCEL, keeps_renewing)
+            done(here, keeps_renewing)
         finally:
             worker.stop()
 

@@ -310,6 +310,8 @@ def test_a_run_that_fails_its_workers_again_and_again_is_ended(services: Service
 def test_an_adopted_attempt_keeps_its_meter_until_everything_is_read_again(services: Services) -> None:
     source = """
 report(type="usage", model="m", output=7, costUsd="0.0700")
+with open(os.environ["OPTIO_RESULT_FILE"], "a") as file:
+    file.write('{"type": "turn"}\\n' * 100_000)
 print("reported", flush=True)
 time.sleep(60)
 """
@@ -317,23 +319,25 @@ time.sleep(60)
     first = Execution(claim(services, run_id, lease=0.0), services.parts(), "first")
     thread = threading.Thread(target=first)
     thread.start()
-    eventually(lambda: log_of(services, run_id, LogKind.OUTPUT) and services.store.attempts(run_id)[0].meter.cost)
+    eventually(lambda: log_of(services, run_id, LogKind.OUTPUT) and services.store.attempts(run_id)[0].meter.turns == 100_000)
     first.leave()
     thread.join(20)
     (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5)
-    seen: list[Decimal | None] = []
+    seen: set[tuple[int | None, Decimal | None]] = set()
     second = Execution(adopted, services.parts(), "second")
     thread = threading.Thread(target=second)
     thread.start()
 
-    for _ in range(50):
-        seen.append(services.store.attempts(run_id)[0].meter.cost)
-        time.sleep(0.005)
+    found = False
+    while not found:
+        found = b"found again by second" in log_of(services, run_id, LogKind.SYSTEM)
+        meter = services.store.attempts(run_id)[0].meter
+        seen.add((meter.turns, meter.cost))
     services.store.cancel(run_id, "me")
     second.cancel()
     thread.join(20)
 
-    assert set(seen) == {Decimal("0.0700")}
+    assert seen == {(100_000, Decimal("0.0700"))}
     assert log_of(services, run_id, LogKind.OUTPUT) == [b"reported"]
 
 
