@@ -69,6 +69,7 @@ class Reloader:
         self._loaded = False
         self._lost = False
         self._cost = 0.0
+        self._complaint = ""
 
     async def load(self, paths: Collection[str] | None = None) -> Snapshot:
         """Take the tree up now, or of its changes only those of `paths`; the snapshot that is served afterwards."""
@@ -131,7 +132,7 @@ class Reloader:
         """A tree that cannot be read is no empty tree: nobody deleted these tasks."""
         if not self._lost:
             hint = "put it back: until then all tasks are served as they were"
-            self._on_change(self._live.lose(finding("OPT706", str(err), path=err.path, hint=hint)))
+            self._on_change(self._live.lose(finding("OPT115", str(err), path=err.path, hint=hint)))
         self._lost = True
 
     def _settle(self, began: float) -> "_Rest | None":
@@ -220,11 +221,14 @@ class Reloader:
         try:
             await self._follow()
         except OptioError as err:
-            log.warning("the tree cannot be taken up now: %s", err)
+            if str(err) != self._complaint:
+                log.warning("the tree cannot be taken up now: %s", err)
+            self._complaint = str(err)
             return False
         except Exception:
             log.exception("the tree could not be taken up")
             return False
+        self._complaint = ""
         return True
 
 

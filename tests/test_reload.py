@@ -245,7 +245,7 @@ def test_directories_may_be_made_renamed_and_deleted(watched: Watched) -> None:
 def test_a_tree_that_vanishes_leaves_everything_served_and_is_taken_up_when_it_is_back(watched: Watched) -> None:
     away = watched.root.with_name("away")
     watched.root.rename(away)
-    watched.until(lambda: [d.code for d in watched.live.current.diagnostics] == ["OPT706"])
+    watched.until(lambda: [d.code for d in watched.live.current.diagnostics] == ["OPT115"])
     still_served = watched.ids
     (away / "new.yaml").write_text(task("New"))
     away.rename(watched.root)

@@ -211,6 +211,35 @@ def test_runs_end_on_the_definition_that_they_started_with(dev: Dev, change: str
     assert [run["output"].strip() for run in ended] == words
 
 
+def test_a_write_is_served_in_its_own_answer_while_files_are_edited_by_hand(dev: Dev) -> None:
+    stop, count = threading.Event(), [0]
+
+    def by_hand() -> None:
+        while not stop.is_set():
+            count[0] += 1
+            dev.write(f"hand{count[0] % 3}.yaml", TASK.format(name=f"hand{count[0] % 3}", version=f"v{count[0]}"))
+            time.sleep(0.01)
+
+    author = threading.Thread(target=by_hand, daemon=True)
+    author.start()
+    seen = []
+    for number in range(12):
+        body = {"name": f"Api {number}", "agentRuntime": "codex", "promptTemplate": "one"}
+        made = dev.post("/api/tasks", body)
+        changed = dev.request("PATCH", f"/api/tasks/api-{number}", {"promptTemplate": "two"})
+        shown = dev.get(f"/api/tasks/api-{number}").json["promptTemplate"]
+        gone = dev.request("DELETE", f"/api/tasks/api-{number}") if number % 2 else None
+        after = dev.get(f"/api/tasks/api-{number}").status
+        seen.append((made.status, changed.status, shown, gone and gone.status, after))
+    stop.set()
+    author.join(10)
+
+    assert seen == [(201, 200, "two", 204 if number % 2 else None, 404 if number % 2 else 200) for number in range(12)]
+    last = f"hand{count[0] % 3}"
+    eventually(lambda: dev.get(f"/api/tasks/{last}").json.get("promptTemplate") == f"v{count[0]}")
+    assert len(dev.get("/api/tasks").json["items"]) == 6 + 3
+
+
 def main() -> None:
     edits = int(sys.argv[1])
     with tempfile.TemporaryDirectory() as directory:
