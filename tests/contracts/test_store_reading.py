@@ -1,0 +1,272 @@
+"""What every store promises about control by hand, reading, tokens and its end."""
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from optio.errors import Conflict, Invalid, NotFound, StoreUnavailable
+from optio.model.run import Meter, RunState, Usage
+from optio.store.base import NewRun, RunFilter, Store
+from tests.store.build import (
+    BAD,
+    LEASE,
+    OK,
+    START,
+    Clock,
+    at_once,
+    claimed,
+    delivery,
+    end,
+    everything,
+    line,
+    new_run,
+    queued,
+    say,
+    serve,
+    task,
+)
+
+# Control
+
+
+def test_a_queued_run_is_cancelled_at_once(store: Store, clock: Clock) -> None:
+    run_id = queued(store)
+    clock.move(seconds=3)
+
+    run = store.cancel(run_id, "eve")
+
+    assert (run.state, run.reason, run.message, run.ended_at) == (RunState.CANCELLED, "cancelled", "cancelled by eve", clock.at)
+    assert store.claim("w", LEASE, everything) == []
+    assert [event.to_state for event in store.events(run_id)] == [RunState.QUEUED, RunState.CANCELLED]
+
+
+def test_a_run_that_has_ended_cannot_be_cancelled(store: Store) -> None:
+    done = claimed(store)
+    end(store, done)
+
+    with pytest.raises(Conflict):
+        store.cancel(done.run.id, "eve")
+
+    assert store.run(done.run.id).state is RunState.COMPLETED
+
+
+def test_a_failed_run_is_retried_by_hand_from_the_beginning_of_its_retries(store: Store, clock: Clock) -> None:
+    claim = claimed(store)
+    end(store, claim, BAD, decide=at_once)
+    (second,) = store.claim("w", LEASE, everything)
+    failed = end(store, second, BAD)
+    clock.move(minutes=1)
+
+    run = store.retry(failed.id, "ann")
+
+    assert (failed.state, failed.retries, failed.text) == (RunState.FAILED, 1, "half")
+    assert (run.state, run.retries, run.infrastructure_retries, run.attempt) == (RunState.QUEUED, 0, 0, 2)
+    assert (run.not_before, run.started_at, run.ended_at, run.text, run.digest) == (clock.at, None, None, None, failed.digest)
+    (third,) = store.claim("w", LEASE, everything)
+    assert (third.run.attempt, third.run.started_at) == (3, clock.at)
+    assert store.events(run.id)[-2].actor == "ann"
+
+
+@pytest.mark.parametrize("state", [RunState.QUEUED, RunState.RUNNING, RunState.COMPLETED, RunState.CANCELLED])
+def test_only_failed_runs_can_be_retried(store: Store, state: RunState) -> None:
+    run_id = queued(store)
+    if state in (RunState.RUNNING, RunState.COMPLETED):
+        (claim,) = store.claim("w", LEASE, everything)
+        if state is RunState.COMPLETED:
+            end(store, claim)
+    if state is RunState.CANCELLED:
+        store.cancel(run_id, "eve")
+
+    with pytest.raises(Conflict):
+        store.retry(run_id, "ann")
+
+    assert store.run(run_id).state is state
+
+
+@pytest.mark.parametrize("call", ["run", "prompt", "cancel", "retry", "delivery", "revoke_token"])
+def test_what_does_not_exist_is_not_found(store: Store, call: str) -> None:
+    arguments = ("nobody", "me") if call in ("cancel", "retry") else ("nobody",)
+
+    with pytest.raises(NotFound):
+        getattr(store, call)(*arguments)
+
+
+# Reading
+
+
+def test_pages_hold_every_run_once_while_others_come_in(store: Store) -> None:
+    ids = [queued(store) for _ in range(7)]
+
+    seen: list[str] = []
+    cursor: str | None = None
+    for _ in range(4):
+        page = store.runs(RunFilter(), cursor=cursor, limit=2)
+        seen += [run.id for run in page.items]
+        queued(store)
+        cursor = page.next
+
+    assert seen == ids[::-1]
+    assert cursor is None
+
+
+def test_runs_are_found_by_all_conditions_together(store: Store) -> None:
+    one, two = task("One"), task("Two")
+    serve(store, one, two)
+    queued(store, two)
+    webhook = queued(store, one, trigger="webhook")
+    manual = queued(store, one)
+    store.cancel(manual, "me")
+
+    def ids(**where: object) -> list[str]:
+        return [run.id for run in store.runs(RunFilter(**where)).items]  # type: ignore[arg-type]
+
+    assert ids(task_id="one") == [manual, webhook]
+    assert ids(task_id="one", state=RunState.QUEUED) == [webhook]
+    assert ids(trigger="webhook", state=RunState.QUEUED, task_id="one") == [webhook]
+    assert ids(task_id="one", state=RunState.FAILED) == []
+    assert ids(task_id="' OR 1=1 --") == ids(trigger="x'; DROP TABLE runs; --") == []
+
+
+def encoded(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+FORGED = ["", "x", "é", "\x00", "A" * 5000, "1", "YmVmb3JlOjE; DROP TABLE runs"]
+FORGED += [encoded(f"before:{number}") for number in ("", "-1", "1e9", "9" * 20, "1 OR 1=1", "²")] + [encoded("after:1")]
+
+
+@pytest.mark.parametrize("cursor", FORGED)
+def test_a_forged_cursor_is_invalid(store: Store, cursor: str) -> None:
+    with pytest.raises(Invalid):
+        store.runs(RunFilter(), cursor=cursor)
+    with pytest.raises(Invalid):
+        store.deliveries(cursor=cursor)
+
+
+@pytest.mark.parametrize(("limit", "found"), [(-5, 1), (0, 1), (10**9, 1000), (2**70, 1000)])
+def test_a_page_is_of_a_sane_size_whatever_is_asked_for(store: Store, limit: int, found: int) -> None:
+    for future in [store.accept(new_run()) for _ in range(1001)]:
+        future.result(20)
+
+    page = store.runs(RunFilter(), limit=limit)
+
+    assert len(page.items) == found
+    assert page.next is not None
+
+
+def test_the_log_goes_on_from_any_cursor_over_all_attempts(store: Store) -> None:
+    claim = claimed(store)
+    assert say(store, claim, "a", "b") == 2
+    end(store, claim, BAD, decide=at_once)
+    (again,) = store.claim("w", LEASE, everything)
+    assert say(store, again, "c") == 3
+
+    lines = store.log(claim.run.id)
+
+    assert [(each.seq, each.attempt, each.text) for each in lines] == [(1, 1, "a"), (2, 1, "b"), (3, 2, "c")]
+    assert lines[0].at == START
+    assert store.log(claim.run.id, after=1, limit=1) == lines[1:2]
+    assert store.log(claim.run.id, attempt=2) == lines[2:]
+    assert store.log(claim.run.id, after=3) == store.log(claim.run.id, after=2**80) == store.log("nobody") == []
+
+
+def test_log_lines_come_back_byte_for_byte(store: Store) -> None:
+    claim = claimed(store)
+    odd = bytes(range(256))
+
+    store.append_log(claim.run.id, claim.run.fence, 1, [replace(line(""), data=odd)], {}, Meter())
+
+    assert store.log(claim.run.id)[0].data == odd
+
+
+def test_deliveries_are_paged_newest_first_without_their_bodies(store: Store) -> None:
+    made = [delivery(f"k{i}", task_id="a" if i % 2 else "b") for i in range(5)]
+    for each in made:
+        store.record_delivery(each).result(10)
+
+    first = store.deliveries(task_id="a", limit=1)
+    rest = store.deliveries(task_id="a", limit=9, cursor=first.next)
+
+    assert [found.id for found in first.items + rest.items] == [made[3].id, made[1].id]
+    assert (rest.next, first.items[0].body, store.delivery(made[3].id).body) == (None, None, b"{}")
+
+
+def test_totals_are_the_sum_of_all_attempts(store: Store) -> None:
+    claim = claimed(store)
+    end(
+        store, claim, BAD, Meter(usage=Usage(fresh=1, cached=2, output=3), turns=2, tool_calls=1, cost=Decimal("0.10")), at_once
+    )
+    (second,) = store.claim("w", LEASE, everything)
+    silent = end(store, second, BAD, Meter(), at_once)
+    (third,) = store.claim("w", LEASE, everything)
+
+    run = end(store, third, OK, Meter(usage=Usage(fresh=10, reasoning=1, output=1), turns=1, cost=Decimal("0.2000")))
+
+    assert silent.meter.cost == Decimal("0.10")
+    assert run.meter.usage == Usage(fresh=11, cached=2, output=4, reasoning=1)
+    assert (run.meter.turns, run.meter.tool_calls, run.meter.cost) == (3, 1, Decimal("0.3000"))
+    assert [attempt.meter.cost for attempt in store.attempts(run.id)] == [Decimal("0.10"), None, Decimal("0.2000")]
+
+
+# Tokens
+
+
+def test_a_token_lives_until_it_expires_or_is_revoked(store: Store, clock: Clock) -> None:
+    store.add_token("t1", "sha1", "viewer", "laptop", clock.at + timedelta(hours=1))
+    clock.move(minutes=1)
+    store.add_token("t2", "sha2", "admin", "ci", None)
+
+    used = store.token("sha1")
+    assert used is not None
+    assert (used.id, used.role, used.label, used.last_used_at) == ("t1", "viewer", "laptop", None)
+    store.touch_token("t1")
+    assert [(token.id, token.last_used_at) for token in store.tokens()] == [("t2", None), ("t1", clock.at)]
+    clock.move(hours=1)
+    store.revoke_token("t2")
+
+    assert [store.token(sha) for sha in ("sha1", "sha2", "other")] == [None, None, None]
+    with pytest.raises(NotFound):
+        store.revoke_token("t2")
+    assert [token.revoked_at for token in store.tokens()] == [clock.at, None]
+
+
+def test_a_token_id_that_is_taken_is_a_conflict(store: Store) -> None:
+    store.add_token("t1", "sha1", "viewer", "", None)
+
+    with pytest.raises(Conflict):
+        store.add_token("t1", "sha2", "admin", "", None)
+
+    assert store.token("sha2") is None
+
+
+# House-keeping
+
+
+def test_closing_finishes_what_is_queued_and_ends_everything_else(stores: Callable[[], Store]) -> None:
+    store = stores()
+    runs: list[NewRun] = [new_run() for _ in range(300)]
+    futures = [store.accept(run) for run in runs]
+
+    store.close()
+    store.close()
+
+    assert all(future.result(0).first for future in futures)
+    for late in (lambda: store.run(runs[0].id), lambda: store.cancel(runs[0].id, "me"), store.check, store.generation):
+        with pytest.raises(StoreUnavailable, match="closed"):
+            late()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        store.accept(new_run()).result(10)
+    reopened = stores()
+    reopened.check()
+    assert all(reopened.run(run.id).state is RunState.QUEUED for run in runs[::50])
+
+
+def test_rows_that_were_kept_are_plain_json(store: Store) -> None:
+    run_id = queued(store, params={"money": "1.10", "nested": {"a": [True, None, 1.5]}})
+
+    assert json.dumps(store.run(run_id).params) == '{"money": "1.10", "nested": {"a": [true, null, 1.5]}}'
