@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from optio.broker.base import Topic
 from optio.store.base import RunFilter
 from tests.server.api import Api
 from tests.support import Answer, eventually
@@ -682,6 +683,32 @@ def test_rejections_are_kept_with_their_verdict_and_the_body_only_of_who_proved_
         "unsupported": (415, GOOD.decode()),
         "invalid": (422, "{}"),
     }
+
+
+def test_what_a_stranger_sends_to_an_unsigned_hook_is_kept_only_when_it_starts_a_run(api: Api) -> None:
+    api.serve_task(PLAIN + "paramsSchema: {type: object, properties: {V: {type: integer}}, required: [V]}\n", "any")
+    api.post("/api/hooks/any", {"v": 1})
+    api.post("/api/hooks/any", {"w": 1})
+
+    items = eventually(lambda: (found := api.get("/api/deliveries").json["items"]) and len(found) == 2 and found)
+    kept = {item["verdict"]: api.get(f"/api/deliveries/{item['id']}").json["body"] for item in items}
+
+    assert kept == {"accepted": '{"v": 1}', "invalid": None}
+
+
+def test_the_workers_are_told_of_new_runs_and_of_nothing_else(api: Api) -> None:
+    told: list[Topic] = []
+    unsubscribe = api.services.broker.subscribe(lambda topic, key: told.append(topic))
+
+    post(api, b'{"action": "closed"}')
+    post(api, b"{")
+    assert told == []
+    post(api, X_Optio_Delivery="d1")
+    eventually(lambda: told == [Topic.QUEUE], what="the hint")
+    post(api, X_Optio_Delivery="d1")
+    unsubscribe()
+
+    assert told == [Topic.QUEUE]
 
 
 def test_a_flood_of_strangers_does_not_fill_the_disk(api: Api) -> None:
