@@ -12,7 +12,7 @@ from optio.cli import OK, client, flags, show
 from optio.errors import SettingsError
 from optio.model.trigger import WebhookConfig
 from optio.secrets import LocalSecrets
-from optio.server.signature import event_header, sign
+from optio.server.signature import delivery_header, event_header, sign
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +41,10 @@ def run(args: argparse.Namespace) -> int:
     except OSError as err:
         raise SettingsError(f"the payload {args.payload} cannot be read: {err.strerror}") from err
     config = _config(server, args.path)
-    headers = {}
     delivery = args.delivery or str(uuid.uuid4())
+    headers = {delivery_header(config): delivery}
+    if config.secret is None and args.secret is not None:
+        raise SettingsError(f"the webhook `{config.path}` is unsigned: --secret would sign nothing")
     if config.secret is not None:
         secrets = LocalSecrets(settings.secrets, os.environ)
         secret = args.secret or secrets.get(config.secret.name)
@@ -50,7 +52,10 @@ def run(args: argparse.Namespace) -> int:
             raise SettingsError(
                 f"no value for the secret `{config.secret.name}`: give --secret, or {secrets.where(config.secret.name)}"
             )
-        headers = sign(config, secret, body, delivery=delivery, now=time.time())
+        try:
+            headers = sign(config, secret, body, delivery=delivery, now=time.time())
+        except ValueError as err:
+            raise SettingsError(f"the secret `{config.secret.name}` cannot sign by {config.scheme}: it must be base64") from err
     event = args.event or (config.events[0] if config.events else None)
     if event is not None:
         headers[event_header(config)] = event

@@ -1,6 +1,7 @@
 """Is it alive, is it ready, what does it serve, what is wrong with the tree."""
 
 import asyncio
+import logging
 from typing import Any
 
 from litestar import Controller, Response, get
@@ -11,6 +12,8 @@ from optio.server import views
 from optio.server.auth import PUBLIC, role
 from optio.server.hub import Hub
 from optio.version import __version__
+
+log = logging.getLogger(__name__)
 
 
 class HealthController(Controller):
@@ -30,7 +33,9 @@ class HealthController(Controller):
         try:
             await asyncio.to_thread(hub.services.store.check)
         except OptioError as err:
-            problems.append(str(err))
+            # Anyone may ask: the log tells more.
+            log.warning("not ready: %s", err)
+            problems.append("the store cannot be used")
         if hub.live.current.generation is None:
             problems.append("no generation is served yet")
         status = "unavailable" if problems else "ok"

@@ -1,7 +1,7 @@
 """`WS /ws/workflow-runs/{id}/logs`: the log as messages `{"type": "line", ...}`, then `{"type": "end", "state": ...}`.
 
 Plain ASGI: what is wrong is answered over HTTP, before the handshake, by the same problems as everywhere. The socket only
-sends.
+sends. Its token stands in the Authorization header as everywhere: an address is written into too many logs.
 """
 
 import asyncio
