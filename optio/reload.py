@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import watchfiles
@@ -31,6 +31,7 @@ _SETTLE_ONE, _SETTLE_MANY = 0.02, 0.1
 # An editor's save may be "delete, then write".
 _STAYS_GONE = 0.25
 _LONGEST_SETTLE, _LONGEST_GIT = 2.0, 10.0
+_MOST_ATTEMPTS = 4
 _TICK = 1.0
 _SCAN_EVERY = 10.0
 _TRY_AGAIN = 30.0
@@ -81,9 +82,10 @@ class Reloader:
 
     async def _follow(self) -> None:
         """Wait for a moment of rest and take up what the tree held then."""
-        began = time.monotonic()
-        while True:
-            rest = await asyncio.to_thread(self._settle, began)
+        for attempt in range(_MOST_ATTEMPTS):
+            rest = await asyncio.to_thread(self._settle)
+            if rest is not None and attempt == _MOST_ATTEMPTS - 1:
+                rest = replace(rest, forced=True)
             if rest is None or await self._locked(rest, None):
                 return
 
@@ -135,8 +137,9 @@ class Reloader:
             self._on_change(self._live.lose(finding("OPT115", str(err), path=err.path, hint=hint)))
         self._lost = True
 
-    def _settle(self, began: float) -> "_Rest | None":
-        """Wait until the tree is at rest, but not for ever since `began`; None when nothing is new."""
+    def _settle(self) -> "_Rest | None":
+        """Wait until the tree is at rest, but not for ever; None when nothing is new."""
+        began = time.monotonic()
         known = self._compiler.known()
         before = self._look_again(known)
         if before is None:
@@ -147,6 +150,7 @@ class Reloader:
         if not self._loaded and not before.racy and not any(being_written(self._root / path) for path in changed):
             return _Rest(before.signs)
         pause = _SETTLE_ONE if sum(path.endswith(SUFFIXES) or path in known for path in changed) <= 1 else _SETTLE_MANY
+        patience = began + _LONGEST_SETTLE
         while not self._halt.wait(max(pause, self._cost)):
             now = self._look_again(known)
             if now is None:
@@ -154,10 +158,11 @@ class Reloader:
             changed = self._changed(now)
             moving = differences(before.signs, now.signs) | self._just_gone(changed - now.signs.keys())
             moving |= {path for path in changed - moving if path in now.signs and being_written(self._root / path)}
-            waited = time.monotonic() - began
-            busy = waited < _LONGEST_GIT and git_at_work(self._root, within=_LONGEST_GIT)
-            if not busy and (not moving or waited > _LONGEST_SETTLE):
-                return _Rest(now.signs, frozenset(moving), forced=waited > _LONGEST_SETTLE)
+            if time.monotonic() - began < _LONGEST_GIT and git_at_work(self._root, within=_LONGEST_GIT):
+                # Its last files have not come to rest when it is done.
+                patience = time.monotonic() + _LONGEST_SETTLE
+            elif not moving or time.monotonic() > patience:
+                return _Rest(now.signs, frozenset(moving), forced=bool(moving))
             before, pause = now, min(pause * 1.5, _STAYS_GONE)
         return _Rest(before.signs, frozenset(changed), forced=True)
 

@@ -321,6 +321,7 @@ def test_a_branch_switch_of_a_thousand_files_is_taken_up_whole(watched: Watched)
 
     _git(watched.root, "checkout", "-q", "main")
     watched.until_equal()
+    watched.until(lambda: watched.news and watched.news[-1].registry.tasks["t0"].prompt == "main")
 
     versions = [{t.prompt for t in s.registry.tasks.values() if t.id != "base"} for s in watched.news]
     assert versions in ([{"main"}], [{"side"}, {"main"}])
