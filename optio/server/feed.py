@@ -150,8 +150,7 @@ class _Tail:
         if after < self._first:
             return None
         at = bisect_right(self._lines, after, key=lambda line: line.seq)
-        lines = self._lines[at : at + BATCH]
-        return lines[: _fitting(lines)]
+        return self._lines[at : at + BATCH]
 
     async def look(self) -> None:
         """Ask the store, once for all readers that want to know at the same time."""
