@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from optio.errors import Conflict, Invalid, StoreMismatch, StoreUnavailable
+from optio.store.mounts import shared_by
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
 
@@ -94,9 +95,16 @@ class SqliteEngine:
         self._closed = False
         with _translated(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            shared = shared_by(path.parent)
+            if shared is not None:
+                raise StoreUnavailable(
+                    f"the database {path} is on a network file system ({shared}), where SQLite loses data: "
+                    "point OPTIO_DATA_DIR at a local disk"
+                )
             self._writer = self._connect()
             try:
                 migrate(self._writer, migrations())
+                self._file = _identity(path)
             except BaseException:
                 self._writer.close()
                 raise
@@ -253,6 +261,9 @@ class SqliteEngine:
 
     def check(self) -> None:
         """Raises StoreUnavailable or StoreMismatch."""
+        with _translated(self._path):
+            if _identity(self._path) != self._file:
+                raise StoreUnavailable(f"the database {self._path} was replaced while it was in use: start Optio again")
         _fits(self.peek(lambda tx: tx.one("PRAGMA user_version")[0]), len(migrations()))
 
     def close(self) -> None:
@@ -267,6 +278,11 @@ class SqliteEngine:
         for reader in idle:
             reader.close()
         self._writer.close()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def migrations() -> list[str]:

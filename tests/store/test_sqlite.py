@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -189,16 +190,23 @@ except StoreUnavailable as err:
 """
 
 
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that every user may read; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 @pytest.mark.parametrize("what", ["file", "directory"])
-def test_what_may_not_be_written_is_said_when_it_is_opened(path: Path, what: str) -> None:
+def test_what_may_not_be_written_is_said_when_it_is_opened(open_directory: Path, what: str) -> None:
+    path = open_directory / "data" / "optio.db"
     open_store(path).close()
     target = path if what == "file" else path.parent
     before = target.stat().st_mode
 
     target.chmod(before & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
     try:
-        for folder in path.parents[1:-2]:  # pytest's own directories are closed to others
-            folder.chmod(folder.stat().st_mode | 0o055)
         command = [sys.executable, "-c", AS_NOBODY, path]
         said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     finally:
@@ -249,6 +257,17 @@ def test_pages_that_are_damaged_later_are_said_when_they_are_read(path: Path) ->
 
     with closing(open_store(path)) as store, pytest.raises(StoreUnavailable, match="restore a backup"):
         store.runs(RunFilter())
+
+
+@pytest.mark.parametrize("by", ["nothing", "another database"])
+def test_a_file_that_was_taken_away_in_use_is_said_by_the_check(store: SqlStore, path: Path, tmp_path: Path, by: str) -> None:
+    store.check()
+    path.rename(tmp_path / "aside.db")
+    if by == "another database":
+        open_store(path).close()
+
+    with pytest.raises(StoreUnavailable, match=r"cannot be used|was replaced"):
+        store.check()
 
 
 # Versions
