@@ -321,6 +321,8 @@ def test_a_reader_that_never_reads_holds_nobody_up_and_little_memory(api: Api) -
                 assert json.loads(live.recv(timeout=10))["type"] == "line"
         writer.end()
 
+    kept = [line for tail in api.feed._tails.values() for line in tail._lines]
+    assert 0 < sum(len(line.data) for line in kept) <= 1 << 20
     # Ten readers are behind by 40 MB each.
     assert _memory() - before < 80 << 20
     for sock in stuck:
