@@ -327,6 +327,23 @@ def test_a_branch_switch_of_a_thousand_files_is_taken_up_whole(watched: Watched)
     assert versions in ([{"main"}], [{"side"}, {"main"}])
 
 
+def test_files_edited_one_after_the_other_are_never_served_out_of_order(watched: Watched) -> None:
+    for number in range(300):
+        (watched.root / f"m{number:03}.yaml").write_text(task(f"M {number}"))
+    for turn in range(6):
+        for step in range(40):
+            # The first file in every order of reading is written last.
+            watched.put("zz.yaml", task("Zz", f"{turn * 40 + step}"))
+            watched.put("aa.yaml", task("Aa", f"{turn * 40 + step}"))
+        watched.until(lambda turn=turn: watched.prompt("aa") == watched.prompt("zz") == f"{turn * 40 + 39}")
+
+    pairs = [
+        (watched_by["zz"].prompt, watched_by["aa"].prompt) for s in watched.news if "aa" in (watched_by := s.registry.tasks)
+    ]
+    assert [pair for pair in pairs if int(pair[0]) - int(pair[1]) not in (0, 1)] == []
+    assert pairs[-1] == ("239", "239")
+
+
 def test_while_git_is_at_work_nothing_is_taken_up(watched: Watched) -> None:
     (watched.root / ".git").mkdir()
     lock = watched.root / ".git" / "index.lock"
