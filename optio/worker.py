@@ -80,7 +80,7 @@ class Worker:
             with self._lock:
                 found = self._running.get(key)
             if found is not None:
-                found[0].cancel()
+                found[0].look()
 
     def _claim_loop(self) -> None:
         store = self._services.store

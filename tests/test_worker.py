@@ -289,6 +289,17 @@ def test_when_every_hint_is_lost_runs_still_start_with_the_sweep(here: Services)
         assert {done(deaf, run_id).state for run_id in runs} == {RunState.COMPLETED}
 
 
+def test_a_forged_hint_cancels_nothing(here: Services) -> None:
+    with working(here):
+        run_id = accept(here, command_task("echo ready; sleep 0.5; echo done"))
+        eventually(lambda: log_of(here, run_id, LogKind.OUTPUT))
+
+        for topic in Topic:
+            here.broker.tell(topic, run_id)
+
+        assert done(here, run_id).state is RunState.COMPLETED
+
+
 class Counting:
     """A store that counts the claims, and is away for the first few of them."""
 

@@ -11,7 +11,6 @@ import select
 import shutil
 import signal
 import socket
-import stat
 import struct
 import subprocess
 import sys
@@ -22,13 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from optio.errors import LaunchFailed
-from optio.executors.base import Exit, Handle, Launch
-from optio.executors.inotify import Inotify
-from optio.executors.procfs import start_time
+from optio.executors.attempt import ProcessHandle, delete, kill_marked, marker_of, open_pidfd
+from optio.executors.base import Handle, Launch
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
-# Without inotify (no watches left) output is looked for this often.
-_LOOK_EVERY = 0.05
 # The kernel's limit for one argument or one `NAME=value`, with its final NUL (MAX_ARG_STRLEN).
 _LONGEST_STRING = 131_072
 # The usual grace and a little more.
@@ -100,7 +96,7 @@ class ProcessExecutor:
         try:
             os.symlink(_TOMBSTONE, control / "started")
         except FileExistsError:
-            return ProcessHandle(base) if _marker(str(control)) else None
+            return ProcessHandle(base) if marker_of(str(control)) else None
         return None
 
     def prepare(self) -> None:
@@ -121,10 +117,10 @@ class ProcessExecutor:
     def remove(self, run_id: str, attempt: int) -> None:
         """See `Executor.remove`."""
         base = self._directory(run_id, attempt)
-        marker = _marker(f"{base}/control")
+        marker = marker_of(f"{base}/control")
         if marker is None and time.time() - _changed(f"{base}/control/started") < _TOMBSTONE_AGE:
             return
-        supervisor = _pidfd(*marker) if marker else None
+        supervisor = open_pidfd(*marker) if marker else None
         if supervisor is not None:
             for number in (signal.SIGTERM, signal.SIGKILL):
                 with contextlib.suppress(ProcessLookupError):
@@ -133,7 +129,7 @@ class ProcessExecutor:
                     break
             os.close(supervisor)
         kill_marked(base.name)
-        shutil.rmtree(base, ignore_errors=True)
+        delete(base)
 
     def notes(self, environment: Mapping[str, object]) -> list[str]:
         """See `Executor.notes`."""
@@ -203,132 +199,6 @@ class ProcessExecutor:
             self._drop_server()
 
 
-class ProcessHandle:
-    """The grip on one attempt. The supervisor is no child of ours: a pidfd waits for it and cannot mean another process."""
-
-    def __init__(self, base: Path, pid: int | None = None) -> None:
-        self._base = base
-        self._control = control = f"{base}/control"
-        self._paths = {"stdout": f"{control}/stdout", "stderr": f"{control}/stderr", "result": f"{control}/result/result.jsonl"}
-        self._open: dict[str, int] = {}
-        self._pidfd = self._marked() if pid is None else _pidfd(pid)
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._inotify = Inotify()
-        self._inotify.watch(control)
-        self._inotify.watch(f"{control}/result")
-
-    def _marked(self) -> int | None:
-        marker = _marker(self._control)
-        return None if marker is None else _pidfd(*marker)
-
-    def read(self, stream: str, offset: int, limit: int) -> bytes:
-        """See `Handle.read`. The agent may put anything in the result file's place: only a regular file is read."""
-        descriptor = self._open.get(stream)
-        if descriptor is not None:
-            return os.pread(descriptor, limit, offset)
-        try:
-            descriptor = os.open(self._paths[stream], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return b""
-        if stream != "result" and stat.S_ISREG(os.fstat(descriptor).st_mode):
-            self._open[stream] = descriptor
-            return os.pread(descriptor, limit, offset)
-        try:
-            return os.pread(descriptor, limit, offset) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
-        finally:
-            os.close(descriptor)
-
-    def wait(self, timeout: float) -> None:
-        """See `Handle.wait`."""
-        if self._inotify.fd is None:
-            timeout = min(timeout, _LOOK_EVERY)
-        poll = select.poll()
-        for descriptor in (self._pidfd, self._wake, self._inotify.fd):
-            if descriptor is not None:
-                poll.register(descriptor, select.POLLIN)
-        ready = poll.poll(timeout * 1000)
-        if any(descriptor == self._wake for descriptor, _ in ready):
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self._wake)
-        self._inotify.drain()
-
-    def wake(self) -> None:
-        """See `Handle.wake`."""
-        with contextlib.suppress(OSError):
-            os.eventfd_write(self._wake, 1)
-
-    def exit(self) -> Exit | None:
-        """See `Handle.exit`."""
-        found = self._read_exit()
-        if found is not None:
-            return found
-        if self._alive():
-            return None
-        # It may have written its last word between our two looks.
-        found = self._read_exit()
-        if found is None:
-            kill_marked(self._base.name)
-            found = Exit(code=None, signal=None, lost=True)
-        return found
-
-    def _alive(self) -> bool:
-        if self._pidfd is not None:
-            if not select.select([self._pidfd], [], [], 0)[0]:
-                return True
-            os.close(self._pidfd)
-        # A launch that was sent twice has one supervisor, and the marker names it.
-        self._pidfd = self._marked()
-        return self._pidfd is not None
-
-    def _read_exit(self) -> Exit | None:
-        try:
-            with open(f"{self._control}/exit.json", encoding="utf-8") as file:
-                data: dict[str, Any] = json.load(file)
-            # After a power cut: an end whose output is not whole is none.
-            if any(os.stat(self._paths[name]).st_size < size for name, size in data["sizes"].items()):
-                return None
-        except (OSError, ValueError):
-            return None
-        return Exit(
-            code=data["code"],
-            signal=data["signal"],
-            stopped_by=data["stopped_by"],
-            phase=data["phase"],
-            error=data["error"],
-        )
-
-    def stop(self) -> None:
-        """See `Handle.stop`. The marker names the one who supervises, should this launch have been sent twice."""
-        marked = self._marked()
-        if marked is not None:
-            if self._pidfd is not None:
-                os.close(self._pidfd)
-            self._pidfd = marked
-        if self._pidfd is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
-
-    def close(self, *, remove: bool) -> None:
-        """See `Handle.close`. A supervisor that comes late finds no directory to put its marker in, and does nothing."""
-        self._inotify.close()
-        for descriptor in (self._pidfd, self._wake, *self._open.values()):
-            if descriptor is not None:
-                os.close(descriptor)
-        self._pidfd = None
-        self._open = {}
-        if remove:
-            shutil.rmtree(self._base, ignore_errors=True)
-
-
-def _marker(control: str) -> tuple[int, int] | None:
-    """(pid, start time) of the supervisor; None for a tombstone, or when nobody began."""
-    try:
-        pid, start = os.readlink(f"{control}/started").split(":")
-        return int(pid), int(start)
-    except (OSError, ValueError):
-        return None
-
-
 def _changed(path: str) -> float:
     """When a file was last changed; long ago when there is none."""
     try:
@@ -354,38 +224,6 @@ def _check_exec(argv: Sequence[str], environment: Mapping[str, str]) -> None:
 
 def _size(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
-
-
-def kill_marked(attempt: str) -> None:
-    """Kill every process of an attempt whose supervisor is gone, found by the names in its environment."""
-    run_id, _, number = attempt.rpartition("-")
-    marks = {f"OPTIO_RUN_ID={run_id}".encode(), f"OPTIO_ATTEMPT={number}".encode()}
-    for _ in range(10):
-        found = False
-        for entry in os.listdir("/proc"):
-            if not entry.isdigit() or int(entry) == os.getpid():
-                continue
-            try:
-                environment = set(Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"))
-                if marks <= environment:
-                    os.kill(int(entry), signal.SIGKILL)
-                    found = True
-            except OSError:
-                continue
-        if not found:
-            return
-
-
-def _pidfd(pid: int, start: int | None = None) -> int | None:
-    """A descriptor of the process, or None when it is gone (or its pid belongs to another by now)."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except OSError:
-        return None
-    if start is not None and start_time(pid) != start:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def _native(runtime: str, found: str) -> str:

@@ -52,7 +52,7 @@ class _Left(Exception):
 
 
 class Execution:
-    """One attempt at a run, on a thread of its own. `cancel` and `leave` may be called from any thread."""
+    """One attempt at a run, on a thread of its own. `cancel`, `look` and `leave` may be called from any thread."""
 
     def __init__(self, claim: Claim, parts: Parts, worker: str) -> None:
         self.run: Run = claim.run
@@ -62,12 +62,18 @@ class Execution:
         self._handle: Handle | None = None
         self._handle_lock = threading.Lock()
         self._cancelled = claim.run.cancel_requested
+        self._changed = False
         self._left = threading.Event()
         self._mask = Masker(())
 
     def cancel(self) -> None:
         """Stop the agent: the run's end was asked for."""
         self._cancelled = True
+        self._wake()
+
+    def look(self) -> None:
+        """Look whether the run's end was asked for: somebody says so."""
+        self._changed = True
         self._wake()
 
     def leave(self) -> None:
@@ -131,7 +137,7 @@ class Execution:
             self._finish(Outcome(ok=False, reason="runtime_unavailable", message=message), Meter(), None)
             return
         # Read after this execution can be told: a cancel is either seen here or told later.
-        self._cancelled |= self._durably(lambda: store.run(self.run.id)).cancel_requested
+        self._look_for_cancel()
         handle = self._adopt() if self._claim.adopted else self._start(task, runtime)
         if handle is None:
             return
@@ -144,6 +150,11 @@ class Execution:
             with self._handle_lock:
                 self._handle = None
             handle.close(remove=finished)
+
+    def _look_for_cancel(self) -> None:
+        self._changed = False
+        run = self._durably(lambda: self._parts.store.run(self.run.id))
+        self._cancelled |= run.cancel_requested and run.fence == self.run.fence
 
     def _adopt(self) -> Handle | None:
         handle = self._parts.executor.find(self.run.id, self.run.attempt)
@@ -255,6 +266,8 @@ class Execution:
                 self._finish(self._outcome(ended, reader, stopped), reader.meter, ended, longest=reader.longest)
                 return True
             if ended is None:
+                if self._changed:
+                    self._look_for_cancel()
                 if stopped is None and not self._cancelled:
                     stopped = reader.stop() or watch.stalled()
                 if (stopped is not None or self._cancelled) and not asked:

@@ -12,7 +12,8 @@ import pytest
 
 from optio.errors import LaunchFailed
 from optio.executors import inotify
-from optio.executors.process import ProcessExecutor, start_time
+from optio.executors.process import ProcessExecutor
+from optio.executors.procfs import start_time
 from tests.executors.support import launch, living, python, read, run, shell, until_ended
 from tests.support import eventually
 

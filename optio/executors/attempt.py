@@ -1,0 +1,189 @@
+"""The grip on a local attempt: its files, its supervisor, its end. All is found by name, so that any process can do it."""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import stat
+from pathlib import Path
+from typing import Any
+
+from optio.executors.base import Exit
+from optio.executors.inotify import Inotify
+from optio.executors.procfs import start_time
+
+# Without inotify (no watches left) output is looked for this often.
+_LOOK_EVERY = 0.05
+
+
+class ProcessHandle:
+    """The grip on one attempt. The supervisor is no child of ours: a pidfd waits for it and cannot mean another process."""
+
+    def __init__(self, base: Path, pid: int | None = None) -> None:
+        self._base = base
+        self._control = control = f"{base}/control"
+        self._paths = {"stdout": f"{control}/stdout", "stderr": f"{control}/stderr", "result": f"{control}/result/result.jsonl"}
+        self._open: dict[str, int] = {}
+        self._pidfd = self._marked() if pid is None else open_pidfd(pid)
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._inotify = Inotify()
+        self._inotify.watch(control)
+        self._inotify.watch(f"{control}/result")
+
+    def _marked(self) -> int | None:
+        marker = marker_of(self._control)
+        return None if marker is None else open_pidfd(*marker)
+
+    def read(self, stream: str, offset: int, limit: int) -> bytes:
+        """See `Handle.read`. The agent may put anything in the result file's place: only a regular file is read."""
+        descriptor = self._open.get(stream)
+        if descriptor is not None:
+            return os.pread(descriptor, limit, offset)
+        try:
+            descriptor = os.open(self._paths[stream], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return b""
+        if stream != "result" and stat.S_ISREG(os.fstat(descriptor).st_mode):
+            self._open[stream] = descriptor
+            return os.pread(descriptor, limit, offset)
+        try:
+            return os.pread(descriptor, limit, offset) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+        finally:
+            os.close(descriptor)
+
+    def wait(self, timeout: float) -> None:
+        """See `Handle.wait`."""
+        if self._inotify.fd is None:
+            timeout = min(timeout, _LOOK_EVERY)
+        poll = select.poll()
+        for descriptor in (self._pidfd, self._wake, self._inotify.fd):
+            if descriptor is not None:
+                poll.register(descriptor, select.POLLIN)
+        ready = poll.poll(timeout * 1000)
+        if any(descriptor == self._wake for descriptor, _ in ready):
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._wake)
+        self._inotify.drain()
+
+    def wake(self) -> None:
+        """See `Handle.wake`."""
+        with contextlib.suppress(OSError):
+            os.eventfd_write(self._wake, 1)
+
+    def exit(self) -> Exit | None:
+        """See `Handle.exit`."""
+        found = self._read_exit()
+        if found is not None:
+            return found
+        if self._alive():
+            return None
+        # It may have written its last word between our two looks.
+        found = self._read_exit()
+        if found is None:
+            kill_marked(self._base.name)
+            found = Exit(code=None, signal=None, lost=True)
+        return found
+
+    def _alive(self) -> bool:
+        if self._pidfd is not None:
+            if not select.select([self._pidfd], [], [], 0)[0]:
+                return True
+            os.close(self._pidfd)
+        # A launch that was sent twice has one supervisor, and the marker names it.
+        self._pidfd = self._marked()
+        return self._pidfd is not None
+
+    def _read_exit(self) -> Exit | None:
+        try:
+            with open(f"{self._control}/exit.json", encoding="utf-8") as file:
+                data: dict[str, Any] = json.load(file)
+            # After a power cut: an end whose output is not whole is none.
+            if any(os.stat(self._paths[name]).st_size < size for name, size in data["sizes"].items()):
+                return None
+        except (OSError, ValueError):
+            return None
+        return Exit(
+            code=data["code"],
+            signal=data["signal"],
+            stopped_by=data["stopped_by"],
+            phase=data["phase"],
+            error=data["error"],
+        )
+
+    def stop(self) -> None:
+        """See `Handle.stop`. The marker names the one who supervises, should this launch have been sent twice."""
+        marked = self._marked()
+        if marked is not None:
+            if self._pidfd is not None:
+                os.close(self._pidfd)
+            self._pidfd = marked
+        if self._pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+
+    def close(self, *, remove: bool) -> None:
+        """See `Handle.close`. A supervisor that comes late finds no directory to put its marker in, and does nothing."""
+        self._inotify.close()
+        for descriptor in (self._pidfd, self._wake, *self._open.values()):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._pidfd = None
+        self._open = {}
+        if remove:
+            delete(self._base)
+
+
+def delete(base: Path) -> None:
+    """Whatever rights the agent has taken away from its own directories."""
+    shutil.rmtree(base, ignore_errors=True)
+    if base.exists():
+        for folder, _, _ in os.walk(base):
+            with contextlib.suppress(OSError):
+                os.chmod(folder, 0o700)  # before what is in it is looked at
+                for entry in os.scandir(folder):
+                    if entry.is_dir(follow_symlinks=False):
+                        os.chmod(entry.path, 0o700)
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def marker_of(control: str) -> tuple[int, int] | None:
+    """(pid, start time) of the supervisor; None for a tombstone, or when nobody began."""
+    try:
+        pid, start = os.readlink(f"{control}/started").split(":")
+        return int(pid), int(start)
+    except (OSError, ValueError):
+        return None
+
+
+def kill_marked(attempt: str) -> None:
+    """Kill every process of an attempt whose supervisor is gone, found by the names in its environment."""
+    run_id, _, number = attempt.rpartition("-")
+    marks = {f"OPTIO_RUN_ID={run_id}".encode(), f"OPTIO_ATTEMPT={number}".encode()}
+    for _ in range(10):
+        found = False
+        for entry in os.listdir("/proc"):
+            if not entry.isdigit() or int(entry) == os.getpid():
+                continue
+            try:
+                environment = set(Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"))
+                if marks <= environment:
+                    os.kill(int(entry), signal.SIGKILL)
+                    found = True
+            except OSError:
+                continue
+        if not found:
+            return
+
+
+def open_pidfd(pid: int, start: int | None = None) -> int | None:
+    """A descriptor of the process, or None when it is gone (or its pid belongs to another by now)."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return None
+    if start is not None and start_time(pid) != start:
+        os.close(descriptor)
+        return None
+    return descriptor
