@@ -1,0 +1,94 @@
+"""Output: whoever reads an attempt, and however often it changes hands, every line is given once."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optio.model.run import LogKind, LogLine
+from optio.runs import output
+from optio.runs.output import Output, cut
+from optio.runtimes.command import Command
+from tests.support import command_task
+
+TASK = command_task("true")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Memory:
+    """The streams of an attempt that writes as fast as it is told to."""
+
+    def __init__(self, whole: dict[str, bytes]) -> None:
+        self._whole = whole
+        self.written = dict.fromkeys(whole, 0)
+
+    def read(self, stream: str, offset: int, limit: int) -> bytes:
+        end = min(self.written.get(stream, 0), offset + limit)
+        return self._whole.get(stream, b"")[offset:end]
+
+    def write(self, share: float) -> None:
+        for stream, data in self._whole.items():
+            self.written[stream] = max(self.written[stream], int(len(data) * share))
+
+
+def by_kind(lines: list[LogLine]) -> dict[LogKind, list[bytes]]:
+    return {kind: [line.data for line in lines if line.kind is kind] for kind in LogKind}
+
+
+def read_all(memory: Memory, handovers: list[float]) -> list[LogLine]:
+    """Read to the end by one owner after the other; each stops when a share of the output is there and read."""
+    lines: list[LogLine] = []
+    offsets: dict[str, int] = {}
+    for share in [*sorted(handovers), 1.0]:
+        memory.write(share)
+        reading = Output(memory, Command().reader(TASK), offsets)  # type: ignore[arg-type]
+        while True:
+            lines += reading.take()
+            if reading.drained:
+                break
+        offsets = reading.offsets
+    return lines + reading.rest()
+
+
+text = st.lists(st.binary(max_size=12).map(lambda data: data.replace(b"\0", b"\n"))).map(b"\n".join)
+results = st.lists(st.sampled_from([b'{"type": "turn"}', b"nonsense", b"", b'{"type": "result", "status": "ok"}'])).map(
+    b"\n".join
+)
+
+
+@given(stdout=text, stderr=text, result=results, handovers=st.lists(st.floats(0, 1), max_size=4), full=st.booleans())
+def test_however_often_a_run_changes_hands_its_log_is_the_same(
+    stdout: bytes, stderr: bytes, result: bytes, handovers: list[float], full: bool
+) -> None:
+    whole = {"stdout": stdout, "stderr": stderr, "result": result}
+    with pytest.MonkeyPatch.context() as patch:
+        # Only one stream may reach the limit: which of two gets there first is a matter of time.
+        if full and not stderr and not result:
+            patch.setattr(output, "MAX_LOG", 500)
+
+        once = read_all(Memory(whole), [])
+        often = read_all(Memory(whole), handovers)
+
+    assert by_kind(often) == by_kind(once)
+
+
+def test_one_look_is_bounded_whatever_is_there() -> None:
+    memory = Memory({"stdout": b"\n" * 5_000_000, "stderr": b"x" * 9_000_000})
+    memory.write(1.0)
+    reading = Output(memory, Command().reader(TASK), {})  # type: ignore[arg-type]
+
+    looks = []
+    while not reading.drained:
+        looks.append(len(reading.take()))
+
+    assert max(looks) <= 65_536 + output.MOST_LINES
+    assert len(looks) > 5
+
+
+@pytest.mark.parametrize(("size", "kept"), [(0, 0), (65_536, 65_536), (65_537, 65_536)])
+def test_a_line_of_the_log_is_cut_at_64_kib(size: int, kept: int) -> None:
+    line = cut(b"x" * size)
+
+    assert line[:kept] == b"x" * kept
+    assert line[kept:] == (b"" if size == kept else b"... [1 bytes cut]")
