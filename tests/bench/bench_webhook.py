@@ -217,7 +217,7 @@ def main() -> None:
         (Path(name) / "tasks.d").mkdir()
         (Path(name) / "tasks.d" / "push.yaml").write_text(TASK)
         port = free_port()
-        command = [sys.executable, os.environ.get("BENCH_FILE", __file__), "--serve", name, str(port)]
+        command = [sys.executable, __file__, "--serve", name, str(port)]
         command += ["--profile", str(args.profile)] if args.profile else []
         process = subprocess.Popen(command, env={**os.environ, "OPTIO_SECRET_PUSH": SECRET})
         try:
