@@ -42,8 +42,9 @@ def look(root: Path, known: Iterable[str] = ()) -> Look:
     walked = frozenset(signs)
     for path in known:
         if path not in walked and not path.startswith(_OUTSIDE):
-            with contextlib.suppress(OSError, ValueError):
-                signs[path] = _sign(os.stat(root / path))
+            sign = _sign_of(root / path)
+            if sign is not None:
+                signs[path] = sign
     return Look(signs, walked, frozenset(path for path, sign in signs.items() if sign[1] > fresh))
 
 
@@ -85,12 +86,25 @@ def differences(before: Mapping[str, Sign | None], now: Mapping[str, Sign]) -> s
     return {path for path, sign in now.items() if before.get(path) != sign} | (before.keys() - now.keys())
 
 
+def again(root: Path, before: Look, paths: Iterable[str]) -> Look:
+    """The same look with these files looked at anew."""
+    signs = dict(before.signs)
+    for path in paths:
+        sign = _sign_of(root / path)
+        if sign is None:
+            signs.pop(path, None)
+        else:
+            signs[path] = sign
+    return Look(signs, before.walked, before.racy)
+
+
 def unchanged(root: Path, before: Look, paths: Iterable[str]) -> bool:
     """Whether these files still have the signs of that look."""
     return all(_sign_of(root / path) == before.signs.get(path) for path in paths)
 
 
 def _sign_of(path: Path) -> Sign | None:
+    """None where there is no file; a link that leads nowhere has a sign of its own."""
     if path.is_dir() and not path.is_symlink():
         return None
     for follow in (True, False):

@@ -23,7 +23,7 @@ from optio.compiler.report import concise
 from optio.compiler.tree import SUFFIXES, DirectoryTree, OverlayTree
 from optio.errors import OptioError
 from optio.live import LiveRegistry, Snapshot
-from optio.look import Look, Missing, being_written, differences, git_at_work, identity, look, unchanged
+from optio.look import Look, Missing, again, being_written, differences, git_at_work, identity, look, unchanged
 
 log = logging.getLogger(__name__)
 # One saved file is quickly known to be whole; of many, others may follow.
@@ -152,7 +152,8 @@ class Reloader:
         pause = _SETTLE_ONE if sum(path.endswith(SUFFIXES) or path in known for path in changed) <= 1 else _SETTLE_MANY
         patience = began + _LONGEST_SETTLE
         while not self._halt.wait(max(pause, self._cost)):
-            now = self._look_again(known)
+            # Of one changed file, its own sign is enough: what else happens is seen by the look that takes the tree up.
+            now = again(self._root, before, changed) if len(changed) == 1 else self._look_again(known)
             if now is None:
                 return _NOTHING
             changed = self._changed(now)
