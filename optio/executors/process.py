@@ -97,6 +97,7 @@ class ProcessExecutor:
             os.symlink(_TOMBSTONE, control / "started")
         except FileExistsError:
             return ProcessHandle(base) if marker_of(str(control)) else None
+        _strip(base)
         return None
 
     def prepare(self) -> None:
@@ -119,6 +120,7 @@ class ProcessExecutor:
         base = self._directory(run_id, attempt)
         marker = marker_of(f"{base}/control")
         if marker is None and time.time() - _changed(f"{base}/control/started") < _TOMBSTONE_AGE:
+            _strip(base)
             return
         supervisor = open_pidfd(*marker) if marker else None
         if supervisor is not None:
@@ -197,6 +199,12 @@ class ProcessExecutor:
         """See `Executor.close`."""
         with self._lock:
             self._drop_server()
+
+
+def _strip(base: Path) -> None:
+    """Leave nothing of an attempt that never began but its tombstone."""
+    for name in ("home", "tmp", "work"):
+        delete(base / name)
 
 
 def _changed(path: str) -> float:

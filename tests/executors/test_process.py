@@ -137,9 +137,11 @@ def test_a_tombstone_is_kept_while_a_late_worker_could_still_start_its_attempt(
     executor: ProcessExecutor, tmp_path: Path
 ) -> None:
     assert executor.find("gone", 2) is None
+    (tmp_path / "attempts" / "gone-2" / "home").mkdir()
 
     executor.remove("gone", 2)
     kept = executor.attempts()
+    assert [path.name for path in (tmp_path / "attempts" / "gone-2").iterdir()] == ["control"]
     long_ago = time.time() - 100_000
     os.utime(tmp_path / "attempts" / "gone-2" / "control" / "started", (long_ago, long_ago), follow_symlinks=False)
     executor.remove("gone", 2)

@@ -105,6 +105,12 @@ def verdict(ledger: Ledger, dev: Dev, marks: Path) -> dict[str, int]:
     }
 
 
+def left_behind(dev: Dev) -> list[Path]:
+    """Directories of attempts, but for the marks of those that shall never begin."""
+    found = (dev.data / "attempts").iterdir()
+    return [path for path in found if not (path / "control" / "started").is_symlink() or (path / "home").exists()]
+
+
 @pytest.mark.timeout(600)
 def test_accepted_runs_survive_kill_dash_nine_once_each(tmp_path: Path) -> None:
     seed = int(os.environ.get("CRASH_SEED", random.randrange(1 << 30)))
@@ -114,13 +120,13 @@ def test_accepted_runs_survive_kill_dash_nine_once_each(tmp_path: Path) -> None:
     ledger, dev, marks = crash(tmp_path, runs, kills, seed)
     try:
         found = verdict(ledger, dev, marks)
-        left = eventually(lambda: not list((dev.data / "attempts").iterdir()) or None, what="tidy attempts", within=30)
+        eventually(lambda: not left_behind(dev), what="tidy attempts", within=30)
     finally:
         dev.stop()
 
     bad = {name: found[name] for name in ("shared ids", "not completed", "lost", "doubled", "not asked for")}
     assert bad == dict.fromkeys(bad, 0), found
-    assert (found["accepted"], found["kills"], left) == (runs, kills, True)
+    assert (found["accepted"], found["kills"]) == (runs, kills)
     assert not [status for status in ledger.refused if status != 503]
 
 
