@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,8 @@ from optio.model.registry import CompiledTask
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 PREFIX = "OPTIO_SECRET_"
+# A value that was changed in its file counts after this long.
+_FRESH_S = 1.0
 
 
 def named_by(task: CompiledTask) -> list[str]:
@@ -44,6 +47,7 @@ class LocalSecrets:
     def __init__(self, directory: Path, environ: Mapping[str, str]) -> None:
         self._directory = directory
         self._environ = {k.removeprefix(PREFIX): v for k, v in environ.items() if k.startswith(PREFIX)}
+        self._read: dict[str, tuple[float, str]] = {}
 
     def get(self, name: str) -> str | None:
         """See `Secrets.get`. One final newline of a file is an editor's and not part of the value."""
@@ -51,10 +55,17 @@ class LocalSecrets:
             return None
         if name in self._environ:
             return self._environ[name]
-        try:
-            return (self._directory / name).read_text(encoding="utf-8").removesuffix("\n")
-        except (OSError, UnicodeDecodeError):
-            return None
+        # Asked for with every webhook: a file is read once a second, however many come.
+        now = time.monotonic()
+        known = self._read.get(name)
+        if known is None or now - known[0] > _FRESH_S:
+            try:
+                value = (self._directory / name).read_text(encoding="utf-8").removesuffix("\n")
+            except (OSError, UnicodeDecodeError):
+                self._read.pop(name, None)
+                return None
+            known = self._read[name] = now, value
+        return known[1]
 
     def put(self, name: str, value: str) -> None:
         """See `Secrets.put`."""
@@ -68,6 +79,7 @@ class LocalSecrets:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._directory / name)
+        self._read.pop(name, None)
 
     def where(self, name: str) -> str:
         """See `Secrets.where`."""

@@ -30,6 +30,21 @@ def _cached(canonical: str) -> Validator:
     return validator(json.loads(canonical))
 
 
+# A task's schema is one object for as long as the task is served: finding its validator costs no writing out of the schema.
+# The schema is kept beside it, so that its identity cannot become another's.
+_KNOWN: dict[int, tuple[Mapping[str, Any], Validator]] = {}
+_MOST_KNOWN = 4096
+
+
+def _validator_of(schema: Mapping[str, Any]) -> Validator:
+    known = _KNOWN.get(id(schema))
+    if known is None:
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        known = _KNOWN[id(schema)] = schema, _cached(json.dumps(schema, sort_keys=True))
+    return known[1]
+
+
 def fill(schema: Mapping[str, Any] | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """The given parameters with each `properties.*.default` that is missing, objects inside objects too."""
     filled = dict(given)
@@ -57,7 +72,7 @@ def faults(schema: Mapping[str, Any] | None, params: Mapping[str, Any]) -> Itera
     if schema is None or nuls:
         yield from nuls
         return
-    for error in _cached(json.dumps(schema, sort_keys=True)).iter_errors(params):
+    for error in _validator_of(schema).iter_errors(params):
         yield from _explain(error, tuple(error.instance_path))
 
 
