@@ -13,7 +13,7 @@ import pytest
 
 from optio.cli import check
 
-GOOD = "name: {}\nagentRuntime: codex\npromptTemplate: Say hello\n"
+GOOD = "name: {}\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
 NOT_FOR_CHECK = {
     *("litestar", "sqlalchemy", "redis", "dramatiq", "kubernetes", "lightkube", "rich", "structlog", "asyncio", "watchfiles"),
     *("uvicorn", "sqlite3", "msgspec", "limits"),
@@ -93,7 +93,7 @@ def test_the_directory_comes_from_the_environment(monkeypatch: pytest.MonkeyPatc
 
 def test_a_file_inside_the_task_directory_is_checked_in_that_tree(capsys: pytest.CaptureFixture[str]) -> None:
     write("tasks.d/prompts/p.md", "Say hello")
-    write("tasks.d/sub/a.yaml", "name: A\nagentRuntime: codex\npromptFile: ../prompts/p.md\n")
+    write("tasks.d/sub/a.yaml", "name: A\nagentRuntime: claude-code\npromptFile: ../prompts/p.md\n")
     write("tasks.d/sub/b.yaml", "broken: [\n")
 
     assert run("tasks.d/sub/a.yaml") == 0
@@ -101,8 +101,8 @@ def test_a_file_inside_the_task_directory_is_checked_in_that_tree(capsys: pytest
 
 def test_a_file_elsewhere_is_its_own_tree(capsys: pytest.CaptureFixture[str]) -> None:
     write("other/p.md", "Say hello")
-    write("other/a.yaml", "name: A\nagentRuntime: codex\npromptFile: p.md\n")
-    write("other/b.yaml", "name: B\nagentRuntime: codex\npromptFile: ../up.md\n")
+    write("other/a.yaml", "name: A\nagentRuntime: claude-code\npromptFile: p.md\n")
+    write("other/b.yaml", "name: B\nagentRuntime: claude-code\npromptFile: ../up.md\n")
 
     assert run("other/a.yaml") == 0
     assert run("other/b.yaml") == 1

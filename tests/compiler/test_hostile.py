@@ -10,7 +10,7 @@ import pytest
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.tree import MemoryTree
 
-BASE = "name: A\nagentRuntime: codex\npromptTemplate: Say {{A}}\n"
+BASE = "name: A\nagentRuntime: claude-code\npromptTemplate: Say {{A}}\n"
 OPEN = BASE + "paramsSchema:\n  type: object\n"
 HOOK = "triggers:\n  - type: webhook\n    config: {path: scan, secret: {name: S}, paramMapping: %s}\n"
 
@@ -39,7 +39,7 @@ def numbered(form: str, count: int, separator: str = "") -> str:
 
 SCHEMA = OPEN + "  additionalProperties: false\n  required: [A]\n"
 PROPERTIES = "  properties: {" + numbered("P#: {}", 1_500, ", ") + "}\n"
-PROMPT = "name: A\nagentRuntime: codex\npromptTemplate: |\n"
+PROMPT = "name: A\nagentRuntime: claude-code\npromptTemplate: |\n"
 CLOSED = "paramsSchema: {type: object, properties: {}, additionalProperties: false}\n"
 MERGES = "m0: &m0 {<<: [{a: 1}]}\n" + "".join(f"m{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 10)}]}}\n" for i in range(1, 9))
 ALTERNATIVES = numbered("a#{1,1000}", 20_000, "|")

@@ -9,8 +9,8 @@ from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.tree import MemoryTree
 
-GOOD = "name: {name}\nagentRuntime: codex\npromptTemplate: Say {word}\n"
-FROM_FILE = "name: {name}\nagentRuntime: codex\npromptFile: prompts/{word}.md\n"
+GOOD = "name: {name}\nagentRuntime: claude-code\npromptTemplate: Say {word}\n"
+FROM_FILE = "name: {name}\nagentRuntime: claude-code\npromptFile: prompts/{word}.md\n"
 HOOK = GOOD + "triggers:\n  - type: webhook\n    config: {{path: {word}, unsigned: true}}\n"
 TEXTS = [GOOD, FROM_FILE, HOOK, "", "name: [\n", "name: {name}\n", "- {word}\n"]
 NAMES, WORDS = ["One", "Two", "Three"], ["red", "blue"]

@@ -3,7 +3,7 @@
 from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.tree import MemoryTree
 
-GOOD = "name: {name}\nagentRuntime: codex\npromptTemplate: Say hello\n"
+GOOD = "name: {name}\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
 
 
 def compiled(**files: str) -> Compilation:
@@ -42,14 +42,14 @@ def test_all_mistakes_of_a_file_are_reported_at_once() -> None:
 
 
 def test_nothing_is_said_about_what_was_already_wrong() -> None:
-    text = "name: A\nagentRuntime: codex\npromptTemplate: '{{A}} {{B}}'\nparamsSchema: [A]\n"
+    text = "name: A\nagentRuntime: claude-code\npromptTemplate: '{{A}} {{B}}'\nparamsSchema: [A]\n"
 
     assert codes(compiled(a=text)) == ["OPT103"]
 
 
 def test_an_error_in_a_prompts_own_file_keeps_its_task_from_being_served() -> None:
     schema = "paramsSchema: {type: object, properties: {A: {type: string}}, required: [A], additionalProperties: false}\n"
-    tree = MemoryTree({"t.yaml": "name: T\nagentRuntime: codex\npromptFile: p.md\n" + schema, "p.md": "{{A}} {{a}}"})
+    tree = MemoryTree({"t.yaml": "name: T\nagentRuntime: claude-code\npromptFile: p.md\n" + schema, "p.md": "{{A}} {{a}}"})
 
     found = compile_tree(tree)
 
@@ -67,7 +67,7 @@ def test_the_first_file_keeps_an_id_even_when_a_later_one_wants_it() -> None:
 
 
 def test_a_misspelt_name_takes_no_id_from_others() -> None:
-    found = compiled(a="nam: Same\nagentRuntime: codex\npromptTemplate: x\n", b=GOOD.format(name="unnamed"))
+    found = compiled(a="nam: Same\nagentRuntime: claude-code\npromptTemplate: x\n", b=GOOD.format(name="unnamed"))
 
     assert codes(found) == ["OPT101"]
     assert list(found.registry.tasks) == ["unnamed"]

@@ -7,7 +7,7 @@ from optio.compiler.report import as_json, closing, concise, full
 from optio.compiler.tree import MemoryTree
 
 TEXT = (
-    "name: A\nagentRuntime: codex\npromptTemplate: Say\n"
+    "name: A\nagentRuntime: claude-code\npromptTemplate: Say\n"
     "environment: {env: {A: '\u4f60\u597d\U0001f680'}, imag: x}\n\tmaxTurns: 2\n"
 )
 
@@ -36,7 +36,7 @@ def test_a_tab_is_shown_as_one_sign() -> None:
 
 
 def test_further_places_are_named() -> None:
-    lines = shown("name: A\nname: B\nagentRuntime: codex\npromptTemplate: Say\n")
+    lines = shown("name: A\nname: B\nagentRuntime: claude-code\npromptTemplate: Say\n")
 
     assert "   a.yaml:1:1: first here" in lines
 
@@ -47,13 +47,13 @@ def test_colour_is_only_added_when_asked_for() -> None:
 
 
 def test_the_concise_form_is_one_line_each() -> None:
-    found = compile_tree(MemoryTree({"a.yaml": "name: A\nagentRuntime: codex\npromptTemplate: Say\nmaxTurn: 2\n"})).diagnostics
+    found = compile_tree(MemoryTree({"a.yaml": "name: A\nagentRuntime: claude-code\npromptTemplate: Say\nmaxTurn: 2\n"})).diagnostics
 
     assert list(concise(found)) == ["a.yaml:4:1: error: unknown key `maxTurn` [OPT101 unknown-key] (did you mean `maxTurns`?)"]
 
 
 def test_the_json_form_has_the_documented_keys() -> None:
-    found = compile_tree(MemoryTree({"a.yaml": "name: A\nagentRuntime: codex\npromptTemplate: Say\nmaxTurn: 2\n"})).diagnostics
+    found = compile_tree(MemoryTree({"a.yaml": "name: A\nagentRuntime: claude-code\npromptTemplate: Say\nmaxTurn: 2\n"})).diagnostics
 
     document = json.loads(as_json(found, files=1, tasks=0))
 
@@ -79,7 +79,7 @@ def test_the_json_form_has_the_documented_keys() -> None:
 
 
 def test_the_closing_line_counts() -> None:
-    found = compile_tree(MemoryTree({"a.yaml": "name: A\nagentRuntime: codex\npromptTemplate: Say\nmaxTurn: 2\n"})).diagnostics
+    found = compile_tree(MemoryTree({"a.yaml": "name: A\nagentRuntime: claude-code\npromptTemplate: Say\nmaxTurn: 2\n"})).diagnostics
 
     assert closing(found, 1, 0) == "1 error in 1 file"
     assert closing((), 3, 3) == "no findings in 3 files"

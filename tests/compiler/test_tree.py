@@ -8,7 +8,7 @@ import pytest
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.tree import DirectoryTree, MemoryTree, OverlayTree, Unreadable
 
-TASK = "name: {}\nagentRuntime: codex\npromptTemplate: Say hello\n"
+TASK = "name: {}\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
 
 
 @pytest.fixture
@@ -44,21 +44,21 @@ def test_a_link_inside_the_tree_is_followed(root: Path) -> None:
     (root / "prompts").mkdir()
     (root / "prompts" / "real.md").write_text("Say hello")
     (root / "prompts" / "link.md").symlink_to("real.md")
-    (root / "a.yaml").write_text("name: A\nagentRuntime: codex\npromptFile: prompts/link.md\n")
+    (root / "a.yaml").write_text("name: A\nagentRuntime: claude-code\npromptFile: prompts/link.md\n")
 
     assert codes(root) == []
 
 
 def test_a_prompt_behind_a_linked_directory_outside_is_refused(root: Path, tmp_path: Path) -> None:
     (root / "outside").symlink_to(tmp_path)
-    (root / "a.yaml").write_text("name: A\nagentRuntime: codex\npromptFile: outside/secret.yaml\n")
+    (root / "a.yaml").write_text("name: A\nagentRuntime: claude-code\npromptFile: outside/secret.yaml\n")
 
     assert codes(root) == ["OPT706"]
 
 
 @pytest.mark.parametrize("name", ["../secret.yaml", "/etc/passwd", "~/x", "a/../../secret.yaml", "gone.md", "a.yaml/x", ""])
 def test_a_prompt_outside_or_nowhere_is_refused(root: Path, name: str) -> None:
-    (root / "a.yaml").write_text(f"name: A\nagentRuntime: codex\npromptFile: '{name}'\n")
+    (root / "a.yaml").write_text(f"name: A\nagentRuntime: claude-code\npromptFile: '{name}'\n")
 
     assert codes(root) == ["OPT115"] if name else ["OPT106"]
 
@@ -95,7 +95,7 @@ def test_an_overlay_shows_the_tree_after_a_change() -> None:
 
 @pytest.mark.parametrize("name", ["a\\0b.md", "x" * 300 + ".md"])
 def test_a_name_that_no_file_can_have_is_refused(root: Path, name: str) -> None:
-    (root / "a.yaml").write_text(f'name: A\nagentRuntime: codex\npromptFile: "{name}"\n')
+    (root / "a.yaml").write_text(f'name: A\nagentRuntime: claude-code\npromptFile: "{name}"\n')
 
     assert {"OPT115", "OPT706"} & set(codes(root))
 

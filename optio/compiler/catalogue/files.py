@@ -62,9 +62,9 @@ RULES = (
     Rule(
         "OPT013", "empty-document", ERROR, "more than one document in a file",
         "One file holds one task, so that a path names a task.",
-        "---\nname: One\nagentRuntime: codex\npromptTemplate: Say one\n"
-        "---\nname: Two\nagentRuntime: codex\npromptTemplate: Say two\n",
-        "---\nname: One\nagentRuntime: codex\npromptTemplate: Say one\n",
+        "---\nname: One\nagentRuntime: claude-code\npromptTemplate: Say one\n"
+        "---\nname: Two\nagentRuntime: claude-code\npromptTemplate: Say two\n",
+        "---\nname: One\nagentRuntime: claude-code\npromptTemplate: Say one\n",
     ),
     Rule(
         "OPT014", "size-depth", ERROR, "the file is too large or nested too deeply",
@@ -88,7 +88,7 @@ RULES = (
         "OPT018", "empty-file", WARNING, "the file holds no task",
         "An empty file is usually a save that went wrong.",
         "---\n# to be written\n",
-        "---\nname: Written\nagentRuntime: codex\npromptTemplate: Say hello\n",
+        "---\nname: Written\nagentRuntime: claude-code\npromptTemplate: Say hello\n",
     ),
     Rule(
         "OPT020", "confusable-key", ERROR, "a key with letters that only look like the right ones",

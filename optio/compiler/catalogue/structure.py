@@ -1,6 +1,6 @@
-"""OPT101 to OPT117: keys and the types of their values; OPT610: money."""
+"""OPT101 to OPT119: keys and the types of their values; OPT610: money."""
 
-from optio.compiler.rule import ERROR, Rule
+from optio.compiler.rule import ERROR, WARNING, Rule
 
 RULES = (
     Rule(
@@ -96,8 +96,14 @@ RULES = (
     Rule(
         "OPT118", "command-runtime", ERROR, "`command` and `agentRuntime` do not go together",
         "`agentRuntime: command` runs the program in `command`; every other runtime brings its own.",
-        "agentRuntime: codex\ncommand: [cat]\n",
+        "agentRuntime: claude-code\ncommand: [cat]\n",
         "agentRuntime: command\ncommand: [cat]\n",
+    ),
+    Rule(
+        "OPT119", "runtime-not-yet", WARNING, "a runtime that this version cannot run",
+        "The file is right and is served, but each of its runs fails with `runtime_unavailable`.",
+        "agentRuntime: codex\n",
+        "agentRuntime: claude-code\n",
     ),
     Rule(
         "OPT610", "bad-money", ERROR, "an amount of money that is no decimal text",

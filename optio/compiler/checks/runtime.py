@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
 
+# The runtimes that a worker of this version can run.
+RUNNABLE = ("claude-code", "command")
+
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """`command` goes with its runtime and with no other; connections do not exist yet."""
@@ -22,6 +25,13 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 "OPT118", f"`command` with `agentRuntime: {spec.agent_runtime}`", ("command",), key=True,
                 hint="delete it, or write `agentRuntime: command`",
             )  # fmt: skip
+        elif spec.agent_runtime not in RUNNABLE:
+            yield task.at(
+                "OPT119",
+                f"`{spec.agent_runtime}` cannot be run yet",
+                ("agentRuntime",),
+                hint="its runs fail at once: write `claude-code` or `command`, or wait for the version that runs it",
+            )
     if spec.command == []:
         yield task.at("OPT106", "`command` is empty", ("command",), hint="write `[program, argument]`")
     if spec.connections:
