@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from optio.compiler.document import parse
@@ -15,6 +15,15 @@ from optio.compiler.source import SourceFile
 from optio.model.registry import canonical
 from optio.model.route import Route
 from tests.compiler.values import values
+
+
+# Shrinking files line by line takes minutes; a busy machine is no failure.
+PATIENT = settings(
+    max_examples=120,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+    deadline=None,
+)
 
 
 class Line(NamedTuple):
@@ -136,7 +145,7 @@ def edits(draw: Callable[[st.SearchStrategy[Any]], Any]) -> tuple[list[Line], di
     return lines, wanted, may_change
 
 
-@settings(max_examples=150)
+@PATIENT
 @given(edits())
 def test_one_edit_says_what_was_wanted_and_leaves_every_other_line(case: tuple[list[Line], dict[str, Any], set[Route]]) -> None:
     lines, wanted, may_change = case
@@ -167,7 +176,7 @@ def touched(old: Any, new: Any, route: Route = ()) -> list[Route]:
     return [found for key, inner in pairs for found in touched(inner, new[key], (*route, key))]
 
 
-@settings(max_examples=150)
+@PATIENT
 @given(files(), st.data())
 def test_many_edits_at_once_say_what_was_wanted(file: tuple[list[Line], dict[str, Any]], data: st.DataObject) -> None:
     lines, value = file

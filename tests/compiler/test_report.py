@@ -10,6 +10,7 @@ TEXT = (
     "name: A\nagentRuntime: claude-code\npromptTemplate: Say\n"
     "environment: {env: {A: '\u4f60\u597d\U0001f680'}, imag: x}\n\tmaxTurns: 2\n"
 )
+MISSPELT = "name: A\nagentRuntime: claude-code\npromptTemplate: Say\nmaxTurn: 2\n"
 
 
 def shown(text: str, *, colour: bool = False) -> list[str]:
@@ -47,13 +48,13 @@ def test_colour_is_only_added_when_asked_for() -> None:
 
 
 def test_the_concise_form_is_one_line_each() -> None:
-    found = compile_tree(MemoryTree({"a.yaml": "name: A\nagentRuntime: claude-code\npromptTemplate: Say\nmaxTurn: 2\n"})).diagnostics
+    found = compile_tree(MemoryTree({"a.yaml": MISSPELT})).diagnostics
 
     assert list(concise(found)) == ["a.yaml:4:1: error: unknown key `maxTurn` [OPT101 unknown-key] (did you mean `maxTurns`?)"]
 
 
 def test_the_json_form_has_the_documented_keys() -> None:
-    found = compile_tree(MemoryTree({"a.yaml": "name: A\nagentRuntime: claude-code\npromptTemplate: Say\nmaxTurn: 2\n"})).diagnostics
+    found = compile_tree(MemoryTree({"a.yaml": MISSPELT})).diagnostics
 
     document = json.loads(as_json(found, files=1, tasks=0))
 
@@ -79,7 +80,7 @@ def test_the_json_form_has_the_documented_keys() -> None:
 
 
 def test_the_closing_line_counts() -> None:
-    found = compile_tree(MemoryTree({"a.yaml": "name: A\nagentRuntime: claude-code\npromptTemplate: Say\nmaxTurn: 2\n"})).diagnostics
+    found = compile_tree(MemoryTree({"a.yaml": MISSPELT})).diagnostics
 
     assert closing(found, 1, 0) == "1 error in 1 file"
     assert closing((), 3, 3) == "no findings in 3 files"
