@@ -16,7 +16,6 @@ from optio.model.registry import canonical
 from optio.model.route import Route
 from tests.compiler.values import values
 
-
 # Shrinking files line by line takes minutes; a busy machine is no failure.
 PATIENT = settings(
     max_examples=120,
