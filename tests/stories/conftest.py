@@ -71,7 +71,7 @@ def optio(tmp_path_factory: pytest.TempPathFactory, scripted_model: StubModel) -
         },
     )
     process.write("flaky.yaml", FLAKY.format(name="Flaky", extra=""))
-    process.write("stubborn.yaml", FLAKY.format(name="Stubborn", extra="maxRetries: 3"))
+    process.write("stubborn.yaml", FLAKY.format(name="Stubborn", extra="maxRetries: 2"))
     process.write("signed.yaml", SIGNED.format(name="Signed", path="signed"))
     process.write("flooded.yaml", SIGNED.format(name="Flooded", path="flooded"))
     process.start()
