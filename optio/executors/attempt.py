@@ -7,6 +7,7 @@ import select
 import shutil
 import signal
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ from optio.executors.procfs import start_time
 
 # Without inotify (no watches left) output is looked for this often.
 _LOOK_EVERY = 0.05
+# An attempt that is younger is looked at every few milliseconds: most that are short end before a watch would pay, and giving
+# one back takes the kernel longer than a short program runs.
+_YOUNG = 0.1
+_LOOK_YOUNG = 0.005
+# What every attempt consists of, innermost first: gone without a look at what is in it, unless the agent has left something.
+_FILES = ("control/stdout", "control/stderr", "control/exit.json", "control/started", "home/.optio-params.json")
+_DIRECTORIES = ("control/result", "control", "home", "tmp", "work", "")
 
 
 class ProcessHandle:
@@ -28,9 +36,8 @@ class ProcessHandle:
         self._open: dict[str, int] = {}
         self._pidfd = self._marked() if pid is None else open_pidfd(pid)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._inotify = Inotify()
-        self._inotify.watch(control)
-        self._inotify.watch(f"{control}/result")
+        self._inotify: Inotify | None = None
+        self._born = time.monotonic()
 
     def _marked(self) -> int | None:
         marker = marker_of(self._control)
@@ -55,17 +62,29 @@ class ProcessHandle:
 
     def wait(self, timeout: float) -> None:
         """See `Handle.wait`."""
-        if self._inotify.fd is None:
+        if self._inotify is None:
+            if time.monotonic() - self._born > _YOUNG:
+                self._watch()
+                return  # what was written before the watch began is looked for first
+            timeout = min(timeout, _LOOK_YOUNG)
+        elif self._inotify.fd is None:
             timeout = min(timeout, _LOOK_EVERY)
         poll = select.poll()
-        for descriptor in (self._pidfd, self._wake, self._inotify.fd):
+        changes = None if self._inotify is None else self._inotify.fd
+        for descriptor in (self._pidfd, self._wake, changes):
             if descriptor is not None:
                 poll.register(descriptor, select.POLLIN)
         ready = poll.poll(timeout * 1000)
         if any(descriptor == self._wake for descriptor, _ in ready):
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._wake)
-        self._inotify.drain()
+        if self._inotify is not None:
+            self._inotify.drain()
+
+    def _watch(self) -> None:
+        self._inotify = Inotify()
+        self._inotify.watch(self._control)
+        self._inotify.watch(f"{self._control}/result")
 
     def wake(self) -> None:
         """See `Handle.wake`."""
@@ -125,7 +144,8 @@ class ProcessHandle:
 
     def close(self, *, remove: bool) -> None:
         """See `Handle.close`. A supervisor that comes late finds no directory to put its marker in, and does nothing."""
-        self._inotify.close()
+        if self._inotify is not None:
+            self._inotify.close()
         for descriptor in (self._pidfd, self._wake, *self._open.values()):
             if descriptor is not None:
                 os.close(descriptor)
@@ -137,6 +157,8 @@ class ProcessHandle:
 
 def delete(base: Path) -> None:
     """Whatever rights the agent has taken away from its own directories."""
+    if _delete_bare(str(base)):
+        return
     shutil.rmtree(base, ignore_errors=True)
     if base.exists():
         for folder, _, _ in os.walk(base):
@@ -146,6 +168,19 @@ def delete(base: Path) -> None:
                     if entry.is_dir(follow_symlinks=False):
                         os.chmod(entry.path, 0o700)
         shutil.rmtree(base, ignore_errors=True)
+
+
+def _delete_bare(base: str) -> bool:
+    """Delete an attempt that holds nothing but our own files; whether it was one."""
+    for name in _FILES:
+        with contextlib.suppress(OSError):
+            os.unlink(f"{base}/{name}")
+    try:
+        for name in _DIRECTORIES:
+            os.rmdir(f"{base}/{name}")
+    except OSError:
+        return False
+    return True
 
 
 def marker_of(control: str) -> tuple[int, int] | None:

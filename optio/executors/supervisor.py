@@ -11,6 +11,7 @@ process behind whatever way the agent ends, and writes how it ended into `exit.j
 
 import ctypes
 import errno
+import gc
 import json
 import os
 import signal
@@ -30,6 +31,8 @@ _DEFAULTS = (signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ, signal.SIGHUP, signa
 def main() -> None:
     """Serve envelopes until the socket closes; supervisors that were forked go on."""
     connection = socket.socket(fileno=os.dup(0))
+    # A collection would touch, and so copy, every page that a fork shares with us.
+    gc.disable()
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)  # attempts outlive the worker: nobody who reads its output shall wait for them
@@ -198,15 +201,15 @@ def _end_descendants() -> None:
     The whole tree is stopped before it is killed: what is stopped cannot start another while we kill its neighbour.
     """
     while True:
-        tree = _descendants()
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for pid in tree:
-                _signal(pid, number)
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         except ChildProcessError:
             return
+        tree = _descendants()
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in tree:
+                _signal(pid, number)
         time.sleep(0.001)
 
 
