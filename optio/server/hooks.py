@@ -107,7 +107,10 @@ class _Receipt:
         self, hooks: Hooks, hub: Hub, task: CompiledTask, config: WebhookConfig, headers: list[tuple[bytes, bytes]], body: bytes
     ) -> None:
         self.hooks, self.hub, self.task, self.config = hooks, hub, task, config
-        self.headers, self.body = headers, body
+        self.received, self.body = headers, body
+        self.headers: dict[bytes, list[bytes]] = {}
+        for name, value in headers:
+            self.headers.setdefault(name, []).append(value)
         self.sha256 = signature.sha256(body)
         self.key: str | None = None
 
@@ -117,7 +120,7 @@ class _Receipt:
             path=self.config.path,
             task_id=self.task.id,
             key=self.key,
-            headers=_kept(self.headers, signature.signature_header(self.config)),
+            headers=_kept(self.received, signature.signature_header(self.config)),
             body=self.body if keep_body else None,
             body_sha256=self.sha256,
             verdict=verdict,
@@ -126,8 +129,7 @@ class _Receipt:
         )
 
     def header(self, name: str) -> list[str]:
-        wanted = name.encode()
-        return [value.decode("latin-1") for header, value in self.headers if header == wanted]
+        return [value.decode("latin-1") for value in self.headers.get(name.encode(), ())]
 
     async def answer(self) -> dict[str, Any]:
         self._authenticate()
