@@ -4,11 +4,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+from optio.errors import NotFound
 from optio.model.task import TaskSpec
+
+_LONGEST_ID = 80
 
 
 def canonical(value: Any) -> str:
@@ -74,6 +78,14 @@ class Registry:
     def of(cls, tasks: Mapping[str, CompiledTask]) -> "Registry":
         """A registry over a copy of `tasks`."""
         return cls(tasks=MappingProxyType(dict(sorted(tasks.items()))))
+
+    def task(self, task_id: str) -> CompiledTask:
+        """Raises NotFound, which names the id that was probably meant."""
+        found = self.tasks.get(task_id)
+        if found is None:
+            near = get_close_matches(task_id, self.tasks, n=1) if len(task_id) <= _LONGEST_ID else []
+            raise NotFound("task", task_id, f"did you mean `{near[0]}`?" if near else None)
+        return found
 
     @cached_property
     def hooks(self) -> Mapping[str, CompiledTask]:

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.broker.base import Topic
-from optio.errors import Invalid, NotFound, Problem
+from optio.errors import Invalid, Problem
 from optio.model.route import pointer
 from optio.model.run import Run, RunState
 from optio.runs import admission
@@ -42,9 +42,7 @@ class RunController(Controller):
         known = None if once is None else await asyncio.to_thread(store.recall, once)
         if known is not None:
             return _started(await asyncio.to_thread(store.run, known), first=False)
-        task = hub.live.current.registry.tasks.get(task_id)
-        if task is None:
-            raise NotFound("task", task_id)
+        task = hub.live.current.registry.task(task_id)
         document = payload.mapping(body)
         _refuse_unknown(document, "params", hint="put parameters under `params`")
         run = prepare(
@@ -70,8 +68,8 @@ class RunController(Controller):
     ) -> dict[str, Any]:
         """Runs of one task, newest first. A task that is gone still has its runs."""
         listed = await _page(hub, RunFilter(task_id=task_id, state=state_name), cursor, limit)
-        if not listed["items"] and task_id not in hub.live.current.registry.tasks:
-            raise NotFound("task", task_id)
+        if not listed["items"]:
+            hub.live.current.registry.task(task_id)
         return listed
 
     @get("/api/runs", opt=role("viewer"))

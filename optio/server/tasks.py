@@ -52,7 +52,7 @@ class TaskController(Controller):
     async def show(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Answer:
         """One task. Its `ETag` is its digest: send it as `If-Match` with a change."""
         snapshot = hub.live.current
-        task = served(snapshot, task_id)
+        task = snapshot.registry.task(task_id)
         return Response(views.task(task, snapshot), headers={"ETag": f'"{task.digest}"'})
 
     @patch("/api/tasks/{task_id:str}", opt=role("admin"))
@@ -61,7 +61,7 @@ class TaskController(Controller):
         document, _ = await _received(request, hub, None)
         digests = _digests(request)
         async with hub.turn:
-            task = served(hub.live.current, task_id)
+            task = hub.live.current.registry.task(task_id)
             return await _written(hub, lambda: hub.files.patch(task, document, digests), None, _task_answer, status=200)
 
     @delete("/api/tasks/{task_id:str}", status_code=204, opt=role("admin"))
@@ -69,13 +69,13 @@ class TaskController(Controller):
         """Delete the task's file. Its triggers end at once; runs that wait or run finish on the definition they have."""
         digests = _digests(request)
         async with hub.turn:
-            task = served(hub.live.current, task_id)
+            task = hub.live.current.registry.task(task_id)
             await _done(hub, lambda: hub.files.delete(task, digests))
 
     @get("/api/tasks/{task_id:str}/triggers", opt=role("viewer"))
     async def triggers(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
         """What may start the task, at most one trigger of each type."""
-        return {"items": views.triggers(served(hub.live.current, task_id)), "next": None}
+        return {"items": views.triggers(hub.live.current.registry.task(task_id)), "next": None}
 
     @post("/api/tasks/{task_id:str}/triggers", status_code=201, opt=role("admin"))
     async def add_trigger(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Answer:
@@ -85,20 +85,20 @@ class TaskController(Controller):
         kind = str(document.get("type"))
 
         def answer(snapshot: Snapshot, written: Written) -> tuple[str, str, dict[str, Any]]:
-            task = served(snapshot, task_id)
+            task = snapshot.registry.task(task_id)
             return f"/api/tasks/{task_id}/triggers/{kind}", task.digest, _trigger(task, kind)
 
         async with hub.turn:
             known = await _first_answer(hub, once)
             if known is not None:
                 return known
-            task = served(hub.live.current, task_id)
+            task = hub.live.current.registry.task(task_id)
             return await _written(hub, lambda: hub.files.add_trigger(task, document), once, answer)
 
     @get("/api/tasks/{task_id:str}/triggers/{kind:str}", opt=role("viewer"))
     async def trigger(self, task_id: FromPath[str], kind: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
         """The trigger of this type."""
-        return _trigger(served(hub.live.current, task_id), kind)
+        return _trigger(hub.live.current.registry.task(task_id), kind)
 
     @delete("/api/tasks/{task_id:str}/triggers/{kind:str}", status_code=204, opt=role("admin"))
     async def remove_trigger(
@@ -107,16 +107,8 @@ class TaskController(Controller):
         """Take the trigger of this type out of the task's file."""
         digests = _digests(request)
         async with hub.turn:
-            task = served(hub.live.current, task_id)
+            task = hub.live.current.registry.task(task_id)
             await _done(hub, lambda: hub.files.remove_trigger(task, kind, digests))
-
-
-def served(snapshot: Snapshot, task_id: str) -> CompiledTask:
-    """The task as it is served; raises NotFound."""
-    task = snapshot.registry.tasks.get(task_id)
-    if task is None:
-        raise NotFound("task", task_id)
-    return task
 
 
 def _trigger(task: CompiledTask, kind: str) -> dict[str, Any]:
@@ -141,7 +133,7 @@ async def _first_answer(hub: Hub, once: Once | None) -> Answer | None:
 
 
 def _task_answer(snapshot: Snapshot, written: Written) -> tuple[str, str, dict[str, Any]]:
-    task = served(snapshot, written.task_id)
+    task = snapshot.registry.task(written.task_id)
     return f"/api/tasks/{task.id}", task.digest, views.task(task, snapshot)
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optio.errors import NotFound
 from optio.model.registry import CompiledTask, Origin, Registry, canonical, digest_of
 from tests.support import command_task, compiled
 
@@ -88,3 +89,12 @@ def test_only_enabled_webhooks_of_enabled_tasks_are_there(enabled: str, trigger:
     task = compiled(HOOK.format(name="Hook", path="in", enabled=enabled, trigger=trigger))
 
     assert ("in" in Registry.of({task.id: task}).hooks) is served
+
+
+def test_a_misspelt_task_is_answered_with_the_one_that_was_meant() -> None:
+    registry = Registry.of({task.id: task for task in (command_task(["true"], name="Weekly Report"),)})
+
+    with pytest.raises(NotFound, match=r"did you mean `weekly-report`\?"):
+        registry.task("weekly-reports")
+    with pytest.raises(NotFound, match=r"no task `other`$"):
+        registry.task("other")
