@@ -7,6 +7,7 @@ content while all others go on. A scan now and then finds what no event told.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import threading
 import time
@@ -122,6 +123,10 @@ class Reloader:
         self._seen = {path: None if path in now.racy else sign for path, sign in now.signs.items() if path not in held} | {
             path: self._seen[path] for path in held if path in self._seen
         }
+        if not self._loaded:
+            # What a tree holds lives for long: a later collection need not walk through it all, which stops everybody.
+            gc.collect()
+            gc.freeze()
         self._held, self._loaded, self._lost = bool(held), True, False
         fresh = before.generation is None or snapshot.registry.digest != before.registry.digest
         if fresh:
