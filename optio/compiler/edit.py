@@ -55,8 +55,10 @@ def edit(path: str, data: bytes, wanted: dict[str, Any]) -> bytes:
     editor = _Editor(document)
     editor.change(None, document.root, document.value, wanted)
     edited = _spliced(data, document.text, editor.splices)
-    after, _ = parse(SourceFile(path, edited))
-    if after is None or canonical(after.value) != canonical(wanted):
+    if not _says(path, edited, wanted) and not document.text.endswith("\n"):
+        # Text in block style that has come to stand at the end needs the newline that this file did without.
+        edited += b"\n"
+    if not _says(path, edited, wanted):
         first = min((splice.start for splice in editor.splices), default=0)
         why = "anchors, aliases or an unusual layout tie these lines to others"
         raise CannotEdit(why, position_at(document.text, first).line)
@@ -91,6 +93,11 @@ def _in_order(splices: list[_Splice]) -> Iterator[_Splice]:
     for splice in sorted(splices, key=lambda s: s.start):
         yield splice._replace(start=max(done, splice.start), end=max(done, splice.end))
         done = max(done, splice.end)
+
+
+def _says(path: str, data: bytes, wanted: dict[str, Any]) -> bool:
+    document, _ = parse(SourceFile(path, data))
+    return document is not None and canonical(document.value) == canonical(wanted)
 
 
 class _Editor:

@@ -327,3 +327,13 @@ def test_a_value_that_came_by_a_merge_can_be_overridden_and_aliases_elsewhere_do
     after = changed(text, lambda doc: (doc["c"].update(b=2), doc.update(e=6)))
 
     assert after == "a: &x {b: 1}\nc:\n  <<: *x\n  d: 1\n  b: 2\ne: 6\n"
+
+
+@pytest.mark.parametrize("text", ["a: null", "a: null  # why", "\ufeffa: null  # why", "a: null\n"])
+def test_lines_that_end_a_file_get_the_newline_that_it_lacks(text: str) -> None:
+    for value in ("x\n", "x\n\n", "x\ny"):
+        after = edit("a.yaml", text.encode(), {"a": value})
+
+        document, found = parse(SourceFile("a.yaml", after))
+        assert document is not None, found
+        assert document.value == {"a": value}
