@@ -24,6 +24,26 @@ ROOT = Path(__file__).resolve().parent.parent
 CLAUDE = ROOT / ".tools" / "node_modules" / ".bin" / "claude"
 """The real Claude Code CLI, as `tests/setup.sh` installs it."""
 
+# The task as the document that this project implements creates it.
+SEED = {
+    "type": "standalone",
+    "name": "Weekly Security Report",
+    "description": "Scans dependencies and generates a vulnerability summary",
+    "agentRuntime": "claude-code",
+    "model": "sonnet",
+    "promptTemplate": "Analyze the dependency list for {{REPO_NAME}} and produce a security report. Focus on: {{FOCUS_AREAS}}",
+    "paramsSchema": {
+        "type": "object",
+        "properties": {
+            "REPO_NAME": {"type": "string"},
+            "FOCUS_AREAS": {"type": "string", "default": "CVEs, outdated packages, license issues"},
+        },
+        "required": ["REPO_NAME"],
+    },
+    "maxTurns": 20,
+    "maxRetries": 2,
+    "maxConcurrent": 1,
+}
 COMMAND_TASK = """\
 type: standalone
 name: {name}

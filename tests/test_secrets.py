@@ -7,6 +7,7 @@ import pytest
 
 from optio.errors import Invalid
 from optio.secrets import LocalSecrets
+from tests.support import eventually
 
 
 def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
@@ -55,3 +56,23 @@ def test_a_file_that_cannot_be_read_is_no_value_and_the_cure_names_both_ways(tmp
 
     assert [secrets.get(name) for name in ("BYTES", "FOLDER", "MISSING")] == [None, None, None]
     assert secrets.where("MISSING") == f"set OPTIO_SECRET_MISSING, or write the value to {tmp_path / 'MISSING'}"
+
+
+def test_a_value_that_is_changed_in_its_file_counts_soon(tmp_path: Path) -> None:
+    secrets = LocalSecrets(tmp_path, {})
+    (tmp_path / "KEY").write_text("before")
+    assert secrets.get("KEY") == "before"
+
+    (tmp_path / "KEY").write_text("after")
+
+    assert eventually(lambda: secrets.get("KEY") == "after", within=10)
+
+
+def test_a_value_that_is_put_counts_at_once(tmp_path: Path) -> None:
+    secrets = LocalSecrets(tmp_path, {})
+    secrets.put("KEY", "before")
+    assert secrets.get("KEY") == "before"
+
+    secrets.put("KEY", "after")
+
+    assert secrets.get("KEY") == "after"

@@ -10,7 +10,7 @@ from optio.compiler.document import Document
 from optio.compiler.keys import TRIGGERS, unknown
 from optio.compiler.scalars import other_reading
 from optio.compiler.wording import LATER_TYPES, odd_scalar, translate
-from optio.model.route import Route
+from optio.model.route import Route, value_at
 from optio.model.task import TaskSpec
 
 _FILLERS: dict[str, Any] = {"name": "unnamed", "agentRuntime": "claude-code"}
@@ -73,7 +73,7 @@ def _misread(document: Document, route: Route, types: set[str]) -> str | None:
     written = (document.plain(route) or "").lower()
     if written in ("~", "null"):
         return "null"
-    return "a text" if "e" in written and isinstance(_at(document.value, route), float) else None
+    return "a text" if "e" in written and isinstance(value_at(document.value, route), float) else None
 
 
 def _without(value: dict[str, Any], wrong: list[Route], gaps: frozenset[Route]) -> Shape | None:
@@ -96,7 +96,7 @@ def _take_out(value: dict[str, Any], route: Route) -> Route:
         value[str(route[0])] = _FILLERS[str(route[0])]
         return route
     while route:
-        parent = _at(value, route[:-1])
+        parent = value_at(value, route[:-1])
         if isinstance(parent, dict) and route[-1] in parent:
             del parent[route[-1]]
             return route
@@ -124,14 +124,3 @@ def _route(value: Any, loc: tuple[int | str, ...]) -> Route:
 def _is_tag(step: int | str, route: list[int | str]) -> bool:
     """The name of a union's member: `webhook`, `list[...]`."""
     return isinstance(step, str) and (step.endswith("]") or (step in TRIGGERS and route[:1] == ["triggers"]))
-
-
-def _at(value: Any, route: Route) -> Any:
-    for step in route:
-        if isinstance(value, dict):
-            value = value.get(step)
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            value = value[step]
-        else:
-            return None
-    return value

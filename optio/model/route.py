@@ -1,5 +1,7 @@
 """Routes: the path of keys and indices to a value inside a document."""
 
+from typing import Any
+
 Route = tuple[str | int, ...]
 
 
@@ -14,3 +16,15 @@ def show(route: Route) -> str:
     for step in route:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
     return text or "the document"
+
+
+def value_at(value: Any, route: Route) -> Any:
+    """What stands there; None where the route leads nowhere (a validator's leaves out empty names)."""
+    for step in route:
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            return None
+    return value

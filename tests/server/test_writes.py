@@ -13,27 +13,8 @@ from typing import Any
 import pytest
 
 from tests.server.api import Api
-from tests.support import Answer
+from tests.support import SEED, Answer
 
-WEEKLY = {
-    "type": "standalone",
-    "name": "Weekly Security Report",
-    "description": "Scans dependencies and generates a vulnerability summary",
-    "agentRuntime": "claude-code",
-    "model": "sonnet",
-    "promptTemplate": "Analyze the dependency list for {{REPO_NAME}} and produce a security report. Focus on: {{FOCUS_AREAS}}",
-    "paramsSchema": {
-        "type": "object",
-        "properties": {
-            "REPO_NAME": {"type": "string"},
-            "FOCUS_AREAS": {"type": "string", "default": "CVEs, outdated packages, license issues"},
-        },
-        "required": ["REPO_NAME"],
-    },
-    "maxTurns": 20,
-    "maxRetries": 2,
-    "maxConcurrent": 1,
-}
 SCHEDULE = {"type": "schedule", "config": {"cronExpression": "0 9 * * 1", "paramMapping": {"REPO_NAME": "optio"}}}
 WEBHOOK = {
     "type": "webhook",
@@ -82,19 +63,19 @@ def pointers(answer: Answer) -> list[str]:
 
 
 def test_the_documented_task_becomes_a_file_and_is_served_at_once(files: Api) -> None:
-    made = files.post("/api/tasks", WEEKLY)
+    made = files.post("/api/tasks", SEED)
 
     served = files.get(TASK)
     assert (made.status, made.headers["location"]) == (201, TASK)
     assert made.headers["etag"] == served.headers["etag"] == f'"{served.json["digest"]}"'
     assert {k: v for k, v in made.json.items() if k != "warnings"} == served.json
-    assert {key: served.json[key] for key in WEEKLY} == WEEKLY
+    assert {key: served.json[key] for key in SEED} == SEED
     assert [warning["code"] for warning in made.json["warnings"]] == ["OPT215"]
     assert list(tree(files)) == ["weekly-security-report.yaml"]
 
 
 def test_the_documented_triggers_are_added_each_once(files: Api) -> None:
-    files.post("/api/tasks", WEEKLY)
+    files.post("/api/tasks", SEED)
 
     answers = [files.post(f"{TASK}/triggers", body) for body in (SCHEDULE, WEBHOOK, {"type": "manual"})]
     again = [files.post(f"{TASK}/triggers", body) for body in (SCHEDULE, WEBHOOK, {"type": "manual"})]
@@ -108,7 +89,7 @@ def test_the_documented_triggers_are_added_each_once(files: Api) -> None:
 
 
 def test_a_secret_sent_as_text_signs_deliveries_and_is_never_seen_again(files: Api) -> None:
-    files.post("/api/tasks", WEEKLY)
+    files.post("/api/tasks", SEED)
     secret = "whsec_c2VjcmV0LW9mLXRoZS10ZXN0"
     body = {**WEBHOOK, "config": {**WEBHOOK["config"], "secret": secret}}  # type: ignore[dict-item]
 
@@ -127,7 +108,7 @@ def test_a_secret_sent_as_text_signs_deliveries_and_is_never_seen_again(files: A
 
 
 def test_the_placeholder_of_the_documentation_is_taken_with_a_warning(files: Api) -> None:
-    files.post("/api/tasks", WEEKLY)
+    files.post("/api/tasks", SEED)
 
     made = files.post(f"{TASK}/triggers", WEBHOOK)
 
@@ -382,7 +363,7 @@ def test_writers_at_one_time_lose_no_change(files: Api) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
-        ("POST", "/api/tasks", WEEKLY),
+        ("POST", "/api/tasks", SEED),
         ("PATCH", "/api/tasks/small", {"maxTurns": 5}),
         ("POST", "/api/tasks/small/triggers", {"type": "manual"}),
         ("DELETE", "/api/tasks/small", None),

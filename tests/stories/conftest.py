@@ -37,25 +37,6 @@ triggers:
       paramMapping: {{REPO_NAME: $.repository.name}}
 """
 SECRET = "whsec_c3Rvcnk="
-SEED = {
-    "type": "standalone",
-    "name": "Weekly Security Report",
-    "description": "Scans dependencies and generates a vulnerability summary",
-    "agentRuntime": "claude-code",
-    "model": "sonnet",
-    "promptTemplate": "Analyze the dependency list for {{REPO_NAME}} and produce a security report. Focus on: {{FOCUS_AREAS}}",
-    "paramsSchema": {
-        "type": "object",
-        "properties": {
-            "REPO_NAME": {"type": "string"},
-            "FOCUS_AREAS": {"type": "string", "default": "CVEs, outdated packages, license issues"},
-        },
-        "required": ["REPO_NAME"],
-    },
-    "maxTurns": 20,
-    "maxRetries": 2,
-    "maxConcurrent": 1,
-}
 
 
 @pytest.fixture(scope="package")

@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from tests.stories.conftest import SECRET, SEED, started
-from tests.support import Dev
+from tests.stories.conftest import SECRET, started
+from tests.support import SEED, Dev
 
 AGENT = """\
 type: standalone

@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.stories.conftest import SEED
-from tests.support import Dev
+from tests.support import SEED, Dev
 
 
 def test_the_documents_own_task_is_created_by_its_own_body(optio: Dev) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stories.conftest import SEED, echo_task, started
-from tests.support import Dev, eventually
+from tests.stories.conftest import echo_task, started
+from tests.support import SEED, Dev, eventually
 
 SCHEDULE = {"type": "schedule", "config": {"cronExpression": "0 9 * * 1", "paramMapping": {"REPO_NAME": "optio"}}}
 WEBHOOK = {"type": "webhook", "config": {"path": "one-of-each", "unsigned": True, "paramMapping": {"REPO_NAME": "$.r"}}}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stories.conftest import SECRET, SEED, SIGNED, waiting_task
-from tests.support import Answer, Dev, eventually
+from tests.stories.conftest import SECRET, SIGNED, waiting_task
+from tests.support import SEED, Answer, Dev, eventually
 
 PAYLOAD = json.dumps({"repository": {"name": "storefront", "id": 7}}).encode()
 

@@ -8,7 +8,7 @@ from optio.compiler.checks.references import references
 from optio.compiler.diagnostics import Diagnostic, closest, first
 from optio.compiler.resolve import ResolvedTask
 from optio.model.params import SchemaError, Validator, faults_of_schema, says, validator
-from optio.model.route import Route
+from optio.model.route import Route, value_at
 
 ROUTE: Route = ("paramsSchema",)
 # Words under which a schema holds further schemas: by name, in a list, or one.
@@ -101,7 +101,7 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]
             continue
         route: Route = ROUTE + place
         word = place[-1] if place else ""
-        value = _at(schema, place)
+        value = value_at(schema, place)
         if word == "type" and isinstance(value, str):
             meant = closest(value, TYPES)
             hint = f"did you mean `{meant}`?" if meant else "allowed: " + ", ".join(TYPES)
@@ -189,15 +189,3 @@ def _unquote(sub: dict[str, Any], value: Any) -> str:
         shown = str(value).lower() if isinstance(value, bool) else value
         return f"put quotes around it: '{shown}'"
     return "change it, or the schema"
-
-
-def _at(value: Any, route: Route) -> Any:
-    """What stands there; None when the validator's route, which leaves out empty names, leads nowhere."""
-    for step in route:
-        if isinstance(value, dict):
-            value = value.get(step)
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            value = value[step]
-        else:
-            return None
-    return value
