@@ -207,3 +207,18 @@ def test_an_end_whose_output_was_lost_in_a_power_cut_is_no_end(executor: Process
 
     assert ended is not None
     assert ended.lost
+
+
+def test_an_attempt_that_is_no_longer_young_is_not_looked_at_before_something_happens(executor: ProcessExecutor) -> None:
+    handle = executor.start(shell("sleep 1.5; echo said; sleep 0.5"))
+    looks, heard = 0, False
+
+    while handle.exit() is None:
+        handle.wait(5)
+        looks += 1
+        heard = heard or (b"said" in read(handle, "stdout") and handle.exit() is None)
+    handle.close(remove=True)
+
+    # Twenty of them while it is young; every 5 ms to the end would be four hundred.
+    assert looks < 100
+    assert heard
