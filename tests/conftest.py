@@ -9,6 +9,7 @@ from hypothesis import settings as hypothesis_settings
 
 from optio.settings import Settings
 from optio.wiring import Services, build
+from tests.servers import PostgresServer, RedisServer
 from tests.stub_model import StubModel
 from tests.support import CLAUDE, Dev
 
@@ -40,6 +41,20 @@ def dev(tmp_path: Path) -> Iterator[Dev]:
     process.start()
     yield process
     process.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One PostgreSQL for all tests that do it no harm: each makes a schema of its own."""
+    with PostgresServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One Redis for all tests that do it no harm: each takes keys of its own."""
+    with RedisServer() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

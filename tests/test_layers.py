@@ -29,6 +29,10 @@ HOMES = {
     "uvicorn": ("cli.serving",),
     "watchfiles": ("reload",),
     "sqlite3": ("store.sqlite", "cli.doctor"),
+    "psycopg": ("store.postgres",),
+    "redis": ("broker.redis", "limits.redis"),
+    "dramatiq": ("broker.redis",),
+    "limits": ("limits.redis",),
     "uuid_utils": ("scheduler",),
 }
 CORE = {"yaml", "pydantic", "pydantic_core", "jsonschema_rs", "jsonpath_rfc9535", "re2", "cronsim", "tzdata"}
@@ -129,7 +133,15 @@ def test_use_cases_see_the_seams_only() -> None:
 
 
 def test_drivers_are_picked_by_wiring_alone() -> None:
-    drivers = {"store.sqlite", "broker.local", "limits.local", "executors.process"}
+    drivers = {
+        "store.sqlite",
+        "store.postgres",
+        "broker.local",
+        "broker.redis",
+        "limits.local",
+        "limits.redis",
+        "executors.process",
+    }
 
     wrong = [
         f"{found.place}: {found.imported}"

@@ -19,7 +19,8 @@ from optio.errors import LaunchFailed
 from optio.runtimes import RUNTIMES
 from optio.secrets import LocalSecrets, named_by
 from optio.settings import Settings, unknown
-from optio.store.sqlite import migrations
+from optio.store.sql.schema import migrations
+from optio.store.sqlite import state
 from optio.version import __version__
 from optio.wiring import executor
 
@@ -154,7 +155,7 @@ def _database(settings: Settings) -> Iterator[Check]:
     try:
         connection = sqlite3.connect(f"file:{settings.database.absolute()}?mode=ro", uri=True, timeout=2)
         try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            found = state(connection)
             journal = connection.execute("PRAGMA journal_mode").fetchone()[0]
         finally:
             connection.close()
@@ -163,8 +164,8 @@ def _database(settings: Settings) -> Iterator[Check]:
         yield Check(name="sqlite", status="error", detail=f"{settings.database}: {err}", hint=hint)
         return
     known = len(migrations())
-    detail = f"{library}, {settings.database}, {journal}, schema {version} of {known}"
-    if version > known:
+    detail = f"{library}, {settings.database}, {journal}, schema {found.version} of {known}"
+    if found.oldest > known:
         yield Check(name="sqlite", status="error", detail=detail, hint="a newer Optio wrote it: install that one")
     else:
         yield Check(name="sqlite", status="ok", detail=detail)

@@ -104,6 +104,16 @@ class AdmissionView:
 
 
 Admit = Callable[[AdmissionView], Sequence[str]]
+Room = Callable[[int], int]
+"""How many more may start when so many are running."""
+ANY = 2**31 - 1
+
+
+def endless(running: int) -> int:
+    """Room for all."""
+    return ANY
+
+
 Decide = Callable[[Run, Outcome, datetime], Again | GiveUp]
 
 
@@ -236,8 +246,9 @@ class Store(Protocol):
         """All that waits and all that runs, at this instant."""
         ...
 
-    def claim(self, worker: str, lease: timedelta, admit: Admit) -> list[Claim]:
-        """Admit and claim in one transaction: attempt + 1, fence + 1, owner, lease. `admit` may be called more than once."""
+    def claim(self, worker: str, lease: timedelta, admit: Admit, *, room: Room = endless, most: int = ANY) -> list[Claim]:
+        """Admit and claim in one transaction, `most` runs at most: attempt + 1, fence + 1, owner, lease. `admit` may be called
+        more than once. It sees the first of each task's queue, and is not asked where `room` leaves none."""
         ...
 
     def adopt(self, worker: str, lease: timedelta, most: int) -> list[Claim]:
@@ -359,6 +370,10 @@ class Store(Protocol):
 
     def check(self) -> None:
         """Raises StoreUnavailable or StoreMismatch when the store cannot be used."""
+        ...
+
+    def migrate(self) -> list[int]:
+        """Take the schema's steps that are left, and give their numbers; raises StoreMismatch for a newer schema."""
         ...
 
     def close(self) -> None:

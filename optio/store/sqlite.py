@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
 from optio.errors import Conflict, Invalid, StoreMismatch, StoreUnavailable
 from optio.store.mounts import shared_by
+from optio.store.sql import schema
+from optio.store.sql.schema import Migration, SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
 
@@ -41,20 +42,24 @@ _CURES = {
 _TAKEN = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
 
 
-def open_store(path: Path, *, clock: Callable[[], float] = time.time, busy: float = BUSY_SECONDS) -> SqlStore:
-    """A store on this file, migrated to this version; raises StoreUnavailable and StoreMismatch.
+def open_store(
+    path: Path, *, clock: Callable[[], float] = time.time, busy: float = BUSY_SECONDS, migrated: bool = True
+) -> SqlStore:
+    """A store on this file, migrated to this version if that is wanted; raises StoreUnavailable and StoreMismatch.
 
     `clock` gives seconds since 1970; `busy` is how long, in seconds, a commit waits for another process's.
     """
-    return SqlStore(SqliteEngine(path, clock=clock, busy=busy))
+    return SqlStore(SqliteEngine(path, clock=clock, busy=busy, migrated=migrated))
 
 
 class _Transaction:
     """An open transaction on one connection."""
 
+    lateral = False
+
     def __init__(self, connection: sqlite3.Connection, now: int) -> None:
         self._execute = connection.execute
-        self._connection = connection
+        self.connection = connection
         self.now = now
 
     def one(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
@@ -63,15 +68,17 @@ class _Transaction:
     def all(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Any]:
         return self._execute(sql, params or ()).fetchall()
 
+    hold = one  # `BEGIN IMMEDIATE` holds every row
+
     def run(self, sql: str, params: Mapping[str, Any] | None = None) -> int:
         return self._execute(sql, params or ()).rowcount
 
     def many(self, sql: str, params: Sequence[Mapping[str, Any]]) -> None:
-        self._connection.executemany(sql, params)
+        self.connection.executemany(sql, params)
 
     def end(self) -> None:
         """The end of a reading transaction."""
-        if self._connection.in_transaction:
+        if self.connection.in_transaction:
             self._execute("COMMIT")
 
     def lock(self, name: str) -> None:
@@ -84,7 +91,9 @@ _Item = tuple[Callable[[Transaction], Any], Future[Any]]
 class SqliteEngine:
     """Transactions on one file."""
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time, busy: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self, path: Path, *, clock: Callable[[], float] = time.time, busy: float = BUSY_SECONDS, migrated: bool = True
+    ) -> None:
         self._path = path
         self._wal = Path(f"{path}-wal")
         self._wal_limit = WAL_BYTES
@@ -103,7 +112,8 @@ class SqliteEngine:
                 )
             self._writer = self._connect()
             try:
-                migrate(self._writer, migrations())
+                if migrated:
+                    migrate(self._writer, migrations(), self._now())
                 self._file = _identity(path)
             except BaseException:
                 self._writer.close()
@@ -145,6 +155,10 @@ class SqliteEngine:
             else:
                 self._queue.put((operation, future))
         return future
+
+    def change(self, operation: Callable[[Transaction], T]) -> T:
+        """The same, and wait for it."""
+        return self.write(operation).result()
 
     def _write_loop(self) -> None:
         while True:
@@ -264,7 +278,14 @@ class SqliteEngine:
         with _translated(self._path):
             if _identity(self._path) != self._file:
                 raise StoreUnavailable(f"the database {self._path} was replaced while it was in use: start Optio again")
-        _fits(self.peek(lambda tx: tx.one("PRAGMA user_version")[0]), len(migrations()))
+        left = pending(self._with_reader(lambda tx: state(tx.connection)), migrations())
+        if left:
+            raise StoreMismatch(f"the database {self._path} needs {len(left)} migrations: run `optio db migrate`")
+
+    def migrate(self) -> list[int]:
+        """Take the steps that are left, and give their numbers; raises StoreUnavailable and StoreMismatch."""
+        with _translated(self._path):
+            return migrate(self._writer, migrations(), self._now())
 
     def close(self) -> None:
         """Finish what is queued and close."""
@@ -285,51 +306,37 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def migrations() -> list[str]:
-    """The numbered migrations, in order."""
-    folder = resources.files("optio.store") / "migrations"
-    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [(folder / name).read_text(encoding="utf-8") for name in names]
+def state(connection: sqlite3.Connection) -> SchemaState:
+    """The schema that a file has. `user_version` holds the oldest version that may use it: what came before the table of
+    migrations reads that alone."""
+    oldest = connection.execute("PRAGMA user_version").fetchone()[0]
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_migrations'").fetchone() is None:
+        return SchemaState(version=oldest, oldest=oldest)
+    version = connection.execute("SELECT MAX(version) FROM schema_migrations").fetchone()[0] or 0
+    return SchemaState(version, oldest)
 
 
-def migrate(connection: sqlite3.Connection, scripts: Sequence[str]) -> None:
-    """Bring the schema to the last script, each in one transaction; raises StoreMismatch when it is newer."""
-    while connection.execute("PRAGMA user_version").fetchone()[0] != len(scripts):
+def migrate(connection: sqlite3.Connection, known: tuple[Migration, ...], now: int) -> list[int]:
+    """Take every step that is left, each in one transaction, and give their numbers; raises StoreMismatch."""
+    taken: list[int] = []
+    while pending(state(connection), known):
         connection.execute("BEGIN IMMEDIATE")
         try:
             # Another process may have been first.
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > len(scripts):
-                _fits(version, len(scripts))
-            for statement in _statements(scripts[version]) if version < len(scripts) else ():
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {min(version + 1, len(scripts))}")
+            for step in pending(state(connection), known)[:1]:
+                connection.execute(schema.TABLE)
+                for statement in schema.statements(step.script):
+                    connection.execute(statement)
+                oldest = max(step.oldest, connection.execute("PRAGMA user_version").fetchone()[0])
+                connection.execute("INSERT INTO schema_migrations VALUES (?, ?, ?)", (step.version, oldest, now))
+                connection.execute(f"PRAGMA user_version = {oldest}")
+                taken.append(step.version)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-
-
-def _fits(version: int, known: int) -> None:
-    if version > known:
-        raise StoreMismatch(
-            f"the database has schema version {version}, this Optio knows {known}: install the newer Optio, "
-            "or point OPTIO_DATA_DIR at another directory"
-        )
-    if version < known:
-        raise StoreMismatch(f"the database has schema version {version}, this Optio needs {known}: start it again")
-
-
-def _statements(script: str) -> Iterator[str]:
-    buffer = ""
-    for line in script.splitlines(keepends=True):
-        buffer += line
-        if sqlite3.complete_statement(buffer):
-            yield buffer
-            buffer = ""
-    if buffer.strip():
-        yield buffer
+    return taken
 
 
 @contextmanager

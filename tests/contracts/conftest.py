@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from optio.store import postgres, sqlite
 from optio.store.base import Store
-from optio.store.sqlite import open_store
+from tests.servers import PostgresServer
 from tests.store.build import Clock
 
-Opener = Callable[[Path, Clock], Store]
-STORES: dict[str, Opener] = {"sqlite": lambda directory, clock: open_store(directory / "optio.db", clock=clock)}
+STORES = ("sqlite", "postgres")
 
 
 @pytest.fixture
@@ -19,13 +19,20 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=list(STORES))
+@pytest.fixture(params=STORES)
 def stores(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Callable[[], Store]]:
     """Opens a store on the test's one database, as often as it is called: each is another process's."""
     opened: list[Store] = []
+    url = ""
+    if request.param == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        url = server.schema()
 
     def another() -> Store:
-        opened.append(STORES[request.param](tmp_path, clock))
+        if url:
+            opened.append(postgres.open_store(url, clock=clock))
+        else:
+            opened.append(sqlite.open_store(tmp_path / "optio.db", clock=clock))
         return opened[-1]
 
     yield another

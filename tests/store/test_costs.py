@@ -239,7 +239,7 @@ def test_a_claimed_run_costs_four_statements_and_a_finished_one_six(meters: Call
     claim = meter.statements(lambda store: claims.extend(store.claim("w", LEASE, everything)))
     finish = meter.statements(lambda store: end(store, claims[0]))
 
-    look, both = ["SELECT 1 FROM"], ["SELECT task_id, COUNT(*)", "WITH RECURSIVE waiting"]
+    look, both = ["SELECT EXISTS (SELECT"], ["SELECT task_id, COUNT(*)", "WITH RECURSIVE waiting"]
     assert claim[:4] == [*look, "BEGIN IMMEDIATE", *both]
     assert (len(claim[4:-1]), claim[-1]) == (4, "COMMIT")
     assert (finish[0], len(finish[1:-1]), finish[-1]) == ("BEGIN IMMEDIATE", 6, "COMMIT")

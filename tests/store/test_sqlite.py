@@ -18,8 +18,9 @@ import pytest
 from optio.errors import Conflict, LeaseLost, NotFound, OptioError, StoreMismatch, StoreUnavailable
 from optio.model.run import RunState
 from optio.store.base import RunFilter
+from optio.store.sql.schema import Migration, SchemaState, migrations
 from optio.store.sql.store import SqlStore
-from optio.store.sqlite import MOST_IDLE_READERS, WAL_BYTES, migrate, migrations, open_store
+from optio.store.sqlite import MOST_IDLE_READERS, WAL_BYTES, migrate, open_store, state
 from tests.store.build import LEASE, claimed, end, everything, new_run, queued, say, serve, task
 from tests.support import ROOT
 
@@ -293,22 +294,22 @@ def test_a_store_whose_schema_is_moved_on_under_it_says_so(store: SqlStore, outs
         store.check()
 
 
-FIRST = "CREATE TABLE one (a);\nCREATE TABLE two (a);"
-BAD_SECOND = "CREATE TABLE three (a);\nINSERT INTO one VALUES (1);\nCREATE TABLE two (a);\n"
+FIRST = Migration(1, 1, "CREATE TABLE one (a);\nCREATE TABLE two (a);")
+BAD_SECOND = Migration(2, 1, "CREATE TABLE three (a);\nINSERT INTO one VALUES (1);\nCREATE TABLE two (a);\n")
 
 
 def test_a_migration_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as connection:
-        migrate(connection, [FIRST])
+        migrate(connection, (FIRST,), 0)
 
         with pytest.raises(sqlite3.OperationalError, match="two already exists"):
-            migrate(connection, [FIRST, BAD_SECOND])
+            migrate(connection, (FIRST, BAD_SECOND), 0)
 
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master ORDER BY name")]
-        assert (tables, connection.execute("PRAGMA user_version").fetchone()) == (["one", "two"], (1,))
+        assert (tables, state(connection)) == (["one", "schema_migrations", "two"], SchemaState(1, 1))
         assert connection.execute("SELECT COUNT(*) FROM one").fetchone() == (0,)
-        migrate(connection, [FIRST, "CREATE TABLE three (a)"])
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert migrate(connection, (FIRST, Migration(2, 2, "CREATE TABLE three (a)")), 0) == [2]
+        assert state(connection) == SchemaState(2, 2)
 
 
 def test_many_that_open_a_new_file_at_once_make_one_schema(path: Path) -> None:
@@ -322,7 +323,7 @@ def test_many_that_open_a_new_file_at_once_make_one_schema(path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(begin, range(8))) == [0] * 8
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (len(migrations()),)
+        assert state(connection).version == len(migrations())
 
 
 # Many processes

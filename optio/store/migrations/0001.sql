@@ -1,5 +1,6 @@
--- SQLite and PostgreSQL differ in the type of an automatic key and in `WITHOUT ROWID`: the PostgreSQL driver replaces
--- `INTEGER PRIMARY KEY` and leaves the latter out.
+-- oldest: 1
+-- SQLite and PostgreSQL differ in the type of an automatic key, of bytes, and in `WITHOUT ROWID`: the PostgreSQL driver
+-- translates these three.
 -- Everything that must survive a restart. Times are microseconds since 1970, UTC; JSON is text; money is decimal text.
 
 CREATE TABLE generations (

@@ -10,7 +10,7 @@ from typing import Any
 from optio.errors import LeaseLost
 from optio.model.retry import Again
 from optio.model.run import Change, LogLine, Meter, Outcome, Run, RunState, Usage, dump_json
-from optio.store.base import AdmissionView, Admit, Claim, Decide, Waiting
+from optio.store.base import AdmissionView, Admit, Claim, Decide, Room, Waiting, endless
 from optio.store.sql import events, runs
 from optio.store.sql.records import RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
 from optio.store.sql.transaction import Transaction, maybe, micros, when
@@ -20,7 +20,7 @@ _HEADS = 16
 # What was queued in the future was queued before the clock was set back: its delay means nothing, so it is due.
 _DUE = "(not_before <= :due OR queued_at > :due)"
 # The first part walks the index from task to task.
-_WAITING = f"""
+_WAITING = """
 WITH RECURSIVE waiting (task_id) AS (
     SELECT MIN(task_id) FROM runs WHERE state = 'queued'
     UNION ALL
@@ -29,21 +29,31 @@ WITH RECURSIVE waiting (task_id) AS (
 )
 SELECT q.id, q.task_id, q.seq, q.queued_at, q.not_before, COALESCE(t.max_concurrent, q.max_concurrent) AS max_concurrent
 FROM waiting w
-JOIN runs q ON q.seq IN (
-    SELECT seq FROM runs WHERE state = 'queued' AND task_id = w.task_id AND {_DUE} ORDER BY seq LIMIT :heads
-)
+JOIN {heads}
 LEFT JOIN tasks t ON t.task_id = w.task_id
 WHERE w.task_id IS NOT NULL
 ORDER BY q.seq
-"""  # noqa: S608
+"""
+_HEAD = f"FROM runs WHERE state = 'queued' AND task_id = w.task_id AND {_DUE} ORDER BY seq LIMIT :heads"
+# A lateral join is quick where there is one; a list of keys is quick where there is none.
+_WAITING_LATERAL = _WAITING.format(heads=f"LATERAL (SELECT * {_HEAD}) q ON TRUE")
+_WAITING_LISTED = _WAITING.format(heads=f"runs q ON q.seq IN (SELECT seq {_HEAD})")
+_WAITS = """
+SELECT EXISTS (SELECT 1 FROM runs WHERE state = 'queued') AS waits,
+    (SELECT COUNT(*) FROM runs WHERE state = 'running') AS running
+"""
+_NEW_WORKER = "UPDATE attempts SET worker = :worker WHERE run_id = :id AND number = (SELECT attempt FROM runs WHERE id = :id)"
 _CLAIMED = f"SELECT {RUN_COLUMNS}, prompt, last_event FROM runs WHERE id = :id"  # noqa: S608
 _OWNED = f"SELECT {RUN_COLUMNS}, last_event, last_line FROM runs WHERE id = :id"  # noqa: S608
 
 
-def view(tx: Transaction, *, due: int, heads: int = _HEADS) -> AdmissionView:
-    """What waits and is due, and what runs."""
+def view(tx: Transaction, *, due: int, room: Room = endless, heads: int = _HEADS) -> AdmissionView:
+    """What runs, and what waits and is due: of each task's queue the first `heads`, or as many as there is room for."""
     running = tx.all("SELECT task_id, COUNT(*) AS n FROM runs WHERE state = 'running' GROUP BY task_id")
-    waiting = tx.all(_WAITING, {"due": due, "heads": heads})
+    heads = min(heads, room(sum(row["n"] for row in running)))
+    if heads <= 0:
+        return AdmissionView(now=when(tx.now), running={row["task_id"]: row["n"] for row in running})
+    waiting = tx.all(_WAITING_LATERAL if tx.lateral else _WAITING_LISTED, {"due": due, "heads": heads})
     return AdmissionView(
         now=when(tx.now),
         waiting=[
@@ -61,24 +71,26 @@ def view(tx: Transaction, *, due: int, heads: int = _HEADS) -> AdmissionView:
     )
 
 
-def claim(tx: Transaction, worker: str, lease: timedelta, admit: Admit) -> list[Claim]:
+def claim(tx: Transaction, worker: str, lease: timedelta, admit: Admit, room: Room, most: int) -> list[Claim]:
     """See `Store.claim`."""
     tx.lock("admission")
     claims: list[Claim] = []
     more = True
     while more:
-        seen = view(tx, due=tx.now)
-        starts = set(admitted := admit(seen))
-        claims += [_start(tx, run_id, worker, lease) for run_id in admitted]
-        shown = Counter(waiting.task_id for waiting in seen.waiting)
-        left = {waiting.task_id for waiting in seen.waiting if waiting.run_id not in starts}
+        left = most - len(claims)
+        seen = view(tx, due=tx.now, room=lambda running: min(room(running), left))  # noqa: B023 - called at once
+        starts = admit(seen)[:left] if seen.waiting else ()
+        claims += [claim for run_id in starts if (claim := _start(tx, run_id, worker, lease)) is not None]
+        started = Counter(waiting.task_id for waiting in seen.waiting if waiting.run_id in starts)
         # A task that starts all of it that was seen may have more to start.
-        more = any(count == _HEADS and task_id not in left for task_id, count in shown.items())
+        more = any(count == _HEADS for count in started.values())
     return claims
 
 
-def _start(tx: Transaction, run_id: str, worker: str, lease: timedelta) -> Claim:
-    row = tx.one(_CLAIMED, {"id": run_id})
+def _start(tx: Transaction, run_id: str, worker: str, lease: timedelta) -> Claim | None:
+    row = tx.hold(_CLAIMED, {"id": run_id})
+    if row["state"] != RunState.QUEUED:
+        return None  # it was cancelled at this moment
     columns = {
         "attempt": row["attempt"] + 1, "fence": row["fence"] + 1, "owner": worker, "lease_until": tx.now + _us(lease),
         "started_at": row["started_at"] or tx.now, "cancel_requested": 0,
@@ -92,9 +104,10 @@ def _start(tx: Transaction, run_id: str, worker: str, lease: timedelta) -> Claim
     return Claim(replace(to_run(changed), meter=Meter()), row["prompt"], adopted=False, offsets={})
 
 
-def waits(tx: Transaction) -> bool:
+def waits(tx: Transaction, room: Room) -> bool:
     """Whether there is anything to claim, as far as can be seen without a lock."""
-    return tx.one("SELECT 1 FROM runs WHERE state = 'queued' LIMIT 1") is not None
+    row = tx.one(_WAITS)
+    return bool(row["waits"]) and room(row["running"]) > 0
 
 
 def expired(tx: Transaction) -> bool:
@@ -109,16 +122,18 @@ def adopt(tx: Transaction, worker: str, lease: timedelta, most: int) -> list[Cla
         "SELECT id FROM runs WHERE state = 'running' AND lease_until < :now ORDER BY +seq LIMIT :most",
         {"now": tx.now, "most": most},
     )
+    taken = []
     for row in lost:
-        tx.run(
-            "UPDATE runs SET owner = :worker, fence = fence + 1, lease_until = :until WHERE id = :id",
-            {"worker": worker, "until": tx.now + _us(lease), "id": row["id"]},
+        # Its owner may have come back at this moment, to renew or to finish.
+        changed = tx.run(
+            "UPDATE runs SET owner = :worker, fence = fence + 1, lease_until = :until "
+            "WHERE id = :id AND state = 'running' AND lease_until < :now",
+            {"worker": worker, "until": tx.now + _us(lease), "id": row["id"], "now": tx.now},
         )
-        tx.run(
-            "UPDATE attempts SET worker = :worker WHERE run_id = :id AND number = (SELECT attempt FROM runs WHERE id = :id)",
-            {"worker": worker, "id": row["id"]},
-        )
-    return [_adopted(tx, row["id"]) for row in lost]
+        if changed:
+            taken.append(row["id"])
+            tx.run(_NEW_WORKER, {"worker": worker, "id": row["id"]})
+    return [_adopted(tx, run_id) for run_id in taken]
 
 
 def _adopted(tx: Transaction, run_id: str) -> Claim:
@@ -279,7 +294,7 @@ def _totals(tx: Transaction, run_id: str) -> dict[str, Any]:
 
 
 def _owned(tx: Transaction, run_id: str, fence: int) -> Any:
-    row = tx.one(_OWNED, {"id": run_id})
+    row = tx.hold(_OWNED, {"id": run_id})
     if row is None or row["state"] != RunState.RUNNING or row["fence"] != fence:
         raise LeaseLost(run_id)
     return row

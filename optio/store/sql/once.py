@@ -18,10 +18,11 @@ def recall(tx: Transaction, key: Once) -> str | None:
     return result
 
 
-def remember(tx: Transaction, key: Once, result: str) -> None:
-    """The first answer wins."""
-    tx.run(
+def take(tx: Transaction, key: Once, result: str) -> bool:
+    """Keep an answer, and tell whether it is the first; the first one wins."""
+    changed = tx.run(
         "INSERT INTO once (scope, once_key, body_sha256, result, at) VALUES (:scope, :key, :sha, :result, :now) "
         "ON CONFLICT (scope, once_key) DO NOTHING",
         {"scope": key.scope, "key": key.key, "sha": key.body_sha256, "result": result, "now": tx.now},
     )
+    return changed == 1

@@ -11,6 +11,7 @@ from optio.store.sql.transaction import Transaction, when
 
 def activate(tx: Transaction, registry: Registry, commit: str | None) -> GenerationRow:
     """See `Store.activate`."""
+    tx.lock("registry")
     current = newest(tx)
     if current is not None and current.digest == registry.digest and current.commit == commit:
         return current

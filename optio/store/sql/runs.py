@@ -36,10 +36,9 @@ def accept(
     task = None if definition_kept else run.task
 
     def operation(tx: Transaction) -> Accepted:
-        if key is not None:
-            known = once.recall(tx, key)
-            if known is not None:
-                return Accepted(known, first=False)
+        # The key is taken before anything is done with it: of two at the same moment one waits here for the other.
+        if key is not None and not once.take(tx, key, run.id):
+            return Accepted(once.recall(tx, key), first=False)
         if received is not None:
             earlier = deliveries.insert(tx, received)
             if earlier is not None:
@@ -47,8 +46,6 @@ def accept(
         if task is not None:
             put_definition(tx, task)
         insert(tx, row, run.actor)
-        if key is not None:
-            once.remember(tx, key, run.id)
         return Accepted(run.id, first=True)
 
     return operation
@@ -91,8 +88,8 @@ def put_definition(tx: Transaction, task: CompiledTask) -> None:
 
 
 def row_of(tx: Transaction, run_id: str) -> Any:
-    """The run's row with its event counter; raises NotFound."""
-    row = tx.one(_WITH_STATE, {"id": run_id})
+    """The run's row with its event counter, held; raises NotFound."""
+    row = tx.hold(_WITH_STATE, {"id": run_id})
     if row is None:
         raise NotFound("run", run_id)
     return row

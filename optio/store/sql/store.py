@@ -23,6 +23,10 @@ class Engine(Protocol):
         """One durable transaction, or several operations gathered in one commit."""
         ...
 
+    def change(self, operation: Callable[[Transaction], T]) -> T:
+        """One durable transaction; returns after its commit."""
+        ...
+
     def read(self, operation: Callable[[Transaction], T]) -> T:
         """One consistent snapshot."""
         ...
@@ -33,6 +37,10 @@ class Engine(Protocol):
 
     def check(self) -> None:
         """Raises StoreUnavailable or StoreMismatch."""
+        ...
+
+    def migrate(self) -> list[int]:
+        """Take the schema's steps that are left, and give their numbers."""
         ...
 
     def close(self) -> None:
@@ -49,11 +57,8 @@ class SqlStore:
         self._kept: set[str] = set()
         self._definition = lru_cache(_DEFINITIONS)(self._read_definition)
 
-    def _write(self, operation: Callable[[Transaction], T]) -> T:
-        return self._engine.write(operation).result()
-
     def activate(self, new: Registry, commit: str | None) -> base.GenerationRow:
-        made = self._write(lambda tx: registry.activate(tx, new, commit))
+        made = self._engine.change(lambda tx: registry.activate(tx, new, commit))
         self._kept.update(task.digest for task in new.tasks.values())
         return made
 
@@ -97,30 +102,32 @@ class SqlStore:
         return self._engine.peek(lambda tx: once.recall(tx, key))
 
     def remember(self, key: base.Once, result: str) -> None:
-        self._write(lambda tx: once.remember(tx, key, result))
+        self._engine.change(lambda tx: once.take(tx, key, result))
 
     def admission(self) -> base.AdmissionView:
-        return self._engine.read(lambda tx: claims.view(tx, due=2**62, heads=2**31 - 1))
+        return self._engine.read(lambda tx: claims.view(tx, due=2**62, heads=base.ANY))
 
-    def claim(self, worker: str, lease: timedelta, admit: base.Admit) -> list[base.Claim]:
+    def claim(
+        self, worker: str, lease: timedelta, admit: base.Admit, *, room: base.Room = base.endless, most: int = base.ANY
+    ) -> list[base.Claim]:
         # Most looks find nothing: they must not queue for the one write lock.
-        if not self._engine.peek(claims.waits):
+        if most <= 0 or not self._engine.peek(lambda tx: claims.waits(tx, room)):
             return []
-        return self._write(lambda tx: claims.claim(tx, worker, lease, admit))
+        return self._engine.change(lambda tx: claims.claim(tx, worker, lease, admit, room, most))
 
     def adopt(self, worker: str, lease: timedelta, most: int) -> list[base.Claim]:
         if not self._engine.peek(claims.expired):
             return []
-        return self._write(lambda tx: claims.adopt(tx, worker, lease, most))
+        return self._engine.change(lambda tx: claims.adopt(tx, worker, lease, most))
 
     def renew(self, worker: str, lease: timedelta) -> dict[str, bool]:
-        return self._write(lambda tx: claims.renew(tx, worker, lease))
+        return self._engine.change(lambda tx: claims.renew(tx, worker, lease))
 
     def release(self, worker: str) -> int:
-        return self._write(lambda tx: claims.release(tx, worker))
+        return self._engine.change(lambda tx: claims.release(tx, worker))
 
     def drop(self, run_id: str, fence: int) -> None:
-        self._write(lambda tx: claims.drop(tx, run_id, fence))
+        self._engine.change(lambda tx: claims.drop(tx, run_id, fence))
 
     def owners(self) -> set[str]:
         return self._engine.peek(claims.owners)
@@ -134,7 +141,7 @@ class SqlStore:
     def append_log(
         self, run_id: str, fence: int, attempt: int, lines: Sequence[LogLine], offsets: Mapping[str, int], meter: Meter
     ) -> int:
-        return self._write(lambda tx: claims.append_log(tx, run_id, fence, attempt, lines, offsets, meter))
+        return self._engine.change(lambda tx: claims.append_log(tx, run_id, fence, attempt, lines, offsets, meter))
 
     def finish(
         self,
@@ -146,13 +153,13 @@ class SqlStore:
         signal: int | None,
         decide: base.Decide,
     ) -> Run:
-        return self._write(lambda tx: claims.finish(tx, run_id, fence, outcome, meter, exit_code, signal, decide))
+        return self._engine.change(lambda tx: claims.finish(tx, run_id, fence, outcome, meter, exit_code, signal, decide))
 
     def cancel(self, run_id: str, actor: str) -> Run:
-        return self._write(lambda tx: runs.cancel(tx, run_id, actor))
+        return self._engine.change(lambda tx: runs.cancel(tx, run_id, actor))
 
     def retry(self, run_id: str, actor: str) -> Run:
-        return self._write(lambda tx: runs.retry(tx, run_id, actor))
+        return self._engine.change(lambda tx: runs.retry(tx, run_id, actor))
 
     def run(self, run_id: str) -> Run:
         return self._engine.peek(lambda tx: runs.get(tx, run_id))
@@ -176,13 +183,13 @@ class SqlStore:
         return self._engine.peek(schedules.every)
 
     def change_schedules(self, put: Sequence[base.ScheduleRow], drop: Sequence[str]) -> None:
-        self._write(lambda tx: schedules.change(tx, put, drop))
+        self._engine.change(lambda tx: schedules.change(tx, put, drop))
 
     def fire(self, firing: base.Firing) -> Future[list[str]]:
         return self._engine.write(schedules.fire(firing))
 
     def add_token(self, token_id: str, secret_sha256: str, role: str, label: str, expires_at: datetime | None) -> base.Token:
-        return self._write(lambda tx: tokens.add(tx, token_id, secret_sha256, role, label, expires_at))
+        return self._engine.change(lambda tx: tokens.add(tx, token_id, secret_sha256, role, label, expires_at))
 
     def token(self, secret_sha256: str) -> base.Token | None:
         return self._engine.peek(lambda tx: tokens.living(tx, secret_sha256))
@@ -191,13 +198,16 @@ class SqlStore:
         return self._engine.peek(tokens.every)
 
     def revoke_token(self, token_id: str) -> None:
-        self._write(lambda tx: tokens.revoke(tx, token_id))
+        self._engine.change(lambda tx: tokens.revoke(tx, token_id))
 
     def touch_token(self, token_id: str) -> None:
-        self._write(lambda tx: tokens.touch(tx, token_id))
+        self._engine.change(lambda tx: tokens.touch(tx, token_id))
 
     def check(self) -> None:
         self._engine.check()
+
+    def migrate(self) -> list[int]:
+        return self._engine.migrate()
 
     def close(self) -> None:
         self._engine.close()

@@ -11,12 +11,21 @@ Row = Mapping[str, Any]
 
 
 class Transaction(Protocol):
-    """An open transaction, and the store's clock as it stood at its start."""
+    """An open transaction."""
 
-    now: int
+    lateral: bool  # whether a join may look at what stands before it; the one place where the two dialects part
+
+    @property
+    def now(self) -> int:
+        """Microseconds since 1970, by the store's clock, as it stood at the start."""
+        ...
 
     def one(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
         """The first row, by name, or None."""
+        ...
+
+    def hold(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
+        """As `one`, and nobody else changes that row before the end. Needed wherever a change depends on what was read."""
         ...
 
     def all(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Any]:

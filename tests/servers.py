@@ -1,0 +1,170 @@
+"""Real servers that tests start, stop, kill and freeze: PostgreSQL and Redis, from Debian's packages, on free ports."""
+
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psycopg
+import redis
+
+from tests.support import free_port
+
+_names = itertools.count(1)
+
+
+def _postgres_programs() -> Path:
+    """The newest server that is installed."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    assert found, "run tests/setup.sh: it installs PostgreSQL"
+    return found[-1].parent
+
+
+class _Server:
+    """A process in a directory of its own."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="optio-server-"))
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def _run(self, argv: list[str]) -> None:
+        with (self.directory / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory)
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def log(self) -> str:
+        return (self.directory / "server.log").read_text(errors="replace")
+
+    def signal(self, number: int) -> None:
+        """SIGSTOP makes it a black hole, SIGCONT wakes it."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """An orderly end."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGCONT)
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(20)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class PostgresServer(_Server):
+    """A cluster of its own. `fsync=False` is quick and safe against all but the machine's own death."""
+
+    def __init__(self, *, fsync: bool = False, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self._bin = _postgres_programs()
+        self._data = self.directory / "data"
+        durable = {} if fsync else {"fsync": "off", "full_page_writes": "off"}
+        self._settings = {
+            "port": str(self.port), "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200",
+            "shared_buffers": "64MB", **durable, **(settings or {}),
+        }  # fmt: skip
+        # The server refuses to run as root.
+        self._as_user: list[str] = []
+        if os.getuid() == 0:
+            self._as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+            shutil.chown(self.directory, "postgres", "postgres")
+        self._command(
+            [str(self._bin / "initdb"), "-D", str(self._data), "-U", "optio", "-A", "trust", "-E", "UTF8", "--no-sync"],
+        )
+
+    def _command(self, argv: list[str]) -> None:
+        done = subprocess.run(
+            [*self._as_user, *argv], capture_output=True, env={**os.environ, "LC_ALL": "C.UTF-8"}, cwd=self.directory
+        )
+        assert done.returncode == 0, done.stderr.decode()
+
+    @property
+    def url(self) -> str:
+        """The database `postgres`."""
+        return f"postgresql://optio@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        options = [text for name, value in self._settings.items() for text in ("-c", f"{name}={value}")]
+        self._run([*self._as_user, str(self._bin / "postgres"), "-D", str(self._data), *options])
+        limit = time.monotonic() + 30
+        while True:
+            try:
+                psycopg.connect(self.url, connect_timeout=2).close()
+                return
+            except psycopg.OperationalError:
+                assert self.process is not None
+                assert self.process.poll() is None, self.log()
+                assert time.monotonic() < limit, self.log()
+                time.sleep(0.02)
+
+    def kill(self) -> None:
+        """SIGKILL to the server and all of its children: what is in its memory is gone."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        super().kill()
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+
+    def schema(self) -> str:
+        """A URL on an empty schema: a database of its own, as far as Optio can see."""
+        name = f"test_{next(_names)}"
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"CREATE SCHEMA {name}")  # type: ignore[call-overload]
+        return f"{self.url}?options=-csearch_path%3D{name}"
+
+
+class RedisServer(_Server):
+    """Without persistence unless `settings` say otherwise."""
+
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self._settings = {"save": "", "appendonly": "no", **(settings or {})}
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        options = [text for name, value in self._settings.items() for text in (f"--{name}", value)]
+        self._run(["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory), *options])
+        limit = time.monotonic() + 20
+        while True:
+            try:
+                with self.client() as client:
+                    client.ping()
+                return
+            except redis.ConnectionError:
+                assert self.process is not None
+                assert self.process.poll() is None, self.log()
+                assert time.monotonic() < limit, self.log()
+                time.sleep(0.01)
+
+    def client(self) -> "redis.Redis":
+        """For looking, and for harm."""
+        return redis.Redis.from_url(self.url, socket_timeout=5)
