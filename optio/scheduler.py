@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import uuid_utils
 
-from optio.broker.base import Topic
+from optio.broker.base import MOST_TOLD, Topic
 from optio.errors import Conflict, OptioError, StoreUnavailable
 from optio.model.registry import CompiledTask
 from optio.runs import schedule
@@ -64,7 +64,7 @@ class Scheduler:
 
     def start(self) -> None:
         """Begin, on a thread of its own."""
-        self._unsubscribe = self._services.broker.subscribe(self._hint)
+        self._unsubscribe = self._services.broker.subscribe(self._hint, (Topic.REGISTRY,))
         self._thread.start()
 
     def stop(self) -> None:
@@ -76,9 +76,8 @@ class Scheduler:
             self._thread.join(5)
 
     def _hint(self, topic: Topic, key: str) -> None:
-        if topic is Topic.REGISTRY:
-            self._stale = True
-            self._wake.set()
+        self._stale = True
+        self._wake.set()
 
     def _loop(self) -> None:
         while not self._stopping:
@@ -140,11 +139,11 @@ class Scheduler:
             for note in plan.notes:
                 log.warning("%s", note)
             pending.append((task_id, plan.firing.next_fire, self._services.store.fire(plan.firing)))
-        started = 0
+        started: list[str] = []
         unavailable: StoreUnavailable | None = None
         for task_id, following, future in pending:
             try:
-                started += len(future.result())
+                started += future.result()
             except StoreUnavailable as err:
                 unavailable = err
             except Conflict:
@@ -155,8 +154,9 @@ class Scheduler:
                 if following is not None:
                     heapq.heappush(self._heap, (following, task_id))
         if started:
-            log.info("%d scheduled runs queued", started, extra={"event": "schedule_fired"})
-            self._services.broker.tell(Topic.QUEUE)
+            log.info("%d scheduled runs queued", len(started), extra={"event": "schedule_fired"})
+            for run_id in started[:MOST_TOLD]:
+                self._services.broker.tell(Topic.START, run_id)
         if unavailable is not None:
             self._stale = True
             raise unavailable

@@ -53,9 +53,15 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _sqlite(text: str) -> str:
-    if not text.startswith("sqlite:///"):
-        raise ValueError("`sqlite:///PATH`; PostgreSQL is not available yet")
+def _database(text: str) -> str:
+    if not re.match(r"sqlite:///.|postgres(ql)?://", text):
+        raise ValueError("`sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/DATABASE`")
+    return text
+
+
+def _redis(text: str) -> str:
+    if not re.match(r"rediss?://[^/]", text):
+        raise ValueError("`redis://:PASSWORD@HOST:PORT/0`, or `rediss://` for TLS")
     return text
 
 
@@ -65,20 +71,25 @@ def _http(text: str) -> str:
     return text
 
 
-def _nothing_yet(text: str) -> str:
-    raise ValueError("unset: Redis is not available yet")
-
-
 SETTINGS: Mapping[str, Setting] = {
     "tasks": Setting("tasks.d", Path, "directory of the task files"),
     "data_dir": Setting(".optio", Path, "directory of the database, secrets and attempts; on a local disk"),
-    "database_url": Setting(None, _sqlite, "`sqlite:///PATH`; by default `optio.db` in the data directory"),
-    "redis_url": Setting(None, _nothing_yet, "not available yet"),
+    "database_url": Setting(
+        None, _database, "`postgresql://...`, or `sqlite:///PATH`; by default SQLite in `optio.db` in the data directory"
+    ),
+    "migrate": Setting(
+        "auto", _choice("auto", "manual"), "the schema is migrated at each start, or by `optio db migrate` only"
+    ),
+    "redis_url": Setting(None, _redis, "`redis://...`: hints, live logs and rate windows shared by many machines"),
     "host": Setting("127.0.0.1", str, "address to listen on"),
     "port": Setting("8000", _port, "port to listen on"),
     "allowed_hosts": Setting("", _names, "further names that the Host header may have, separated by commas"),
     "executor": Setting("process", _choice("process"), "where agents run"),
     "max_workflow_concurrent": Setting("5", _count, "runs at once, over all tasks"),
+    "worker_concurrent": Setting(None, _count, "runs at once on one worker; by default as many as over all tasks"),
+    "orphan_timeout": Setting(
+        "15m", _span, "an agent ends when no worker of its machine reached the database for so long; others repeat it then"
+    ),
     "webhook_rate_per_minute": Setting("60", _count, "requests in any minute for each webhook path"),
     "max_body_bytes": Setting(str(1 << 20), _count, "largest request body"),
     "writes": Setting(
@@ -115,12 +126,15 @@ class Settings:
     tasks: Path
     data_dir: Path
     database_url: str | None
-    redis_url: None
+    migrate: str
+    redis_url: str | None
     host: str
     port: int
     allowed_hosts: tuple[str, ...]
     executor: str
     max_workflow_concurrent: int
+    worker_concurrent: int | None
+    orphan_timeout: timedelta
     webhook_rate_per_minute: int
     max_body_bytes: int
     writes: str
@@ -162,8 +176,10 @@ class Settings:
         return cls(**values, origins=origins)
 
     @property
-    def database(self) -> Path:
-        """The SQLite file."""
+    def database(self) -> Path | None:
+        """The SQLite file; None when the database is another."""
+        if self.database_url is not None and not self.database_url.startswith("sqlite:"):
+            return None
         if self.database_url is not None:
             return Path(self.database_url.removeprefix("sqlite:///"))
         return self.data_dir / "optio.db"

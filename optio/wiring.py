@@ -1,12 +1,14 @@
 """Wiring: the only module that picks drivers."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from optio.broker.base import Broker
 from optio.broker.local import LocalBroker
-from optio.errors import StoreUnavailable
+from optio.errors import SettingsError, StoreUnavailable
 from optio.executors.base import Executor
 from optio.executors.process import ProcessExecutor
 from optio.limits.base import RateWindow
@@ -63,10 +65,25 @@ def data_directory(settings: Settings) -> Path:
     return directory
 
 
-def open_store(settings: Settings) -> Store:
-    """The store alone, for commands that need nothing else; raises StoreUnavailable or StoreMismatch."""
-    data_directory(settings)
-    return sqlite.open_store(settings.database)
+def open_store(settings: Settings, *, migrated: bool | None = None) -> Store:
+    """The store alone, for commands that need nothing else; migrated as the settings say, unless told otherwise. Raises
+    StoreUnavailable, StoreMismatch, and SettingsError when a driver is not installed."""
+    migrated = settings.migrate == "auto" if migrated is None else migrated
+    if settings.database is not None:
+        data_directory(settings)
+        return sqlite.open_store(settings.database, migrated=migrated)
+    with _extra("postgres", settings.origins["database_url"]):
+        from optio.store import postgres
+    return postgres.open_store(settings.database_url or "", migrated=migrated)
+
+
+@contextmanager
+def _extra(name: str, setting: str) -> Iterator[None]:
+    """Drivers are installed by those who use them."""
+    try:
+        yield
+    except ImportError as err:
+        raise SettingsError(f"{setting} needs `pip install 'optio[{name}]'`: {err}") from err
 
 
 def executor(settings: Settings) -> Executor:
@@ -75,19 +92,37 @@ def executor(settings: Settings) -> Executor:
     return ProcessExecutor(settings.data_dir / "attempts", programs)
 
 
+def _shared(settings: Settings) -> tuple[Broker, RateWindow]:
+    """What processes share beside the store: by Redis, or by this machine."""
+    if settings.redis_url is None:
+        try:
+            return LocalBroker(settings.data_dir / "bus"), LocalRateWindow(settings.webhook_rate_per_minute)
+        except OSError as err:
+            raise StoreUnavailable(f"the data directory {settings.data_dir} cannot be used: {err}") from err
+    with _extra("redis", settings.origins["redis_url"]):
+        from optio.broker.redis import RedisBroker
+        from optio.limits.redis import RedisRateWindow
+    try:
+        return RedisBroker(settings.redis_url), RedisRateWindow(settings.redis_url, settings.webhook_rate_per_minute)
+    except ValueError as err:
+        raise SettingsError(f"{settings.origins['redis_url']}: the URL cannot be used: {err}") from err
+
+
 def build(settings: Settings) -> Services:
     """Open everything; raises StoreUnavailable or StoreMismatch."""
+    data_directory(settings)
     store = open_store(settings)
     try:
-        broker = LocalBroker(settings.data_dir / "bus")
-    except OSError as err:
+        store.check()
+        broker, rate = _shared(settings)
+    except BaseException:
         store.close()
-        raise StoreUnavailable(f"the data directory {settings.data_dir} cannot be used: {err}") from err
+        raise
     return Services(
         settings=settings,
         store=store,
         broker=broker,
-        rate=LocalRateWindow(settings.webhook_rate_per_minute),
+        rate=rate,
         executor=executor(settings),
         secrets=LocalSecrets(settings.secrets, os.environ),
     )

@@ -1,7 +1,6 @@
 """The worker: claims runs when a hint says so, keeps their leases, and finds runs again whose worker is gone."""
 
 import contextlib
-import hashlib
 import logging
 import os
 import socket
@@ -9,17 +8,17 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from optio.broker.base import Topic
 from optio.errors import LeaseLost, NotFound, OptioError
-from optio.executors.procfs import start_time
+from optio.executors.procfs import machine, start_time
 from optio.runs import admission
 from optio.runs.execute import Execution
 from optio.store.base import AdmissionView, Claim
 from optio.wiring import Services
 
 log = logging.getLogger(__name__)
+_TOPICS = (Topic.START, Topic.QUEUE, Topic.CANCEL, Topic.REGISTRY)
 # Hints drive; this finds what a lost hint would lose.
 _SWEEP = 2.0
 # For a stop in all: who stops us waits for ten seconds as a rule.
@@ -35,17 +34,20 @@ class Worker:
         self._services = services
         self._parts = services.parts()
         self._machine = _machine()
+        self._place = services.executor.place()
         self.name = f"{self._machine}:{os.getpid()}:{start_time(os.getpid())}"
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._running: dict[str, tuple[Execution, threading.Thread]] = {}
+        self._capacity = services.settings.worker_concurrent or services.settings.max_workflow_concurrent
+        self._busy: set[str] = set()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._unsubscribe: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Begin, on threads of its own."""
-        self._unsubscribe = self._services.broker.subscribe(self._hint)
+        self._unsubscribe = self._services.broker.subscribe(self._hint, _TOPICS)
         self._services.executor.prepare()
         for target in (self._claim_loop, self._heartbeat_loop, self._tidy_loop):
             thread = threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True)
@@ -69,18 +71,18 @@ class Worker:
         try:
             if running:
                 self._services.store.release(self.name)
-                self._services.broker.tell(Topic.QUEUE)
+            self._services.broker.tell(Topic.QUEUE)
         except OptioError as err:
             log.warning("leases could not be given back, they will run out: %s", err)
 
     def _hint(self, topic: Topic, key: str) -> None:
-        if topic is Topic.QUEUE:
+        if topic is not Topic.CANCEL:
             self._wake.set()
-        elif topic is Topic.CANCEL:
-            with self._lock:
-                found = self._running.get(key)
-            if found is not None:
-                found[0].look()
+            return
+        with self._lock:
+            found = self._running.get(key)
+        if found is not None:
+            found[0].look()
 
     def _claim_loop(self) -> None:
         store = self._services.store
@@ -93,10 +95,14 @@ class Worker:
                 if not woken:
                     self._release_the_dead()
                 most = self._services.settings.max_workflow_concurrent
-                for claim in store.adopt(self.name, lease, most):
+                for claim in store.adopt(
+                    self.name, lease, most, place=self._place, orphaned=self._services.settings.orphan_timeout
+                ):
                     self._begin(claim)
-                for claim in store.claim(self.name, lease, self._admit):
+                free = self._capacity - len(self._busy)
+                for claim in store.claim(self.name, lease, self._admit, place=self._place, room=self._room, most=free):
                     self._begin(claim)
+                self._services.broker.ready(len(self._busy) < self._capacity)
                 due = store.next_due()
                 pause = _SWEEP if due is None else min(_SWEEP, max(0.0, (due - datetime.now(UTC)).total_seconds()) + 0.001)
             except OptioError as err:
@@ -107,12 +113,21 @@ class Worker:
                 pause = 1.0
             woken = self._wake.wait(pause)
 
+    def _room(self, running: int) -> int:
+        return self._services.settings.max_workflow_concurrent - running
+
     def _admit(self, view: AdmissionView) -> list[str]:
         return admission.decide(view, max_running=self._services.settings.max_workflow_concurrent).starts
 
     def _begin(self, claim: Claim) -> None:
-        execution = Execution(claim, self._parts, self.name)
         run_id = claim.run.id
+
+        def freed() -> None:
+            """The run has ended: what is left to do for it must not keep the next one waiting."""
+            self._busy.discard(run_id)
+            self._wake.set()
+
+        execution = Execution(claim, self._parts, self.name, freed)
 
         def work() -> None:
             try:
@@ -121,11 +136,13 @@ class Worker:
                 with self._lock:
                     if self._running.get(run_id, (None,))[0] is execution:
                         del self._running[run_id]
+                        freed()
 
         thread = threading.Thread(target=work, name=f"run-{run_id}", daemon=True)
         with self._lock:
             before = self._running.get(run_id)
             self._running[run_id] = (execution, thread)
+            self._busy.add(run_id)
         if before is not None:
             before[0].leave()  # we were stopped for longer than our own lease
         thread.start()
@@ -185,16 +202,14 @@ class Worker:
         """Workers of this machine whose process is gone need no lease to run out."""
         for owner in self._services.store.owners():
             name, _, began = owner.rpartition(":")
-            machine, _, pid = name.rpartition(":")
-            if machine == self._machine and pid.isdigit() and str(start_time(int(pid))) != began:
+            where, _, pid = name.rpartition(":")
+            if where == self._machine and pid.isdigit() and str(start_time(int(pid))) != began:
                 count = self._services.store.release(owner)
                 log.info("taking over %d runs of a worker that is gone", count)
 
 
 def _machine() -> str:
     """Where process ids mean what they mean here: not in another container of the same name, nor after a boot."""
-    parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        parts.append(hashlib.sha256((boot + os.readlink("/proc/self/ns/pid")).encode()).hexdigest()[:8])
-    return "/".join(parts)
+        return "/".join((socket.gethostname(), *machine()))
+    return socket.gethostname()

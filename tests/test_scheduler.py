@@ -134,14 +134,14 @@ def test_a_scheduler_can_be_stopped_before_it_was_started(scheduler: Scheduler) 
 
 def test_workers_are_told_of_what_was_queued(services: Services, scheduler: Scheduler, hand: Hand) -> None:
     told: list[Topic] = []
-    services.broker.subscribe(lambda topic, key: told.append(topic))
+    services.broker.subscribe(lambda topic, key: told.append(topic), Topic)
     serve(services, timed())
     scheduler.step()
     hand.at = NOON
 
     scheduler.step()
 
-    assert told == [Topic.QUEUE]
+    assert told == [Topic.START]
 
 
 def test_a_thousand_schedules_of_one_second_all_fire(services: Services, scheduler: Scheduler, hand: Hand) -> None:

@@ -44,8 +44,8 @@ def test_an_empty_variable_is_an_unset_one() -> None:
         ("default_timeout", "1d"),
         ("writes", "git"),
         ("executor", "kubernetes"),
-        ("database_url", "postgresql://db"),
-        ("redis_url", "redis://cache"),
+        ("database_url", "mysql://db"),
+        ("redis_url", "memcached://cache"),
         ("url", "localhost:8000"),
     ],
 )

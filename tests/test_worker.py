@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -274,8 +274,12 @@ class Deaf:
 
     def tell(self, topic: Topic, key: str = "") -> None: ...
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
+    def subscribe(self, listener: Listener, topics: Collection[Topic]) -> Callable[[], None]:
         return lambda: None
+
+    def ready(self, room: bool) -> None: ...
+
+    def problem(self) -> str | None: ...
 
     def close(self) -> None: ...
 
@@ -307,11 +311,11 @@ class Counting:
         self._store, self._away = store, away
         self.claims = 0
 
-    def claim(self, *arguments: Any) -> Any:
+    def claim(self, *arguments: Any, **more: Any) -> Any:
         self.claims += 1
         if self.claims <= self._away:
             raise StoreUnavailable("away")
-        return self._store.claim(*arguments)
+        return self._store.claim(*arguments, **more)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)

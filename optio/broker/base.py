@@ -4,20 +4,23 @@ Live logs use it too: the lines are in the store, and the hint `RUN <id>` says t
 store from its cursor can therefore neither miss nor repeat a line.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from typing import Protocol
 
 
 class Topic(StrEnum):
-    """What a hint is about."""
+    """What a hint is about. START goes to one worker that has room, if the broker can choose; the others to everyone."""
 
-    QUEUE = "queue"  # a run waits, or a slot is free
+    START = "start"  # this run waits; key: run id
+    QUEUE = "queue"  # leases were given back, a limit was raised: every worker should look
     RUN = "run"  # this run has more log, or another state; key: run id
     CANCEL = "cancel"  # this run is to be stopped; key: run id
     REGISTRY = "registry"  # another generation is served
 
 
+# Of many runs that wait at once so many are told of: a worker that looks takes all that it has room for.
+MOST_TOLD = 8
 Listener = Callable[[Topic, str], None]
 
 
@@ -28,8 +31,16 @@ class Broker(Protocol):
         """Tell every listener. Never raises and never blocks."""
         ...
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` for every hint, on any thread; it must be quick. The result unsubscribes."""
+    def subscribe(self, listener: Listener, topics: Collection[Topic]) -> Callable[[], None]:
+        """Call `listener` for hints of these topics, on any thread; it must be quick. The result unsubscribes."""
+        ...
+
+    def ready(self, room: bool) -> None:
+        """Whether this process has room for another run: without it, a broker that can choose gives START to others."""
+        ...
+
+    def problem(self) -> str | None:
+        """What is wrong with it now, in words. Work goes on without it, by sweeps."""
         ...
 
     def close(self) -> None:

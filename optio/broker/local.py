@@ -8,7 +8,7 @@ import os
 import socket
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from optio.broker.base import Listener, Topic
@@ -23,7 +23,7 @@ class LocalBroker:
     def __init__(self, directory: Path) -> None:
         self._directory = _short(directory)
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._listeners: tuple[Listener, ...] = ()
+        self._listeners: tuple[tuple[Listener, frozenset[Topic]], ...] = ()
         self._closing = False
         self._lock = threading.Lock()
         self._name = f"{os.getpid()}-{id(self):x}.sock"
@@ -54,23 +54,25 @@ class LocalBroker:
                 with contextlib.suppress(OSError):
                     path.unlink()
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
+    def subscribe(self, listener: Listener, topics: Collection[Topic]) -> Callable[[], None]:
         """See `Broker.subscribe`."""
+        entry = (listener, frozenset(topics))
         with self._lock:
-            self._listeners = (*self._listeners, listener)
+            self._listeners = (*self._listeners, entry)
 
         def unsubscribe() -> None:
             with self._lock:
-                self._listeners = tuple(other for other in self._listeners if other is not listener)
+                self._listeners = tuple(other for other in self._listeners if other is not entry)
 
         return unsubscribe
 
     def _dispatch(self, topic: Topic, key: str) -> None:
-        for listener in self._listeners:
-            try:
-                listener(topic, key)
-            except Exception:
-                log.exception("a listener failed on %s %s", topic, key)
+        for listener, topics in self._listeners:
+            if topic in topics:
+                try:
+                    listener(topic, key)
+                except Exception:
+                    log.exception("a listener failed on %s %s", topic, key)
 
     def _receive(self) -> None:
         while True:
@@ -84,6 +86,13 @@ class LocalBroker:
             # Anyone who may write to the directory can send: a forged hint makes someone look, nothing more.
             if topic in Topic._value2member_map_:
                 self._dispatch(Topic(topic), key)
+
+    def ready(self, room: bool) -> None:
+        """See `Broker.ready`: here everybody hears everything."""
+
+    def problem(self) -> str | None:
+        """See `Broker.problem`."""
+        return None
 
     def close(self) -> None:
         """Stop listening and remove the socket."""

@@ -119,7 +119,7 @@ class RunNews:
 
     def start(self) -> None:
         """Begin, on a thread of its own."""
-        self._unsubscribe = self._services.broker.subscribe(self._hint)
+        self._unsubscribe = self._services.broker.subscribe(self._hint, (Topic.RUN,))
         self._thread.start()
 
     def stop(self) -> None:
@@ -130,9 +130,8 @@ class RunNews:
         self._thread.join(5)
 
     def _hint(self, topic: Topic, key: str) -> None:
-        if topic is Topic.RUN:
-            self._hinted[key] = None
-            self._wake.set()
+        self._hinted[key] = None
+        self._wake.set()
 
     def _loop(self) -> None:
         while not self._stopping.is_set():

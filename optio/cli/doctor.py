@@ -149,6 +149,8 @@ def _database(settings: Settings) -> Iterator[Check]:
     if sqlite3.sqlite_version_info < (3, 35):
         yield Check(name="sqlite", status="error", detail=library, hint="Optio needs SQLite 3.35 or newer (RETURNING)")
         return
+    if settings.database is None:
+        return
     if not settings.database.exists():
         yield Check(name="sqlite", status="ok", detail=f"{library}, {settings.database} is not made yet")
         return

@@ -69,6 +69,10 @@ class Handle(Protocol):
 class Executor(Protocol):
     """Where agents run."""
 
+    def place(self) -> str:
+        """Where its agents can be found again: `directory/boot/namespace` (see `Store.adopt`). Raises StoreUnavailable."""
+        ...
+
     def program(self, runtime: str) -> str:
         """The program of an agent CLI; raises LaunchFailed with how to get it."""
         ...

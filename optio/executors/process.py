@@ -7,6 +7,7 @@ output, the marker `started` and `exit.json`. Everything is found by its name ag
 import contextlib
 import json
 import os
+import secrets
 import select
 import shutil
 import signal
@@ -20,9 +21,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optio.errors import LaunchFailed
+from optio.errors import LaunchFailed, StoreUnavailable
 from optio.executors.attempt import ProcessHandle, delete, kill_marked, marker_of, open_pidfd
 from optio.executors.base import Handle, Launch
+from optio.executors.procfs import machine
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 # The kernel's limit for one argument or one `NAME=value`, with its final NUL (MAX_ARG_STRLEN).
@@ -52,6 +54,21 @@ class ProcessExecutor:
         self._programs = dict(programs or {})
         self._lock = threading.Lock()
         self._server: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+
+    def place(self) -> str:
+        """See `Executor.place`. The directory has a name of its own, for paths mean something else on another machine."""
+        name = self._root.with_name("place")
+        try:
+            if not name.exists():
+                name.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                draft = name.with_name(f".place-{os.getpid()}")
+                draft.write_text(secrets.token_hex(8))
+                with contextlib.suppress(FileExistsError):
+                    os.link(draft, name)
+                draft.unlink()
+            return "/".join((name.read_text(), *machine()))
+        except OSError as err:
+            raise StoreUnavailable(f"the directory of attempts {self._root} cannot be used: {err.strerror}") from err
 
     def program(self, runtime: str) -> str:
         """See `Executor.program`."""

@@ -1,5 +1,6 @@
 """Processes of this machine, told apart by pid and start time: a pid alone belongs to another one day."""
 
+import os
 from pathlib import Path
 
 
@@ -10,3 +11,10 @@ def start_time(pid: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def machine() -> tuple[str, str]:
+    """This boot and this namespace of process ids: both hold for as long as a process id means what it means now. Raises
+    OSError where there is no /proc."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return boot.replace("-", "")[:12], os.readlink("/proc/self/ns/pid").strip("pid:[]")

@@ -22,7 +22,7 @@ class LocalRateWindow:
         self._hits: dict[str, deque[float]] = {}
         self._swept = clock()
 
-    def hit(self, key: str) -> timedelta | None:
+    async def hit(self, key: str) -> timedelta | None:
         """See `RateWindow.hit`."""
         now = self._clock()
         hits = self._hits.get(key)
@@ -34,6 +34,10 @@ class LocalRateWindow:
         if len(hits) >= self._most:
             return timedelta(seconds=hits[0] + WINDOW_S - now)
         hits.append(now)
+        return None
+
+    def problem(self) -> str | None:
+        """See `RateWindow.problem`."""
         return None
 
     def _sweep(self, now: float) -> None:

@@ -54,11 +54,13 @@ class _Left(Exception):
 class Execution:
     """One attempt at a run, on a thread of its own. `cancel`, `look` and `leave` may be called from any thread."""
 
-    def __init__(self, claim: Claim, parts: Parts, worker: str) -> None:
+    def __init__(self, claim: Claim, parts: Parts, worker: str, freed: Callable[[], None] = lambda: None) -> None:
+        """`freed` is called when the run's slot is free for another."""
         self.run: Run = claim.run
         self._claim = claim
         self._parts = parts
         self._worker = worker
+        self._freed = freed
         self._handle: Handle | None = None
         self._handle_lock = threading.Lock()
         self._cancelled = claim.run.cancel_requested
@@ -325,8 +327,8 @@ class Execution:
         extra = {"event": "run_finished", "run_id": run.id, "task_id": run.task_id, "reason": run.reason}
         how = "is queued again" if run.state is RunState.QUEUED else run.state.value
         log.info("run %s %s (%s)", run.id, how, run.reason, extra=extra)
+        self._freed()
         self._parts.broker.tell(Topic.RUN, run.id)
-        self._parts.broker.tell(Topic.QUEUE)
 
     def _fit(self, outcome: Outcome, longest: int) -> Outcome:
         """Masked first and cut afterwards: no half of a secret stays."""

@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from optio.broker.base import Topic
 from optio.errors import OptioError
 from optio.live import LiveRegistry
 from optio.server import hooks, openapi, problems
@@ -51,7 +52,7 @@ def create_rest(hub: Hub) -> Litestar:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         hub.feed.bind(asyncio.get_running_loop())
-        unsubscribe = hub.services.broker.subscribe(hub.feed.hint)
+        unsubscribe = hub.services.broker.subscribe(hub.feed.hint, (Topic.RUN,))
         try:
             yield
         finally:

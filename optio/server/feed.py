@@ -59,7 +59,7 @@ class Feed:
 
     def hint(self, topic: Topic, key: str) -> None:
         """A broker's listener; from any thread."""
-        if topic is Topic.RUN and key in self._tails and self._loop is not None:
+        if key in self._tails and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
                 self._loop.call_soon_threadsafe(self._stir, key)
 

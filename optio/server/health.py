@@ -28,7 +28,7 @@ class HealthController(Controller):
 
     @get("/readyz", opt=role(PUBLIC))
     async def ready(self, hub: NamedDependency[Hub]) -> Response[dict[str, Any]]:
-        """The store can be used and a generation is served."""
+        """The store can be used and a generation is served. `degraded` says that it works, slower or with looser limits."""
         problems = []
         try:
             await asyncio.to_thread(hub.services.store.check)
@@ -38,8 +38,14 @@ class HealthController(Controller):
             problems.append("the store cannot be used")
         if hub.live.current.generation is None:
             problems.append("no generation is served yet")
-        status = "unavailable" if problems else "ok"
-        return Response({"status": status, "problems": problems}, status_code=503 if problems else 200)
+        status = 503 if problems else 200
+        degraded = []
+        if hub.services.broker.problem() is not None:
+            degraded.append("Redis cannot be used: runs start by sweeps, live logs lag")
+        if hub.services.rate.problem() is not None:
+            degraded.append("Redis cannot be used: each server counts webhook requests by itself")
+        word = "unavailable" if problems else "degraded" if degraded else "ok"
+        return Response({"status": word, "problems": problems + degraded}, status_code=status)
 
     @get("/api/registry", opt=role("viewer"))
     async def registry(self, hub: NamedDependency[Hub]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from litestar.types import Receive, Scope, Send
 
-from optio.broker.base import Topic
+from optio.broker.base import MOST_TOLD, Topic
 from optio.errors import Conflict, Invalid, NotFound, OptioError, StoreUnavailable, TooMany, Unauthorized
 from optio.model import mapping
 from optio.model.registry import CompiledTask
@@ -48,7 +48,7 @@ class Hooks:
         self._hub = hub
         self._minute = 0
         self._strangers: Counter[str] = Counter()
-        self._told = False
+        self._new: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start a run. Answers at once with its id; the run executes asynchronously."""
@@ -73,7 +73,7 @@ class Hooks:
         task = self._hub.live.current.registry.hooks.get(path)
         if task is None or task.spec.webhook is None:
             raise NotFound("webhook", path[:200])
-        wait = self._hub.services.rate.hit(f"hook:{path}")
+        wait = await self._hub.services.rate.hit(f"hook:{path}")
         if wait is not None:
             most = self._hub.services.settings.webhook_rate_per_minute
             raise TooMany(f"more than {most} requests in a minute", wait)
@@ -89,15 +89,16 @@ class Hooks:
         self._strangers[path] += 1
         return self._strangers[path] <= _STRANGERS_KEPT
 
-    def tell(self) -> None:
-        """Tell the workers once for all runs that were committed together."""
-        if not self._told:
-            self._told = True
+    def tell(self, run_id: str) -> None:
+        """Tell the workers, once for all runs that were committed together."""
+        if not self._new:
             asyncio.get_running_loop().call_soon(self._tell)
+        self._new.append(run_id)
 
     def _tell(self) -> None:
-        self._told = False
-        self._hub.services.broker.tell(Topic.QUEUE)
+        new, self._new = self._new, []
+        for run_id in new[:MOST_TOLD]:
+            self._hub.services.broker.tell(Topic.START, run_id)
 
 
 class _Receipt:
@@ -146,8 +147,8 @@ class _Receipt:
         try:
             if isinstance(verdict, NewRun):
                 accepted = await asyncio.wrap_future(store.accept(verdict, delivery=self.delivery("accepted", 202)))
-                if accepted.first:
-                    self.hooks.tell()
+                if accepted.first and accepted.run_id is not None:
+                    self.hooks.tell(accepted.run_id)
             else:
                 accepted = await asyncio.wrap_future(store.record_delivery(self.delivery("filtered", 202, verdict)))
         except Conflict as err:

@@ -54,7 +54,7 @@ class RunController(Controller):
             traceparent=request.headers.get("traceparent"),
         )
         accepted = await asyncio.wrap_future(store.accept(run, once=once))
-        hub.services.broker.tell(Topic.QUEUE)
+        hub.services.broker.tell(Topic.START, accepted.run_id or run.id)
         return _started(await asyncio.to_thread(store.run, accepted.run_id or run.id), first=accepted.first)
 
     @get("/api/tasks/{task_id:str}/runs", opt=role("viewer"))
@@ -96,7 +96,7 @@ class RunController(Controller):
         _refuse_unknown(payload.mapping(await payload.raw(request, hub.services.settings.max_body_bytes)))
         run = await asyncio.to_thread(hub.services.store.retry, run_id, request.state.actor)
         hub.services.broker.tell(Topic.RUN, run_id)
-        hub.services.broker.tell(Topic.QUEUE)
+        hub.services.broker.tell(Topic.START, run_id)
         return {"runId": run.id, **views.run(run)}
 
     @post("/api/workflow-runs/{run_id:str}/cancel", status_code=202, opt=role("operator"))

@@ -107,6 +107,7 @@ Admit = Callable[[AdmissionView], Sequence[str]]
 Room = Callable[[int], int]
 """How many more may start when so many are running."""
 ANY = 2**31 - 1
+ORPHANED = timedelta(minutes=15)
 
 
 def endless(running: int) -> int:
@@ -246,13 +247,20 @@ class Store(Protocol):
         """All that waits and all that runs, at this instant."""
         ...
 
-    def claim(self, worker: str, lease: timedelta, admit: Admit, *, room: Room = endless, most: int = ANY) -> list[Claim]:
+    def claim(
+        self, worker: str, lease: timedelta, admit: Admit, *, place: str = "", room: Room = endless, most: int = ANY
+    ) -> list[Claim]:
         """Admit and claim in one transaction, `most` runs at most: attempt + 1, fence + 1, owner, lease. `admit` may be called
-        more than once. It sees the first of each task's queue, and is not asked where `room` leaves none."""
+        more than once. It sees the first of each task's queue, and is not asked where `room` leaves none. `place` is where
+        the agents will run."""
         ...
 
-    def adopt(self, worker: str, lease: timedelta, most: int) -> list[Claim]:
-        """Take over running runs whose lease is over: same attempt, fence + 1."""
+    def adopt(
+        self, worker: str, lease: timedelta, most: int, *, place: str = "", orphaned: timedelta = ORPHANED
+    ) -> list[Claim]:
+        """Take over running runs whose lease is over: same attempt, fence + 1. Only a worker of the same `place` can find the
+        agent; another takes it when the lease has been over for so long that the agent has ended by itself. A place is
+        `directory/boot/namespace`: of the same directory after another boot no agent is left."""
         ...
 
     def renew(self, worker: str, lease: timedelta) -> dict[str, bool]:
@@ -272,7 +280,7 @@ class Store(Protocol):
         ...
 
     def next_due(self) -> datetime | None:
-        """When the earliest delayed run is due or the earliest lease ends."""
+        """When the earliest delayed run will be due or the earliest lease will end."""
         ...
 
     # A claimed run

@@ -92,8 +92,8 @@ def test_wrong_arguments_are_named(shell: Shell, arguments: list[str], words: li
     [
         ("OPTIO_PORT", "70000"),
         ("OPTIO_LEASE", "0s"),
-        ("OPTIO_DATABASE_URL", "postgresql://localhost/optio"),
-        ("OPTIO_REDIS_URL", "redis://localhost"),
+        ("OPTIO_DATABASE_URL", "mysql://localhost/optio"),
+        ("OPTIO_REDIS_URL", "http://localhost"),
         ("OPTIO_EXECUTOR", "kubernetes"),
         ("OPTIO_MAX_BODY_BYTES", "-1"),
     ],

@@ -43,7 +43,7 @@ def test_a_hint_reaches_listeners_here_and_in_every_other_process_once(another: 
     here, there, elsewhere = another(), another(), another()
     heard = [Heard() for _ in range(4)]
     for broker, listener in zip((here, here, there, elsewhere), heard, strict=True):
-        broker.subscribe(listener)
+        broker.subscribe(listener, Topic)
 
     here.tell(Topic.RUN, "run-1")
     here.tell(Topic.QUEUE)
@@ -56,7 +56,7 @@ def test_a_process_that_comes_later_hears_what_is_told_then(another: Opener) -> 
     first = another()
     first.tell(Topic.QUEUE, "before")
     second, heard = another(), Heard()
-    second.subscribe(heard)
+    second.subscribe(heard, Topic)
 
     first.tell(Topic.QUEUE, "after")
 
@@ -66,8 +66,8 @@ def test_a_process_that_comes_later_hears_what_is_told_then(another: Opener) -> 
 
 def test_whoever_has_unsubscribed_hears_nothing_more(another: Opener) -> None:
     broker, heard, other = another(), Heard(), Heard()
-    unsubscribe = broker.subscribe(heard)
-    broker.subscribe(other)
+    unsubscribe = broker.subscribe(heard, Topic)
+    broker.subscribe(other, Topic)
 
     unsubscribe()
     unsubscribe()
@@ -84,8 +84,8 @@ def test_a_listener_that_fails_harms_no_other_and_not_the_sender(another: Opener
         raise RuntimeError("a mistake")
 
     for broker, listener in zip((here, there), heard, strict=True):
-        broker.subscribe(broken)
-        broker.subscribe(listener)
+        broker.subscribe(broken, Topic)
+        broker.subscribe(listener, Topic)
 
     here.tell(Topic.CANCEL, "x")
     here.tell(Topic.CANCEL, "y")
@@ -97,7 +97,7 @@ def test_a_listener_that_fails_harms_no_other_and_not_the_sender(another: Opener
 def test_a_listener_that_is_slow_holds_up_nobody_in_another_process(another: Opener) -> None:
     here, there = another(), another()
     free = threading.Event()
-    there.subscribe(lambda topic, key: free.wait(20) and None)
+    there.subscribe(lambda topic, key: free.wait(20) and None, Topic)
 
     for number in range(5000):
         here.tell(Topic.RUN, str(number))
@@ -107,8 +107,8 @@ def test_a_listener_that_is_slow_holds_up_nobody_in_another_process(another: Ope
 def test_telling_many_from_many_threads_loses_nothing_here_and_repeats_nothing_there(another: Opener) -> None:
     here, there = another(), another()
     heard, other = Heard(), Heard()
-    here.subscribe(heard)
-    there.subscribe(other)
+    here.subscribe(heard, Topic)
+    there.subscribe(other, Topic)
     threads = [
         threading.Thread(target=lambda n=n: [here.tell(Topic.RUN, f"{n}-{i}") for i in range(50)])  # type: ignore[misc]
         for n in range(8)
@@ -125,7 +125,7 @@ def test_telling_many_from_many_threads_loses_nothing_here_and_repeats_nothing_t
 
 def test_after_close_telling_and_closing_again_are_harmless(another: Opener) -> None:
     broker, other, heard = another(), another(), Heard()
-    other.subscribe(heard)
+    other.subscribe(heard, Topic)
 
     broker.close()
     broker.close()
@@ -167,7 +167,7 @@ time.sleep(60)
 @pytest.mark.parametrize("message", [b"", b"nonsense", b"queue", b"\xff\xfe \0", b"x" * 4096, b"run " + b"k" * 4000])
 def test_a_forged_message_ends_nothing(tmp_path: Path, message: bytes) -> None:
     broker, heard = LocalBroker(tmp_path / "bus"), Heard()
-    broker.subscribe(heard)
+    broker.subscribe(heard, Topic)
     (name,) = os.listdir(tmp_path / "bus")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.sendto(message, str(tmp_path / "bus" / name))
@@ -180,7 +180,7 @@ def test_a_forged_message_ends_nothing(tmp_path: Path, message: bytes) -> None:
 def test_a_directory_that_is_too_deep_for_a_socket_works(tmp_path: Path) -> None:
     deep = tmp_path.joinpath(*["directory"] * 20)
     here, there, heard = LocalBroker(deep), LocalBroker(deep), Heard()
-    there.subscribe(heard)
+    there.subscribe(heard, Topic)
 
     here.tell(Topic.QUEUE, "deep")
 

@@ -698,17 +698,17 @@ def test_what_a_stranger_sends_to_an_unsigned_hook_is_kept_only_when_it_starts_a
 
 def test_the_workers_are_told_of_new_runs_and_of_nothing_else(api: Api) -> None:
     told: list[Topic] = []
-    unsubscribe = api.services.broker.subscribe(lambda topic, key: told.append(topic))
+    unsubscribe = api.services.broker.subscribe(lambda topic, key: told.append(topic), Topic)
 
     post(api, b'{"action": "closed"}')
     post(api, b"{")
     assert told == []
     post(api, X_Optio_Delivery="d1")
-    eventually(lambda: told == [Topic.QUEUE], what="the hint")
+    eventually(lambda: told == [Topic.START], what="the hint")
     post(api, X_Optio_Delivery="d1")
     unsubscribe()
 
-    assert told == [Topic.QUEUE]
+    assert told == [Topic.START]
 
 
 def test_a_flood_of_strangers_does_not_fill_the_disk(api: Api) -> None:

@@ -195,7 +195,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.release(worker) == len(mine)
 
         for run in mine:
-            run.lease_until = datetime.min.replace(tzinfo=self.clock.at.tzinfo)
+            run.owner, run.lease_until = "", datetime.min.replace(tzinfo=self.clock.at.tzinfo)
 
     @precondition(lambda self: self.runs)
     @rule(number=pick)

@@ -19,6 +19,10 @@ from optio.store.sql.transaction import Transaction, maybe, micros, when
 _HEADS = 16
 # What was queued in the future was queued before the clock was set back: its delay means nothing, so it is due.
 _DUE = "(not_before <= :due OR queued_at > :due)"
+_OVER = "state = 'running' AND (lease_until < :now OR owner = '')"
+_ADOPTABLE = (
+    f"{_OVER} AND (place IN (:place, '') OR lease_until < :orphaned OR (place LIKE :directory AND place NOT LIKE :boot))"
+)
 # The first part walks the index from task to task.
 _WAITING = """
 WITH RECURSIVE waiting (task_id) AS (
@@ -42,6 +46,10 @@ _WAITS = """
 SELECT EXISTS (SELECT 1 FROM runs WHERE state = 'queued') AS waits,
     (SELECT COUNT(*) FROM runs WHERE state = 'running') AS running
 """
+_TAKE = (
+    "UPDATE runs SET owner = :worker, fence = fence + 1, lease_until = :until, place = :place "  # noqa: S608
+    f"WHERE id = :id AND {_OVER}"
+)
 _NEW_WORKER = "UPDATE attempts SET worker = :worker WHERE run_id = :id AND number = (SELECT attempt FROM runs WHERE id = :id)"
 _CLAIMED = f"SELECT {RUN_COLUMNS}, prompt, last_event FROM runs WHERE id = :id"  # noqa: S608
 _OWNED = f"SELECT {RUN_COLUMNS}, last_event, last_line FROM runs WHERE id = :id"  # noqa: S608
@@ -71,7 +79,7 @@ def view(tx: Transaction, *, due: int, room: Room = endless, heads: int = _HEADS
     )
 
 
-def claim(tx: Transaction, worker: str, lease: timedelta, admit: Admit, room: Room, most: int) -> list[Claim]:
+def claim(tx: Transaction, worker: str, lease: timedelta, admit: Admit, place: str, room: Room, most: int) -> list[Claim]:
     """See `Store.claim`."""
     tx.lock("admission")
     claims: list[Claim] = []
@@ -80,20 +88,20 @@ def claim(tx: Transaction, worker: str, lease: timedelta, admit: Admit, room: Ro
         left = most - len(claims)
         seen = view(tx, due=tx.now, room=lambda running: min(room(running), left))  # noqa: B023 - called at once
         starts = admit(seen)[:left] if seen.waiting else ()
-        claims += [claim for run_id in starts if (claim := _start(tx, run_id, worker, lease)) is not None]
+        claims += [claim for run_id in starts if (claim := _start(tx, run_id, worker, lease, place)) is not None]
         started = Counter(waiting.task_id for waiting in seen.waiting if waiting.run_id in starts)
         # A task that starts all of it that was seen may have more to start.
         more = any(count == _HEADS for count in started.values())
     return claims
 
 
-def _start(tx: Transaction, run_id: str, worker: str, lease: timedelta) -> Claim | None:
+def _start(tx: Transaction, run_id: str, worker: str, lease: timedelta, place: str) -> Claim | None:
     row = tx.hold(_CLAIMED, {"id": run_id})
     if row["state"] != RunState.QUEUED:
         return None  # it was cancelled at this moment
     columns = {
         "attempt": row["attempt"] + 1, "fence": row["fence"] + 1, "owner": worker, "lease_until": tx.now + _us(lease),
-        "started_at": row["started_at"] or tx.now, "cancel_requested": 0,
+        "place": place, "started_at": row["started_at"] or tx.now, "cancel_requested": 0,
     }  # fmt: skip
     state = events.move(tx, row, Change.CLAIM, reason="started", actor=worker, columns=columns)
     tx.run(
@@ -110,25 +118,32 @@ def waits(tx: Transaction, room: Room) -> bool:
     return bool(row["waits"]) and room(row["running"]) > 0
 
 
-def expired(tx: Transaction) -> bool:
+def _reach(tx: Transaction, place: str, orphaned: timedelta) -> dict[str, Any]:
+    """The parameters of `_ADOPTABLE`."""
+    directory, _, rest = place.partition("/")
+    return {
+        "now": tx.now, "place": place, "directory": f"{directory}/%", "boot": f"{directory}/{rest.partition('/')[0]}/%",
+        "orphaned": tx.now - _us(orphaned),
+    }  # fmt: skip
+
+
+def expired(tx: Transaction, place: str, orphaned: timedelta) -> bool:
     """Whether there is anything to adopt, as far as can be seen without a lock."""
-    return tx.one("SELECT 1 FROM runs WHERE state = 'running' AND lease_until < :now LIMIT 1", {"now": tx.now}) is not None
+    return tx.one(f"SELECT 1 FROM runs WHERE {_ADOPTABLE} LIMIT 1", _reach(tx, place, orphaned)) is not None  # noqa: S608
 
 
-def adopt(tx: Transaction, worker: str, lease: timedelta, most: int) -> list[Claim]:
+def adopt(tx: Transaction, worker: str, lease: timedelta, most: int, place: str, orphaned: timedelta) -> list[Claim]:
     """See `Store.adopt`."""
     tx.lock("admission")
     lost = tx.all(
-        "SELECT id FROM runs WHERE state = 'running' AND lease_until < :now ORDER BY +seq LIMIT :most",
-        {"now": tx.now, "most": most},
+        f"SELECT id FROM runs WHERE {_ADOPTABLE} ORDER BY +seq LIMIT :most",  # noqa: S608
+        {**_reach(tx, place, orphaned), "most": most},
     )
     taken = []
     for row in lost:
         # Its owner may have come back at this moment, to renew or to finish.
         changed = tx.run(
-            "UPDATE runs SET owner = :worker, fence = fence + 1, lease_until = :until "
-            "WHERE id = :id AND state = 'running' AND lease_until < :now",
-            {"worker": worker, "until": tx.now + _us(lease), "id": row["id"], "now": tx.now},
+            _TAKE, {"worker": worker, "until": tx.now + _us(lease), "id": row["id"], "now": tx.now, "place": place}
         )
         if changed:
             taken.append(row["id"])
@@ -159,16 +174,16 @@ def renew(tx: Transaction, worker: str, lease: timedelta) -> dict[str, bool]:
 def release(tx: Transaction, worker: str) -> int:
     """See `Store.release`."""
     return tx.run(
-        # 0, not a moment ago: the clock may be set back.
-        "UPDATE runs SET lease_until = 0 WHERE state = 'running' AND owner = :worker",
-        {"worker": worker},
+        # Without an owner, whatever the time: the clock may be set back.
+        "UPDATE runs SET lease_until = :now, owner = '' WHERE state = 'running' AND owner = :worker",
+        {"worker": worker, "now": tx.now},
     )
 
 
 def drop(tx: Transaction, run_id: str, fence: int) -> None:
     """See `Store.drop`. Without an owner nobody renews it."""
     _owned(tx, run_id, fence)
-    tx.run("UPDATE runs SET lease_until = 0, owner = '' WHERE id = :id", {"id": run_id})
+    tx.run("UPDATE runs SET lease_until = :now, owner = '' WHERE id = :id", {"id": run_id, "now": tx.now})
 
 
 def owners(tx: Transaction) -> set[str]:
@@ -183,7 +198,7 @@ def next_due(tx: Transaction) -> datetime | None:
         "WHERE state = 'queued' AND not_before > queued_at AND not_before > :now AND queued_at <= :now",
         {"now": tx.now},
     )
-    lease = tx.one("SELECT MIN(lease_until) AS at FROM runs WHERE state = 'running'")
+    lease = tx.one("SELECT MIN(lease_until) AS at FROM runs WHERE state = 'running' AND lease_until >= :now", {"now": tx.now})
     times = [row["at"] for row in (due, lease) if row["at"] is not None]
     return maybe(min(times)) if times else None
 

@@ -108,17 +108,26 @@ class SqlStore:
         return self._engine.read(lambda tx: claims.view(tx, due=2**62, heads=base.ANY))
 
     def claim(
-        self, worker: str, lease: timedelta, admit: base.Admit, *, room: base.Room = base.endless, most: int = base.ANY
+        self,
+        worker: str,
+        lease: timedelta,
+        admit: base.Admit,
+        *,
+        place: str = "",
+        room: base.Room = base.endless,
+        most: int = base.ANY,
     ) -> list[base.Claim]:
         # Most looks find nothing: they must not queue for the one write lock.
         if most <= 0 or not self._engine.peek(lambda tx: claims.waits(tx, room)):
             return []
-        return self._engine.change(lambda tx: claims.claim(tx, worker, lease, admit, room, most))
+        return self._engine.change(lambda tx: claims.claim(tx, worker, lease, admit, place, room, most))
 
-    def adopt(self, worker: str, lease: timedelta, most: int) -> list[base.Claim]:
-        if not self._engine.peek(claims.expired):
+    def adopt(
+        self, worker: str, lease: timedelta, most: int, *, place: str = "", orphaned: timedelta = base.ORPHANED
+    ) -> list[base.Claim]:
+        if not self._engine.peek(lambda tx: claims.expired(tx, place, orphaned)):
             return []
-        return self._engine.change(lambda tx: claims.adopt(tx, worker, lease, most))
+        return self._engine.change(lambda tx: claims.adopt(tx, worker, lease, most, place, orphaned))
 
     def renew(self, worker: str, lease: timedelta) -> dict[str, bool]:
         return self._engine.change(lambda tx: claims.renew(tx, worker, lease))
