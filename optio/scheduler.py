@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import uuid_utils
 
-from optio.broker.base import MOST_TOLD, Topic
+from optio.broker.base import Topic
 from optio.errors import Conflict, OptioError, StoreUnavailable
 from optio.model.registry import CompiledTask
 from optio.runs import schedule
@@ -155,8 +155,7 @@ class Scheduler:
                     heapq.heappush(self._heap, (following, task_id))
         if started:
             log.info("%d scheduled runs queued", len(started), extra={"event": "schedule_fired"})
-            for run_id in started[:MOST_TOLD]:
-                self._services.broker.tell(Topic.START, run_id)
+            self._services.broker.tell(Topic.START, *started)
         if unavailable is not None:
             self._stale = True
             raise unavailable

@@ -272,7 +272,7 @@ def test_two_worker_processes_keep_the_limits_together_and_use_them_whole(
 class Deaf:
     """A broker that loses every hint."""
 
-    def tell(self, topic: Topic, key: str = "") -> None: ...
+    def tell(self, topic: Topic, *keys: str) -> None: ...
 
     def subscribe(self, listener: Listener, topics: Collection[Topic]) -> Callable[[], None]:
         return lambda: None

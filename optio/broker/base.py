@@ -19,16 +19,14 @@ class Topic(StrEnum):
     REGISTRY = "registry"  # another generation is served
 
 
-# Of many runs that wait at once so many are told of: a worker that looks takes all that it has room for.
-MOST_TOLD = 8
 Listener = Callable[[Topic, str], None]
 
 
 class Broker(Protocol):
     """See the module."""
 
-    def tell(self, topic: Topic, key: str = "") -> None:
-        """Tell every listener. Never raises and never blocks."""
+    def tell(self, topic: Topic, *keys: str) -> None:
+        """Tell every listener of these keys (none: of the topic as such). Never raises and never blocks."""
         ...
 
     def subscribe(self, listener: Listener, topics: Collection[Topic]) -> Callable[[], None]:

@@ -34,8 +34,14 @@ class LocalBroker:
         self._thread = threading.Thread(target=self._receive, name="broker", daemon=True)
         self._thread.start()
 
-    def tell(self, topic: Topic, key: str = "") -> None:
+    def tell(self, topic: Topic, *keys: str) -> None:
         """Listeners of this process at once, other processes by datagram; what cannot be delivered is dropped."""
+        if topic is Topic.START:
+            keys = keys[:1]  # whoever looks takes all that waits
+        for key in keys or ("",):
+            self._tell(topic, key)
+
+    def _tell(self, topic: Topic, key: str) -> None:
         self._dispatch(topic, key)
         try:
             peers = os.listdir(self._directory)

@@ -77,13 +77,14 @@ class RedisBroker:
 
     # Telling
 
-    def tell(self, topic: Topic, key: str = "") -> None:
+    def tell(self, topic: Topic, *keys: str) -> None:
         """See `Broker.tell`. Listeners of this process hear published topics at once."""
         if topic is Topic.START:
-            self._starts.append(key)
+            self._starts.extend(keys)
         else:
-            self._dispatch(topic, key)
-            self._hints.append((topic, key))
+            for key in keys or ("",):
+                self._dispatch(topic, key)
+                self._hints.append((topic, key))
         self._bell.set()
 
     def _send_loop(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from litestar.types import Receive, Scope, Send
 
-from optio.broker.base import MOST_TOLD, Topic
+from optio.broker.base import Topic
 from optio.errors import Conflict, Invalid, NotFound, OptioError, StoreUnavailable, TooMany, Unauthorized
 from optio.model import mapping
 from optio.model.registry import CompiledTask
@@ -24,6 +24,7 @@ from optio.runs.submit import prepare
 from optio.server import payload, problems, signature
 from optio.server.edge import answer
 from optio.server.hub import Hub
+from optio.server.landing import Landing
 from optio.server.problems import HttpProblem
 from optio.store.base import Accepted, NewDelivery, NewRun
 
@@ -49,6 +50,7 @@ class Hooks:
         self._minute = 0
         self._strangers: Counter[str] = Counter()
         self._new: list[str] = []
+        self.landing = Landing()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start a run. Answers at once with its id; the run executes asynchronously."""
@@ -97,8 +99,7 @@ class Hooks:
 
     def _tell(self) -> None:
         new, self._new = self._new, []
-        for run_id in new[:MOST_TOLD]:
-            self._hub.services.broker.tell(Topic.START, run_id)
+        self._hub.services.broker.tell(Topic.START, *new)
 
 
 class _Receipt:
@@ -146,11 +147,11 @@ class _Receipt:
             return await self._again(err)
         try:
             if isinstance(verdict, NewRun):
-                accepted = await asyncio.wrap_future(store.accept(verdict, delivery=self.delivery("accepted", 202)))
+                accepted = await self.hooks.landing.wait(store.accept(verdict, delivery=self.delivery("accepted", 202)))
                 if accepted.first and accepted.run_id is not None:
                     self.hooks.tell(accepted.run_id)
             else:
-                accepted = await asyncio.wrap_future(store.record_delivery(self.delivery("filtered", 202, verdict)))
+                accepted = await self.hooks.landing.wait(store.record_delivery(self.delivery("filtered", 202, verdict)))
         except Conflict as err:
             self._reject("conflict", 409, str(err))
             raise

@@ -26,6 +26,7 @@ from psycopg.rows import dict_row
 
 from optio.errors import Conflict, Invalid, StoreMismatch, StoreUnavailable
 from optio.store.sql import schema
+from optio.store.sql.batch import perform
 from optio.store.sql.schema import SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
@@ -94,9 +95,12 @@ class _Transaction:
     def run(self, sql: str, params: Mapping[str, Any] | None = None) -> int:
         return self._connection.execute(_translated(sql), params).rowcount
 
-    def many(self, sql: str, params: Sequence[Mapping[str, Any]]) -> None:
-        if params:
-            self._connection.cursor().executemany(_translated(sql), params)
+    def many(self, sql: str, params: Sequence[Mapping[str, Any]]) -> int:
+        if not params:
+            return 0
+        with self._connection.cursor() as cursor:
+            cursor.executemany(_translated(sql), params)
+            return cursor.rowcount
 
     def lock(self, name: str) -> None:
         self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCKS[name],))
@@ -215,7 +219,7 @@ class PostgresEngine:
 
         def all_of_them(tx: Transaction) -> list[Any]:
             nonlocal done
-            values = [operation(tx) for operation, _ in batch]
+            values = perform(tx, [operation for operation, _ in batch])
             done = True
             return values
 

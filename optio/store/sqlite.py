@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from optio.errors import Conflict, Invalid, StoreMismatch, StoreUnavailable
 from optio.store.mounts import shared_by
 from optio.store.sql import schema
+from optio.store.sql.batch import perform
 from optio.store.sql.schema import Migration, SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
@@ -73,8 +74,8 @@ class _Transaction:
     def run(self, sql: str, params: Mapping[str, Any] | None = None) -> int:
         return self._execute(sql, params or ()).rowcount
 
-    def many(self, sql: str, params: Sequence[Mapping[str, Any]]) -> None:
-        self.connection.executemany(sql, params)
+    def many(self, sql: str, params: Sequence[Mapping[str, Any]]) -> int:
+        return self.connection.executemany(sql, params).rowcount if params else 0
 
     def end(self) -> None:
         """The end of a reading transaction."""
@@ -187,8 +188,7 @@ class SqliteEngine:
             connection.execute("BEGIN IMMEDIATE")
             begun = True
             transaction = _Transaction(connection, self._now())
-            for operation, _ in batch:
-                values.append(operation(transaction))
+            values = perform(transaction, [operation for operation, _ in batch])
             done = True
             connection.execute("COMMIT")
         except BaseException as err:

@@ -1,5 +1,6 @@
 """Deliveries: webhook requests as they came, and what became of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from optio.errors import Conflict, NotFound
@@ -54,6 +55,17 @@ def insert(tx: Transaction, row: dict[str, Any]) -> Accepted | None:
     if first is None or first.body_sha256 != row["body_sha256"]:
         raise Conflict("a delivery with this id was received with another body")
     return Accepted(first.run_id, first=False)
+
+
+def insert_many(tx: Transaction, rows: Sequence[dict[str, Any]]) -> set[str]:
+    """Keep those that are new, and give their ids."""
+    for row in rows:
+        row["now"] = tx.now
+    if tx.many(_INSERT, rows) == len(rows):
+        return {row["id"] for row in rows}
+    names = {f"id{place}": row["id"] for place, row in enumerate(rows)}
+    found = tx.all(f"SELECT id FROM deliveries WHERE id IN ({', '.join(f':{name}' for name in names)})", names)  # noqa: S608
+    return {row["id"] for row in found}
 
 
 def record(tx: Transaction, row: dict[str, Any]) -> Accepted:

@@ -1,6 +1,6 @@
 """The one place where a run changes its state: by the table, with an event row."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optio.errors import Conflict
@@ -15,13 +15,19 @@ _INSERT = (
 
 def born(tx: Transaction, run_id: str, trigger: str, actor: str) -> None:
     """The first event of a run."""
-    tx.run(
-        _INSERT,
-        {
-            "run_id": run_id, "seq": 1, "from_state": None, "to_state": RunState.QUEUED.value,
-            "reason": trigger, "message": "", "actor": actor, "at": tx.now,
-        },
-    )  # fmt: skip
+    tx.run(_INSERT, _first(tx, run_id, trigger, actor))
+
+
+def born_many(tx: Transaction, born: Sequence[tuple[str, str, str]]) -> None:
+    """The first events of many runs: (run id, trigger, actor)."""
+    tx.many(_INSERT, [_first(tx, *each) for each in born])
+
+
+def _first(tx: Transaction, run_id: str, trigger: str, actor: str) -> dict[str, Any]:
+    return {
+        "run_id": run_id, "seq": 1, "from_state": None, "to_state": RunState.QUEUED.value,
+        "reason": trigger, "message": "", "actor": actor, "at": tx.now,
+    }  # fmt: skip
 
 
 def move(

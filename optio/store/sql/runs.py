@@ -1,6 +1,6 @@
 """Runs: accepted, cancelled, retried, read."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from optio.errors import Conflict, NotFound
@@ -27,28 +27,49 @@ _WITH_STATE = f"SELECT {RUN_COLUMNS}, last_event FROM runs WHERE id = :id"  # no
 _ONE = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = :id"  # noqa: S608
 
 
-def accept(
-    run: NewRun, delivery: NewDelivery | None, key: Once | None, *, definition_kept: bool
-) -> Callable[[Transaction], Accepted]:
+class Accept:
     """See `Store.accept`. Rows are made here, by the caller's thread; what is left for the transaction are the statements."""
-    row = columns(run, None if delivery is None else delivery.id)
-    received = None if delivery is None else deliveries.columns(delivery, run.id)
-    task = None if definition_kept else run.task
 
-    def operation(tx: Transaction) -> Accepted:
+    __slots__ = ("_actor", "_key", "_received", "_row", "_task")
+
+    def __init__(self, run: NewRun, delivery: NewDelivery | None, key: Once | None, *, definition_kept: bool) -> None:
+        self._row = columns(run, None if delivery is None else delivery.id)
+        self._received = None if delivery is None else deliveries.columns(delivery, run.id)
+        self._task = None if definition_kept else run.task
+        self._key = key
+        self._actor = run.actor
+
+    def __call__(self, tx: Transaction) -> Accepted:
+        """Alone."""
         # The key is taken before anything is done with it: of two at the same moment one waits here for the other.
-        if key is not None and not once.take(tx, key, run.id):
-            return Accepted(once.recall(tx, key), first=False)
-        if received is not None:
-            earlier = deliveries.insert(tx, received)
+        if self._key is not None and not once.take(tx, self._key, self._row["id"]):
+            return Accepted(once.recall(tx, self._key), first=False)
+        if self._received is not None:
+            earlier = deliveries.insert(tx, self._received)
             if earlier is not None:
                 return earlier
-        if task is not None:
-            put_definition(tx, task)
-        insert(tx, row, run.actor)
-        return Accepted(run.id, first=True)
+        if self._task is not None:
+            put_definition(tx, self._task)
+        insert(tx, self._row, self._actor)
+        return Accepted(self._row["id"], first=True)
 
-    return operation
+    @property
+    def _plain(self) -> bool:
+        return self._received is not None and self._key is None and self._task is None
+
+    @staticmethod
+    def together(tx: Transaction, accepts: Sequence["Accept"]) -> list[Accepted]:
+        """With others: webhooks whose definition is kept, which is nearly all of them, in three statements."""
+        plain = [each for each in accepts if each._plain]
+        # In one order everywhere: two servers that get the same deliveries must not wait for each other crosswise.
+        received = sorted(
+            (each._received for each in plain if each._received), key=lambda row: (row["task_id"], row["key"] or "")
+        )
+        new = deliveries.insert_many(tx, received)
+        fresh = [each for each in plain if each._received is not None and each._received["id"] in new]
+        insert_many(tx, [(each._row, each._actor) for each in fresh])
+        done = {id(each): Accepted(each._row["id"], first=True) for each in fresh}
+        return [done.get(id(each)) or each(tx) for each in accepts]
 
 
 def columns(run: NewRun, delivery_id: str | None = None) -> dict[str, Any]:
@@ -75,6 +96,14 @@ def insert(tx: Transaction, row: dict[str, Any], actor: str) -> None:
     row["now"] = tx.now
     tx.run(_INSERT, row)
     events.born(tx, row["id"], row["trigger"], actor)
+
+
+def insert_many(tx: Transaction, rows: Sequence[tuple[dict[str, Any], str]]) -> None:
+    """The same for many."""
+    for row, _ in rows:
+        row["now"] = tx.now
+    tx.many(_INSERT, [row for row, _ in rows])
+    events.born_many(tx, [(row["id"], row["trigger"], actor) for row, actor in rows])
 
 
 def put_definition(tx: Transaction, task: CompiledTask) -> None:

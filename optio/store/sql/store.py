@@ -76,7 +76,7 @@ class SqlStore:
     ) -> Future[base.Accepted]:
         digest = run.task.digest
         kept = digest in self._kept
-        future = self._engine.write(runs.accept(run, delivery, once, definition_kept=kept))
+        future = self._engine.write(runs.Accept(run, delivery, once, definition_kept=kept))
         if not kept:
             future.add_done_callback(lambda done: self._note(digest, done))
         return future

@@ -36,8 +36,8 @@ class Transaction(Protocol):
         """Rows changed."""
         ...
 
-    def many(self, sql: str, params: Sequence[Mapping[str, Any]]) -> None:
-        """The same statement for each."""
+    def many(self, sql: str, params: Sequence[Mapping[str, Any]]) -> int:
+        """The same statement for each; rows changed in all."""
         ...
 
     def lock(self, name: str) -> None:

@@ -1,0 +1,43 @@
+"""Results of other threads, brought to the server's loop together: waking it costs more than most of what it then does."""
+
+import asyncio
+from collections import deque
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Landing:
+    """For one loop. What is done while the loop is on its way costs no further wake-up."""
+
+    def __init__(self) -> None:
+        self._done: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
+        self._called = False
+
+    def wait(self, future: "Future[T]") -> "asyncio.Future[T]":
+        """A future of the running loop with the same result; cancelling it leaves the other alone."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[T] = loop.create_future()
+
+        def arrive(done: "Future[T]") -> None:
+            self._done.append((waiter, done))
+            if not self._called:
+                self._called = True
+                loop.call_soon_threadsafe(self._land)
+
+        future.add_done_callback(arrive)
+        return waiter
+
+    def _land(self) -> None:
+        # Before looking: what arrives from here on calls again.
+        self._called = False
+        while self._done:
+            waiter, done = self._done.popleft()
+            if waiter.done():
+                continue  # whoever asked has gone
+            error = done.exception()
+            if error is None:
+                waiter.set_result(done.result())
+            else:
+                waiter.set_exception(error)
