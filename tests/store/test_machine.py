@@ -1,27 +1,45 @@
-"""The store against a small model of itself: any order of what can happen to runs, with a clock that jumps both ways."""
+"""Store, admission and schedule against a small model of themselves: any order of what can happen to runs and slots, on both
+databases, with crashes, lost answers, schedulers that fall behind, and a clock that jumps both ways.
 
+`python -m tests.store.test_machine STEPS [SEED]` takes that many steps on each database.
+"""
+
+import random
 import shutil
+import sys
 import tempfile
+import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+import hypothesis.core
+import psycopg
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from optio.errors import Conflict, LeaseLost
 from optio.model.retry import Again, GiveUp
 from optio.model.run import TRANSITIONS, Meter, Outcome, Run, RunState
-from optio.store.base import Claim, RunFilter, Store
-from optio.store.sqlite import open_store
-from tests.store.build import LEASE, Clock, at_most, fresh, new_run, say, serve, task
+from optio.runs import schedule
+from optio.store import postgres, sqlite
+from optio.store.base import Claim, Once, RunFilter, Store
+from tests.servers import PostgresServer
+from tests.store.build import LEASE, Clock, at_most, delivery, fresh, new_run, say, serve, task
 
 GLOBAL = 4
 LIMITS = {"t1": 1, "t2": 2, "t3": 3}
+EVERY = timedelta(minutes=5)
+TIMED = """\
+maxConcurrent: 3
+triggers:
+  - {type: schedule, config: {cronExpression: "*/5 * * * *", misfire: all, maxCatchUp: 3}}
+"""
+KEYS = ["a", "b", "c"]
 LEGAL = {(state, new) for (state, _), new in TRANSITIONS.items()}
 
 
@@ -60,19 +78,43 @@ workers = st.sampled_from(["one", "two"])
 class StoreMachine(RuleBasedStateMachine):
     """Every rule does one thing to the store and to the model; the invariant compares them."""
 
+    steps = 0
+
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp())
         self.clock = Clock()
-        self.store: Store = open_store(self.directory / "optio.db", clock=self.clock)
+        self.begin()
+        self.store = self.open()
+        self.keys: dict[tuple[str, str], str] = {}
+        # Each scheduler's own idea of the next slot, right or not; and the slots that have a verdict.
+        self.next: dict[str, datetime] = {}
+        self.slots: dict[datetime, str | None] = {}
         self.runs: dict[str, Model] = {}
         self.claims: list[Claim] = []
         self.touched: set[str] = set()
 
+    def begin(self) -> None:
+        """Make an empty database."""
+        raise NotImplementedError
+
+    def open(self) -> Store:
+        """Open a store on it."""
+        raise NotImplementedError
+
+    def crash(self) -> None:
+        """End every process of Optio without a word; what was committed is there."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+
     @initialize()
     def serve(self) -> None:
-        self.tasks = [task(name, f"maxConcurrent: {limit}\n") for name, limit in LIMITS.items()]
+        extras = {name: f"maxConcurrent: {limit}\n" for name, limit in LIMITS.items()} | {"t3": TIMED}
+        self.tasks = [task(name, extra) for name, extra in extras.items()]
         serve(self.store, *self.tasks)
+        changes = schedule.reconcile({each.id: each for each in self.tasks}, self.store.schedules(), self.clock.at)
+        self.store.change_schedules(changes.put, changes.drop)
 
     def _running(self) -> Counter[str]:
         return Counter(run.task_id for run in self.runs.values() if run.state is RunState.RUNNING)
@@ -97,6 +139,49 @@ class StoreMachine(RuleBasedStateMachine):
             assert self.store.accept(run).result(10).first
             self.runs[run.id] = Model(len(self.runs) + 1, chosen.id, self.clock.at, self.clock.at)
             self.touched.add(run.id)
+
+    @rule(kind=st.sampled_from(["key", "delivery"]), key=st.sampled_from(KEYS), lost=st.booleans())
+    def submit_once(self, kind: str, key: str, lost: bool) -> None:
+        """The same request again and again; an answer that is lost is asked for once more."""
+        run = new_run(self.tasks[0], fresh("m"))
+        for _ in range(2 if lost else 1):
+            if kind == "key":
+                accepted = self.store.accept(run, once=Once("runs", key, "sha")).result(10)
+            else:
+                accepted = self.store.accept(run, delivery=delivery(key, task_id="t1")).result(10)
+            first = self.keys.setdefault((kind, key), run.id)
+            assert accepted.run_id == first
+            if first == run.id and run.id not in self.runs:
+                assert accepted.first
+                self.runs[run.id] = Model(len(self.runs) + 1, "t1", self.clock.at, self.clock.at)
+                self.touched.add(run.id)
+            else:
+                assert not accepted.first
+
+    @rule(scheduler=workers, fresh_look=st.booleans())
+    def fire(self, scheduler: str, fresh_look: bool) -> None:
+        """One of two schedulers fires what it believes to be due."""
+        timed, now = self.tasks[2], self.clock.at
+        if fresh_look or scheduler not in self.next:
+            kept = self.store.schedules()["t3"].next_fire
+            assert kept is not None
+            self.next[scheduler] = kept
+        due = self.next[scheduler]
+        if due > now:
+            return
+        plan = schedule.plan(timed, due, now, lambda: fresh("s"))
+        started = self.store.fire(plan.firing).result(10)
+
+        known = dict(self.slots)
+        for verdict in plan.firing.verdicts:
+            self.slots.setdefault(verdict.slot, verdict.verdict)
+        by_id = {run.id: run for run in plan.firing.runs}
+        assert {by_id[run_id].slot for run_id in started} == {run.slot for run in by_id.values() if run.slot not in known}
+        for run_id in started:
+            self.runs[run_id] = Model(len(self.runs) + 1, "t3", now, now)
+            self.touched.add(run_id)
+        assert plan.firing.next_fire is not None
+        self.next[scheduler] = plan.firing.next_fire
 
     @rule(worker=workers)
     def claim(self, worker: str) -> None:
@@ -236,10 +321,18 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.store.close()
-        self.store = open_store(self.directory / "optio.db", clock=self.clock)
+        self.store = self.open()
+
+    @rule()
+    def die(self) -> None:
+        self.crash()
+        self.next.clear()
+        # Whatever had happened must be there, not only what the next rules touch.
+        self.touched.update(self.runs)
 
     @invariant()
     def the_store_is_as_the_model(self) -> None:
+        StoreMachine.steps += 1
         running = self._running()
         assert running.total() <= GLOBAL
         assert all(count <= LIMITS[task_id] for task_id, count in running.items())
@@ -266,10 +359,83 @@ class StoreMachine(RuleBasedStateMachine):
             assert {run.id for run in kept} == set(self.runs)
             for run_id in self.runs:
                 self._same(run_id)
+            fired = Counter(run.slot for run in kept if run.slot is not None)
+            assert set(fired.values()) <= {1}
+            assert {slot for slot, verdict in self.slots.items() if verdict == "fired"} == set(fired)
         finally:
             self.store.close()
-            shutil.rmtree(self.directory)
+            self.end()
 
 
-TestStore = StoreMachine.TestCase
-TestStore.settings = settings(max_examples=50, stateful_step_count=40, deadline=None, print_blob=True)
+class SqliteMachine(StoreMachine):
+    """On a file; a crash leaves the file and its log as they are."""
+
+    def begin(self) -> None:
+        self.directory = Path(tempfile.mkdtemp())
+        self.file = self.directory / "0.db"
+
+    def open(self) -> Store:
+        return sqlite.open_store(self.file, clock=self.clock)
+
+    def crash(self) -> None:
+        image = self.directory / f"{int(self.file.stem) + 1}.db"
+        for ending in ("", "-wal"):
+            shutil.copy(f"{self.file}{ending}", f"{image}{ending}")
+        self.store.close()
+        self.file = image
+        self.store = self.open()
+
+    def end(self) -> None:
+        shutil.rmtree(self.directory)
+
+
+class PostgresMachine(StoreMachine):
+    """On a server; a crash cuts every connection."""
+
+    server: PostgresServer
+
+    def begin(self) -> None:
+        self.url = self.server.schema()
+
+    def open(self) -> Store:
+        return postgres.open_store(self.url, clock=self.clock)
+
+    def crash(self) -> None:
+        with psycopg.connect(self.server.url, autocommit=True) as connection:
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'optio'")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _server(postgres_server: PostgresServer) -> None:
+    PostgresMachine.server = postgres_server
+
+
+def _settings(steps: int) -> settings:
+    return settings(max_examples=max(1, steps // 50), stateful_step_count=50, deadline=None, print_blob=True)
+
+
+TestSqlite = SqliteMachine.TestCase
+TestSqlite.settings = _settings(2_500)
+TestPostgres = PostgresMachine.TestCase
+TestPostgres.settings = _settings(1_000)
+
+
+def main() -> None:
+    """Any number of steps."""
+    steps = int(sys.argv[1])
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 30)
+    hypothesis.core.global_force_seed = seed
+    with PostgresServer() as server:
+        PostgresMachine.server = server
+        for machine in (SqliteMachine, PostgresMachine):
+            StoreMachine.steps, began = 0, time.monotonic()
+            # Hypothesis ends an example early now and then: as many rounds as it takes.
+            while StoreMachine.steps < steps:
+                run_state_machine_as_test(machine, settings=_settings(min(20_000, steps)))  # type: ignore[no-untyped-call]
+                hypothesis.core.global_force_seed += 1
+            took = time.monotonic() - began
+            print(f"{machine.__name__}: {StoreMachine.steps:,} steps, seed {seed}, {took:.0f} s, no difference", flush=True)
+
+
+if __name__ == "__main__":
+    main()
