@@ -6,8 +6,9 @@ it fires in both repeated hours and not in the skipped one.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -27,6 +28,12 @@ PRESETS = {
     "weekly on Monday": "0 9 * * 1",
 }
 FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
+_SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
+# Nobody waits for what is further away.
+_LAST_YEAR = 9000
+# Who counts over more than this gets no number.
+_LONGEST_COUNT = timedelta(days=3653)
 
 
 class CronError(ValueError):
@@ -51,6 +58,9 @@ def check_expression(expression: str) -> None:
 
 def fires(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
     """Fire times later than `after`, in UTC, in order; raises CronError before the first one."""
+    if _elapses(expression):
+        _simulator(expression, after)
+        return _elapsing(expression, zone, after)
     simulator = _simulator(expression, after.astimezone(ZoneInfo(zone)))
     # Begun inside the repeated hour, CronSim gives a time of the first one again, which has passed.
     return (utc for fire in simulator if (utc := fire.astimezone(UTC)) > after)
@@ -64,19 +74,130 @@ def next_fire(expression: str, zone: str, after: datetime) -> datetime | None:
 def last_fires(expression: str, zone: str, before: datetime, since: datetime, most: int) -> list[datetime]:
     """At most `most` fire times in (since, before], oldest first, in UTC; walks backwards, so a long gap costs nothing."""
     # CronSim's reverse walk is exclusive of its start; a second later makes `before` itself count.
-    start = datetime.fromtimestamp(int(before.timestamp()) + 1, UTC).astimezone(ZoneInfo(zone))
+    start = datetime.fromtimestamp(int(before.timestamp()) + 1, UTC)
+    if _elapses(expression):
+        walk = _elapsed(expression, zone, start)
+    else:
+        walk = (fire.astimezone(UTC) for fire in _simulator(expression, start.astimezone(ZoneInfo(zone)), reverse=True))
     found: list[datetime] = []
-    for fire in _simulator(expression, start, reverse=True):
+    for fire in walk:
         if fire <= since or len(found) == most:
             break
         if fire <= before:
-            found.append(fire.astimezone(UTC))
+            found.append(fire)
     return found[::-1]
+
+
+def count(expression: str, zone: str, after: datetime, until: datetime) -> int | None:
+    """How many fire times are in (after, until]; None when that is too long to be counted."""
+    if until - after > _LONGEST_COUNT:
+        return None
+    simulator = _simulator(expression, after)
+    each_day = len(simulator.minutes) * len(simulator.hours)
+    total, position = 0, after
+    for begin, end, offset in _stretches(zone, after):
+        # Whole days between two changes of the clocks have the same fires each; what is left is walked.
+        first = _midnight(max(begin, position) + offset) + _DAY
+        last = _midnight(min(end, until) + offset)
+        if first < last:
+            total += _walked(expression, zone, position, first - offset - _SECOND)
+            days = (first.date() + _DAY * place for place in range((last - first).days))
+            total += each_day * sum(day.month in simulator.months and simulator.match_day(day) for day in days)
+            position = last - offset - _SECOND
+        if end > until:
+            return total + _walked(expression, zone, position, until)
+    return total
 
 
 def explain(expression: str) -> str:
     """The schedule in words."""
     return _simulator(expression, datetime(2024, 1, 1, tzinfo=UTC)).explain()
+
+
+def _elapses(expression: str) -> bool:
+    """Whether it follows elapsed time: it says of minutes or hours that each counts, not which."""
+    minute, _, rest = expand(expression).partition(" ")
+    return minute.startswith("*") or rest.startswith("*")
+
+
+def _elapsing(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
+    """CronSim loses its way where clocks change by less than an hour: it is led through one stretch of even time at a time."""
+    for begin, end, offset in _stretches(zone, after):
+        for wall in _simulator(expression, _wall(max(after, begin - _SECOND), offset)):
+            fire = _utc(wall, offset)
+            if fire >= end:
+                break
+            yield fire
+        else:
+            return
+
+
+def _elapsed(expression: str, zone: str, before: datetime) -> Iterator[datetime]:
+    """The same backwards: fire times earlier than `before`."""
+    for begin, end, offset in _stretches(zone, before, backwards=True):
+        for wall in _simulator(expression, _wall(min(before, end), offset), reverse=True):
+            fire = _utc(wall, offset)
+            if fire < begin:
+                break
+            yield fire
+        else:
+            return
+
+
+def _walked(expression: str, zone: str, after: datetime, until: datetime) -> int:
+    number = 0
+    for fire in fires(expression, zone, after):
+        if fire > until:
+            break
+        number += 1
+    return number
+
+
+def _stretches(zone: str, at: datetime, *, backwards: bool = False) -> Iterator[tuple[datetime, datetime, timedelta]]:
+    """Stretches [begin, end) in which the zone's clocks go evenly, each with its offset; from the one at `at` on."""
+    years = range(at.year, 1, -1) if backwards else range(at.year, _LAST_YEAR)
+    for year in years:
+        found = pairwise(_changes(zone, year))
+        for begin, end in reversed(list(found)) if backwards else found:
+            if begin < at if backwards else end > at:
+                yield begin, end, _offset(zone, begin)
+
+
+@lru_cache(maxsize=8192)
+def _changes(zone: str, year: int) -> tuple[datetime, ...]:
+    """The beginning of the year, the moments at which the zone's offset changes, and the end of the year."""
+    begin, end = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
+    days = [begin + _DAY * place for place in range((end - begin).days + 1)]
+    found = {begin, end}
+    for before, after in pairwise(days):
+        if _offset(zone, before) != _offset(zone, after):
+            found.add(_change(zone, before, after))
+    return tuple(sorted(found))
+
+
+def _change(zone: str, before: datetime, after: datetime) -> datetime:
+    """The second at which the offset has changed."""
+    old = _offset(zone, before)
+    while after - before > _SECOND:
+        middle = before + timedelta(seconds=(after - before) // _SECOND // 2)
+        before, after = (middle, after) if _offset(zone, middle) == old else (before, middle)
+    return after
+
+
+def _offset(zone: str, at: datetime) -> timedelta:
+    return at.astimezone(ZoneInfo(zone)).utcoffset() or timedelta()
+
+
+def _wall(at: datetime, offset: timedelta) -> datetime:
+    return (at.astimezone(UTC) + offset).replace(tzinfo=None)
+
+
+def _utc(wall: datetime, offset: timedelta) -> datetime:
+    return wall.replace(tzinfo=UTC) - offset
+
+
+def _midnight(at: datetime) -> datetime:
+    return at.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _simulator(expression: str, start: datetime, *, reverse: bool = False) -> CronSim:

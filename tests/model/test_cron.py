@@ -1,8 +1,9 @@
 """Cron: five fields, and one stated policy for the two odd nights of the year."""
 
+import random
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 
@@ -11,6 +12,7 @@ from optio.model.cron import (
     WORDS,
     CronError,
     check_expression,
+    count,
     expand,
     explain,
     fires,
@@ -29,7 +31,7 @@ def local(expression: str, zone: str, day: str) -> list[str]:
     """The fires of a local day as wall clock times with their offset."""
     start = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(zone))
     end = (start.replace(tzinfo=None) + timedelta(days=1)).replace(tzinfo=ZoneInfo(zone))
-    found = []
+    found: list[str] = []
     for fire in fires(expression, zone, start - timedelta(seconds=1)):
         if fire >= end.astimezone(UTC):
             return found
@@ -68,6 +70,11 @@ def test_a_fixed_time_fires_once_on_the_odd_nights(zone: str, day: str, expressi
 def test_a_wildcard_hour_follows_elapsed_time(zone: str, day: str, hours: int) -> None:
     assert len(local("0 * * * *", zone, day)) == hours
     assert len(local("*/30 * * * *", zone, day)) == 2 * hours
+
+
+def test_no_half_hour_is_lost_where_clocks_change_by_half_an_hour() -> None:
+    assert local("*/30 2 * * *", LORD_HOWE, "2026-04-05") == ["02:00+1030", "02:30+1030"]
+    assert local("*/30 2 * * *", LORD_HOWE, "2026-10-04") == ["02:30+1100"]
 
 
 @pytest.mark.parametrize("since", ["2026-03-25", "2026-10-20"])
@@ -155,3 +162,93 @@ def test_looking_back_over_an_odd_night_finds_the_same_times(day: str, expressio
     forwards = [f for f in islice(fires(expression, BERLIN, since), 60) if f <= until]
 
     assert last_fires(expression, BERLIN, until, since, 100) == forwards
+
+
+# Every kind of change of the clocks
+
+MINUTE = timedelta(minutes=1)
+AROUND = timedelta(hours=30)
+ZONES = 150
+EVERY = ["*/30 2 * * *", "*/15 0-3 * * *", "15 * * * *", "30 2 * * *", "0,15,30,45 1,2,3 * * *", "0 0 * * *", "*/20 23,0 * * *"]
+
+
+def moments(zone: str) -> list[datetime]:
+    """Noons of ten years between which the zone's clocks are changed."""
+    noons = [datetime(2016, 1, 1, 12, tzinfo=UTC) + timedelta(days=place) for place in range(3653)]
+    offsets = [noon.astimezone(ZoneInfo(zone)).utcoffset() for noon in noons]
+    return [noon for noon, (a, b) in zip(noons, pairwise(offsets), strict=False) if a != b]
+
+
+def changes() -> dict[tuple[object, ...], tuple[str, datetime]]:
+    """One change of each kind, by how far and at what time of the day, of a sample of all zones."""
+    chosen = random.Random(55).sample(sorted(available_timezones()), ZONES)
+    odd = [LORD_HOWE, "Africa/Casablanca", "Asia/Gaza", "America/Sao_Paulo", "Antarctica/Troll", "Asia/Pyongyang"]
+    found: dict[tuple[object, ...], tuple[str, datetime]] = {}
+    for zone in [*odd, *chosen]:
+        for noon in moments(zone):
+            first, last = (at.astimezone(ZoneInfo(zone)) for at in (noon, noon + timedelta(days=1)))
+            found.setdefault((first.utcoffset(), last.utcoffset(), first.hour), (zone, noon + timedelta(hours=12)))
+    return found
+
+
+def values(text: str, most: int) -> set[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        span, _, step = part.partition("/")
+        low, _, high = span.partition("-")
+        numbers = range(most + 1) if span == "*" else range(int(low), int(high or low) + 1)
+        found |= set(numbers[:: int(step or 1)])
+    return found
+
+
+def by_the_minute(expression: str, zone: str, begin: datetime, end: datetime) -> list[datetime]:
+    """The stated policy, by looking at every minute."""
+    minutes, hours = (values(field, most) for field, most in zip(expression.split()[:2], (59, 23), strict=True))
+    place = ZoneInfo(zone)
+    if "*" in (expression[0], expression.split()[1][0]):
+        passing = [begin + number * MINUTE for number in range((end - begin) // MINUTE + 1)]
+        return [at for at in passing if (wall := at.astimezone(place)).minute in minutes and wall.hour in hours]
+    found = set()
+    wall = begin.astimezone(place).replace(tzinfo=None) - timedelta(days=1)
+    while wall < end.astimezone(place).replace(tzinfo=None) + timedelta(days=1):
+        if wall.minute in minutes and wall.hour in hours:
+            shown = wall
+            while shown.replace(tzinfo=place).astimezone(UTC).astimezone(place).replace(tzinfo=None) != shown:
+                shown += MINUTE
+            found.add(shown.replace(tzinfo=place).astimezone(UTC))
+        wall += MINUTE
+    return sorted(at for at in found if begin <= at <= end)
+
+
+def test_every_kind_of_change_of_the_clocks_keeps_the_policy_in_both_directions_and_in_numbers() -> None:
+    kinds = changes()
+    wrong = []
+    for zone, middle in kinds.values():
+        begin, end = middle - AROUND, middle + AROUND
+        before = begin - timedelta(seconds=1)
+        for expression in EVERY:
+            expected = by_the_minute(expression, zone, begin, end)
+            forwards = [at for at in islice(fires(expression, zone, before), len(expected) + 1) if at <= end]
+            backwards = last_fires(expression, zone, end, before, 10_000)
+            if not forwards == backwards == expected or count(expression, zone, before, end) != len(expected):
+                wrong.append((zone, middle, expression))
+
+    assert len(kinds) > 30
+    assert wrong == []
+
+
+@pytest.mark.parametrize("expression", ["*/30 * * * *", "*/7 3-5 * * 1-5", "30 2 1,15 * *", "0 0 29 2 *", "15 */2 * 6 *"])
+@pytest.mark.parametrize("zone", [BERLIN, LORD_HOWE, "UTC"])
+def test_a_long_time_is_counted_as_it_is_walked(expression: str, zone: str) -> None:
+    after, until = utc("2024-02-03T04:05:06"), utc("2025-04-06T07:08:00")
+    walked = 0
+    for at in fires(expression, zone, after):
+        if at > until:
+            break
+        walked += 1
+
+    assert count(expression, zone, after, until) == walked
+
+
+def test_nobody_counts_for_ever() -> None:
+    assert count("* * * * *", "UTC", utc("2000-01-01"), utc("2026-01-01")) is None
