@@ -8,6 +8,7 @@
     ├── TooMany             a rate window is full
     ├── WritesDenied        task files may not be changed through the API here
     ├── StoreUnavailable    the database cannot be reached, is locked, full or read-only
+    │   └── CommitUnknown   it went away during a commit
     ├── StoreMismatch       the database was written by a newer Optio
     ├── LeaseLost           another worker owns this run now
     ├── LaunchFailed        an agent process could not be started
@@ -81,6 +82,10 @@ class WritesDenied(OptioError):
 
 class StoreUnavailable(OptioError):
     """The database cannot be used now; nothing was accepted."""
+
+
+class CommitUnknown(StoreUnavailable):
+    """The database went away while it committed: nobody can tell whether the change was kept."""
 
 
 class StoreMismatch(OptioError):

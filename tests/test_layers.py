@@ -29,7 +29,7 @@ HOMES = {
     "uvicorn": ("cli.serving",),
     "watchfiles": ("reload",),
     "sqlite3": ("store.sqlite", "cli.doctor"),
-    "psycopg": ("store.postgres",),
+    "psycopg": ("store.postgres", "store.pg_pool", "store.pg_errors", "store.pg_url"),
     "redis": ("broker.redis", "limits.redis"),
     "dramatiq": ("broker.redis",),
     "limits": ("limits.redis",),

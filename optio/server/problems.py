@@ -70,6 +70,8 @@ def describe(error: OptioError) -> tuple[int, dict[str, str], dict[str, Any]]:
         headers["Retry-After"] = "1"
         log.error("the store is unavailable: %s", error)
         detail = "nothing was changed: try again"
+        if isinstance(error, errors.CommitUnknown):
+            detail = "it is not known whether this was kept: ask again, with the same key"
     elif isinstance(error, errors.Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     elif isinstance(error, errors.WritesDenied):

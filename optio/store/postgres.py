@@ -1,67 +1,59 @@
 """PostgreSQL: the driver for many machines. Writers gather what waits into one commit; everyone else takes a connection.
 
-Every call ends within its time, whatever the server or the network does: statements and locks have limits on the server,
-and a watchdog cuts the connection of a call that the server does not answer at all. READ COMMITTED, with a row lock or an
-advisory lock wherever an operation decides on what it has read; a snapshot for reading operations of several statements.
+READ COMMITTED, with a row lock or an advisory lock wherever an operation decides on what it has read; a snapshot for reading
+operations of several statements. How calls end in time is `pg_pool`'s matter.
 """
 
-import contextlib
 import logging
-import os
 import queue
 import re
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import conninfo, errors
-from psycopg.pq import TransactionStatus
-from psycopg.rows import dict_row
 
-from optio.errors import Conflict, Invalid, StoreMismatch, StoreUnavailable
+from optio.errors import CommitUnknown, StoreMismatch, StoreUnavailable
+from optio.store import pg_errors, pg_url
+from optio.store.pg_pool import Connection, Pool
 from optio.store.sql import schema
 from optio.store.sql.batch import perform
-from optio.store.sql.schema import SchemaState, migrations, pending
+from optio.store.sql.schema import Migration, SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Connection = psycopg.Connection[dict[str, Any]]
 
 MOST_IN_A_COMMIT = 64
 WRITERS = 2
-# Connections that calls use beside the writers' own; who finds none free waits.
-MOST_CONNECTIONS = 8
-# A call ends after this many seconds, whatever happens; the server gives a statement and a lock a little less.
-PATIENCE = 5.0
-_STATEMENT_MS = 4_500
-_LOCK_MS = 3_000
-_CONNECT_S = 2
-# After a failure to connect nobody tries again for this long: those who wait are answered at once.
-_PAUSE = 0.25
-# Deadlocks and serialisation failures are nobody's fault: the operation is done again.
-_TRIES = 4
+PATIENCE = pg_url.PATIENCE
+# A commit that was begun late is given so long nevertheless.
+_LEAST = 1.0
+# A migration may have to fill an index over many rows, or wait until another process has done so.
+_MIGRATION_S = 3600.0
+_LOCK_TRIES = 20
 _LOCKS = {"admission": 0x6F7074696F01, "registry": 0x6F7074696F02, "schema": 0x6F7074696F03}
 
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now"
-_BEGIN = f"BEGIN; {_NOW}"
-_SNAPSHOT = _BEGIN.replace("BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+_BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_NOW}"
+_SNAPSHOT = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_NOW}"
+# For operations of which one has waited for a lock in vain: the others must not wait for it again.
+_BRIEFLY = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = 200; {_NOW}"
+_MIGRATE = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; {_NOW}"
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 
 
 def open_store(
     url: str, *, clock: Callable[[], float] | None = None, patience: float = PATIENCE, migrated: bool = True
 ) -> SqlStore:
-    """A store in this database, migrated to this version if that is wanted; raises StoreUnavailable and StoreMismatch.
+    """A store in this database, migrated to this version if that is wanted; raises StoreUnavailable, StoreMismatch, and
+    SettingsError for a URL that cannot be read.
 
-    `clock` gives seconds since 1970 in place of the server's own clock.
+    `clock` gives seconds since 1970 in place of the server's own clock; a call ends after `patience` seconds.
     """
     return SqlStore(PostgresEngine(url, clock=clock, patience=patience, migrated=migrated))
 
@@ -84,13 +76,22 @@ class _Transaction:
         return self._now
 
     def one(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
-        return self._connection.execute(_translated(sql), params).fetchone()
+        return self._found(_translated(sql), params).fetchone()
 
     def hold(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
-        return self._connection.execute(_translated(sql) + b" FOR UPDATE", params).fetchone()
+        return self._found(_translated(sql) + b" FOR UPDATE", params).fetchone()
 
     def all(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Any]:
-        return self._connection.execute(_translated(sql), params).fetchall()
+        return self._found(_translated(sql), params).fetchall()
+
+    def _found(self, sql: bytes, params: Mapping[str, Any] | None) -> psycopg.Cursor[dict[str, Any]]:
+        try:
+            return self._connection.execute(sql, params)
+        except psycopg.DataError:
+            # No text with a NUL can be kept here, so none can be found either; nothing was sent to the server.
+            if sql.lstrip().startswith(b"SELECT") and any(isinstance(v, str) and "\0" in v for v in (params or {}).values()):
+                return self._connection.execute(b"SELECT WHERE FALSE")
+            raise
 
     def run(self, sql: str, params: Mapping[str, Any] | None = None) -> int:
         return self._connection.execute(_translated(sql), params).rowcount
@@ -106,7 +107,8 @@ class _Transaction:
         self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCKS[name],))
 
 
-_Item = tuple[Callable[[Transaction], Any], Future[Any]]
+# An operation, who waits for it, and until when.
+_Item = tuple[Callable[[Transaction], Any], Future[Any], float]
 
 
 class PostgresEngine:
@@ -115,25 +117,22 @@ class PostgresEngine:
     def __init__(
         self, url: str, *, clock: Callable[[], float] | None = None, patience: float = PATIENCE, migrated: bool = True
     ) -> None:
-        self._conninfo = _conninfo(url)
-        self._name = _shown(url)
+        target = pg_url.read(url)
+        self._name = target.name
         self._clock = clock
         self._patience = patience
         self._lock = threading.Lock()
-        self._closing = self._closed = False
-        self._idle: list[Connection] = []
-        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
-        self._refused = 0.0
-        self._watchdog = _Watchdog(patience)
+        self._closing = False
+        self._pool = Pool(target, patience=patience)
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._writers: list[threading.Thread] = []
         try:
             if migrated:
                 self.migrate()
             else:
-                self._connected(lambda connection: None)
+                self._pool.call(lambda connection: None)
         except BaseException:
-            self._watchdog.close()
+            self._pool.close()
             raise
         for number in range(WRITERS):
             writer = threading.Thread(target=self._write_loop, name=f"store-writer-{number}", daemon=True)
@@ -151,12 +150,12 @@ class PostgresEngine:
             if self._closing:
                 future.set_exception(StoreUnavailable("the store is closed"))
             else:
-                self._queue.put((operation, future))
+                self._queue.put((operation, future, time.monotonic() + self._patience))
         return future
 
     def change(self, operation: Callable[[Transaction], T]) -> T:
         """One durable transaction, on the caller's thread."""
-        return self._connected(lambda connection: self._commit(connection, operation))
+        return self._pool.call(lambda connection: self._commit(connection, operation))
 
     def read(self, operation: Callable[[Transaction], T]) -> T:
         """Run a reading operation on one snapshot."""
@@ -167,15 +166,16 @@ class PostgresEngine:
             connection.execute("COMMIT")
             return found
 
-        return self._connected(snapshot)
+        return self._pool.call(snapshot)
 
     def peek(self, operation: Callable[[Transaction], T]) -> T:
         """Run a reading operation of one statement."""
-        return self._connected(lambda connection: operation(_Transaction(connection, lambda: self._now(connection))))
+        return self._pool.call(lambda connection: operation(_Transaction(connection, lambda: self._now(connection))))
 
     def _begin(self, connection: Connection, begin: str) -> _Transaction:
         cursor = connection.execute(begin.encode())
-        cursor.nextset()
+        while cursor.nextset():
+            pass
         now = _only(cursor)["now"]
         return _Transaction(connection, lambda: now if self._clock is None else int(self._clock() * 1_000_000))
 
@@ -184,13 +184,17 @@ class PostgresEngine:
             return int(self._clock() * 1_000_000)
         return int(_only(connection.execute(_NOW.encode()))["now"])
 
-    def _commit(self, connection: Connection, operation: Callable[[Transaction], T]) -> T:
-        value = operation(self._begin(connection, _BEGIN))
+    def _commit(self, connection: Connection, operation: Callable[[Transaction], T], begin: str = _BEGIN) -> T:
+        value = operation(self._begin(connection, begin))
         try:
-            connection.execute("COMMIT")
-        except psycopg.OperationalError as err:
+            ended = connection.execute("COMMIT").statusmessage
+        except psycopg.Error as err:
+            if not pg_errors.lost(connection, err):
+                raise
             # Kept or not, nobody knows; whoever asks again with the same key gets the one answer.
-            raise StoreUnavailable(f"the database {self._name} went away during a commit: {_words(err)}") from err
+            raise CommitUnknown(f"the database {self._name} went away during a commit: {pg_errors.words(err)}") from err
+        if ended != "COMMIT":
+            raise RuntimeError(f"the transaction ended with {ended}: an operation went on after an error")
         return value
 
     # Writers
@@ -214,138 +218,75 @@ class PostgresEngine:
                 self._queue.put(None)  # for the other writers
                 return
 
-    def _write_batch(self, batch: list[_Item]) -> None:
+    def _write_batch(self, batch: list[_Item], begin: str = _BEGIN) -> None:
+        now = time.monotonic()
+        for _, future, limit in batch:
+            if limit <= now:
+                future.set_exception(StoreUnavailable(f"the database {self._name} is too slow: this waited in vain"))
+        batch = [item for item in batch if item[2] > now]
+        if not batch:
+            return
+        operations = [operation for operation, _, _ in batch]
         done = False
 
         def all_of_them(tx: Transaction) -> list[Any]:
             nonlocal done
-            values = perform(tx, [operation for operation, _ in batch])
+            done = False
+            values = perform(tx, operations)
             done = True
             return values
 
         try:
-            values = self._connected(lambda connection: self._commit(connection, all_of_them))
-        except StoreUnavailable as err:
-            self._fail(batch, err)
-            return
+            limit = max(batch[0][2], now + _LEAST)
+            values = self._pool.call(lambda connection: self._commit(connection, all_of_them, begin), limit=limit)
         except BaseException as err:
-            if not done and len(batch) > 1:
+            if len(batch) > 1 and not done and not _concerns_all(err):
                 # One operation failed: each by itself, so that it harms no other.
                 for item in batch:
-                    self._write_batch([item])
+                    self._write_batch([item], _BRIEFLY)
             else:
-                self._fail(batch, err)
+                for _, future, _ in batch:
+                    future.set_exception(err)
             return
-        for (_, future), value in zip(batch, values, strict=True):
+        for (_, future, _), value in zip(batch, values, strict=True):
             future.set_result(value)
-
-    def _fail(self, batch: list[_Item], err: BaseException) -> None:
-        for _, future in batch:
-            future.set_exception(err)
-        if isinstance(err, StoreUnavailable):
-            # Those who queued up meanwhile have waited as long as anybody should.
-            with contextlib.suppress(queue.Empty):
-                for _ in range(self._queue.qsize()):
-                    item = self._queue.get_nowait()
-                    if item is None:
-                        self._queue.put(None)
-                        return
-                    item[1].set_exception(err)
-
-    # Connections
-
-    def _connected(self, action: Callable[[Connection], T]) -> T:
-        """Run it on a connection that nobody else uses; the driver's errors in our words."""
-        limit = time.monotonic() + self._patience
-        if not self._free.acquire(timeout=self._patience):
-            raise StoreUnavailable(f"the database {self._name} is too slow: all {MOST_CONNECTIONS} connections are in use")
-        try:
-            for attempt in range(_TRIES):
-                connection, fresh = self._take()
-                sound = False
-                try:
-                    with self._watchdog.watching(connection, limit):
-                        found = action(connection)
-                    sound = True
-                    return found
-                except psycopg.OperationalError as err:
-                    again = isinstance(err, errors.DeadlockDetected | errors.SerializationFailure)
-                    stale = connection.closed and not fresh  # the server was restarted since it was used last
-                    if not (again or stale) or attempt == _TRIES - 1 or time.monotonic() >= limit:
-                        raise self._in_our_words(err) from err
-                    if stale:
-                        self._forget_idle()
-                except psycopg.Error as err:
-                    made = self._in_our_words(err)
-                    if made is err:
-                        raise
-                    raise made from err
-                except UnicodeEncodeError as err:
-                    raise Invalid("the text holds half of a surrogate pair, which is no character") from err
-                finally:
-                    self._give_back(connection, sound)
-            raise AssertionError("not reached")
-        finally:
-            self._free.release()
-
-    def _take(self) -> tuple[Connection, bool]:
-        with self._lock:
-            if self._closed:
-                raise StoreUnavailable("the store is closed")
-            if self._idle:
-                return self._idle.pop(), False
-            if time.monotonic() < self._refused + _PAUSE:
-                raise StoreUnavailable(f"the database {self._name} cannot be reached")
-        try:
-            connection: Connection = psycopg.connect(self._conninfo, autocommit=True, row_factory=dict_row)
-        except psycopg.OperationalError as err:
-            self._refused = time.monotonic()
-            raise self._in_our_words(err) from err
-        return connection, True
-
-    def _give_back(self, connection: Connection, sound: bool) -> None:
-        if not sound and not connection.closed:
-            # An operation that raised has changed nothing.
-            with contextlib.suppress(psycopg.Error), self._watchdog.watching(connection, time.monotonic() + 1):
-                if connection.info.transaction_status != TransactionStatus.IDLE:
-                    connection.execute("ROLLBACK")
-                sound = True
-        if sound and not connection.closed:
-            with self._lock:
-                if not self._closed:
-                    self._idle.append(connection)
-                    return
-        with contextlib.suppress(psycopg.Error):
-            connection.close()
-
-    def _forget_idle(self) -> None:
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            with contextlib.suppress(psycopg.Error):
-                connection.close()
 
     # House-keeping
 
     def check(self) -> None:
         """Raises StoreUnavailable or StoreMismatch."""
-        left = pending(self._connected(_state), migrations())
+        found, writable = self._pool.call(lambda connection: (state(connection), _writable(connection)))
+        left = pending(found, migrations())
+        if not writable:
+            raise StoreUnavailable(pg_errors.read_only(self._name))
         if left:
             raise StoreMismatch(f"the database {self._name} needs {len(left)} migrations: run `optio db migrate`")
 
-    def migrate(self) -> list[int]:
-        """Take the steps that are left, and give their numbers; raises StoreUnavailable and StoreMismatch."""
+    def migrate(self, tell: Callable[[Migration], object] = lambda step: None) -> list[int]:
+        """Take the steps that are left, telling each before it is taken, and give their numbers; raises StoreUnavailable and
+        StoreMismatch."""
         taken: list[int] = []
-        while pending(self._connected(_state), migrations()):
-            taken += self._connected(self._step)
+        tries = 0
+        while pending(self._pool.call(state), migrations()):
+            try:
+                taken += self._pool.call(lambda connection: self._step(connection, tell), limit=time.monotonic() + _MIGRATION_S)
+            except StoreUnavailable as err:
+                # While a table is waited for, nobody else gets it: so we wait a little, often.
+                tries += 1
+                if tries == _LOCK_TRIES or not isinstance(err.__cause__, psycopg.errors.LockNotAvailable):
+                    raise
+                log.warning("the schema waits for other transactions: %s", err)
+                time.sleep(_LEAST)
         return taken
 
-    def _step(self, connection: Connection) -> list[int]:
-        tx = self._begin(connection, _BEGIN)
+    def _step(self, connection: Connection, tell: Callable[[Migration], object]) -> list[int]:
+        tx = self._begin(connection, _MIGRATE)
         tx.lock("schema")
         # Another process may have been first.
-        steps = pending(_state(connection), migrations())[:1]
+        steps = pending(state(connection), migrations())[:1]
         for step in steps:
+            tell(step)
+            tx.run("SET LOCAL lock_timeout = 2000")
             connection.execute(schema.TABLE.encode())
             for statement in schema.statements(step.script):
                 connection.execute(_dialect(statement).encode())
@@ -367,66 +308,18 @@ class PostgresEngine:
             self._queue.put(None)
         for writer in self._writers:
             writer.join()
-        self._closed = True
-        self._forget_idle()
-        self._watchdog.close()
-
-    def _in_our_words(self, err: psycopg.Error) -> Exception:
-        if isinstance(err, errors.UniqueViolation):
-            return Conflict("something with this id exists already")
-        if isinstance(err, errors.CharacterNotInRepertoire | psycopg.DataError):
-            return Invalid(f"a value cannot be kept: {_words(err)}")
-        if isinstance(err, errors.ReadOnlySqlTransaction):
-            return StoreUnavailable(f"the database {self._name} is read-only: is it a standby?")
-        if isinstance(err, errors.UndefinedTable | errors.UndefinedColumn):
-            return StoreMismatch(f"the database {self._name} lacks tables of this version: run `optio db migrate`")
-        if isinstance(err, psycopg.OperationalError):
-            return StoreUnavailable(f"the database {self._name} cannot be used: {_words(err)}")
-        return err  # a mistake of ours
+        self._pool.close()
 
 
-class _Watchdog:
-    """Cuts connections whose call takes too long: a silent network never tells the client that nobody is there."""
-
-    def __init__(self, patience: float) -> None:
-        self._pause = min(0.25, patience / 4)
-        self._lock = threading.Lock()
-        self._calls: dict[Connection, float] = {}
-        self._closing = threading.Event()
-        threading.Thread(target=self._loop, name="store-watchdog", daemon=True).start()
-
-    @contextmanager
-    def watching(self, connection: Connection, limit: float) -> Iterator[None]:
-        """Until the block ends, or `limit` by the monotonic clock."""
-        with self._lock:
-            self._calls[connection] = limit
-        try:
-            yield
-        finally:
-            with self._lock:
-                del self._calls[connection]
-
-    def _loop(self) -> None:
-        while not self._closing.wait(self._pause):
-            now = time.monotonic()
-            # Under the lock: a connection that was given back is somebody else's.
-            with self._lock:
-                for connection, limit in self._calls.items():
-                    if now > limit and not connection.closed:
-                        with contextlib.suppress(OSError, psycopg.Error):
-                            _cut(connection.fileno())
-
-    def close(self) -> None:
-        self._closing.set()
+def _concerns_all(err: BaseException) -> bool:
+    """Whether an error says that the database is away, rather than something about one operation."""
+    cause = err.__cause__
+    one = isinstance(cause, psycopg.Error) and cause.sqlstate is not None and not pg_errors.ended(cause)
+    return isinstance(err, StoreUnavailable) and not one
 
 
-def _cut(descriptor: int) -> None:
-    """Shut a connection's socket down: whoever waits for it is told at once. The descriptor stays its owner's."""
-    with socket.socket(fileno=os.dup(descriptor)) as other:
-        other.shutdown(socket.SHUT_RDWR)
-
-
-def _state(connection: Connection) -> SchemaState:
+def state(connection: Connection) -> SchemaState:
+    """The schema that is there."""
     if _only(connection.execute("SELECT to_regclass('schema_migrations') AS found"))["found"] is None:
         return SchemaState(0, 0)
     row = _only(
@@ -435,6 +328,10 @@ def _state(connection: Connection) -> SchemaState:
         )
     )
     return SchemaState(row["version"], row["oldest"])
+
+
+def _writable(connection: Connection) -> bool:
+    return bool(_only(connection.execute("SELECT current_setting('transaction_read_only') = 'off' AS it"))["it"])
 
 
 def _only(cursor: psycopg.Cursor[dict[str, Any]]) -> dict[str, Any]:
@@ -455,35 +352,3 @@ def _dialect(statement: str) -> str:
     """What the migrations write in SQLite's words."""
     statement = statement.replace("INTEGER PRIMARY KEY", "BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY")
     return re.sub(r"\bBLOB\b", "BYTEA", statement).replace(") WITHOUT ROWID", ")")
-
-
-def _conninfo(url: str) -> str:
-    """The user's URL with our limits; what the URL says itself wins. Raises StoreUnavailable for one that is none."""
-    try:
-        given = conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError as err:
-        raise StoreUnavailable(f"the database's URL cannot be read: {_words(err)}") from err
-    limits = (
-        f"-c statement_timeout={_STATEMENT_MS} -c lock_timeout={_LOCK_MS} -c idle_in_transaction_session_timeout=10000 "
-        "-c client_min_messages=warning -c timezone=UTC"
-    )
-    ours: dict[str, Any] = {
-        "application_name": "optio", "connect_timeout": _CONNECT_S, "keepalives_idle": 10, "keepalives_interval": 5,
-        "keepalives_count": 2, "tcp_user_timeout": 8000,
-    }  # fmt: skip
-    options = f"{limits} {given.get('options', '')}".strip()
-    return conninfo.make_conninfo("", **{**ours, **given, "options": options})
-
-
-def _shown(url: str) -> str:
-    """Which database it is, without a password."""
-    try:
-        given = conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        return "PostgreSQL"
-    return f"{given.get('dbname') or 'PostgreSQL'} on {given.get('host') or 'this machine'}:{given.get('port') or 5432}"
-
-
-def _words(err: psycopg.Error) -> str:
-    text = (err.diag.message_primary or str(err)).strip()
-    return text.splitlines()[0] if text else type(err).__name__

@@ -1,0 +1,93 @@
+"""PostgreSQL's errors in our words; none of them leaves the driver."""
+
+import re
+from typing import Any
+
+import psycopg
+from psycopg import errors
+
+from optio.errors import Conflict, Invalid, StoreMismatch, StoreUnavailable
+
+# With these the server ends the session.
+_ENDED = (
+    errors.AdminShutdown,
+    errors.CrashShutdown,
+    errors.CannotConnectNow,
+    errors.DatabaseDropped,
+    errors.IdleSessionTimeout,
+    errors.IdleInTransactionSessionTimeout,
+    errors.ConnectionException,
+)
+# Nobody's fault: the operation is done again.
+_AGAIN = (errors.DeadlockDetected, errors.SerializationFailure)
+_FULL = re.compile(r"too many (clients|connections)|remaining connection slots")
+_CURES = (
+    (_FULL, "end other processes, or raise max_connections: each process of Optio takes up to {most}"),
+    (re.compile(r"Connection refused|No such file"), "is the server running, and does it listen there?"),
+    (re.compile(r"timeout expired"), "the server does not answer"),
+    (re.compile(r"password authentication failed"), "in the URL, @ : / % of a password are written %40 %3A %2F %25"),
+    (re.compile(r"no password supplied"), "give it in the URL, in PGPASSWORD or in ~/.pgpass"),
+    (re.compile(r'database "[^"]*" does not exist'), "make it with `createdb`, encoding UTF8"),
+    (re.compile(r"could not translate host name"), "is the host's name right?"),
+    (re.compile(r"No space left|could not extend file"), "free some space on the server's disk"),
+    (re.compile(r"lock timeout"), "another transaction holds what is needed"),
+    (re.compile(r"statement timeout"), "the server is too slow, or too busy"),
+)
+
+
+def ended(err: BaseException) -> bool:
+    """Whether the server has ended the session with this."""
+    return isinstance(err, _ENDED)
+
+
+def lost(connection: "psycopg.Connection[Any]", err: psycopg.Error) -> bool:
+    """Whether the session is over, so that another connection is needed."""
+    return connection.closed or ended(err)
+
+
+def read_only(name: str) -> str:
+    """What is said of a database that takes no changes."""
+    return f"the database {name} is read-only: is it a standby, or is default_transaction_read_only set?"
+
+
+def again(err: psycopg.Error) -> bool:
+    """Whether the same operation can succeed at once, on a sound connection."""
+    return isinstance(err, _AGAIN)
+
+
+def stale_plan(err: psycopg.Error) -> bool:
+    """Whether the schema was migrated under a statement that this session had prepared."""
+    return isinstance(err, errors.FeatureNotSupported) and "cached plan" in str(err)
+
+
+def full(err: psycopg.Error) -> bool:
+    """Whether the server has no connection left for us."""
+    return isinstance(err, errors.TooManyConnections) or _FULL.search(str(err)) is not None
+
+
+def in_our_words(name: str, err: psycopg.Error, most: int) -> Exception:
+    """The same error as the store's callers know it; the error itself when it is a mistake of ours."""
+    said = words(err)
+    if isinstance(err, errors.UniqueViolation):
+        return Conflict("something with this id exists already")
+    if isinstance(err, errors.CharacterNotInRepertoire | errors.ProgramLimitExceeded | psycopg.DataError):
+        return Invalid(f"a value cannot be kept: {said}")
+    if isinstance(err, errors.ReadOnlySqlTransaction):
+        return StoreUnavailable(read_only(name))
+    if isinstance(err, errors.UndefinedTable | errors.UndefinedColumn):
+        return StoreMismatch(f"the database {name} lacks tables of this version: run `optio db migrate`")
+    if isinstance(err, errors.InsufficientPrivilege | errors.InvalidSchemaName):
+        cure = "let this user own the tables, and create them in the first schema of its search_path"
+        return StoreUnavailable(f"the database {name} cannot be used: {said} ({cure})")
+    if isinstance(err, errors.InFailedSqlTransaction) or not isinstance(err, psycopg.OperationalError | psycopg.InternalError):
+        return err
+    cure = next((text.format(most=most) for pattern, text in _CURES if pattern.search(said)), "")
+    return StoreUnavailable(f"the database {name} cannot be used: {said}" + (f" ({cure})" if cure else ""))
+
+
+def words(err: psycopg.Error) -> str:
+    """What the server or libpq says, in one line."""
+    text = (err.diag.message_primary or str(err)).strip()
+    line = text.splitlines()[0] if text else type(err).__name__
+    # Where libpq wanted to connect to, it says before what went wrong there.
+    return re.sub(r"^(connection failed: )?connection to server (at|on) .*? failed: (FATAL: +)?", "", line)

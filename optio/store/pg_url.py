@@ -1,0 +1,75 @@
+"""A PostgreSQL URL as the user wrote it -> how we connect, and what may be shown of it. No part of a password is ever shown."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import conninfo
+
+from optio.errors import SettingsError
+
+# A call ends after this many seconds, whatever happens; the server gives a statement and a lock a little less.
+PATIENCE = 5.0
+_STATEMENT_MS = 4_500
+_LOCK_MS = 3_000
+_CONNECT_S = 2
+# On the server: a session whose client stands still or is gone must keep neither locks nor its place for long.
+_SESSION = {
+    "statement_timeout": _STATEMENT_MS,
+    "lock_timeout": _LOCK_MS,
+    "idle_in_transaction_session_timeout": 5_000,
+    "tcp_keepalives_idle": 30,
+    "tcp_keepalives_interval": 10,
+    "tcp_keepalives_count": 3,
+    "client_min_messages": "warning",
+    "timezone": "UTC",
+}
+# Here: a server that is gone without a word is noticed by the kernel too.
+_CLIENT: dict[str, Any] = {
+    "application_name": "optio",
+    "connect_timeout": _CONNECT_S,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 8000,
+}
+_ENCODED = (
+    "the URL of the database cannot be read: write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with %40 for @, "
+    "%2F for /, %3A for :, %25 for % and %20 for a space in the user's name and the password"
+)
+_PORTS = re.compile(r"\d{0,5}(,\d{0,5})*")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A database: `conninfo` is for libpq and holds the password, `name` is for people."""
+
+    conninfo: str
+    name: str
+
+
+def read(url: str) -> Target:
+    """With our limits where the URL does not give its own; raises SettingsError for one that cannot be read."""
+    given = _given(url)
+    options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
+    ours = {**_CLIENT, **given, "options": f"{options} {given.get('options', '')}".strip()}
+    host, port = given.get("host") or given.get("hostaddr") or "this machine", given.get("port") or 5432
+    return Target(conninfo.make_conninfo("", **ours), f"{given.get('dbname') or 'PostgreSQL'} on {host}:{port}")
+
+
+def _given(url: str) -> dict[str, Any]:
+    try:
+        given = conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError as err:
+        # libpq quotes what it stumbled over, which may be a part of the password.
+        words = str(err).strip()
+        query = url.partition("?")[2]
+        if words.startswith("invalid URI query parameter") and "@" not in query:
+            raise SettingsError(f"the URL of the database cannot be used: {words}") from None
+        raise SettingsError(_ENCODED) from None
+    # An unquoted @ or / in the password ends it early, and the rest of it is taken for the host, the port or the database.
+    strays = "@" in str(given.get("host", "")) or ("@" in str(given.get("dbname", "")) and "%40" not in url)
+    if strays or not _PORTS.fullmatch(str(given.get("port", ""))):
+        raise SettingsError(_ENCODED)
+    return given
