@@ -115,6 +115,8 @@ class StoreMachine(RuleBasedStateMachine):
         serve(self.store, *self.tasks)
         changes = schedule.reconcile({each.id: each for each in self.tasks}, self.store.schedules(), self.clock.at)
         self.store.change_schedules(changes.put, changes.drop)
+        for scheduler in ("one", "two"):
+            self.look_at_the_schedules(scheduler)
 
     def _running(self) -> Counter[str]:
         return Counter(run.task_id for run in self.runs.values() if run.state is RunState.RUNNING)
@@ -158,14 +160,16 @@ class StoreMachine(RuleBasedStateMachine):
             else:
                 assert not accepted.first
 
-    @rule(scheduler=workers, fresh_look=st.booleans())
-    def fire(self, scheduler: str, fresh_look: bool) -> None:
+    @rule(scheduler=workers)
+    def look_at_the_schedules(self, scheduler: str) -> None:
+        kept = self.store.schedules()["t3"].next_fire
+        assert kept is not None
+        self.next[scheduler] = kept
+
+    @rule(scheduler=workers, later=st.sampled_from([0, 0, 61, 400, 4000]))
+    def fire(self, scheduler: str, later: int) -> None:
         """One of two schedulers fires what it believes to be due."""
-        timed, now = self.tasks[2], self.clock.at
-        if fresh_look or scheduler not in self.next:
-            kept = self.store.schedules()["t3"].next_fire
-            assert kept is not None
-            self.next[scheduler] = kept
+        timed, now = self.tasks[2], self.clock.move(seconds=later)
         due = self.next[scheduler]
         if due > now:
             return
@@ -326,7 +330,6 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def die(self) -> None:
         self.crash()
-        self.next.clear()
         # Whatever had happened must be there, not only what the next rules touch.
         self.touched.update(self.runs)
 
