@@ -1,12 +1,13 @@
-"""The SQLite store: accepted and claimed runs per second, and what a hundred thousand finished runs cost.
+"""A store: accepted and claimed runs per second, and what a hundred thousand finished runs cost.
 
-    python tests/bench/bench_store.py [--seconds 2] [--finished 100000]
+    python tests/bench/bench_store.py [--seconds 2] [--finished 100000] [--postgres]
 
-Accepting is measured beside bare `sqlite3` commits of one row with the same durability (WAL, `synchronous=FULL`) on the same
-disk, in alternating rounds, so that a noisy machine hits both alike.
+Accepting is measured beside bare commits of one row with the same durability (SQLite: WAL, `synchronous=FULL`; PostgreSQL:
+`fsync` on) on the same disk, in alternating rounds, so that a noisy machine hits both alike.
 """
 
 import argparse
+import contextlib
 import sqlite3
 import statistics
 import sys
@@ -21,12 +22,16 @@ sys.path.insert(0, str(ROOT))
 
 from optio.model.run import RunState  # noqa: E402
 from optio.runs import admission  # noqa: E402
+from optio.store import postgres, sqlite  # noqa: E402
 from optio.store.base import AdmissionView, RunFilter, Waiting  # noqa: E402
-from optio.store.sqlite import open_store  # noqa: E402
+from optio.store.sql import schema  # noqa: E402
+from optio.store.sql.store import SqlStore  # noqa: E402
+from tests.servers import PostgresServer  # noqa: E402
 from tests.store.build import LEASE, START, at_most, delivery, end, fresh, new_run, serve, task  # noqa: E402
 from tests.store.test_costs import FINISHED  # noqa: E402
 
 BODY = b"x" * 7000
+Open = Callable[[str], SqlStore]
 
 
 def per_second(callers: int, seconds: float, one: Callable[[], object]) -> float:
@@ -47,6 +52,15 @@ def per_second(callers: int, seconds: float, one: Callable[[], object]) -> float
     return sum(done) / seconds
 
 
+def bare_postgres(url: str) -> tuple[Callable[[], object], Callable[[], None]]:
+    """The same on PostgreSQL."""
+    import psycopg
+
+    connection = psycopg.connect(url, autocommit=True)
+    connection.execute("CREATE TABLE IF NOT EXISTS t (a BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, b BYTEA)")
+    return lambda: connection.execute("INSERT INTO t (b) VALUES (%s)", (BODY,)), connection.close
+
+
 def bare(directory: Path) -> tuple[Callable[[], object], Callable[[], None]]:
     """One row a commit, as durable as ours."""
     connection = sqlite3.connect(directory / "bare.db", isolation_level=None, check_same_thread=False)
@@ -60,14 +74,14 @@ def bare(directory: Path) -> tuple[Callable[[], object], Callable[[], None]]:
     return one, connection.close
 
 
-def accepting(directory: Path, seconds: float) -> None:
-    store, mine = open_store(directory / "accept.db"), task()
+def accepting(opened: Open, peer: tuple[Callable[[], object], Callable[[], None]], seconds: float) -> None:
+    store, mine = opened("accept"), task()
     serve(store, mine)
 
     def accept() -> None:
         store.accept(new_run(mine), delivery=delivery(fresh("key"), BODY)).result(60)
 
-    one, close = bare(directory)
+    one, close = peer
     print(f"{'callers':>8}{'accepted/s':>14}{'bare commits/s':>18}{'ratio':>8}")
     for callers in (1, 8, 32):
         ours, theirs = [], []
@@ -80,8 +94,8 @@ def accepting(directory: Path, seconds: float) -> None:
     store.close()
 
 
-def claiming(directory: Path, seconds: float) -> None:
-    store, mine = open_store(directory / "claim.db"), task(extra="maxConcurrent: 8\n")
+def claiming(opened: Open, seconds: float) -> None:
+    store, mine = opened("claim"), task(extra="maxConcurrent: 8\n")
     serve(store, mine)
     futures = [store.accept(new_run(mine)) for _ in range(5000)]
     for future in futures:
@@ -96,6 +110,15 @@ def claiming(directory: Path, seconds: float) -> None:
     store.close()
 
 
+def fill(store: SqlStore, count: int) -> None:
+    """So many runs that have ended, in pieces that fit into the time of a statement."""
+    for statement in schema.statements(FINISHED.format(count=count)):
+        store._engine.change(
+            lambda tx, statement=statement: (tx.run("SET LOCAL statement_timeout = 0") if tx.lateral else 0, tx.run(statement))
+        )
+    store._engine.change(lambda tx: tx.run("ANALYZE"))
+
+
 def median_ms(operation: Callable[[], object], times: int = 30) -> float:
     taken = []
     for _ in range(times):
@@ -105,12 +128,12 @@ def median_ms(operation: Callable[[], object], times: int = 30) -> float:
     return statistics.median(taken)
 
 
-def flatness(directory: Path, many: int) -> None:
+def flatness(opened: Open, many: int) -> None:
     found: dict[str, list[float]] = {}
     for count in (1000, many):
-        store, mine = open_store(directory / f"{count}.db"), task()
+        store, mine = opened(f"n{count}"), task()
         serve(store, mine)
-        store._engine._writer.executescript(FINISHED.format(count=count))  # type: ignore[attr-defined]
+        fill(store, count)
         operations: dict[str, Callable[[], object]] = {
             "accept": lambda store=store, mine=mine: store.accept(new_run(mine)).result(60),
             "claim (limit reached)": lambda store=store: store.claim("w", LEASE, at_most(2)),
@@ -142,12 +165,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--finished", type=int, default=100_000)
+    parser.add_argument("--postgres", action="store_true")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         directory = Path(name)
-        accepting(directory, args.seconds)
-        claiming(directory, args.seconds)
-        flatness(directory, args.finished)
+        if args.postgres:
+            server = stack.enter_context(PostgresServer(fsync=True))
+            opened, peer = (lambda _: postgres.open_store(server.schema(), patience=600)), bare_postgres(server.url)
+        else:
+            opened, peer = (lambda name: sqlite.open_store(directory / f"{name}.db")), bare(directory)
+        accepting(opened, peer, args.seconds)
+        claiming(opened, args.seconds)
+        flatness(opened, args.finished)
     deciding()
 
 
