@@ -124,17 +124,23 @@ class PostgresServer(_Server):
     def kill(self) -> None:
         """SIGKILL to the server and all of its children: what is in its memory is gone."""
         assert self.process is not None
+        self.signal(signal.SIGSTOP)  # it makes no more of them
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         super().kill()
         for child in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(child), signal.SIGKILL)
+        # The next server does not begin beside one of them.
+        limit = time.monotonic() + 10
+        while any(Path(f"/proc/{child}").exists() for child in children):
+            assert time.monotonic() < limit, "a process of the server outlives SIGKILL"
+            time.sleep(0.005)
 
     def schema(self) -> str:
         """A URL on an empty schema: a database of its own, as far as Optio can see."""
         name = f"test_{next(_names)}"
         with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(f"CREATE SCHEMA {name}")  # type: ignore[call-overload]
+            connection.execute(f"CREATE SCHEMA {name}")
         return f"{self.url}?options=-csearch_path%3D{name}"
 
 

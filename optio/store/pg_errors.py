@@ -28,7 +28,7 @@ _CURES = (
     (re.compile(r"password authentication failed"), "in the URL, @ : / % of a password are written %40 %3A %2F %25"),
     (re.compile(r"no password supplied"), "give it in the URL, in PGPASSWORD or in ~/.pgpass"),
     (re.compile(r'database "[^"]*" does not exist'), "make it with `createdb`, encoding UTF8"),
-    (re.compile(r"could not translate host name"), "is the host's name right?"),
+    (re.compile(r"could not translate host name|failed to resolve host"), "is the host's name right?"),
     (re.compile(r"No space left|could not extend file"), "free some space on the server's disk"),
     (re.compile(r"lock timeout"), "another transaction holds what is needed"),
     (re.compile(r"statement timeout"), "the server is too slow, or too busy"),
@@ -81,8 +81,17 @@ def in_our_words(name: str, err: psycopg.Error, most: int) -> Exception:
         return StoreUnavailable(f"the database {name} cannot be used: {said} ({cure})")
     if isinstance(err, errors.InFailedSqlTransaction) or not isinstance(err, psycopg.OperationalError | psycopg.InternalError):
         return err
-    cure = next((text.format(most=most) for pattern, text in _CURES if pattern.search(said)), "")
-    return StoreUnavailable(f"the database {name} cannot be used: {said}" + (f" ({cure})" if cure else ""))
+    return StoreUnavailable(f"the database {name} cannot be used: {said}{_cure(said, most)}")
+
+
+def no_connection(name: str, err: psycopg.Error, most: int) -> StoreUnavailable:
+    """A connection could not be had, whatever the reason."""
+    said = words(err)
+    return StoreUnavailable(f"the database {name} cannot be used: {said}{_cure(said, most)}")
+
+
+def _cure(said: str, most: int) -> str:
+    return next((f" ({text.format(most=most)})" for pattern, text in _CURES if pattern.search(said)), "")
 
 
 def words(err: psycopg.Error) -> str:

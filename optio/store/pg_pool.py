@@ -100,8 +100,8 @@ class Pool:
                 self._give_back(held, sound)
         raise AssertionError("not reached")
 
-    def _in_our_words(self, err: psycopg.Error, held: _Held | None = None) -> Exception:
-        if held is not None and held.cut:
+    def _in_our_words(self, err: psycopg.Error, held: _Held) -> Exception:
+        if held.cut:
             return StoreUnavailable(f"the database {self._target.name} does not answer: the call was given up")
         return pg_errors.in_our_words(self._target.name, err, self._most)
 
@@ -117,7 +117,7 @@ class Pool:
             try:
                 return self._connect(asking)
             except psycopg.Error as err:
-                refused = self._in_our_words(err)
+                refused = pg_errors.no_connection(self._target.name, err, self._most)
                 # Where others of ours have connections, one of them will do.
                 if not pg_errors.full(err) or not self._open:
                     raise refused from err

@@ -4,6 +4,7 @@ READ COMMITTED, with a row lock or an advisory lock wherever an operation decide
 operations of several statements. How calls end in time is `pg_pool`'s matter.
 """
 
+import json
 import logging
 import queue
 import re
@@ -103,6 +104,14 @@ class _Transaction:
             cursor.executemany(_translated(sql), params)
             return cursor.rowcount
 
+    def lot(self, sql: str, columns: str, rows: Sequence[Mapping[str, Any]]) -> int:
+        if not rows:
+            return 0
+        names = [column.split()[0] for column in columns.split(",")]
+        given = json.dumps([{name: row[name] for name in names} for row in rows], ensure_ascii=False)
+        source = f"FROM json_to_recordset(CAST(:lot AS json)) AS lot ({columns})"
+        return self.run(sql.replace("FROM lot", source), {"lot": given})
+
     def lock(self, name: str) -> None:
         self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCKS[name],))
 
@@ -163,7 +172,7 @@ class PostgresEngine:
         def snapshot(connection: Connection) -> T:
             tx = self._begin(connection, _SNAPSHOT)
             found = operation(tx)
-            connection.execute("COMMIT")
+            _end(connection)
             return found
 
         return self._pool.call(snapshot)
@@ -187,7 +196,7 @@ class PostgresEngine:
     def _commit(self, connection: Connection, operation: Callable[[Transaction], T], begin: str = _BEGIN) -> T:
         value = operation(self._begin(connection, begin))
         try:
-            ended = connection.execute("COMMIT").statusmessage
+            ended = _end(connection)
         except psycopg.Error as err:
             if not pg_errors.lost(connection, err):
                 raise
@@ -295,7 +304,7 @@ class PostgresEngine:
                 "FROM schema_migrations",
                 {"version": step.version, "oldest": step.oldest, "now": tx.now},
             )
-        connection.execute("COMMIT")
+        _end(connection)
         return [step.version for step in steps]
 
     def close(self) -> None:
@@ -328,6 +337,11 @@ def state(connection: Connection) -> SchemaState:
         )
     )
     return SchemaState(row["version"], row["oldest"])
+
+
+def _end(connection: Connection) -> str | None:
+    """Commit; what became of it. As a plain statement: there is no plan to keep."""
+    return connection.execute("COMMIT", prepare=False).statusmessage
 
 
 def _writable(connection: Connection) -> bool:
