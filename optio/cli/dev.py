@@ -9,10 +9,11 @@ import socket
 
 from optio.cli import OK, flags
 from optio.cli.console import RunNews, TreeNews
-from optio.cli.serving import listen, log_to_stderr, serve
+from optio.cli.serving import listen, log_to_stderr, probing, serve
 from optio.errors import SettingsError
 from optio.live import LiveRegistry
 from optio.reload import Reloader
+from optio.retention import Retention
 from optio.scheduler import Scheduler
 from optio.settings import Settings
 from optio.version import __version__
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     settings = flags.settings(args, defaults={"writes": "files"})
     # Runs and reloads are told on standard output; the log is for what goes wrong.
-    log_to_stderr(logging.INFO if os.environ.get("OPTIO_DEBUG") else logging.WARNING)
+    log_to_stderr(settings, logging.INFO if os.environ.get("OPTIO_DEBUG") else logging.WARNING)
     with_lock = _lock(settings)
     sock = listen(settings)
     services = build(settings)
@@ -40,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
                 f"{settings.host} can be reached from other machines and there is no token: make one with "
                 "`optio token create --role admin`"
             )
-        asyncio.run(_dev(services, sock, open_access=open_access))
+        with probing(services):
+            asyncio.run(_dev(services, sock, open_access=open_access))
     finally:
         sock.close()
         services.close()
@@ -66,9 +68,11 @@ async def _dev(services: Services, sock: socket.socket, *, open_access: bool) ->
         flush=True,
     )
     worker, scheduler, news = Worker(services), Scheduler(services), RunNews(services, url)
+    retention = Retention(services)
     news.start()
     worker.start()
     scheduler.start()
+    retention.start()
     stop = asyncio.Event()
     watching = asyncio.create_task(reloader.watch(stop))
     try:
@@ -76,6 +80,7 @@ async def _dev(services: Services, sock: socket.socket, *, open_access: bool) ->
     finally:
         stop.set()
         await watching
+        await asyncio.to_thread(retention.stop)
         await asyncio.to_thread(scheduler.stop)
         await asyncio.to_thread(worker.stop)
         await asyncio.to_thread(news.stop)

@@ -1,9 +1,10 @@
-"""Fire schedules. Any number of schedulers may share one data directory; each slot fires once."""
+"""Fire schedules, and delete what is kept no longer. Any number of schedulers may share one database; each slot fires once."""
 
 import argparse
 
 from optio.cli import flags
 from optio.cli.waiting import until_stopped
+from optio.retention import Retention
 from optio.scheduler import Scheduler
 
 
@@ -14,4 +15,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fire until SIGTERM."""
-    return until_stopped(flags.settings(args), Scheduler)
+    return until_stopped(flags.settings(args), "scheduler", Scheduler, Retention)

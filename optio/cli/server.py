@@ -6,7 +6,7 @@ import logging
 import socket
 
 from optio.cli import OK, flags
-from optio.cli.serving import listen, log_to_stderr, serve
+from optio.cli.serving import listen, log_to_stderr, probing, serve
 from optio.compiler.diagnostics import Severity
 from optio.errors import SettingsError
 from optio.live import LiveRegistry
@@ -25,13 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM."""
     settings = flags.settings(args)
-    log_to_stderr()
+    log_to_stderr(settings)
     sock = listen(settings)
-    services = build(settings)
+    services = build(settings, "server")
     try:
         if not services.store.tokens():
             raise SettingsError("there is no token: make one with `optio token create --role admin`, or use `optio dev`")
-        asyncio.run(_serve(services, sock))
+        with probing(services):
+            asyncio.run(_serve(services, sock))
     finally:
         sock.close()
         services.close()

@@ -1,26 +1,32 @@
 """What `dev` and `server` share: a socket, the application, and a stop that lets readers come back elsewhere."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from optio import health
 from optio.errors import SettingsError
 from optio.live import LiveRegistry
+from optio.probe import Probe
 from optio.scheduler import new_id
 from optio.server.app import create_app
 from optio.server.feed import Feed
 from optio.settings import Settings
+from optio.telemetry import logs
 from optio.wiring import Services
 
 # Open requests may take this long at the end; live logs are let go at once.
 GRACE_S = 3
+# Seconds between two signs of life of the loop.
+_BEAT_S = 1.0
 # A request's head must be whole after this, and no longer than that.
 HEAD_S = 15.0
 HEAD_BYTES = 65_536
@@ -28,13 +34,25 @@ HEAD_BYTES = 65_536
 _GONE_S = 60
 
 
-def log_to_stderr(level: int = logging.INFO) -> None:
-    """One line a fact: time, level, words."""
-    logging.basicConfig(
-        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", force=True
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)
+def log_to_stderr(settings: Settings, level: int = logging.INFO) -> None:
+    """One line a fact, as text or JSON."""
+    logs.configure(settings.log_format, level)
+
+
+@contextlib.contextmanager
+def probing(services: Services) -> Iterator[None]:
+    """With the metrics port, where it is wanted; raises SettingsError when it cannot be had."""
+    if services.metrics is not None:
+        services.metrics.add(lambda: health.readings(services))
+    if not services.settings.metrics_port:
+        yield
+        return
+    probe = Probe(services)
+    probe.start()
+    try:
+        yield
+    finally:
+        probe.stop()
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -161,12 +179,18 @@ async def serve(
         await stop.wait()
         server.should_exit = True
 
-    ending = asyncio.create_task(end())
+    async def beat() -> None:
+        while True:
+            services.pulses.beat("server", _BEAT_S)
+            await asyncio.sleep(_BEAT_S)
+
+    ending, beating = asyncio.create_task(end()), asyncio.create_task(beat())
     try:
         await server.serve(sockets=[sock])
     finally:
         stop.set()
         ending.cancel()
+        beating.cancel()
 
 
 def _not_cancelled(record: logging.LogRecord) -> bool:

@@ -1,17 +1,20 @@
-"""Run a part on its own until a signal."""
+"""Run parts on their own until a signal."""
 
 import logging
+import os
 import signal
 import threading
 from typing import Protocol
 
 from optio.cli import OK
-from optio.cli.serving import log_to_stderr
+from optio.cli.serving import log_to_stderr, probing
 from optio.settings import Settings
 from optio.version import __version__
 from optio.wiring import Services, build
 
 log = logging.getLogger(__name__)
+# Who stops a process waits for ten seconds as a rule, and then kills it.
+_LONGEST_END = 9.5
 
 
 class Part(Protocol):
@@ -28,21 +31,49 @@ class MakePart(Protocol):
     def __call__(self, services: Services, /) -> Part: ...
 
 
-def until_stopped(settings: Settings, make: MakePart) -> int:
-    """Start the part, wait for SIGINT or SIGTERM, stop it."""
-    log_to_stderr()
-    services = build(settings)
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    part = make(services)
-    name = type(part).__name__.lower()
+class _Signals:
+    """SIGINT and SIGTERM: the first is waited for, the second ends the process at once. That is safe: so is `kill -9`."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+        self._came = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._end)
+
+    def _end(self, *_: object) -> None:
+        if self._came:
+            os._exit(OK)
+        self._came = True
+        os.write(self._writer, b".")  # an event would need its lock, which the waiting thread may hold just now
+
+    def wait(self) -> None:
+        """Until the first of them."""
+        os.read(self._reader, 1)
+
+
+def _end_in_time() -> None:
+    """A store that is away, or a broker, may take its time at each step of the end: together they get no more than this."""
+    timer = threading.Timer(_LONGEST_END, os._exit, (OK,))
+    timer.daemon = True
+    timer.start()
+
+
+def until_stopped(settings: Settings, name: str, *make: MakePart) -> int:
+    """Start the parts, wait for SIGINT or SIGTERM, stop them."""
+    log_to_stderr(settings)
+    services = build(settings, name)
+    ended = _Signals()
     try:
-        part.start()
-        log.info("optio %s %s on %s", __version__, name, settings.data_dir.absolute())
-        ended.wait()
-        log.info("the %s is stopping", name)
-        part.stop()
+        with probing(services):
+            parts = [each(services) for each in make]
+            for part in parts:
+                part.start()
+            log.info("optio %s %s on %s", __version__, name, settings.data_dir.absolute())
+            ended.wait()
+            _end_in_time()
+            log.info("the %s is stopping", name)
+            for part in parts:
+                part.stop()
     finally:
         services.close()
     return OK

@@ -14,4 +14,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Work until SIGTERM."""
-    return until_stopped(flags.settings(args), Worker)
+    return until_stopped(flags.settings(args), "worker", Worker)

@@ -1,0 +1,56 @@
+"""Delete what is kept no longer, as the scheduler does each hour: ended runs with their logs, deliveries, old keys."""
+
+import argparse
+from collections import Counter
+
+from optio.cli import OK, flags, show
+from optio.retention import wanted
+from optio.store.base import Keep
+from optio.wiring import open_store
+
+_WORDS = {
+    "runs": "ended runs",
+    "log_lines": "log lines",
+    "deliveries": "deliveries",
+    "keys": "idempotency keys",
+    "slots": "slots of schedules",
+    "generations": "generations",
+    "definitions": "definitions",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags."""
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--dry-run", action="store_true", help="only say how much would go")
+    how.add_argument("--yes", action="store_true", help="delete it")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    flags.add(parser, "data_dir", "keep_runs", "keep_logs", "keep_deliveries")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0, or 2 when the store cannot be used."""
+    settings = flags.settings(args)
+    keep = wanted(settings)
+    store = open_store(settings)
+    try:
+        counts: Counter[str] = Counter()
+        if args.dry_run:
+            counts.update(store.prunable(keep))
+        else:
+            for kind, count in store.prune(keep):
+                counts[kind] += count
+    finally:
+        store.close()
+    if args.json:
+        print(show.as_json({"dryRun": args.dry_run, "counts": {_key(kind): counts[kind] for kind in _WORDS}}))
+        return OK
+    said = [f"{counts[kind]:>9,} {words}" for kind, words in _WORDS.items() if counts[kind]]
+    print("\n".join([f"{'would go' if args.dry_run else 'gone'}:", *said]) if said else "nothing is older than it is kept")
+    if keep == Keep():
+        print("runs, logs and deliveries are kept for ever: OPTIO_KEEP_RUNS, such as 90d, says for how long")
+    return OK
+
+
+def _key(kind: str) -> str:
+    return "logLines" if kind == "log_lines" else kind

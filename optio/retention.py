@@ -1,0 +1,97 @@
+"""Retention: what is kept no longer is deleted, by one process at a time, at a pace that leaves the database to others."""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from datetime import timedelta
+
+from optio.errors import OptioError
+from optio.settings import Settings
+from optio.store.base import Keep
+from optio.telemetry.base import Pruned
+from optio.wiring import Services
+
+log = logging.getLogger(__name__)
+CHORE = "retention"
+# From the end of one pass to the next, whichever process does it.
+EVERY = timedelta(hours=1)
+_LEASE = timedelta(minutes=2)
+# Seconds until the first look, and from one to the next.
+_FIRST = 5.0
+_LOOK = 60.0
+# Seconds between two steps at least: a step is a write, and others want to write too.
+_REST = 0.02
+
+
+def wanted(settings: Settings) -> Keep:
+    """What the settings say."""
+    return Keep(runs=settings.keep_runs, logs=settings.keep_logs, deliveries=settings.keep_deliveries)
+
+
+class Retention:
+    """Runs beside the scheduler. `start` and `stop` may be called from any thread."""
+
+    def __init__(self, services: Services, *, first: float = _FIRST, look: float = _LOOK) -> None:
+        self._services = services
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{id(self):x}"
+        self._first, self._look = first, look
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="retention", daemon=True)
+
+    def start(self) -> None:
+        """Begin, on a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the step that is being done."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(6)
+
+    def _loop(self) -> None:
+        pulses = self._services.pulses
+        pause = self._first
+        pulses.beat(CHORE, pause)
+        while not self._stopping.wait(pause):
+            pause = self._look
+            pulses.beat(CHORE, 0)
+            try:
+                self.turn()
+            except OptioError as err:
+                log.warning("retention waits: %s", err)
+            except Exception:
+                log.exception("retention failed once")
+            pulses.beat(CHORE, pause)
+        pulses.end(CHORE)
+
+    def turn(self) -> Counter[str] | None:
+        """One pass, if it is this process's turn: how many rows of each kind went."""
+        store = self._services.store
+        if not store.take_turn(CHORE, self._owner, EVERY, _LEASE):
+            return None
+        gone: Counter[str] = Counter()
+        held = began = time.monotonic()
+        for kind, count in store.prune(wanted(self._services.settings)):
+            gone[kind] += count
+            now = time.monotonic()
+            if count:
+                self._services.telemetry.tell(Pruned(kind, count))
+            if now - held > _LEASE.total_seconds() / 4:
+                if not store.hold_turn(CHORE, self._owner, _LEASE):
+                    return gone  # we were stopped for long: another does it now
+                held = now
+            self._services.pulses.beat(CHORE, 0)
+            # As long as the step took: at most half of the time is ours.
+            if self._stopping.wait(max(_REST, now - began) if count else 0):
+                # Not done: another process may go on at once.
+                store.hold_turn(CHORE, self._owner, timedelta(0))
+                return gone
+            began = time.monotonic()
+        store.end_turn(CHORE, self._owner)
+        if any(gone.values()):
+            words = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in gone.items() if count)
+            log.info("kept no longer: %s", words, extra={"event": "pruned"})
+        return gone

@@ -1,0 +1,23 @@
+"""How many runs of each task wait and run, read from the small indexes of those that have not ended."""
+
+from optio.store.base import Depth
+from optio.store.sql.transaction import Transaction, maybe
+
+_DEPTHS = """
+SELECT n.task_id, n.queued, n.running, r.queued_at AS oldest FROM (
+    SELECT task_id, SUM(queued) AS queued, SUM(running) AS running, MIN(first) AS first FROM (
+        SELECT task_id, COUNT(*) AS queued, 0 AS running, MIN(seq) AS first FROM runs WHERE state = 'queued' GROUP BY task_id
+        UNION ALL
+        SELECT task_id, 0, COUNT(*), NULL FROM runs WHERE state = 'running' GROUP BY task_id
+    ) each_state GROUP BY task_id
+) n LEFT JOIN runs r ON r.seq = n.first
+ORDER BY n.task_id
+"""
+
+
+def every(tx: Transaction) -> list[Depth]:
+    """See `Store.depths`."""
+    return [
+        Depth(task_id=row["task_id"], queued=int(row["queued"]), running=int(row["running"]), oldest=maybe(row["oldest"]))
+        for row in tx.all(_DEPTHS)
+    ]

@@ -1,0 +1,41 @@
+"""What a driver is to the operations."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Protocol, TypeVar
+
+from optio.store.sql.transaction import Transaction
+
+T = TypeVar("T")
+
+
+class Engine(Protocol):
+    """What a driver is: transactions. Operations must be repeatable, for a driver may run one again after a conflict."""
+
+    def write(self, operation: Callable[[Transaction], T]) -> Future[T]:
+        """One durable transaction, or several operations gathered in one commit."""
+        ...
+
+    def change(self, operation: Callable[[Transaction], T]) -> T:
+        """One durable transaction; returns after its commit."""
+        ...
+
+    def read(self, operation: Callable[[Transaction], T]) -> T:
+        """One consistent snapshot."""
+        ...
+
+    def peek(self, operation: Callable[[Transaction], T]) -> T:
+        """As `read`, for an operation of one statement, which is a snapshot by itself."""
+        ...
+
+    def check(self) -> None:
+        """Raises StoreUnavailable or StoreMismatch."""
+        ...
+
+    def migrate(self) -> list[int]:
+        """Take the schema's steps that are left, and give their numbers."""
+        ...
+
+    def close(self) -> None:
+        """Finish what is queued and close."""
+        ...

@@ -1,0 +1,298 @@
+"""Retention: what is kept no longer, deleted in steps so small that nobody else waits for one.
+
+Nothing of a run that has not ended is ever touched. What makes a repeated request give its first answer (deliveries, their
+slots, idempotency keys) stays for a week at least, whatever is kept.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from optio.errors import Conflict, NotFound
+from optio.model.run import RunState
+from optio.store.base import REMEMBERED, Keep
+from optio.store.sql import chores
+from optio.store.sql.engine import Engine
+from optio.store.sql.transaction import Transaction
+
+# Rows that one transaction deletes at most.
+STEP = 500
+# Runs that are looked at together.
+_RUNS = 50
+_GENERATIONS = 20
+# The chore whose progress says up to which end of a run its log lines are gone.
+_LOGS = "logs"
+
+_ENDED = """
+SELECT id, seq, ended_at FROM runs
+WHERE ended_at IS NOT NULL AND ended_at < :before AND (ended_at > :after OR (ended_at = :after AND seq > :seq))
+ORDER BY ended_at, seq LIMIT :most
+"""
+_HELD = "SELECT id, task_id, dedupe_key, state, ended_at FROM runs WHERE id = :id"
+# Of a business key a run may stand for longer than it is kept.
+_STANDS = "SELECT 1 FROM dedupe WHERE task_id = :task_id AND dedupe_key = :key AND run_id = :id AND until > :now"
+_LINES = "DELETE FROM log_lines WHERE run_id = :id AND seq < :upto"
+_FIRST_LINE = "SELECT MIN(seq) AS first FROM log_lines WHERE run_id = :id"
+
+_OLD_DELIVERIES = """
+FROM deliveries WHERE received_at < :before
+    AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = deliveries.run_id AND r.ended_at IS NULL)
+"""
+_DELIVERIES = f"DELETE FROM deliveries WHERE seq IN (SELECT seq {_OLD_DELIVERIES} ORDER BY received_at LIMIT :most)"  # noqa: S608
+_KEYS = (
+    "DELETE FROM once WHERE (scope, once_key) IN (SELECT scope, once_key FROM once WHERE at < :before ORDER BY at LIMIT :most)"
+)
+# The first part walks the index from task to task.
+_SLOT_TASKS = """
+WITH RECURSIVE tasks_of (task_id) AS (
+    SELECT MIN(task_id) FROM slots
+    UNION ALL
+    SELECT (SELECT MIN(s.task_id) FROM slots s WHERE s.task_id > t.task_id) FROM tasks_of t WHERE t.task_id IS NOT NULL
+)
+"""
+_OLD_SLOTS = f"""{_SLOT_TASKS}
+SELECT s.task_id, s.slot FROM tasks_of t JOIN slots s ON s.task_id = t.task_id AND s.slot < :before
+"""  # noqa: S608
+_SLOTS = f"DELETE FROM slots WHERE (task_id, slot) IN ({_OLD_SLOTS} LIMIT :most)"  # noqa: S608
+_SKIPPED = "DELETE FROM skipped_slots WHERE last_slot < :before"
+# What was served at the cutoff, or is named by a run, or waits for a scheduler, stays with all that came after it.
+_GENERATIONS_FROM = """
+SELECT (SELECT MAX(id) FROM generations WHERE activated_at < :before) AS served,
+    (SELECT generation FROM runs WHERE generation IS NOT NULL ORDER BY seq LIMIT 1) AS named,
+    (SELECT MIN(id) FROM generations WHERE scheduled_at IS NULL) AS unscheduled
+"""
+_OLD_GENERATIONS = "DELETE FROM generations WHERE id IN (SELECT id FROM generations WHERE id < :upto ORDER BY id LIMIT :most)"
+_UNUSED = """
+SELECT digest FROM definitions d WHERE first_seen_at < :before AND digest > :after
+    AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.digest = d.digest)
+    AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.digest = d.digest)
+ORDER BY digest LIMIT :most
+"""
+_DEFINITION = """
+DELETE FROM definitions WHERE digest = :digest
+    AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.digest = definitions.digest)
+    AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.digest = definitions.digest)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cutoffs:
+    """What is older may go; None is never."""
+
+    runs: int | None
+    logs: int | None
+    deliveries: int | None
+    slots: int | None
+    keys: int
+
+
+def _cutoffs(tx: Transaction, keep: Keep) -> _Cutoffs:
+    def before(span: timedelta | None, least: timedelta = timedelta(0)) -> int | None:
+        return None if span is None else tx.now - max(span, least) // timedelta(microseconds=1)
+
+    return _Cutoffs(
+        runs=before(keep.runs),
+        logs=before(keep.logs),
+        deliveries=before(keep.deliveries or keep.runs, REMEMBERED),
+        slots=before(keep.runs, REMEMBERED),
+        keys=tx.now - REMEMBERED // timedelta(microseconds=1),
+    )
+
+
+def prune(engine: Engine, keep: Keep) -> Iterator[tuple[str, int]]:
+    """See `Store.prune`."""
+    cutoffs = engine.peek(lambda tx: _cutoffs(tx, keep))
+    if cutoffs.runs is not None:
+        yield from _prune_runs(engine, cutoffs.runs)
+    if cutoffs.logs is not None:
+        yield from _prune_logs(engine, cutoffs.logs)
+    yield from _repeat(engine, "deliveries", _DELIVERIES, cutoffs.deliveries)
+    yield from _repeat(engine, "keys", _KEYS, cutoffs.keys)
+    yield from _repeat(engine, "slots", _SLOTS, cutoffs.slots)
+    if cutoffs.slots is not None:
+        before = cutoffs.slots
+        yield "slots", engine.change(lambda tx: tx.run(_SKIPPED, {"before": before}))
+        yield from _prune_generations(engine, before)
+        yield from _prune_definitions(engine, before)
+
+
+def _repeat(engine: Engine, kind: str, sql: str, before: int | None) -> Iterator[tuple[str, int]]:
+    if before is None:
+        return
+    count = STEP
+    while count == STEP:
+        count = engine.change(lambda tx: tx.run(sql, {"before": before, "most": STEP}))
+        yield kind, count
+
+
+def _prune_runs(engine: Engine, before: int) -> Iterator[tuple[str, int]]:
+    after, seq = -(2**62), 0
+    while True:
+        params = {"before": before, "after": after, "seq": seq, "most": _RUNS}
+        rows = engine.peek(lambda tx: tx.all(_ENDED, params))  # noqa: B023 - called at once
+        ids = [row["id"] for row in rows]
+        done = 0
+        while done < len(ids):
+            lines, gone, looked = engine.change(lambda tx: _delete_runs(tx, ids[done:], before))  # noqa: B023
+            done += looked
+            yield "log_lines", lines
+            yield "runs", gone
+        if not rows:
+            return
+        after, seq = rows[-1]["ended_at"], rows[-1]["seq"]
+
+
+def _delete_runs(tx: Transaction, ids: list[str], before: int) -> tuple[int, int, int]:
+    """Some of these runs and their lines, as far as one step reaches: (lines, runs, how many are dealt with)."""
+    lines = gone = 0
+    for place, run_id in enumerate(ids):
+        row = tx.hold(_HELD, {"id": run_id})
+        if row is None or row["ended_at"] is None or row["ended_at"] >= before or _stands(tx, row):
+            continue
+        lines += _delete_lines(tx, run_id, STEP - lines)
+        if lines >= STEP:
+            return lines, gone, place
+        _delete(tx, run_id)
+        gone += 1
+    return lines, gone, len(ids)
+
+
+def _stands(tx: Transaction, row: Any) -> bool:
+    if row["dedupe_key"] is None:
+        return False
+    params = {"task_id": row["task_id"], "key": row["dedupe_key"], "id": row["id"], "now": tx.now}
+    return tx.one(_STANDS, params) is not None
+
+
+def _delete_lines(tx: Transaction, run_id: str, most: int) -> int:
+    first = tx.one(_FIRST_LINE, {"id": run_id})["first"]
+    return 0 if first is None else tx.run(_LINES, {"id": run_id, "upto": first + most})
+
+
+def _delete(tx: Transaction, run_id: str) -> None:
+    for table in ("attempts", "events", "runs"):
+        column = "id" if table == "runs" else "run_id"
+        tx.run(f"DELETE FROM {table} WHERE {column} = :id", {"id": run_id})  # noqa: S608 - names are ours
+
+
+def _prune_logs(engine: Engine, before: int) -> Iterator[tuple[str, int]]:
+    """By the time of the run's end; what is done is not looked at again, unless a run is retried and ends anew."""
+    while True:
+        after = engine.peek(lambda tx: chores.progress(tx, _LOGS))
+        # Past all sequence numbers: those that ended at the same instant as the last ones are done.
+        params = {"before": before, "after": after, "seq": 2**62, "most": _RUNS}
+        rows = engine.peek(lambda tx: tx.all(_ENDED, params))  # noqa: B023 - called at once
+        if not rows:
+            return
+        upto = rows[-1]["ended_at"]
+        if len(rows) == _RUNS:
+            params |= {"before": upto + 1, "most": 2**31 - 1}
+            rows = engine.peek(lambda tx: tx.all(_ENDED, params))  # noqa: B023
+        ids = [row["id"] for row in rows]
+        done = 0
+        while done < len(ids):
+            lines, looked = engine.change(lambda tx: _delete_logs(tx, ids[done:], before))  # noqa: B023
+            done += looked
+            yield "log_lines", lines
+        engine.change(lambda tx: chores.advance(tx, _LOGS, upto))  # noqa: B023
+
+
+def _delete_logs(tx: Transaction, ids: list[str], before: int) -> tuple[int, int]:
+    lines = 0
+    for place, run_id in enumerate(ids):
+        row = tx.hold(_HELD, {"id": run_id})
+        if row is not None and row["ended_at"] is not None and row["ended_at"] < before:
+            lines += _delete_lines(tx, run_id, STEP - lines)
+            if lines >= STEP:
+                return lines, place
+    return lines, len(ids)
+
+
+def _prune_generations(engine: Engine, before: int) -> Iterator[tuple[str, int]]:
+    upto = engine.peek(lambda tx: _generations_upto(tx, before))
+    count = STEP
+    while upto and count == STEP:
+        count = engine.change(lambda tx: tx.run(_OLD_GENERATIONS, {"upto": upto, "most": STEP}))
+        yield "generations", count
+
+
+def _generations_upto(tx: Transaction, before: int) -> int:
+    row = tx.one(_GENERATIONS_FROM, {"before": before})
+    if row["served"] is None:
+        return 0
+    upto: int = min(row[name] for name in ("served", "named", "unscheduled") if row[name] is not None)
+    return upto
+
+
+def _prune_definitions(engine: Engine, before: int) -> Iterator[tuple[str, int]]:
+    after = ""
+    while True:
+        params = {"before": before, "after": after, "most": STEP}
+        rows = engine.peek(lambda tx: tx.all(_UNUSED, params))  # noqa: B023 - called at once
+        if not rows:
+            return
+        after = rows[-1]["digest"]
+        unused = _not_in_generations(engine, {row["digest"] for row in rows})
+        if unused:
+            yield "definitions", engine.change(lambda tx: _delete_definitions(tx, unused))  # noqa: B023
+
+
+def _not_in_generations(engine: Engine, digests: set[str]) -> set[str]:
+    last = 0
+    while digests:
+        params = {"last": last, "most": _GENERATIONS}
+        sql = "SELECT id, tasks FROM generations WHERE id > :last ORDER BY id LIMIT :most"
+        rows = engine.peek(lambda tx: tx.all(sql, params))  # noqa: B023 - called at once
+        if not rows:
+            break
+        for row in rows:
+            digests.difference_update(json.loads(row["tasks"]).values())
+        last = rows[-1]["id"]
+    return digests
+
+
+def _delete_definitions(tx: Transaction, digests: set[str]) -> int:
+    # A generation that is activated meanwhile may want one of them back: it finds it, or keeps it anew.
+    tx.lock("registry")
+    return sum(tx.run(_DEFINITION, {"digest": digest}) for digest in sorted(digests))
+
+
+def prunable(tx: Transaction, keep: Keep) -> dict[str, int]:
+    """See `Store.prunable`."""
+    cutoffs = _cutoffs(tx, keep)
+    found = {"runs": 0, "log_lines": 0, "deliveries": 0, "slots": 0}
+    ended = "SELECT COUNT(*) AS n, COALESCE(SUM(last_line), 0) AS lines FROM runs WHERE ended_at IS NOT NULL"
+    if cutoffs.runs is not None:
+        row = tx.one(f"{ended} AND ended_at < :before", {"before": cutoffs.runs})
+        found |= {"runs": row["n"], "log_lines": int(row["lines"])}
+    if cutoffs.logs is not None:
+        after = max(chores.progress(tx, _LOGS), cutoffs.runs or -(2**62))
+        row = tx.one(f"{ended} AND ended_at < :before AND ended_at > :after", {"before": cutoffs.logs, "after": after})
+        found["log_lines"] += int(row["lines"])
+    if cutoffs.deliveries is not None:
+        found["deliveries"] = tx.one(f"SELECT COUNT(*) AS n {_OLD_DELIVERIES}", {"before": cutoffs.deliveries})["n"]
+    if cutoffs.slots is not None:
+        found["slots"] = tx.one("SELECT COUNT(*) AS n FROM slots WHERE slot < :before", {"before": cutoffs.slots})["n"]
+    found["keys"] = tx.one("SELECT COUNT(*) AS n FROM once WHERE at < :before", {"before": cutoffs.keys})["n"]
+    return found
+
+
+def delete_run(engine: Engine, run_id: str) -> None:
+    """See `Store.delete_run`."""
+    while not engine.change(lambda tx: _delete_part(tx, run_id)):
+        pass
+
+
+def _delete_part(tx: Transaction, run_id: str) -> bool:
+    row = tx.hold(_HELD, {"id": run_id})
+    if row is None:
+        raise NotFound("run", run_id)
+    if row["ended_at"] is None:
+        cure = "cancel it first" if row["state"] in (RunState.QUEUED, RunState.RUNNING) else "look again"
+        raise Conflict(f"the run is {row['state']}: {cure}")
+    if _delete_lines(tx, run_id, STEP) >= STEP:
+        return False
+    _delete(tx, run_id)
+    return True

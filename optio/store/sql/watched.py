@@ -1,0 +1,60 @@
+"""An engine that tells when the database could not be used."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from optio.errors import StoreUnavailable
+from optio.store.sql.engine import Engine
+from optio.store.sql.transaction import Transaction
+
+T = TypeVar("T")
+
+
+class Watched:
+    """Passes everything on; `failed` is called for each use that raised StoreUnavailable."""
+
+    def __init__(self, engine: Engine, failed: Callable[[], None]) -> None:
+        self._engine = engine
+        self._failed = failed
+
+    def write(self, operation: Callable[[Transaction], T]) -> Future[T]:
+        """See Engine."""
+        future = self._engine.write(operation)
+        future.add_done_callback(self._look)
+        return future
+
+    def _look(self, future: Future[T]) -> None:
+        if isinstance(future.exception(), StoreUnavailable):
+            self._failed()
+
+    def change(self, operation: Callable[[Transaction], T]) -> T:
+        """See Engine."""
+        return self._told(lambda: self._engine.change(operation))
+
+    def read(self, operation: Callable[[Transaction], T]) -> T:
+        """See Engine."""
+        return self._told(lambda: self._engine.read(operation))
+
+    def peek(self, operation: Callable[[Transaction], T]) -> T:
+        """See Engine."""
+        return self._told(lambda: self._engine.peek(operation))
+
+    def check(self) -> None:
+        """See Engine."""
+        self._told(self._engine.check)
+
+    def migrate(self) -> list[int]:
+        """See Engine."""
+        return self._engine.migrate()
+
+    def close(self) -> None:
+        """See Engine."""
+        self._engine.close()
+
+    def _told(self, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except StoreUnavailable:
+            self._failed()
+            raise

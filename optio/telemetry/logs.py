@@ -1,0 +1,209 @@
+"""The service's own log: one line a fact on standard error, as text or JSON.
+
+Lines are written by a thread of their own. A reader that stops reading, or a disk that is full, costs lines, which are
+counted, and never holds up whoever has something to say. Nothing that stands in a message can look like another line.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import re
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from optio.telemetry.base import subject
+
+# So much may wait to be written; what comes then is dropped and counted.
+MOST_WAITING = 4 << 20
+_LONGEST_LINE = 32_768
+# Seconds at the end of the process for what waits.
+_LAST_WORDS = 1.0
+_FIELDS = ("event", "run_id", "task_id", "worker")
+# Control and invisible characters, line ends of every kind, and halves of surrogate pairs.
+_HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_SECRETS = (
+    (re.compile(r"(?<=//)[^/@\s]*(?=@)"), "***"),
+    (re.compile(r"(?i)(?<=bearer )\S+"), "***"),
+    (re.compile(r"(?i)(?<=password=)\S+"), "***"),
+    (re.compile(r"optio_[A-Za-z0-9_-]{20,}"), "optio_***"),
+)
+
+
+def visible(text: str) -> str:
+    """On one line, with nothing in it that drives a terminal: what hides stands as an escape."""
+    return _HIDDEN.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
+
+
+def masked(text: str) -> str:
+    """Without what looks like a credential. None should come here; errors of libraries carry what they were given."""
+    for pattern, instead in _SECRETS:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def _message(record: logging.LogRecord) -> str:
+    return masked(record.getMessage())[:_LONGEST_LINE]
+
+
+def _fields(record: logging.LogRecord) -> Mapping[str, str]:
+    """What the line is about: by its own words, else by what is being done."""
+    around = subject()
+    found = {name: getattr(record, name, around.get(name)) for name in _FIELDS}
+    return {name: str(value) for name, value in found.items() if value}
+
+
+class TextFormatter(logging.Formatter):
+    """`12:30:01 INFO    words`; the run is named where the words do not. Tracebacks are indented: none looks like a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and the traceback."""
+        words = visible(_message(record))
+        run_id = _fields(record).get("run_id")
+        if run_id is not None and run_id not in words:
+            words += f" (run {visible(run_id)})"
+        at = time.strftime("%H:%M:%S", time.localtime(record.created))
+        line = f"{at} {record.levelname:<7} {words}"
+        if record.exc_info:
+            trace = masked(self.formatException(record.exc_info))[-_LONGEST_LINE:]
+            line += "".join(f"\n    | {visible(part)}" for part in trace.split("\n"))
+        return line
+
+
+class JsonFormatter(logging.Formatter):
+    """One object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The object."""
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        entry: dict[str, Any] = {
+            "time": at,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": visible(_message(record)),
+            **{name: visible(value) for name, value in _fields(record).items()},
+        }
+        if record.exc_info:
+            trace = masked(self.formatException(record.exc_info))[-_LONGEST_LINE:]
+            entry["exception"] = [visible(part) for part in trace.split("\n")]
+        return json.dumps(entry, ensure_ascii=False)
+
+
+FORMATS: Mapping[str, type[logging.Formatter]] = {"text": TextFormatter, "json": JsonFormatter}
+
+
+class Outlet:
+    """Writes to a descriptor without making anybody wait. `lost` counts what could not be written."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._lock = threading.Lock()
+        self._more = threading.Event()
+        self._empty = threading.Event()
+        self._empty.set()
+        self.lost = 0
+        threading.Thread(target=self._loop, name=f"write-{descriptor}", daemon=True).start()
+
+    def put(self, data: bytes, *, note: bool = False) -> bool:
+        """Whether there was room for it; a note about what was lost is no loss itself."""
+        with self._lock:
+            if self._size + len(data) > MOST_WAITING:
+                self.lost += not note
+                return False
+            self._waiting.append(data)
+            self._size += len(data)
+            self._empty.clear()
+        self._more.set()
+        return True
+
+    def flush(self, within: float = _LAST_WORDS) -> None:
+        """Wait until all is written, but not for ever."""
+        self._empty.wait(within)
+
+    def _loop(self) -> None:
+        while True:
+            self._more.wait()
+            with self._lock:
+                data = self._waiting.popleft() if self._waiting else b""
+                if not data:
+                    self._more.clear()
+                    self._empty.set()
+                    continue
+            try:
+                self._write(data)
+            except OSError:  # the disk is full, or the reader is gone
+                with self._lock:
+                    self.lost += 1
+            with self._lock:
+                self._size -= len(data)
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except BlockingIOError:  # somebody else who has this terminal made it so
+                select.select([], [self._descriptor], [], 1.0)
+
+
+class LogHandler(logging.Handler):
+    """Formats at once, on the thread that speaks, and leaves the writing to the outlet."""
+
+    def __init__(self, formatter: logging.Formatter, outlet: Outlet) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._outlet = outlet
+        self._told = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Never raises and never waits."""
+        try:
+            self._tell_losses()
+            self._outlet.put(self._bytes(record))
+        except Exception:  # arguments that do not fit the words: nothing is worth stopping for
+            self._outlet.lost += 1
+
+    def _bytes(self, record: logging.LogRecord) -> bytes:
+        return (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+
+    def _tell_losses(self) -> None:
+        lost = self._outlet.lost
+        if lost > self._told:
+            words = "%d lines of this log were lost: they could not be written"
+            note = logging.LogRecord(__name__, logging.WARNING, __file__, 0, words, (lost - self._told,), None)
+            if self._outlet.put(self._bytes(note), note=True):
+                self._told = lost
+
+    def flush(self) -> None:
+        """At the end of the process."""
+        self._outlet.flush()
+
+
+_quiet = ("uvicorn", "watchfiles")
+_installed: Outlet | None = None
+
+
+def configure(format_name: str, level: int = logging.INFO, descriptor: int = 2) -> None:
+    """From now on everything that is logged goes to standard error in this format."""
+    global _installed
+    _installed = _installed or Outlet(descriptor)
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+        with contextlib.suppress(Exception):
+            old.close()
+    root.addHandler(LogHandler(FORMATS[format_name](), _installed))
+    root.setLevel(level)
+    for name in _quiet:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def lost() -> int:
+    """Lines that could not be written so far."""
+    return 0 if _installed is None else _installed.lost

@@ -1,0 +1,198 @@
+"""Prometheus: facts as counters and histograms, and what is looked up when somebody asks.
+
+Labels stay few: a task's id, never a run's; a webhook's task, never its path, which strangers choose.
+"""
+
+import logging
+import platform
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
+import prometheus_client
+from prometheus_client import Counter, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from optio.model.run import Run, RunState
+from optio.telemetry import logs
+from optio.telemetry.base import (
+    Adopted,
+    Claimed,
+    Delivered,
+    Fact,
+    Failed,
+    Finished,
+    Fired,
+    Pruned,
+    Queued,
+    Reading,
+    Source,
+    Started,
+    Withdrawn,
+)
+from optio.version import __version__
+
+log = logging.getLogger(__name__)
+# Programs name reasons of their own: what comes after so many different ones is `other`.
+MOST_REASONS = 100
+_EXIT = re.compile(r"exit_\d+")
+_WAITS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
+_STARTS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_RUNS = (0.1, 0.5, 1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
+_LATE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3600)
+
+
+class Metrics:
+    """What one process counts."""
+
+    def __init__(self) -> None:
+        # Three lines where one says it all.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = registry = CollectorRegistry()
+        self._sources = _Sources()
+        self._reasons: set[str] = set()
+        self._lock = threading.Lock()
+
+        def counter(name: str, words: str, *labels: str) -> Counter:
+            return Counter(f"optio_{name}", words, labels, registry=registry)
+
+        def histogram(name: str, words: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"optio_{name}", words, labels, buckets=buckets, registry=registry)
+
+        self._deliveries = counter("deliveries", "webhook requests that were answered", "task", "verdict")
+        self._refusals = counter("rate_refusals", "webhook requests beyond the rate", "task")
+        self._accepted = counter("runs_accepted", "runs that were queued", "task", "trigger")
+        self._runs = counter("runs", "runs that ended", "task", "trigger", "state", "reason")
+        self._attempts = counter("attempts", "attempts that ended", "task", "runtime", "outcome")
+        self._retries = counter("retries", "attempts that are followed by another", "task", "kind")
+        self._wait = histogram("queue_wait_seconds", "from due to claimed", _WAITS, "task")
+        self._start = histogram("start_latency_seconds", "from claimed to the agent's process", _STARTS, "runtime")
+        self._duration = histogram("run_duration_seconds", "from the first start to the end", _RUNS, "task", "state")
+        self._cost = counter("cost_usd", "US dollars that agents reported or that prices give", "task", "runtime")
+        self._tokens = counter("tokens", "tokens that agents used", "task", "runtime", "kind")
+        self._slots = counter("slots", "slots of schedules by what became of them", "task", "verdict")
+        self._late = histogram("slot_lateness_seconds", "from the slot to the commit of its run", _LATE)
+        self._adopted = counter("leases_adopted", "attempts that went on under another worker", "task")
+        self._repairs = counter("sweep_repairs", "runs that no hint told of and a sweep found", "task")
+        self._failures = counter("failures", "uses of a part that failed: store, broker, rate", "part")
+        self._pruned = counter("pruned", "rows that nothing kept any more", "kind")
+        for part in ("store", "broker", "rate"):
+            self._failures.labels(part)
+        registry.register(self._sources)
+        ProcessCollector(registry=registry)
+        self.add(_build)
+        self.add(_log)
+
+    def add(self, source: Source) -> None:
+        """Ask this one too."""
+        self._sources.sources.append(source)
+
+    def text(self, accept: str = "") -> tuple[bytes, str]:
+        """(text, media type) as the asker understands it."""
+        encode, media_type = choose_encoder(accept)
+        return encode(self.registry), media_type
+
+    def __call__(self, fact: Fact) -> None:
+        """Count it."""
+        match fact:
+            case Delivered(task_id, verdict):
+                self._deliveries.labels(task_id, verdict).inc()
+                if verdict == "rate":
+                    self._refusals.labels(task_id).inc()
+            case Queued(task_id=task_id, trigger=trigger):
+                self._accepted.labels(task_id, trigger).inc()
+            case Claimed(run, waited, swept):
+                self._wait.labels(run.task_id).observe(_seconds(waited))
+                if swept:
+                    self._repairs.labels(run.task_id).inc()
+            case Adopted(run):
+                self._adopted.labels(run.task_id).inc()
+            case Started(_, runtime, after):
+                self._start.labels(runtime).observe(max(0.0, after))
+            case Finished():
+                self._attempt(fact)
+            case Withdrawn(run):
+                self._ended(run)
+            case Fired(task_id, verdicts, late):
+                for verdict, count in verdicts.items():
+                    self._slots.labels(task_id, verdict).inc(count)
+                for delay in late:
+                    self._late.observe(_seconds(delay))
+            case Failed(part):
+                self._failures.labels(part).inc()
+            case Pruned(kind, count):
+                self._pruned.labels(kind).inc(count)
+
+    def _attempt(self, fact: Finished) -> None:
+        run, task, runtime, meter = fact.run, fact.run.task_id, fact.runtime, fact.meter
+        self._attempts.labels(task, runtime, self._reason(fact.reason)).inc()
+        if run.state is RunState.QUEUED:
+            infrastructure = run.infrastructure_retries > fact.claimed.infrastructure_retries
+            self._retries.labels(task, "infrastructure" if infrastructure else "failure").inc()
+        else:
+            self._ended(run)
+        if meter.cost is not None:
+            self._cost.labels(task, runtime).inc(float(meter.cost))
+        usage = meter.usage
+        kinds = {"fresh": usage.fresh, "cached": usage.cached, "cache_write": usage.cache_write, "output": usage.output}
+        for kind, count in kinds.items():
+            if count:
+                self._tokens.labels(task, runtime, kind).inc(count)
+
+    def _ended(self, run: Run) -> None:
+        self._runs.labels(run.task_id, run.trigger, run.state.value, self._reason(run.reason)).inc()
+        if run.duration_s is not None:
+            self._duration.labels(run.task_id, run.state.value).observe(max(0.0, run.duration_s))
+
+    def _reason(self, reason: str) -> str:
+        reason = "exit_code" if _EXIT.fullmatch(reason) else reason
+        with self._lock:
+            if reason not in self._reasons and len(self._reasons) >= MOST_REASONS:
+                return "other"
+            self._reasons.add(reason)
+        return reason
+
+
+class _Sources(Collector):
+    """Readings as the library wants them. A source that fails leaves its own out and the others in."""
+
+    def __init__(self) -> None:
+        self.sources: list[Source] = []
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing ahead of time: that would ask the sources when they are not there yet."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Everything, now."""
+        families: dict[str, Metric] = {}
+        for source in self.sources:
+            try:
+                readings = list(source())
+            except Exception:
+                log.exception("a part of the metrics could not be read")
+                continue
+            for reading in readings:
+                name = f"optio_{reading.name}"
+                family = families.get(name)
+                if family is None:
+                    kind = CounterMetricFamily if reading.counts else GaugeMetricFamily
+                    family = families[name] = kind(name, reading.help, labels=list(reading.labels))
+                family.add_metric(list(reading.labels.values()), reading.value)  # type: ignore[attr-defined]
+        yield from families.values()
+
+
+def _build() -> Iterator[Reading]:
+    labels = {"version": __version__, "python": platform.python_version()}
+    yield Reading("build_info", "this process: its version", 1, labels)
+
+
+def _log() -> Iterator[Reading]:
+    yield Reading("log_lines_lost", "lines of the service's own log that could not be written", logs.lost(), counts=True)
+
+
+def _seconds(span: timedelta) -> float:
+    return max(0.0, span.total_seconds())

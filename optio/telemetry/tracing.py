@@ -1,0 +1,267 @@
+"""OpenTelemetry: spans of a run, sent by OTLP over HTTP.
+
+    accept -> run -> queue, attempt -> agent -> what the agent itself traces
+
+Spans are made when something ends, from the times that the store has noted, and their ids follow from the run: so they are
+whole even when an attempt was begun by one worker and ended by another. Sending is done by a thread of its own; spans that
+cannot be sent are dropped and counted.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+from opentelemetry import trace as otel
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from optio.model import trace
+from optio.model.run import Run, RunState
+from optio.telemetry.base import Fact, Finished, Queued, Reading, Withdrawn
+from optio.version import __version__
+
+log = logging.getLogger(__name__)
+Attributes = dict[str, str | int | float]
+# Seconds for what waits to be sent, when the process ends.
+_LAST = 2.0
+# Spans that wait to be sent; the library drops what comes then, and does not tell.
+_MOST_WAITING = 2048
+# It says the same with every batch; ours says it once.
+logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
+
+
+class Tracing:
+    """Makes spans of facts. `part` is what this process is: server, worker, scheduler."""
+
+    def __init__(self, part: str, exporter: SpanExporter | None = None) -> None:
+        self._exporter = _Told(exporter or OTLPSpanExporter())
+        self._ids = _Ids()
+        own = {"service.version": __version__, "service.instance.id": f"{os.uname().nodename}:{os.getpid()}"}
+        if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+            own["service.name"] = f"optio-{part}"
+        self._provider = TracerProvider(
+            resource=Resource.create(own),
+            id_generator=self._ids,
+            shutdown_on_exit=False,
+        )
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter, max_queue_size=_MOST_WAITING))
+        self._tracer = self._provider.get_tracer("optio", __version__)
+
+        self._made = 0
+        self._dropped = 0
+
+    @property
+    def lost(self) -> int:
+        """Spans that could not be sent."""
+        return self._exporter.lost + self._dropped
+
+    def readings(self) -> Iterator[Reading]:
+        """For `/metrics`."""
+        yield Reading("spans_lost", "spans that could not be sent", self.lost, counts=True)
+
+    def traceparent(self, run: Run) -> str | None:
+        """For the environment of the agent of the run's attempt: its spans are children of the attempt's."""
+        return self._maker(run.id, run.traceparent).place(f"agent {run.attempt}").header
+
+    def __call__(self, fact: Fact) -> None:
+        """Make the spans that end with it."""
+        match fact:
+            case Queued(run_id, task_id, trigger, began, traceparent):
+                labels = {"optio.run.id": run_id, "optio.task.id": task_id, "optio.run.trigger": trigger}
+                make = self._maker(run_id, traceparent)
+                make("accept", None, began, datetime.now(UTC), labels, kind=SpanKind.PRODUCER)
+            case Finished():
+                self._attempt(fact)
+            case Withdrawn(run):
+                self._run(run)
+
+    def _attempt(self, fact: Finished) -> None:
+        run, claimed = fact.run, fact.claimed
+        attempt = fact.attempt()
+        if attempt is None or attempt.ended_at is None:
+            return
+        number = attempt.number
+        make = self._maker(run.id, run.traceparent)
+        labels = {**_labels(run), "optio.attempt": number}
+        due = min(max(claimed.queued_at, claimed.not_before), attempt.started_at)
+        make(f"queue {number}", "run", due, attempt.started_at, labels)
+        used: Attributes = {
+            "optio.worker": attempt.worker,
+            "optio.runtime": fact.runtime,
+            "optio.reason": attempt.reason or "",
+            "optio.turns": attempt.meter.turns or 0,
+            "optio.tokens": attempt.meter.usage.total,
+        }
+        if attempt.meter.cost is not None:
+            used["optio.cost_usd"] = float(attempt.meter.cost)
+        if attempt.exit_code is not None:
+            used["process.exit.code"] = attempt.exit_code
+        failed = None if attempt.ok else f"{attempt.reason}: {attempt.message}"
+        make(f"attempt {number}", "run", attempt.started_at, attempt.ended_at, {**labels, **used}, failed=failed)
+        if attempt.agent_started_at is not None:
+            began = min(attempt.agent_started_at, attempt.ended_at)
+            make(f"agent {number}", f"attempt {number}", began, attempt.ended_at, {**labels, **used}, failed=failed)
+        if run.state is not RunState.QUEUED:
+            self._run(run)
+
+    def _run(self, run: Run) -> None:
+        if run.ended_at is None:
+            return
+        failed = f"{run.reason}: {run.message}" if run.state is RunState.FAILED else None
+        labels: Attributes = {
+            **_labels(run),
+            "optio.run.state": run.state.value,
+            "optio.reason": run.reason,
+            "optio.attempts": run.attempt,
+            "optio.retries": run.retries + run.infrastructure_retries,
+            "optio.tokens": run.meter.usage.total,
+        }
+        if run.meter.cost is not None:
+            labels["optio.cost_usd"] = float(run.meter.cost)
+        make = self._maker(run.id, run.traceparent)
+        make("run", "accept", run.created_at, run.ended_at, labels, failed=failed)
+
+    def _maker(self, run_id: str, traceparent: str | None) -> "_Maker":
+        return _Maker(self, run_id, trace.parse(traceparent), self._kept(run_id, traceparent))
+
+    def _kept(self, run_id: str, traceparent: str | None) -> bool:
+        """Whether the run's trace is sent: as who began it has decided, else by OTEL_TRACES_SAMPLER, alike everywhere."""
+        given = trace.parse(traceparent)
+        number = int(given.trace_id if given else trace.trace_id(run_id), 16)
+        parent = Context() if given is None else otel.set_span_in_context(_span(given), Context())
+        decision = self._provider.sampler.should_sample(parent, number, "run").decision
+        return decision is Decision.RECORD_AND_SAMPLE
+
+    def emit(
+        self,
+        name: str,
+        place: trace.TraceContext,
+        parent: trace.TraceContext | None,
+        times: tuple[datetime, datetime],
+        attributes: Mapping[str, str | int | float],
+        kind: SpanKind,
+        failed: str | None,
+    ) -> None:
+        """Make one span, ended."""
+        if not place.sampled:
+            return
+        if self._made - self._exporter.taken >= _MOST_WAITING:
+            self._dropped += 1
+            return
+        self._made += 1
+        context = Context() if parent is None else otel.set_span_in_context(_span(parent), Context())
+        self._ids.next(int(place.trace_id, 16), int(place.span_id, 16))
+        span = self._tracer.start_span(
+            name, context=context, kind=kind, attributes=attributes, start_time=_nanoseconds(times[0])
+        )
+        if failed is not None:
+            span.set_status(Status(StatusCode.ERROR, failed[:500]))
+        span.end(_nanoseconds(max(times)))
+
+    def close(self) -> None:
+        """Send what waits, and do not wait for a collector that does not answer."""
+        ending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        ending.start()
+        ending.join(_LAST)
+
+
+class _Maker:
+    """Makes the spans of one run; they know each other by name."""
+
+    def __init__(self, tracing: Tracing, run_id: str, given: trace.TraceContext | None, kept: bool) -> None:
+        self._tracing = tracing
+        self._run_id = run_id
+        self._given = given
+        self._kept = kept
+
+    def __call__(
+        self,
+        name: str,
+        parent: str | None,
+        began: datetime,
+        ended: datetime,
+        attributes: Mapping[str, str | int | float],
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+        failed: str | None = None,
+    ) -> None:
+        above = self._given if parent is None else self.place(parent)
+        shown = name.partition(" ")[0]
+        self._tracing.emit(shown, self.place(name), above, (began, ended), attributes, kind, failed)
+
+    def place(self, name: str) -> trace.TraceContext:
+        """The ids of the span with this name."""
+        trace_id = self._given.trace_id if self._given else trace.trace_id(self._run_id)
+        return trace.TraceContext(trace_id, trace.span_id(self._run_id, name), self._kept)
+
+
+class _Ids(IdGenerator):
+    """Gives the next span of this thread the ids that were said before."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def next(self, trace_id: int, span_id: int) -> None:
+        """Say them."""
+        self._local.trace_id, self._local.span_id = trace_id, span_id
+
+    def generate_span_id(self) -> int:
+        """See IdGenerator."""
+        found: int = self._local.span_id
+        return found
+
+    def generate_trace_id(self) -> int:
+        """See IdGenerator."""
+        found: int = self._local.trace_id
+        return found
+
+
+class _Told(SpanExporter):
+    """The exporter, telling once that spans are lost and once that they no longer are."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self._well = True
+        self.lost = 0
+        self.taken = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """See SpanExporter."""
+        self.taken += len(spans)
+        result = self._exporter.export(spans)
+        well = result is SpanExportResult.SUCCESS
+        if not well:
+            self.lost += len(spans)
+        if well != self._well:
+            log.warning("traces are sent again" if well else "traces cannot be sent to the collector, they are dropped")
+        self._well = well
+        return result
+
+    def shutdown(self) -> None:
+        """See SpanExporter."""
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """See SpanExporter."""
+        return self._exporter.force_flush(timeout_millis)
+
+
+def _labels(run: Run) -> Attributes:
+    return {"optio.run.id": run.id, "optio.task.id": run.task_id, "optio.run.trigger": run.trigger}
+
+
+def _span(place: trace.TraceContext) -> NonRecordingSpan:
+    flags = TraceFlags(TraceFlags.SAMPLED if place.sampled else TraceFlags.DEFAULT)
+    return NonRecordingSpan(SpanContext(int(place.trace_id, 16), int(place.span_id, 16), is_remote=True, trace_flags=flags))
+
+
+def _nanoseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1_000_000) * 1000

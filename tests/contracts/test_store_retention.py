@@ -1,0 +1,450 @@
+"""What every store promises about keeping no longer than wanted: what goes, what never goes, and that nobody has to wait."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from optio.errors import Conflict, NotFound, OptioError
+from optio.model.registry import Registry
+from optio.model.run import RunState
+from optio.store.base import REMEMBERED, Firing, Keep, Once, RunFilter, ScheduleRow, SlotVerdict, Store
+from optio.store.sql import retention
+from tests.store.build import BAD, LEASE, START, Clock, claimed, delivery, end, everything, new_run, queued, say, serve, task
+
+DAY = timedelta(days=1)
+MONTH = Keep(runs=30 * DAY)
+
+
+def pruned(store: Store, keep: Keep) -> Counter[str]:
+    """One whole pass."""
+    counts: Counter[str] = Counter()
+    for kind, count in store.prune(keep):
+        counts[kind] += count
+    return +counts
+
+
+def ended(store: Store, lines: int = 2) -> str:
+    """A run that has ended, with its log."""
+    claim = claimed(store)
+    say(store, claim, *(f"line {n}" for n in range(lines)))
+    return end(store, claim).id
+
+
+def gone(store: Store, run_id: str) -> bool:
+    try:
+        store.run(run_id)
+    except NotFound:
+        assert (store.attempts(run_id), store.events(run_id), store.log(run_id)) == ([], [], [])
+        return True
+    return False
+
+
+def test_without_settings_runs_logs_and_deliveries_are_kept_for_ever(store: Store, clock: Clock) -> None:
+    run_id = ended(store)
+    store.record_delivery(delivery("k", verdict="filtered")).result(10)
+    clock.move(days=10_000)
+
+    assert pruned(store, Keep()) == {}
+    assert len(store.log(run_id)) == 2
+    assert len(store.deliveries().items) == 1
+
+
+def test_an_ended_run_goes_with_its_attempts_events_and_log_when_its_time_is_over(store: Store, clock: Clock) -> None:
+    old = ended(store)
+    clock.move(days=1)
+    young = ended(store)
+    clock.move(days=29, seconds=1)
+
+    counts = pruned(store, MONTH)
+
+    assert counts == {"runs": 1, "log_lines": 2}
+    assert gone(store, old)
+    assert not gone(store, young)
+    assert len(store.log(young)) == 2
+
+
+@pytest.mark.parametrize("state", [RunState.QUEUED, RunState.RUNNING])
+def test_a_run_that_has_not_ended_never_goes_nor_does_anything_of_it(store: Store, clock: Clock, state: RunState) -> None:
+    sent = delivery("k")
+    run_id = str(store.accept(new_run(), delivery=sent).result(10).run_id)
+    if state is RunState.RUNNING:
+        (claim,) = store.claim("w", LEASE, everything)
+        say(store, claim, "still here")
+    clock.move(days=4000)
+
+    pruned(store, Keep(runs=DAY, logs=DAY, deliveries=DAY))
+
+    assert store.run(run_id).state is state
+    assert len(store.log(run_id)) == (1 if state is RunState.RUNNING else 0)
+    assert store.delivery(sent.id).run_id == run_id
+    assert store.definition(store.run(run_id).digest)
+
+
+def test_a_failed_run_that_is_retried_after_long_is_kept(store: Store, clock: Clock) -> None:
+    claim = claimed(store)
+    run_id = end(store, claim, BAD).id
+    clock.move(days=40)
+    store.retry(run_id, "ann")
+
+    pruned(store, MONTH)
+
+    assert store.run(run_id).state is RunState.QUEUED
+
+
+def test_logs_may_go_before_their_runs(store: Store, clock: Clock) -> None:
+    old = ended(store)
+    clock.move(days=8)
+    young = ended(store)
+    keep = Keep(runs=30 * DAY, logs=7 * DAY)
+
+    counts = pruned(store, keep)
+
+    assert counts == {"log_lines": 2}
+    assert store.log(old) == []
+    assert len(store.log(young)) == 2
+    assert store.run(old).state is RunState.COMPLETED
+    clock.move(days=8)
+    assert pruned(store, keep) == {"log_lines": 2}
+    assert store.log(young) == []
+
+
+def test_logs_go_though_runs_are_kept_for_ever(store: Store, clock: Clock) -> None:
+    run_id = ended(store)
+    clock.move(days=8)
+
+    assert pruned(store, Keep(logs=7 * DAY)) == {"log_lines": 2}
+    assert store.run(run_id).state is RunState.COMPLETED
+
+
+def test_the_log_of_a_run_that_was_retried_goes_too(store: Store, clock: Clock) -> None:
+    keep = Keep(logs=DAY)
+    run_id = end(store, claimed(store), BAD).id
+    clock.move(days=2)
+    pruned(store, keep)
+    store.retry(run_id, "ann")
+    (again,) = store.claim("w", LEASE, everything)
+    say(store, again, "second try")
+    end(store, again)
+    clock.move(days=2)
+
+    assert pruned(store, keep) == {"log_lines": 1}
+
+
+def test_many_runs_that_end_at_one_instant_all_lose_their_logs(store: Store, clock: Clock) -> None:
+    runs = [ended(store, lines=1) for _ in range(120)]
+    clock.move(days=2)
+
+    assert pruned(store, Keep(logs=DAY)) == {"log_lines": 120}
+    assert [store.log(run_id) for run_id in runs] == [[]] * 120
+
+
+def test_a_delivery_is_known_again_for_a_week_whatever_is_kept(store: Store, clock: Clock) -> None:
+    keep = Keep(runs=timedelta(hours=1), deliveries=timedelta(hours=1))
+    first = store.accept(new_run(), delivery=delivery("k")).result(10)
+    (claim,) = store.claim("w", LEASE, everything)
+    end(store, claim)
+    clock.move(days=6, hours=23)
+    pruned(store, keep)
+
+    again = store.accept(new_run(), delivery=delivery("k")).result(10)
+
+    assert gone(store, str(first.run_id))
+    assert (again.run_id, again.first) == (first.run_id, False)
+    clock.move(days=1)
+    assert pruned(store, keep)["deliveries"] == 1
+    assert store.known_delivery("job", "k") is None
+
+
+def test_deliveries_are_kept_as_long_as_runs_unless_told_otherwise(store: Store, clock: Clock) -> None:
+    for key in ("a", "b"):
+        store.record_delivery(delivery(key, verdict="filtered")).result(10)
+    store.record_delivery(delivery("c", verdict="unsigned", status=401)).result(10)
+    clock.move(days=20)
+
+    assert pruned(store, MONTH) == {}
+    assert pruned(store, Keep(runs=30 * DAY, deliveries=10 * DAY)) == {"deliveries": 3}
+    assert store.deliveries().items == []
+
+
+def test_an_idempotency_key_is_remembered_for_a_week(store: Store, clock: Clock) -> None:
+    once = Once("runs:job", "key", "sha")
+    first = store.accept(new_run(), once=once).result(10).run_id
+    clock.at += REMEMBERED - timedelta(seconds=1)
+    pruned(store, Keep())
+
+    assert store.recall(once) == first
+    clock.move(seconds=2)
+    assert pruned(store, Keep()) == {"keys": 1}
+    assert store.recall(once) is None
+
+
+def test_old_slots_go_and_young_ones_still_do_not_fire_twice(store: Store, clock: Clock) -> None:
+    job = task()
+    serve(store, job)
+    store.change_schedules([ScheduleRow(task_id="job", fingerprint="f", next_fire=clock.at)], [])
+
+    def fire(age: timedelta) -> list[str]:
+        slot = START + age
+        run = new_run(job, trigger="schedule", slot=slot)
+        firing = Firing(
+            task_id="job", digest=job.digest, verdicts=[SlotVerdict(slot=slot, verdict="fired")], runs=[run], next_fire=slot
+        )
+        return store.fire(firing).result(10)
+
+    started = [*fire(timedelta(0)), *fire(20 * DAY)]
+    for claim in store.claim("w", LEASE, everything):
+        end(store, claim)
+    clock.move(days=31)
+
+    counts = pruned(store, MONTH)
+
+    assert len(started) == 2
+    assert counts["slots"] == 1
+    assert fire(20 * DAY) == []
+
+
+def test_generations_and_definitions_that_nobody_needs_go_the_others_stay(store: Store, clock: Clock) -> None:
+    def generation(name: str) -> str:
+        """Serve one version of the task, taken up by the schedulers; its definition."""
+        made = task("Job", f"description: {name}\n")
+        row = store.activate(Registry.of({made.id: made}), None)
+        store.take_up(row.id, [], [])
+        clock.move(days=10)
+        return made.digest
+
+    unused = generation("unused")
+    used = task("Job", "description: used\n")
+    serve(store, used)
+    store.take_up(store.generation().id, [], [])  # type: ignore[union-attr]
+    claim = claimed(store, of=used)
+    clock.move(days=10)
+    replaced, served = generation("replaced"), generation("served")
+    clock.move(days=5)
+    keep = Keep(runs=12 * DAY)
+
+    first = pruned(store, keep)
+
+    assert first == {"generations": 1, "definitions": 1}
+    with pytest.raises(NotFound):
+        store.definition(unused)
+    for digest in (used.digest, replaced, served):
+        assert store.definition(digest)
+    end(store, claim)
+    clock.move(days=13)
+
+    second = pruned(store, keep)
+
+    assert second == {"runs": 1, "generations": 2, "definitions": 2}
+    assert store.generation().tasks == {"job": served}  # type: ignore[union-attr]
+    assert store.definition(served)
+
+
+def test_a_definition_that_was_forgotten_is_kept_again_when_a_run_needs_it(
+    store: Store, stores: Callable[[], Store], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = task("Job", "description: old\n")
+    serve(store, old)
+    store.take_up(store.generation().id, [], [])  # type: ignore[union-attr]
+    other = stores()
+    new = task("Job", "description: new\n")
+    other.activate(Registry.of({"job": new}), None)
+    other.take_up(other.generation().id, [], [])  # type: ignore[union-attr]
+    clock.move(days=40)
+    assert pruned(other, MONTH)["definitions"] == 1
+    later = time.monotonic() + 3601
+    monkeypatch.setattr("optio.store.sql.store.time.monotonic", lambda: later)
+
+    run_id = queued(store, old)
+
+    assert other.run(run_id).digest == old.digest
+
+
+def test_a_run_with_a_long_log_goes_in_steps(store: Store, clock: Clock) -> None:
+    claim = claimed(store)
+    for part in range(4):
+        say(store, claim, *(f"line {part} {n}" for n in range(retention.STEP)))
+    run_id = end(store, claim).id
+    clock.move(days=31)
+
+    steps = [count for kind, count in store.prune(MONTH) if kind == "log_lines" and count]
+
+    assert steps == [retention.STEP] * 4
+    assert gone(store, run_id)
+
+
+def test_whoever_stops_asking_stops_the_deleting(store: Store, clock: Clock) -> None:
+    for _ in range(3):
+        ended(store, lines=retention.STEP)
+    clock.move(days=31)
+
+    steps = store.prune(MONTH)
+    next(step for step in steps if step[1])
+    del steps
+
+    assert len(store.runs(RunFilter()).items) == 3
+    assert sum(len(store.log(run.id)) for run in store.runs(RunFilter()).items) == 2 * retention.STEP
+
+
+def test_it_can_be_counted_before(store: Store, clock: Clock) -> None:
+    ended(store, lines=3)
+    ended(store, lines=4)
+    store.record_delivery(delivery("k", verdict="filtered")).result(10)
+    store.remember(Once("tasks", "key", "sha"), "job")
+    clock.move(days=15)
+    ended(store)
+
+    expected = {"runs": 2, "log_lines": 7, "deliveries": 1, "keys": 1}
+    keep = Keep(runs=14 * DAY)
+
+    assert +Counter(store.prunable(keep)) == expected
+    assert +Counter(store.prunable(Keep(logs=14 * DAY))) == {"log_lines": 7, "keys": 1}
+    assert pruned(store, keep) == expected
+    assert +Counter(store.prunable(keep)) == {}
+
+
+def test_readers_and_writers_beside_it_are_not_disturbed(store: Store, stores: Callable[[], Store], clock: Clock) -> None:
+    for _ in range(60):
+        ended(store, lines=200)
+    kept = ended(store)
+    clock.move(days=31)
+    young = ended(store)
+    other, failures, done = stores(), [], threading.Event()
+    slowest = 0.0
+
+    def use() -> None:
+        nonlocal slowest
+        while not done.is_set():
+            began = time.monotonic()
+            try:
+                mine = ended(other)
+                assert other.run(mine).state is RunState.COMPLETED
+                assert len(other.log(young)) == 2
+                other.runs(RunFilter(), limit=20)
+            except (OptioError, AssertionError) as err:
+                failures.append(err)
+            slowest = max(slowest, time.monotonic() - began)
+
+    user = threading.Thread(target=use)
+    user.start()
+    counts = pruned(store, MONTH)
+    done.set()
+    user.join(10)
+
+    assert failures == []
+    assert counts["runs"] == 61
+    assert counts["log_lines"] == 60 * 200 + 2
+    assert gone(store, kept)
+    assert slowest < 2.0
+
+
+def test_one_run_is_deleted_by_hand(store: Store) -> None:
+    run_id, other = ended(store), ended(store)
+
+    store.delete_run(run_id)
+
+    assert gone(store, run_id)
+    assert not gone(store, other)
+    with pytest.raises(NotFound):
+        store.delete_run(run_id)
+
+
+def test_a_run_that_has_not_ended_cannot_be_deleted(store: Store) -> None:
+    waiting, running = queued(store), claimed(store)
+
+    for run_id in (waiting, running.run.id):
+        with pytest.raises(Conflict, match="cancel it first"):
+            store.delete_run(run_id)
+        assert store.run(run_id)
+
+
+def test_a_run_that_stands_for_a_business_key_is_kept_as_long_as_it_does(store: Store, clock: Clock) -> None:
+    job = task("Job", 'dedupe: {key: "x", window: 2h}\n')
+    first = str(store.accept(new_run(job, dedupe_key="x")).result(10).run_id)
+    (claim,) = store.claim("w", LEASE, everything)
+    end(store, claim)
+    clock.move(minutes=90)
+    keep = Keep(runs=timedelta(hours=1))
+
+    assert pruned(store, keep) == {}
+    assert store.accept(new_run(job, dedupe_key="x")).result(10).run_id == first
+    clock.move(hours=1)
+    assert pruned(store, keep)["runs"] == 1
+
+
+# Turns
+
+
+def test_a_chore_is_one_owners_at_a_time_and_anothers_when_it_was_left(store: Store, clock: Clock) -> None:
+    hour = timedelta(hours=1)
+
+    assert store.take_turn("chore", "a", hour, LEASE)
+    assert not store.take_turn("chore", "b", hour, LEASE)
+    assert store.take_turn("another", "b", hour, LEASE)
+    clock.move(seconds=8)
+    assert store.hold_turn("chore", "a", LEASE)
+    clock.move(seconds=8)
+    assert not store.take_turn("chore", "b", hour, LEASE)
+    clock.move(seconds=3)  # `a` has died
+    assert store.take_turn("chore", "b", hour, LEASE)
+    assert not store.hold_turn("chore", "a", LEASE)
+
+
+def test_a_chore_that_was_done_rests(store: Store, clock: Clock) -> None:
+    hour = timedelta(hours=1)
+    store.take_turn("chore", "a", hour, LEASE)
+    store.end_turn("chore", "a")
+
+    clock.move(minutes=59)
+    assert not store.take_turn("chore", "b", hour, LEASE)
+    clock.move(minutes=1)
+    assert store.take_turn("chore", "b", hour, LEASE)
+
+
+def test_a_clock_that_was_set_back_does_not_keep_a_chore_from_being_done(store: Store, clock: Clock) -> None:
+    hour = timedelta(hours=1)
+    store.take_turn("chore", "a", hour, LEASE)
+    store.end_turn("chore", "a")
+    clock.move(days=-300)
+
+    assert store.take_turn("chore", "b", hour, LEASE)
+    clock.move(days=-300)
+    assert store.take_turn("chore", "c", hour, LEASE)
+
+
+def test_of_many_at_once_one_gets_the_turn(stores: Callable[[], Store]) -> None:
+    each = [stores() for _ in range(4)]
+    got: list[bool] = []
+    ready = threading.Barrier(4)
+
+    def ask(number: int) -> None:
+        ready.wait()
+        got.append(each[number].take_turn("chore", f"owner-{number}", timedelta(hours=1), LEASE))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert sorted(got) == [False, False, False, True]
+
+
+# Depths
+
+
+def test_depths_tell_what_waits_and_runs_of_each_task(store: Store, clock: Clock) -> None:
+    first, second = task("First"), task("Second")
+    (began,) = [clock.at]
+    queued(store, first)
+    clock.move(seconds=5)
+    queued(store, first)
+    claimed(store, of=second)
+    ended(store)
+
+    found = {depth.task_id: (depth.queued, depth.running, depth.oldest) for depth in store.depths()}
+
+    assert found == {"first": (2, 0, began), "second": (0, 1, None)}
