@@ -8,6 +8,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from optio.errors import SettingsError
 from optio.model.text import duration
@@ -53,6 +54,9 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+_REDIS_TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
+
+
 def _database(text: str) -> str:
     if not re.match(r"sqlite:///.|postgres(ql)?://", text):
         raise ValueError("`sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/DATABASE`")
@@ -60,9 +64,25 @@ def _database(text: str) -> str:
 
 
 def _redis(text: str) -> str:
-    if not re.match(r"rediss?://[^/]", text):
-        raise ValueError("`redis://:PASSWORD@HOST:PORT/0`, or `rediss://` for TLS")
-    return text
+    """In full, with port and database."""
+    wanted = "`redis://:PASSWORD@HOST:PORT/0`, or `rediss://` for TLS"
+    try:
+        url = urlsplit(text)
+        port = 6379 if url.port is None else url.port
+    except ValueError as err:
+        raise ValueError(f"{wanted} (in a password write `%2F` for `/`, and so on)") from err
+    number, options = url.path.strip("/") or "0", parse_qsl(url.query, keep_blank_values=True)
+    if url.scheme not in ("redis", "rediss") or not url.hostname or not port:
+        raise ValueError(f"{wanted}; Unix sockets are not supported")
+    if url.fragment or not number.isascii() or not number.isdigit():
+        raise ValueError(f"{wanted} (what follows the port is the number of a database; in a password write `%23` for `#`)")
+    if url.username and not url.password:
+        raise ValueError(f"{wanted}: a password stands after a colon")
+    if any(url.scheme != "rediss" or name not in _REDIS_TLS for name, _ in options):
+        raise ValueError(f"{wanted}, and the only options are those of `rediss://`: {', '.join(_REDIS_TLS)}")
+    login, at, _ = url.netloc.rpartition("@")
+    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    return f"{url.scheme}://{login}{at}{host}:{port}/{number}{'?' if options else ''}{url.query}"
 
 
 def _http(text: str) -> str:
@@ -106,7 +126,8 @@ SETTINGS: Mapping[str, Setting] = {
     "token": Setting(None, str, "API token that the command line sends"),
 }
 _SECRET = ("token",)
-_CREDENTIALS = re.compile(r"//[^/@]*@")
+# Up to the last `@`: also where a password has a `/` or an `@` that it must not have.
+_CREDENTIALS = re.compile(r"//.*@")
 # Variables that are no settings: a run's own, and the one that shows tracebacks.
 _OTHERS = {"OPTIO_DEBUG", "OPTIO_RUN_ID", "OPTIO_TASK_ID", "OPTIO_ATTEMPT", "OPTIO_DEADLINE", "OPTIO_RESULT_FILE"}
 
@@ -171,7 +192,8 @@ class Settings:
             try:
                 values[name] = None if text is None else setting.read(text)
             except ValueError as err:
-                raise SettingsError(f"{origin}: `{text}` cannot be used, it must be {err}") from err
+                shown = _CREDENTIALS.sub("//***@", text or "")
+                raise SettingsError(f"{origin}: `{shown}` cannot be used, it must be {err}") from err
             origins[name] = origin
         return cls(**values, origins=origins)
 

@@ -30,9 +30,8 @@ HOMES = {
     "watchfiles": ("reload",),
     "sqlite3": ("store.sqlite", "cli.doctor"),
     "psycopg": ("store.postgres", "store.pg_pool", "store.pg_errors", "store.pg_url"),
-    "redis": ("broker.redis", "limits.redis"),
-    "dramatiq": ("broker.redis",),
-    "limits": ("limits.redis",),
+    "redis": ("broker.redis", "broker.connection", "broker.dramatiq", "limits.redis"),
+    "dramatiq": ("broker.dramatiq",),
     "uuid_utils": ("scheduler",),
 }
 CORE = {"yaml", "pydantic", "pydantic_core", "jsonschema_rs", "jsonpath_rfc9535", "re2", "cronsim", "tzdata"}

@@ -46,6 +46,15 @@ def test_an_empty_variable_is_an_unset_one() -> None:
         ("executor", "kubernetes"),
         ("database_url", "mysql://db"),
         ("redis_url", "memcached://cache"),
+        ("redis_url", "unix:///run/redis.sock"),
+        ("redis_url", "redis:///0"),
+        ("redis_url", "redis://cache:0"),
+        ("redis_url", "redis://cache:65536"),
+        ("redis_url", "redis://cache/sessions"),
+        ("redis_url", "redis://password@cache"),
+        ("redis_url", "redis://:pass#word@cache"),
+        ("redis_url", "redis://cache?socket_timeout=60"),
+        ("redis_url", "rediss://cache?db=1"),
         ("url", "localhost:8000"),
     ],
 )
@@ -54,6 +63,31 @@ def test_a_value_that_cannot_be_honoured_names_its_origin(name: str, value: str)
         Settings.load({f"OPTIO_{name.upper()}": value})
     with pytest.raises(SettingsError, match=f"^--{name.replace('_', '-')}: `"):
         Settings.load({}, {name: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("redis://localhost", "redis://localhost:6379/0"),
+        ("redis://cache:7000/3", "redis://cache:7000/3"),
+        ("redis://me:p%2Fw@[::1]/", "redis://me:p%2Fw@[::1]:6379/0"),
+        ("rediss://:pw@cache?ssl_ca_certs=/etc/ca.pem", "rediss://:pw@cache:6379/0?ssl_ca_certs=/etc/ca.pem"),
+    ],
+)
+def test_a_redis_url_is_read_with_what_it_leaves_out(text: str, whole: str) -> None:
+    assert Settings.load({"OPTIO_REDIS_URL": text}).redis_url == whole
+
+
+@pytest.mark.parametrize("password", ["pa55", "pa/55", "p@55", "p#55", "p?55"])
+@pytest.mark.parametrize("port", ["6379", "nonsense"])
+def test_the_password_in_a_url_is_shown_nowhere(password: str, port: str) -> None:
+    try:
+        shown = str(Settings.load({"OPTIO_REDIS_URL": f"redis://:{password}@cache:{port}/0"}).shown())
+    except SettingsError as err:
+        shown = str(err)
+
+    assert "cache" in shown
+    assert "55" not in shown
 
 
 @pytest.mark.parametrize(

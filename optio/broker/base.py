@@ -34,7 +34,8 @@ class Broker(Protocol):
         ...
 
     def ready(self, room: bool) -> None:
-        """Whether this process has room for another run: without it, a broker that can choose gives START to others."""
+        """Whether this process has room for another run, said after each look. Without room, and between a START and the next
+        look, a broker that can choose gives START to others."""
         ...
 
     def problem(self) -> str | None:

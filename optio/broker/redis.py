@@ -1,48 +1,34 @@
-"""Hints between machines. START is a Dramatiq message, so that one worker takes it; the other topics are published.
+"""Hints between machines, through Redis. START waits in a queue, so that one worker takes it; the other topics are published.
 
 Whatever Redis does, `tell` only puts the hint into a queue in memory; a thread of its own sends it, or drops it. A forged or
 broken message makes a worker look at the store, nothing more.
 """
 
-import contextlib
 import logging
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Collection
 
-import dramatiq
 import redis
-from dramatiq.brokers.redis import RedisBroker as DramatiqBroker
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from optio.broker.base import Listener, Topic
+from optio.broker.connection import PATIENCE, PAUSE, Troubles, client, database, open_to_others
+from optio.broker.dramatiq import StartQueue
 
 log = logging.getLogger(__name__)
-NAMESPACE = "optio"
-QUEUE = "runs"
-# Seconds for an answer: no hint is worth more.
-_PATIENCE = 1.0
-# After a failure nothing is tried for this long.
-_PAUSE = 0.5
-# Hints that wait to be sent. A START beyond the workers' number tells nobody anything new.
+# Hints that wait to be sent. A START beyond the number of workers tells nobody anything new.
 _MOST_STARTS = 64
 _MOST_HINTS = 10_000
-# An idle consumer asks so often (milliseconds): 11 ms until a run starts, for 3.7 % of a core.
-_POLL_MS = 20
-_PUBLISHED = tuple(topic for topic in Topic if topic is not Topic.START)
-# Dramatiq's defaults bring a killed worker's message back after minutes: 5 s, and every look repairs.
-_HEARTBEAT_MS = 5_000
-_ALWAYS = 1_000_000
-# Its consumer waits three seconds after an error, ours tells by itself what is wrong.
-logging.getLogger("dramatiq").setLevel(logging.CRITICAL + 1)
-
-
-def client(url: str, patience: float = _PATIENCE) -> "redis.Redis":
-    """A client that gives up at once: the default retries for almost a minute. Raises ValueError for a URL that is none."""
-    retry = Retry(NoBackoff(), 0)
-    return redis.Redis.from_url(url, socket_timeout=patience, socket_connect_timeout=patience, retry=retry)
+_BATCH = 500
+# Seconds: so often it is looked whether Redis can be written, and whether it still talks to us.
+_CHECK = 1.0
+# Seconds without a word after which it does not.
+_SILENCE = 3.0
+# Seconds: topics that are wanted later are listened to so soon.
+_LOOK = 0.25
+_LONGEST_KEY = 100
 
 
 class RedisBroker:
@@ -51,29 +37,27 @@ class RedisBroker:
     def __init__(self, url: str) -> None:
         self._url = url
         self._client = client(url)
-        self._channel = f"{NAMESPACE}:hints"
-        self._dramatiq = DramatiqBroker(  # type: ignore[no-untyped-call]
-            client=self._client,
-            namespace=NAMESPACE,
-            heartbeat_timeout=_HEARTBEAT_MS,
-            maintenance_chance=_ALWAYS,
-            middleware=[],
-        )
-        self._start = dramatiq.actor(broker=self._dramatiq, queue_name=QUEUE, actor_name="start")(self._started)
+        self._channel = f"optio:{database(url)}:"
+        # We hear what we publish, and our own listeners have heard it before.
+        self._name = uuid.uuid4().hex[:12].encode()
+        self._troubles = Troubles()
+        self._queue = StartQueue(url, lambda run_id: self._dispatch(Topic.START, run_id), self._troubles)
         self._listeners: tuple[tuple[Listener, frozenset[Topic]], ...] = ()
         self._lock = threading.Lock()
-        self._starts: deque[str] = deque(maxlen=_MOST_STARTS)
+        self._starts: deque[str] = deque(maxlen=1)
         self._hints: deque[tuple[Topic, str]] = deque(maxlen=_MOST_HINTS)
         self._bell = threading.Event()
         self._closing = threading.Event()
-        self._room = threading.Event()
-        self._room.set()
-        self._problem: str | None = None
-        self._deaf: str | None = None
-        self._taker: dramatiq.Worker | None = None
         self._ear: threading.Thread | None = None
-        self._mouth = threading.Thread(target=self._send_loop, name="broker-send", daemon=True)
+        self._mouth = threading.Thread(target=self._speak, name="broker-speak", daemon=True)
         self._mouth.start()
+        host = open_to_others(url)
+        if host is not None:
+            log.warning(
+                "OPTIO_REDIS_URL has no password, and %s is not this machine: whoever reaches that Redis can wake workers and "
+                "use up the webhooks' rate windows",
+                host,
+            )
 
     # Telling
 
@@ -87,43 +71,40 @@ class RedisBroker:
                 self._hints.append((topic, key))
         self._bell.set()
 
-    def _send_loop(self) -> None:
-        while not self._closing.is_set():
-            self._bell.wait(1.0)
+    def _speak(self) -> None:
+        checked = 0.0
+        while True:
+            self._bell.wait(_CHECK)
             self._bell.clear()
+            last = self._closing.is_set()
+            if last and self._troubles.has("speak"):
+                return  # nobody waits for the end of a Redis that does not answer
             try:
-                self._send()
+                self._publish()
+                while self._starts:
+                    self._queue.put(self._starts.popleft())
+                if time.monotonic() - checked >= _CHECK:
+                    checked = time.monotonic()
+                    # A write: one that is full, or a read-only replica, answers a PING.
+                    self._client.set("optio:alive", int(time.time()), ex=60)
+                    self._troubles.end("speak")
             except Exception as err:  # redis-py raises more kinds than it documents; a hint is not worth a thread
-                self._failed(err)
-                self._closing.wait(_PAUSE)
-                self._starts.clear()
-                self._hints.clear()
-            else:
-                if self._problem is not None:
-                    log.warning("Redis is back")
-                self._problem = None
+                self._troubles.begin("speak", err)
+                if not isinstance(err, redis.ResponseError):
+                    self._starts.clear()
+                    self._hints.clear()
+                    self._closing.wait(PAUSE)
+                    self._bell.set()
+            if last:
+                return
 
-    def _send(self) -> None:
-        quiet = True
+    def _publish(self) -> None:
         while self._hints:
-            quiet = False
+            batch = dict.fromkeys(self._hints.popleft() for _ in range(min(len(self._hints), _BATCH)))
             with self._client.pipeline(transaction=False) as pipe:
-                for _ in range(min(len(self._hints), 500)):
-                    topic, key = self._hints.popleft()
-                    pipe.publish(self._channel, f"{topic.value} {key}")
+                for topic, key in batch:
+                    pipe.publish(self._channel + topic, self._name + b" " + key.encode("utf-8", "replace"))
                 pipe.execute()
-        while self._starts:
-            quiet = False
-            self._start.send(self._starts.popleft())
-        if quiet:
-            # A write: one that is full, or a read-only replica, answers a PING.
-            self._client.set(f"{NAMESPACE}:alive", int(time.time()), ex=60)
-
-    def _failed(self, err: Exception) -> None:
-        words = f"{type(err).__name__}: {err}"
-        if self._problem is None:
-            log.warning("Redis cannot be used, workers find what waits by themselves: %s", words)
-        self._problem = words
 
     # Listening
 
@@ -132,18 +113,23 @@ class RedisBroker:
         entry = (listener, frozenset(topics))
         with self._lock:
             self._listeners = (*self._listeners, entry)
-            if Topic.START in entry[1] and self._taker is None:
-                self._taker = dramatiq.Worker(self._dramatiq, queues={QUEUE}, worker_threads=1, worker_timeout=_POLL_MS)
-                self._taker.start()
-            if entry[1] & set(_PUBLISHED) and self._ear is None:
-                self._ear = threading.Thread(target=self._listen_loop, name="broker-listen", daemon=True)
+            if Topic.START in entry[1]:
+                self._queue.open.set()
+                self._queue.listen()
+            if entry[1] - {Topic.START} and self._ear is None:
+                self._ear = threading.Thread(target=self._listen, name="broker-listen", daemon=True)
                 self._ear.start()
 
         def unsubscribe() -> None:
             with self._lock:
                 self._listeners = tuple(other for other in self._listeners if other is not entry)
+                if Topic.START not in self._wanted():
+                    self._queue.open.clear()
 
         return unsubscribe
+
+    def _wanted(self) -> frozenset[Topic]:
+        return frozenset().union(*(topics for _, topics in self._listeners))
 
     def _dispatch(self, topic: Topic, key: str) -> None:
         for listener, topics in self._listeners:
@@ -153,62 +139,70 @@ class RedisBroker:
                 except Exception:
                     log.exception("a listener failed on %s %s", topic, key)
 
-    def _started(self, run_id: object, *_: object, **__: object) -> None:
-        """The actor. Anyone who can write to Redis can send: what is no text is nobody's run."""
-        self._room.wait()
-        if isinstance(run_id, str):
-            self._dispatch(Topic.START, run_id[:100])
-
-    def _listen_loop(self) -> None:
+    def _listen(self) -> None:
         while not self._closing.is_set():
             try:
-                self._listen()
+                self._hear()
             except Exception as err:
-                self._deaf = f"{type(err).__name__}: {err}"
-                self._closing.wait(_PAUSE)
+                if not self._closing.is_set():
+                    self._troubles.begin("listen", err)
+                    self._closing.wait(PAUSE)
 
-    def _listen(self) -> None:
-        own = redis.Redis.from_url(
-            self._url, socket_timeout=5, socket_connect_timeout=_PATIENCE, health_check_interval=10, retry=Retry(NoBackoff(), 0)
-        )
-        with own, own.pubsub(ignore_subscribe_messages=True) as pubsub:  # type: ignore[no-untyped-call]
-            pubsub.subscribe(self._channel)
-            # What was said while nobody listened is lost: look at everything once.
+    def _hear(self) -> None:
+        """Listen on one connection, for as long as it lives."""
+        with client(self._url) as own, own.pubsub() as pubsub:
+            have: frozenset[Topic] = frozenset()
+            heard = asked = time.monotonic()
+            while not self._closing.is_set():
+                wanted = self._wanted() - {Topic.START}
+                if wanted - have:
+                    pubsub.subscribe(*(self._channel + topic for topic in wanted - have))
+                    have = wanted
+                message = pubsub.get_message(timeout=_LOOK)
+                now = time.monotonic()
+                if message is not None:
+                    heard = now
+                    self._heard(message)
+                elif now - heard > _SILENCE:
+                    raise redis.TimeoutError(f"no word for {_SILENCE:.0f} s")
+                elif now - max(heard, asked) >= _CHECK:
+                    asked = now
+                    pubsub.ping()
+
+    def _heard(self, message: dict[str, object]) -> None:
+        channel, data = message.get("channel"), message.get("data")
+        if message.get("type") == "subscribe" and self._troubles.has("listen"):
+            # What was said while nobody listened is lost: everyone looks once.
+            self._troubles.end("listen")
             self._dispatch(Topic.QUEUE, "")
             self._dispatch(Topic.REGISTRY, "")
-            self._deaf = None
-            while not self._closing.is_set():
-                message = pubsub.get_message(timeout=1.0)
-                if message is not None and isinstance(message.get("data"), bytes):
-                    self._heard(message["data"])
-
-    def _heard(self, data: bytes) -> None:
-        topic, _, key = data[:200].decode("utf-8", "replace").partition(" ")
-        if topic in Topic._value2member_map_ and topic != Topic.START:
-            self._dispatch(Topic(topic), key)
+        if message.get("type") != "message" or not isinstance(channel, bytes) or not isinstance(data, bytes):
+            return
+        name, _, key = data[: _LONGEST_KEY + 16].partition(b" ")
+        if name != self._name:
+            topic = channel.decode("utf-8", "replace").removeprefix(self._channel)
+            self._dispatch(Topic(topic), key.decode("utf-8", "replace")[:_LONGEST_KEY])
 
     def ready(self, room: bool) -> None:
-        """See `Broker.ready`. The one message that waits here for room is a hint as good as any other, later."""
-        if room:
-            self._room.set()
-        else:
-            self._room.clear()
+        """See `Broker.ready`."""
+        with self._lock:
+            if room and Topic.START in self._wanted():
+                self._queue.open.set()
+            else:
+                self._queue.open.clear()
 
     # The end
 
     def problem(self) -> str | None:
         """See `Broker.problem`."""
-        return self._problem or self._deaf
+        return self._troubles.words()
 
     def close(self) -> None:
-        """Stop listening; what a Dramatiq consumer has fetched goes back."""
+        """Say what is left to say, and stop listening."""
         self._closing.set()
         self._bell.set()
-        self._room.set()
-        if self._taker is not None:
-            with contextlib.suppress(Exception):
-                self._taker.stop(timeout=1_000)
-        for thread in (self._mouth, self._ear):
-            if thread is not None:
-                thread.join(2)
+        self._mouth.join(2 * PATIENCE)
+        self._queue.close()
+        if self._ear is not None:
+            self._ear.join(2 * PATIENCE)
         self._client.close()

@@ -14,3 +14,7 @@ class RateWindow(Protocol):
     def problem(self) -> str | None:
         """Why it counts this server's hits only, in words."""
         ...
+
+    async def close(self) -> None:
+        """Let go of connections, on the loop that used them."""
+        ...

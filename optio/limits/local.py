@@ -24,21 +24,30 @@ class LocalRateWindow:
 
     async def hit(self, key: str) -> timedelta | None:
         """See `RateWindow.hit`."""
-        now = self._clock()
+        wait = self.wait(key)
+        if wait is None:
+            now = self._clock()
+            if key not in self._hits:
+                self._sweep(now)
+            self._hits.setdefault(key, deque()).append(now)
+        return wait
+
+    def wait(self, key: str) -> timedelta | None:
+        """What a hit would be told now, without counting one."""
         hits = self._hits.get(key)
-        if hits is None:
-            self._sweep(now)
-            hits = self._hits[key] = deque()
+        if not hits:
+            return None
+        now = self._clock()
         while hits and hits[0] <= now - WINDOW_S:
             hits.popleft()
-        if len(hits) >= self._most:
-            return timedelta(seconds=hits[0] + WINDOW_S - now)
-        hits.append(now)
-        return None
+        return timedelta(seconds=hits[0] + WINDOW_S - now) if len(hits) >= self._most else None
 
     def problem(self) -> str | None:
         """See `RateWindow.problem`."""
         return None
+
+    async def close(self) -> None:
+        """See `RateWindow.close`."""
 
     def _sweep(self, now: float) -> None:
         if len(self._hits) >= _MANY and now - self._swept >= WINDOW_S:

@@ -3,23 +3,49 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from limits import RateLimitItemPerMinute
-from limits.aio.storage import RedisStorage
-from limits.aio.strategies import MovingWindowRateLimiter
+import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as Unconnected
 
-from optio.limits.local import LocalRateWindow
+from optio.limits.local import WINDOW_S, LocalRateWindow
 
 log = logging.getLogger(__name__)
+_PREFIX = "optio:rate:"
 # Seconds for an answer: a sender waits for it.
-PATIENCE = 0.25
+PATIENCE = 0.4
 # After a failure Redis is not asked for this long.
 PAUSE = 1.0
+# Without another hit nobody knows whether it still fails: the broker does, which looks all the time.
+_FRESH = 3.0
+# Hits that are asked for together.
+_BATCH = 100
+# For each key the times of the hits that were allowed, oldest first, no more than matter; by the clock of Redis, whatever those
+# of the servers say. Returns how many microseconds each hit has to wait.
+_SCRIPT = """
+local most, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local waits = {}
+for i, key in ipairs(KEYS) do
+  local kind = redis.call('TYPE', key).ok
+  if kind ~= 'list' and kind ~= 'none' then redis.call('DEL', key) end
+  local hit = tonumber(redis.call('LINDEX', key, -most) or '')
+  if hit and hit <= now and hit > now - window then
+    waits[i] = hit + window - now
+  else
+    redis.call('RPUSH', key, string.format('%.0f', now))
+    redis.call('LTRIM', key, -most, -1)
+    redis.call('PEXPIRE', key, window / 1000)
+    waits[i] = 0
+  end
+end
+return waits
+"""
 
 
 class RedisRateWindow:
@@ -27,39 +53,76 @@ class RedisRateWindow:
 
     def __init__(self, url: str, per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._own = LocalRateWindow(per_minute, clock=clock)
-        self._item = RateLimitItemPerMinute(per_minute)
+        self._most = per_minute
         self._clock = clock
-        self._again = 0.0
+        self._failed = -_FRESH
         self._problem: str | None = None
-        at_once: dict[str, Any] = {
-            "socket_timeout": PATIENCE,
-            "socket_connect_timeout": PATIENCE,
-            "retry": Retry(NoBackoff(), 0),
-        }
-        storage = RedisStorage(f"async+{url}", implementation="redispy", key_prefix="optio:rate", **at_once)
-        self._limiter = MovingWindowRateLimiter(storage)
+        # The second try is for a connection that had ended while nobody used it.
+        retry = Retry(NoBackoff(), 1, supported_errors=(Unconnected,))
+        self._client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, retry=retry)
+        self._script = self._client.register_script(_SCRIPT)
+        self._waiting: list[tuple[str, asyncio.Future[int]]] = []
+        self._asking: asyncio.Task[None] | None = None
 
     async def hit(self, key: str) -> timedelta | None:
         """See `RateWindow.hit`."""
-        wait = await self._own.hit(key)
-        if wait is not None or self._clock() < self._again:
+        wait = self._own.wait(key)
+        if wait is not None:
             return wait
+        if self._clock() - self._failed >= PAUSE:
+            try:
+                microseconds = await self._ask(key)
+            except Exception as err:  # redis-py raises more kinds than it documents
+                self._fail(err)
+            else:
+                self._problem = None
+                if microseconds:
+                    return timedelta(microseconds=microseconds)
+        # Counted here only if it was allowed there: another server's hits must not fill this window.
+        return await self._own.hit(key)
+
+    def _ask(self, key: str) -> "asyncio.Future[int]":
+        """Ask together with all who come before Redis has answered the ones before: a call costs as much as ten hits in it."""
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append((key, answer))
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask_all())
+        return answer
+
+    async def _ask_all(self) -> None:
         try:
-            async with asyncio.timeout(PATIENCE):
-                if await self._limiter.hit(self._item, key):
-                    wait = None
+            while self._waiting:
+                batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+                try:
+                    async with asyncio.timeout(PATIENCE):
+                        waits: Sequence[int] = await self._run([_PREFIX + key for key, _ in batch])
+                except Exception as err:
+                    # Whoever came meanwhile need not wait for as long.
+                    batch, self._waiting = batch + self._waiting, []
+                    for _, answer in batch:
+                        if not answer.done():
+                            answer.set_exception(err)
                 else:
-                    stats = await self._limiter.get_window_stats(self._item, key)
-                    wait = timedelta(seconds=max(0.0, stats.reset_time - time.time()))
-        except Exception as err:  # the library raises its storage's own errors
-            self._again = self._clock() + PAUSE
-            if self._problem is None:
-                log.warning("Redis cannot be used, this server counts requests by itself: %s: %s", type(err).__name__, err)
-            self._problem = f"{type(err).__name__}: {err}"
-            return None
-        self._problem = None
-        return wait
+                    for (_, answer), wait in zip(batch, waits, strict=True):
+                        if not answer.done():
+                            answer.set_result(wait)
+        finally:
+            self._asking = None
+
+    async def _run(self, keys: list[str]) -> Any:
+        return await self._script(keys=keys, args=[self._most, int(WINDOW_S * 1_000_000)])
+
+    def _fail(self, err: Exception) -> None:
+        words = f"{type(err).__name__}: {err}" if str(err) else f"no answer within {PATIENCE} s"
+        if self._problem is None:
+            log.warning("Redis cannot be used, this server counts requests by itself: %s", words)
+        self._problem = words
+        self._failed = self._clock()
 
     def problem(self) -> str | None:
         """See `RateWindow.problem`."""
-        return self._problem
+        return self._problem if self._clock() - self._failed < _FRESH else None
+
+    async def close(self) -> None:
+        """See `RateWindow.close`."""
+        await self._client.aclose()

@@ -57,6 +57,7 @@ def create_rest(hub: Hub) -> Litestar:
             yield
         finally:
             unsubscribe()
+            await hub.services.rate.close()
 
     app = Litestar(
         route_handlers=[TaskController, RunController, LogController, DeliveryController, HealthController],

@@ -1,0 +1,72 @@
+"""Connections to Redis that give up soon, and what is wrong with them now."""
+
+import ipaddress
+import logging
+import threading
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+log = logging.getLogger(__name__)
+# Seconds for an answer: no hint is worth more.
+PATIENCE = 1.0
+# After a failure nothing is tried for this long.
+PAUSE = 0.5
+
+
+def client(url: str, patience: float = PATIENCE) -> "redis.Redis":
+    """A client that gives up soon: the library's own default is ten more tries, almost a minute. One more is for a connection
+    that had ended while nobody used it. Raises ValueError for a URL that is none."""
+    retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+    return redis.Redis.from_url(url, socket_timeout=patience, socket_connect_timeout=patience, retry=retry)
+
+
+def database(url: str) -> str:
+    """The number in the URL. Published messages, unlike keys, are heard in all databases."""
+    return urlsplit(url).path.strip("/") or "0"
+
+
+def open_to_others(url: str) -> str | None:
+    """The host, if it is another machine's and no password is sent: whoever reaches it may write there too."""
+    parts = urlsplit(url)
+    host = parts.hostname or "localhost"
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    return None if parts.password or loopback else host
+
+
+class Troubles:
+    """What does not work now, by the part of the broker that sees it. Said when it begins, and when it is over."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[str, str] = {}
+
+    def begin(self, part: str, error: Exception) -> None:
+        """This part cannot use Redis."""
+        words = f"{type(error).__name__}: {error}"
+        with self._lock:
+            if not self._found:
+                log.warning("Redis cannot be used, workers find what waits by themselves: %s", words)
+            self._found[part] = words
+
+    def end(self, part: str) -> None:
+        """This part can use it again."""
+        if part not in self._found:
+            return
+        with self._lock:
+            self._found.pop(part, None)
+            if not self._found:
+                log.warning("Redis is back")
+
+    def has(self, part: str) -> bool:
+        """Whether this part cannot use it now."""
+        return part in self._found
+
+    def words(self) -> str | None:
+        """What is wrong, in the words of one part."""
+        return next(iter(list(self._found.values())), None)
