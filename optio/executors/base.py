@@ -11,7 +11,8 @@ STREAMS = ("stdout", "stderr", "result")
 class Launch:
     """Everything one attempt needs. `files` are written below HOME (mode 0600) before anything starts; `file_env` names
     environment variables that hold the absolute path of one of them. `env` is the whole environment, but for PATH, HOME,
-    TMPDIR and the like, which are the executor's."""
+    TMPDIR and the like, which are the executor's. `leased_at` is when the lease was asked for, by `Executor.clock`. Whatever
+    becomes of its worker, the agent ends by itself before `orphan_s` have passed without a renewal (see `Store.adopt`)."""
 
     run_id: str
     attempt: int
@@ -23,12 +24,14 @@ class Launch:
     setup: tuple[str, ...] = ()
     timeout_s: float
     grace_s: float = 10.0
+    orphan_s: float
+    leased_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """How an attempt's process ended. `stopped_by` is `timeout` or `stop` when the supervisor ended it; `lost` when nothing
-    is known: the supervisor itself is gone. `phase` is `setup` when a set-up command failed."""
+    """How an attempt's process ended. `stopped_by` is `timeout`, `orphaned` or `stop` when the supervisor ended it; `lost` when
+    nothing is known: the supervisor itself is gone. `phase` is `setup` when a set-up command failed."""
 
     code: int | None
     signal: int | None
@@ -57,6 +60,10 @@ class Handle(Protocol):
         """How it ended, or None while it runs."""
         ...
 
+    def renewed(self, at: float) -> None:
+        """Its lease was renewed, which was asked for at this time by `Executor.clock`: it is no orphan. Never raises."""
+        ...
+
     def stop(self) -> None:
         """Ask for the end: SIGTERM to the agent, after the grace SIGKILL to everything it started. Returns at once."""
         ...
@@ -71,6 +78,10 @@ class Executor(Protocol):
 
     def place(self) -> str:
         """Where its agents can be found again: `directory/boot/namespace` (see `Store.adopt`). Raises StoreUnavailable."""
+        ...
+
+    def clock(self) -> float:
+        """Seconds, by a clock that nobody sets and that its agents go by (see `Launch.leased_at`)."""
         ...
 
     def program(self, runtime: str) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 from optio.errors import LaunchFailed, StoreUnavailable
 from optio.executors.attempt import ProcessHandle, delete, kill_marked, marker_of, open_pidfd
 from optio.executors.base import Handle, Launch
-from optio.executors.procfs import machine
+from optio.executors.procfs import machine, uptime
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 # The kernel's limit for one argument or one `NAME=value`, with its final NUL (MAX_ARG_STRLEN).
@@ -34,6 +34,10 @@ _LONGEST_END = 15.0
 _TOMBSTONE = "never"
 # A tombstone must outlive every worker that could still come late to start its attempt.
 _TOMBSTONE_AGE = 86_400.0
+# An orphan is dead a good while before others repeat its run: their clock may be a little faster. Of a short time it gets no
+# more than this part to end in good order.
+_ORPHAN_ENDS = 0.9
+_ORPHAN_GRACE = 0.25
 INSTALL = {
     "claude-code": ("claude", "npm install -g @anthropic-ai/claude-code"),
     "codex": ("codex", "npm install -g @openai/codex"),
@@ -70,6 +74,10 @@ class ProcessExecutor:
         except OSError as err:
             raise StoreUnavailable(f"the directory of attempts {self._root} cannot be used: {err.strerror}") from err
 
+    def clock(self) -> float:
+        """See `Executor.clock`."""
+        return uptime()
+
     def program(self, runtime: str) -> str:
         """See `Executor.program`."""
         name, install = INSTALL[runtime]
@@ -93,6 +101,7 @@ class ProcessExecutor:
                 _write_private(base / "home" / name, data)
         except OSError as err:
             raise LaunchFailed("disk", f"the attempt's directory cannot be made: {err}", temporary=True) from err
+        orphan_grace = min(launch.grace_s, launch.orphan_s * _ORPHAN_GRACE)
         header = {
             "control": str(control),
             "cwd": str(base / "work"),
@@ -101,6 +110,9 @@ class ProcessExecutor:
             "setup": list(launch.setup),
             "timeout": launch.timeout_s,
             "grace": launch.grace_s,
+            "leased_at": launch.leased_at,
+            "orphaned": launch.orphan_s * _ORPHAN_ENDS - orphan_grace,
+            "orphan_grace": orphan_grace,
         }
         pid = self._fork(json.dumps(header).encode(), launch.stdin)
         return ProcessHandle(base, pid)

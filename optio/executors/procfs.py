@@ -1,6 +1,7 @@
 """Processes of this machine, told apart by pid and start time: a pid alone belongs to another one day."""
 
 import os
+import time
 from pathlib import Path
 
 
@@ -11,6 +12,11 @@ def start_time(pid: int) -> int | None:
     except OSError:
         return None
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def uptime() -> float:
+    """Seconds since boot, asleep or not: a clock that nobody sets, and the same for every process of this machine."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def machine() -> tuple[str, str]:

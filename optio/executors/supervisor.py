@@ -2,8 +2,9 @@
 
 It is a fork server: it reads launch envelopes from the socket on its standard input and forks a supervisor for each, which
 costs about a millisecond where a new interpreter costs twenty. Secrets and prompts arrive by that socket and are never
-written to disk. A forked supervisor belongs to nobody: it outlives the worker, ends its attempt at the deadline, leaves no
-process behind whatever way the agent ends, and writes how it ended into `exit.json` (written, then renamed).
+written to disk. A forked supervisor belongs to nobody: it outlives the worker, ends its attempt at the deadline or when no
+worker has renewed its lease for too long, leaves no process behind whatever way the agent ends, and writes how it ended into
+`exit.json` (written, then renamed).
 
     envelope: 4 bytes length, JSON header, 8 bytes length, the agent's standard input
     answer:   one line of JSON, {"pid": N} or {"error": "..."}
@@ -83,15 +84,15 @@ def supervise(launch: dict[str, Any], stdin: bytes) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     control = launch["control"]
-    if not _mark(control):
+    if not _mark(launch):
         return  # this attempt was started, or given up, before
-    deadline = time.monotonic() + launch["timeout"]
+    limits = _Limits(launch)
     out = _append(os.path.join(control, "stdout"))
     err = _append(os.path.join(control, "stderr"))
     end: dict[str, Any] = {"phase": "setup"}
     null = os.open(os.devnull, os.O_RDONLY)
     for command in launch["setup"]:
-        end.update(_run(["/bin/sh", "-c", command], launch, null, err, err, deadline))
+        end.update(_run(["/bin/sh", "-c", command], launch, null, err, err, limits))
         if end["code"] != 0 or end["stopped_by"] is not None:
             break
     else:
@@ -100,23 +101,58 @@ def supervise(launch: dict[str, Any], stdin: bytes) -> None:
         with os.fdopen(os.dup(prompt), "wb") as file:
             file.write(stdin)
         os.lseek(prompt, 0, os.SEEK_SET)
-        end.update(_run(launch["argv"], launch, prompt, out, err, deadline))
+        end.update(_run(launch["argv"], launch, prompt, out, err, limits))
     # Nothing is synced: what a power cut loses is the outcome of the last instant, and the sizes show it.
     end["sizes"] = {"stdout": os.fstat(out).st_size, "stderr": os.fstat(err).st_size}
     _replace(os.path.join(control, "exit.json"), end)
 
 
-def _mark(control: str) -> bool:
-    """Claim the attempt: only one supervisor, or one tombstone, can ever hold the marker. A link is made whole or not."""
+def _mark(launch: dict[str, Any]) -> bool:
+    """Claim the attempt: only one supervisor, or one tombstone, can ever hold the marker. A link is made whole or not. Its time
+    is that of the last renewal of the lease, in nanoseconds since boot."""
+    marker = os.path.join(launch["control"], "started")
     try:
-        os.symlink(f"{os.getpid()}:{_start_time(os.getpid())}", os.path.join(control, "started"))
+        os.symlink(f"{os.getpid()}:{_start_time(os.getpid())}", marker)
     except FileExistsError:
         return False
+    leased_at = int(launch["leased_at"] * 1e9)
+    os.utime(marker, ns=(leased_at, leased_at), follow_symlinks=False)
     return True
 
 
-def _run(argv: list[str], launch: dict[str, Any], stdin: int, out: int, err: int, deadline: float) -> dict[str, Any]:
+class _Limits:
+    """When an attempt is ended: at its deadline, or as an orphan. Nothing is looked at before it is time."""
+
+    def __init__(self, launch: dict[str, Any]) -> None:
+        self._deadline: float = time.monotonic() + launch["timeout"]
+        self._patience: float = launch["orphaned"]
+        self._marker = os.path.join(launch["control"], "started")
+        self._orphan_at: float = launch["leased_at"] + self._patience
+
+    def _look(self) -> None:
+        try:
+            self._orphan_at = max(self._orphan_at, os.lstat(self._marker).st_mtime_ns / 1e9 + self._patience)
+        except OSError:
+            return  # removed under us: nobody wants this attempt any more
+
+    def left(self) -> float:
+        """Seconds until it is worth asking again."""
+        return max(0.0, min(self._deadline - time.monotonic(), self._orphan_at - time.clock_gettime(time.CLOCK_BOOTTIME)))
+
+    def reached(self) -> str | None:
+        """Which of them, if any."""
+        if time.monotonic() >= self._deadline:
+            return "timeout"
+        if time.clock_gettime(time.CLOCK_BOOTTIME) >= self._orphan_at:
+            self._look()
+        return "orphaned" if time.clock_gettime(time.CLOCK_BOOTTIME) >= self._orphan_at else None
+
+
+def _run(argv: list[str], launch: dict[str, Any], stdin: int, out: int, err: int, limits: _Limits) -> dict[str, Any]:
     """Run one program to its end, and everything it started with it."""
+    reached = limits.reached()
+    if reached is not None:
+        return {"code": None, "signal": None, "error": None, "stopped_by": reached}
     agent, error = _spawn(argv, launch, stdin, out, err)
     if error is not None:
         return {"code": 127 if error == "ENOENT" else 126, "signal": None, "error": error, "stopped_by": None}
@@ -124,16 +160,16 @@ def _run(argv: list[str], launch: dict[str, Any], stdin: int, out: int, err: int
     stopped_by = None
     kill_at = None
     while status is None:
-        limit = deadline if kill_at is None else kill_at
-        got = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, max(0.0, limit - time.monotonic()))
+        pause = limits.left() if kill_at is None else max(0.0, kill_at - time.monotonic())
+        got = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, pause)
         # The clock decides, not the absence of signals: dying orphans can keep those coming for ever.
-        over = time.monotonic() >= limit
-        if kill_at is not None and over:
+        reached = limits.reached() if kill_at is None else None
+        if kill_at is not None and time.monotonic() >= kill_at:
             _signal_children(signal.SIGKILL)
             kill_at = time.monotonic() + 1.0
-        elif stopped_by is None and (over or (got is not None and got.si_signo == signal.SIGTERM)):
-            stopped_by = "timeout" if over else "stop"
-            kill_at = time.monotonic() + launch["grace"]
+        elif stopped_by is None and (reached is not None or (got is not None and got.si_signo == signal.SIGTERM)):
+            stopped_by = reached or "stop"
+            kill_at = time.monotonic() + launch["orphan_grace" if stopped_by == "orphaned" else "grace"]
             # Never SIGINT: two of the agent CLIs report success after it.
             _signal_group(agent, signal.SIGTERM)
         status = _reap(agent)

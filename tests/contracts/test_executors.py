@@ -184,6 +184,50 @@ def test_the_time_limit_holds_with_no_worker_alive(executor: Executor, tmp_path:
     assert (ended.exit.stopped_by, ended.stdout) == ("timeout", b"ready\n")
 
 
+def test_an_agent_whose_lease_nobody_renews_ends_before_others_may_repeat_its_run(executor: Executor, token: str) -> None:
+    source = f"trap '' TERM; echo ready; while :; do sleep 0.1; done # {token}"
+    leased_at = executor.clock()
+    handle = executor.start(shell(source, orphan_s=6.0, leased_at=leased_at, grace_s=60.0))
+    started(handle)
+    executor.close()
+
+    eventually(lambda: not living(token), what="the end of the agent")
+    ended_at = executor.clock()
+    ended = until_ended(handle)
+    handle.close(remove=True)
+
+    assert (ended.exit.stopped_by, ended.exit.signal) == ("orphaned", signal.SIGKILL)
+    assert leased_at + 3.0 < ended_at < leased_at + 6.0
+
+
+def test_an_agent_whose_lease_is_renewed_by_any_handle_lives_on(executor: Executor, token: str) -> None:
+    handle = executor.start(shell(f"echo ready; sleep {token}", orphan_s=1.0, leased_at=executor.clock()))
+    started(handle)
+    handle.renewed(executor.clock())
+    found = executor.find("run", 1)
+    assert found is not None
+
+    for _ in range(25):
+        time.sleep(0.1)
+        found.renewed(executor.clock())
+    renewed, alive = found.exit(), living(token)
+    ended = until_ended(handle)
+    for each in (handle, found):
+        each.close(remove=True)
+
+    assert (renewed, alive != []) == (None, True)
+    assert (ended.exit.stopped_by, living(token)) == ("orphaned", [])
+
+
+def test_a_launch_that_comes_when_its_lease_is_long_over_starts_nothing(executor: Executor, tmp_path: Path) -> None:
+    late = shell(f"touch {tmp_path / 'ran'}", setup=(f"touch {tmp_path / 'ran'}",), leased_at=executor.clock() - 1000)
+
+    ended = run(executor, late)
+
+    assert (ended.exit.stopped_by, ended.exit.code) == ("orphaned", None)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_program_that_ignores_the_request_is_killed_after_the_grace(executor: Executor, token: str) -> None:
     handle = executor.start(shell(f"trap '' TERM; echo ready; while :; do sleep 0.2; done # {token}", grace_s=0.3))
     started(handle)
@@ -389,7 +433,9 @@ from pathlib import Path
 from optio.executors.process import ProcessExecutor
 from tests.executors.support import shell
 executor = ProcessExecutor(Path({str(root)!r}))
-executor.start(shell("echo one; read line < {tmp_path}/go; echo two; exit 5 # {token}", run_id="adopted"))
+handle = executor.start(shell("echo one; read line < {tmp_path}/go; echo two; exit 5 # {token}", run_id="adopted"))
+while not handle.read("stdout", 0, 9):
+    handle.wait(1.0)
 print("started", flush=True)
 time.sleep(60)
 """

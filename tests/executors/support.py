@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from optio.executors.base import Executor, Exit, Handle, Launch
+from optio.executors.procfs import uptime
 from tests.support import eventually
 
 
@@ -16,7 +17,7 @@ def launch(*argv: str, run_id: str = "run", attempt: int = 1, **changes: Any) ->
     """A launch of a program, with the marks that every run's environment has."""
     env: Mapping[str, str] = changes.pop("env", {})
     marks = {"OPTIO_RUN_ID": run_id, "OPTIO_ATTEMPT": str(attempt)}
-    fields = {"stdin": b"", "timeout_s": 30.0, "grace_s": 0.3, **changes}
+    fields = {"stdin": b"", "timeout_s": 30.0, "grace_s": 0.3, "orphan_s": 900.0, "leased_at": uptime(), **changes}
     return Launch(run_id=run_id, attempt=attempt, argv=argv, env={**marks, **env}, **fields)
 
 

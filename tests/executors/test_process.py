@@ -137,7 +137,11 @@ def test_a_tombstone_is_kept_while_a_late_worker_could_still_start_its_attempt(
     executor: ProcessExecutor, tmp_path: Path
 ) -> None:
     assert executor.find("gone", 2) is None
-    (tmp_path / "attempts" / "gone-2" / "home").mkdir()
+    late = executor.start(shell("echo late", run_id="gone", attempt=2))
+    late.renewed(executor.clock())  # by a worker that does not know yet
+    until_ended(late)
+    late.close(remove=False)
+    assert (tmp_path / "attempts" / "gone-2" / "home").exists()
 
     executor.remove("gone", 2)
     kept = executor.attempts()

@@ -260,7 +260,8 @@ def get(made: Cluster, path: str) -> Any:
 class Sampler:
     """Looks which agents live, in /proc, every 50 ms."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, limits: Mapping[str, int] = LIMITS) -> None:
+        self._limits = limits
         self._mark = f"LEDGER={(directory / 'token').read_text()}".encode()
         self.most: dict[str, int] = {}
         self.excess: list[str] = []
@@ -277,14 +278,18 @@ class Sampler:
             count[""] = len(living)
             for name, number in count.items():
                 self.most[name] = max(self.most.get(name, 0), number)
-                if number > LIMITS[name]:
+                if number > self._limits.get(name, number):
                     self.excess.append(f"{number} of {name or 'all'}: {sorted(living)}")
             runs = Counter(run for run, _, _ in living)
             self.excess += [f"{run} lives {number} times: {sorted(living)}" for run, number in runs.items() if number > 1]
 
     def living(self) -> set[tuple[str, str, str]]:
         """(run, attempt, task) of every agent that has a process."""
-        found = set()
+        return set(self.processes().values())
+
+    def processes(self) -> dict[int, tuple[str, str, str]]:
+        """The same by process."""
+        found = {}
         for entry in os.listdir("/proc"):
             if not entry.isdigit():
                 continue
@@ -294,7 +299,7 @@ class Sampler:
                 continue
             if self._mark in environment:
                 names = dict(each.decode().partition("=")[::2] for each in environment if each.startswith(b"OPTIO_"))
-                found.add((names["OPTIO_RUN_ID"], names["OPTIO_ATTEMPT"], names["OPTIO_TASK_ID"]))
+                found[int(entry)] = (names["OPTIO_RUN_ID"], names["OPTIO_ATTEMPT"], names["OPTIO_TASK_ID"])
         return found
 
     def close(self) -> None:

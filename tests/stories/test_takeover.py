@@ -1,0 +1,206 @@
+"""A worker dies for good: who goes on with its runs, and when. Its agents never notice, and never live twice.
+
+`python -m tests.stories.test_takeover LEASE KILLS` prints how long it takes from the SIGKILL to the new owner's fence, with the
+other worker on a machine of another name, so that nothing but the lease tells that the first one is gone.
+"""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from optio.model.retry import GiveUp
+from optio.model.run import LogKind, Meter, Outcome, Run, RunState
+from optio.store.base import Store
+from tests.stories.cluster import Cluster, Place, Process
+from tests.stories.ledger import Request, Sampler, post
+from tests.support import COMMAND_TASK, eventually
+
+SAME_PLACE = (Place("a", "one"), Place("a", "two"))
+APART = (Place("a", "one"), Place("b", "two"))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A cluster with one server, a look behind the API, and agents that are counted."""
+
+    cluster: Cluster
+    store: Store
+    sampler: Sampler
+
+    def begin(self, task: str) -> str:
+        """A new run's id."""
+        headers = {"Authorization": f"Bearer {self.cluster.token}"}
+        status, answer = post(self.cluster.ports[0], Request("", f"/api/tasks/{task}/runs", b"{}", headers))
+        assert status == 202, (status, answer)
+        run_id: str = answer["runId"]
+        return run_id
+
+    def run(self, run_id: str) -> Run:
+        return self.store.run(run_id)
+
+    def owner(self, run_id: str) -> Process:
+        """The worker that has it."""
+        pid = int((self.run(run_id).owner or "::").split(":")[1])
+        return next(each for each in self.cluster.workers if each.process is not None and each.process.pid == pid)
+
+    def lines(self, run_id: str) -> list[str]:
+        return [line.text for line in self.store.log(run_id, limit=10_000) if line.kind is LogKind.OUTPUT]
+
+    def done(self, run_id: str, within: float = 60.0) -> Run:
+        eventually(lambda: self.run(run_id).state.terminal, within=within, what=f"the end of run {run_id}")
+        return self.run(run_id)
+
+
+@contextlib.contextmanager
+def stage(directory: Path, workers: tuple[Place, ...], **environ: str) -> Iterator[Stage]:
+    """See `Stage`; `job.yaml` says a line each 50 ms for as long as its task says."""
+    made = Cluster(directory, servers=1, schedulers=0, workers=workers, environ=environ)
+    token = f"takeover-{random.randrange(1 << 60)}"
+    (directory / "token").write_text(token)
+    for name, lines in (("brief", 60), ("endless", 100_000)):
+        source = f'"i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo line $i; sleep 0.05; done"'
+        limits = f"maxConcurrent: 8\nmaxRetries: 0\nenvironment: {{env: {{LEDGER: {token}}}}}\n"
+        made.write(f"{name}.yaml", COMMAND_TASK.format(name=name, command=source) + limits)
+    with made:
+        store = made.store()
+        sampler = Sampler(directory, {})
+        try:
+            yield Stage(made, store, sampler)
+        finally:
+            sampler.close()
+            store.close()
+            for pid in sampler.processes():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def speaking(on: Stage, runs: list[str]) -> None:
+    """Wait until each has said something."""
+    for run_id in runs:
+        eventually(lambda: on.lines(run_id), within=30, what="an agent's first line")  # noqa: B023
+
+
+def takeover(on: Stage, runs: list[str]) -> list[float]:
+    """Kill the one worker that has all these; seconds until each has a new owner. It is started again afterwards."""
+    (owner,) = {id(each): each for each in map(on.owner, runs)}.values()
+    fences = {run_id: on.run(run_id).fence for run_id in runs}
+    with owner.lock:
+        owner.kill()
+    began = time.monotonic()
+    took: dict[str, float] = {}
+    while len(took) < len(runs) and time.monotonic() - began < 60:
+        for run_id in runs:
+            if run_id not in took and on.run(run_id).fence > fences[run_id]:
+                took[run_id] = time.monotonic() - began
+        time.sleep(0.01)
+    with owner.lock:
+        owner.start()
+    assert len(took) == len(runs), f"{len(runs) - len(took)} runs have no new owner after a minute"
+    return list(took.values())
+
+
+@pytest.mark.timeout(120)
+def test_another_machine_name_takes_over_with_the_lease_and_the_same_agents_go_on(tmp_path: Path) -> None:
+    with stage(tmp_path, SAME_PLACE, OPTIO_LEASE="3s") as on:
+        on.cluster.workers[1].stop()
+        runs = [on.begin("brief") for _ in range(5)]
+        speaking(on, runs)
+        on.cluster.workers[1].start()
+
+        took = takeover(on, runs)
+
+        ended = [on.done(run_id) for run_id in runs]
+        assert max(took) <= 6.0
+        assert [(run.state, run.attempt) for run in ended] == [(RunState.COMPLETED, 1)] * 5
+        assert [on.lines(run_id) for run_id in runs] == [[f"line {n}" for n in range(1, 61)]] * 5
+        assert on.sampler.excess == []
+
+
+@pytest.mark.timeout(120)
+def test_a_run_is_repeated_on_another_machine_only_when_its_agent_is_dead(tmp_path: Path) -> None:
+    with stage(tmp_path, APART, OPTIO_LEASE="1s", OPTIO_ORPHAN_TIMEOUT="6s") as on:
+        on.cluster.workers[1].stop()
+        run_id = on.begin("endless")
+        speaking(on, [run_id])
+        on.cluster.workers[1].start()
+        # The database is away for longer than the lease, and comes back in time.
+        assert on.cluster.postgres is not None
+        on.cluster.postgres.freeze()
+        time.sleep(3.0)
+        on.cluster.postgres.thaw()
+        before = len(on.lines(run_id))
+        eventually(lambda: len(on.lines(run_id)) > before + 20, what="the agent's lines")
+        attempts = [on.run(run_id).attempt]
+
+        with on.cluster.workers[0].lock:
+            on.cluster.workers[0].kill()
+        eventually(lambda: on.run(run_id).attempt == 2, within=40, what="the run being repeated elsewhere")
+        eventually(lambda: on.sampler.living(), within=20, what="the second agent")
+        attempts.append(on.run(run_id).attempt)
+
+        assert attempts == [1, 2]
+        assert on.owner(run_id) is on.cluster.workers[1]
+        assert {attempt for _, attempt, _ in on.sampler.living()} == {"2"}
+        assert on.sampler.excess == []
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_that_finds_its_run_repeated_elsewhere_ends_what_it_has_left_of_it(tmp_path: Path) -> None:
+    with stage(tmp_path, APART, OPTIO_LEASE="1s", OPTIO_ORPHAN_TIMEOUT="1h") as on:
+        on.cluster.workers[1].stop()
+        run_id = on.begin("endless")
+        speaking(on, [run_id])
+        first = on.cluster.workers[0]
+        first.freeze()
+        time.sleep(1.2)
+        # As a worker whose settings give it up too soon would do, or one after a jump of the database's clock.
+        impatient = on.cluster.store()
+        (claim,) = impatient.adopt("impatient:1:1", timedelta(hours=1), 5, place="c/boot/1", orphaned=timedelta(0))
+        lost = Outcome(ok=False, reason="lost")
+        impatient.finish(run_id, claim.run.fence, lost, Meter(), None, None, lambda *_: GiveUp("its machine is gone"))
+        impatient.close()
+        first.thaw()
+
+        eventually(lambda: not on.sampler.living(), within=30, what="the end of the agent")
+
+        assert (on.run(run_id).reason, on.run(run_id).attempt) == ("lost", 1)
+
+
+def main() -> None:
+    """Figures of many takeovers."""
+    lease, kills = sys.argv[1], int(sys.argv[2])
+    directory = Path(tempfile.mkdtemp(prefix="optio-takeover-"))
+    took: list[float] = []
+    dice = random.Random(1)
+    with stage(directory, SAME_PLACE, OPTIO_LEASE=lease) as on:
+        on.cluster.workers[1].stop()
+        runs = [on.begin("endless") for _ in range(5)]
+        speaking(on, runs)
+        on.cluster.workers[1].start()
+        for _ in range(kills):
+            time.sleep(5 + dice.uniform(0, 4))
+            took += takeover(on, runs)
+        living = on.sampler.living()
+        whole = all(lines == [f"line {n}" for n in range(1, len(lines) + 1)] for lines in map(on.lines, runs))
+        attempts = {on.run(run_id).attempt for run_id in runs}
+        assert (len(living), whole, attempts, on.sampler.excess) == (5, True, {1}, [])
+    took.sort()
+    p99 = took[max(0, round(len(took) * 0.99) - 1)]
+    median = took[len(took) // 2]
+    print(f"lease {lease}, {kills} kills: {len(took)} takeovers, median {median:.2f} s, p99 {p99:.2f} s, max {took[-1]:.2f} s")
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
