@@ -95,7 +95,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif self.path != "/metrics":
             self._answer(404, b"there are /metrics, /healthz and /readyz\n", "text/plain")
         elif services.metrics is None:
-            self._answer(501, f"{MISSING}\n".encode(), "text/plain")
+            self._answer(404, f"{MISSING}\n".encode(), "text/plain")
         else:
             try:
                 self._answer(200, *services.metrics.text(self.headers.get("Accept", "")))

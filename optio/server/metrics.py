@@ -27,7 +27,7 @@ class MetricsController(Controller):
         """What Prometheus reads. Runs that wait and run, and the generation, are the same in every server."""
         metrics = hub.services.metrics
         if metrics is None:
-            raise HttpProblem(501, "Not installed", MISSING)
+            raise HttpProblem(404, "Not found", MISSING)
         # Off the loop: the store is asked.
         text, media_type = await asyncio.to_thread(metrics.text, request.headers.get("accept", ""))
         return Response(text, media_type=media_type)
