@@ -2,10 +2,11 @@
 
     OptioError
     ├── NotFound            no such task, run, hook, definition
-    ├── Conflict            the state does not allow it (already finished, same key with another body)
+    ├── Conflict            the state does not allow it (already finished, same key with another body): Duplicate
     ├── Invalid             what was sent is wrong: one `Problem` per fault
     ├── Refused             who asks may not: Unauthorized, Forbidden
     ├── TooMany             a rate window is full
+    │   └── QueueFull       too many runs wait already
     ├── WritesDenied        task files may not be changed through the API here
     ├── StoreUnavailable    the database cannot be reached, is locked, full or read-only
     │   └── CommitUnknown   it went away during a commit
@@ -48,6 +49,14 @@ class Conflict(OptioError):
     """The present state does not allow what was asked."""
 
 
+class Duplicate(Conflict):
+    """Another run stands for the same business key, and the task wants that to be refused."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"run {run_id} stands for the same key")
+
+
 class Invalid(OptioError):
     """What was sent does not fit."""
 
@@ -70,6 +79,10 @@ class TooMany(OptioError):
     def __init__(self, message: str, retry_after: timedelta) -> None:
         self.retry_after = retry_after
         super().__init__(message)
+
+
+class QueueFull(TooMany):
+    """So many runs wait that no further trigger is accepted."""
 
 
 class WritesDenied(OptioError):

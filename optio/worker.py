@@ -6,23 +6,26 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 from optio.broker.base import Topic
 from optio.errors import LeaseLost, NotFound, OptioError
 from optio.executors.procfs import machine, start_time
+from optio.model.run import RunState
 from optio.runs import admission
 from optio.runs.execute import Execution
 from optio.store.base import AdmissionView, Claim
+from optio.telemetry.base import Adopted, Claimed, Reading
 from optio.wiring import Services
 
 log = logging.getLogger(__name__)
 _TOPICS = (Topic.START, Topic.QUEUE, Topic.CANCEL, Topic.REGISTRY)
 # Hints drive; this finds what a lost hint would lose.
 _SWEEP = 2.0
-# For a stop in all: who stops us waits for ten seconds as a rule.
-_LEAVE = 8.0
+_HINTED = timedelta(seconds=0.1)
+# For letting go of everything: who stops us waits for ten seconds as a rule, and a store that is away takes five of them.
+_LEAVE = 4.0
 # What attempts left on disk whose worker never came back to them is looked for so often.
 _TIDY = 600.0
 
@@ -38,6 +41,7 @@ class Worker:
         self.name = f"{self._machine}:{os.getpid()}:{start_time(os.getpid())}"
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._untidy = threading.Event()
         self._running: dict[str, tuple[Execution, threading.Thread]] = {}
         self._capacity = services.settings.worker_concurrent or services.settings.max_workflow_concurrent
         self._busy: set[str] = set()
@@ -49,6 +53,8 @@ class Worker:
         """Begin, on threads of its own."""
         self._unsubscribe = self._services.broker.subscribe(self._hint, _TOPICS)
         self._services.executor.prepare()
+        if self._services.metrics is not None:
+            self._services.metrics.add(self._readings)
         for target in (self._claim_loop, self._heartbeat_loop, self._tidy_loop):
             thread = threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True)
             thread.start()
@@ -59,6 +65,7 @@ class Worker:
         limit = time.monotonic() + _LEAVE
         self._stopping.set()
         self._wake.set()
+        self._untidy.set()
         self._unsubscribe()
         for thread in self._threads[:1]:  # after the claim loop nothing begins any more; the others may take their time
             thread.join(_LEAVE / 2)
@@ -87,21 +94,26 @@ class Worker:
     def _claim_loop(self) -> None:
         store = self._services.store
         lease = self._services.settings.lease
-        woken = False
+        woken, swept = False, False
         while not self._stopping.is_set():
+            self._services.pulses.beat("claim", 0)
             # Cleared before looking: a hint that comes while we look makes us look again.
             self._wake.clear()
             try:
                 if not woken:
                     self._release_the_dead()
                 most = self._services.settings.max_workflow_concurrent
+                asked = self._services.executor.clock()
                 for claim in store.adopt(
                     self.name, lease, most, place=self._place, orphaned=self._services.settings.orphan_timeout
                 ):
-                    self._begin(claim)
+                    self._services.telemetry.tell(Adopted(claim.run))
+                    self._begin(claim, asked)
                 free = self._capacity - len(self._busy)
+                asked = self._services.executor.clock()
                 for claim in store.claim(self.name, lease, self._admit, place=self._place, room=self._room, most=free):
-                    self._begin(claim)
+                    self._tell_of(claim, swept)
+                    self._begin(claim, asked)
                 self._services.broker.ready(len(self._busy) < self._capacity)
                 due = store.next_due()
                 pause = _SWEEP if due is None else min(_SWEEP, max(0.0, (due - datetime.now(UTC)).total_seconds()) + 0.001)
@@ -111,15 +123,32 @@ class Worker:
             except Exception:
                 log.exception("the worker's loop failed once")
                 pause = 1.0
+            self._services.pulses.beat("claim", pause)
             woken = self._wake.wait(pause)
+            # A look that nobody and no time had asked for: what it finds, a hint has lost.
+            swept = not woken and pause == _SWEEP
+        self._services.pulses.end("claim")
+
+    def _tell_of(self, claim: Claim, swept: bool) -> None:
+        run = claim.run
+        if run.lease_until is not None:
+            # By the store's clock alone: the lease began when the run was claimed.
+            claimed = run.lease_until - self._services.settings.lease
+            waited = claimed - max(run.queued_at, run.not_before)
+            # The hint of one that is younger may be on its way.
+            self._services.telemetry.tell(Claimed(run, waited, swept and waited > _HINTED))
+
+    def _readings(self) -> Iterator[Reading]:
+        yield Reading("worker_runs", "runs that this worker has", len(self._busy))
+        yield Reading("worker_capacity", "runs that it may have at once", self._capacity)
 
     def _room(self, running: int) -> int:
         return self._services.settings.max_workflow_concurrent - running
 
     def _admit(self, view: AdmissionView) -> list[str]:
-        return admission.decide(view, max_running=self._services.settings.max_workflow_concurrent).starts
+        return admission.starts(view, max_running=self._services.settings.max_workflow_concurrent)
 
-    def _begin(self, claim: Claim) -> None:
+    def _begin(self, claim: Claim, leased_at: float) -> None:
         run_id = claim.run.id
 
         def freed() -> None:
@@ -127,12 +156,14 @@ class Worker:
             self._busy.discard(run_id)
             self._wake.set()
 
-        execution = Execution(claim, self._parts, self.name, freed)
+        execution = Execution(claim, self._parts, self.name, freed, leased_at=leased_at)
 
         def work() -> None:
             try:
                 execution()
             finally:
+                if execution.lost:
+                    self._untidy.set()
                 with self._lock:
                     if self._running.get(run_id, (None,))[0] is execution:
                         del self._running[run_id]
@@ -150,11 +181,15 @@ class Worker:
     def _heartbeat_loop(self) -> None:
         lease = self._services.settings.lease
         suspects: set[str] = set()
-        while not self._stopping.wait(lease.total_seconds() / 3):
+        pause = lease.total_seconds() / 3
+        self._services.pulses.beat("leases", pause)
+        while not self._stopping.wait(pause):
+            self._services.pulses.beat("leases", pause)
             with self._lock:
                 running = {run_id: execution for run_id, (execution, _) in self._running.items()}
             if not running:
                 continue
+            asked = self._services.executor.clock()
             try:
                 owned = self._services.store.renew(self.name, lease)
                 suspects = self._drop_the_forgotten(suspects, set(owned) - set(running))
@@ -164,8 +199,12 @@ class Worker:
             for run_id, execution in running.items():
                 if run_id not in owned:
                     execution.leave()
-                elif owned[run_id]:
+                    self._untidy.set()
+                    continue
+                execution.renewed(asked)
+                if owned[run_id]:
                     execution.cancel()
+        self._services.pulses.end("leases")
 
     def _drop_the_forgotten(self, before: set[str], idle: set[str]) -> set[str]:
         """A run of ours that nothing works on, twice in a row, is not just about to begin: it must not be renewed for ever."""
@@ -178,7 +217,11 @@ class Worker:
 
     def _tidy_loop(self) -> None:
         pause = 0.0
-        while not self._stopping.wait(pause):
+        while not self._stopping.is_set():
+            if self._untidy.wait(pause):
+                # Whoever has taken a run over may only now find out that its agent is not there.
+                self._untidy.clear()
+                self._stopping.wait(self._services.settings.lease.total_seconds())
             pause = _TIDY
             try:
                 self.tidy()
@@ -186,7 +229,8 @@ class Worker:
                 log.exception("what ended attempts left could not be looked through")
 
     def tidy(self) -> None:
-        """Remove attempts that nobody comes back to: their worker died between the outcome and the removal."""
+        """End and remove attempts that nobody comes back to: their worker died between the outcome and the removal, or was away
+        for so long that the run is repeated somewhere else."""
         store, executor = self._services.store, self._services.executor
         for run_id, attempt in executor.attempts():
             if self._stopping.is_set():
@@ -195,7 +239,7 @@ class Worker:
                 run = store.run(run_id)
             except NotFound:
                 continue  # another database has used this directory
-            if run.state.terminal or attempt < run.attempt:
+            if run.state is not RunState.RUNNING or attempt < run.attempt:
                 executor.remove(run_id, attempt)
 
     def _release_the_dead(self) -> None:

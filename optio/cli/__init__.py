@@ -16,10 +16,12 @@ COMMANDS = {
     "schedule": ("schedule", "print when scheduled tasks fire next"),
     "run": ("run", "start a run of a task"),
     "runs": ("runs", "list, show, follow, cancel and retry runs"),
+    "tasks": ("tasks", "list tasks, pause and resume them"),
     "hook": ("hook", "sign and post a webhook payload"),
     "server": ("server", "serve the API"),
     "worker": ("worker", "execute runs"),
     "scheduler": ("scheduler", "fire schedules"),
+    "prune": ("prune", "delete what is kept no longer"),
     "token": ("token", "create, list and revoke API tokens"),
     "doctor": ("doctor", "check this installation and its settings"),
 }

@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
     body = {"params": parameters(args.param, args.param_json)}
     started = server.request("POST", f"/api/tasks/{client.quoted(args.task)}/runs", body=body, headers=headers)
     if not args.wait:
-        print(show.as_json(started) if args.json else f"run {started['runId']} {show.state(started['state'])}")
+        same = " (it stands for the same key)" if started.get("duplicate") else ""
+        print(show.as_json(started) if args.json else f"run {started['runId']} {show.state(started['state'])}{same}")
         return OK
     if not args.json:
         print(f"run {started['runId']} of {started['taskId']}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """List, show, follow, cancel and retry runs."""
 
 import argparse
+from collections.abc import Iterator
 from typing import Any
 
 from optio.cli import OK, client, flags, show
@@ -107,11 +108,21 @@ def _logs(server: client.Client, path: str, args: argparse.Namespace) -> int:
 
 def _why(run: dict[str, Any]) -> str:
     if run["waiting"]:
-        waiting = run["waiting"]
-        ahead = f", {waiting['ahead']} ahead of it" if waiting["ahead"] else ""
-        return f"queued: {waiting['message']}{ahead} [{waiting['reason']}]"
+        return "\n".join(_waits(run["waiting"], run["queuedAt"]))
     last = run["events"][-1]
     return f"{run['state']} since {last['at']}: {last['reason']}{': ' + show.safe(last['message']) if last['message'] else ''}"
+
+
+def _waits(waiting: dict[str, Any], since: str) -> Iterator[str]:
+    yield f"queued since {since}: {show.safe(waiting['message'])} [{waiting['reason']}]"
+    if waiting["position"] is not None:
+        ahead = f", {waiting['ahead']} ahead of it" if waiting["ahead"] else ""
+        yield f"position  {waiting['position']}{ahead}"
+    if waiting["rule"]:
+        yield f"rule      {show.safe(waiting['rule'])}"
+    if waiting["occupiedBy"]:
+        yield "used by   " + "\n          ".join(waiting["occupiedBy"])
+    yield f"earliest  {waiting['earliestStart'] or 'not known'}"
 
 
 def _details(run: dict[str, Any]) -> str:

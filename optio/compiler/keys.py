@@ -27,7 +27,9 @@ REPOSITORY_KEYS = frozenset(
         "gitRef",
     }
 )
-RESERVED_KEYS = frozenset({"digest", "origin", "revision", "generation", "status", "createdAt", "updatedAt", "slug", "prompt"})
+RESERVED_KEYS = frozenset(
+    {"digest", "origin", "revision", "generation", "status", "createdAt", "updatedAt", "slug", "prompt", "paused"}
+)
 # Letters that look like Latin ones, by what they look like.
 _LOOKALIKES = str.maketrans(
     "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456\u0458\u0455\u04bb\u0501\u051b\u0261\u03bf\u03b1\u03c1\u03bd\u0131\u0410\u0412\u0421\u0415\u041d\u0406\u0408\u041a\u041c\u041e\u0420\u0422\u0425\u0405\u0391\u0392\u0395\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a7\u0396",

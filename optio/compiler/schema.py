@@ -29,6 +29,8 @@ _EXAMPLES: dict[str, dict[str, list[Any]]] = {
         ],
         "maxTurns": [20],
         "budgetUsd": ["2.50"],
+        "startLimit": [{"count": 10, "per": "1h"}],
+        "dedupe": [{"key": "{{REPO}}#{{PR}}"}],
         "timeout": ["20m"],
         "stallTimeout": ["5m"],
     },
@@ -38,6 +40,8 @@ _EXAMPLES: dict[str, dict[str, list[Any]]] = {
         "env": [{"LOG_LEVEL": "info"}],
         "secrets": [["ANTHROPIC_API_KEY"]],
     },
+    "StartLimit": {"per": ["1h"]},
+    "Dedupe": {"key": ["{{REPO}}#{{PR}}"], "window": ["10m"]},
     "Network": {"egress": [["api.anthropic.com", "10.0.0.0/8"]]},
     "Resources": {"cpu": ["1", "500m"], "memory": ["2Gi"]},
     "ScheduleConfig": {
@@ -52,10 +56,15 @@ _EXAMPLES: dict[str, dict[str, list[Any]]] = {
         "paramMapping": [{"REPO_NAME": "$.repository.name"}],
     },
 }
+_DURATION = r"^(?=.)([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$"
 _PATTERNS = {
-    "budgetUsd": r"^[0-9]{1,9}(\.[0-9]{1,4})?$",
-    "timeout": r"^(?=.)([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$",
-    "stallTimeout": r"^(?=.)([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$",
+    "TaskSpec": {
+        "budgetUsd": r"^[0-9]{1,9}(\.[0-9]{1,4})?$",
+        "timeout": _DURATION,
+        "stallTimeout": _DURATION,
+    },
+    "StartLimit": {"per": _DURATION},
+    "Dedupe": {"window": _DURATION},
 }
 
 
@@ -67,10 +76,6 @@ def task_schema() -> str:
         part = schema if name == "TaskSpec" else definitions.get(name)
         if part is not None:
             _describe(part, name, model)
-    for key, pattern in _PATTERNS.items():
-        for option in schema["properties"][key].get("anyOf", []):
-            if option.get("type") == "string":
-                option["pattern"] = pattern
     _tidy(schema)
     _tidy(definitions)
     whole = {
@@ -91,6 +96,10 @@ def _describe(part: dict[str, Any], name: str, model: type[BaseModel]) -> None:
             found["description"] = documented[field_name]
         if key in _EXAMPLES.get(name, {}):
             found["examples"] = _EXAMPLES[name][key]
+        if key in _PATTERNS.get(name, {}):
+            for option in found.get("anyOf", [found]):
+                if option.get("type") == "string":
+                    option["pattern"] = _PATTERNS[name][key]
 
 
 def _models() -> dict[str, type[BaseModel]]:

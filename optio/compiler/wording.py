@@ -16,6 +16,7 @@ LATER_TYPES = ("connection", "template", "policy")
 _SECRETS = ("secret", "previousSecret")
 _MONEY = 'write the amount as text with at most four decimals, such as "2.50"'
 _DURATION = "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
+_DURATIONS: tuple[Route, ...] = (("timeout",), ("stallTimeout",), ("startLimit", "per"), ("dedupe", "window"))
 _ENV_NAME = "use letters, digits and underscores; no digit first"
 
 
@@ -54,7 +55,7 @@ def translate(document: Document, error: ErrorDetails, route: Route) -> Iterator
             f"`budgetUsd` is {f'`{written}`, no text' if amount else 'no amount of money'}",
             f'write "{written}"' if amount else _MONEY,
         )
-    elif last in ("timeout", "stallTimeout") and len(route) == 1:
+    elif route in _DURATIONS:
         hint = f"write `{value}s` for seconds or `{value}m` for minutes" if type(value) is int and value > 0 else _DURATION
         yield at("OPT105" if isinstance(value, str) else "OPT103", f"`{name}` is no duration", hint)
     elif kind == "string_pattern_mismatch":

@@ -47,6 +47,9 @@ class CompiledTask:
         """The JSON form that the digest covers: defaults filled in, keys in the file's own spelling."""
         spec = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
         spec.pop("promptFile", None)
+        # Older versions, which may run beside this one, do not know this key: it stands only where it says something.
+        if not self.spec.priority:
+            spec.pop("priority", None)
         return {"id": self.id, "spec": spec, "prompt": self.prompt}
 
     @cached_property

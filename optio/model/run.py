@@ -167,6 +167,8 @@ class Run:
     output: Any
     meter: Meter
     traceparent: str | None = None
+    priority: int = 0
+    dedupe_key: str | None = None
 
     @property
     def duration_s(self) -> float | None:
@@ -244,6 +246,9 @@ class Page:
     next: str | None = None
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def dump_json(value: Any) -> str:
     """Compact JSON for a row."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(value)

@@ -63,6 +63,36 @@ class Environment(Spec):
     """What the pod asks for."""
 
 
+class StartLimit(Spec):
+    """A quota of starts: counted in any window of that length, not by the calendar."""
+
+    count: Annotated[int, Field(ge=1, le=10_000)]
+    """How many runs may start within `per`; an automatic retry is a start too."""
+    per: Duration
+    """The length of the window: `60s`, `1h`, `24h`."""
+
+    @property
+    def window(self) -> timedelta:
+        """`per` as a duration."""
+        return text.duration(self.per)
+
+
+class Dedupe(Spec):
+    """A business key: what stands for the same thing is run once."""
+
+    key: Text
+    """What makes two runs the same, with parameters: `{{REPO}}#{{PR}}`."""
+    window: Duration | None = None
+    """How long after its acceptance a run stands for its key; by default for as long as it is queued or running."""
+    on_duplicate: Literal["join", "reject", "replace"] = "join"
+    """What becomes of another run with the key: the first one is answered, or it is refused, or it replaces one that waits."""
+
+    @property
+    def window_span(self) -> timedelta | None:
+        """`window` as a duration."""
+        return None if self.window is None else text.duration(self.window)
+
+
 class Example(Spec):
     """One offline test of a task: a payload file and what must come of it."""
 
@@ -105,6 +135,12 @@ class TaskSpec(Spec):
     """The most one run may cost in US dollars, as text: `"2.50"`."""
     max_concurrent: Annotated[int, Field(ge=1, le=INT32)] = DEFAULT_MAX_CONCURRENT
     """Runs of this task at one time."""
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    """Which task's runs start first when not all can: the highest. Tasks of one priority take turns."""
+    start_limit: StartLimit | None = None
+    """The most runs that may start in any window of time."""
+    dedupe: Dedupe | None = None
+    """A key that makes runs the same; of those one is run."""
     max_retries: Annotated[int, Field(ge=0, le=INT32)] = DEFAULT_MAX_RETRIES
     """How often a failed run is tried again, after 5 s, 10 s, 20 s and so on."""
     timeout: Duration | None = None

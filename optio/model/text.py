@@ -27,6 +27,13 @@ def duration(text: str) -> timedelta:
     return span
 
 
+def span(length: timedelta) -> str:
+    """The shortest text that `duration` reads as this, to the second: `90m` is written `1h30m`."""
+    minutes, seconds = divmod(int(length.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return "".join(f"{number}{unit}" for number, unit in ((hours, "h"), (minutes, "m"), (seconds, "s")) if number) or "0s"
+
+
 def money(text: str) -> Decimal:
     """US dollars with at most four decimals, as a decimal string; raises ValueError."""
     if not re.fullmatch(r"\d{1,9}(?:\.\d{1,4})?", text, re.ASCII):

@@ -1,25 +1,42 @@
 """Admission: which queued run starts now, and why each other one waits. Pure.
 
-Fair between tasks: the next slot goes to the task with the fewest running runs, the oldest of its runs first. A task at its
-own limit never stands in the way of another; of one task, no run overtakes an older one.
+Higher priorities first, strictly. Fair between tasks of one priority: the next slot goes to the task with the fewest running
+runs, the oldest of its runs first. A task that is paused, at its own limit or out of starts never stands in the way of
+another; of one task, no run overtakes an older one but those that wait for a time or for a run with the same business key.
 """
 
 import heapq
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from optio.store.base import AdmissionView, Waiting
+from optio.model.text import span
+from optio.store.base import AdmissionView, Quota, Waiting
+
+GLOBAL_RULE = "OPTIO_MAX_WORKFLOW_CONCURRENT"
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why a run waits: `delayed`, `task_limit` or `global_limit`. `ahead` counts the runs that go first: those of its task when
-    that is at its limit, else those of all tasks that are not."""
+    """Why a run waits: `paused`, `delayed`, `same_key`, `start_limit`, `task_limit`, `priority` or `global_limit`.
+
+    `ahead` counts the runs that go first: those of its task when that is held as a whole, else those of all tasks that are
+    not. `rule` is what holds it as it is written down, `occupied_by` are the runs that use it up, `earliest` is when it can
+    start at the earliest, where that is known.
+    """
 
     reason: str
     message: str
     ahead: int = 0
+    rule: str | None = None
+    occupied_by: Sequence[str] = ()
+    earliest: datetime | None = None
+
+    @property
+    def position(self) -> int | None:
+        """Its place in the line that it stands in, from 1; None when it stands in none yet."""
+        return None if self.reason in ("delayed", "same_key") else self.ahead + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,62 +47,187 @@ class Admission:
     holds: Mapping[str, Hold] = field(default_factory=dict)
 
 
+def starts(view: AdmissionView, *, max_running: int) -> list[str]:
+    """What starts now, in order: never more than `max_running` in all, nor more than a task's own limits let start."""
+    return _Line(view).start(max_running)
+
+
 def decide(view: AdmissionView, *, max_running: int) -> Admission:
-    """Never admits more than `max_running` in all, nor more than a task's own limit."""
-    holds: dict[str, Hold] = {}
-    queues: dict[str, deque[Waiting]] = {}
-    for waiting in view.waiting:
-        # What was queued in the future was queued before the clock was set back: it is due.
-        if waiting.not_before > view.now >= waiting.queued_at:
-            at = waiting.not_before.isoformat(timespec="seconds")
-            holds[waiting.run_id] = Hold("delayed", f"starts at {at} at the earliest")
+    """The same, and why everything else waits."""
+    line = _Line(view)
+    started = line.start(max_running)
+    return Admission(starts=started, holds=dict(line.holds(max_running)))
+
+
+class _Line:
+    """What waits, task by task, while slots are given away."""
+
+    def __init__(self, view: AdmissionView) -> None:
+        self._view = view
+        self._started: list[Waiting] = []
+        self._running = dict(view.running)
+        self._left = {task: quota.count - quota.used for task, quota in view.quotas.items()}
+        self._keys = {(run.task_id, run.dedupe_key): run.run_id for run in view.occupants if run.dedupe_key is not None}
+        self._paused: dict[str, list[Waiting]] = {}
+        self._delayed: list[Waiting] = []
+        self._same: list[Waiting] = []
+        self._queues: dict[str, deque[Waiting]] = {}
+        for waiting in view.waiting:
+            if waiting.task_id in view.pauses:
+                self._paused.setdefault(waiting.task_id, []).append(waiting)
+            # What was queued in the future was queued before the clock was set back: it is due.
+            elif waiting.not_before > view.now >= waiting.queued_at:
+                self._delayed.append(waiting)
+            else:
+                self._queues.setdefault(waiting.task_id, deque()).append(waiting)
+        # A queue that is as long as what is looked at may go on behind it.
+        self._cut = {task for task, queue in self._queues.items() if len(queue) >= view.heads}
+
+    def start(self, max_running: int) -> list[str]:
+        """Give away the slots that are free."""
+        order = self._order()
+        total = sum(self._running.values())
+        while order and total < max_running:
+            task = order[0][-1]
+            queue = self._queues[task]
+            if not queue:
+                break  # its turn, and what it would start was not looked at: the next look goes on from here
+            if not self._may(task, queue[0]):
+                heapq.heappop(order)
+                continue
+            waiting = queue.popleft()
+            if self._key(waiting) in self._keys:
+                self._same.append(waiting)
+            else:
+                self._start(waiting)
+                total += 1
+            self._next(order, waiting)
+        return [waiting.run_id for waiting in self._started]
+
+    def _may(self, task: str, waiting: Waiting) -> bool:
+        return self._running.get(task, 0) < waiting.max_concurrent and self._left.get(task, 1) > 0
+
+    def _start(self, waiting: Waiting) -> None:
+        task = waiting.task_id
+        self._started.append(waiting)
+        self._running[task] = self._running.get(task, 0) + 1
+        if task in self._left:
+            self._left[task] -= 1
+        if waiting.dedupe_key is not None:
+            self._keys[task, waiting.dedupe_key] = waiting.run_id
+
+    @staticmethod
+    def _key(waiting: Waiting) -> tuple[str, str] | None:
+        return None if waiting.dedupe_key is None else (waiting.task_id, waiting.dedupe_key)
+
+    # The order: priority, the fewest running, the oldest run
+
+    def _order(self) -> "list[_Turn]":
+        order = [self._turn(task, queue[0]) for task, queue in self._queues.items() if queue]
+        heapq.heapify(order)
+        return order
+
+    def _turn(self, task: str, head: Waiting) -> "_Turn":
+        return (-head.priority, self._running.get(task, 0), head.seq, task)
+
+    def _next(self, order: "list[_Turn]", gone: Waiting) -> None:
+        """The first task of the order has moved on."""
+        task = order[0][-1]
+        queue = self._queues[task]
+        if queue:
+            heapq.heapreplace(order, self._turn(task, queue[0]))
+        elif task in self._cut and self._may(task, gone):
+            heapq.heapreplace(order, self._turn(task, gone))
         else:
-            queues.setdefault(waiting.task_id, deque()).append(waiting)
-    running = {task: view.running.get(task, 0) for task in queues}
-    total = sum(view.running.values())
-    starts: list[str] = []
-    order = _order(queues, running)
-    while order and total < max_running:
-        task = order[0][-1]
-        queue = queues[task]
-        if running[task] >= queue[0].max_concurrent:
             heapq.heappop(order)
-            continue
-        starts.append(queue.popleft().run_id)
-        running[task] += 1
-        total += 1
-        _next(order, queues, running)
-    for task, queue in list(queues.items()):
-        if queue and running[task] >= queue[0].max_concurrent:
-            message = f"the task runs at most {queue[0].max_concurrent} at once"
-            holds |= {waiting.run_id: Hold("task_limit", message, ahead) for ahead, waiting in enumerate(queue)}
-            del queues[task]
-    order = _order(queues, running)
-    message = f"{total} of {max_running} runs are running in all"
-    ahead = 0
-    while order:
-        task = order[0][-1]
-        holds[queues[task].popleft().run_id] = Hold("global_limit", message, ahead)
-        running[task] += 1
-        ahead += 1
-        _next(order, queues, running)
-    return Admission(starts=starts, holds=holds)
+
+    # Why the others wait
+
+    def holds(self, max_running: int) -> Iterator[tuple[str, Hold]]:
+        """One for each run that was not started."""
+        for task, paused in self._paused.items():
+            pause = self._view.pauses[task]
+            why = f": {pause.reason}" if pause.reason else ""
+            message = f"the task is paused by {pause.actor} since {_seconds(pause.at)}{why}"
+            yield from ((waiting.run_id, Hold("paused", message, ahead)) for ahead, waiting in enumerate(paused))
+        for waiting in self._delayed:
+            message = f"starts at {_seconds(waiting.not_before)} at the earliest"
+            yield waiting.run_id, Hold("delayed", message, earliest=waiting.not_before)
+        for task, queue in self._queues.items():
+            others = deque[Waiting]()
+            for waiting in queue:
+                (self._same if self._key(waiting) in self._keys else others).append(waiting)
+            self._queues[task] = others
+        for waiting in self._same:
+            other = self._keys[waiting.task_id, waiting.dedupe_key or ""]
+            rule, message = f"dedupe: {{key: {waiting.dedupe_key}}}", f"run {other} has the same key and goes on"
+            yield waiting.run_id, Hold("same_key", message, rule=rule, occupied_by=(other,))
+        for task, queue in self._queues.items():
+            if queue and self._left.get(task, 1) <= 0:
+                yield from self._out_of_starts(task, queue)
+            elif queue and not self._may(task, queue[0]):
+                yield from self._at_its_limit(task, queue)
+        yield from self._in_line(max_running)
+
+    def _out_of_starts(self, task: str, queue: deque[Waiting]) -> Iterator[tuple[str, Hold]]:
+        quota = self._view.quotas[task]
+        used = [*quota.starts, *((self._view.now, waiting.run_id) for waiting in self._started if waiting.task_id == task)]
+        window = span(quota.window)
+        message = f"{quota.used + len(used) - len(quota.starts)} of {quota.count} starts in {window} are used"
+        rule = f"startLimit: {{count: {quota.count}, per: {window}}}"
+        by = tuple(run_id for _, run_id in used)
+        for ahead, waiting in enumerate(queue):
+            yield waiting.run_id, Hold("start_limit", message, ahead, rule, by, _opening(quota, used, ahead))
+
+    def _at_its_limit(self, task: str, queue: deque[Waiting]) -> Iterator[tuple[str, Hold]]:
+        most = queue[0].max_concurrent
+        by = self._occupants(task)
+        for ahead, waiting in enumerate(queue):
+            message = f"the task runs at most {most} at once"
+            yield waiting.run_id, Hold("task_limit", message, ahead, f"maxConcurrent: {most}", by)
+
+    def _in_line(self, max_running: int) -> Iterator[tuple[str, Hold]]:
+        """What only the limit over all tasks holds, in the order in which slots would be given away if nothing else changed."""
+        for task, queue in list(self._queues.items()):
+            if queue and not self._may(task, queue[0]):
+                del self._queues[task]
+        total, by = sum(self._running.values()), self._occupants(None)
+        full = f"{total} of {max_running} runs are running in all"
+        rule = f"{GLOBAL_RULE}={max_running}"
+        ahead = 0
+        level, above = None, 0  # the priority that has its turn, and how many runs of higher ones go first
+        self._cut = set()
+        order = self._order()
+        while order:
+            waiting = self._queues[order[0][-1]].popleft()
+            if waiting.priority != level:
+                level, above = waiting.priority, ahead
+            if 0 < ahead == above:
+                message = f"{ahead} runs of a higher priority go first; {full}"
+                yield waiting.run_id, Hold("priority", message, ahead, f"priority: {level}", by)
+            else:
+                yield waiting.run_id, Hold("global_limit", full, ahead, rule, by)
+            self._running[waiting.task_id] = self._running.get(waiting.task_id, 0) + 1
+            ahead += 1
+            self._next(order, waiting)
+
+    def _occupants(self, task: str | None) -> tuple[str, ...]:
+        """The running runs, of one task or of all; those that start now among them."""
+        running = [run.run_id for run in self._view.occupants if task in (None, run.task_id)]
+        return (*running, *(waiting.run_id for waiting in self._started if task in (None, waiting.task_id)))
 
 
-_Order = list[tuple[int, int, str]]
+_Turn = tuple[int, int, int, str]
 
 
-def _order(queues: Mapping[str, deque[Waiting]], running: Mapping[str, int]) -> _Order:
-    """A heap of the tasks that have something waiting: (running, the oldest run, task)."""
-    order = [(running[task], queue[0].seq, task) for task, queue in queues.items() if queue]
-    heapq.heapify(order)
-    return order
+def _opening(quota: Quota, used: Sequence[tuple[datetime, str]], ahead: int) -> datetime | None:
+    """When the window has room for one more behind `ahead` others, if each starts as soon as it can."""
+    latest = used[-quota.count :]
+    if len(latest) < quota.count:
+        return None
+    rounds, place = divmod(ahead, quota.count)
+    return latest[place][0] + (rounds + 1) * quota.window
 
 
-def _next(order: _Order, queues: Mapping[str, deque[Waiting]], running: Mapping[str, int]) -> None:
-    """The first task of the heap has moved on."""
-    task = order[0][-1]
-    if queues[task]:
-        heapq.heapreplace(order, (running[task], queues[task][0].seq, task))
-    else:
-        heapq.heappop(order)
+def _seconds(at: datetime) -> str:
+    return at.isoformat(timespec="seconds")

@@ -1,5 +1,6 @@
 """Submit: parameters -> a run that can be queued. Defaults filled in, validated, rendered byte for byte."""
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -7,12 +8,15 @@ from typing import Any
 
 from optio.errors import Invalid, Problem
 from optio.model import params as schema
-from optio.model.prompt import render
+from optio.model import trace
+from optio.model.prompt import placeholders, render
 from optio.model.registry import CompiledTask
 from optio.model.route import Route, pointer
 from optio.store.base import NewRun
 
 MAX_PROMPT = 1 << 20
+# A business key is kept as it reads up to so many bytes, a longer one by its digest.
+LONGEST_KEY = 200
 _DEEPEST = 100
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -44,8 +48,29 @@ def prepare(
     if task.prompt and not prompt.strip():
         raise Invalid("the rendered prompt is blank")
     return NewRun(
-        id=new_id, task=task, params=effective, prompt=prompt, trigger=trigger, actor=actor, slot=slot, traceparent=traceparent
+        id=new_id,
+        task=task,
+        params=effective,
+        prompt=prompt,
+        trigger=trigger,
+        actor=actor,
+        slot=slot,
+        traceparent=trace.clean(traceparent),
+        dedupe_key=_business_key(task, effective, at),
     )
+
+
+def _business_key(task: CompiledTask, params: Mapping[str, Any], at: Route) -> str | None:
+    """What the run stands for; raises Invalid where that is not said: runs that have nothing in common must not be one."""
+    if task.spec.dedupe is None:
+        return None
+    missing = [name for name in placeholders(task.spec.dedupe.key) if name not in params]
+    if missing:
+        problems = [Problem(pointer((*at, name)), "is needed for the task's `dedupe.key`") for name in missing]
+        raise Invalid(f"the parameters do not fit the task `{task.id}`", problems)
+    key = render(task.spec.dedupe.key, params)
+    data = key.encode()
+    return key if len(data) <= LONGEST_KEY else "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def _unsendable(value: Any, at: Route, depth: int = 0) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ import logging
 import re
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +17,7 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from optio.broker.base import Topic
-from optio.errors import Conflict, Invalid, NotFound, OptioError, StoreUnavailable, TooMany, Unauthorized
+from optio.errors import Conflict, Duplicate, Invalid, NotFound, OptioError, QueueFull, StoreUnavailable, TooMany, Unauthorized
 from optio.model import mapping
 from optio.model.registry import CompiledTask
 from optio.model.trigger import WebhookConfig
@@ -27,6 +28,7 @@ from optio.server.hub import Hub
 from optio.server.landing import Landing
 from optio.server.problems import HttpProblem
 from optio.store.base import Accepted, NewDelivery, NewRun
+from optio.telemetry.base import Delivered, Queued
 
 log = logging.getLogger(__name__)
 PREFIX = "/api/hooks/"
@@ -39,6 +41,18 @@ _MOST_HEADERS = 64
 _STRANGERS_KEPT = 10
 # A larger body is worked on in a thread: others must not wait for it.
 _INLINE = 32_768
+# Narrower kinds of error first.
+_REFUSALS: dict[type[OptioError], str] = {
+    NotFound: "unknown",
+    QueueFull: "full",
+    TooMany: "rate",
+    Unauthorized: "unsigned",
+    Duplicate: "duplicate",
+    Conflict: "conflict",
+    Invalid: "invalid",
+    StoreUnavailable: "unavailable",
+}
+_STATUSES = {400: "unreadable", 405: "method", 413: "too_large", 415: "unsupported"}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -56,17 +70,26 @@ class Hooks:
         """Start a run. Answers at once with its id; the run executes asynchronously."""
         try:
             status, content = 202, await self._receive(scope, receive)
+            again = content.get("duplicate") and content["status"] != "duplicate"
+            self._count(scope, "repeated" if again else content["status"])
         except payload.Gone:
             return
         except OptioError as err:
+            self._count(scope, _verdict(err))
             await answer(scope, send, *problems.raw(err))
             return
         except Exception:
             log.exception("webhook %s failed", scope["path"])
+            self._count(scope, "error")
             status, content = 500, problems.body(500, "Internal error", "the server failed: its log tells more")
         data = _encode(content)
         kind = b"application/json" if status == 202 else problems.MEDIA_TYPE.encode()
         await answer(scope, send, status, [(b"content-type", kind), (b"content-length", b"%d" % len(data))], data)
+
+    def _count(self, scope: Scope, verdict: str) -> None:
+        # By the task: paths that nobody has are a stranger's choice.
+        task = self._hub.live.current.registry.hooks.get(scope["path"].removeprefix(PREFIX))
+        self._hub.services.telemetry.tell(Delivered("" if task is None else task.id, verdict))
 
     async def _receive(self, scope: Scope, receive: Receive) -> dict[str, Any]:
         path = scope["path"].removeprefix(PREFIX)
@@ -114,6 +137,7 @@ class _Receipt:
         for name, value in headers:
             self.headers.setdefault(name, []).append(value)
         self.sha256 = signature.sha256(body)
+        self.began = datetime.now(UTC)
         self.key: str | None = None
 
     def delivery(self, verdict: str, status: int, detail: str | None = None, *, keep_body: bool = True) -> NewDelivery:
@@ -142,16 +166,26 @@ class _Receipt:
                 verdict = await asyncio.to_thread(self._judge)
             else:
                 verdict = self._judge()
-        except (HttpProblem, Invalid) as err:
+            if isinstance(verdict, NewRun):
+                self.hub.backlog.admit()
+        except (HttpProblem, Invalid, QueueFull) as err:
             # A delivery that was received before gets its first answer, whatever the task has become since.
             return await self._again(err)
         try:
             if isinstance(verdict, NewRun):
                 accepted = await self.hooks.landing.wait(store.accept(verdict, delivery=self.delivery("accepted", 202)))
+                if accepted.superseded is not None:
+                    self.hub.services.broker.tell(Topic.RUN, accepted.superseded)
                 if accepted.first and accepted.run_id is not None:
                     self.hooks.tell(accepted.run_id)
+                    fact = Queued(accepted.run_id, self.task.id, "webhook", self.began, verdict.traceparent)
+                    self.hub.services.telemetry.tell(fact)
+                if accepted.rejected and accepted.run_id is not None:
+                    raise Duplicate(accepted.run_id)
             else:
                 accepted = await self.hooks.landing.wait(store.record_delivery(self.delivery("filtered", 202, verdict)))
+        except Duplicate:
+            raise  # that is what its delivery says already
         except Conflict as err:
             self._reject("conflict", 409, str(err))
             raise
@@ -223,15 +257,17 @@ class _Receipt:
                 return False
         return self.config.when is None or mapping.compile_when(self.config.when).holds(document)
 
-    async def _again(self, err: HttpProblem | Invalid) -> dict[str, Any]:
-        """The answer of an earlier delivery with the same id; else the error, which is kept."""
+    async def _again(self, err: HttpProblem | Invalid | QueueFull) -> dict[str, Any]:
+        """The answer of an earlier delivery with the same id; else the error, which is kept unless it is the server's own."""
         if self.key is not None:
             first = await asyncio.to_thread(self.hub.services.store.known_delivery, self.task.id, self.key)
             if first is not None and first.body_sha256 != self.sha256:
                 self._reject("conflict", 409, "a delivery with this id was received with another body")
                 raise Conflict("a delivery with this id was received with another body") from err
             if first is not None:
-                return _accepted(Accepted(first.run_id, first=False))
+                return _accepted(Accepted(first.run_id, first=False, duplicate=first.verdict == "duplicate"))
+        if isinstance(err, QueueFull):
+            raise err
         if isinstance(err, HttpProblem):
             self._reject("unsupported" if err.status == 415 else "unreadable", err.status, str(err))
         else:
@@ -247,6 +283,13 @@ class _Receipt:
         self.hub.services.store.record_delivery(rejected).add_done_callback(_kept_or_logged)
 
 
+def _verdict(err: OptioError) -> str:
+    """The word for a request that was refused."""
+    if isinstance(err, HttpProblem):
+        return _STATUSES.get(err.status, "error")
+    return next((word for kind, word in _REFUSALS.items() if isinstance(err, kind)), "error")
+
+
 def _kept_or_logged(future: Any) -> None:
     error = future.exception()
     if isinstance(error, StoreUnavailable):
@@ -256,8 +299,9 @@ def _kept_or_logged(future: Any) -> None:
 
 
 def _accepted(accepted: Accepted) -> dict[str, Any]:
-    """`runId` is null for a delivery that was filtered."""
-    content: dict[str, Any] = {"runId": accepted.run_id, "status": "filtered" if accepted.run_id is None else "accepted"}
+    """`runId` is null for a delivery that was filtered; for a duplicate it is the run that stands for its business key."""
+    status = "filtered" if accepted.run_id is None else "duplicate" if accepted.duplicate else "accepted"
+    content: dict[str, Any] = {"runId": accepted.run_id, "status": status}
     if not accepted.first:
         content["duplicate"] = True
     return content

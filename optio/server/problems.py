@@ -74,6 +74,8 @@ def describe(error: OptioError) -> tuple[int, dict[str, str], dict[str, Any]]:
             detail = "it is not known whether this was kept: ask again, with the same key"
     elif isinstance(error, errors.Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
+    elif isinstance(error, errors.Duplicate):
+        more = {"runId": error.run_id}
     elif isinstance(error, errors.WritesDenied):
         more = {"path": error.path, "document": error.document}
     elif status >= HTTP_500_INTERNAL_SERVER_ERROR:

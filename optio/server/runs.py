@@ -2,14 +2,16 @@
 
 import asyncio
 import hashlib
+import logging
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from litestar import Controller, Request, Response, get, post
+from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.broker.base import Topic
-from optio.errors import Invalid, Problem
+from optio.errors import Duplicate, Invalid, Problem
 from optio.model.route import pointer
 from optio.model.run import Run, RunState
 from optio.runs import admission
@@ -19,6 +21,9 @@ from optio.server import payload, views
 from optio.server.auth import role
 from optio.server.hub import Hub
 from optio.store.base import Once, RunFilter
+from optio.telemetry.base import Queued, Withdrawn
+
+log = logging.getLogger(__name__)
 
 # `state` itself is a reserved name of the framework.
 State = Annotated[RunState | None, QueryParameter(name="state")]
@@ -35,7 +40,9 @@ class RunController(Controller):
         self, task_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
     ) -> Response[dict[str, Any]]:
         """Start a run by hand. An empty body, `{}` and `{"params": null}` all mean: no parameters. The same
-        `Idempotency-Key` with the same body gives the same run, with status 200 instead of 202."""
+        `Idempotency-Key` with the same body gives the same run, with status 200 instead of 202. So does a run that stands for
+        the same business key (the task's `dedupe`), with `duplicate`; or it is a conflict that names that run."""
+        began = datetime.now(UTC)
         body = await payload.raw(request, hub.services.settings.max_body_bytes)
         once = once_of(request, f"runs:{task_id}", body)
         store = hub.services.store
@@ -44,7 +51,7 @@ class RunController(Controller):
             return _started(await asyncio.to_thread(store.run, known), first=False)
         task = hub.live.current.registry.task(task_id)
         document = payload.mapping(body)
-        _refuse_unknown(document, "params", hint="put parameters under `params`")
+        refuse_unknown(document, "params", hint="put parameters under `params`")
         run = prepare(
             task,
             document.get("params"),
@@ -53,9 +60,18 @@ class RunController(Controller):
             actor=request.state.actor,
             traceparent=request.headers.get("traceparent"),
         )
+        hub.backlog.admit()
         accepted = await asyncio.wrap_future(store.accept(run, once=once))
-        hub.services.broker.tell(Topic.START, accepted.run_id or run.id)
-        return _started(await asyncio.to_thread(store.run, accepted.run_id or run.id), first=accepted.first)
+        run_id = accepted.run_id or run.id
+        if accepted.rejected:
+            raise Duplicate(run_id)
+        if accepted.superseded is not None:
+            hub.services.broker.tell(Topic.RUN, accepted.superseded)
+        hub.services.broker.tell(Topic.START, run_id)
+        if accepted.first:
+            hub.services.telemetry.tell(Queued(run_id, task.id, run.trigger, began, run.traceparent))
+        found = await asyncio.to_thread(store.run, run_id)
+        return _started(found, first=accepted.first, duplicate=accepted.duplicate)
 
     @get("/api/tasks/{task_id:str}/runs", opt=role("viewer"))
     async def of_task(
@@ -93,7 +109,7 @@ class RunController(Controller):
     @post("/api/workflow-runs/{run_id:str}/retry", status_code=202, opt=role("operator"))
     async def retry(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
         """Start a failed run again, at once, on the definition and parameters that it had."""
-        _refuse_unknown(payload.mapping(await payload.raw(request, hub.services.settings.max_body_bytes)))
+        refuse_unknown(payload.mapping(await payload.raw(request, hub.services.settings.max_body_bytes)))
         run = await asyncio.to_thread(hub.services.store.retry, run_id, request.state.actor)
         hub.services.broker.tell(Topic.RUN, run_id)
         hub.services.broker.tell(Topic.START, run_id)
@@ -102,11 +118,19 @@ class RunController(Controller):
     @post("/api/workflow-runs/{run_id:str}/cancel", status_code=202, opt=role("operator"))
     async def cancel(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
         """Cancel a queued run, or stop a running one with everything it started."""
-        _refuse_unknown(payload.mapping(await payload.raw(request, hub.services.settings.max_body_bytes)))
+        refuse_unknown(payload.mapping(await payload.raw(request, hub.services.settings.max_body_bytes)))
         run = await asyncio.to_thread(hub.services.store.cancel, run_id, request.state.actor)
         hub.services.broker.tell(Topic.CANCEL, run_id)
         hub.services.broker.tell(Topic.RUN, run_id)
+        if run.state is RunState.CANCELLED:
+            hub.services.telemetry.tell(Withdrawn(run))
         return {"runId": run.id, **views.run(run)}
+
+    @delete("/api/workflow-runs/{run_id:str}", opt=role("admin"))
+    async def forget(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> None:
+        """Delete a run that has ended, with its attempts, events and log. A conflict while it is queued or running."""
+        await asyncio.to_thread(hub.services.store.delete_run, run_id)
+        log.info("run %s was deleted by %s", run_id, request.state.actor, extra={"event": "run_deleted", "run_id": run_id})
 
 
 def once_of(request: Request[Any, Any, Any], scope: str, body: bytes) -> Once | None:
@@ -134,14 +158,16 @@ async def _page(hub: Hub, where: RunFilter, cursor: str | None, limit: int) -> d
     return views.page(found, [views.run(item) for item in found.items])
 
 
-def _started(run: Run, *, first: bool) -> Response[dict[str, Any]]:
+def _started(run: Run, *, first: bool, duplicate: bool = False) -> Response[dict[str, Any]]:
     headers = {"Location": f"/api/workflow-runs/{run.id}"}
-    if not first:
+    if not first and not duplicate:
         headers["Idempotency-Replayed"] = "true"
-    return Response({"runId": run.id, **views.run(run)}, status_code=202 if first else 200, headers=headers)
+    content = {"runId": run.id, **views.run(run), **({"duplicate": True} if duplicate else {})}
+    return Response(content, status_code=202 if first else 200, headers=headers)
 
 
-def _refuse_unknown(document: dict[str, Any], *known: str, hint: str | None = None) -> None:
+def refuse_unknown(document: dict[str, Any], *known: str, hint: str | None = None) -> None:
+    """Raises Invalid for keys that would be ignored."""
     unknown = sorted(set(document) - set(known))
     if unknown:
         raise Invalid("unknown keys", [Problem(pointer((key,)), "is not known here", hint=hint) for key in unknown])

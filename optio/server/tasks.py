@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from optio.broker.base import Topic
 from optio.errors import Invalid, NotFound, Problem, StoreUnavailable
 from optio.live import Snapshot
 from optio.model.registry import CompiledTask
@@ -16,10 +17,11 @@ from optio.server import payload, views
 from optio.server.auth import role
 from optio.server.hub import Hub
 from optio.server.problems import HttpProblem
-from optio.server.runs import once_of
-from optio.store.base import Once
+from optio.server.runs import once_of, refuse_unknown
+from optio.store.base import Once, Pause, RunFilter
 from optio.writes import Stale, Written
 
+LONGEST_REASON = 500
 Answer = Response[dict[str, Any]]
 Incoming = Request[Any, Any, Any]
 
@@ -32,8 +34,8 @@ class TaskController(Controller):
     @get("/api/tasks", opt=role("viewer"))
     async def every(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
         """All tasks of the generation that is served."""
-        snapshot = hub.live.current
-        items = [views.task(task, snapshot) for task in snapshot.registry.tasks.values()]
+        snapshot, pauses = hub.live.current, await _pauses(hub)
+        items = [views.task(task, snapshot, pauses.get(task.id)) for task in snapshot.registry.tasks.values()]
         return {"items": items, "next": None, "generation": snapshot.generation.id if snapshot.generation else None}
 
     @post("/api/tasks", status_code=201, opt=role("admin"))
@@ -46,14 +48,15 @@ class TaskController(Controller):
             return hub.files.create(document, hub.live.current.registry)
 
         async with hub.turn:
-            return await _first_answer(hub, once) or await _written(hub, write, once, _task_answer)
+            return await _first_answer(hub, once) or await _written(hub, write, once, _task_answer(await _pauses(hub)))
 
     @get("/api/tasks/{task_id:str}", opt=role("viewer"))
     async def show(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Answer:
         """One task. Its `ETag` is its digest: send it as `If-Match` with a change."""
         snapshot = hub.live.current
         task = snapshot.registry.task(task_id)
-        return Response(views.task(task, snapshot), headers={"ETag": f'"{task.digest}"'})
+        paused = (await _pauses(hub)).get(task_id)
+        return Response(views.task(task, snapshot, paused), headers={"ETag": f'"{task.digest}"'})
 
     @patch("/api/tasks/{task_id:str}", opt=role("admin"))
     async def change(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Answer:
@@ -62,7 +65,8 @@ class TaskController(Controller):
         digests = _digests(request)
         async with hub.turn:
             task = hub.live.current.registry.task(task_id)
-            return await _written(hub, lambda: hub.files.patch(task, document, digests), None, _task_answer, status=200)
+            answer = _task_answer(await _pauses(hub))
+            return await _written(hub, lambda: hub.files.patch(task, document, digests), None, answer, status=200)
 
     @delete("/api/tasks/{task_id:str}", status_code=204, opt=role("admin"))
     async def remove(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> None:
@@ -71,6 +75,36 @@ class TaskController(Controller):
         async with hub.turn:
             task = hub.live.current.registry.task(task_id)
             await _done(hub, lambda: hub.files.delete(task, digests))
+
+    @post("/api/tasks/{task_id:str}/pause", status_code=200, opt=role("operator"))
+    async def pause(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """Let nothing of the task start until it is resumed: triggers are accepted, runs wait, what runs goes on. It holds
+        through restarts and edits. `{"reason": "..."}` says why, to everybody who asks why a run waits."""
+        document = payload.mapping(await payload.raw(request, hub.services.settings.max_body_bytes))
+        refuse_unknown(document, "reason")
+        reason = document.get("reason")
+        reason = "" if reason is None else reason
+        if not isinstance(reason, str) or len(reason) > LONGEST_REASON or not reason.isprintable():
+            problem = Problem("/reason", f"must be a line of text with at most {LONGEST_REASON} characters")
+            raise Invalid("the reason cannot be kept", [problem])
+        store = hub.services.store
+        if task_id not in hub.live.current.registry.tasks:
+            # Of a task that is gone runs may be left that nobody wants to start.
+            page = await asyncio.to_thread(store.runs, RunFilter(task_id=task_id), limit=1)
+            if not page.items:
+                hub.live.current.registry.task(task_id)
+        paused = await asyncio.to_thread(store.pause, task_id, reason, request.state.actor)
+        return {"id": task_id, "paused": views.pause(paused)}
+
+    @post("/api/tasks/{task_id:str}/resume", status_code=200, opt=role("operator"))
+    async def resume(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """End the task's pause: what waits for nothing else starts at once."""
+        refuse_unknown(payload.mapping(await payload.raw(request, hub.services.settings.max_body_bytes)))
+        ended = await asyncio.to_thread(hub.services.store.resume, task_id)
+        if ended is None:
+            hub.live.current.registry.task(task_id)
+        hub.services.broker.tell(Topic.QUEUE)
+        return {"id": task_id, "paused": None}
 
     @get("/api/tasks/{task_id:str}/triggers", opt=role("viewer"))
     async def triggers(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
@@ -132,9 +166,16 @@ async def _first_answer(hub: Hub, once: Once | None) -> Answer | None:
     return Response(kept["content"], status_code=200, headers=kept["headers"])
 
 
-def _task_answer(snapshot: Snapshot, written: Written) -> tuple[str, str, dict[str, Any]]:
-    task = snapshot.registry.task(written.task_id)
-    return f"/api/tasks/{task.id}", task.digest, views.task(task, snapshot)
+async def _pauses(hub: Hub) -> dict[str, Pause]:
+    return await asyncio.to_thread(hub.services.store.pauses)
+
+
+def _task_answer(pauses: Mapping[str, Pause]) -> Callable[[Snapshot, Written], tuple[str, str, dict[str, Any]]]:
+    def answer(snapshot: Snapshot, written: Written) -> tuple[str, str, dict[str, Any]]:
+        task = snapshot.registry.task(written.task_id)
+        return f"/api/tasks/{task.id}", task.digest, views.task(task, snapshot, pauses.get(task.id))
+
+    return answer
 
 
 async def _written(

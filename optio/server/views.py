@@ -7,7 +7,7 @@ from optio.live import Snapshot
 from optio.model.registry import CompiledTask
 from optio.model.run import Attempt, Event, LogLine, Meter, Page, Run, RunState
 from optio.runs.admission import Hold
-from optio.store.base import Delivery, GenerationRow
+from optio.store.base import Delivery, GenerationRow, Pause
 
 
 def at(moment: datetime | None) -> str | None:
@@ -41,6 +41,8 @@ def run(value: Run) -> dict[str, Any]:
         "params": value.params,
         "attempt": value.attempt,
         "maxRetries": value.max_retries,
+        "priority": value.priority,
+        "dedupeKey": value.dedupe_key,
         "cancelRequested": value.cancel_requested,
         "createdAt": at(value.created_at),
         "queuedAt": at(value.queued_at),
@@ -58,13 +60,12 @@ def run(value: Run) -> dict[str, Any]:
 
 def run_details(value: Run, attempts: list[Attempt], events: list[Event], prompt: str, hold: Hold | None) -> dict[str, Any]:
     """A run with all that is kept of it but its log."""
-    waiting = None if hold is None else {"reason": hold.reason, "message": hold.message, "ahead": hold.ahead}
     return {
         **run(value),
         "prompt": prompt,
         "output": value.text,
         "result": value.output,
-        "waiting": waiting,
+        "waiting": None if hold is None else waiting(hold),
         "attempts": [attempt(one) for one in attempts],
         "events": [event(one) for one in events],
         "links": {
@@ -73,6 +74,19 @@ def run_details(value: Run, attempts: list[Attempt], events: list[Event], prompt
             "live": f"/ws/workflow-runs/{value.id}/logs",
             "task": f"/api/tasks/{value.task_id}",
         },
+    }
+
+
+def waiting(hold: Hold) -> dict[str, Any]:
+    """Why a run waits, since what and until when, as far as it is known."""
+    return {
+        "reason": hold.reason,
+        "message": hold.message,
+        "ahead": hold.ahead,
+        "position": hold.position,
+        "rule": hold.rule,
+        "occupiedBy": list(hold.occupied_by),
+        "earliestStart": at(hold.earliest),
     }
 
 
@@ -117,20 +131,27 @@ def page(value: Page, items: list[dict[str, Any]]) -> dict[str, Any]:
     return {"items": items, "next": value.next}
 
 
-def task(value: CompiledTask, snapshot: Snapshot) -> dict[str, Any]:
-    """A task as it is served: the file's keys, and what the compiler adds."""
+def task(value: CompiledTask, snapshot: Snapshot, paused: Pause | None) -> dict[str, Any]:
+    """A task as it is served: the file's keys, what the compiler adds, and whether it is paused."""
     document = dict(value.document["spec"])
     document.pop("promptTemplate", None)
     return {
         **document,
         "id": value.id,
+        "priority": value.spec.priority,
         "promptTemplate": value.prompt,
         "triggers": triggers(value),
         "digest": value.digest,
         "origin": {"path": value.origin.path, "line": value.origin.line},
         "stale": value.id in snapshot.kept,
+        "paused": pause(paused),
         "links": {"self": f"/api/tasks/{value.id}", "runs": f"/api/tasks/{value.id}/runs"},
     }
+
+
+def pause(value: Pause | None) -> dict[str, Any] | None:
+    """Why nothing of a task starts now."""
+    return None if value is None else {"reason": value.reason, "by": value.actor, "since": at(value.at)}
 
 
 def triggers(value: CompiledTask) -> list[dict[str, Any]]:

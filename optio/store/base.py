@@ -2,10 +2,11 @@
 
 Every operation is one transaction. A change that was accepted is durable when its method returns (or its future resolves).
 Every change of a claimed run carries the claim's fence; an older fence raises LeaseLost and changes nothing. Times are aware
-UTC; leases expire by the store's own clock. Any method may raise StoreUnavailable: then nothing was changed.
+UTC; leases expire by the store's own clock. Any method may raise StoreUnavailable: then nothing was changed, but for
+CommitUnknown, its one kind that leaves this open.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ from optio.model.run import Attempt, Event, LogLine, Meter, Outcome, Page, Run, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run to be queued. `params` are effective, `prompt` is rendered."""
+    """A run to be queued. `params` are effective, `prompt` is rendered, `dedupe_key` is what the task's `dedupe` comes to."""
 
     id: str
     task: CompiledTask
@@ -28,6 +29,7 @@ class NewRun:
     actor: str
     slot: datetime | None = None
     traceparent: str | None = None
+    dedupe_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,15 +78,25 @@ class Once:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The run that an accepted request leads to; `first` is False when an earlier request had made it."""
+    """The run that an accepted request leads to; `first` is False when an earlier request had made it.
+
+    With `duplicate` that run stands for the same business key, and with `rejected` the task wants that to be refused.
+    `superseded` is the queued run that had to go for this one.
+    """
 
     run_id: str | None
     first: bool
+    duplicate: bool = False
+    rejected: bool = False
+    superseded: str | None = None
+
+
+ANY = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A queued run as admission sees it. `max_concurrent` is that of the task as it is served now."""
+    """A queued run as admission sees it. `max_concurrent` and `priority` are those of the task as it is served now."""
 
     run_id: str
     task_id: str
@@ -92,21 +104,59 @@ class Waiting:
     queued_at: datetime
     not_before: datetime
     max_concurrent: int
+    priority: int = 0
+    dedupe_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Why nothing of a task starts now, who said so, and since when."""
+
+    task_id: str
+    reason: str
+    actor: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """A task's start limit, and how many starts it counts now; which ones they are, oldest first, where all is asked for."""
+
+    count: int
+    window: timedelta
+    used: int
+    starts: Sequence[tuple[datetime, str]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A running run."""
+
+    run_id: str
+    task_id: str
+    dedupe_key: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionView:
-    """What admission decides on: the oldest queued runs of each task, and how many runs of each task are running."""
+    """What admission decides on: queued runs, how many runs of each task are running, and what else holds tasks back.
+
+    A claim sees the first `heads` runs of each task that could start one, and no more than that. `Store.admission` sees all
+    that waits, the pauses, and the running runs themselves.
+    """
 
     now: datetime
     waiting: Sequence[Waiting] = ()
     running: Mapping[str, int] = field(default_factory=dict)
+    quotas: Mapping[str, Quota] = field(default_factory=dict)
+    pauses: Mapping[str, Pause] = field(default_factory=dict)
+    occupants: Sequence[Running] = ()
+    heads: int = ANY
 
 
 Admit = Callable[[AdmissionView], Sequence[str]]
 Room = Callable[[int], int]
 """How many more may start when so many are running."""
-ANY = 2**31 - 1
 ORPHANED = timedelta(minutes=15)
 
 
@@ -127,6 +177,8 @@ class Claim:
     prompt: str
     adopted: bool
     offsets: Mapping[str, int]
+    last_line: int = 0
+    """The cursor of the last line that the run's log has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,10 +199,41 @@ class SlotVerdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedSlots:
+    """Slots of one schedule that are too many for a row each, all with one verdict; `count` is None when nobody counted."""
+
+    first: datetime
+    last: datetime
+    count: int | None
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """What is left of a schedule that was edited away: its slots that were due by then and start nothing any more."""
+
+    task_id: str
+    verdicts: Sequence[SlotVerdict]
+    skipped: SkippedSlots | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotRow:
+    """What became of the slots from `first` to `last`, which mostly is one; `at` is when that was decided."""
+
+    first: datetime
+    last: datetime
+    count: int | None
+    verdict: str
+    run_id: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Firing:
     """Slots of one schedule that are due: their verdicts, the runs they start (by slot), and the slot after them. `digest`
     names the definition that this follows from. With `unless_active` nothing starts while a run of the task is queued or
-    running."""
+    running. `skipped` are older slots, all of them missed."""
 
     task_id: str
     digest: str
@@ -158,17 +241,19 @@ class Firing:
     runs: Sequence[NewRun]
     next_fire: datetime | None
     unless_active: bool = False
+    skipped: SkippedSlots | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRow:
-    """A generation that was served."""
+    """A generation that was served; `scheduled_at` is when a scheduler took its schedules up."""
 
     id: int
     digest: str
     commit: str | None
     activated_at: datetime
     tasks: Mapping[str, str]
+    scheduled_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +278,29 @@ class RunFilter:
     trigger: str | None = None
 
 
+# Repeated requests and slots are known again for so long, whatever is kept.
+REMEMBERED = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """How long what has ended is kept. None is for ever; for log lines and deliveries it is: as long as runs."""
+
+    runs: timedelta | None = None
+    logs: timedelta | None = None
+    deliveries: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depth:
+    """How many runs of a task are queued and running, and since when the oldest queued one is."""
+
+    task_id: str
+    queued: int
+    running: int
+    oldest: datetime | None
+
+
 class Store(Protocol):
     """See the module."""
 
@@ -214,7 +322,8 @@ class Store(Protocol):
 
     def accept(self, run: NewRun, *, delivery: NewDelivery | None = None, once: Once | None = None) -> Future[Accepted]:
         """Delivery, run and event in one commit. A delivery whose key is known, or a known `once`, gives the first run; with
-        another body than the first it raises Conflict. The future cannot be cancelled."""
+        another body than the first it raises Conflict. Of a business key that a run stands for, `Accepted` tells what the
+        task's `dedupe` made of it. The future cannot be cancelled."""
         ...
 
     def record_delivery(self, delivery: NewDelivery) -> Future[Accepted]:
@@ -242,6 +351,18 @@ class Store(Protocol):
         ...
 
     # Admission and claims
+
+    def pause(self, task_id: str, reason: str, actor: str) -> Pause:
+        """Let nothing of the task start until it is resumed, whatever becomes of its file."""
+        ...
+
+    def resume(self, task_id: str) -> Pause | None:
+        """End the task's pause, and give it if there was one."""
+        ...
+
+    def pauses(self) -> dict[str, Pause]:
+        """All, by task."""
+        ...
 
     def admission(self) -> AdmissionView:
         """All that waits and all that runs, at this instant."""
@@ -280,7 +401,8 @@ class Store(Protocol):
         ...
 
     def next_due(self) -> datetime | None:
-        """When the earliest delayed run will be due or the earliest lease will end."""
+        """When the earliest delayed run will be due, a start limit will let another run start, or the earliest lease will
+        end."""
         ...
 
     # A claimed run
@@ -290,9 +412,18 @@ class Store(Protocol):
         ...
 
     def append_log(
-        self, run_id: str, fence: int, attempt: int, lines: Sequence[LogLine], offsets: Mapping[str, int], meter: Meter
+        self,
+        run_id: str,
+        fence: int,
+        attempt: int,
+        lines: Sequence[LogLine],
+        offsets: Mapping[str, int],
+        meter: Meter,
+        *,
+        after: int | None = None,
     ) -> int:
-        """Lines, how far the output is read, and what is used so far, in one commit; the last cursor."""
+        """Lines, how far the output is read, and what is used so far, in one commit; the last cursor. `after` is the cursor
+        that they follow: a call that is repeated after CommitUnknown then adds nothing twice."""
         ...
 
     def finish(
@@ -308,7 +439,8 @@ class Store(Protocol):
         ...
 
     def retry(self, run_id: str, actor: str) -> Run:
-        """Queue a failed run again, due at once, on the definition it started from. Raises Conflict otherwise."""
+        """Queue a failed run again, due at once, on the definition it started from. Raises Conflict otherwise, and when another
+        run stands for its business key."""
         ...
 
     # Reading
@@ -343,13 +475,35 @@ class Store(Protocol):
         """All kept schedules by task."""
         ...
 
-    def change_schedules(self, put: Sequence[ScheduleRow], drop: Sequence[str]) -> None:
-        """Keep new and changed schedules, forget those of tasks that have none any more."""
+    def untaken(self) -> list[GenerationRow]:
+        """Generations whose schedules no scheduler has taken up yet, oldest first, at most 100."""
+        ...
+
+    def take_up(
+        self, generation: int, put: Sequence[ScheduleRow], drop: Sequence[str], closings: Sequence[Closing] = ()
+    ) -> bool:
+        """Change the schedules as this generation wants it, once: False, and nothing is changed, if it was done before."""
+        ...
+
+    def change_schedules(
+        self, put: Sequence[ScheduleRow], drop: Sequence[str], *, seen: Mapping[str, ScheduleRow] | None = None
+    ) -> None:
+        """Keep new and changed schedules, forget those of tasks that have none any more. With `seen` only what is still as it
+        was seen. A schedule whose next slot is brought back was ahead by a wrong clock: slots that it missed there are open
+        again."""
+        ...
+
+    def slots(self, task_id: str, *, cursor: str | None = None, limit: int = 50) -> Page:
+        """What became of the task's slots, newest first, at most 1,000 of them. Raises Invalid for a forged cursor."""
+        ...
+
+    def ready(self, firing: Firing) -> Callable[[], Future[list[str]]]:
+        """`fire`, with everything done that can be done before its time."""
         ...
 
     def fire(self, firing: Firing) -> Future[list[str]]:
-        """Slots, their runs and the next fire in one commit; a slot that has a verdict already starts nothing. Raises Conflict
-        when another definition of the task is served now, or none."""
+        """Slots, their runs and the next fire in one commit; a slot that has a verdict already starts nothing, one whose run
+        is a duplicate has that verdict. Raises Conflict when another definition of the task is served now, or none."""
         ...
 
     # Tokens
@@ -374,7 +528,51 @@ class Store(Protocol):
         """Note its use."""
         ...
 
+    # Retention
+
+    def prunable(self, keep: Keep) -> dict[str, int]:
+        """What `prune` would delete now, by kind, as far as it can be counted at once."""
+        ...
+
+    def prune(self, keep: Keep) -> Iterator[tuple[str, int]]:
+        """Delete what is kept no longer, in small transactions: each step gives a kind and how many rows went. Whoever stops
+        asking stops the deleting. Nothing of a run that has not ended is touched."""
+        ...
+
+    def delete_run(self, run_id: str) -> None:
+        """Delete an ended run with its attempts, events and log. Raises NotFound, and Conflict for one that has not ended."""
+        ...
+
+    def take_turn(self, chore: str, owner: str, every: timedelta, lease: timedelta) -> bool:
+        """Whether the chore is this owner's now, until the lease is over: nobody else has it, and the last turn ended long
+        enough ago."""
+        ...
+
+    def hold_turn(self, chore: str, owner: str, lease: timedelta) -> bool:
+        """Whether it still is, and for so long from now."""
+        ...
+
+    def end_turn(self, chore: str, owner: str) -> None:
+        """Give it back, done."""
+        ...
+
     # House-keeping
+
+    def depths(self) -> list[Depth]:
+        """Every task of which runs are queued or running."""
+        ...
+
+    def watch(self, failed: Callable[[], None]) -> None:
+        """Call `failed` each time that the database cannot be used. To be said before anything else is asked."""
+        ...
+
+    def now(self) -> datetime:
+        """The store's clock, which all that share the store agree on."""
+        ...
+
+    def tidy(self) -> int:
+        """Forget business keys whose time is over, and tell how many."""
+        ...
 
     def check(self) -> None:
         """Raises StoreUnavailable or StoreMismatch when the store cannot be used."""

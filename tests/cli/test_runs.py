@@ -140,7 +140,14 @@ def test_why_names_the_limit_that_holds_a_run(served: Dev) -> None:
     why = served.cli("runs", "why", second).stdout
 
     cancelled = [served.cli("runs", "cancel", run_id) for run_id in (second, first)]
-    assert why == "queued: the task runs at most 1 at once [task_limit]\n"
+    since = served.get(f"/api/workflow-runs/{second}").json["queuedAt"]
+    assert why.splitlines() == [
+        f"queued since {since}: the task runs at most 1 at once [task_limit]",
+        "position  1",
+        "rule      maxConcurrent: 1",
+        f"used by   {first}",
+        "earliest  not known",
+    ]
     assert [done.returncode for done in cancelled] == [0, 0]
     assert served.until_ended(first)["state"] == "cancelled"
     assert served.until_ended(second)["state"] == "cancelled"

@@ -24,10 +24,13 @@ from tests.support import eventually
 TABLE = {
     "GET /healthz": "public",
     "GET /readyz": "public",
+    "GET /metrics": "viewer",
     "GET /api/registry": "viewer",
     "GET /api/diagnostics": "viewer",
     "GET /api/tasks": "viewer",
     "GET /api/tasks/{}": "viewer",
+    "POST /api/tasks/{}/pause": "operator",
+    "POST /api/tasks/{}/resume": "operator",
     "GET /api/tasks/{}/triggers": "viewer",
     "GET /api/tasks/{}/triggers/{}": "viewer",
     "GET /api/tasks/{}/runs": "viewer",

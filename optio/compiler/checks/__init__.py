@@ -3,7 +3,19 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from optio.compiler.checks import environment, literals, params, prompt, runtime, samples, schedule, triggers, trust, webhook
+from optio.compiler.checks import (
+    dedupe,
+    environment,
+    literals,
+    params,
+    prompt,
+    runtime,
+    samples,
+    schedule,
+    triggers,
+    trust,
+    webhook,
+)
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
 
@@ -19,6 +31,7 @@ CHECKS: tuple[Check, ...] = (
     samples.check,
     trust.check,
     environment.check,
+    dedupe.check,
     literals.check,
 )
 _UNUSABLE_SCHEMA = frozenset({"OPT205", "OPT206", "OPT212", "OPT214"})

@@ -10,11 +10,11 @@ from optio.model.prompt import PLACEHOLDER, placeholders
 
 LARGEST = 256 * 1024
 # `{{ NAME }}`, `{{a-b}}`, `{{a.b}}`, `{{#if x}}`, and `{{NAME` or `{{NAME}` that is not closed.
-_ALMOST = (
+ALMOST = (
     r"\{\{(?![A-Za-z0-9_]+\}\})"
     r"(?:[ \t]*[#/^>!&]?[ \t]*[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,60}[ \t]*\}\}|[A-Za-z0-9_]{1,60}(?!\}|[A-Za-z0-9_]))"
 )
-_SINGLE = r"(?<!\{)\$?\{([A-Za-z0-9_]+)\}(?!\})"
+SINGLE = r"(?<!\{)\$?\{([A-Za-z0-9_]+)\}(?!\})"
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -60,7 +60,7 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
 
 
 def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
-    for found in first(re.finditer(_ALMOST, task.prompt)):
+    for found in first(re.finditer(ALMOST, task.prompt)):
         word = re.sub(r"[^A-Za-z0-9_]", "", found[0].strip("{} #/^>!&"))
         hint = (
             f"write `{{{{{word}}}}}`"
@@ -68,7 +68,7 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
             else "write `{{NAME}}` with letters, digits and underscores only"
         )
         yield task.in_prompt("OPT203", f"`{found[0]}` is no placeholder and stays as it is", *found.span(), hint=hint)
-    for found in first(f for f in re.finditer(_SINGLE, task.prompt) if f[1] in known.properties):
+    for found in first(f for f in re.finditer(SINGLE, task.prompt) if f[1] in known.properties):
         hint = f"write `{{{{{found[1]}}}}}`"
         yield task.in_prompt("OPT203", f"`{found[0]}` is no placeholder and stays as it is", *found.span(), hint=hint)
 
@@ -76,7 +76,7 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
 def _unused(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     if task.spec.agent_runtime == "command" and not task.prompt:
         return
-    used = set(placeholders(task.prompt))
+    used = set(placeholders(task.prompt)) | set(placeholders(task.spec.dedupe.key if task.spec.dedupe else ""))
     folded = {name.casefold() for name in used}
     for name, sub in known.properties.items():
         marked = isinstance(sub, dict) and "x-optio-used-by" in sub

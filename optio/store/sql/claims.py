@@ -8,75 +8,39 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from optio.errors import LeaseLost
-from optio.model.retry import Again
+from optio.model.retry import Again, GiveUp
 from optio.model.run import Change, LogLine, Meter, Outcome, Run, RunState, Usage, dump_json
-from optio.store.base import AdmissionView, Admit, Claim, Decide, Room, Waiting, endless
-from optio.store.sql import events, runs
+from optio.store.base import Admit, Claim, Decide, Quota, Room
+from optio.store.sql import dedupe, events, queue, quotas, runs
 from optio.store.sql.records import RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
 from optio.store.sql.transaction import Transaction, maybe, micros, when
 
-# So many queued runs of each task are looked at together: the cost of a claim must not grow with the queue.
-_HEADS = 16
-# What was queued in the future was queued before the clock was set back: its delay means nothing, so it is due.
-_DUE = "(not_before <= :due OR queued_at > :due)"
 _OVER = "state = 'running' AND (lease_until < :now OR owner = '')"
 _ADOPTABLE = (
     f"{_OVER} AND (place IN (:place, '') OR lease_until < :orphaned OR (place LIKE :directory AND place NOT LIKE :boot))"
 )
-# The first part walks the index from task to task.
-_WAITING = """
-WITH RECURSIVE waiting (task_id) AS (
-    SELECT MIN(task_id) FROM runs WHERE state = 'queued'
-    UNION ALL
-    SELECT (SELECT MIN(r.task_id) FROM runs r WHERE r.state = 'queued' AND r.task_id > w.task_id)
-    FROM waiting w WHERE w.task_id IS NOT NULL
-)
-SELECT q.id, q.task_id, q.seq, q.queued_at, q.not_before, COALESCE(t.max_concurrent, q.max_concurrent) AS max_concurrent
-FROM waiting w
-JOIN {heads}
-LEFT JOIN tasks t ON t.task_id = w.task_id
-WHERE w.task_id IS NOT NULL
-ORDER BY q.seq
-"""
-_HEAD = f"FROM runs WHERE state = 'queued' AND task_id = w.task_id AND {_DUE} ORDER BY seq LIMIT :heads"
-# A lateral join is quick where there is one; a list of keys is quick where there is none.
-_WAITING_LATERAL = _WAITING.format(heads=f"LATERAL (SELECT * {_HEAD}) q ON TRUE")
-_WAITING_LISTED = _WAITING.format(heads=f"runs q ON q.seq IN (SELECT seq {_HEAD})")
 _WAITS = """
 SELECT EXISTS (SELECT 1 FROM runs WHERE state = 'queued') AS waits,
     (SELECT COUNT(*) FROM runs WHERE state = 'running') AS running
+"""
+# When the first start leaves the window of a task that has used its start limit up, and has something waiting.
+_OPENING = """
+SELECT MIN(at) AS at FROM (
+    SELECT t.start_window + (SELECT MIN(s.at) FROM starts s WHERE s.task_id = t.task_id AND s.at > :now - t.start_window) AS at
+    FROM tasks t
+    WHERE t.start_limit IS NOT NULL
+        AND EXISTS (SELECT 1 FROM runs q WHERE q.state = 'queued' AND q.task_id = t.task_id)
+        AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.task_id = t.task_id)
+        AND t.start_limit <= (SELECT COUNT(*) FROM starts s WHERE s.task_id = t.task_id AND s.at > :now - t.start_window)
+) openings
 """
 _TAKE = (
     "UPDATE runs SET owner = :worker, fence = fence + 1, lease_until = :until, place = :place "  # noqa: S608
     f"WHERE id = :id AND {_OVER}"
 )
 _NEW_WORKER = "UPDATE attempts SET worker = :worker WHERE run_id = :id AND number = (SELECT attempt FROM runs WHERE id = :id)"
-_CLAIMED = f"SELECT {RUN_COLUMNS}, prompt, last_event FROM runs WHERE id = :id"  # noqa: S608
+_CLAIMED = f"SELECT {RUN_COLUMNS}, prompt, last_event, last_line FROM runs WHERE id = :id"  # noqa: S608
 _OWNED = f"SELECT {RUN_COLUMNS}, last_event, last_line FROM runs WHERE id = :id"  # noqa: S608
-
-
-def view(tx: Transaction, *, due: int, room: Room = endless, heads: int = _HEADS) -> AdmissionView:
-    """What runs, and what waits and is due: of each task's queue the first `heads`, or as many as there is room for."""
-    running = tx.all("SELECT task_id, COUNT(*) AS n FROM runs WHERE state = 'running' GROUP BY task_id")
-    heads = min(heads, room(sum(row["n"] for row in running)))
-    if heads <= 0:
-        return AdmissionView(now=when(tx.now), running={row["task_id"]: row["n"] for row in running})
-    waiting = tx.all(_WAITING_LATERAL if tx.lateral else _WAITING_LISTED, {"due": due, "heads": heads})
-    return AdmissionView(
-        now=when(tx.now),
-        waiting=[
-            Waiting(
-                run_id=row["id"],
-                task_id=row["task_id"],
-                seq=row["seq"],
-                queued_at=when(row["queued_at"]),
-                not_before=when(row["not_before"]),
-                max_concurrent=row["max_concurrent"],
-            )
-            for row in waiting
-        ],
-        running={row["task_id"]: row["n"] for row in running},
-    )
 
 
 def claim(tx: Transaction, worker: str, lease: timedelta, admit: Admit, place: str, room: Room, most: int) -> list[Claim]:
@@ -86,16 +50,20 @@ def claim(tx: Transaction, worker: str, lease: timedelta, admit: Admit, place: s
     more = True
     while more:
         left = most - len(claims)
-        seen = view(tx, due=tx.now, room=lambda running: min(room(running), left))  # noqa: B023 - called at once
-        starts = admit(seen)[:left] if seen.waiting else ()
-        claims += [claim for run_id in starts if (claim := _start(tx, run_id, worker, lease, place)) is not None]
-        started = Counter(waiting.task_id for waiting in seen.waiting if waiting.run_id in starts)
+        seen = queue.heads(tx, lambda running: min(room(running), left))  # noqa: B023 - called at once
+        tasks = {waiting.run_id: waiting.task_id for waiting in seen.waiting}
+        starts = [run_id for run_id in admit(seen) if run_id in tasks][:left] if tasks else []
+        for run_id in starts:
+            claim = _start(tx, run_id, worker, lease, place, seen.quotas.get(tasks[run_id]))
+            if claim is not None:
+                claims.append(claim)
         # A task that starts all of it that was seen may have more to start.
-        more = any(count == _HEADS for count in started.values())
+        started = Counter(tasks[run_id] for run_id in starts)
+        more = any(count == queue.HEADS for count in started.values())
     return claims
 
 
-def _start(tx: Transaction, run_id: str, worker: str, lease: timedelta, place: str) -> Claim | None:
+def _start(tx: Transaction, run_id: str, worker: str, lease: timedelta, place: str, quota: Quota | None) -> Claim | None:
     row = tx.hold(_CLAIMED, {"id": run_id})
     if row["state"] != RunState.QUEUED:
         return None  # it was cancelled at this moment
@@ -108,8 +76,10 @@ def _start(tx: Transaction, run_id: str, worker: str, lease: timedelta, place: s
         "INSERT INTO attempts (run_id, number, worker, started_at) VALUES (:run_id, :number, :worker, :now)",
         {"run_id": run_id, "number": columns["attempt"], "worker": worker, "now": tx.now},
     )
+    if quota is not None:
+        quotas.note(tx, row["task_id"], run_id, quota)
     changed = {**dict(row), **columns, "state": state.value, "reason": "started", "message": ""}
-    return Claim(replace(to_run(changed), meter=Meter()), row["prompt"], adopted=False, offsets={})
+    return Claim(replace(to_run(changed), meter=Meter()), row["prompt"], adopted=False, offsets={}, last_line=row["last_line"])
 
 
 def waits(tx: Transaction, room: Room) -> bool:
@@ -158,7 +128,8 @@ def _adopted(tx: Transaction, run_id: str) -> Claim:
         {"id": run_id, "number": row["attempt"]},
     )
     run = replace(to_run(row), meter=to_meter(attempt))
-    return Claim(run, row["prompt"], adopted=True, offsets=json.loads(attempt["offsets"]))
+    offsets = json.loads(attempt["offsets"])
+    return Claim(run, row["prompt"], adopted=True, offsets=offsets, last_line=row["last_line"])
 
 
 def renew(tx: Transaction, worker: str, lease: timedelta) -> dict[str, bool]:
@@ -198,8 +169,9 @@ def next_due(tx: Transaction) -> datetime | None:
         "WHERE state = 'queued' AND not_before > queued_at AND not_before > :now AND queued_at <= :now",
         {"now": tx.now},
     )
+    opening = tx.one(_OPENING, {"now": tx.now})
     lease = tx.one("SELECT MIN(lease_until) AS at FROM runs WHERE state = 'running' AND lease_until >= :now", {"now": tx.now})
-    times = [row["at"] for row in (due, lease) if row["at"] is not None]
+    times = [row["at"] for row in (due, opening, lease) if row["at"] is not None]
     return maybe(min(times)) if times else None
 
 
@@ -220,10 +192,13 @@ def append_log(
     lines: Sequence[LogLine],
     offsets: Mapping[str, int],
     meter: Meter,
+    after: int | None = None,
 ) -> int:
     """See `Store.append_log`."""
     row = _owned(tx, run_id, fence)
     last: int = row["last_line"]
+    if lines and after is not None and last != after:
+        return last  # the call before had been kept, though nobody could tell
     if lines:
         tx.many(
             "INSERT INTO log_lines (run_id, seq, attempt, kind, at, data) VALUES (:run_id, :seq, :attempt, :kind, :at, :data)",
@@ -277,6 +252,9 @@ def finish(
         columns |= {"result_text": outcome.text, "result_json": None if outcome.output is None else dump_json(outcome.output)}
     else:
         decision = decide(to_run(row), outcome, when(tx.now))
+        other = dedupe.lost_to(tx, row) if isinstance(decision, Again) else None
+        if other is not None:
+            decision = GiveUp(f"run {other} has the same key and has taken its place")
         if isinstance(decision, Again):
             change = Change.RETRY
             counter = "infrastructure_retries" if outcome.infrastructure else "retries"
@@ -288,6 +266,8 @@ def finish(
     if change is not Change.RETRY:
         columns["ended_at"] = tx.now
     events.move(tx, row, change, reason=reason, message=message, actor=actor, columns=columns)
+    if change is not Change.RETRY:
+        dedupe.release(tx, row)
     return runs.get(tx, run_id)
 
 

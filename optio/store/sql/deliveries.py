@@ -11,10 +11,10 @@ from optio.store.sql.transaction import Transaction
 
 _COLUMNS = "id, seq, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, detail, run_id"
 _LISTED = _COLUMNS.replace(" body,", " NULL AS body,")
-_KNOWN = (
-    f"SELECT {_COLUMNS} FROM deliveries WHERE task_id = :task_id AND delivery_key = :key "  # noqa: S608
-    "AND verdict IN ('accepted', 'filtered')"
-)
+_OF_KEY = f"SELECT {_COLUMNS} FROM deliveries WHERE task_id = :task_id AND delivery_key = :key"  # noqa: S608
+# One that was refused as a duplicate may be tried again.
+_DUPLICATE = f"{_OF_KEY} AND verdict = 'duplicate' AND status = 202"
+_KNOWN = f"{_OF_KEY} AND verdict IN ('accepted', 'filtered') UNION ALL {_DUPLICATE} LIMIT 1"
 _INSERT = (
     "INSERT INTO deliveries (id, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, "
     "detail, run_id) "
@@ -24,7 +24,7 @@ _INSERT = (
 
 
 def known(tx: Transaction, task_id: str, key: str) -> Delivery | None:
-    """The first accepted or filtered delivery with this key."""
+    """The first delivery with this key that was accepted, filtered or joined to a run."""
     row = tx.one(_KNOWN, {"task_id": task_id, "key": key})
     return None if row is None else to_delivery(row)
 
@@ -51,10 +51,30 @@ def insert(tx: Transaction, row: dict[str, Any]) -> Accepted | None:
     row["now"] = tx.now
     if tx.run(_INSERT, row):
         return None
-    first = known(tx, row["task_id"], row["key"])
+    return _again(known(tx, row["task_id"], row["key"]), row)
+
+
+def duplicate(tx: Transaction, row: dict[str, Any]) -> Accepted | None:
+    """The answer of an earlier delivery with the same key that was joined to a run: this one, just inserted, is a repeat."""
+    first = None if row["key"] is None else tx.one(_DUPLICATE, {"task_id": row["task_id"], "key": row["key"]})
+    if first is None:
+        return None
+    tx.run("DELETE FROM deliveries WHERE id = :id", {"id": row["id"]})
+    return _again(to_delivery(first), row)
+
+
+def _again(first: Delivery | None, row: dict[str, Any]) -> Accepted:
     if first is None or first.body_sha256 != row["body_sha256"]:
         raise Conflict("a delivery with this id was received with another body")
-    return Accepted(first.run_id, first=False)
+    return Accepted(first.run_id, first=False, duplicate=first.verdict == "duplicate")
+
+
+def settle(tx: Transaction, delivery_id: str, verdict: str, status: int, run_id: str) -> None:
+    """What became of a delivery that was inserted in this transaction."""
+    tx.run(
+        "UPDATE deliveries SET verdict = :verdict, status = :status, run_id = :run_id WHERE id = :id",
+        {"verdict": verdict, "status": status, "run_id": run_id, "id": delivery_id},
+    )
 
 
 def insert_many(tx: Transaction, rows: Sequence[dict[str, Any]]) -> set[str]:

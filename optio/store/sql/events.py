@@ -11,6 +11,11 @@ _INSERT = (
     "INSERT INTO events (run_id, seq, from_state, to_state, reason, message, actor, at) "
     "VALUES (:run_id, :seq, :from_state, :to_state, :reason, :message, :actor, :at)"
 )
+_BORN = """
+INSERT INTO events (run_id, seq, from_state, to_state, reason, message, actor, at)
+SELECT lot.run_id, 1, NULL, lot.to_state, lot.reason, '', lot.actor, lot.at FROM lot
+"""
+_BORN_OF = "run_id text, to_state text, reason text, actor text, at bigint"
 
 
 def born(tx: Transaction, run_id: str, trigger: str, actor: str) -> None:
@@ -20,7 +25,7 @@ def born(tx: Transaction, run_id: str, trigger: str, actor: str) -> None:
 
 def born_many(tx: Transaction, born: Sequence[tuple[str, str, str]]) -> None:
     """The first events of many runs: (run id, trigger, actor)."""
-    tx.many(_INSERT, [_first(tx, *each) for each in born])
+    tx.lot(_BORN, _BORN_OF, [_first(tx, *each) for each in born])
 
 
 def _first(tx: Transaction, run_id: str, trigger: str, actor: str) -> dict[str, Any]:

@@ -26,3 +26,12 @@ def take(tx: Transaction, key: Once, result: str) -> bool:
         {"scope": key.scope, "key": key.key, "sha": key.body_sha256, "result": result, "now": tx.now},
     )
     return changed == 1
+
+
+def settle(tx: Transaction, key: Once, result: str | None) -> None:
+    """The answer of the request that took the key in this transaction is this one; None lets the key go."""
+    which = {"scope": key.scope, "key": key.key, "result": result}
+    if result is None:
+        tx.run("DELETE FROM once WHERE scope = :scope AND once_key = :key", which)
+    else:
+        tx.run("UPDATE once SET result = :result WHERE scope = :scope AND once_key = :key", which)

@@ -15,8 +15,9 @@ RUN_COLUMNS = (
     "id, seq, task_id, task_name, digest, generation, state, reason, message, run_trigger, slot, delivery_id, params, "
     "max_concurrent, max_retries, attempt, retries, infrastructure_retries, fence, owner, lease_until, cancel_requested, "
     "created_at, queued_at, not_before, started_at, ended_at, result_text, result_json, turns, tool_calls, usage, cost, "
-    "cost_source, traceparent"
+    "cost_source, traceparent, priority, dedupe_key"
 )
+_LARGEST = 2**31 - 1
 
 
 def _loads(text: str | None) -> Any:
@@ -38,8 +39,9 @@ def meter_columns(meter: Meter) -> dict[str, Any]:
     """Inverse of `to_meter`, as parameters."""
     return {
         "usage": json.dumps(meter.usage.to_json()),
-        "turns": meter.turns,
-        "tool_calls": meter.tool_calls,
+        # An agent may report anything; these columns hold 31 bits.
+        "turns": None if meter.turns is None else min(meter.turns, _LARGEST),
+        "tool_calls": min(meter.tool_calls, _LARGEST),
         "cost": None if meter.cost is None else str(meter.cost),
         "cost_source": None if meter.cost_source is None else meter.cost_source.value,
     }
@@ -79,6 +81,8 @@ def to_run(row: Row) -> Run:
         output=_loads(row["result_json"]),
         meter=to_meter(row),
         traceparent=row["traceparent"],
+        priority=row["priority"],
+        dedupe_key=row["dedupe_key"],
     )
 
 

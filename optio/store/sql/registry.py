@@ -1,12 +1,16 @@
 """Generations and definitions."""
 
 import json
+from datetime import timedelta
+from typing import Any
 
 from optio.errors import NotFound
 from optio.model.registry import CompiledTask, Registry, canonical
 from optio.store.base import GenerationRow
 from optio.store.sql.runs import put_definition
-from optio.store.sql.transaction import Transaction, when
+from optio.store.sql.transaction import Row, Transaction, maybe, when
+
+_SERVED = "SELECT task_id, digest, max_concurrent, priority, start_limit, start_window FROM tasks"
 
 
 def activate(tx: Transaction, registry: Registry, commit: str | None) -> GenerationRow:
@@ -15,8 +19,9 @@ def activate(tx: Transaction, registry: Registry, commit: str | None) -> Generat
     current = newest(tx)
     if current is not None and current.digest == registry.digest and current.commit == commit:
         return current
-    served = {row["task_id"]: row["digest"] for row in tx.all("SELECT task_id, digest FROM tasks")}
-    changed = [task for task in registry.tasks.values() if served.get(task.id) != task.digest]
+    served = {row["task_id"]: dict(row) for row in tx.all(_SERVED)}
+    # An older version, which may run beside this one, keeps a digest without all that belongs to it.
+    changed = [task for task in registry.tasks.values() if served.get(task.id) != _row(task)]
     for task in changed:
         put_definition(tx, task)
     tx.many(
@@ -24,9 +29,11 @@ def activate(tx: Transaction, registry: Registry, commit: str | None) -> Generat
         [{"task_id": task_id} for task_id in served if task_id not in registry.tasks],
     )
     tx.many(
-        "INSERT INTO tasks (task_id, digest, max_concurrent) VALUES (:task_id, :digest, :max_concurrent) "
-        "ON CONFLICT (task_id) DO UPDATE SET digest = excluded.digest, max_concurrent = excluded.max_concurrent",
-        [{"task_id": t.id, "digest": t.digest, "max_concurrent": t.spec.max_concurrent} for t in changed],
+        "INSERT INTO tasks (task_id, digest, max_concurrent, priority, start_limit, start_window) "
+        "VALUES (:task_id, :digest, :max_concurrent, :priority, :start_limit, :start_window) "
+        "ON CONFLICT (task_id) DO UPDATE SET digest = excluded.digest, max_concurrent = excluded.max_concurrent, "
+        "priority = excluded.priority, start_limit = excluded.start_limit, start_window = excluded.start_window",
+        [_row(task) for task in changed],
     )
     tx.run(
         "INSERT INTO generations (digest, commit_id, activated_at, tasks) VALUES (:digest, :commit, :now, :tasks)",
@@ -42,17 +49,40 @@ def activate(tx: Transaction, registry: Registry, commit: str | None) -> Generat
     return made
 
 
+def _row(task: CompiledTask) -> dict[str, Any]:
+    """What admission must know of a task that is served."""
+    limit = task.spec.start_limit
+    return {
+        "task_id": task.id,
+        "digest": task.digest,
+        "max_concurrent": task.spec.max_concurrent,
+        "priority": task.spec.priority,
+        "start_limit": None if limit is None else limit.count,
+        "start_window": None if limit is None else limit.window // timedelta(microseconds=1),
+    }
+
+
 def newest(tx: Transaction) -> GenerationRow | None:
     """See `Store.generation`."""
     row = tx.one("SELECT * FROM generations ORDER BY id DESC LIMIT 1")
-    if row is None:
-        return None
+    return None if row is None else to_generation(row)
+
+
+def untaken(tx: Transaction) -> list[GenerationRow]:
+    """See `Store.untaken`."""
+    rows = tx.all("SELECT * FROM generations WHERE scheduled_at IS NULL ORDER BY id LIMIT 100")
+    return [to_generation(row) for row in rows]
+
+
+def to_generation(row: Row) -> GenerationRow:
+    """A generation."""
     return GenerationRow(
         id=row["id"],
         digest=row["digest"],
         commit=row["commit_id"],
         activated_at=when(row["activated_at"]),
         tasks=json.loads(row["tasks"]),
+        scheduled_at=maybe(row["scheduled_at"]),
     )
 
 

@@ -7,19 +7,24 @@ from optio.errors import Conflict, NotFound
 from optio.model.registry import CompiledTask, canonical
 from optio.model.run import Attempt, Change, Event, LogLine, Page, Run, RunState, dump_json
 from optio.store.base import Accepted, NewDelivery, NewRun, Once, RunFilter
-from optio.store.sql import deliveries, events, once
+from optio.store.sql import dedupe, deliveries, events, once
 from optio.store.sql.records import RUN_COLUMNS, cursor_after, cursor_seq, page_size, to_attempt, to_event, to_line, to_run
 from optio.store.sql.transaction import Transaction, micros
 
-_INSERT = """
-INSERT INTO runs (
-    id, task_id, task_name, digest, generation, state, reason, run_trigger, slot, delivery_id, params, prompt,
-    max_concurrent, max_retries, created_at, queued_at, not_before, traceparent, last_event
-) VALUES (
-    :id, :task_id, :task_name, :digest, (SELECT MAX(id) FROM generations), 'queued', :trigger, :trigger, :slot, :delivery_id,
-    :params, :prompt, :max_concurrent, :max_retries, :now, :now, :now, :traceparent, 1
+_COLUMNS = (
+    "id, task_id, task_name, digest, generation, state, reason, run_trigger, slot, delivery_id, params, prompt, "
+    "max_concurrent, max_retries, created_at, queued_at, not_before, traceparent, priority, dedupe_key, last_event"
 )
-"""
+_VALUES = (
+    ":id, :task_id, :task_name, :digest, (SELECT MAX(id) FROM generations), 'queued', :trigger, :trigger, :slot, "
+    ":delivery_id, :params, :prompt, :max_concurrent, :max_retries, :now, :now, :now, :traceparent, :priority, :dedupe_key, 1"
+)
+_INSERT = f"INSERT INTO runs ({_COLUMNS}) VALUES ({_VALUES})"  # noqa: S608
+_INSERT_MANY = f"INSERT INTO runs ({_COLUMNS}) SELECT {_VALUES.replace(':', 'lot.')} FROM lot"  # noqa: S608
+_MANY_OF = (
+    "id text, task_id text, task_name text, digest text, trigger text, slot bigint, delivery_id text, params text, "
+    "prompt text, max_concurrent integer, max_retries integer, now bigint, traceparent text, priority integer, dedupe_key text"
+)
 # Log lines in one answer.
 MOST_LINES = 10_000
 _LAST_CURSOR = 2**62
@@ -30,13 +35,14 @@ _ONE = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = :id"  # noqa: S608
 class Accept:
     """See `Store.accept`. Rows are made here, by the caller's thread; what is left for the transaction are the statements."""
 
-    __slots__ = ("_actor", "_key", "_received", "_row", "_task")
+    __slots__ = ("_actor", "_business", "_key", "_received", "_row", "_task")
 
     def __init__(self, run: NewRun, delivery: NewDelivery | None, key: Once | None, *, definition_kept: bool) -> None:
         self._row = columns(run, None if delivery is None else delivery.id)
         self._received = None if delivery is None else deliveries.columns(delivery, run.id)
         self._task = None if definition_kept else run.task
         self._key = key
+        self._business = business_key(run)
         self._actor = run.actor
 
     def __call__(self, tx: Transaction) -> Accepted:
@@ -46,16 +52,33 @@ class Accept:
             return Accepted(once.recall(tx, self._key), first=False)
         if self._received is not None:
             earlier = deliveries.insert(tx, self._received)
+            if earlier is None and self._business is not None:
+                earlier = deliveries.duplicate(tx, self._received)
             if earlier is not None:
                 return earlier
+        superseded: str | None = None
+        if self._business is not None:
+            taken = self._business.take(tx)
+            if taken.duplicate_of is not None:
+                return self._duplicate(tx, self._business, taken.duplicate_of)
+            superseded = taken.superseded
         if self._task is not None:
             put_definition(tx, self._task)
         insert(tx, self._row, self._actor)
-        return Accepted(self._row["id"], first=True)
+        return Accepted(self._row["id"], first=True, superseded=superseded)
+
+    def _duplicate(self, tx: Transaction, business: dedupe.Key, run_id: str) -> Accepted:
+        """What was kept of the request says what became of it. Who was refused may ask again with the same key."""
+        rejected = business.rule.on_duplicate == "reject"
+        if self._key is not None:
+            once.settle(tx, self._key, None if rejected else run_id)
+        if self._received is not None:
+            deliveries.settle(tx, self._received["id"], "duplicate", 409 if rejected else 202, run_id)
+        return Accepted(run_id, first=False, duplicate=True, rejected=rejected)
 
     @property
     def _plain(self) -> bool:
-        return self._received is not None and self._key is None and self._task is None
+        return self._received is not None and self._key is None and self._task is None and self._business is None
 
     @staticmethod
     def together(tx: Transaction, accepts: Sequence["Accept"]) -> list[Accepted]:
@@ -69,7 +92,9 @@ class Accept:
         fresh = [each for each in plain if each._received is not None and each._received["id"] in new]
         insert_many(tx, [(each._row, each._actor) for each in fresh])
         done = {id(each): Accepted(each._row["id"], first=True) for each in fresh}
-        return [done.get(id(each)) or each(tx) for each in accepts]
+        rest = sorted((each for each in accepts if id(each) not in done), key=lambda each: each._row["dedupe_key"] or "")
+        done |= {id(each): each(tx) for each in rest}
+        return [done[id(each)] for each in accepts]
 
 
 def columns(run: NewRun, delivery_id: str | None = None) -> dict[str, Any]:
@@ -88,7 +113,17 @@ def columns(run: NewRun, delivery_id: str | None = None) -> dict[str, Any]:
         "max_concurrent": task.spec.max_concurrent,
         "max_retries": task.spec.max_retries,
         "traceparent": run.traceparent,
+        "priority": task.spec.priority,
+        "dedupe_key": run.dedupe_key,
     }
+
+
+def business_key(run: NewRun) -> dedupe.Key | None:
+    """What the run stands for, if its task wants to know."""
+    rule = run.task.spec.dedupe
+    if rule is None or run.dedupe_key is None:
+        return None
+    return dedupe.Key(task_id=run.task.id, key=run.dedupe_key, rule=rule, run_id=run.id, actor=run.actor)
 
 
 def insert(tx: Transaction, row: dict[str, Any], actor: str) -> None:
@@ -102,7 +137,7 @@ def insert_many(tx: Transaction, rows: Sequence[tuple[dict[str, Any], str]]) -> 
     """The same for many."""
     for row, _ in rows:
         row["now"] = tx.now
-    tx.many(_INSERT, [row for row, _ in rows])
+    tx.lot(_INSERT_MANY, _MANY_OF, [row for row, _ in rows])
     events.born_many(tx, [(row["id"], row["trigger"], actor) for row, actor in rows])
 
 
@@ -146,6 +181,7 @@ def cancel(tx: Transaction, run_id: str, actor: str) -> Run:
             message=f"cancelled by {actor}",
             columns={"ended_at": tx.now},
         )
+        dedupe.release(tx, row)
     return get(tx, run_id)
 
 
@@ -154,6 +190,7 @@ def retry(tx: Transaction, run_id: str, actor: str) -> Run:
     row = row_of(tx, run_id)
     if row["state"] != RunState.FAILED:
         raise Conflict(f"the run is {row['state']}: only failed runs can be retried")
+    dedupe.take_again(tx, row)
     events.move(
         tx,
         row,

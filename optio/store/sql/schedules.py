@@ -1,11 +1,15 @@
 """Schedules: the next slot of each, and one verdict for every slot."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 from optio.errors import Conflict
-from optio.store.base import Firing, ScheduleRow
+from optio.model.run import Page
+from optio.store.base import Closing, Firing, ScheduleRow, SkippedSlots, SlotRow, SlotVerdict
 from optio.store.sql import runs
-from optio.store.sql.transaction import Transaction, maybe, micros
+from optio.store.sql.records import cursor_after, cursor_seq, page_size
+from optio.store.sql.transaction import Row, Transaction, maybe, micros, when
 
 # Nothing is inserted for a definition that is not served, nor for a slot that has its verdict.
 _SLOT = """
@@ -13,11 +17,41 @@ INSERT INTO slots (task_id, slot, verdict, run_id, at)
 SELECT task_id, :slot, :verdict, :run_id, :now FROM tasks WHERE task_id = :task_id AND digest = :digest
 ON CONFLICT (task_id, slot) DO NOTHING
 """
+_SLOTS = """
+INSERT INTO slots (task_id, slot, verdict, run_id, at)
+SELECT t.task_id, lot.slot, lot.verdict, lot.run_id, lot.now FROM lot
+JOIN tasks t ON t.task_id = lot.task_id AND t.digest = lot.digest WHERE TRUE
+ON CONFLICT (task_id, slot) DO NOTHING
+"""
+_SLOTS_OF = "task_id text, digest text, slot bigint, verdict text, run_id text, now bigint"
+_CLOSED = """
+INSERT INTO slots (task_id, slot, verdict, run_id, at) VALUES (:task_id, :slot, :verdict, NULL, :now)
+ON CONFLICT (task_id, slot) DO NOTHING
+"""
+_SKIPPED = """
+INSERT INTO skipped_slots (task_id, first_slot, last_slot, slots, verdict, at)
+VALUES (:task_id, :first, :last, :slots, :verdict, :now) ON CONFLICT (task_id, first_slot) DO NOTHING
+"""
+# Never backwards: of two schedulers one may be far behind.
+_NEXT = """
+UPDATE schedules SET next_fire = lot.next FROM lot
+WHERE schedules.task_id = lot.task_id AND schedules.next_fire < COALESCE(lot.next, schedules.next_fire + 1)
+"""
+_NEXT_OF = "task_id text, next bigint"
+_INSERT = "INSERT INTO schedules (task_id, fingerprint, next_fire) VALUES (:task_id, :fingerprint, :next_fire) "
+_PUT_NEW = _INSERT + "ON CONFLICT (task_id) DO NOTHING"
+_PUT = _INSERT + "ON CONFLICT (task_id) DO UPDATE SET fingerprint = excluded.fingerprint, next_fire = excluded.next_fire"
+_DROP = "DELETE FROM schedules WHERE task_id = :task_id"
+_AS_SEEN = "task_id = :task_id AND fingerprint = :seen_fingerprint AND COALESCE(next_fire, -1) = :seen_next"
+_PUT_SEEN = f"UPDATE schedules SET fingerprint = :fingerprint, next_fire = :next_fire WHERE {_AS_SEEN}"  # noqa: S608
+_DROP_SEEN = f"DELETE FROM schedules WHERE {_AS_SEEN}"  # noqa: S608
 # In two parts, for each has its own partial index.
 _ACTIVE = """
 SELECT 1 FROM runs WHERE state = 'queued' AND task_id = :task_id
 UNION ALL SELECT 1 FROM runs WHERE state = 'running' AND task_id = :task_id LIMIT 1
 """
+# In `skipped_slots`: nobody counted.
+_UNCOUNTED = 0
 
 
 def every(tx: Transaction) -> dict[str, ScheduleRow]:
@@ -28,61 +62,201 @@ def every(tx: Transaction) -> dict[str, ScheduleRow]:
     }
 
 
-def change(tx: Transaction, put: Sequence[ScheduleRow], drop: Sequence[str]) -> None:
+def take_up(
+    tx: Transaction, generation: int, put: Sequence[ScheduleRow], drop: Sequence[str], closings: Sequence[Closing]
+) -> bool:
+    """See `Store.take_up`."""
+    # Of two schedulers at the same moment one waits here for the other, and finds it done.
+    if not tx.run(
+        "UPDATE generations SET scheduled_at = :now WHERE id = :id AND scheduled_at IS NULL", {"id": generation, "now": tx.now}
+    ):
+        return False
+    for closing in closings:
+        tx.many(_CLOSED, [_verdict(closing.task_id, each, tx.now) for each in closing.verdicts])
+        _keep_skipped(tx, closing.task_id, closing.skipped)
+    change(tx, put, drop, None)
+    return True
+
+
+def change(tx: Transaction, put: Sequence[ScheduleRow], drop: Sequence[str], seen: Mapping[str, ScheduleRow] | None) -> None:
     """See `Store.change_schedules`."""
-    tx.many(
-        "INSERT INTO schedules (task_id, fingerprint, next_fire) VALUES (:task_id, :fingerprint, :next_fire) "
-        "ON CONFLICT (task_id) DO UPDATE SET fingerprint = excluded.fingerprint, next_fire = excluded.next_fire",
-        [
-            {
-                "task_id": row.task_id,
-                "fingerprint": row.fingerprint,
-                "next_fire": None if row.next_fire is None else micros(row.next_fire),
-            }
-            for row in put
-        ],
+    if seen is None:
+        tx.many(_PUT, [_row(row) for row in put])
+        tx.many(_DROP, [{"task_id": task_id} for task_id in drop])
+        return
+    for row in put:
+        before = seen.get(row.task_id)
+        if before is None:
+            tx.run(_PUT_NEW, _row(row))
+        elif tx.run(_PUT_SEEN, {**_row(row), **_seen(before)}):
+            _open_again(tx, row, before)
+    for task_id in drop:
+        tx.run(_DROP_SEEN, {"task_id": task_id, **_seen(seen[task_id])})
+
+
+def _open_again(tx: Transaction, row: ScheduleRow, before: ScheduleRow) -> None:
+    """The clock was ahead and came back: what was missed by its mistake has not been yet."""
+    if row.fingerprint != before.fingerprint or row.next_fire is None:
+        return
+    # By the store's clock: a scheduler that is a moment behind opens nothing again that has been judged in time.
+    names = {"task_id": row.task_id, "next": max(micros(row.next_fire), tx.now + 1)}
+    tx.run("DELETE FROM slots WHERE task_id = :task_id AND slot >= :next AND run_id IS NULL", names)
+    tx.run("DELETE FROM skipped_slots WHERE task_id = :task_id AND first_slot >= :next", names)
+    tx.run(
+        "UPDATE skipped_slots SET last_slot = :next - 1, slots = :none WHERE task_id = :task_id AND last_slot >= :next",
+        {**names, "none": _UNCOUNTED},
     )
-    tx.many("DELETE FROM schedules WHERE task_id = :task_id", [{"task_id": task_id} for task_id in drop])
 
 
-def fire(firing: Firing) -> Callable[[Transaction], list[str]]:
+class Fire:
     """See `Store.fire`. Rows are made here, by the caller's thread."""
-    task = {"task_id": firing.task_id, "digest": firing.digest}
-    by_slot = {run.slot: run for run in firing.runs}
-    rows = {run.id: runs.columns(run) for run in firing.runs}
 
-    def operation(tx: Transaction) -> list[str]:
+    __slots__ = ("_firing", "_keys", "_rows", "_task", "_verdicts")
+
+    def __init__(self, firing: Firing) -> None:
+        self._firing = firing
+        self._task = {"task_id": firing.task_id, "digest": firing.digest}
+        self._rows = {run.slot: runs.columns(run) for run in firing.runs}
+        self._keys = {run.slot: key for run in firing.runs if (key := runs.business_key(run)) is not None}
+        self._verdicts = [
+            {
+                **self._task,
+                "slot": micros(each.slot),
+                "verdict": each.verdict,
+                "run_id": self._rows[each.slot]["id"] if each.slot in self._rows else None,
+            }
+            for each in firing.verdicts
+        ]
+
+    def __call__(self, tx: Transaction) -> list[str]:
+        """Alone."""
+        firing = self._firing
         started: list[str] = []
         checked = False
-        for verdict in firing.verdicts:
+        for verdict, row in zip(firing.verdicts, self._verdicts, strict=True):
+            run = self._rows.get(verdict.slot)
             # What this very firing has started is active too.
-            blocked = firing.unless_active and verdict.slot in by_slot and _active(tx, firing.task_id)
-            run = None if blocked else by_slot.get(verdict.slot)
-            fresh = tx.run(
-                _SLOT,
-                {
-                    **task,
-                    "slot": micros(verdict.slot),
-                    "verdict": "overlap" if blocked else verdict.verdict,
-                    "run_id": run.id if run else None,
-                    "now": tx.now,
-                },
-            )
+            if firing.unless_active and run is not None and tx.one(_ACTIVE, self._task) is not None:
+                run, row = None, {**row, "verdict": "overlap", "run_id": None}
+            fresh = tx.run(_SLOT, {**row, "now": tx.now})
             if fresh:
                 checked = True
-                if run is not None:
-                    runs.insert(tx, rows[run.id], run.actor)
-                    started.append(run.id)
-        if not checked and tx.one("SELECT 1 FROM tasks WHERE task_id = :task_id AND digest = :digest", task) is None:
-            raise Conflict(f"the task `{firing.task_id}` has changed")
-        tx.run(
-            "UPDATE schedules SET next_fire = :next WHERE task_id = :task_id",
-            {"next": None if firing.next_fire is None else micros(firing.next_fire), "task_id": firing.task_id},
-        )
+                if run is not None and not self._is_duplicate(tx, verdict.slot, row):
+                    runs.insert(tx, run, self._actor)
+                    started.append(run["id"])
+        if not checked:
+            self._check(tx)
+        _keep_skipped(tx, firing.task_id, firing.skipped)
+        tx.lot(_NEXT, _NEXT_OF, [self._next])
         return started
 
-    return operation
+    def _check(self, tx: Transaction) -> None:
+        """Raises Conflict when another definition is served."""
+        if tx.one("SELECT 1 FROM tasks WHERE task_id = :task_id AND digest = :digest", self._task) is None:
+            raise Conflict(f"the task `{self._firing.task_id}` has changed")
+
+    def _is_duplicate(self, tx: Transaction, slot: datetime, row: Row) -> bool:
+        """Whether another run stands for what this one would do; the slot says so then."""
+        key = self._keys.get(slot)
+        standing = None if key is None else key.take(tx).duplicate_of
+        if standing is None:
+            return False
+        tx.run(
+            "UPDATE slots SET verdict = 'duplicate', run_id = :standing WHERE task_id = :task_id AND slot = :slot",
+            {**row, "standing": standing},
+        )
+        return True
+
+    @property
+    def _actor(self) -> str:
+        return self._firing.runs[0].actor
+
+    @property
+    def _next(self) -> dict[str, Any]:
+        following = self._firing.next_fire
+        return {"task_id": self._firing.task_id, "next": None if following is None else micros(following)}
+
+    @property
+    def _plain(self) -> bool:
+        return not self._firing.unless_active and self._firing.skipped is None and not self._keys
+
+    @staticmethod
+    def together(tx: Transaction, fires: Sequence["Fire"]) -> list[list[str]]:
+        """With others, in four statements: schedules that are due at one moment are many."""
+        # In one order everywhere: two schedulers must not wait for each other crosswise.
+        plain = sorted((each for each in fires if each._plain), key=lambda each: each._firing.task_id)
+        wanted = [row for each in plain for row in each._verdicts]
+        for row in wanted:
+            row["now"] = tx.now
+        mine = {row["run_id"] for row in wanted if row["run_id"] is not None}
+        if tx.lot(_SLOTS, _SLOTS_OF, wanted) != len(wanted):
+            # Some have their verdict already, or belong to a task that has changed.
+            for each in plain:
+                each._check(tx)
+            mine &= _kept(tx, wanted)
+        started = {id(each): [row for row in each._rows.values() if row["id"] in mine] for each in plain}
+        runs.insert_many(tx, [(row, each._actor) for each in plain for row in started[id(each)]])
+        tx.lot(_NEXT, _NEXT_OF, [each._next for each in plain])
+        return [[row["id"] for row in started[id(each)]] if id(each) in started else each(tx) for each in fires]
 
 
-def _active(tx: Transaction, task_id: str) -> bool:
-    return tx.one(_ACTIVE, {"task_id": task_id}) is not None
+def slots(tx: Transaction, task_id: str, cursor: str | None, limit: int) -> Page:
+    """See `Store.slots`."""
+    limit = page_size(limit)
+    names = {"task_id": task_id, "before": 2**62 if cursor is None else cursor_seq(cursor), "limit": limit + 1}
+    single = tx.all(
+        "SELECT slot AS first_slot, slot AS last_slot, 1 AS slots, verdict, run_id, at FROM slots "
+        "WHERE task_id = :task_id AND slot < :before ORDER BY slot DESC LIMIT :limit",
+        names,
+    )
+    ranges = tx.all(
+        "SELECT first_slot, last_slot, slots, verdict, NULL AS run_id, at FROM skipped_slots "
+        "WHERE task_id = :task_id AND last_slot < :before ORDER BY last_slot DESC LIMIT :limit",
+        names,
+    )
+    rows = sorted([*single, *ranges], key=lambda row: -row["last_slot"])
+    items = [_to_slot(row) for row in rows[:limit]]
+    return Page(items=items, next=cursor_after(micros(items[-1].last)) if len(rows) > limit else None)
+
+
+def _kept(tx: Transaction, wanted: Sequence[Row]) -> set[str]:
+    """The runs whose slots have just been kept."""
+    names: dict[str, Any] = {f"t{place}": row["task_id"] for place, row in enumerate(wanted)}
+    tasks = ", ".join(f":{name}" for name in names)
+    names |= {"first": min(row["slot"] for row in wanted), "last": max(row["slot"] for row in wanted)}
+    found = tx.all(
+        f"SELECT run_id FROM slots WHERE task_id IN ({tasks}) AND slot >= :first AND slot <= :last AND run_id IS NOT NULL",  # noqa: S608
+        names,
+    )
+    return {row["run_id"] for row in found}
+
+
+def _keep_skipped(tx: Transaction, task_id: str, skipped: SkippedSlots | None) -> None:
+    if skipped is not None:
+        count = _UNCOUNTED if skipped.count is None else skipped.count
+        names = {"first": micros(skipped.first), "last": micros(skipped.last), "slots": count, "verdict": skipped.verdict}
+        tx.run(_SKIPPED, {"task_id": task_id, **names, "now": tx.now})
+
+
+def _verdict(task_id: str, verdict: SlotVerdict, now: int) -> dict[str, Any]:
+    return {"task_id": task_id, "slot": micros(verdict.slot), "verdict": verdict.verdict, "now": now}
+
+
+def _row(row: ScheduleRow) -> dict[str, Any]:
+    following = None if row.next_fire is None else micros(row.next_fire)
+    return {"task_id": row.task_id, "fingerprint": row.fingerprint, "next_fire": following}
+
+
+def _seen(row: ScheduleRow) -> dict[str, Any]:
+    return {"seen_fingerprint": row.fingerprint, "seen_next": -1 if row.next_fire is None else micros(row.next_fire)}
+
+
+def _to_slot(row: Row) -> SlotRow:
+    return SlotRow(
+        first=when(row["first_slot"]),
+        last=when(row["last_slot"]),
+        count=None if row["slots"] == _UNCOUNTED else row["slots"],
+        verdict=row["verdict"],
+        run_id=row["run_id"],
+        at=when(row["at"]),
+    )

@@ -1,51 +1,37 @@
 """SqlStore: the operations, bound to a driver's transactions."""
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from optio.model.registry import CompiledTask, Registry
 from optio.model.run import Attempt, Event, LogLine, Meter, Outcome, Page, Run
 from optio.store import base
-from optio.store.sql import claims, deliveries, once, registry, runs, schedules, tokens
-from optio.store.sql.transaction import Transaction
+from optio.store.sql import (
+    chores,
+    claims,
+    dedupe,
+    deliveries,
+    depths,
+    once,
+    pauses,
+    queue,
+    registry,
+    retention,
+    runs,
+    schedules,
+    tokens,
+)
+from optio.store.sql.engine import Engine
+from optio.store.sql.transaction import when
+from optio.store.sql.watched import Watched
 
 T = TypeVar("T")
 _DEFINITIONS = 1024
-
-
-class Engine(Protocol):
-    """What a driver is: transactions. Operations must be repeatable, for a driver may run one again after a conflict."""
-
-    def write(self, operation: Callable[[Transaction], T]) -> Future[T]:
-        """One durable transaction, or several operations gathered in one commit."""
-        ...
-
-    def change(self, operation: Callable[[Transaction], T]) -> T:
-        """One durable transaction; returns after its commit."""
-        ...
-
-    def read(self, operation: Callable[[Transaction], T]) -> T:
-        """One consistent snapshot."""
-        ...
-
-    def peek(self, operation: Callable[[Transaction], T]) -> T:
-        """As `read`, for an operation of one statement, which is a snapshot by itself."""
-        ...
-
-    def check(self) -> None:
-        """Raises StoreUnavailable or StoreMismatch."""
-        ...
-
-    def migrate(self) -> list[int]:
-        """Take the schema's steps that are left, and give their numbers."""
-        ...
-
-    def close(self) -> None:
-        """Finish what is queued and close."""
-        ...
+_TRUSTED = 3600.0
 
 
 class SqlStore:
@@ -53,13 +39,15 @@ class SqlStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        # Definitions are never changed nor forgotten, so what was seen once needs no second look.
-        self._kept: set[str] = set()
+        # Definitions are never changed, and forgotten only when nothing has used them for long: what was seen is looked for
+        # again after an hour.
+        self._kept: dict[str, float] = {}
         self._definition = lru_cache(_DEFINITIONS)(self._read_definition)
 
     def activate(self, new: Registry, commit: str | None) -> base.GenerationRow:
         made = self._engine.change(lambda tx: registry.activate(tx, new, commit))
-        self._kept.update(task.digest for task in new.tasks.values())
+        now = time.monotonic()
+        self._kept.update((task.digest, now) for task in new.tasks.values())
         return made
 
     def generation(self) -> base.GenerationRow | None:
@@ -75,7 +63,7 @@ class SqlStore:
         self, run: base.NewRun, *, delivery: base.NewDelivery | None = None, once: base.Once | None = None
     ) -> Future[base.Accepted]:
         digest = run.task.digest
-        kept = digest in self._kept
+        kept = time.monotonic() - self._kept.get(digest, -_TRUSTED) < _TRUSTED
         future = self._engine.write(runs.Accept(run, delivery, once, definition_kept=kept))
         if not kept:
             future.add_done_callback(lambda done: self._note(digest, done))
@@ -83,7 +71,7 @@ class SqlStore:
 
     def _note(self, digest: str, done: Future[base.Accepted]) -> None:
         if done.exception() is None and done.result().first:
-            self._kept.add(digest)
+            self._kept[digest] = time.monotonic()
 
     def record_delivery(self, delivery: base.NewDelivery) -> Future[base.Accepted]:
         row = deliveries.columns(delivery, None)
@@ -104,8 +92,17 @@ class SqlStore:
     def remember(self, key: base.Once, result: str) -> None:
         self._engine.change(lambda tx: once.take(tx, key, result))
 
+    def pause(self, task_id: str, reason: str, actor: str) -> base.Pause:
+        return self._engine.change(lambda tx: pauses.pause(tx, task_id, reason, actor))
+
+    def resume(self, task_id: str) -> base.Pause | None:
+        return self._engine.change(lambda tx: pauses.resume(tx, task_id))
+
+    def pauses(self) -> dict[str, base.Pause]:
+        return self._engine.peek(pauses.every)
+
     def admission(self) -> base.AdmissionView:
-        return self._engine.read(lambda tx: claims.view(tx, due=2**62, heads=base.ANY))
+        return self._engine.read(queue.everything)
 
     def claim(
         self,
@@ -148,9 +145,17 @@ class SqlStore:
         return self._engine.write(lambda tx: claims.agent_started(tx, run_id, fence))
 
     def append_log(
-        self, run_id: str, fence: int, attempt: int, lines: Sequence[LogLine], offsets: Mapping[str, int], meter: Meter
+        self,
+        run_id: str,
+        fence: int,
+        attempt: int,
+        lines: Sequence[LogLine],
+        offsets: Mapping[str, int],
+        meter: Meter,
+        *,
+        after: int | None = None,
     ) -> int:
-        return self._engine.change(lambda tx: claims.append_log(tx, run_id, fence, attempt, lines, offsets, meter))
+        return self._engine.change(lambda tx: claims.append_log(tx, run_id, fence, attempt, lines, offsets, meter, after))
 
     def finish(
         self,
@@ -191,11 +196,32 @@ class SqlStore:
     def schedules(self) -> dict[str, base.ScheduleRow]:
         return self._engine.peek(schedules.every)
 
-    def change_schedules(self, put: Sequence[base.ScheduleRow], drop: Sequence[str]) -> None:
-        self._engine.change(lambda tx: schedules.change(tx, put, drop))
+    def untaken(self) -> list[base.GenerationRow]:
+        return self._engine.peek(registry.untaken)
+
+    def take_up(
+        self,
+        generation: int,
+        put: Sequence[base.ScheduleRow],
+        drop: Sequence[str],
+        closings: Sequence[base.Closing] = (),
+    ) -> bool:
+        return self._engine.change(lambda tx: schedules.take_up(tx, generation, put, drop, closings))
+
+    def change_schedules(
+        self, put: Sequence[base.ScheduleRow], drop: Sequence[str], *, seen: Mapping[str, base.ScheduleRow] | None = None
+    ) -> None:
+        self._engine.change(lambda tx: schedules.change(tx, put, drop, seen))
+
+    def slots(self, task_id: str, *, cursor: str | None = None, limit: int = 50) -> Page:
+        return self._engine.read(lambda tx: schedules.slots(tx, task_id, cursor, limit))
+
+    def ready(self, firing: base.Firing) -> Callable[[], Future[list[str]]]:
+        operation = schedules.Fire(firing)
+        return lambda: self._engine.write(operation)
 
     def fire(self, firing: base.Firing) -> Future[list[str]]:
-        return self._engine.write(schedules.fire(firing))
+        return self.ready(firing)()
 
     def add_token(self, token_id: str, secret_sha256: str, role: str, label: str, expires_at: datetime | None) -> base.Token:
         return self._engine.change(lambda tx: tokens.add(tx, token_id, secret_sha256, role, label, expires_at))
@@ -211,6 +237,36 @@ class SqlStore:
 
     def touch_token(self, token_id: str) -> None:
         self._engine.change(lambda tx: tokens.touch(tx, token_id))
+
+    def tidy(self) -> int:
+        return self._engine.change(dedupe.tidy)
+
+    def now(self) -> datetime:
+        return self._engine.peek(lambda tx: when(tx.now))
+
+    def prunable(self, keep: base.Keep) -> dict[str, int]:
+        return self._engine.read(lambda tx: retention.prunable(tx, keep))
+
+    def prune(self, keep: base.Keep) -> Iterator[tuple[str, int]]:
+        return retention.prune(self._engine, keep)
+
+    def delete_run(self, run_id: str) -> None:
+        retention.delete_run(self._engine, run_id)
+
+    def take_turn(self, chore: str, owner: str, every: timedelta, lease: timedelta) -> bool:
+        return self._engine.change(lambda tx: chores.take(tx, chore, owner, every, lease))
+
+    def hold_turn(self, chore: str, owner: str, lease: timedelta) -> bool:
+        return self._engine.change(lambda tx: chores.hold(tx, chore, owner, lease))
+
+    def end_turn(self, chore: str, owner: str) -> None:
+        self._engine.change(lambda tx: chores.end(tx, chore, owner))
+
+    def depths(self) -> list[base.Depth]:
+        return self._engine.peek(depths.every)
+
+    def watch(self, failed: Callable[[], None]) -> None:
+        self._engine = Watched(self._engine, failed)
 
     def check(self) -> None:
         self._engine.check()

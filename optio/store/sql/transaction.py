@@ -40,6 +40,11 @@ class Transaction(Protocol):
         """The same statement for each; rows changed in all."""
         ...
 
+    def lot(self, sql: str, columns: str, rows: Sequence[Mapping[str, Any]]) -> int:
+        """The statement for all rows at once, which it takes `FROM lot`, a table with these columns (`id text, at bigint`);
+        rows changed. Rows may have more than that."""
+        ...
+
     def lock(self, name: str) -> None:
         """Exclude other transactions that take the same lock until the end (SQLite: writers exclude each other anyway)."""
         ...

@@ -1,0 +1,53 @@
+"""List the tasks that are served; pause one, so that nothing of it starts, and resume it."""
+
+import argparse
+from typing import Any
+
+from optio.cli import OK, client, flags, show
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Verbs and flags."""
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs.add_parser("list", help="every task, and whether it is paused")
+    pause = verbs.add_parser("pause", help="let nothing of a task start: its runs wait, what runs goes on")
+    pause.add_argument("--reason", default="", help="told to everybody who asks why a run waits")
+    resume = verbs.add_parser("resume", help="end a pause")
+    for sub in (pause, resume):
+        sub.add_argument("task", help="the task's id")
+    for sub in verbs.choices.values():
+        sub.add_argument("--json", action="store_true", help="for programs")
+        client.add_arguments(sub)
+
+
+def run(args: argparse.Namespace) -> int:
+    """The verb's exit code."""
+    server = client.Client(flags.settings(args))
+    if args.verb == "list":
+        found = server.request("GET", "/api/tasks")
+        print(show.as_json(found) if args.json else _table(found["items"]))
+        return OK
+    body = {"reason": args.reason} if args.verb == "pause" else None
+    found = server.request("POST", f"/api/tasks/{client.quoted(args.task)}/{args.verb}", body=body)
+    if args.json:
+        print(show.as_json(found))
+    elif args.verb == "pause":
+        print(f"{args.task} is paused: `optio tasks resume {args.task}` ends it")
+    else:
+        print(f"{args.task} is not paused")
+    return OK
+
+
+def _table(tasks: list[dict[str, Any]]) -> str:
+    rows = [[task["id"], task["name"], _state(task), str(task["priority"]), str(task["maxConcurrent"])] for task in tasks]
+    return show.table(["TASK", "NAME", "STATE", "PRIORITY", "AT ONCE"], rows) if rows else "no tasks"
+
+
+def _state(task: dict[str, Any]) -> str:
+    words = [] if task["enabled"] else ["disabled"]
+    if task["paused"]:
+        why = f": {task['paused']['reason']}" if task["paused"]["reason"] else ""
+        words.append(f"paused by {task['paused']['by']}{why}")
+    if task["stale"]:
+        words.append("its file has errors")
+    return ", ".join(words) or "served"

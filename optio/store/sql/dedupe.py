@@ -1,0 +1,133 @@
+"""Business keys: the one run that stands for each, whoever asks and however many at once.
+
+Whoever finds that a run stands for the key changes nothing and waits for nobody. A run's row is always locked before the row
+of its key.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from optio.errors import Conflict
+from optio.model.run import Change, RunState
+from optio.model.task import Dedupe
+from optio.store.sql import events
+from optio.store.sql.transaction import Row, Transaction
+
+_ACTIVE = (RunState.QUEUED, RunState.RUNNING)
+_STANDS = """
+SELECT d.run_id, d.until, r.state FROM dedupe d LEFT JOIN runs r ON r.id = d.run_id
+WHERE d.task_id = :task_id AND d.dedupe_key = :key
+"""
+_FIRST = (
+    "INSERT INTO dedupe (task_id, dedupe_key, run_id, until) VALUES (:task_id, :key, :run_id, :until) "
+    "ON CONFLICT (task_id, dedupe_key) DO NOTHING"
+)
+_NEXT = (
+    "UPDATE dedupe SET run_id = :run_id, until = :until WHERE task_id = :task_id AND dedupe_key = :key AND run_id = :standing"
+)
+_FORGET = "DELETE FROM dedupe WHERE task_id = :task_id AND dedupe_key = :key AND run_id = :run_id"
+_WAITS = "SELECT id, state, fence, last_event FROM runs WHERE id = :id"
+_OVER = """
+SELECT d.task_id, d.dedupe_key AS key, d.run_id FROM dedupe d LEFT JOIN runs r ON r.id = d.run_id
+WHERE d.until <= :now AND (r.state IS NULL OR r.state NOT IN ('queued', 'running'))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Who stands for a key now: `duplicate_of`, or the run that asked, for which another may have been `superseded`."""
+
+    duplicate_of: str | None = None
+    superseded: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key that a new run asks for, and the rule of its task."""
+
+    task_id: str
+    key: str
+    rule: Dedupe
+    run_id: str
+    actor: str
+
+    def take(self, tx: Transaction) -> Claimed:
+        """Stand for the key, unless a run does already that may not be replaced."""
+        window = self.rule.window_span
+        until = None if window is None else tx.now + window // timedelta(microseconds=1)
+        mine: dict[str, Any] = {"task_id": self.task_id, "key": self.key, "run_id": self.run_id, "until": until}
+        superseded: str | None = None
+        # Each turn that fails means that somebody else has made progress with the key at this moment.
+        while True:
+            row = tx.one(_STANDS, {"task_id": self.task_id, "key": self.key})
+            if row is None:
+                if tx.run(_FIRST, mine):
+                    return Claimed(superseded=superseded)
+                continue
+            if self.rule.on_duplicate == "replace":
+                if row["state"] == RunState.QUEUED and self._supersede(tx, row["run_id"]):
+                    superseded = row["run_id"]
+            elif _stands(row, tx.now):
+                return Claimed(duplicate_of=row["run_id"])
+            if tx.run(_NEXT, {**mine, "standing": row["run_id"]}):
+                return Claimed(superseded=superseded)
+
+    def _supersede(self, tx: Transaction, run_id: str) -> bool:
+        row = tx.hold(_WAITS, {"id": run_id})
+        if row is None or row["state"] != RunState.QUEUED:
+            return False
+        message = f"run {self.run_id} has the same key and takes its place"
+        events.move(
+            tx, row, Change.CANCEL, reason="superseded", actor=self.actor, message=message, columns={"ended_at": tx.now}
+        )
+        return True
+
+
+def _stands(row: Row, now: int) -> bool:
+    if row["state"] is None:
+        return False  # the run was deleted: nobody can be sent to it
+    return row["state"] in _ACTIVE or (row["until"] is not None and row["until"] > now)
+
+
+def release(tx: Transaction, run: Row) -> None:
+    """A run has ended: the key is free, unless the run stands for it for some time yet."""
+    if run["dedupe_key"] is not None:
+        tx.run(f"{_FORGET} AND (until IS NULL OR until <= :now)", {**_of(run), "now": tx.now})
+
+
+def lost_to(tx: Transaction, run: Row) -> str | None:
+    """The run that has taken this one's place while it was running."""
+    if run["dedupe_key"] is None:
+        return None
+    row = tx.one(_STANDS, {"task_id": run["task_id"], "key": run["dedupe_key"]})
+    return row["run_id"] if row is not None and row["run_id"] != run["id"] and row["state"] in _ACTIVE else None
+
+
+def take_again(tx: Transaction, run: Row) -> None:
+    """A run that had ended is to be queued again; raises Conflict when another is active for its key."""
+    if run["dedupe_key"] is None:
+        return
+    mine = {**_of(run), "until": None}
+    while True:
+        row = tx.one(_STANDS, {"task_id": run["task_id"], "key": run["dedupe_key"]})
+        if row is None:
+            if tx.run(_FIRST, mine):
+                return
+        elif row["run_id"] == run["id"]:
+            return
+        elif row["state"] in _ACTIVE:
+            raise Conflict(f"run {row['run_id']} is {row['state']} with the same key: one of them is enough")
+        elif tx.run(_NEXT, {**mine, "standing": row["run_id"]}):
+            return
+
+
+def tidy(tx: Transaction) -> int:
+    """See `Store.tidy`."""
+    over = [dict(row) for row in tx.all(_OVER, {"now": tx.now})]
+    # One by one: a key that another run has taken at this moment is not over.
+    return tx.many(_FORGET, over)
+
+
+def _of(run: Row) -> dict[str, Any]:
+    return {"task_id": run["task_id"], "key": run["dedupe_key"], "run_id": run["id"]}

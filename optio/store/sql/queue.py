@@ -1,0 +1,133 @@
+"""The queue as admission sees it. A claim reads a few small rows of each task that could start a run, however many wait."""
+
+from collections.abc import Sequence
+
+from optio.store.base import ANY, AdmissionView, Quota, Room, Running, Waiting
+from optio.store.sql import pauses, quotas
+from optio.store.sql.transaction import Row, Transaction, when
+
+# So many queued runs of each task are looked at together: the cost of a claim must not grow with the queue.
+HEADS = 16
+_COLUMNS = """
+    q.id, q.task_id, q.digest, q.seq, q.queued_at, q.not_before, q.dedupe_key, t.served, t.start_limit, t.start_window,
+    COALESCE(t.max_concurrent, q.max_concurrent) AS max_concurrent, COALESCE(t.priority, q.priority) AS priority
+"""
+# What was queued in the future was queued before the clock was set back: its delay means nothing, so it is due.
+# And of two runs with one business key the second waits for the first.
+_HEAD = """
+FROM runs h WHERE h.state = 'queued' AND h.task_id = t.task_id AND (h.not_before <= :now OR h.queued_at > :now)
+    AND (h.dedupe_key IS NULL OR NOT EXISTS (
+        SELECT 1 FROM runs b WHERE b.state = 'running' AND b.task_id = h.task_id AND b.dedupe_key = h.dedupe_key
+    ))
+    ORDER BY h.seq LIMIT :heads
+"""
+# The first part walks the index from task to task. What holds a whole task back is looked at once, and not for each of its
+# runs. Only a task whose starts seem to lie in the future comes through with its quota used up, to have them brought back.
+_HEADS = """
+WITH RECURSIVE waiting (task_id) AS (
+    SELECT MIN(task_id) FROM runs WHERE state = 'queued'
+    UNION ALL
+    SELECT (SELECT MIN(r.task_id) FROM runs r WHERE r.state = 'queued' AND r.task_id > w.task_id)
+    FROM waiting w WHERE w.task_id IS NOT NULL
+),
+busy (task_id, n) AS (SELECT task_id, COUNT(*) FROM runs WHERE state = 'running' GROUP BY task_id),
+ready AS MATERIALIZED (
+    SELECT w.task_id, s.task_id AS served, s.max_concurrent, s.priority, s.start_limit, s.start_window,
+        CASE WHEN s.start_limit IS NOT NULL THEN
+            (SELECT COUNT(*) FROM starts c WHERE c.task_id = w.task_id AND c.at > :now - s.start_window) END AS used,
+        CASE WHEN s.start_limit IS NOT NULL THEN
+            (SELECT MAX(c.at) FROM starts c WHERE c.task_id = w.task_id) END AS last
+    FROM waiting w
+    LEFT JOIN tasks s ON s.task_id = w.task_id
+    LEFT JOIN busy b ON b.task_id = w.task_id
+    WHERE w.task_id IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.task_id = w.task_id)
+        AND (s.max_concurrent IS NULL OR COALESCE(b.n, 0) < s.max_concurrent)
+)
+SELECT {columns}, t.used, t.last
+FROM ready t
+JOIN {heads}
+WHERE t.start_limit IS NULL OR t.used < t.start_limit OR t.last > :ahead
+ORDER BY q.seq
+"""
+# A lateral join is quick where there is one; a list of keys is quick where there is none.
+_LATERAL = _HEADS.format(columns=_COLUMNS, heads=f"LATERAL (SELECT h.* {_HEAD}) q ON TRUE")
+_LISTED = _HEADS.format(columns=_COLUMNS, heads=f"runs q ON q.seq IN (SELECT h.seq {_HEAD})")
+_ALL = f"""
+SELECT {_COLUMNS} FROM runs q
+LEFT JOIN (SELECT task_id, task_id AS served, max_concurrent, priority, start_limit, start_window FROM tasks) t
+    ON t.task_id = q.task_id
+WHERE q.state = 'queued'
+"""  # noqa: S608
+_RUNNING = "SELECT id, task_id, dedupe_key, started_at FROM runs WHERE state = 'running'"
+_COUNTS = "SELECT task_id, COUNT(*) AS n FROM runs WHERE state = 'running' GROUP BY task_id"
+
+
+def heads(tx: Transaction, room: Room) -> AdmissionView:
+    """For a claim, under the lock: of each task that could start a run the first few that are due, or as many as there is
+    room for; nothing where there is none."""
+    running = {row["task_id"]: row["n"] for row in tx.all(_COUNTS)}
+    most = min(HEADS, room(sum(running.values())))
+    if most <= 0:
+        return AdmissionView(now=when(tx.now), running=running)
+    rows, found = _heads(tx, most)
+    odd = {task_id for task_id, (_, last) in found.items() if last > tx.now + quotas.AHEAD}
+    if odd:
+        for task_id in odd:
+            quotas.bring_back(tx, task_id)
+        rows, found = _heads(tx, most)
+    return AdmissionView(
+        now=when(tx.now),
+        waiting=[_waiting(row) for row in rows],
+        running=running,
+        quotas={task_id: quota for task_id, (quota, _) in found.items()},
+        heads=most,
+    )
+
+
+def _heads(tx: Transaction, most: int) -> tuple[list[Row], dict[str, tuple[Quota, int]]]:
+    """Rows of the queue, and each limited task's quota with the time of its last start."""
+    sql = _LATERAL if tx.lateral else _LISTED
+    rows = tx.all(sql, {"now": tx.now, "heads": most, "ahead": tx.now + quotas.AHEAD})
+    found = {row["task_id"]: (quotas.of_row(row), row["last"] or 0) for row in rows if row["start_limit"] is not None}
+    return rows, found | _unserved(tx, rows)
+
+
+def _unserved(tx: Transaction, rows: Sequence[Row]) -> dict[str, tuple[Quota, int]]:
+    """The quotas of tasks that are gone: what waits of them keeps to the definition it has."""
+    gone = {row["task_id"]: row["digest"] for row in reversed(rows) if row["served"] is None}
+    found = {task_id: quotas.of_definition(tx, task_id, digest) for task_id, digest in gone.items()}
+    return {task_id: quota for task_id, quota in found.items() if quota is not None}
+
+
+def everything(tx: Transaction) -> AdmissionView:
+    """See `Store.admission`."""
+    occupants = sorted(tx.all(_RUNNING), key=lambda row: (row["started_at"] or 0, row["id"]))
+    running: dict[str, int] = {}
+    for row in occupants:
+        running[row["task_id"]] = running.get(row["task_id"], 0) + 1
+    rows = sorted(tx.all(_ALL), key=lambda row: row["seq"])
+    limited = {row["task_id"]: quotas.of_row({**dict(row), "used": 0}) for row in rows if row["start_limit"] is not None}
+    limited |= {task_id: quota for task_id, (quota, _) in _unserved(tx, rows).items()}
+    return AdmissionView(
+        now=when(tx.now),
+        waiting=[_waiting(row) for row in rows],
+        running=running,
+        quotas={task_id: quotas.with_starts(tx, task_id, quota) for task_id, quota in limited.items()},
+        pauses=pauses.every(tx),
+        occupants=[Running(run_id=row["id"], task_id=row["task_id"], dedupe_key=row["dedupe_key"]) for row in occupants],
+        heads=ANY,
+    )
+
+
+def _waiting(row: Row) -> Waiting:
+    return Waiting(
+        run_id=row["id"],
+        task_id=row["task_id"],
+        seq=row["seq"],
+        queued_at=when(row["queued_at"]),
+        not_before=when(row["not_before"]),
+        max_concurrent=row["max_concurrent"],
+        priority=row["priority"],
+        dedupe_key=row["dedupe_key"],
+    )

@@ -1,0 +1,67 @@
+"""Quotas: how many runs of a task have started in the window that its start limit counts.
+
+Exact, for each start is a row that is written in the transaction of its claim, under the lock that all claims take.
+"""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from optio.model.text import duration
+from optio.store.base import Quota
+from optio.store.sql.transaction import Row, Transaction, when
+
+# A start may be this much later than `now`: its claim began later and got the lock first. Beyond it the clock was set back.
+AHEAD = 10_000_000
+_USED = "SELECT COUNT(*) AS used, MAX(at) AS last FROM starts WHERE task_id = :task_id AND at > :since"
+_STARTS = "SELECT at, run_id FROM starts WHERE task_id = :task_id AND at > :since ORDER BY at, run_id"
+_OLD = "DELETE FROM starts WHERE task_id = :task_id AND at <= :old"
+_NEW = "INSERT INTO starts (task_id, at, run_id) VALUES (:task_id, :at, :run_id) ON CONFLICT DO NOTHING"
+
+
+def of_row(row: Row) -> Quota:
+    """From `start_limit`, `start_window` and `used`."""
+    return Quota(count=row["start_limit"], window=timedelta(microseconds=row["start_window"]), used=row["used"])
+
+
+def of_definition(tx: Transaction, task_id: str, digest: str) -> tuple[Quota, int] | None:
+    """The quota of a task that is not served any more, by a definition that it had; and when its last start was."""
+    kept = tx.one("SELECT document FROM definitions WHERE digest = :digest", {"digest": digest})
+    written: Any = json.loads(kept["document"])["spec"].get("startLimit")
+    if written is None:
+        return None
+    window = duration(written["per"])
+    row = tx.one(_USED, {"task_id": task_id, "since": tx.now - _us(window)})
+    return Quota(count=written["count"], window=window, used=row["used"]), row["last"] or 0
+
+
+def with_starts(tx: Transaction, task_id: str, quota: Quota) -> Quota:
+    """The same with the starts it counts; what seems to be in the future was just now."""
+    rows = tx.all(_STARTS, {"task_id": task_id, "since": tx.now - _us(quota.window)})
+    starts = tuple((when(min(row["at"], tx.now)), row["run_id"]) for row in rows)
+    return Quota(count=quota.count, window=quota.window, used=len(starts), starts=starts)
+
+
+def note(tx: Transaction, task_id: str, run_id: str, quota: Quota) -> None:
+    """Count a start, and forget those that count no longer."""
+    tx.run(_OLD, {"task_id": task_id, "old": tx.now - _us(quota.window)})
+    _insert(tx, task_id, run_id, tx.now)
+
+
+def bring_back(tx: Transaction, task_id: str) -> None:
+    """After the clock was set back: the last start was now at the latest, so nobody waits longer than one window."""
+    future = tx.all("SELECT at, run_id FROM starts WHERE task_id = :task_id AND at > :now", {"task_id": task_id, "now": tx.now})
+    by = max(row["at"] for row in future) - tx.now
+    tx.run("DELETE FROM starts WHERE task_id = :task_id AND at > :now", {"task_id": task_id, "now": tx.now})
+    for row in future:
+        _insert(tx, task_id, row["run_id"], row["at"] - by)
+
+
+def _insert(tx: Transaction, task_id: str, run_id: str, at: int) -> None:
+    # Two starts of one run at one instant are two starts.
+    while not tx.run(_NEW, {"task_id": task_id, "run_id": run_id, "at": at}):
+        at -= 1
+
+
+def _us(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)
