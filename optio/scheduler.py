@@ -1,12 +1,17 @@
-"""The scheduler: exact timers over the kept schedules. Any number may run; a slot is unique in the store."""
+"""The scheduler: exact timers over the kept schedules. Any number may run, all of them at work; a slot is unique in the store.
+
+They agree on the time: it is the store's. Whatever a machine's own clock does, a scheduler on it fires nothing early or late.
+"""
 
 import contextlib
 import heapq
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import uuid_utils
@@ -15,7 +20,9 @@ from optio.broker.base import Topic
 from optio.errors import Conflict, OptioError, StoreUnavailable
 from optio.model.registry import CompiledTask
 from optio.runs import schedule
-from optio.runs.schedule import Plan
+from optio.runs.schedule import Changes, Plan
+from optio.store.base import Firing, GenerationRow, Store
+from optio.telemetry.base import Fired, Queued
 from optio.wiring import Services
 
 log = logging.getLogger(__name__)
@@ -26,6 +33,8 @@ _SET_BACK = timedelta(seconds=1)
 _IN_TIME = timedelta(milliseconds=100)
 # Seconds until the next look after a task was changed under us; never none, whatever is wrong.
 _AFTER_AN_EDIT = 0.02
+# Seconds by which this machine's clock may part from its own measure of time before the store is asked again.
+_PARTED = 0.5
 
 
 def new_id() -> str:
@@ -33,18 +42,47 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
+class StoreClock:
+    """The store's time. Between two questions this process's own measure of time goes on, which nobody can set."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._at = datetime.min.replace(tzinfo=UTC)
+        self._asked = -_LONGEST
+        self._wall = 0.0
+
+    def __call__(self) -> datetime:
+        """Raises StoreUnavailable."""
+        passed = time.monotonic() - self._asked
+        # They part when the machine slept, or its clock was set; the store's clock may be the very same.
+        if passed >= _LONGEST or abs(time.time() - self._wall - passed) > _PARTED:
+            self._at = self._store.now()
+            self._asked, self._wall = time.monotonic(), time.time()
+            return self._at
+        return self._at + timedelta(seconds=passed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A slot that is due, or will be: planned, so that only the commit is left."""
+
+    due: datetime
+    plan: Plan
+    fire: Callable[[], Future[list[str]]]
+
+
 class Scheduler:
-    """Fires due slots. `start` and `stop` may be called from any thread."""
+    """Fires due slots. `start` and `stop` may be called from any thread. `clock` takes the place of the store's."""
 
     def __init__(
         self,
         services: Services,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] | None = None,
         longest: float = _LONGEST,
     ) -> None:
         self._services = services
-        self._clock = clock
+        self._clock = clock or StoreClock(services.store)
         self._longest = longest
         self._wake = threading.Event()
         self._stopping = False
@@ -56,7 +94,7 @@ class Scheduler:
         self._tasks: dict[str, CompiledTask] = {}
         self._heap: list[tuple[datetime, str]] = []
         # What will be due next, planned while there is time: at the slot only the commit is left.
-        self._ready: dict[str, tuple[datetime, Plan]] = {}
+        self._ready: dict[str, _Ready] = {}
         # Digests of definitions that cannot be used: they are left out until the task changes, and the others go on.
         self._broken: set[str] = set()
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
@@ -82,6 +120,7 @@ class Scheduler:
     def _loop(self) -> None:
         while not self._stopping:
             self._wake.clear()
+            self._services.pulses.beat("schedule", 0)
             try:
                 pause = self.step()
             except OptioError as err:
@@ -90,7 +129,9 @@ class Scheduler:
             except Exception:
                 log.exception("the scheduler's loop failed once")
                 self._stale, pause = True, 1.0
+            self._services.pulses.beat("schedule", pause)
             self._wake.wait(pause)
+        self._services.pulses.end("schedule")
 
     def step(self) -> float:
         """Fire what is due; seconds until the next look. Raises StoreUnavailable; what was not fired then is fired later."""
@@ -118,32 +159,38 @@ class Scheduler:
                 return
             if due == following and task_id not in self._ready:
                 with contextlib.suppress(Exception):  # it is seen again, and said, when the slot is due
-                    self._ready[task_id] = (due, schedule.plan(self._tasks[task_id], due, due, new_id))
+                    self._ready[task_id] = self._planned(task_id, due, due)
 
-    def _plan(self, task_id: str, due: datetime, now: datetime) -> Plan:
+    def _planned(self, task_id: str, due: datetime, now: datetime) -> "_Ready":
+        plan = schedule.plan(self._tasks[task_id], due, now, new_id)
+        return _Ready(due, plan, self._services.store.ready(plan.firing))
+
+    def _plan(self, task_id: str, due: datetime, now: datetime) -> "_Ready":
         ready = self._ready.pop(task_id, None)
         # Were another slot due by now, it is the next to be planned; what counts as missed is planned by the policy.
-        if ready is not None and ready[0] == due and now - due <= schedule.MISSED_AFTER:
-            return ready[1]
-        return schedule.plan(self._tasks[task_id], due, now, new_id)
+        if ready is not None and ready.due == due and now - due <= schedule.MISSED_AFTER:
+            return ready
+        return self._planned(task_id, due, now)
 
     def _fire(self, now: datetime) -> None:
-        pending: list[tuple[str, datetime | None, Future[list[str]]]] = []
+        clock = time.monotonic()
+        pending: list[tuple[str, Firing, Future[list[str]]]] = []
         while self._heap and self._heap[0][0] <= now:
             due, task_id = heapq.heappop(self._heap)
             try:
-                plan = self._plan(task_id, due, now)
+                ready = self._plan(task_id, due, now)
             except Exception as err:
                 self._leave_out(task_id, self._tasks[task_id].digest, err)
                 continue
-            for note in plan.notes:
+            for note in ready.plan.notes:
                 log.warning("%s", note)
-            pending.append((task_id, plan.firing.next_fire, self._services.store.fire(plan.firing)))
+            pending.append((task_id, ready.plan.firing, ready.fire()))
         started: list[str] = []
+        fired: list[tuple[Firing, list[str], timedelta]] = []
         unavailable: StoreUnavailable | None = None
-        for task_id, following, future in pending:
+        for task_id, firing, future in pending:
             try:
-                started += future.result()
+                fresh = future.result()
             except StoreUnavailable as err:
                 unavailable = err
             except Conflict:
@@ -151,40 +198,45 @@ class Scheduler:
             except Exception as err:
                 self._leave_out(task_id, self._tasks[task_id].digest, err)
             else:
-                if following is not None:
-                    heapq.heappush(self._heap, (following, task_id))
+                started += fresh
+                fired.append((firing, fresh, timedelta(seconds=time.monotonic() - clock)))
+                if firing.next_fire is not None:
+                    heapq.heappush(self._heap, (firing.next_fire, task_id))
         if started:
             log.info("%d scheduled runs queued", len(started), extra={"event": "schedule_fired"})
             self._services.broker.tell(Topic.START, *started)
+        for firing, fresh, took in fired:
+            self._tell_of(firing, fresh, now, now + took)
         if unavailable is not None:
             self._stale = True
             raise unavailable
 
+    def _tell_of(self, firing: Firing, started: list[str], began: datetime, ended: datetime) -> None:
+        """What this scheduler did: another may have been first, and then it tells."""
+        if firing.runs and not started:
+            return
+        fresh = [run for run in firing.runs if run.id in started]
+        verdicts = Counter(each.verdict for each in firing.verdicts if each.verdict != "fired")
+        verdicts["fired"] = len(fresh)
+        late = tuple(ended - run.slot for run in fresh if run.slot is not None)
+        self._services.telemetry.tell(Fired(firing.task_id, +verdicts, late))
+        for run in fresh:
+            self._services.telemetry.tell(Queued(run.id, firing.task_id, run.trigger, began, run.traceparent))
+
     def _reload(self, now: datetime) -> None:
         """Take up the generation that is served, and the kept schedules."""
         store = self._services.store
-        generation = store.generation()
+        generation = self._take_up(now)
+        self._tasks = self._served(generation)
         wanted = generation.tasks if generation is not None else {}
         current = set(wanted.values())
         self._broken &= current
         self._definitions = {digest: task for digest, task in self._definitions.items() if digest in current}
-        for task_id, digest in wanted.items():
-            if digest not in self._definitions and digest not in self._broken:
-                try:
-                    self._definitions[digest] = store.definition(digest)
-                except StoreUnavailable:
-                    raise
-                except Exception as err:
-                    self._leave_out(task_id, digest, err)
-        self._tasks = {task_id: self._definitions[digest] for task_id, digest in wanted.items() if digest in self._definitions}
         kept = store.schedules()
-        changes = schedule.reconcile(self._tasks, kept, now, clock_set_back=self._set_back)
-        for task_id, why in changes.broken.items():
-            self._leave_out(task_id, self._tasks[task_id].digest, why)
-        # The row of a definition that cannot be read is kept: what it has missed may be caught up when it can be.
-        drop = [task_id for task_id in changes.drop if wanted.get(task_id) not in self._broken]
-        if changes.put or drop:
-            store.change_schedules(changes.put, drop)
+        # Nothing is left to change, unless the clock was wrong, or another version has kept something else.
+        changes = self._sound(schedule.reconcile(self._tasks, kept, now, clock_set_back=self._set_back), wanted)
+        if changes.put or changes.drop:
+            store.change_schedules(changes.put, changes.drop, seen=kept)
             kept = store.schedules()
         self._heap = [
             (row.next_fire, row.task_id)
@@ -195,6 +247,47 @@ class Scheduler:
         self._ready.clear()
         self._set_back = False
         self._looked = time.monotonic()
+
+    def _take_up(self, now: datetime) -> GenerationRow | None:
+        """Apply what generations have changed since any scheduler looked, each as of its own time; the newest of them."""
+        store = self._services.store
+        while True:
+            for generation in store.untaken():
+                # One from the time ahead was activated while the clock was wrong.
+                at = generation.activated_at if generation.activated_at <= now + schedule.MISSED_AFTER else now
+                changes = self._sound(schedule.reconcile(self._served(generation), store.schedules(), at), generation.tasks)
+                if not store.take_up(generation.id, changes.put, changes.drop, changes.closings):
+                    break  # another scheduler was first: what is kept has changed
+            newest = store.generation()
+            if newest is None or newest.scheduled_at is not None:
+                return newest
+
+    def _served(self, generation: GenerationRow | None) -> dict[str, CompiledTask]:
+        """The definitions of a generation that can be read."""
+        found: dict[str, CompiledTask] = {}
+        for task_id, digest in (generation.tasks if generation is not None else {}).items():
+            if digest not in self._definitions and digest not in self._broken:
+                try:
+                    self._definitions[digest] = self._services.store.definition(digest)
+                except StoreUnavailable:
+                    raise
+                except Exception as err:
+                    self._leave_out(task_id, digest, err)
+            if digest in self._definitions:
+                found[task_id] = self._definitions[digest]
+        return found
+
+    def _sound(self, changes: Changes, wanted: Mapping[str, str]) -> Changes:
+        """Without what follows from definitions that cannot be used here: the rest goes on, and their rows are kept, for what
+        they have missed may be caught up when they can be used."""
+        for task_id, why in changes.broken.items():
+            self._leave_out(task_id, wanted[task_id], why)
+        left = {task_id for task_id in changes.drop if wanted.get(task_id) in self._broken}
+        return replace(
+            changes,
+            drop=[task_id for task_id in changes.drop if task_id not in left],
+            closings=[closing for closing in changes.closings if closing.task_id not in left],
+        )
 
     def _leave_out(self, task_id: str, digest: str, err: Exception) -> None:
         if digest not in self._broken:

@@ -2,16 +2,19 @@
 
 import logging
 import os
+import random
 import signal
 import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -21,9 +24,10 @@ from optio.errors import StoreUnavailable
 from optio.model.registry import CompiledTask, Registry
 from optio.model.run import Run
 from optio.runs.schedule import fingerprint
-from optio.scheduler import Scheduler
+from optio.scheduler import Scheduler, StoreClock
 from optio.settings import Settings
-from optio.store.base import RunFilter, ScheduleRow
+from optio.store import postgres
+from optio.store.base import Firing, RunFilter, ScheduleRow, Store
 from optio.store.sqlite import open_store
 from optio.wiring import Services, build
 from tests.runs.test_schedule import TASK, changed, timed
@@ -57,6 +61,26 @@ def services(tmp_path: Path, hand: Hand) -> Iterator[Services]:
     made.close()
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def machines(
+    request: pytest.FixtureRequest, tmp_path: Path, services: Services, hand: Hand
+) -> Iterator[Callable[[], Services]]:
+    """Each call is another machine with schedulers, all on one database whose clock is set by hand."""
+    opened: list[Store] = []
+    url = request.getfixturevalue("postgres_server").schema() if request.param == "postgres" else ""
+
+    def another() -> Services:
+        if url:
+            opened.append(postgres.open_store(url, clock=lambda: hand.at.timestamp()))
+        else:
+            opened.append(open_store(tmp_path / "data" / "optio.db", clock=lambda: hand.at.timestamp()))
+        return replace(services, store=opened[-1])
+
+    yield another
+    for store in opened:
+        store.close()
+
+
 @pytest.fixture
 def scheduler(services: Services, hand: Hand) -> Scheduler:
     return Scheduler(services, clock=hand)
@@ -68,6 +92,12 @@ def serve(services: Services, *tasks: CompiledTask) -> None:
 
 def named(name: str, *config: str, **more: object) -> CompiledTask:
     return replace(timed(*config, **more), id=name)  # type: ignore[arg-type]
+
+
+def verdicts(services: Services, task_id: str) -> list[tuple[datetime, int | None, str]]:
+    """What became of the task's slots: the last of each row, how many they are, and why; oldest first."""
+    rows = services.store.slots(task_id, limit=1000).items
+    return [(row.last, row.count, row.verdict) for row in reversed(rows)]
 
 
 def runs(services: Services) -> list[Run]:
@@ -134,7 +164,7 @@ def test_a_scheduler_can_be_stopped_before_it_was_started(scheduler: Scheduler) 
 
 def test_workers_are_told_of_what_was_queued(services: Services, scheduler: Scheduler, hand: Hand) -> None:
     told: list[Topic] = []
-    services.broker.subscribe(lambda topic, key: told.append(topic), Topic)
+    services.broker.subscribe(lambda topic, key: told.append(topic), tuple(Topic))
     serve(services, timed())
     scheduler.step()
     hand.at = NOON
@@ -192,17 +222,17 @@ def test_what_was_edited_away_does_not_fire_even_if_no_hint_came(
 
 
 def test_a_schedule_that_is_switched_on_again_begins_then(services: Services, scheduler: Scheduler, hand: Hand) -> None:
-    for enabled, step in ((True, 0), (False, 90), (True, 600)):
+    for enabled, later in ((True, 0), (False, 10), (True, 620)):
+        hand.at += timedelta(seconds=later)
         serve(services, timed(enabled=enabled))
         tell(scheduler)
-        hand.at += timedelta(seconds=step)
         scheduler.step()
     hand.at += MINUTE
 
     scheduler.step()
 
-    # 11:59:30, off at 12:01:00, on at 12:11:00: the first slot is that of 12:12.
-    assert slots(services) == minutes(12)
+    # On at 11:59:30, off at 11:59:40, on again at 12:10:00: the first slot is that of 12:11.
+    assert slots(services) == minutes(11)
 
 
 def test_a_new_task_is_found_without_a_hint(services: Services, hand: Hand) -> None:
@@ -291,7 +321,201 @@ def test_a_slot_that_has_fired_does_not_fire_again_after_the_next_one_is_compute
     assert slots(services) == minutes(0, 1)
 
 
+def test_three_schedulers_on_three_machines_fire_each_slot_once_whatever_each_of_them_is_doing(
+    machines: Callable[[], Services], hand: Hand
+) -> None:
+    all_of_them = [machines() for _ in range(3)]
+    services = all_of_them[0]
+    schedulers = [Scheduler(each, clock=hand) for each in all_of_them]
+    serve(services, *(named(f"t{place}", misfire="all", maxCatchUp=1000) for place in range(5)))
+    chance = random.Random(57)
+
+    for place in range(30):
+        hand.at = NOON + place * MINUTE
+        # Some look, some do not, and all at the same moment.
+        looking = [each for each in schedulers if chance.random() < 0.6]
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(lambda each: each.step(), looking))
+    for scheduler in schedulers:
+        scheduler.step()
+
+    assert Counter(slots(services)) == {NOON + place * MINUTE: 5 for place in range(30)}
+
+
+class Held:
+    """A store that holds the first commit of a firing back, as a process does that is stopped just before it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.reached, self.go = threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def ready(self, firing: Firing) -> Callable[[], Future[list[str]]]:
+        ready = self._store.ready(firing)
+
+        def fire() -> Future[list[str]]:
+            self.reached.set()
+            assert self.go.wait(20)
+            return ready()
+
+        return fire
+
+
+def test_a_scheduler_that_was_frozen_between_planning_and_committing_changes_nothing_when_it_wakes(
+    machines: Callable[[], Services], hand: Hand
+) -> None:
+    awake, frozen = machines(), machines()
+    serve(awake, timed(misfire="all"))
+    held = Held(frozen.store)
+    both = [Scheduler(awake, clock=hand), Scheduler(replace(frozen, store=cast(Store, held)), clock=hand)]
+    for scheduler in both:
+        scheduler.step()
+    hand.at = NOON
+    with ThreadPoolExecutor(1) as pool:
+        step = pool.submit(both[1].step)
+        assert held.reached.wait(20)
+        for place in range(5):
+            hand.at = NOON + place * MINUTE
+            both[0].step()
+        before = awake.store.schedules()
+        held.go.set()
+        step.result(20)
+    after = awake.store.schedules()
+    hand.at += MINUTE
+    both[1].step()
+
+    assert before == after
+    assert slots(awake) == minutes(0, 1, 2, 3, 4, 5)
+
+
+def test_the_others_fire_in_time_when_one_is_gone(machines: Callable[[], Services], hand: Hand) -> None:
+    services = machines()
+    serve(services, timed())
+    first, second = Scheduler(services, clock=hand), Scheduler(machines(), clock=hand)
+    for scheduler in (first, second):
+        scheduler.step()
+    del first  # without a word
+
+    hand.at = NOON
+    second.step()
+
+    assert slots(services) == minutes(0)
+
+
+# Zone, evening before, and how many whole hours the zone's clocks show in the twelve hours after it.
+NIGHTS = [
+    ("Europe/Berlin", datetime(2026, 3, 28, 20, tzinfo=UTC), 12),
+    ("Europe/Berlin", datetime(2026, 10, 24, 20, tzinfo=UTC), 12),
+    ("America/New_York", datetime(2026, 3, 8, 2, tzinfo=UTC), 12),
+    ("America/New_York", datetime(2026, 11, 1, 2, tzinfo=UTC), 12),
+    ("Australia/Lord_Howe", datetime(2026, 4, 4, 10, tzinfo=UTC), 11),
+]
+
+
+@pytest.mark.parametrize(("zone", "evening", "hours"), NIGHTS)
+def test_three_schedulers_through_an_odd_night(
+    services: Services, hand: Hand, zone: str, evening: datetime, hours: int
+) -> None:
+    hand.at = evening
+    serve(services, named("daily", "30 2 * * *", zone), named("hourly", "0 * * * *", zone, misfire="all"))
+    schedulers = [Scheduler(services, clock=hand) for _ in range(3)]
+    chance = random.Random(int(evening.timestamp()))
+
+    for place in range(12 * 30 + 1):
+        hand.at = evening + place * 2 * MINUTE
+        schedulers[chance.randrange(3)].step()
+
+    fired = Counter((run.task_id, run.slot) for run in runs(services))
+    assert set(fired.values()) == {1}
+    assert Counter(task_id for task_id, _ in fired) == {"daily": 1, "hourly": hours}
+
+
 # The clock
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+def test_a_machine_whose_own_clock_is_wrong_fires_by_the_stores(
+    machines: Callable[[], Services], hand: Hand, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    services = machines()
+    serve(services, timed())
+    scheduler = Scheduler(services)  # by the store's clock
+    scheduler.step()
+    real = time.time
+    monkeypatch.setattr("optio.scheduler.time.time", lambda: real() + hours * 3600)
+
+    hand.at = NOON - timedelta(microseconds=1)
+    scheduler.step()
+    early = slots(services)
+    hand.at = NOON
+    monkeypatch.setattr("optio.scheduler.time.time", lambda: real() + 2 * hours * 3600)
+    scheduler.step()
+
+    assert (early, slots(services)) == ([], minutes(0))
+
+
+def test_the_stores_clock_is_asked_when_there_is_a_reason(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[datetime] = []
+    measure, wall = [100.0], [5000.0]
+    monkeypatch.setattr("optio.scheduler.time.monotonic", lambda: measure[0])
+    monkeypatch.setattr("optio.scheduler.time.time", lambda: wall[0])
+
+    def ask() -> datetime:
+        asked.append(NOON)
+        return NOON
+
+    monkeypatch.setattr(services.store, "now", ask)
+    clock = StoreClock(services.store)
+
+    def after(passed: float, on_the_wall: float) -> tuple[float, int]:
+        measure[0] += passed
+        wall[0] += on_the_wall
+        return (clock() - NOON).total_seconds(), len(asked)
+
+    assert after(0, 0) == (0, 1)
+    assert after(7, 7.3) == (7, 1)  # a clock that is being corrected
+    assert after(0, 3600) == (0, 2)  # one that was set, or a machine that slept
+    assert after(19, 19) == (19, 2)
+    assert after(1, 1) == (0, 3)  # long enough
+
+
+def through_a_wrong_clock(machines: Callable[[], Services], hand: Hand, hours: int, **policy: object) -> list[int]:
+    """Half an hour of three schedulers, ten minutes in with a clock that is wrong for five minutes; runs of each look."""
+    services = machines()
+    serve(services, timed(**policy))  # type: ignore[arg-type]
+    schedulers = [Scheduler(services, clock=hand), *(Scheduler(machines(), clock=hand) for _ in range(2))]
+    found = []
+    for place in range(-1, 30):
+        hand.at = NOON + place * MINUTE + timedelta(hours=hours if 10 <= place < 15 else 0)
+        before = len(runs(services))
+        for scheduler in schedulers:
+            scheduler.step()
+        found.append(len(runs(services)) - before)
+    assert set(Counter(slots(services)).values()) == {1}
+    return found
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+def test_with_all_caught_up_a_wrong_clock_neither_loses_nor_doubles_a_slot(
+    machines: Callable[[], Services], hand: Hand, hours: int
+) -> None:
+    through_a_wrong_clock(machines, hand, hours, misfire="all", maxCatchUp=1000)
+
+    assert set(minutes(*range(30))) <= set(slots(machines()))
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+@pytest.mark.parametrize("misfire", ["last", "skip"])
+def test_a_wrong_clock_starts_no_flood_and_costs_no_slot_outside_its_time(
+    machines: Callable[[], Services], hand: Hand, hours: int, misfire: str
+) -> None:
+    each_look = through_a_wrong_clock(machines, hand, hours, misfire=misfire)
+
+    lost = [slot for slot in minutes(*range(30)) if slot not in slots(machines())]
+    assert max(each_look) <= 2
+    assert set(lost) <= set(minutes(*range(10, 16)))
 
 
 def test_a_clock_that_jumps_ahead_fires_no_flood(services: Services, scheduler: Scheduler, hand: Hand) -> None:
@@ -365,7 +589,7 @@ def test_a_run_that_is_still_active_keeps_the_next_from_starting_if_asked(
 
 def poison(services: Services, digest: str, old: str, new: str) -> None:
     """What is kept of a definition as another version of Optio might have left it."""
-    with closing(sqlite3.connect(services.settings.database)) as connection, connection:
+    with closing(sqlite3.connect(services.settings.data_dir / "optio.db")) as connection, connection:
         document = connection.execute("SELECT document FROM definitions WHERE digest = ?", (digest,)).fetchone()[0]
         assert old in document
         connection.execute("UPDATE definitions SET document = ? WHERE digest = ?", (document.replace(old, new), digest))
@@ -418,7 +642,7 @@ def test_parameters_that_do_not_fit_are_said_and_the_loop_goes_on(
 
     assert [run.task_id for run in runs(services)] == ["good", "good"]
     assert caplog.text.count("schedule of `bad` at 2026-01-05T12:0") == 2
-    with closing(sqlite3.connect(services.settings.database)) as connection:
+    with closing(sqlite3.connect(services.settings.data_dir / "optio.db")) as connection:
         verdicts = connection.execute("SELECT verdict FROM slots WHERE task_id = 'bad'").fetchall()
     assert verdicts == [("invalid",)] * 2
 
@@ -430,7 +654,7 @@ def test_a_store_that_is_away_for_a_while_costs_no_slot(services: Services, hand
     scheduler.step()
     hand.at = NOON
 
-    with closing(sqlite3.connect(services.settings.database, isolation_level=None)) as other:
+    with closing(sqlite3.connect(services.settings.data_dir / "optio.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable):
             scheduler.step()

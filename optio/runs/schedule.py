@@ -10,21 +10,25 @@ from optio.model import cron
 from optio.model.registry import CompiledTask
 from optio.model.trigger import ScheduleConfig
 from optio.runs.submit import prepare
-from optio.store.base import Firing, NewRun, ScheduleRow, SlotVerdict
+from optio.store.base import Closing, Firing, NewRun, ScheduleRow, SkippedSlots, SlotVerdict
 
 # A slot is missed, not late, when nobody looked for this long.
 MISSED_AFTER = timedelta(seconds=60)
-# Slots of one look that get a row of their own; what is older is only noted as missed.
+_MOMENT = timedelta(seconds=1)
+# Slots of one look that get a row of their own; what is older is kept as one row with a number.
 MOST_VERDICTS = 1000
+SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What must change in the kept schedules; `broken` has the tasks whose schedule cannot be used here, and why."""
+    """What must change in the kept schedules; `broken` has the tasks whose schedule cannot be used here, and why. `closings`
+    are what is left of schedules that end: slots that nobody had looked at when they did."""
 
     put: list[ScheduleRow]
     drop: list[str]
     broken: Mapping[str, Exception]
+    closings: list[Closing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,18 @@ def fingerprint(config: ScheduleConfig) -> str:
     return f"{cron.expand(config.cron_expression)} {config.timezone}"
 
 
+def expression_of(mark: str) -> tuple[str, str]:
+    """Expression and zone of a fingerprint."""
+    expression, _, zone = mark.rpartition(" ")
+    return expression, zone
+
+
+def mark_of(task: CompiledTask) -> str | None:
+    """The fingerprint of the schedule that may start this task; None when nothing may."""
+    trigger = task.spec.schedule
+    return fingerprint(trigger.config) if trigger is not None and trigger.enabled and task.spec.enabled else None
+
+
 def reconcile(
     tasks: Mapping[str, CompiledTask], kept: Mapping[str, ScheduleRow], now: datetime, *, clock_set_back: bool = False
 ) -> Changes:
@@ -48,27 +64,32 @@ def reconcile(
     With `clock_set_back`, next slots that were computed from a time ahead are brought back; a slot that has fired stays fired.
     """
     put: list[ScheduleRow] = []
+    closings: list[Closing] = []
     wanted: dict[str, str] = {}
     broken: dict[str, Exception] = {}
     for task in tasks.values():
-        trigger = task.spec.schedule
-        if trigger is None or not trigger.enabled or not task.spec.enabled:
+        mark = mark_of(task)
+        if mark is None:
             continue
-        mark = fingerprint(trigger.config)
         wanted[task.id] = mark
         row = kept.get(task.id)
         same = row is not None and row.fingerprint == mark
         if same and not clock_set_back:
             continue
         try:
-            first = cron.next_fire(trigger.config.cron_expression, trigger.config.timezone, now)
+            first = cron.next_fire(*expression_of(mark), now)
         except Exception as err:
             # Another version of Optio, or of the zones, compiled it: the other schedules go on.
             broken[task.id] = err
             continue
         if not same or _before(first, row):
             put.append(ScheduleRow(task_id=task.id, fingerprint=mark, next_fire=first))
-    return Changes(put, [task_id for task_id in kept if task_id not in wanted], broken)
+        if row is not None and not same:
+            closings += _closing(row, now)
+    drop = [task_id for task_id in kept if task_id not in wanted]
+    for task_id in drop:
+        closings += _closing(kept[task_id], now)
+    return Changes(put, drop, broken, closings)
 
 
 def _before(first: datetime | None, row: ScheduleRow | None) -> bool:
@@ -77,19 +98,32 @@ def _before(first: datetime | None, row: ScheduleRow | None) -> bool:
     return row.next_fire is None or first < row.next_fire
 
 
+def _closing(row: ScheduleRow, end: datetime) -> list[Closing]:
+    """The slots of a schedule that ends, from its next one on."""
+    if row.next_fire is None or row.next_fire > end:
+        return []
+    try:
+        due = _due(*expression_of(row.fingerprint), row.next_fire, end, SUPERSEDED)
+    except Exception:
+        return []  # another version wrote it; its slots mean nothing here
+    verdicts = [SlotVerdict(slot=slot, verdict=SUPERSEDED) for slot in due.slots]
+    return [Closing(task_id=row.task_id, verdicts=verdicts, skipped=due.skipped)] if verdicts else []
+
+
 def plan(task: CompiledTask, due: datetime, now: datetime, new_id: Callable[[], str]) -> Plan:
     """What the slots from `due` to `now` come to."""
     trigger = task.spec.schedule
     if trigger is None:
         return Plan(Firing(task_id=task.id, digest=task.digest, verdicts=(), runs=(), next_fire=None))
     config = trigger.config
-    slots, following = _slots(config, due, now)
+    found = _due(config.cron_expression, config.timezone, due, now, "missed")
+    slots = found.slots
     chosen = set(_chosen(config, slots, now))
     verdicts, runs, notes = [], [], []
     missed = len(slots) - len(chosen)
-    if missed:
-        more = "at least " if len(slots) == MOST_VERDICTS else ""
-        notes.append(f"schedule of `{task.id}`: {more}{missed} slots were missed since {due.isoformat()}")
+    if missed or found.skipped is not None:
+        number = f"{missed + found.older:,}" if found.older is not None else f"more than {missed:,}"
+        notes.append(f"schedule of `{task.id}`: {number} slots were missed since {due.isoformat()}")
     for slot in slots:
         run: NewRun | None = None
         verdict = "fired" if slot in chosen else "missed"
@@ -108,27 +142,45 @@ def plan(task: CompiledTask, due: datetime, now: datetime, new_id: Callable[[], 
         digest=task.digest,
         verdicts=verdicts,
         runs=runs,
-        next_fire=following,
+        next_fire=found.following,
         unless_active=config.overlap == "skip",
+        skipped=found.skipped,
     )
     return Plan(firing, tuple(notes))
 
 
-def _slots(config: ScheduleConfig, due: datetime, now: datetime) -> tuple[list[datetime], datetime | None]:
-    """The last MOST_VERDICTS slots in [due, now], oldest first, and the slot after them."""
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """The last MOST_VERDICTS slots that are due, oldest first, the slot after them, and what is older."""
+
+    slots: list[datetime]
+    following: datetime | None
+    skipped: SkippedSlots | None = None
+
+    @property
+    def older(self) -> int | None:
+        """How many are older; None when nobody counted."""
+        return 0 if self.skipped is None else self.skipped.count
+
+
+def _due(expression: str, zone: str, due: datetime, now: datetime, verdict: str) -> _Due:
+    """The slots in [due, now]."""
     # The walk gives what is later than its start, and slots are whole minutes: `due` itself is in, no earlier one is.
-    since = due - timedelta(seconds=1)
+    since = due - _MOMENT
     found: list[datetime] = []
-    for slot in cron.fires(config.cron_expression, config.timezone, since):
+    for slot in cron.fires(expression, zone, since):
         if slot > now:
-            return found, slot
+            return _Due(found, slot)
         found.append(slot)
         if len(found) > MOST_VERDICTS:
             break
     else:
-        return found, None
-    found = cron.last_fires(config.cron_expression, config.timezone, now, since, MOST_VERDICTS)
-    return found, cron.next_fire(config.cron_expression, config.timezone, now)
+        return _Due(found, None)
+    slots = cron.last_fires(expression, zone, now, since, MOST_VERDICTS)
+    before = slots[0] - _MOMENT
+    (last,) = cron.last_fires(expression, zone, before, since, 1)
+    skipped = SkippedSlots(first=found[0], last=last, count=cron.count(expression, zone, since, before), verdict=verdict)
+    return _Due(slots, cron.next_fire(expression, zone, now), skipped)
 
 
 def _chosen(config: ScheduleConfig, slots: list[datetime], now: datetime) -> list[datetime]:

@@ -77,6 +77,11 @@ class _Transaction:
     def many(self, sql: str, params: Sequence[Mapping[str, Any]]) -> int:
         return self.connection.executemany(sql, params).rowcount if params else 0
 
+    def lot(self, sql: str, columns: str, rows: Sequence[Mapping[str, Any]]) -> int:
+        # One by one: there is no way to the server to be saved here.
+        names = ", ".join(f":{name} AS {name}" for name in (column.split()[0] for column in columns.split(",")))
+        return self.many(sql.replace("FROM lot", f"FROM (SELECT {names}) AS lot"), rows)
+
     def end(self) -> None:
         """The end of a reading transaction."""
         if self.connection.in_transaction:

@@ -1,22 +1,23 @@
 """What every store promises about schedules: each slot has one verdict and starts at most one run, for ever."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
-from optio.errors import Conflict
+from optio.errors import Conflict, Invalid
 from optio.model.registry import CompiledTask
 from optio.model.run import RunState
-from optio.store.base import Firing, RunFilter, ScheduleRow, SlotVerdict, Store
-from tests.store.build import LEASE, START, end, everything, new_run, queued, serve, task
+from optio.store.base import Closing, Firing, RunFilter, ScheduleRow, SkippedSlots, SlotRow, SlotVerdict, Store
+from tests.store.build import LEASE, START, Clock, end, everything, new_run, queued, serve, task
 
 MINUTE = timedelta(minutes=1)
 
 
-def firing(*slots: datetime, of: CompiledTask | None = None, following: datetime | None = None, **more: bool) -> Firing:
+def firing(*slots: datetime, of: CompiledTask | None = None, following: datetime | None = None, **more: Any) -> Firing:
     """All of these slots start a run."""
     of = of or task()
     return Firing(
@@ -133,3 +134,211 @@ def test_another_tasks_run_is_no_overlap(scheduled: Store) -> None:
     queued(scheduled, task("Other"))
 
     assert len(scheduled.fire(firing(START, unless_active=True)).result(10)) == 1
+
+
+# Many at once
+
+
+def outcome(future: Future[list[str]]) -> list[str] | str:
+    """The runs that a firing started, or that it was a conflict."""
+    try:
+        return future.result(20)
+    except Conflict:
+        return "conflict"
+
+
+def test_firings_that_are_committed_together_come_to_what_each_would_alone(stores: Callable[[], Store]) -> None:
+    store, other = stores(), stores()
+    tasks = [task(f"T{place}") for place in range(60)]
+    serve(store, *tasks)
+    store.change_schedules([ScheduleRow(task_id=each.id, fingerprint="x", next_fire=START) for each in tasks], [])
+    fresh = [firing(START, of=each) for each in tasks[:50]]
+    known = [firing(START, START + MINUTE, of=each) for each in tasks[50:52]]
+    for each in tasks[50:52]:
+        other.fire(firing(START, of=each)).result(10)
+    overlapping = firing(START, START + MINUTE, of=tasks[52], unless_active=True)
+    stale = firing(START, of=task("T53", "maxConcurrent: 7\n"))
+    missed = replace(firing(START, of=tasks[54]), verdicts=[SlotVerdict(slot=START, verdict="missed")], runs=[])
+
+    # While the first of them is committed the others gather.
+    futures = [store.fire(each) for each in [*fresh[:30], *known, overlapping, stale, missed, *fresh[30:]]]
+    found = [outcome(each) for each in futures]
+
+    assert found[:30] + found[35:] == [[each.runs[0].id] for each in fresh]
+    assert found[30:32] == [[each.runs[1].id] for each in known]
+    assert found[32:35] == [[overlapping.runs[0].id], "conflict", []]
+    assert {row.next_fire for row in store.schedules().values() if row.task_id in {each.id for each in tasks[:50]}} == {
+        START + MINUTE
+    }
+    assert [row.verdict for row in store.slots("t52").items] == ["overlap", "fired"]
+    assert store.slots("t53").items == []
+    assert len(store.runs(RunFilter(), limit=200).items) == 50 + 2 + 2 + 1
+
+
+def test_firings_of_several_schedulers_at_one_moment_start_each_slot_once(stores: Callable[[], Store]) -> None:
+    three = [stores(), stores(), stores()]
+    tasks = [task(f"T{place}") for place in range(100)]
+    serve(three[0], *tasks)
+    firings = [[firing(START, of=each) for each in tasks] for _ in three]
+
+    with ThreadPoolExecutor(3) as pool:
+        futures = list(pool.map(lambda n: [three[n].fire(each) for each in firings[n]], range(3)))
+    started = [run_id for some in futures for future in some for run_id in future.result(20)]
+
+    runs = three[0].runs(RunFilter(), limit=500).items
+    assert sorted(run.task_id for run in runs) == sorted(each.id for each in tasks)
+    assert sorted(started) == sorted(run.id for run in runs)
+
+
+# Schedulers that are behind, and clocks that were wrong
+
+
+@pytest.mark.parametrize("behind", [START + MINUTE, START + 2 * MINUTE])
+def test_a_scheduler_that_is_behind_never_moves_the_next_slot_back(scheduled: Store, behind: datetime) -> None:
+    scheduled.fire(firing(START, START + MINUTE, following=START + 2 * MINUTE)).result(10)
+
+    late = scheduled.fire(firing(START, following=behind)).result(10)
+
+    assert late == []
+    assert scheduled.schedules()["job"].next_fire == START + 2 * MINUTE
+
+
+def test_a_schedule_that_ends_has_no_next_slot_and_gets_none_from_who_is_behind(scheduled: Store) -> None:
+    scheduled.fire(replace(firing(START), next_fire=None)).result(10)
+    scheduled.fire(firing(START + MINUTE)).result(10)
+
+    assert scheduled.schedules()["job"].next_fire is None
+
+
+def test_what_has_changed_since_it_was_seen_is_left_as_it_is(scheduled: Store) -> None:
+    seen = scheduled.schedules()
+    put = [ScheduleRow(task_id="job", fingerprint="old", next_fire=START + 9 * MINUTE)]
+    scheduled.fire(firing(START)).result(10)
+
+    scheduled.change_schedules(put, [], seen=seen)
+    scheduled.change_schedules([], ["job"], seen=seen)
+    kept = scheduled.schedules()["job"]
+    scheduled.change_schedules([replace(put[0], task_id="new")], ["job"], seen=scheduled.schedules())
+
+    assert kept == ScheduleRow(task_id="job", fingerprint="* * * * * UTC", next_fire=START + MINUTE)
+    assert list(scheduled.schedules()) == ["new"]
+
+
+def test_what_was_missed_by_a_clock_that_was_ahead_is_open_again(scheduled: Store) -> None:
+    ahead = [SlotVerdict(slot=START + place * MINUTE, verdict="missed") for place in range(1, 5)]
+    older = SkippedSlots(first=START - 9 * MINUTE, last=START + 30 * MINUTE, count=40, verdict="missed")
+    begun = firing(START)
+    plan = replace(begun, verdicts=[*begun.verdicts, *ahead], next_fire=START + 60 * MINUTE, skipped=older)
+    scheduled.fire(plan).result(10)
+    seen = scheduled.schedules()
+
+    scheduled.change_schedules([replace(seen["job"], next_fire=START + 3 * MINUTE)], [], seen=seen)
+
+    rows = scheduled.slots("job").items
+    assert [(row.last, row.verdict) for row in rows if row.first == row.last] == [
+        (START + 2 * MINUTE, "missed"), (START + MINUTE, "missed"), (START, "fired"),
+    ]  # fmt: skip
+    assert [(row.first, row.count, row.last < START + 3 * MINUTE) for row in rows if row.first != row.last] == [
+        (START - 9 * MINUTE, None, True)
+    ]
+    again = scheduled.fire(firing(START, START + 3 * MINUTE)).result(10)
+    assert [scheduled.run(run_id).slot for run_id in again] == [START + 3 * MINUTE]
+
+
+def test_a_scheduler_that_is_a_moment_behind_opens_nothing_again(scheduled: Store, clock: Clock) -> None:
+    queued(scheduled)
+    scheduled.fire(firing(START, unless_active=True)).result(10)
+    seen = scheduled.schedules()
+
+    scheduled.change_schedules([replace(seen["job"], next_fire=START)], [], seen=seen)
+
+    assert [row.verdict for row in scheduled.slots("job").items] == ["overlap"]
+
+
+def test_the_stores_clock_can_be_asked(store: Store, clock: Clock) -> None:
+    first = store.now()
+    clock.move(hours=2)
+
+    assert (first, store.now()) == (START, START + 120 * MINUTE)
+
+
+# Generations
+
+
+def test_the_schedules_of_a_generation_are_taken_up_once_and_in_order(stores: Callable[[], Store], clock: Clock) -> None:
+    store, other = stores(), stores()
+    serve(store, task())
+    clock.move(minutes=1)
+    serve(store, task(extra="maxConcurrent: 7\n"))
+    first, second = store.untaken()
+    row = ScheduleRow(task_id="job", fingerprint="a", next_fire=START)
+
+    taken = store.take_up(first.id, [row], [])
+    late = other.take_up(first.id, [replace(row, fingerprint="b")], ["job"])
+
+    assert (taken, late, store.schedules()) == (True, False, {"job": row})
+    assert [each.id for each in store.untaken()] == [second.id]
+    assert store.take_up(second.id, [], ["job"])
+    newest = store.generation()
+    assert newest is not None
+    assert (store.untaken(), store.schedules(), newest.scheduled_at) == ([], {}, START + MINUTE)
+
+
+def test_slots_of_a_schedule_that_ended_have_a_verdict_unless_they_have_one(scheduled: Store) -> None:
+    scheduled.fire(firing(START)).result(10)
+    (generation,) = scheduled.untaken()
+    verdicts = [SlotVerdict(slot=START + place * MINUTE, verdict="superseded") for place in range(2)]
+    older = SkippedSlots(first=START - 5 * MINUTE, last=START - MINUTE, count=5, verdict="superseded")
+
+    scheduled.take_up(generation.id, [], ["job"], [Closing(task_id="job", verdicts=verdicts, skipped=older)])
+
+    found = [(row.first, row.last, row.count, row.verdict) for row in scheduled.slots("job").items]
+    assert found == [
+        (START + MINUTE, START + MINUTE, 1, "superseded"),
+        (START, START, 1, "fired"),
+        (START - 5 * MINUTE, START - MINUTE, 5, "superseded"),
+    ]
+
+
+# What became of slots
+
+
+def test_slots_are_listed_newest_first_and_paged(scheduled: Store) -> None:
+    slots = [START + place * MINUTE for place in range(25)]
+    older = SkippedSlots(first=START - 9 * MINUTE, last=START - MINUTE, count=9, verdict="missed")
+    started = scheduled.fire(replace(firing(*slots), skipped=older)).result(10)
+    older = SkippedSlots(first=START - 99 * MINUTE, last=START - 10 * MINUTE, count=None, verdict="missed")
+    scheduled.fire(replace(firing(START + 30 * MINUTE), skipped=older)).result(10)
+
+    pages, cursor = [], None
+    while True:
+        page = scheduled.slots("job", cursor=cursor, limit=10)
+        pages.append(page.items)
+        cursor = page.next
+        if cursor is None:
+            break
+
+    rows: list[SlotRow] = [row for items in pages for row in items]
+    assert [len(items) for items in pages] == [10, 10, 8]
+    assert [row.run_id for row in rows[1:26]] == started[::-1]
+    assert [(row.first, row.last, row.count) for row in rows[26:]] == [
+        (START - 9 * MINUTE, START - MINUTE, 9),
+        (START - 99 * MINUTE, START - 10 * MINUTE, None),
+    ]
+    assert {row.at for row in rows} == {START}
+    assert scheduled.slots("other").items == []
+    with pytest.raises(Invalid):
+        scheduled.slots("job", cursor="forged")
+
+
+def test_older_slots_are_counted_once_by_two_schedulers(stores: Callable[[], Store]) -> None:
+    both = [stores(), stores()]
+    serve(both[0], task())
+    older = SkippedSlots(first=START - 9 * MINUTE, last=START - MINUTE, count=9, verdict="missed")
+
+    for place, store in enumerate(both):
+        longer = replace(older, last=older.last + place * MINUTE, count=9 + place)
+        store.fire(replace(firing(START + place * MINUTE), skipped=longer)).result(10)
+
+    ranges = [row.count for row in both[0].slots("job").items if row.first != row.last]
+    assert ranges == [9]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from optio.model import cron
 from optio.model.registry import CompiledTask
 from optio.runs.schedule import MISSED_AFTER, MOST_VERDICTS, Plan, fingerprint, plan, reconcile
-from optio.store.base import ScheduleRow
+from optio.store.base import ScheduleRow, SkippedSlots
 from tests.support import compiled
 
 MINUTE = timedelta(minutes=1)
@@ -148,6 +148,19 @@ def test_a_year_down_is_listed_no_further_than_a_thousand_slots() -> None:
     assert len(result.firing.verdicts) == MOST_VERDICTS
     assert (fired(result)[0], fired(result)[-1]) == (NOON - (MOST_VERDICTS - 1) * MINUTE, NOON)
     assert result.firing.next_fire == NOON + MINUTE
+    older = 365 * 1440 + 1 - MOST_VERDICTS
+    assert result.firing.skipped == SkippedSlots(
+        first=NOON - timedelta(days=365), last=NOON - MOST_VERDICTS * MINUTE, count=older, verdict="missed"
+    )
+    assert result.notes == (f"schedule of `timed`: {older:,} slots were missed since 2025-01-05T12:00:00+00:00",)
+
+
+def test_slots_of_twenty_years_are_not_counted() -> None:
+    result = planned(timed(), NOON - timedelta(days=7300), NOON)
+
+    assert result.firing.skipped is not None
+    assert result.firing.skipped.count is None
+    assert "more than 998 slots were missed" in result.notes[0]
 
 
 # Zones and the odd nights
@@ -262,6 +275,44 @@ def test_a_changed_schedule_begins_anew(before: tuple[str, str]) -> None:
     changes = reconcile({task.id: task}, {task.id: row(timed(*before), NOON - timedelta(hours=3))}, NOON)
 
     assert changes.put == [row(task, NOON + MINUTE)]
+
+
+@pytest.mark.parametrize("how", ["edited", "off", "gone"])
+@pytest.mark.parametrize(
+    ("end", "slots"),
+    [(NOON - timedelta(microseconds=1), []), (NOON, [NOON]), (NOON + 2.5 * MINUTE, [NOON, NOON + MINUTE, NOON + 2 * MINUTE])],
+)
+def test_slots_that_nobody_had_looked_at_when_their_schedule_ended_are_superseded(
+    how: str, end: datetime, slots: list[datetime]
+) -> None:
+    tasks = {"edited": {"timed": timed("0 9 * * *")}, "off": {"timed": timed(enabled=False)}, "gone": {}}[how]
+
+    changes = reconcile(tasks, {"timed": row(timed(), NOON)}, end)
+
+    found = [(closing.task_id, each.slot, each.verdict) for closing in changes.closings for each in closing.verdicts]
+    assert found == [("timed", slot, "superseded") for slot in slots]
+
+
+def test_a_schedule_that_goes_on_is_not_closed() -> None:
+    task = timed()
+
+    assert reconcile({task.id: task}, {task.id: row(task, NOON - timedelta(hours=3))}, NOON, clock_set_back=True).closings == []
+
+
+def test_a_schedule_that_ended_long_ago_leaves_a_number() -> None:
+    (closing,) = reconcile({}, {"timed": row(timed(), NOON - timedelta(days=30))}, NOON).closings
+
+    assert len(closing.verdicts) == MOST_VERDICTS
+    assert closing.skipped is not None
+    assert (closing.skipped.count, closing.skipped.verdict) == (30 * 1440 + 1 - MOST_VERDICTS, "superseded")
+
+
+def test_a_kept_schedule_that_nobody_can_read_here_ends_without_a_word() -> None:
+    unreadable = ScheduleRow(task_id="timed", fingerprint="61 * * * * Mars/Olympus", next_fire=NOON)
+
+    changes = reconcile({}, {"timed": unreadable}, NOON + MINUTE)
+
+    assert (changes.drop, changes.closings) == (["timed"], [])
 
 
 def test_another_way_to_write_it_is_no_change() -> None:
