@@ -41,6 +41,17 @@ def _span(text: str) -> timedelta:
     return duration(text)
 
 
+def _keep(text: str) -> timedelta:
+    days = re.fullmatch(r"(\d{1,5})d", text, re.ASCII)
+    try:
+        span = duration(text) if days is None else timedelta(days=int(days[1]))
+    except ValueError:
+        span = timedelta(0)
+    if not span:
+        raise ValueError("a span such as 90d, 36h or 30m")
+    return span
+
+
 def _choice(*allowed: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in allowed:
@@ -106,6 +117,7 @@ SETTINGS: Mapping[str, Setting] = {
     "allowed_hosts": Setting("", _names, "further names that the Host header may have, separated by commas"),
     "executor": Setting("process", _choice("process"), "where agents run"),
     "max_workflow_concurrent": Setting("5", _count, "runs at once, over all tasks"),
+    "max_queued": Setting("100000", _count, "runs that may wait; beyond them new triggers are answered by 429"),
     "worker_concurrent": Setting(None, _count, "runs at once on one worker; by default as many as over all tasks"),
     "orphan_timeout": Setting(
         "15m", _span, "an agent ends when no worker of its machine reached the database for so long; others repeat it then"
@@ -122,10 +134,22 @@ SETTINGS: Mapping[str, Setting] = {
     "default_timeout": Setting("1h", _span, "time limit of a run whose task names none"),
     "anthropic_base_url": Setting(None, _http, "endpoint that Claude Code is pointed at, such as a gateway"),
     "program_claude_code": Setting(None, str, "the Claude Code program, when it is not on PATH as `claude`"),
+    "log_format": Setting("text", _choice("text", "json"), "how the service's own log looks on standard error"),
+    "metrics_port": Setting(
+        "0", _port, "port of each process for `/metrics`, `/healthz` and `/readyz` without a token; 0 is none"
+    ),
+    "metrics_host": Setting("127.0.0.1", str, "address of that port: whoever reaches it may read"),
+    "keep_runs": Setting(None, _keep, "how long runs are kept after their end, such as `90d`; by default for ever"),
+    "keep_logs": Setting(None, _keep, "how long their log lines are kept; by default as long as the runs"),
+    "keep_deliveries": Setting(
+        None, _keep, "how long webhook requests are kept, 7 days at least; by default as long as runs"
+    ),
     "url": Setting(None, _http, "server that the command line talks to; by default the one on OPTIO_HOST and OPTIO_PORT"),
     "token": Setting(None, str, "API token that the command line sends"),
 }
 _SECRET = ("token",)
+# What holds a credential may stand in a file that `<VARIABLE>_FILE` names.
+_FROM_FILE = ("database_url", "redis_url", "token")
 # Up to the last `@`: also where a password has a `/` or an `@` that it must not have.
 _CREDENTIALS = re.compile(r"//.*@")
 # Variables that are no settings: a run's own, and the one that shows tracebacks.
@@ -134,7 +158,7 @@ _OTHERS = {"OPTIO_DEBUG", "OPTIO_RUN_ID", "OPTIO_TASK_ID", "OPTIO_ATTEMPT", "OPT
 
 def unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
     """Variables that look like settings and are none, each with the one that was probably meant."""
-    known = {f"OPTIO_{name.upper()}" for name in SETTINGS}
+    known = {f"OPTIO_{name.upper()}" for name in SETTINGS} | {f"OPTIO_{name.upper()}_FILE" for name in _FROM_FILE}
     for name in sorted(environ):
         if name.startswith("OPTIO_") and not name.startswith("OPTIO_SECRET_") and name not in known | _OTHERS:
             yield name, next(iter(get_close_matches(name, known, n=1, cutoff=0.85)), None)
@@ -154,6 +178,7 @@ class Settings:
     allowed_hosts: tuple[str, ...]
     executor: str
     max_workflow_concurrent: int
+    max_queued: int
     worker_concurrent: int | None
     orphan_timeout: timedelta
     webhook_rate_per_minute: int
@@ -164,6 +189,12 @@ class Settings:
     default_timeout: timedelta
     anthropic_base_url: str | None
     program_claude_code: str | None
+    log_format: str
+    metrics_port: int
+    metrics_host: str
+    keep_runs: timedelta | None
+    keep_logs: timedelta | None
+    keep_deliveries: timedelta | None
     url: str | None
     token: str | None
     origins: Mapping[str, str]
@@ -187,13 +218,18 @@ class Settings:
                 text, origin = flag, f"--{name.replace('_', '-')}"
             elif environ.get(variable):
                 text, origin = environ[variable], variable
+                if name in _FROM_FILE and environ.get(f"{variable}_FILE"):
+                    raise SettingsError(f"{variable} and {variable}_FILE are both set: unset one")
+            elif name in _FROM_FILE and environ.get(f"{variable}_FILE"):
+                origin = f"{variable}_FILE"
+                text = _contents(origin, environ[origin])
             else:
                 text, origin = (defaults or {}).get(name) or setting.default, "default"
             try:
                 values[name] = None if text is None else setting.read(text)
             except ValueError as err:
-                shown = _CREDENTIALS.sub("//***@", text or "")
-                raise SettingsError(f"{origin}: `{shown}` cannot be used, it must be {err}") from err
+                shown = "what stands there" if origin.endswith("_FILE") else f"`{_CREDENTIALS.sub('//***@', text or '')}`"
+                raise SettingsError(f"{origin}: {shown} cannot be used, it must be {err}") from err
             origins[name] = origin
         return cls(**values, origins=origins)
 
@@ -235,6 +271,17 @@ class Settings:
             help_text = SETTINGS[field.name].help
             rows.append((f"OPTIO_{field.name.upper()}", text, self.origins[field.name], help_text))
         return rows
+
+
+def _contents(variable: str, path: str) -> str:
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as err:
+        reason = err.strerror if isinstance(err, OSError) else "it is no text"
+        raise SettingsError(f"{variable}: the file {path} cannot be read: {reason}") from err
+    if not text:
+        raise SettingsError(f"{variable}: the file {path} is empty")
+    return text
 
 
 def _text(value: Any) -> str:

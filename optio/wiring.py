@@ -1,9 +1,10 @@
 """Wiring: the only module that picks drivers."""
 
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from optio.broker.base import Broker
@@ -19,6 +20,10 @@ from optio.secrets import LocalSecrets, Secrets
 from optio.settings import Settings
 from optio.store import sqlite
 from optio.store.base import Store
+from optio.telemetry.base import SILENT, Exposition, Failed, Listener, Telemetry, traces_wanted
+from optio.telemetry.pulses import Pulses
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +36,9 @@ class Services:
     rate: RateWindow
     executor: Executor
     secrets: Secrets
+    telemetry: Telemetry = SILENT
+    metrics: Exposition | None = None
+    pulses: Pulses = field(default_factory=Pulses)
 
     def parts(self) -> Parts:
         """What executions work with."""
@@ -42,7 +50,9 @@ class Services:
             runtimes=RUNTIMES,
             secrets=self.secrets,
             default_timeout=self.settings.default_timeout,
+            orphan_timeout=self.settings.orphan_timeout,
             base_env={"claude-code": {"ANTHROPIC_BASE_URL": base_url} if base_url else {}},
+            telemetry=self.telemetry,
         )
 
     def close(self) -> None:
@@ -50,6 +60,7 @@ class Services:
         self.executor.close()
         self.broker.close()
         self.store.close()
+        self.telemetry.close()
 
 
 def data_directory(settings: Settings) -> Path:
@@ -108,8 +119,33 @@ def _shared(settings: Settings) -> tuple[Broker, RateWindow]:
         raise SettingsError(f"{settings.origins['redis_url']}: the URL cannot be used: {err}") from err
 
 
-def build(settings: Settings) -> Services:
-    """Open everything; raises StoreUnavailable or StoreMismatch."""
+def _telemetry(part: str) -> tuple[Telemetry, Exposition | None]:
+    """Metrics where their library is installed, traces where OpenTelemetry's own variables ask for them."""
+    metrics: Exposition | None = None
+    listeners: list[Listener] = []
+    with suppress(ImportError):
+        from optio.telemetry.metrics import Metrics
+
+        counting = metrics = Metrics()
+        listeners.append(counting)
+    try:
+        if not traces_wanted(os.environ):
+            return Telemetry(*listeners), metrics
+        from optio.telemetry.tracing import Tracing
+    except ImportError as err:
+        log.error("no traces are sent, though OTEL_EXPORTER_OTLP_ENDPOINT asks for it: `pip install 'optio[tracing]'`: %s", err)
+    except ValueError as err:
+        log.error("no traces are sent: %s", err)
+    else:
+        tracing = Tracing(part)
+        if metrics is not None:
+            metrics.add(tracing.readings)
+        return Telemetry(*listeners, tracing, traceparent=tracing.traceparent, close=tracing.close), metrics
+    return Telemetry(*listeners), metrics
+
+
+def build(settings: Settings, part: str = "dev") -> Services:
+    """Open everything; raises StoreUnavailable or StoreMismatch. `part` is what this process is to those who look at it."""
     data_directory(settings)
     store = open_store(settings)
     try:
@@ -118,6 +154,8 @@ def build(settings: Settings) -> Services:
     except BaseException:
         store.close()
         raise
+    telemetry, metrics = _telemetry(part)
+    store.watch(lambda: telemetry.tell(Failed("store")))
     return Services(
         settings=settings,
         store=store,
@@ -125,4 +163,6 @@ def build(settings: Settings) -> Services:
         rate=rate,
         executor=executor(settings),
         secrets=LocalSecrets(settings.secrets, os.environ),
+        telemetry=telemetry,
+        metrics=metrics,
     )

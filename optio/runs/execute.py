@@ -15,12 +15,13 @@ from optio.errors import LaunchFailed, LeaseLost, StoreUnavailable
 from optio.executors.base import Executor, Exit, Handle, Launch
 from optio.model import retry
 from optio.model.registry import CompiledTask
-from optio.model.run import LogKind, LogLine, Meter, Outcome, Run, RunState
+from optio.model.run import Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
 from optio.runs.mask import Masker
 from optio.runs.output import Output, cut
 from optio.runtimes.base import Ended, Reader, Runtime, said
 from optio.secrets import Secrets
 from optio.store.base import Claim, Store
+from optio.telemetry.base import SILENT, Finished, Started, Telemetry, about
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -44,7 +45,9 @@ class Parts:
     runtimes: Mapping[str, Runtime]
     secrets: Secrets
     default_timeout: timedelta
+    orphan_timeout: timedelta
     base_env: Mapping[str, Mapping[str, str]]
+    telemetry: Telemetry = SILENT
 
 
 class _Left(Exception):
@@ -52,21 +55,34 @@ class _Left(Exception):
 
 
 class Execution:
-    """One attempt at a run, on a thread of its own. `cancel`, `look` and `leave` may be called from any thread."""
+    """One attempt at a run, on a thread of its own. All its methods may be called from any thread."""
 
-    def __init__(self, claim: Claim, parts: Parts, worker: str, freed: Callable[[], None] = lambda: None) -> None:
-        """`freed` is called when the run's slot is free for another."""
+    def __init__(
+        self,
+        claim: Claim,
+        parts: Parts,
+        worker: str,
+        freed: Callable[[], None] = lambda: None,
+        *,
+        leased_at: float | None = None,
+    ) -> None:
+        """`freed` is called when the run's slot is free for another. `leased_at` is when it was claimed: now, unless said."""
         self.run: Run = claim.run
         self._claim = claim
+        self._cursor = claim.last_line
         self._parts = parts
         self._worker = worker
         self._freed = freed
+        self._leased_at = parts.executor.clock() if leased_at is None else leased_at
+        self.lost = False  # somebody else has taken the run over
         self._handle: Handle | None = None
         self._handle_lock = threading.Lock()
         self._cancelled = claim.run.cancel_requested
         self._changed = False
         self._left = threading.Event()
         self._mask = Masker(())
+        self._runtime = ""
+        self._born = time.monotonic()
 
     def cancel(self) -> None:
         """Stop the agent: the run's end was asked for."""
@@ -77,6 +93,13 @@ class Execution:
         """Look whether the run's end was asked for: somebody says so."""
         self._changed = True
         self._wake()
+
+    def renewed(self, at: float) -> None:
+        """The lease was renewed in the store, which was asked at this time by the executor's clock."""
+        with self._handle_lock:
+            self._leased_at = at
+            if self._handle is not None:
+                self._handle.renewed(at)
 
     def leave(self) -> None:
         """Let go without touching the agent: the lease is lost, or this worker stops and another takes over."""
@@ -90,9 +113,14 @@ class Execution:
 
     def __call__(self) -> None:
         """Run to the end of the attempt. Never raises."""
+        with about(run_id=self.run.id, task_id=self.run.task_id, worker=self._worker):
+            self._attempt()
+
+    def _attempt(self) -> None:
         try:
             self._execute()
         except LeaseLost:
+            self.lost = True
             log.warning("run %s has another owner now", self.run.id)
         except _Left:
             log.info("run %s is left to another worker", self.run.id)
@@ -132,7 +160,8 @@ class Execution:
     def _execute(self) -> None:
         store = self._parts.store
         task = self._durably(lambda: store.definition(self.run.digest))
-        runtime = self._parts.runtimes.get(task.spec.agent_runtime)
+        self._runtime = task.spec.agent_runtime
+        runtime = self._parts.runtimes.get(self._runtime)
         if runtime is None:
             known = ", ".join(self._parts.runtimes)
             message = f"the runtime `{task.spec.agent_runtime}` is not available in this version: use one of {known}"
@@ -146,6 +175,8 @@ class Execution:
         finished = False
         with self._handle_lock:
             self._handle = handle
+            if self._claim.adopted:
+                handle.renewed(self._leased_at)
         try:
             finished = self._follow(handle, task, runtime)
         finally:
@@ -177,6 +208,7 @@ class Execution:
             outcome = Outcome(ok=False, reason=err.reason, message=str(err), again=again, infrastructure=again)
             self._finish(outcome, Meter(), None)
             return None
+        self._parts.telemetry.tell(Started(self.run, self._runtime, time.monotonic() - self._born))
         with contextlib.suppress(StoreUnavailable):
             self._parts.store.agent_started(self.run.id, self.run.fence)
         self._parts.broker.tell(Topic.RUN, self.run.id)
@@ -203,6 +235,7 @@ class Execution:
             env={
                 **call.env,
                 **self._parts.base_env.get(runtime.name, {}),
+                **self._parts.telemetry.environment(run),
                 **spec.environment.env,
                 **values,
                 "OPTIO_RUN_ID": run.id,
@@ -214,12 +247,16 @@ class Execution:
             file_env=call.file_env,
             setup=tuple(spec.environment.setup_commands),
             timeout_s=timeout.total_seconds(),
+            orphan_s=self._parts.orphan_timeout.total_seconds(),
+            leased_at=self._leased_at,
         )
 
     def _keep(self, lines: list[LogLine], offsets: Mapping[str, int], meter: Meter) -> None:
         masked = [replace(line, data=cut(self._mask(line.data))) for line in lines]
-        run = self.run
-        self._durably(lambda: self._parts.store.append_log(run.id, run.fence, run.attempt, masked, offsets, meter))
+        run, append, after = self.run, self._parts.store.append_log, self._cursor
+        self._cursor = self._durably(
+            lambda: append(run.id, run.fence, run.attempt, masked, offsets, meter, after=after)
+        )
         if lines:
             self._parts.broker.tell(Topic.RUN, run.id)
 
@@ -303,6 +340,9 @@ class Execution:
             return Outcome(ok=False, reason="lost", message="its supervisor was killed", again=True, infrastructure=True)
         if ended.stopped_by == "timeout":
             return Outcome(ok=False, reason="timeout", message="the time limit was reached")
+        if ended.stopped_by == "orphaned":
+            message = "no worker of its machine reached the store for too long"
+            return Outcome(ok=False, reason="orphaned", message=message, again=True, infrastructure=True)
         if ended.stopped_by is not None:
             # An earlier owner asked for the end and died before it could say why.
             again = Outcome(
@@ -313,22 +353,36 @@ class Execution:
 
     def _finish(self, outcome: Outcome, meter: Meter, ended: Exit | None, *, longest: int = 0) -> None:
         outcome = self._fit(outcome, longest)
-        run = self._durably(
-            lambda: self._parts.store.finish(
-                self.run.id,
-                self.run.fence,
+        run = self._durably(lambda: self._end(outcome, meter, ended))
+        extra = {"event": "run_finished", "run_id": run.id, "task_id": run.task_id, "reason": run.reason}
+        how = "is queued again" if run.state is RunState.QUEUED else run.state.value
+        log.info("run %s %s (%s)", run.id, how, run.reason, extra=extra)
+        self._freed()
+        self._parts.broker.tell(Topic.RUN, run.id)
+        self._parts.telemetry.tell(Finished(run, self.run, self._runtime, outcome.reason, meter, self._kept_attempt))
+
+    def _end(self, outcome: Outcome, meter: Meter, ended: Exit | None) -> Run:
+        mine = self.run
+        try:
+            return self._parts.store.finish(
+                mine.id,
+                mine.fence,
                 outcome,
                 meter,
                 None if ended is None else ended.code,
                 None if ended is None else ended.signal,
                 lambda run, outcome, now: retry.decide(run, outcome, now=now, jitter=random.random()),  # noqa: S311
             )
-        )
-        extra = {"event": "run_finished", "run_id": run.id, "task_id": run.task_id, "reason": run.reason}
-        how = "is queued again" if run.state is RunState.QUEUED else run.state.value
-        log.info("run %s %s (%s)", run.id, how, run.reason, extra=extra)
-        self._freed()
-        self._parts.broker.tell(Topic.RUN, run.id)
+        except LeaseLost:
+            # By ourselves, if the store went away when it had kept the end and before it could say so.
+            kept = self._parts.store.run(mine.id)
+            if kept.fence == mine.fence and kept.state is not RunState.RUNNING:
+                return kept
+            raise
+
+    def _kept_attempt(self) -> Attempt | None:
+        attempts = self._parts.store.attempts(self.run.id)
+        return next((each for each in attempts if each.number == self.run.attempt), None)
 
     def _fit(self, outcome: Outcome, longest: int) -> Outcome:
         """Masked first and cut afterwards: no half of a secret stays."""

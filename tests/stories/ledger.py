@@ -129,6 +129,16 @@ class Request:
     headers: Mapping[str, str]
 
 
+def trigger(made: Cluster, key: str, task: str, *, hook: bool) -> Request:
+    """A run of the task, asked for by a signed webhook or through the API."""
+    if not hook:
+        headers = {"Idempotency-Key": key, "Authorization": f"Bearer {made.token}"}
+        return Request(key, f"/api/tasks/{task}/runs", b'{"params": {}}', headers)
+    body = json.dumps({"delivery": key}).encode()
+    signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    return Request(key, f"/api/hooks/{task}", body, {"Idempotency-Key": key, "X-Optio-Signature": signature})
+
+
 class Clients:
     """Ask for runs, on some threads, patiently."""
 
@@ -153,7 +163,8 @@ class Clients:
     def _work(self) -> None:
         while (number := self._queue.get()) is not None:
             dice = random.Random(f"{self._seed}-{number}")
-            request = self._request(f"{self._seed}-{number}", dice)
+            job = dice.choices(JOBS, [job.share for job in JOBS])[0]
+            request = trigger(self._cluster, f"{self._seed}-{number}", job.name, hook=dice.random() < 0.5)
             server = dice.randrange(len(self._cluster.ports))
             # One of ten each.
             fate = dice.randrange(10)
@@ -170,20 +181,11 @@ class Clients:
             else:
                 self._until_answered(request, server)
 
-    def _request(self, key: str, dice: random.Random) -> Request:
-        job = dice.choices(JOBS, [job.share for job in JOBS])[0]
-        if dice.random() < 0.5:
-            headers = {"Idempotency-Key": key, "Authorization": f"Bearer {self._cluster.token}"}
-            return Request(key, f"/api/tasks/{job.name}/runs", b'{"params": {}}', headers)
-        body = json.dumps({"delivery": key}).encode()
-        signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
-        return Request(key, f"/api/hooks/{job.name}", body, {"Idempotency-Key": key, "X-Optio-Signature": signature})
-
     def _until_answered(self, request: Request, server: int) -> None:
         limit = time.monotonic() + self._patience
         while time.monotonic() < limit:
             began = time.monotonic()
-            status, answer = post(self._cluster.ports[server % len(self._cluster.ports)], request)
+            status, answer, _ = post(self._cluster.ports[server % len(self._cluster.ports)], request)
             took = time.monotonic() - began
             with self.ledger.lock:
                 self.ledger.requests += 1
@@ -220,16 +222,16 @@ class Clients:
             return  # it was down: the request was never made
 
 
-def post(port: int, request: Request) -> tuple[int, Any]:
-    """(status, answer); status 0 when there was none."""
+def post(port: int, request: Request) -> tuple[int, Any, Mapping[str, str]]:
+    """(status, answer, headers); status 0 when there was none."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("POST", request.path, request.body, {"Content-Type": "application/json", **request.headers})
         response = connection.getresponse()
         data = response.read()
-        return response.status, json.loads(data)
+        return response.status, json.loads(data), {name.lower(): value for name, value in response.getheaders()}
     except (OSError, http.client.HTTPException, ValueError):
-        return 0, None
+        return 0, None, {}
     finally:
         connection.close()
 

@@ -23,7 +23,7 @@ from optio.model.retry import GiveUp
 from optio.model.run import LogKind, Meter, Outcome, Run, RunState
 from optio.store.base import Store
 from tests.stories.cluster import Cluster, Place, Process
-from tests.stories.ledger import Request, Sampler, post
+from tests.stories.ledger import Sampler, post, trigger
 from tests.support import COMMAND_TASK, eventually
 
 SAME_PLACE = (Place("a", "one"), Place("a", "two"))
@@ -40,8 +40,8 @@ class Stage:
 
     def begin(self, task: str) -> str:
         """A new run's id."""
-        headers = {"Authorization": f"Bearer {self.cluster.token}"}
-        status, answer = post(self.cluster.ports[0], Request("", f"/api/tasks/{task}/runs", b"{}", headers))
+        request = trigger(self.cluster, f"{random.randrange(1 << 60)}", task, hook=False)
+        status, answer, _ = post(self.cluster.ports[0], request)
         assert status == 202, (status, answer)
         run_id: str = answer["runId"]
         return run_id
@@ -63,9 +63,9 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(directory: Path, workers: tuple[Place, ...], **environ: str) -> Iterator[Stage]:
+def stage(directory: Path, workers: tuple[Place, ...], schedulers: int = 0, **environ: str) -> Iterator[Stage]:
     """See `Stage`; `job.yaml` says a line each 50 ms for as long as its task says."""
-    made = Cluster(directory, servers=1, schedulers=0, workers=workers, environ=environ)
+    made = Cluster(directory, servers=1, schedulers=schedulers, workers=workers, environ=environ)
     token = f"takeover-{random.randrange(1 << 60)}"
     (directory / "token").write_text(token)
     for name, lines in (("brief", 60), ("endless", 100_000)):
@@ -175,6 +175,62 @@ def test_a_worker_that_finds_its_run_repeated_elsewhere_ends_what_it_has_left_of
         eventually(lambda: not on.sampler.living(), within=30, what="the end of the agent")
 
         assert (on.run(run_id).reason, on.run(run_id).attempt) == ("lost", 1)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("frozen", ["nothing", "redis"])
+def test_a_worker_that_is_told_to_stop_hands_its_five_runs_over_at_once(tmp_path: Path, frozen: str) -> None:
+    with stage(tmp_path, SAME_PLACE, OPTIO_LEASE="60s") as on:
+        first, second = on.cluster.workers
+        second.stop()
+        runs = [on.begin("brief") for _ in range(5)]
+        speaking(on, runs)
+        second.start()
+        eventually(lambda: " worker on " in second.log.read_text().rpartition("stopping")[2], what="the second worker")
+        if frozen == "redis":
+            assert on.cluster.redis is not None
+            on.cluster.redis.freeze()
+
+        began = time.monotonic()
+        code = first.ended()
+        took = time.monotonic() - began
+        ended = [on.done(run_id, within=25) for run_id in runs]  # no lease has run out by then
+
+        assert (code, took < 10) == (0, True)
+        assert [(run.state, run.attempt, run.fence) for run in ended] == [(RunState.COMPLETED, 1, 2)] * 5
+        assert [on.lines(run_id) for run_id in runs] == [[f"line {n}" for n in range(1, 61)]] * 5
+        assert on.sampler.excess == []
+
+
+@pytest.mark.timeout(120)
+def test_parts_that_are_told_to_stop_while_the_database_is_frozen_end_in_time_and_harm_nothing(tmp_path: Path) -> None:
+    with stage(tmp_path, SAME_PLACE, schedulers=2, OPTIO_LEASE="3s") as on:
+        first, second = on.cluster.workers
+        assert on.cluster.postgres is not None
+        second.stop()
+        runs = [on.begin("brief") for _ in range(5)]
+        speaking(on, runs)
+        second.start()
+        eventually(lambda: " worker on " in second.log.read_text().rpartition("stopping")[2], what="the second worker")
+        on.cluster.postgres.freeze()
+        time.sleep(0.5)
+        hurried = [second, on.cluster.schedulers[0]]
+
+        for part in hurried:
+            part.wanted = False
+        for part in (*hurried, *hurried):  # each twice: the second time is an order
+            part.signal(signal.SIGTERM)
+            time.sleep(0.3)
+        at_once = [part.ended(within=3) for part in hurried]
+        in_time = [part.ended(within=10) for part in (first, on.cluster.schedulers[1])]
+        on.cluster.postgres.thaw()
+        second.start()
+        ended = [on.done(run_id) for run_id in runs]
+
+        assert (at_once, in_time) == ([0, 0], [0, 0])
+        assert [(run.state, run.attempt) for run in ended] == [(RunState.COMPLETED, 1)] * 5
+        assert [on.lines(run_id) for run_id in runs] == [[f"line {n}" for n in range(1, 61)]] * 5
+        assert on.sampler.excess == []
 
 
 def main() -> None:

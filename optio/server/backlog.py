@@ -1,0 +1,45 @@
+"""The backlog: while too many runs wait, new triggers are turned away. It is counted now and then, not for each request."""
+
+import asyncio
+import logging
+import time
+from datetime import timedelta
+
+from optio.errors import OptioError, QueueFull
+from optio.store.base import Store
+
+log = logging.getLogger(__name__)
+# Seconds between two counts; what is let in meanwhile is counted here.
+_PERIOD = 1.0
+_COME_AGAIN = timedelta(seconds=10)
+
+
+class Backlog:
+    """One for all requests of a server. It lets a few more in than it should: a count sees neither the requests that are on
+    their way nor, until the next one, those of other servers."""
+
+    def __init__(self, store: Store, most: int) -> None:
+        self._store, self._most = store, most
+        self._waiting = self._admitted = 0
+        self._counted = float("-inf")
+        self._counting = False
+
+    def admit(self) -> None:
+        """Let one more in; raises QueueFull. Waits for nothing."""
+        if not self._counting and time.monotonic() - self._counted >= _PERIOD:
+            self._counting = True
+            asyncio.get_running_loop().run_in_executor(None, self._count)
+        if self._waiting + self._admitted >= self._most:
+            raise QueueFull(f"{self._most:,} runs wait already (OPTIO_MAX_QUEUED): come again later", _COME_AGAIN)
+        self._admitted += 1
+
+    def _count(self) -> None:
+        before = self._admitted
+        try:
+            self._waiting = sum(depth.queued for depth in self._store.depths())
+            self._admitted -= before
+        except OptioError as err:
+            log.debug("the runs that wait could not be counted: %s", err)
+        finally:
+            self._counted = time.monotonic()
+            self._counting = False
