@@ -36,6 +36,7 @@ name: Job
 agentRuntime: command
 command: "true"
 promptTemplate: "hello"
+maxConcurrent: 1000
 """
 
 
