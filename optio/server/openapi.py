@@ -124,7 +124,7 @@ _MEANING = {
     "413": "The body is too large",
     "415": "The body is no JSON",
     "422": "What was sent does not fit: one entry per fault",
-    "429": "Too many requests: see Retry-After",
+    "429": "Too many requests, or too many runs that wait: see Retry-After",
     "503": "The store is unavailable: nothing was changed",
 }
 _HOOK = {
@@ -211,6 +211,8 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         statuses.add("412")
     if path.startswith("/api/hooks/"):
         statuses |= {"401", "429"}
+    if path.endswith("/runs") and method == "post":
+        statuses.add("429")
     # The framework's own shape of an error is not what this API answers.
     operation["responses"].pop("400", None)
     for each in sorted(statuses - set(operation["responses"])):
