@@ -1,4 +1,7 @@
-"""Print when scheduled tasks fire next: in words, in the task's own zone, and in this machine's time. Needs no server."""
+"""Print when scheduled tasks fire next: in words, in the task's own zone, and in this machine's time. Needs no server.
+
+With --past: what became of the times that have passed, as the server knows it.
+"""
 
 import argparse
 import sys
@@ -34,12 +37,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags."""
     parser.add_argument("task", nargs="?", metavar="TASK", help="the task's id (default: all that have a schedule)")
     parser.add_argument("-n", dest="count", type=_count, default=5, metavar="COUNT", help="fires of each task (default: 5)")
+    parser.add_argument(
+        "--past", action="store_true", help="the last ones instead, with the run that each started, or why none"
+    )
     parser.add_argument("--json", action="store_true", help="as JSON")
     flags.add(parser, "tasks")
+    flags.add(parser, "url", "token")
 
 
 def run(args: argparse.Namespace) -> int:
     """0, or 1 when a file has errors or the task has no schedule; raises SettingsError for a task that does not exist."""
+    if args.past:
+        from optio.cli.past import tell
+
+        return tell(args)
+    for name in ("url", "token"):
+        if getattr(args, name) is not None:
+            raise SettingsError(f"--{name} is for --past: what comes next is read from the task directory")
     root = flags.settings(args).tasks
     if not root.is_dir():
         raise SettingsError(f"there is no task directory `{root}`: `optio init` makes one, --tasks names another")

@@ -3,11 +3,11 @@
 import asyncio
 import json
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.broker.base import Topic
 from optio.errors import Invalid, NotFound, Problem, StoreUnavailable
@@ -22,6 +22,7 @@ from optio.store.base import Once, Pause, RunFilter
 from optio.writes import Stale, Written
 
 LONGEST_REASON = 500
+Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most slots in the answer")]
 Answer = Response[dict[str, Any]]
 Incoming = Request[Any, Any, Any]
 
@@ -110,6 +111,21 @@ class TaskController(Controller):
     async def triggers(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
         """What may start the task, at most one trigger of each type."""
         return {"items": views.triggers(hub.live.current.registry.task(task_id)), "next": None}
+
+    @get("/api/tasks/{task_id:str}/slots", opt=role("viewer"))
+    async def slots(
+        self,
+        task_id: FromPath[str],
+        hub: NamedDependency[Hub],
+        cursor: FromQuery[str | None] = None,
+        limit: Limit = 50,
+    ) -> dict[str, Any]:
+        """What became of each time of the task's schedule, newest first: the run that it started, or why none. Where many were
+        missed in a row, the older ones are one item with their number. A task that is gone still has its slots."""
+        found = await asyncio.to_thread(hub.services.store.slots, task_id, cursor=cursor, limit=limit)
+        if not found.items and cursor is None:
+            hub.live.current.registry.task(task_id)
+        return views.page(found, [views.slot(item) for item in found.items])
 
     @post("/api/tasks/{task_id:str}/triggers", status_code=201, opt=role("admin"))
     async def add_trigger(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Answer:

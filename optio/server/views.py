@@ -7,7 +7,7 @@ from optio.live import Snapshot
 from optio.model.registry import CompiledTask
 from optio.model.run import Attempt, Event, LogLine, Meter, Page, Run, RunState
 from optio.runs.admission import Hold
-from optio.store.base import Delivery, GenerationRow, Pause
+from optio.store.base import Delivery, GenerationRow, Pause, SlotRow
 
 
 def at(moment: datetime | None) -> str | None:
@@ -164,6 +164,18 @@ def triggers(value: CompiledTask) -> list[dict[str, Any]]:
             entry["unsigned"] = "secret" not in entry["config"]
         shown.append(entry)
     return shown
+
+
+def slot(value: SlotRow) -> dict[str, Any]:
+    """What became of a slot, or of several of which nothing but their number is kept; `slots` is null when nobody counted."""
+    return {
+        "slot": at(value.last),
+        "first": at(value.first),
+        "slots": value.count,
+        "verdict": value.verdict,
+        "runId": value.run_id,
+        "at": at(value.at),
+    }
 
 
 def generation(value: GenerationRow | None) -> dict[str, Any]:

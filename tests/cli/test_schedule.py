@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from optio.cli import run
+from optio.cli import past, run
 from optio.cli.schedule import fires, text
 from tests.runs.test_schedule import TASK, timed
 from tests.support import COMMAND_TASK
@@ -133,3 +133,39 @@ def test_a_broken_file_is_said_and_hides_no_other_schedule(tree: Path, capsys: p
     assert "tasks.d/bad.yaml:" in said.err
     assert "`bad` is not among the tasks without errors" in said.err
     assert "one: " in said.out
+
+
+def slot(
+    at: str, verdict: str, run: str | None = None, *, first: str | None = None, slots: int | None = 1
+) -> dict[str, object]:
+    return {"slot": at, "first": first or at, "slots": slots, "verdict": verdict, "runId": run, "at": at}
+
+
+def test_what_became_of_past_times_is_told_in_the_tasks_zone() -> None:
+    told = past.text(
+        "timed",
+        "Europe/Berlin",
+        [
+            slot("2026-01-05T08:00:00.000Z", "fired", "r-1"),
+            slot("2026-01-05T07:59:00.000Z", "missed"),
+            slot("2026-01-05T07:58:00.000Z", "missed", first="2026-01-04T07:58:00.000Z", slots=1441),
+            slot("2026-01-03T07:58:00.000Z", "missed", first="2006-01-04T07:58:00.000Z", slots=None),
+        ],
+    )
+
+    assert told.splitlines() == [
+        "timed:",
+        "  Mon 2026-01-05 09:00 CET   fired   run r-1",
+        "  Mon 2026-01-05 08:59 CET   missed",
+        "  Sun 2026-01-04 08:58 to Mon 2026-01-05 08:58 CET   missed, 1,441 of them",
+        "  Wed 2006-01-04 08:58 to Sat 2026-01-03 08:58 CET   missed, not counted",
+    ]
+    assert past.text("gone", "Mars/Olympus", []) == "gone:\n  nothing was due yet"
+
+
+@pytest.mark.parametrize(("arguments", "said"), [(["--past", "--tasks", "."], "--tasks"), (["--url", "http://x"], "--past")])
+def test_options_that_would_do_nothing_are_refused(
+    tree: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert run(["schedule", *arguments]) == 2
+    assert said in capsys.readouterr().err
