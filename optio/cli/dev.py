@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import socket
+import sys
 
 from optio.cli import OK, flags
 from optio.cli.console import RunNews, TreeNews
@@ -16,6 +17,7 @@ from optio.reload import Reloader
 from optio.retention import Retention
 from optio.scheduler import Scheduler
 from optio.settings import Settings
+from optio.telemetry.logs import Unblocked
 from optio.version import __version__
 from optio.wiring import Services, build, data_directory
 from optio.worker import Worker
@@ -31,6 +33,16 @@ def run(args: argparse.Namespace) -> int:
     settings = flags.settings(args, defaults={"writes": "files"})
     # Runs and reloads are told on standard output; the log is for what goes wrong.
     log_to_stderr(settings, logging.INFO if os.environ.get("OPTIO_DEBUG") else logging.WARNING)
+    # A terminal that is stopped must not stop the server.
+    before, sys.stdout = sys.stdout, (shown := Unblocked(sys.stdout.fileno(), sys.stdout.encoding))
+    try:
+        return _run(settings)
+    finally:
+        shown.finish()
+        sys.stdout = before
+
+
+def _run(settings: Settings) -> int:
     with_lock = _lock(settings)
     sock = listen(settings)
     services = build(settings)

@@ -5,6 +5,7 @@ counted, and never holds up whoever has something to say. Nothing that stands in
 """
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -150,6 +151,32 @@ class Outlet:
                 data = data[os.write(self._descriptor, data) :]
             except BlockingIOError:  # somebody else who has this terminal made it so
                 select.select([], [self._descriptor], [], 1.0)
+
+
+class Unblocked(io.TextIOBase):
+    """Standard output of a process that must go on when nobody reads: a stopped terminal, a pager, a full pipe."""
+
+    def __init__(self, descriptor: int, encoding: str = "utf-8") -> None:
+        self._descriptor = descriptor
+        self._encoding = encoding
+        self._outlet = Outlet(descriptor)
+
+    def write(self, text: str) -> int:
+        """Never waits."""
+        self._outlet.put(text.encode(self._encoding, "backslashreplace"))
+        return len(text)
+
+    def isatty(self) -> bool:
+        """Whether the descriptor is a terminal."""
+        return os.isatty(self._descriptor)
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._descriptor
+
+    def finish(self) -> None:
+        """At the end of the process."""
+        self._outlet.flush()
 
 
 class LogHandler(logging.Handler):
