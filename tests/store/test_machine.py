@@ -39,6 +39,12 @@ maxConcurrent: 3
 triggers:
   - {type: schedule, config: {cronExpression: "*/5 * * * *", misfire: all, maxCatchUp: 3}}
 """
+KEYED = """\
+maxConcurrent: 1
+priority: 5
+paramsSchema: {type: object, properties: {A: {type: integer}}}
+dedupe: {key: "{{A}}"}
+"""
 KEYS = ["a", "b", "c"]
 LEGAL = {(state, new) for (state, _), new in TRANSITIONS.items()}
 
@@ -57,6 +63,7 @@ class Model:
     owner: str | None = None
     lease_until: datetime | None = None
     cancel: bool = False
+    key: str | None = None
     events: int = 1
     lines: int = 0
 
@@ -89,6 +96,7 @@ class StoreMachine(RuleBasedStateMachine):
         # Each scheduler's own idea of the next slot, right or not; and the slots that have a verdict.
         self.next: dict[str, datetime] = {}
         self.slots: dict[datetime, str | None] = {}
+        self.paused: set[str] = set()
         self.runs: dict[str, Model] = {}
         self.claims: list[Claim] = []
         self.touched: set[str] = set()
@@ -110,7 +118,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def serve(self) -> None:
-        extras = {name: f"maxConcurrent: {limit}\n" for name, limit in LIMITS.items()} | {"t3": TIMED}
+        extras = {name: f"maxConcurrent: {limit}\n" for name, limit in LIMITS.items()} | {"t1": KEYED, "t3": TIMED}
         self.tasks = [task(name, extra) for name, extra in extras.items()]
         serve(self.store, *self.tasks)
         changes = schedule.reconcile({each.id: each for each in self.tasks}, self.store.schedules(), self.clock.at)
@@ -160,6 +168,31 @@ class StoreMachine(RuleBasedStateMachine):
             else:
                 assert not accepted.first
 
+    def _stands(self, key: str) -> str | None:
+        """The run that is active for a business key."""
+        return next((i for i, run in self.runs.items() if run.key == key and not run.state.terminal), None)
+
+    @rule(key=st.sampled_from(KEYS))
+    def submit_with_a_business_key(self, key: str) -> None:
+        run, stands = new_run(self.tasks[0], fresh("m"), dedupe_key=key), self._stands(key)
+
+        accepted = self.store.accept(run).result(10)
+
+        assert (accepted.run_id, accepted.first) == (stands or run.id, stands is None)
+        if stands is None:
+            self.runs[run.id] = Model(len(self.runs) + 1, "t1", self.clock.at, self.clock.at, key=key)
+            self.touched.add(run.id)
+
+    @rule(task_id=st.sampled_from(sorted(LIMITS)), pause=st.booleans())
+    def pause(self, task_id: str, pause: bool) -> None:
+        if pause:
+            self.store.pause(task_id, "for now", "ann")
+            self.paused.add(task_id)
+        else:
+            assert (self.store.resume(task_id) is not None) == (task_id in self.paused)
+            self.paused.discard(task_id)
+        assert set(self.store.pauses()) == self.paused
+
     @rule(scheduler=workers)
     def look_at_the_schedules(self, scheduler: str) -> None:
         kept = self.store.schedules()["t3"].next_fire
@@ -189,7 +222,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(worker=workers)
     def claim(self, worker: str) -> None:
-        due = [run for run in self.runs.values() if run.due(self.clock.at)]
+        due = [run for run in self.runs.values() if run.due(self.clock.at) and run.task_id not in self.paused]
 
         claims = self.store.claim(worker, LEASE, at_most(GLOBAL))
 
@@ -200,8 +233,11 @@ class StoreMachine(RuleBasedStateMachine):
             model.attempt += 1
             assert (claim.run.attempt, claim.run.owner, claim.adopted) == (model.attempt, worker, False)
         running = self._running()
+        started = {claim.run.task_id for claim in claims}
         for left in due:
             if left.state is RunState.QUEUED:
+                # Nothing of a lower priority goes before one that may start.
+                assert left.task_id != "t1" or running["t1"] >= LIMITS["t1"] or started <= {"t1"}
                 assert running.total() >= GLOBAL or running[left.task_id] >= LIMITS[left.task_id]
                 same = [each for each in due if each.task_id == left.task_id]
                 assert all(each.seq < left.seq for each in same if each.state is RunState.RUNNING)
@@ -309,7 +345,8 @@ class StoreMachine(RuleBasedStateMachine):
         run_id = self._any(number)
         model = self.runs[run_id]
         self.touched.add(run_id)
-        if model.state is not RunState.FAILED:
+        stands = None if model.key is None else self._stands(model.key)
+        if model.state is not RunState.FAILED or stands is not None:
             with pytest.raises(Conflict):
                 self.store.retry(run_id, "ann")
             return
