@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,7 @@ class Process:
         self.lock = threading.Lock()
         self.wanted = self.frozen = False
         self.process: subprocess.Popen[bytes] | None = None
+        self.code = 0  # of its last orderly end
         self._argv = [sys.executable, "-m", "optio", command]
         if host is not None:
             self._argv = [sys.executable, "-c", _ELSEWHERE.format(host=host, command=command)]
@@ -76,8 +78,8 @@ class Process:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, within: float = 20.0) -> None:
-        self.ended(within)
+    def stop(self) -> None:
+        self.code = self.ended()
 
     def ended(self, within: float = 20.0) -> int:
         """SIGTERM; the exit code."""
@@ -221,12 +223,15 @@ class Cluster:
         for process in self.processes:
             process.start()
         self._keeper.start()
-        for process, port in zip(self.servers, self.ports, strict=True):
-            eventually(lambda: self._answers(port), within=60, what=f"{process.name} being ready")  # noqa: B023
+        for process in self.servers:
+            self.until_ready(process.name)
+
+    def until_ready(self, name: str) -> None:
+        """Wait for a server."""
+        port = self.ports[int(name.partition("-")[2])]
+        eventually(lambda: self._answers(port), within=60, what=f"{name} being ready")
 
     def _answers(self, port: int) -> bool:
-        import urllib.request
-
         with contextlib.suppress(OSError):
             return bool(urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5).status == 200)
         return False

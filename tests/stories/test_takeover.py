@@ -74,7 +74,7 @@ def stage(directory: Path, workers: tuple[Place, ...], schedulers: int = 0, **en
         made.write(f"{name}.yaml", COMMAND_TASK.format(name=name, command=source) + limits)
     with made:
         store = made.store()
-        sampler = Sampler(directory, {})
+        sampler = Sampler(directory, {"": 5})
         try:
             yield Stage(made, store, sampler)
         finally:
@@ -89,6 +89,15 @@ def speaking(on: Stage, runs: list[str]) -> None:
     """Wait until each has said something."""
     for run_id in runs:
         eventually(lambda: on.lines(run_id), within=30, what="an agent's first line")  # noqa: B023
+
+
+def supervisors(on: Stage) -> set[int]:
+    """What stands above the agents."""
+    agents, found = on.sampler.processes(), set()
+    for pid in agents:
+        with contextlib.suppress(OSError):
+            found.add(int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]))
+    return {pid for pid in found - set(agents) if b"supervisor.py" in Path(f"/proc/{pid}/cmdline").read_bytes()}
 
 
 def takeover(on: Stage, runs: list[str]) -> list[float]:
@@ -124,6 +133,15 @@ def test_another_machine_name_takes_over_with_the_lease_and_the_same_agents_go_o
         assert max(took) <= 6.0
         assert [(run.state, run.attempt) for run in ended] == [(RunState.COMPLETED, 1)] * 5
         assert [on.lines(run_id) for run_id in runs] == [[f"line {n}" for n in range(1, 61)]] * 5
+
+        # With its agents: their slots come back as soon.
+        runs = [on.begin("endless") for _ in range(5)]
+        speaking(on, runs)
+        with on.cluster.workers[0].lock:
+            on.cluster.workers[0].kill()
+        for pid in supervisors(on):
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: {on.run(run_id).attempt for run_id in runs} == {2}, within=6.0, what="every slot being used again")
         assert on.sampler.excess == []
 
 
