@@ -45,6 +45,7 @@ class Worker:
         self._running: dict[str, tuple[Execution, threading.Thread]] = {}
         self._capacity = services.settings.worker_concurrent or services.settings.max_workflow_concurrent
         self._busy: set[str] = set()
+        self._strangers: set[str] = set()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -238,9 +239,20 @@ class Worker:
             try:
                 run = store.run(run_id)
             except NotFound:
-                continue  # another database has used this directory
-            if run.state is not RunState.RUNNING or attempt < run.attempt:
+                self._tell_of_a_stranger(f"{run_id}-{attempt}")
+                continue
+            # The database is an older copy that was put back: who claims this attempt will find it.
+            to_come = attempt > run.attempt and not run.state.terminal
+            if not to_come and (run.state is not RunState.RUNNING or attempt < run.attempt):
                 executor.remove(run_id, attempt)
+
+    def _tell_of_a_stranger(self, name: str) -> None:
+        """Another database has used this directory, or this one was restored from before that run. Whose it is we cannot know:
+        it is told once, and left alone."""
+        if name not in self._strangers:
+            self._strangers.add(name)
+            words = "the attempt %s belongs to no run that is known: it is left alone, and ends after OPTIO_ORPHAN_TIMEOUT"
+            log.warning(words, name, extra={"event": "attempt_unknown"})
 
     def _release_the_dead(self) -> None:
         """Workers of this machine whose process is gone need no lease to run out."""
