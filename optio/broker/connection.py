@@ -14,12 +14,13 @@ log = logging.getLogger(__name__)
 PATIENCE = 1.0
 # After a failure nothing is tried for this long.
 PAUSE = 0.5
+_LONGEST = 300
 
 
-def client(url: str, patience: float = PATIENCE) -> "redis.Redis":
-    """A client that gives up soon: the library's own default is ten more tries, almost a minute. One more is for a connection
+def client(url: str, patience: float = PATIENCE, *, again: int = 1) -> "redis.Redis":
+    """A client that gives up soon: the library's own default is ten more tries, almost a minute. `again` is for a connection
     that had ended while nobody used it. Raises ValueError for a URL that is none."""
-    retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+    retry = Retry(NoBackoff(), again, supported_errors=(redis.ConnectionError,))
     return redis.Redis.from_url(url, socket_timeout=patience, socket_connect_timeout=patience, retry=retry)
 
 
@@ -48,7 +49,7 @@ class Troubles:
 
     def begin(self, part: str, error: Exception) -> None:
         """This part cannot use Redis."""
-        words = f"{type(error).__name__}: {error}"
+        words = f"{type(error).__name__}: {error}"[:_LONGEST]
         with self._lock:
             if not self._found:
                 log.warning("Redis cannot be used, workers find what waits by themselves: %s", words)

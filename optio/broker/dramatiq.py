@@ -76,12 +76,13 @@ class StartQueue(dramatiq.Broker):
     def listen(self) -> None:
         """Begin to take messages, on threads of its own."""
         if self._worker is None:
-            self._worker = dramatiq.Worker(self, queues={QUEUE}, worker_threads=1, worker_timeout=int(_LOOK * 1000))
+            self._worker = dramatiq.Worker(self, queues={QUEUE}, worker_threads=1, worker_timeout=100)
             self._worker.start()
 
     def close(self) -> None:
         """Take no more, at once: also out of a Redis that does not answer."""
         self.closing.set()
+        self.open.set()
         worker, self._worker = self._worker, None
         if worker is not None:
             for thread in worker.consumers.values():
@@ -126,7 +127,7 @@ class StartQueue(dramatiq.Broker):
 
     def cured(self, connection: "redis.Redis", error: redis.ResponseError) -> bool:
         """Somebody put something else in the list's place: it is removed."""
-        if not str(error).startswith("WRONGTYPE"):
+        if "WRONGTYPE" not in str(error):
             return False
         log.warning("%s in Redis is no list of ours and was removed", KEY)
         connection.delete(KEY)

@@ -49,6 +49,7 @@ class RedisBroker:
         self._bell = threading.Event()
         self._closing = threading.Event()
         self._ear: threading.Thread | None = None
+        self._heard_by: redis.Redis | None = None
         self._mouth = threading.Thread(target=self._speak, name="broker-speak", daemon=True)
         self._mouth.start()
         host = open_to_others(url)
@@ -150,7 +151,9 @@ class RedisBroker:
 
     def _hear(self) -> None:
         """Listen on one connection, for as long as it lives."""
-        with client(self._url) as own, own.pubsub() as pubsub:
+        # Not again by itself: what was said in between is lost, and that must be known.
+        with client(self._url, again=0) as own, own.pubsub() as pubsub:
+            self._heard_by = own
             have: frozenset[Topic] = frozenset()
             heard = asked = time.monotonic()
             while not self._closing.is_set():
@@ -204,5 +207,7 @@ class RedisBroker:
         self._mouth.join(2 * PATIENCE)
         self._queue.close()
         if self._ear is not None:
+            if self._heard_by is not None:
+                self._heard_by.connection_pool.disconnect()
             self._ear.join(2 * PATIENCE)
         self._client.close()
