@@ -103,7 +103,7 @@ def executor(settings: Settings) -> Executor:
     return ProcessExecutor(settings.data_dir / "attempts", programs)
 
 
-def _shared(settings: Settings) -> tuple[Broker, RateWindow]:
+def _shared(settings: Settings, telemetry: Telemetry) -> tuple[Broker, RateWindow]:
     """What processes share beside the store: by Redis, or by this machine."""
     if settings.redis_url is None:
         try:
@@ -114,7 +114,11 @@ def _shared(settings: Settings) -> tuple[Broker, RateWindow]:
         from optio.broker.redis import RedisBroker
         from optio.limits.redis import RedisRateWindow
     try:
-        return RedisBroker(settings.redis_url), RedisRateWindow(settings.redis_url, settings.webhook_rate_per_minute)
+        broker = RedisBroker(settings.redis_url, failed=lambda: telemetry.tell(Failed("broker")))
+        rate = RedisRateWindow(
+            settings.redis_url, settings.webhook_rate_per_minute, failed=lambda: telemetry.tell(Failed("rate"))
+        )
+        return broker, rate
     except ValueError as err:
         raise SettingsError(f"{settings.origins['redis_url']}: the URL cannot be used: {err}") from err
 
@@ -148,14 +152,15 @@ def build(settings: Settings, part: str = "dev") -> Services:
     """Open everything; raises StoreUnavailable or StoreMismatch. `part` is what this process is to those who look at it."""
     data_directory(settings)
     store = open_store(settings)
-    try:
-        store.check()
-        broker, rate = _shared(settings)
-    except BaseException:
-        store.close()
-        raise
     telemetry, metrics = _telemetry(part)
     store.watch(lambda: telemetry.tell(Failed("store")))
+    try:
+        store.check()
+        broker, rate = _shared(settings, telemetry)
+    except BaseException:
+        store.close()
+        telemetry.close()
+        raise
     return Services(
         settings=settings,
         store=store,

@@ -33,6 +33,8 @@ HOMES = {
     "redis": ("broker.redis", "broker.connection", "broker.dramatiq", "limits.redis"),
     "dramatiq": ("broker.dramatiq",),
     "uuid_utils": ("scheduler",),
+    "prometheus_client": ("telemetry.metrics",),
+    "opentelemetry": ("telemetry.tracing",),
 }
 CORE = {"yaml", "pydantic", "pydantic_core", "jsonschema_rs", "jsonpath_rfc9535", "re2", "cronsim", "tzdata"}
 # What a pure package has no use for: the clock, chance, and the world outside.
@@ -118,7 +120,7 @@ def test_imports_point_to_the_left_only() -> None:
 
 
 def test_use_cases_see_the_seams_only() -> None:
-    seams = ("runtimes", "store", "broker", "limits", "executors")
+    seams = ("runtimes", "store", "broker", "limits", "executors", "telemetry")
 
     wrong = [
         f"{found.place}: {found.imported}"
@@ -140,6 +142,8 @@ def test_drivers_are_picked_by_wiring_alone() -> None:
         "limits.local",
         "limits.redis",
         "executors.process",
+        "telemetry.metrics",
+        "telemetry.tracing",
     }
 
     wrong = [

@@ -433,3 +433,18 @@ def test_worker_and_scheduler_have_health_and_metrics_too(tmp_path: Path, comman
     assert b"optio_loops_late 0.0" in text
     assert b"process_resident_memory_bytes" in text
     assert (b"optio_worker_capacity 5.0" in text) == (command == "worker")
+
+
+def test_a_redis_that_is_away_is_counted_for_hints_and_for_rates(tmp_path: Path) -> None:
+    made = Api(tmp_path, environ={"OPTIO_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"})
+    try:
+        made.serve_task(OPEN, "open")
+        assert made.post("/api/hooks/open", {}).status == 202
+
+        def counted() -> bool:
+            samples = parsed(made.get("/metrics").body)
+            return all(samples["optio_failures_total", (("part", part),)] >= 1 for part in ("broker", "rate"))
+
+        eventually(counted, what="failures of both")
+    finally:
+        made.close()

@@ -3,6 +3,7 @@
 import ipaddress
 import logging
 import threading
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import redis
@@ -43,13 +44,16 @@ def open_to_others(url: str) -> str | None:
 class Troubles:
     """What does not work now, by the part of the broker that sees it. Said when it begins, and when it is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, failed: Callable[[], None] = lambda: None) -> None:
+        """`failed` is called each time."""
         self._lock = threading.Lock()
         self._found: dict[str, str] = {}
+        self._failed = failed
 
     def begin(self, part: str, error: Exception) -> None:
         """This part cannot use Redis."""
         words = f"{type(error).__name__}: {error}"[:_LONGEST]
+        self._failed()
         with self._lock:
             if not self._found:
                 log.warning("Redis cannot be used, workers find what waits by themselves: %s", words)

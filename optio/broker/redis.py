@@ -34,13 +34,14 @@ _LONGEST_KEY = 100
 class RedisBroker:
     """See the module. Every process has one."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, failed: Callable[[], None] = lambda: None) -> None:
+        """`failed` is called each time that Redis cannot be used."""
         self._url = url
         self._client = client(url)
         self._channel = f"optio:{database(url)}:"
         # We hear what we publish, and our own listeners have heard it before.
         self._name = uuid.uuid4().hex[:12].encode()
-        self._troubles = Troubles()
+        self._troubles = Troubles(failed)
         self._queue = StartQueue(url, lambda run_id: self._dispatch(Topic.START, run_id), self._troubles)
         self._listeners: tuple[tuple[Listener, frozenset[Topic]], ...] = ()
         self._lock = threading.Lock()

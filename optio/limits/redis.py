@@ -51,7 +51,16 @@ return waits
 class RedisRateWindow:
     """A moving window for all servers together; the window of this server alone holds too, whatever Redis has forgotten."""
 
-    def __init__(self, url: str, per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        url: str,
+        per_minute: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`failed` is called each time that Redis cannot be used."""
+        self._tell = failed
         self._own = LocalRateWindow(per_minute, clock=clock)
         self._most = per_minute
         self._clock = clock
@@ -118,6 +127,7 @@ class RedisRateWindow:
             log.warning("Redis cannot be used, this server counts requests by itself: %s", words)
         self._problem = words
         self._failed = self._clock()
+        self._tell()
 
     def problem(self) -> str | None:
         """See `RateWindow.problem`."""

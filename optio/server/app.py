@@ -22,6 +22,7 @@ from optio.server.feed import Feed
 from optio.server.health import HealthController
 from optio.server.hub import Hub
 from optio.server.logs import LogController
+from optio.server.metrics import MetricsController, of_the_registry, of_the_store
 from optio.server.runs import RunController
 from optio.server.sockets import Sockets
 from optio.server.tasks import TaskController
@@ -42,6 +43,9 @@ def create_app(
     gate = Gate(services.store, open_access=open_access)
     hub = Hub(services=services, live=live, gate=gate, feed=feed, reload=reload, new_id=new_id)
     rest = create_rest(hub)
+    if services.metrics is not None:
+        services.metrics.add(lambda: of_the_store(services.store, live))
+        services.metrics.add(lambda: of_the_registry(live))
     hosts = {*LOOPBACK, services.settings.host, *services.settings.allowed_hosts}
     return Edge(_Front(rest, hooks.Hooks(hub), Sockets(hub)), hosts)
 
@@ -60,7 +64,7 @@ def create_rest(hub: Hub) -> Litestar:
             await hub.services.rate.close()
 
     app = Litestar(
-        route_handlers=[TaskController, RunController, LogController, DeliveryController, HealthController],
+        route_handlers=[TaskController, RunController, LogController, DeliveryController, HealthController, MetricsController],
         dependencies={"hub": Provide(lambda: hub, sync_to_thread=False)},
         guards=[guard],
         exception_handlers={
