@@ -107,6 +107,12 @@ class FaultProxy:
             self._marker = (marker, answered)
 
     @property
+    def armed(self) -> bool:
+        """Whether the bytes that `cut_at` waits for are still to come."""
+        with self._changed:
+            return self._marker is not None
+
+    @property
     def connections(self) -> int:
         """Open now."""
         with self._changed:
@@ -170,7 +176,7 @@ class FaultProxy:
         with self._changed:
             if towards == "client" and link.answer_is_lost:
                 return b"", True
-            if towards == "server" and self._marker is not None and self._marker[0] in tail + chunk:
+            if towards == "server" and self._marker is not None and _ends_in(self._marker[0], tail, chunk):
                 answered = self._marker[1]
                 self._marker = None
                 if not answered:
@@ -196,3 +202,8 @@ class FaultProxy:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _ends_in(marker: bytes, tail: bytes, chunk: bytes) -> bool:
+    """Whether these bytes are there and not all of them were passed on before."""
+    return (tail + chunk).find(marker, max(0, len(tail) - len(marker) + 1)) >= 0

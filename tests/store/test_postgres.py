@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -22,9 +23,11 @@ from optio.store.postgres import open_store
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
 from tests.proxy import FaultProxy
+from tests.runs.support import accept, execution, log_of
+from tests.runs.support import opened as services_on
 from tests.servers import PostgresServer
 from tests.store.build import claimed, delivery, end, new_run, queued, say
-from tests.support import eventually
+from tests.support import command_task, eventually
 
 # What a call may take beyond its patience: an attempt to connect, and a machine that is busy.
 A_LITTLE = 4.0
@@ -254,6 +257,41 @@ def test_all_of_a_commit_share_its_unknown_end_and_repeat_without_harm(store: Sq
 
     assert again == [run.id for run, _ in asked]
     assert len(store.runs(RunFilter(), limit=100).items) == 20
+
+
+def test_a_run_whose_commits_lose_their_answers_has_each_line_once_and_one_end(
+    proxy: FaultProxy, server: PostgresServer, tmp_path: Path
+) -> None:
+    lines = [f"line {number}" for number in range(40)]
+    source = "import time\nfor number in range(40): print('line', number, flush=True); time.sleep(0.05)"
+    url = server.schema().replace(f":{server.port}/", f":{proxy.port}/")
+    with services_on(tmp_path, {"OPTIO_DATABASE_URL": url}) as services:
+        run_id = accept(services, command_task(["python3", "-c", source]))
+        running = execution(services, run_id)
+        over = threading.Event()
+        cuts: list[int] = []
+
+        def harm() -> None:
+            # Not again before what was cut is repeated.
+            while not over.wait(0.3) and len(cuts) < 5:
+                proxy.cut_at(COMMIT)
+                while proxy.armed and not over.is_set():
+                    time.sleep(0.01)
+                cuts.append(1)
+
+        with ThreadPoolExecutor(1) as pool:
+            harming = pool.submit(harm)
+            try:
+                running()
+            finally:
+                over.set()
+            harming.result(20)
+        proxy.pass_through()
+
+        run = services.store.run(run_id)
+        assert (run.state, run.reason, run.attempt) == (RunState.COMPLETED, "ok", 1)
+        assert log_of(services, run_id) == [line.encode() for line in lines]
+        assert len(cuts) >= 3
 
 
 def test_a_connection_that_is_cut_in_an_operation_has_changed_nothing(store: SqlStore, proxy: FaultProxy) -> None:
