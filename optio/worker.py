@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from optio.broker.base import Topic
 from optio.errors import LeaseLost, NotFound, OptioError
@@ -15,7 +15,7 @@ from optio.executors.procfs import machine, start_time
 from optio.model.run import RunState
 from optio.runs import admission
 from optio.runs.execute import Execution
-from optio.store.base import AdmissionView, Claim
+from optio.store.base import NEVER, AdmissionView, Claim
 from optio.telemetry.base import Adopted, Claimed, Reading
 from optio.wiring import Services
 
@@ -24,6 +24,8 @@ _TOPICS = (Topic.START, Topic.QUEUE, Topic.CANCEL, Topic.REGISTRY)
 # Hints drive; this finds what a lost hint would lose.
 _SWEEP = 2.0
 _HINTED = timedelta(seconds=0.1)
+# The store's clock has jumped, or its answer was very late.
+_JUMP = 1.0
 # For letting go of everything: who stops us waits for ten seconds as a rule, and a store that is away takes five of them.
 _LEAVE = 4.0
 # What attempts left on disk whose worker never came back to them is looked for so often.
@@ -77,7 +79,7 @@ class Worker:
         for _, thread in running:
             thread.join(max(0.0, limit - time.monotonic()))
         try:
-            if running:
+            if running or self._threads[0].is_alive():
                 self._services.store.release(self.name)
             self._services.broker.tell(Topic.QUEUE)
         except OptioError as err:
@@ -96,18 +98,20 @@ class Worker:
         store = self._services.store
         lease = self._services.settings.lease
         woken, swept = False, False
+        steady = _Steady(lease)
         while not self._stopping.is_set():
             self._services.pulses.beat("claim", 0)
             # Cleared before looking: a hint that comes while we look makes us look again.
             self._wake.clear()
             try:
+                orphaned = NEVER
                 if not woken:
                     self._release_the_dead()
+                    if steady.look(store.now(), self._services.executor.clock()):
+                        orphaned = self._services.settings.orphan_timeout
                 most = self._services.settings.max_workflow_concurrent
                 asked = self._services.executor.clock()
-                for claim in store.adopt(
-                    self.name, lease, most, place=self._place, orphaned=self._services.settings.orphan_timeout
-                ):
+                for claim in store.adopt(self.name, lease, most, place=self._place, orphaned=orphaned):
                     self._services.telemetry.tell(Adopted(claim.run))
                     self._begin(claim, asked)
                 free = self._capacity - len(self._busy)
@@ -117,7 +121,7 @@ class Worker:
                     self._begin(claim, asked)
                 self._services.broker.ready(len(self._busy) < self._capacity)
                 due = store.next_due()
-                pause = _SWEEP if due is None else min(_SWEEP, max(0.0, (due - datetime.now(UTC)).total_seconds()) + 0.001)
+                pause = _SWEEP if due is None else min(_SWEEP, max(0.0, due.total_seconds()) + 0.001)
             except OptioError as err:
                 log.warning("the worker waits: %s", err)
                 pause = 1.0
@@ -197,6 +201,9 @@ class Worker:
             except OptioError as err:
                 log.warning("leases could not be renewed: %s", err)
                 continue
+            except Exception:
+                log.exception("leases could not be renewed this time")
+                continue
             for run_id, execution in running.items():
                 if run_id not in owned:
                     execution.leave()
@@ -262,6 +269,24 @@ class Worker:
             if where == self._machine and pid.isdigit() and str(start_time(int(pid))) != began:
                 count = self._services.store.release(owner)
                 log.info("taking over %d runs of a worker that is gone", count)
+
+
+class _Steady:
+    """Whether the store's clock has gone on steadily for a while. After it has jumped, leases of the living seem to be over
+    until they are renewed: their agents must not be taken for dead."""
+
+    def __init__(self, needed: timedelta) -> None:
+        self._needed = needed.total_seconds()
+        self._ahead: float | None = None
+        self._since = 0.0
+
+    def look(self, now: datetime, clock: float) -> bool:
+        """`now` is the store's time, `clock` one that nobody sets."""
+        ahead = now.timestamp() - clock
+        if self._ahead is None or abs(ahead - self._ahead) > _JUMP:
+            self._since = clock
+        self._ahead = ahead
+        return clock - self._since > self._needed
 
 
 def _machine() -> str:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ import pytest
 from optio.broker.base import Listener, Topic
 from optio.errors import StoreUnavailable
 from optio.model.run import LogKind, RunState
+from optio.store import sqlite
 from optio.wiring import Services
-from optio.worker import Worker
+from optio.worker import Worker, _Steady
 from tests.executors.support import living
 from tests.runs.support import accept, claim, done, execution, log_of, opened, working
 from tests.support import ROOT, command_task, eventually
@@ -355,23 +356,27 @@ def test_a_run_that_a_worker_owns_and_has_forgotten_is_given_back(tmp_path: Path
         assert (run.state, run.infrastructure_retries) == (RunState.COMPLETED, 1)
 
 
-def test_the_worker_sleeps_while_there_is_nothing_to_do(here: Services) -> None:
-    """Delayed runs, held back runs and leases of others are there, and none of them makes it spin."""
+@pytest.mark.parametrize("ahead", [-3600, 0, 3600])
+def test_the_worker_sleeps_while_there_is_nothing_to_do(tmp_path: Path, here: Services, ahead: float) -> None:
+    """Delayed runs, held back runs and leases of others are there, and none of them makes it spin, nor does a store whose clock
+    is another."""
     task = command_task("sleep 60", extra="maxConcurrent: 1\n")
-    other = accept(here, task)
-    claim(here, other, owner="another:1:1", lease=60)
-    accept(here, task)
-    failing = accept(here, command_task("exit 1", name="F"))
-    execution(here, failing)()
-    counting = Counting(here.store)
-    with working(replace(here, store=counting)):
-        time.sleep(0.5)
-        before = counting.claims
-        time.sleep(2.0)
-        spun = counting.claims - before
+    with contextlib.closing(sqlite.open_store(tmp_path / "other.db", clock=lambda: time.time() + ahead)) as store:
+        counting = Counting(store)
+        here = replace(here, store=counting)
+        other = accept(here, task)
+        claim(here, other, owner="another:1:1", lease=60)
+        accept(here, task)
+        failing = accept(here, command_task("exit 1", name="F"))
+        execution(here, failing)()
+        with working(here):
+            time.sleep(0.5)
+            before = counting.claims
+            time.sleep(2.0)
+            spun = counting.claims - before
 
-    assert here.store.run(failing).state is RunState.QUEUED
-    assert spun <= 8
+        assert store.run(failing).state is RunState.QUEUED
+        assert spun <= 8
 
 
 def test_a_delayed_run_starts_when_it_is_due_and_not_before(here: Services) -> None:
@@ -405,3 +410,27 @@ def test_leases_of_a_worker_of_this_machine_that_is_gone_are_taken_over_at_once(
 
     assert (run.state, run.infrastructure_retries, run.attempt) == (RunState.COMPLETED, 1, 2)
     assert here.store.run(other).owner == f"another-machine:{gone.pid}:123"
+
+
+def test_an_orphan_of_another_machine_is_left_alone_until_the_stores_clock_has_been_steady_for_a_lease(tmp_path: Path) -> None:
+    with opened(tmp_path, {"OPTIO_LEASE": "2s"}) as here:
+        run_id = accept(here, command_task("true"))
+        # As after a jump of the clock: nothing tells this one from the run of a worker that renews it in a moment.
+        here.store.claim("elsewhere:1:1", timedelta(days=-1), lambda view: [run_id], place="elsewhere/boot/1")
+        with working(here):
+            time.sleep(1.5)
+            owner = here.store.run(run_id).owner
+            run = done(here, run_id)
+
+    assert owner == "elsewhere:1:1"
+    assert (run.state, run.infrastructure_retries) == (RunState.COMPLETED, 1)
+
+
+def test_a_clock_that_jumps_is_not_steady_until_it_has_gone_on_for_a_while() -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    looks = [(0, 0), (5, 5), (11, 11), (7213, 13), (7220, 20), (7224, 24), (24, 26), (30, 32), (37, 39)]
+    steady = _Steady(timedelta(seconds=10))
+
+    found = [steady.look(start + timedelta(seconds=now), clock) for now, clock in looks]
+
+    assert found == [False, False, True, False, False, True, False, False, True]

@@ -158,6 +158,7 @@ Admit = Callable[[AdmissionView], Sequence[str]]
 Room = Callable[[int], int]
 """How many more may start when so many are running."""
 ORPHANED = timedelta(minutes=15)
+NEVER = timedelta(days=36_500)
 
 
 def endless(running: int) -> int:
@@ -400,9 +401,9 @@ class Store(Protocol):
         """Workers that own running runs."""
         ...
 
-    def next_due(self) -> datetime | None:
-        """When the earliest delayed run will be due, a start limit will let another run start, or the earliest lease will
-        end."""
+    def next_due(self) -> timedelta | None:
+        """How long until the earliest delayed run is due, a start limit lets another run start, or the earliest lease ends: by
+        the store's clock, for this machine's may be another."""
         ...
 
     # A claimed run

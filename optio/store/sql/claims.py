@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from optio.errors import LeaseLost
@@ -13,7 +13,7 @@ from optio.model.run import Change, LogLine, Meter, Outcome, Run, RunState, Usag
 from optio.store.base import Admit, Claim, Decide, Quota, Room
 from optio.store.sql import dedupe, events, queue, quotas, runs
 from optio.store.sql.records import RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
-from optio.store.sql.transaction import Transaction, maybe, micros, when
+from optio.store.sql.transaction import Transaction, micros, when
 
 _OVER = "state = 'running' AND (lease_until < :now OR owner = '')"
 _ADOPTABLE = (
@@ -162,7 +162,7 @@ def owners(tx: Transaction) -> set[str]:
     return {row["owner"] for row in tx.all("SELECT DISTINCT owner FROM runs WHERE state = 'running'") if row["owner"]}
 
 
-def next_due(tx: Transaction) -> datetime | None:
+def next_due(tx: Transaction) -> timedelta | None:
     """See `Store.next_due`."""
     due = tx.one(
         "SELECT MIN(not_before) AS at FROM runs "
@@ -172,7 +172,7 @@ def next_due(tx: Transaction) -> datetime | None:
     opening = tx.one(_OPENING, {"now": tx.now})
     lease = tx.one("SELECT MIN(lease_until) AS at FROM runs WHERE state = 'running' AND lease_until >= :now", {"now": tx.now})
     times = [row["at"] for row in (due, opening, lease) if row["at"] is not None]
-    return maybe(min(times)) if times else None
+    return timedelta(microseconds=min(times) - tx.now) if times else None
 
 
 def agent_started(tx: Transaction, run_id: str, fence: int) -> None:

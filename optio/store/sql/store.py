@@ -138,7 +138,7 @@ class SqlStore:
     def owners(self) -> set[str]:
         return self._engine.peek(claims.owners)
 
-    def next_due(self) -> datetime | None:
+    def next_due(self) -> timedelta | None:
         return self._engine.read(claims.next_due)
 
     def agent_started(self, run_id: str, fence: int) -> Future[None]:
