@@ -136,6 +136,7 @@ class ProcessHandle:
             stopped_by=data["stopped_by"],
             phase=data["phase"],
             error=data["error"],
+            sizes=data["sizes"],
         )
 
     def stop(self) -> None:

@@ -31,7 +31,8 @@ class Launch:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
     """How an attempt's process ended. `stopped_by` is `timeout`, `orphaned` or `stop` when the supervisor ended it; `lost` when
-    nothing is known: the supervisor itself is gone. `phase` is `setup` when a set-up command failed."""
+    nothing is known: the supervisor itself is gone. `phase` is `setup` when a set-up command failed. `sizes` are those of the
+    streams, where they are known."""
 
     code: int | None
     signal: int | None
@@ -39,6 +40,7 @@ class Exit:
     phase: str = "agent"
     error: str | None = None
     lost: bool = False
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 class Handle(Protocol):

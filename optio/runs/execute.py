@@ -295,8 +295,8 @@ class Execution:
                 lines = [*(said(LogKind.SYSTEM, text, datetime.now(UTC)) for text in opening), *lines]
                 opening = []
             over = ended is not None and output.drained
-            if over:
-                lines += output.rest()
+            if over and ended is not None:
+                lines += output.rest(ended.sizes)
             if lines or (reader.meter != kept and not over):
                 kept = reader.meter
                 noted = {**output.offsets, _DEATHS: deaths} if deaths else output.offsets

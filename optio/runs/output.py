@@ -69,13 +69,17 @@ class Output:
             self._kept = {stream: lines.read for stream, lines in self._lines.items()}
         return found
 
-    def rest(self) -> list[LogLine]:
-        """Once drained: lines without a newline, what the reader says last, and what was left out."""
+    def rest(self, sizes: Mapping[str, int]) -> list[LogLine]:
+        """Once drained: lines without a newline, what the reader says last, and what was left out. `sizes` are those of the
+        streams as they ended."""
         found: list[LogLine] = []
         now = datetime.now(UTC)
         for stream, lines in self._lines.items():
             for line, end in lines.rest():
                 self._line(stream, line, end, now, found)
+            if sizes.get(stream, lines.read) < lines.read:
+                text = f"the program has cut its {stream}, which was read up to byte {lines.read:,}: later lines may be missing"
+                found.append(said(LogKind.SYSTEM, text, now))
         found += self._reader.closing(now)
         if self._dropped_lines:
             text = f"{self._dropped_lines:,} lines ({self._dropped_bytes:,} bytes) of output were not kept"

@@ -360,6 +360,16 @@ def test_lines_are_kept_byte_for_byte(services: Services, command: str, lines: l
     assert (run.state, log_of(services, run.id, LogKind.OUTPUT)) == (RunState.COMPLETED, lines)
 
 
+def test_output_that_the_program_cuts_itself_is_said_and_harms_nothing(services: Services) -> None:
+    run = execute(
+        services, command_task("seq 1 1000; sleep 0.5; : > /proc/self/fd/1; echo after; exit 3", extra="maxRetries: 0\n")
+    )
+
+    assert (run.state, run.reason) == (RunState.FAILED, "exit_3")
+    assert log_of(services, run.id, LogKind.OUTPUT)[:1000] == [str(n).encode() for n in range(1, 1001)]
+    assert b"the program has cut its stdout" in log_of(services, run.id, LogKind.SYSTEM)[-1]
+
+
 def test_a_long_line_is_cut_in_the_log_and_the_result_is_unharmed(services: Services) -> None:
     source = """
 os.write(1, b"x" * 3_000_000 + b"\\nnext\\n")

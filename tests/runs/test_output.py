@@ -48,7 +48,7 @@ def read_all(memory: Memory, handovers: list[float]) -> list[LogLine]:
             if reading.drained:
                 break
         offsets = reading.offsets
-    return lines + reading.rest()
+    return lines + reading.rest({})
 
 
 text = st.lists(st.binary(max_size=12).map(lambda data: data.replace(b"\0", b"\n"))).map(b"\n".join)
