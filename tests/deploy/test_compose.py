@@ -1,0 +1,283 @@
+"""`deploy/compose/`: what its file says, and that its very commands with its very environment make a whole that works.
+
+Containers need an engine, which tests do without: each service's process is started here as the file starts it, with paths,
+names and ports of this machine in place of the containers'.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+
+from tests.servers import PostgresServer
+from tests.support import ROOT, eventually, free_port
+
+DEPLOY = ROOT / "deploy"
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = ("server", "scheduler", "worker")
+HOOK = """\
+type: standalone
+name: Greet
+agentRuntime: command
+command: ["/bin/cat"]
+promptTemplate: "hello {{WHO}}"
+paramsSchema:
+  type: object
+  properties: {WHO: {type: string, maxLength: 20}}
+  required: [WHO]
+  additionalProperties: false
+triggers: [{type: webhook, config: {path: greet, secret: {name: GREET_SECRET}, paramMapping: {WHO: $.who}}}]
+"""
+
+
+# The file
+
+
+def test_nothing_is_published_but_the_server_on_loopback() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+
+    assert published == {"server": ["127.0.0.1:8000:8000"]}
+
+
+def test_databases_and_schedulers_have_no_way_out() -> None:
+    assert COMPOSE["networks"]["inner"] == {"internal": True}
+    for name in ("postgres", "redis", "scheduler"):
+        assert SERVICES[name]["networks"] == ["inner"], name
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_every_service_is_pinned_checked_restarted_and_stopped_with_patience(name: str) -> None:
+    service = SERVICES[name]
+
+    assert re.fullmatch(r"[a-z]+:\d+\.\d+\S*", service["image"])
+    assert service["restart"] == "unless-stopped"
+    assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
+    assert int(service["stop_grace_period"].removesuffix("s")) >= 20
+    assert service["read_only"] is True
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "max-size" in service["logging"]["options"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_own_run_with_no_privilege_and_wait_for_what_they_need(name: str) -> None:
+    service = SERVICES[name]
+
+    assert service["cap_drop"] == ["ALL"]
+    assert service["init"] is True
+    assert service["depends_on"] == {each: {"condition": "service_healthy"} for each in ("postgres", "redis")}
+
+
+def test_secrets_come_by_files_and_stand_nowhere_else() -> None:
+    declared = set(COMPOSE["secrets"])
+    used = {secret for service in SERVICES.values() for secret in service.get("secrets", [])}
+
+    assert used == declared
+    for service in SERVICES.values():
+        for name, text in service.get("environment", {}).items():
+            assert name.endswith("_FILE") or not re.search(r"password|secret_|token|://", f"{name}={text}", re.I), name
+    assert (DEPLOY / "compose" / ".gitignore").read_text().split() == ["secrets/", "task-secrets/", "tasks.d/"]
+
+
+def test_redis_has_a_password_keeps_what_it_has_and_refuses_when_it_is_full() -> None:
+    command = SERVICES["redis"]["command"]
+
+    assert command[:2] == ["redis-server", "/run/secrets/redis_conf"]
+    assert command[command.index("--appendonly") + 1] == "yes"
+    assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
+
+
+def test_every_volume_is_declared_and_every_variable_is_a_setting() -> None:
+    from optio.settings import unknown
+
+    named = {each.split(":")[0] for service in SERVICES.values() for each in service["volumes"] if not each.startswith(".")}
+
+    assert named == set(COMPOSE["volumes"])
+    for name in OURS:
+        assert list(unknown(SERVICES[name]["environment"])) == []
+
+
+def test_the_image_holds_what_the_lock_file_names_and_nothing_that_only_tests_need() -> None:
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    lock = (DEPLOY / "requirements.lock").read_text()
+    names = set(re.findall(r"^([a-z0-9.-]+)==", lock, re.M))
+    all_names = set(re.findall(r"^([a-z0-9.-]+==\S+)", (ROOT / "requirements.lock").read_text(), re.M))
+
+    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.M)) == {"python:3.11-slim-bookworm"}
+    assert "--require-hashes -r /tmp/requirements.lock" in dockerfile
+    assert "\nUSER 10001:10001\n" in dockerfile
+    for source in re.findall(r"^COPY ([^-]\S+)", dockerfile, re.M):
+        assert (ROOT / source).exists(), source
+        assert f"!{source}\n" in (DEPLOY / "Dockerfile.dockerignore").read_text(), source
+    assert names >= {"litestar", "psycopg", "psycopg-binary", "redis", "dramatiq", "prometheus-client", "opentelemetry-sdk"}
+    assert names & {"pytest", "mypy", "ruff", "hypothesis", "schemathesis", "hatchling", "psutil"} == set()
+    assert set(re.findall(r"^([a-z0-9.-]+==\S+)", lock, re.M)) <= all_names
+
+
+# The whole
+
+
+class Stack:
+    """The services as processes of this machine."""
+
+    def __init__(self, directory: Path, postgres: PostgresServer) -> None:
+        self.directory = directory
+        shutil.copytree(DEPLOY / "compose", directory / "compose", ignore=shutil.ignore_patterns("secrets", "task*"))
+        self.compose = directory / "compose"
+        subprocess.run(["./prepare.sh"], cwd=self.compose, check=True, timeout=20)
+        self.ports = {"8000": free_port(), "6379": free_port(), "5432": postgres.port}
+        self.metrics = {name: free_port() for name in OURS}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        password = (self.compose / "secrets" / "postgres_password").read_text()
+        with psycopg.connect(postgres.url, autocommit=True) as connection:
+            connection.execute("DROP DATABASE IF EXISTS optio WITH (FORCE)")
+            connection.execute("CREATE DATABASE optio")
+            connection.execute(f"ALTER ROLE optio PASSWORD '{password}'")  # type: ignore[call-overload]
+        for name in ("database_url", "redis_url"):
+            file = self.compose / "secrets" / name
+            file.write_text(self.here(file.read_text(), "server"))
+
+    def here(self, text: str, service: str) -> str:
+        """Text of the file, for this machine."""
+        places = {
+            "/run/secrets/": f"{self.compose}/secrets/",
+            "/run/task-secrets": f"{self.compose}/task-secrets",
+            "/etc/optio/tasks.d": f"{self.compose}/tasks.d",
+            "/var/lib/optio": f"{self.directory}/{service}",
+            "@postgres:5432": f"@127.0.0.1:{self.ports['5432']}",
+            "@redis:6379": f"@127.0.0.1:{self.ports['6379']}",
+            "0.0.0.0": "127.0.0.1",
+            "9464": str(self.metrics.get(service)),
+        }
+        for theirs, ours in places.items():
+            text = text.replace(theirs, ours)
+        return str(self.ports["8000"]) if text == "8000" else text
+
+    def environment(self, service: str) -> dict[str, str]:
+        clean = {name: text for name, text in os.environ.items() if not name.startswith("OPTIO_")}
+        theirs = SERVICES[service].get("environment", {})
+        return {**clean, "PYTHONPATH": str(ROOT), **{name: self.here(text, service) for name, text in theirs.items()}}
+
+    def argv(self, service: str, command: list[str]) -> list[str]:
+        if service == "redis":
+            extra = ["--port", str(self.ports["6379"]), "--bind", "127.0.0.1", "--dir", str(self.directory)]
+            return [*(self.here(word, service) for word in command), *extra]
+        return [sys.executable, "-m", "optio", *command]
+
+    def start(self, service: str) -> None:
+        with (self.directory / f"{service}.log").open("ab") as log:
+            self.processes[service] = subprocess.Popen(
+                self.argv(service, SERVICES[service]["command"]),
+                cwd=self.directory,
+                env=self.environment(service),
+                stdout=log,
+                stderr=log,
+            )
+
+    def log(self, service: str) -> str:
+        return (self.directory / f"{service}.log").read_text()
+
+    def once(self, service: str, *command: str) -> str:
+        """`docker compose run --rm SERVICE COMMAND`."""
+        done = subprocess.run(
+            self.argv(service, list(command)),
+            cwd=self.directory,
+            env=self.environment(service),
+            capture_output=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode().strip()
+
+    def healthy(self, service: str) -> bool:
+        """What the file's own health check says."""
+        kind, *test = SERVICES[service]["healthcheck"]["test"]
+        assert self.processes[service].poll() is None, self.log(service)
+        if kind == "CMD-SHELL":
+            script = self.here(test[0].replace("$$", "$"), service).replace("redis-cli", f"redis-cli -p {self.ports['6379']}")
+            argv = ["sh", "-c", script]
+        else:
+            argv = [sys.executable if word == "python" else self.here(word, service) for word in test]
+        return subprocess.run(argv, capture_output=True, timeout=20).returncode == 0
+
+    def request(self, path: str, body: bytes | None = None, **headers: str) -> Any:
+        named = {name.replace("_", "-"): text for name, text in headers.items()}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.ports['8000']}{path}", data=body, headers={"Content-Type": "application/json", **named}
+        )
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return json.loads(response.read())
+
+    def stop(self) -> dict[str, int]:
+        codes = {}
+        for name, process in reversed(self.processes.items()):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            try:
+                codes[name] = process.wait(int(SERVICES[name]["stop_grace_period"].removesuffix("s")))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                codes[name] = -9
+        return codes
+
+
+@pytest.fixture
+def stack(tmp_path: Path, postgres_server: PostgresServer) -> Iterator[Stack]:
+    made = Stack(tmp_path, postgres_server)
+    yield made
+    made.stop()
+
+
+def test_the_services_of_the_file_make_a_whole_that_runs_a_signed_webhook(stack: Stack) -> None:
+    (stack.compose / "tasks.d" / "greet.yaml").write_text(HOOK)
+    (stack.compose / "task-secrets" / "GREET_SECRET").write_text("choose-your-own\n")
+    stack.start("redis")
+    eventually(lambda: stack.healthy("redis"), what="Redis")
+    token = stack.once("server", "token", "create", "--role", "admin")
+    for name in OURS:
+        stack.start(name)
+    for name in OURS:
+        eventually(lambda name=name: stack.healthy(name), within=40, what=name)  # type: ignore[misc]
+
+    body = b'{"who": "ada"}'
+    signature = hmac.new(b"choose-your-own", body, hashlib.sha256).hexdigest()
+    accepted = stack.request("/api/hooks/greet", body, X_Optio_Signature=signature)
+
+    def ended() -> dict[str, Any] | None:
+        run: dict[str, Any] = stack.request(f"/api/workflow-runs/{accepted['runId']}", Authorization=f"Bearer {token}")
+        return run if run["state"] not in ("queued", "running") else None
+
+    run = eventually(ended, what="the end of the run")
+    assert run is not None
+    assert (run["state"], run["output"]) == ("completed", "hello ada")
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        stack.request("/api/hooks/greet", body, X_Optio_Signature="0" * 64)
+    # The hint came through this very Redis, and nothing without its password would.
+    metrics = urllib.request.urlopen(f"http://127.0.0.1:{stack.metrics['worker']}/metrics", timeout=10).read().decode()
+    assert 'optio_part_up{part="broker"} 1.0' in metrics
+    assert 'optio_runs_total{reason="ok",state="completed",task="greet",trigger="webhook"} 1.0' in metrics
+    bare = subprocess.run(["redis-cli", "-p", str(stack.ports["6379"]), "ping"], capture_output=True, text=True, timeout=10)
+    assert "NOAUTH" in bare.stdout
+    entries = [json.loads(line) for line in stack.log("worker").splitlines()]
+    assert [entry["task_id"] for entry in entries if entry.get("event") == "run_finished"] == ["greet"]
+
+    codes = stack.stop()
+
+    assert codes == dict.fromkeys(codes, 0)
+    secrets = [(stack.compose / "secrets" / name).read_text() for name in ("postgres_password", "database_url", "redis_url")]
+    for name in OURS:
+        assert not any(secret in stack.log(name) for secret in secrets), name
