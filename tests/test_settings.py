@@ -113,3 +113,36 @@ def test_variables_that_are_no_settings_are_found() -> None:
     environ = {"OPTIO_PROT": "1", "OPTIO_COLOUR": "1", "OPTIO_SECRET_X": "1", "OPTIO_DEBUG": "1", "OPTIO_PORT": "1", "PATH": ""}
 
     assert list(unknown(environ)) == [("OPTIO_COLOUR", None), ("OPTIO_PROT", "OPTIO_PORT")]
+
+
+@pytest.mark.parametrize("name", ["database_url", "redis_url", "token"])
+def test_a_value_that_holds_a_credential_may_stand_in_a_file(tmp_path: Path, name: str) -> None:
+    value = {"database_url": "postgresql://u:p@h/d", "redis_url": "redis://:p@h:6379/0", "token": "t"}[name]
+    (tmp_path / "value").write_text(f"{value}\n")
+    variable = f"OPTIO_{name.upper()}"
+
+    made = Settings.load({f"{variable}_FILE": str(tmp_path / "value")})
+
+    assert getattr(made, name) == value
+    assert made.origins[name] == f"{variable}_FILE"
+    assert list(unknown({f"{variable}_FILE": "x"})) == []
+    with pytest.raises(SettingsError, match="both set"):
+        Settings.load({f"{variable}_FILE": str(tmp_path / "value"), variable: value})
+
+
+def test_a_file_that_cannot_be_used_is_told_without_what_stands_in_it(tmp_path: Path) -> None:
+    (tmp_path / "wrong").write_text("hunter2")
+    (tmp_path / "empty").write_text(" \n")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    cases = {"wrong": "must be", "empty": "is empty", "binary": "it is no text", "missing": "No such file"}
+
+    for name, words in cases.items():
+        with pytest.raises(SettingsError, match=words) as told:
+            Settings.load({"OPTIO_DATABASE_URL_FILE": str(tmp_path / name)})
+        assert "hunter2" not in str(told.value)
+
+
+@pytest.mark.parametrize("text", ["0d", "90", "x", "d", "-1d", "1w", "9999999d"])
+def test_a_span_to_keep_things_for_is_refused_when_it_is_none(text: str) -> None:
+    with pytest.raises(SettingsError, match="a span such as 90d, 36h or 30m"):
+        Settings.load({"OPTIO_KEEP_RUNS": text})
