@@ -9,13 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.runs.admission import Admission, Hold, decide
-from optio.store.base import AdmissionView, Waiting
+from optio.runs.admission import Admission, Hold, decide, starts
+from optio.store.base import AdmissionView, Pause, Quota, Running, Waiting
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
 
 
-def waiting(seq: int, task: str, limit: int = 2, *, delay: float = 0, queued: float = 0) -> Waiting:
+def waiting(
+    seq: int, task: str, limit: int = 2, *, delay: float = 0, queued: float = 0, priority: int = 0, key: str | None = None
+) -> Waiting:
     return Waiting(
         run_id=f"r{seq}",
         task_id=task,
@@ -23,152 +27,396 @@ def waiting(seq: int, task: str, limit: int = 2, *, delay: float = 0, queued: fl
         queued_at=NOW + timedelta(seconds=queued),
         not_before=NOW + timedelta(seconds=delay),
         max_concurrent=limit,
+        priority=priority,
+        dedupe_key=key,
     )
+
+
+def view(queue: list[Waiting], running: dict[str, int] | None = None, **more: object) -> AdmissionView:
+    """With as many running runs of each task; `a-0`, `a-1` and so on, the first of them with the key `K`."""
+    running = running or {}
+    occupants = [
+        Running(run_id=f"{task}-{place}", task_id=task, dedupe_key=None if place else "K")
+        for task, count in running.items()
+        for place in range(count)
+    ]
+    return AdmissionView(now=NOW, waiting=queue, running=running, occupants=occupants, **more)  # type: ignore[arg-type]
+
+
+def pause(task: str, reason: str = "") -> dict[str, Pause]:
+    return {task: Pause(task_id=task, reason=reason, actor="ann", at=NOW - HOUR)}
+
+
+def quota(count: int, *minutes_ago: float, window: timedelta = HOUR) -> Quota:
+    made = [(NOW - minutes * MINUTE, f"s{place}") for place, minutes in enumerate(minutes_ago)]
+    return Quota(count=count, window=window, used=len(made), starts=made)
 
 
 @st.composite
 def situations(draw: st.DrawFn) -> tuple[AdmissionView, int]:
-    """What waits and runs, now and then over limits that were lowered meanwhile."""
-    limits = draw(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 4), min_size=1))
-    tasks = draw(st.lists(st.sampled_from(sorted(limits)), max_size=30))
-    delays = draw(st.lists(st.sampled_from([0, 0, 0, -3600, 5]), min_size=len(tasks), max_size=len(tasks)))
-    running = draw(st.dictionaries(st.sampled_from([*sorted(limits), "gone"]), st.integers(1, 5)))
-    queue = [waiting(seq, task, limits[task], delay=delays[seq]) for seq, task in enumerate(tasks)]
-    return AdmissionView(now=NOW, waiting=queue, running=running), draw(st.integers(1, 12))
+    """What waits and runs, now and then over limits that were lowered meanwhile. Evenly spread: rare are only rare holds."""
+    chance = draw(st.randoms(use_true_random=False))
+    names = "abcd"[: chance.randint(2, 4)]
+    limits = {task: chance.randint(1, 8) for task in names}
+    priorities = {task: chance.choice([0, 0, 0, 1, -1]) for task in names}
+    queue = [
+        waiting(
+            seq,
+            task := chance.choice(names),
+            limits[task],
+            delay=chance.choice([0, 0, 0, 0, 0, 0, -3600, 5]),
+            priority=priorities[task],
+            key=chance.choice([*[None] * 8, "K", "L"]),
+        )
+        for seq in range(chance.randint(2, 24))
+    ]
+    running = {task: chance.randint(1, 4) for task in (*names, "gone") if chance.random() < 0.3}
+    quotas = {
+        task: quota(chance.randint(1, 4), *range(chance.randint(0, 4), 0, -1)) for task in names if chance.random() < 0.15
+    }
+    pauses = pause(chance.choice([*names, *["none"] * 12]))
+    return view(queue, running, quotas=quotas, pauses=pauses), sum(running.values()) + chance.choice(
+        [-1, 0, 1, 2, 3, 4, 5, 7, 10]
+    )
 
 
-def due(view: AdmissionView) -> list[Waiting]:
-    return [each for each in view.waiting if each.not_before <= NOW]
-
-
-def after(view: AdmissionView, admission: Admission) -> Counter[str]:
+def after(seen: AdmissionView, admission: Admission) -> Counter[str]:
     """How many runs of each task are running after the starts."""
-    tasks = {each.run_id: each.task_id for each in view.waiting}
-    return Counter(view.running) + Counter(tasks[run_id] for run_id in admission.starts)
+    tasks = {each.run_id: each.task_id for each in seen.waiting}
+    return Counter(seen.running) + Counter(tasks[run_id] for run_id in admission.starts)
+
+
+def left(seen: AdmissionView, admission: Admission, task: str) -> int:
+    """How many more starts the task's start limit allows after these."""
+    limit = seen.quotas.get(task)
+    if limit is None:
+        return 10**6
+    return limit.count - limit.used - sum(each.task_id == task for each in seen.waiting if each.run_id in admission.starts)
+
+
+def active_keys(seen: AdmissionView, admission: Admission) -> list[tuple[str, str]]:
+    """The business keys of what runs after the starts."""
+    running = [(each.task_id, each.dedupe_key) for each in seen.occupants]
+    started = [(each.task_id, each.dedupe_key) for each in seen.waiting if each.run_id in admission.starts]
+    return [(task, key) for task, key in [*running, *started] if key is not None]
+
+
+def could_start(seen: AdmissionView, admission: Admission, each: Waiting) -> bool:
+    """Whether nothing but the limit over all tasks holds it after the starts."""
+    return (
+        each.task_id not in seen.pauses
+        and each.not_before <= NOW
+        and (each.task_id, each.dedupe_key) not in active_keys(seen, admission)
+        and after(seen, admission)[each.task_id] < each.max_concurrent
+        and left(seen, admission, each.task_id) > 0
+    )
 
 
 @given(situations())
 def test_no_limit_is_ever_exceeded_by_a_start(situation: tuple[AdmissionView, int]) -> None:
-    view, most = situation
+    seen, most = situation
 
-    admission = decide(view, max_running=most)
+    admission = decide(seen, max_running=most)
 
-    running = after(view, admission)
-    limits = {each.task_id: each.max_concurrent for each in view.waiting}
-    started = running - Counter(view.running)
+    running = after(seen, admission)
+    limits = {each.task_id: each.max_concurrent for each in seen.waiting}
+    started = running - Counter(seen.running)
     assert not admission.starts or running.total() <= most
     assert all(running[task] <= limits[task] for task in started)
+    assert all(left(seen, admission, task) >= 0 for task in started)
+
+
+@given(situations())
+def test_nothing_starts_that_is_paused_or_delayed_or_goes_on_already(situation: tuple[AdmissionView, int]) -> None:
+    seen, most = situation
+
+    admission = decide(seen, max_running=most)
+
+    started = [each for each in seen.waiting if each.run_id in admission.starts]
+    assert not any(each.task_id in seen.pauses or each.not_before > NOW for each in started)
+    keys = active_keys(seen, admission)
+    assert len(keys) == len(set(keys))
 
 
 @given(situations())
 def test_a_slot_stays_free_only_when_nobody_may_use_it(situation: tuple[AdmissionView, int]) -> None:
-    view, most = situation
+    seen, most = situation
 
-    admission = decide(view, max_running=most)
+    admission = decide(seen, max_running=most)
 
-    running = after(view, admission)
-    left = [each for each in due(view) if each.run_id not in admission.starts]
-    assert running.total() >= most or all(running[each.task_id] >= each.max_concurrent for each in left)
+    running = after(seen, admission)
+    others = [each for each in seen.waiting if each.run_id not in admission.starts]
+    assert running.total() >= most or not any(could_start(seen, admission, each) for each in others)
 
 
 @given(situations())
-def test_every_waiting_run_starts_or_has_the_reason_that_holds(situation: tuple[AdmissionView, int]) -> None:
-    view, most = situation
+def test_every_waiting_run_starts_or_has_the_one_reason_that_holds(situation: tuple[AdmissionView, int]) -> None:
+    seen, most = situation
 
-    admission = decide(view, max_running=most)
+    admission = decide(seen, max_running=most)
 
-    running = after(view, admission)
-    assert sorted([*admission.starts, *admission.holds]) == sorted(each.run_id for each in view.waiting)
-    for each in view.waiting:
+    running, keys = after(seen, admission), active_keys(seen, admission)
+    assert sorted([*admission.starts, *admission.holds]) == sorted(each.run_id for each in seen.waiting)
+    for each in seen.waiting:
         hold = admission.holds.get(each.run_id)
         if hold is None:
             continue
-        if each.not_before > NOW:
-            assert hold.reason == "delayed"
+        if each.task_id in seen.pauses:
+            assert hold.reason == "paused"
+        elif each.not_before > NOW:
+            assert (hold.reason, hold.earliest) == ("delayed", each.not_before)
+        elif (each.task_id, each.dedupe_key) in keys:
+            assert hold.reason == "same_key"
+        elif left(seen, admission, each.task_id) <= 0:
+            assert (hold.reason, str(seen.quotas[each.task_id].count) in str(hold.rule)) == ("start_limit", True)
         elif running[each.task_id] >= each.max_concurrent:
-            assert (hold.reason, str(each.max_concurrent) in hold.message) == ("task_limit", True)
+            assert (hold.reason, hold.rule) == ("task_limit", f"maxConcurrent: {each.max_concurrent}")
         else:
-            assert (hold.reason, running.total() >= most) == ("global_limit", True)
+            assert hold.reason in ("global_limit", "priority")
+            assert running.total() >= most
+
+
+@given(situations())
+def test_priority_is_the_reason_where_only_higher_ones_go_first(situation: tuple[AdmissionView, int]) -> None:
+    seen, most = situation
+
+    holds = decide(seen, max_running=most).holds
+
+    line = sorted(
+        (each for each in seen.waiting if holds.get(each.run_id, Hold("", "")).reason in ("global_limit", "priority")),
+        key=lambda each: holds[each.run_id].ahead,
+    )
+    assert [holds[each.run_id].ahead for each in line] == list(range(len(line)))
+    assert [each.priority for each in line] == sorted((each.priority for each in line), reverse=True)
+    for place, each in enumerate(line):
+        only_higher = place > 0 and all(other.priority > each.priority for other in line[:place])
+        assert (holds[each.run_id].reason == "priority") == only_higher
+
+
+@given(situations())
+def test_nothing_starts_while_something_of_a_higher_priority_could(situation: tuple[AdmissionView, int]) -> None:
+    seen, most = situation
+
+    admission = decide(seen, max_running=most)
+
+    priorities = {each.run_id: each.priority for each in seen.waiting}
+    started = [priorities[run_id] for run_id in admission.starts]
+    assert started == sorted(started, reverse=True)
+    held = [each.priority for each in seen.waiting if each.run_id in admission.holds and could_start(seen, admission, each)]
+    assert not started or not held or min(started) >= max(held)
 
 
 @given(situations())
 def test_runs_of_one_task_start_in_their_order(situation: tuple[AdmissionView, int]) -> None:
-    view, most = situation
+    seen, most = situation
 
-    starts = decide(view, max_running=most).starts
+    admission = decide(seen, max_running=most)
 
-    for task in {each.task_id for each in view.waiting}:
-        order = [each.run_id for each in due(view) if each.task_id == task]
-        started = [run_id for run_id in starts if run_id in order]
+    for task in {each.task_id for each in seen.waiting}:
+        same = [run_id for run_id, hold in admission.holds.items() if hold.reason == "same_key"]
+        queue = [each for each in seen.waiting if each.task_id == task and each.not_before <= NOW and each.run_id not in same]
+        order = [each.run_id for each in queue]
+        started = [run_id for run_id in admission.starts if run_id in order]
         assert started == order[: len(started)]
 
 
 @given(situations())
 def test_no_task_gets_a_slot_while_one_with_less_has_to_wait(situation: tuple[AdmissionView, int]) -> None:
-    view, most = situation
+    seen, most = situation
 
-    admission = decide(view, max_running=most)
+    admission = decide(seen, max_running=most)
 
-    running, before = after(view, admission), Counter(view.running)
-    held = {each.task_id for each in view.waiting if admission.holds.get(each.run_id, Hold("", "")).reason == "global_limit"}
+    running, before = after(seen, admission), Counter(seen.running)
+    priorities = {each.task_id: each.priority for each in seen.waiting}
+    held = {
+        each.task_id
+        for each in seen.waiting
+        if admission.holds.get(each.run_id, Hold("", "")).reason in ("global_limit", "priority")
+    }
     for lucky in running:
         if running[lucky] > before[lucky]:
-            assert all(running[lucky] <= running[poor] + 1 for poor in held)
+            poor = [task for task in held if priorities[task] == priorities[lucky]]
+            assert all(running[lucky] <= running[task] + 1 for task in poor)
 
 
 @given(situations(), st.randoms(use_true_random=False))
 def test_the_same_situation_gives_the_same_decision_in_any_order(
     situation: tuple[AdmissionView, int], chance: random.Random
 ) -> None:
-    view, most = situation
-    tasks = list(view.running.items())
+    seen, most = situation
+    tasks = list(seen.running.items())
     chance.shuffle(tasks)
 
-    assert decide(view, max_running=most) == decide(replace(view, running=dict(tasks)), max_running=most)
+    assert decide(seen, max_running=most) == decide(replace(seen, running=dict(tasks)), max_running=most)
+    assert starts(seen, max_running=most) == decide(seen, max_running=most).starts
+
+
+@given(situations(), st.integers(1, 4))
+def test_looks_at_the_heads_of_the_queues_come_to_what_a_look_at_all_comes_to(
+    situation: tuple[AdmissionView, int], heads: int
+) -> None:
+    """As a claim looks: a few runs of each task, and again while something started."""
+    whole, most = situation
+    wanted = starts(whole, max_running=most)
+
+    started: list[str] = []
+    while True:
+        seen = _heads(whole, started, heads)
+        new = starts(seen, max_running=most)
+        started += new
+        if not new:
+            break
+
+    assert started == wanted
+
+
+def _heads(whole: AdmissionView, started: list[str], heads: int) -> AdmissionView:
+    """What a store shows to a claim that has started these."""
+    admission = Admission(starts=started)
+    keys = active_keys(whole, admission)
+    queue: list[Waiting] = []
+    for task in {each.task_id for each in whole.waiting} - set(whole.pauses):
+        due = [
+            each
+            for each in whole.waiting
+            if each.task_id == task
+            and each.run_id not in started
+            and each.not_before <= NOW
+            and (task, each.dedupe_key) not in keys
+        ]
+        queue += due[:heads]
+    quotas = {
+        task: replace(limit, used=limit.count - left(whole, admission, task), starts=()) for task, limit in whole.quotas.items()
+    }
+    return AdmissionView(now=NOW, waiting=queue, running=after(whole, admission), quotas=quotas, heads=heads)
 
 
 @given(situations())
 def test_the_places_ahead_are_counted_without_gaps(situation: tuple[AdmissionView, int]) -> None:
-    view, most = situation
+    seen, most = situation
 
-    holds = decide(view, max_running=most).holds
+    holds = decide(seen, max_running=most).holds
 
-    everywhere = sorted(hold.ahead for hold in holds.values() if hold.reason == "global_limit")
-    assert everywhere == list(range(len(everywhere)))
-    for task in {each.task_id for each in view.waiting}:
-        mine = [holds[each.run_id] for each in due(view) if each.task_id == task and each.run_id in holds]
-        if mine and mine[0].reason == "task_limit":
-            assert [hold.ahead for hold in mine] == list(range(len(mine)))
+    for task in {each.task_id for each in seen.waiting}:
+        for reason in ("paused", "start_limit", "task_limit"):
+            mine = [holds[each.run_id] for each in seen.waiting if each.task_id == task and each.run_id in holds]
+            held = [hold for hold in mine if hold.reason == reason]
+            assert [hold.ahead for hold in held] == list(range(len(held)))
+            assert [hold.position for hold in held] == list(range(1, len(held) + 1))
 
 
 def test_a_full_task_stands_in_nobodys_way() -> None:
     queue = [waiting(seq, "busy") for seq in range(5)] + [waiting(9, "idle")]
 
-    admission = decide(AdmissionView(now=NOW, waiting=queue, running={"busy": 2}), max_running=5)
+    admission = decide(view(queue, {"busy": 2}), max_running=5)
 
     assert admission.starts == ["r9"]
-    assert admission.holds["r4"] == Hold("task_limit", "the task runs at most 2 at once", 4)
+    message = "the task runs at most 2 at once"
+    assert admission.holds["r4"] == Hold("task_limit", message, 4, "maxConcurrent: 2", ("busy-0", "busy-1"))
 
 
 def test_slots_go_round_between_tasks_whoever_came_first() -> None:
     queue = [waiting(seq, "many", 9) for seq in range(10)] + [waiting(20, "few", 9), waiting(21, "few", 9)]
 
-    admission = decide(AdmissionView(now=NOW, waiting=queue), max_running=4)
+    admission = decide(view(queue), max_running=4)
 
     assert admission.starts == ["r0", "r20", "r1", "r21"]
-    assert admission.holds["r2"] == Hold("global_limit", "4 of 4 runs are running in all", 0)
+    rule, message = "OPTIO_MAX_WORKFLOW_CONCURRENT=4", "4 of 4 runs are running in all"
+    assert admission.holds["r2"] == Hold("global_limit", message, 0, rule, ("r0", "r20", "r1", "r21"))
 
 
 def test_the_task_with_the_least_running_goes_first_even_if_it_came_later() -> None:
     queue = [waiting(1, "some", 9), waiting(2, "none", 9)]
 
-    assert decide(AdmissionView(now=NOW, waiting=queue, running={"some": 1}), max_running=2).starts == ["r2"]
+    assert decide(view(queue, {"some": 1}), max_running=2).starts == ["r2"]
 
 
-@pytest.mark.parametrize(("delay", "queued", "starts"), [(5, 0, []), (0, 0, ["r1"]), (0.000001, 0, []), (7205, 7200, ["r1"])])
+def test_a_higher_priority_goes_first_however_much_of_it_runs_and_however_late_it_came() -> None:
+    queue = [waiting(1, "low", 9), waiting(2, "low", 9), *(waiting(seq, "high", 9, priority=1) for seq in range(3, 8))]
+
+    admission = decide(view(queue, {"high": 2}), max_running=5)
+
+    assert admission.starts == ["r3", "r4", "r5"]
+    holds = admission.holds
+    assert [(holds[run].reason, holds[run].position) for run in ("r6", "r7", "r1", "r2")] == [
+        ("global_limit", 1),
+        ("global_limit", 2),
+        ("priority", 3),
+        ("global_limit", 4),
+    ]
+    assert (holds["r1"].rule, holds["r1"].message) == (
+        "priority: 0",
+        "2 runs of a higher priority go first; 5 of 5 runs are running in all",
+    )
+
+
+def test_a_task_that_cannot_start_gives_way_to_lower_priorities() -> None:
+    queue = [
+        waiting(1, "full", 1, priority=9),
+        waiting(2, "paused", priority=9),
+        waiting(3, "spent", priority=9),
+        waiting(4, "low"),
+    ]
+    limits = {"spent": quota(1, 10)}
+
+    admission = decide(view(queue, {"full": 1}, pauses=pause("paused"), quotas=limits), max_running=9)
+
+    assert admission.starts == ["r4"]
+    assert [admission.holds[f"r{n}"].reason for n in (1, 2, 3)] == ["task_limit", "paused", "start_limit"]
+
+
+def test_a_paused_task_says_who_paused_it_since_when_and_why() -> None:
+    queue = [waiting(1, "a"), waiting(2, "a", delay=60)]
+
+    holds = decide(view(queue, pauses=pause("a", "the API is down")), max_running=5).holds
+
+    message = "the task is paused by ann since 2026-01-05T07:00:00+00:00: the API is down"
+    assert holds == {"r1": Hold("paused", message, 0), "r2": Hold("paused", message, 1)}
+    assert decide(view(queue, pauses=pause("a")), max_running=5).holds["r1"].message.endswith("07:00:00+00:00")
+
+
+def test_a_start_limit_says_when_each_that_waits_can_start_at_the_earliest() -> None:
+    queue = [waiting(seq, "a", 9) for seq in range(6)]
+
+    admission = decide(view(queue, quotas={"a": quota(3, 50, 20)}), max_running=9)
+
+    assert admission.starts == ["r0"]
+    openings = [admission.holds[f"r{seq}"].earliest for seq in range(1, 6)]
+    first, second, now = NOW - 50 * MINUTE, NOW - 20 * MINUTE, NOW
+    assert openings == [first + HOUR, second + HOUR, now + HOUR, first + 2 * HOUR, second + 2 * HOUR]
+    hold = admission.holds["r1"]
+    assert (hold.message, hold.rule) == ("3 of 3 starts in 1h are used", "startLimit: {count: 3, per: 1h}")
+    assert hold.occupied_by == ("s0", "s1", "r0")
+
+
+def test_a_start_limit_that_was_lowered_opens_when_enough_starts_are_past() -> None:
+    queue = [waiting(1, "a"), waiting(2, "a")]
+
+    holds = decide(view(queue, quotas={"a": quota(1, 40, 30, 20)}), max_running=9).holds
+
+    assert [holds[run].earliest for run in ("r1", "r2")] == [NOW + 40 * MINUTE, NOW + 100 * MINUTE]
+    assert holds["r1"].message == "3 of 1 starts in 1h are used"
+
+
+def test_a_run_waits_for_the_one_with_its_key_and_lets_others_pass() -> None:
+    queue = [waiting(1, "a", 9, key="K"), waiting(2, "a", 9, key="L"), waiting(3, "a", 9, key="L"), waiting(4, "b", 9, key="K")]
+
+    admission = decide(view(queue, {"a": 1}), max_running=9)
+
+    assert admission.starts == ["r4", "r2"]
+    same = "run {} has the same key and goes on"
+    assert admission.holds == {
+        "r1": Hold("same_key", same.format("a-0"), rule="dedupe: {key: K}", occupied_by=("a-0",)),
+        "r3": Hold("same_key", same.format("r2"), rule="dedupe: {key: L}", occupied_by=("r2",)),
+    }
+    assert admission.holds["r1"].position is None
+
+
+@pytest.mark.parametrize(("delay", "queued", "starting"), [(5, 0, []), (0, 0, ["r1"]), (0.000001, 0, []), (7205, 7200, ["r1"])])
 def test_a_delay_is_kept_to_the_microsecond_unless_the_clock_was_set_back(
-    delay: float, queued: float, starts: list[str]
+    delay: float, queued: float, starting: list[str]
 ) -> None:
-    view = AdmissionView(now=NOW, waiting=[waiting(1, "a", delay=delay, queued=queued)])
+    admission = decide(view([waiting(1, "a", delay=delay, queued=queued)]), max_running=5)
 
-    assert decide(view, max_running=5).starts == starts
+    assert admission.starts == starting
+    assert all(hold.position is None and hold.earliest is not None for hold in admission.holds.values())

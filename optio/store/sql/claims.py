@@ -10,7 +10,7 @@ from typing import Any
 from optio.errors import LeaseLost
 from optio.model.retry import Again, GiveUp
 from optio.model.run import Change, LogLine, Meter, Outcome, Run, RunState, Usage, dump_json
-from optio.store.base import Admit, Claim, Decide, Quota, Room
+from optio.store.base import AdmissionView, Admit, Claim, Decide, Quota, Room
 from optio.store.sql import dedupe, events, queue, quotas, runs
 from optio.store.sql.records import RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
 from optio.store.sql.transaction import Transaction, micros, when
@@ -57,10 +57,22 @@ def claim(tx: Transaction, worker: str, lease: timedelta, admit: Admit, place: s
             claim = _start(tx, run_id, worker, lease, place, seen.quotas.get(tasks[run_id]))
             if claim is not None:
                 claims.append(claim)
-        # A task that starts all of it that was seen may have more to start.
-        started = Counter(tasks[run_id] for run_id in starts)
-        more = any(count == queue.HEADS for count in started.values())
+        full = len(starts) == left or room(sum(seen.running.values()) + len(starts)) <= 0
+        more = not full and _cut(seen, set(starts))
     return claims
+
+
+def _cut(seen: AdmissionView, starts: set[str]) -> bool:
+    """Whether a task that starts all that was looked at may start more. What waits for a run of the same key is not counted."""
+    looked = Counter(waiting.task_id for waiting in seen.waiting)
+    started = [waiting for waiting in seen.waiting if waiting.run_id in starts]
+    keys = {(waiting.task_id, waiting.dedupe_key) for waiting in started if waiting.dedupe_key is not None}
+    left = {
+        waiting.task_id
+        for waiting in seen.waiting
+        if waiting.run_id not in starts and (waiting.task_id, waiting.dedupe_key) not in keys
+    }
+    return any(looked[waiting.task_id] >= seen.heads and waiting.task_id not in left for waiting in started)
 
 
 def _start(tx: Transaction, run_id: str, worker: str, lease: timedelta, place: str, quota: Quota | None) -> Claim | None:
