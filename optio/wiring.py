@@ -14,11 +14,12 @@ from optio.executors.base import Executor
 from optio.executors.process import ProcessExecutor
 from optio.limits.base import RateWindow
 from optio.limits.local import LocalRateWindow
+from optio.model.finding import Finding
 from optio.runs.execute import Parts
 from optio.runtimes import RUNTIMES
 from optio.secrets import LocalSecrets, Secrets
 from optio.settings import Settings
-from optio.store import sqlite
+from optio.store import sqlite, sqlite_examine
 from optio.store.base import Store
 from optio.telemetry.base import SILENT, Exposition, Failed, Listener, Telemetry, traces_wanted
 from optio.telemetry.pulses import Pulses
@@ -86,6 +87,41 @@ def open_store(settings: Settings, *, migrated: bool | None = None) -> Store:
     with _extra("postgres", settings.origins["database_url"]):
         from optio.store import postgres
     return postgres.open_store(settings.database_url or "", migrated=migrated)
+
+
+def examine_store(settings: Settings, *, thorough: bool = False) -> Iterator[Finding]:
+    """Can Optio work with the database as it is? `thorough` may read all of it. Raises SettingsError."""
+    if settings.database is not None:
+        yield from sqlite_examine.examine(settings.database, thorough=thorough)
+        return
+    with _extra("postgres", settings.origins["database_url"]):
+        from optio.store import pg_examine
+    yield from pg_examine.examine(settings.database_url or "")
+
+
+def examine_broker(settings: Settings) -> Iterator[Finding]:
+    """The same for Redis, where it is used. Raises SettingsError."""
+    if settings.redis_url is None:
+        return
+    with _extra("redis", settings.origins["redis_url"]):
+        from optio.broker import examine
+    try:
+        yield from examine.examine(settings.redis_url)
+    except ValueError:
+        raise SettingsError(f"{settings.origins['redis_url']}: the URL cannot be read") from None
+
+
+def backup(settings: Settings, target: Path) -> int:
+    """Copy the SQLite database while it is in use; the copy's size. Raises SettingsError and StoreUnavailable."""
+    assert settings.database is not None  # noqa: S101 - the caller looks
+    return sqlite_examine.backup(settings.database, target)
+
+
+def backup_command(settings: Settings, file: str) -> list[str]:
+    """The program that backs PostgreSQL up, with its arguments. Raises SettingsError."""
+    with _extra("postgres", settings.origins["database_url"]):
+        from optio.store import pg_examine
+    return pg_examine.backup_command(settings.database_url or "", file)
 
 
 @contextmanager

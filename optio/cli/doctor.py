@@ -4,40 +4,25 @@ import argparse
 import os
 import platform
 import socket
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from optio.cli import FAILED, OK, client, flags, show
+from optio import wiring
+from optio.cli import FAILED, OK, client, findings, flags, show
 from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.tree import DirectoryTree
-from optio.errors import LaunchFailed
+from optio.errors import LaunchFailed, SettingsError
+from optio.model.finding import Finding as Check
 from optio.runtimes import RUNTIMES
 from optio.secrets import LocalSecrets, named_by
 from optio.settings import Settings, unknown
-from optio.store.sql.schema import migrations
-from optio.store.sqlite import state
 from optio.version import __version__
-from optio.wiring import executor
 
 _VERSION_SECONDS = 15
 _FEW_WATCHES, _FEW_INSTANCES = 8192, 64
-_REMOTE = {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "ceph", "glusterfs", "fuse.glusterfs", "afs"}
-_MARKS = {"ok": ("ok", "32"), "warning": ("warn", "33"), "error": ("FAIL", "31")}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One thing looked at. `status` is ok, warning or error; `hint` is the cure."""
-
-    name: str
-    status: str
-    detail: str
-    hint: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,18 +43,15 @@ def run(args: argparse.Namespace) -> int:
             show.as_json(
                 {
                     "version": __version__,
-                    "checks": [{"name": c.name, "status": c.status, "detail": c.detail, "hint": c.hint} for c in checks],
+                    "checks": findings.as_json(checks),
                     "settings": [dict(zip(keys, row, strict=True)) for row in settings_rows],
                 }
             )
         )
     else:
         print(f"optio {__version__}\n")
-        for check in checks:
-            word, colour = _MARKS[check.status]
-            print(f"{show.coloured(f'{word:<4}', colour)}  {check.name:<12}  {show.safe(check.detail)}")
-            if check.hint:
-                print(f"{'':<4}  {'':<12}  -> {show.safe(check.hint)}")
+        for line in findings.lines(checks):
+            print(line)
         print("\n" + show.table(["SETTING", "VALUE", "FROM"], [row[:3] for row in settings_rows]))
     return FAILED if any(check.status == "error" for check in checks) else OK
 
@@ -120,57 +102,22 @@ def _data_dir(settings: Settings) -> Iterator[Check]:
             hint="give a writable directory with --data-dir or OPTIO_DATA_DIR",
         )
         return
-    kind = _file_system(existing)
-    if kind in _REMOTE:
-        hint = "SQLite needs a local disk: move it with OPTIO_DATA_DIR"
-        yield Check(name="data", status="error", detail=f"{directory} lies on a network file system ({kind})", hint=hint)
-    else:
-        yield Check(name="data", status="ok", detail=f"{directory}, {'writable' if directory.exists() else 'not made yet'}")
-
-
-def _file_system(path: Path) -> str:
-    """The type of the file system that holds a path, from the longest mount point that leads to it."""
-    real = os.path.realpath(path)
-    best, kind = "", "unknown"
-    try:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    except OSError:
-        return kind
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        mount = before.split()[4].replace("\\040", " ")
-        if (real == mount or real.startswith(mount.rstrip("/") + "/")) and len(mount) >= len(best):
-            best, kind = mount, after.split()[0]
-    return kind
+    yield Check(name="data", status="ok", detail=f"{directory}, {'writable' if directory.exists() else 'not made yet'}")
 
 
 def _database(settings: Settings) -> Iterator[Check]:
-    library = f"SQLite {sqlite3.sqlite_version}"
-    if sqlite3.sqlite_version_info < (3, 35):
-        yield Check(name="sqlite", status="error", detail=library, hint="Optio needs SQLite 3.35 or newer (RETURNING)")
-        return
-    if settings.database is None:
-        return
-    if not settings.database.exists():
-        yield Check(name="sqlite", status="ok", detail=f"{library}, {settings.database} is not made yet")
-        return
+    yield from _examined("database", wiring.examine_store(settings))
+
+
+def _redis(settings: Settings) -> Iterator[Check]:
+    yield from _examined("redis", wiring.examine_broker(settings))
+
+
+def _examined(name: str, look: Iterator[Check]) -> Iterator[Check]:
     try:
-        connection = sqlite3.connect(f"file:{settings.database.absolute()}?mode=ro", uri=True, timeout=2)
-        try:
-            found = state(connection)
-            journal = connection.execute("PRAGMA journal_mode").fetchone()[0]
-        finally:
-            connection.close()
-    except sqlite3.Error as err:
-        hint = "is it a database of Optio, and may this user read it?"
-        yield Check(name="sqlite", status="error", detail=f"{settings.database}: {err}", hint=hint)
-        return
-    known = len(migrations())
-    detail = f"{library}, {settings.database}, {journal}, schema {found.version} of {known}"
-    if found.oldest > known:
-        yield Check(name="sqlite", status="error", detail=detail, hint="a newer Optio wrote it: install that one")
-    else:
-        yield Check(name="sqlite", status="ok", detail=detail)
+        yield from look
+    except SettingsError as err:
+        yield Check(name, "error", str(err))
 
 
 def _tasks(settings: Settings) -> Iterator[Check]:
@@ -208,7 +155,7 @@ def _secrets(settings: Settings, compilation: Compilation) -> Iterator[Check]:
 
 
 def _agents(settings: Settings, compilation: Compilation) -> Iterator[Check]:
-    places = executor(settings)
+    places = wiring.executor(settings)
     try:
         for name, runtime in RUNTIMES.items():
             if not runtime.program:
@@ -294,6 +241,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     _inotify,
     _data_dir,
     _database,
+    _redis,
     _tasks,
     _server,
 )

@@ -287,10 +287,11 @@ class SqliteEngine:
         if left:
             raise StoreMismatch(f"the database {self._path} needs {len(left)} migrations: run `optio db migrate`")
 
-    def migrate(self) -> list[int]:
-        """Take the steps that are left, and give their numbers; raises StoreUnavailable and StoreMismatch."""
+    def migrate(self, tell: Callable[[Migration], object] = lambda step: None) -> list[int]:
+        """Take the steps that are left, telling each before it is taken, and give their numbers; raises StoreUnavailable and
+        StoreMismatch."""
         with _translated(self._path):
-            return migrate(self._writer, migrations(), self._now())
+            return migrate(self._writer, migrations(), self._now(), tell)
 
     def close(self) -> None:
         """Finish what is queued and close."""
@@ -321,7 +322,12 @@ def state(connection: sqlite3.Connection) -> SchemaState:
     return SchemaState(version, oldest)
 
 
-def migrate(connection: sqlite3.Connection, known: tuple[Migration, ...], now: int) -> list[int]:
+def migrate(
+    connection: sqlite3.Connection,
+    known: tuple[Migration, ...],
+    now: int,
+    tell: Callable[[Migration], object] = lambda step: None,
+) -> list[int]:
     """Take every step that is left, each in one transaction, and give their numbers; raises StoreMismatch."""
     taken: list[int] = []
     while pending(state(connection), known):
@@ -329,6 +335,7 @@ def migrate(connection: sqlite3.Connection, known: tuple[Migration, ...], now: i
         try:
             # Another process may have been first.
             for step in pending(state(connection), known)[:1]:
+                tell(step)
                 connection.execute(schema.TABLE)
                 for statement in schema.statements(step.script):
                     connection.execute(statement)
@@ -366,6 +373,8 @@ def _in_our_words(path: Path, err: BaseException) -> BaseException:
         made = Conflict("something with this id exists already")
     elif isinstance(err, sqlite3.IntegrityError | sqlite3.InterfaceError | sqlite3.ProgrammingError):
         return err  # a mistake of ours
+    elif isinstance(err, sqlite3.OperationalError) and str(err).startswith(("no such table", "no such column")):
+        made = StoreMismatch(f"the database {path} lacks tables of this version: run `optio db migrate`")
     elif isinstance(err, sqlite3.Error):
         code = getattr(err, "sqlite_errorcode", 0) & 0xFF
         cure = f" ({_CURES[code]})" if code in _CURES else ""

@@ -34,7 +34,7 @@ def test_a_sound_place_is_told_to_be_one(shell: Shell) -> None:
     code, found = looked_at(shell)
 
     assert code == 0
-    for name in ("python", "yaml", "libraries", "data", "sqlite", "tasks", "server"):
+    for name in ("python", "yaml", "libraries", "data", "database", "tasks", "server"):
         assert [check["status"] for check in found[name]] == ["ok"], found[name]
     assert not (shell.directory / ".optio").exists(), "a look leaves nothing behind"
 
@@ -100,8 +100,8 @@ def test_a_database_of_a_newer_version_is_an_error(shell: Shell) -> None:
 
     code, found = looked_at(shell)
 
-    assert (code, found["sqlite"][0]["status"]) == (1, "error")
-    assert "newer Optio" in found["sqlite"][0]["hint"]
+    assert (code, found["schema"][0]["status"]) == (1, "error")
+    assert "newer Optio" in found["schema"][0]["detail"]
 
 
 def test_settings_are_shown_with_their_origin_and_without_secrets(shell: Shell) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
+from optio.store.sql.schema import Migration
 from optio.store.sql.transaction import Transaction
 
 T = TypeVar("T")
@@ -32,8 +33,8 @@ class Engine(Protocol):
         """Raises StoreUnavailable or StoreMismatch."""
         ...
 
-    def migrate(self) -> list[int]:
-        """Take the schema's steps that are left, and give their numbers."""
+    def migrate(self, tell: Callable[[Migration], object] = ...) -> list[int]:
+        """Take the schema's steps that are left, telling each before it is taken, and give their numbers."""
         ...
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from optio.errors import StoreUnavailable
 from optio.store.sql.engine import Engine
+from optio.store.sql.schema import Migration
 from optio.store.sql.transaction import Transaction
 
 T = TypeVar("T")
@@ -44,9 +45,9 @@ class Watched:
         """See Engine."""
         self._told(self._engine.check)
 
-    def migrate(self) -> list[int]:
+    def migrate(self, tell: Callable[[Migration], object] = lambda step: None) -> list[int]:
         """See Engine."""
-        return self._engine.migrate()
+        return self._engine.migrate(tell)
 
     def close(self) -> None:
         """See Engine."""

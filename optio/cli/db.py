@@ -1,0 +1,84 @@
+"""Migrate the database's schema, check whether Optio can work with the database, and back it up."""
+
+import argparse
+import shlex
+import time
+from pathlib import Path
+
+from optio.cli import FAILED, OK, USAGE, findings, flags, show
+from optio.errors import SettingsError
+from optio.model.finding import ERROR
+from optio.model.finding import OK as GOOD
+from optio.settings import Settings
+from optio.store.sql.schema import Migration, migrations
+from optio.wiring import backup, backup_command, examine_store, open_store
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Verbs and flags."""
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs.add_parser("migrate", help="bring the schema to this version of Optio; others may work on meanwhile")
+    verbs.add_parser("check", help="0: can be worked with, 1: something should be done, 2: cannot be used")
+    keep = verbs.add_parser("backup", help="copy an SQLite database while it is in use; never overwrites")
+    keep.add_argument("file", type=Path)
+    for sub in verbs.choices.values():
+        flags.add(sub, "data_dir")
+        sub.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The verb's exit code."""
+    settings = flags.settings(args)
+    if args.verb == "migrate":
+        return _migrate(settings, as_json=args.json)
+    if args.verb == "check":
+        return _check(settings, as_json=args.json)
+    return _backup(settings, args.file, as_json=args.json)
+
+
+def _migrate(settings: Settings, *, as_json: bool) -> int:
+    known = len(migrations())
+    began = time.monotonic()
+
+    def tell(step: Migration) -> None:
+        if not as_json:
+            print(f"step {step.version} of {known} ...", flush=True)
+
+    store = open_store(settings, migrated=False)
+    try:
+        taken = store.migrate(tell)
+    finally:
+        store.close()
+    if as_json:
+        print(show.as_json({"taken": taken, "version": known}))
+    elif taken:
+        print(f"the schema has version {known} now; that took {time.monotonic() - began:.1f} s")
+    else:
+        print(f"nothing to do: the schema has version {known} or newer")
+    return OK
+
+
+def _check(settings: Settings, *, as_json: bool) -> int:
+    found = []
+    for each in examine_store(settings, thorough=True):
+        found.append(each)
+        if not as_json:
+            print("\n".join(findings.lines([each])), flush=True)
+    if as_json:
+        print(show.as_json(findings.as_json(found)))
+    statuses = {each.status for each in found}
+    return USAGE if ERROR in statuses else OK if statuses == {GOOD} else FAILED
+
+
+def _backup(settings: Settings, file: Path, *, as_json: bool) -> int:
+    if settings.database is None:
+        command = shlex.join(backup_command(settings, str(file)))
+        raise SettingsError(
+            f"PostgreSQL is backed up by its own program, which asks for the password or takes PGPASSWORD: {command}"
+        )
+    size = backup(settings, file)
+    if as_json:
+        print(show.as_json({"file": str(file), "bytes": size}))
+    else:
+        print(f"{file}: {size:,} bytes; keep a copy of {settings.secrets} with it")
+    return OK
