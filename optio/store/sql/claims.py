@@ -11,16 +11,16 @@ from optio.errors import LeaseLost
 from optio.model.retry import Again, GiveUp
 from optio.model.run import Change, LogLine, Meter, Outcome, Run, RunState, Usage, dump_json
 from optio.store.base import AdmissionView, Admit, Claim, Decide, Quota, Room
-from optio.store.sql import dedupe, events, queue, quotas, runs
+from optio.store.sql import dedupe, events, queue, quotas
 from optio.store.sql.records import RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
-from optio.store.sql.transaction import Transaction, micros, when
+from optio.store.sql.transaction import Row, Transaction, micros, when
 
 _OVER = "state = 'running' AND (lease_until < :now OR owner = '')"
 _ADOPTABLE = (
     f"{_OVER} AND (place IN (:place, '') OR lease_until < :orphaned OR (place LIKE :directory AND place NOT LIKE :boot))"
 )
 _WAITS = """
-SELECT EXISTS (SELECT 1 FROM runs WHERE state = 'queued') AS waits,
+SELECT (SELECT MIN(task_id) FROM runs WHERE state = 'queued') IS NOT NULL AS waits,
     (SELECT COUNT(*) FROM runs WHERE state = 'running') AS running
 """
 # When the first start leaves the window of a task that has used its start limit up, and has something waiting.
@@ -39,6 +39,10 @@ _TAKE = (
     f"WHERE id = :id AND {_OVER}"
 )
 _NEW_WORKER = "UPDATE attempts SET worker = :worker WHERE run_id = :id AND number = (SELECT attempt FROM runs WHERE id = :id)"
+_AGENT_STARTED = """
+UPDATE attempts SET agent_started_at = :now WHERE run_id = :id AND agent_started_at IS NULL
+AND number = (SELECT attempt FROM runs WHERE id = :id AND state = 'running' AND fence = :fence)
+"""
 _CLAIMED = f"SELECT {RUN_COLUMNS}, prompt, last_event, last_line FROM runs WHERE id = :id"  # noqa: S608
 _OWNED = f"SELECT {RUN_COLUMNS}, last_event, last_line FROM runs WHERE id = :id"  # noqa: S608
 
@@ -47,10 +51,10 @@ def claim(tx: Transaction, worker: str, lease: timedelta, admit: Admit, place: s
     """See `Store.claim`."""
     tx.lock("admission")
     claims: list[Claim] = []
-    more = True
+    heads, more = queue.HEADS, True
     while more:
         left = most - len(claims)
-        seen = queue.heads(tx, lambda running: min(room(running), left))  # noqa: B023 - called at once
+        seen = queue.heads(tx, lambda running: min(room(running), left), heads)  # noqa: B023 - called at once
         tasks = {waiting.run_id: waiting.task_id for waiting in seen.waiting}
         starts = [run_id for run_id in admit(seen) if run_id in tasks][:left] if tasks else []
         for run_id in starts:
@@ -59,6 +63,7 @@ def claim(tx: Transaction, worker: str, lease: timedelta, admit: Admit, place: s
                 claims.append(claim)
         full = len(starts) == left or room(sum(seen.running.values()) + len(starts)) <= 0
         more = not full and _cut(seen, set(starts))
+        heads *= queue.MORE
     return claims
 
 
@@ -189,11 +194,8 @@ def next_due(tx: Transaction) -> timedelta | None:
 
 def agent_started(tx: Transaction, run_id: str, fence: int) -> None:
     """See `Store.agent_started`."""
-    row = _owned(tx, run_id, fence)
-    tx.run(
-        "UPDATE attempts SET agent_started_at = :now WHERE run_id = :id AND number = :number AND agent_started_at IS NULL",
-        {"now": tx.now, "id": run_id, "number": row["attempt"]},
-    )
+    if not tx.run(_AGENT_STARTED, {"now": tx.now, "id": run_id, "fence": fence}):
+        _owned(tx, run_id, fence)  # it was noted before, or the run is somebody else's
 
 
 def append_log(
@@ -255,7 +257,7 @@ def finish(
             "signal": signal, "text": outcome.text, "id": run_id, "number": row["attempt"], **meter_columns(meter),
         },
     )  # fmt: skip
-    columns: dict[str, Any] = {"owner": None, "lease_until": None, "cancel_requested": 0, **_totals(tx, run_id)}
+    columns: dict[str, Any] = {"owner": None, "lease_until": None, "cancel_requested": 0, **_totals(tx, row, meter)}
     reason, message, actor = outcome.reason, outcome.message, row["owner"] or "worker"
     if row["cancel_requested"]:
         change = Change.CANCEL
@@ -277,15 +279,17 @@ def finish(
             message = f"{message} ({decision.why})" if message else decision.why
     if change is not Change.RETRY:
         columns["ended_at"] = tx.now
-    events.move(tx, row, change, reason=reason, message=message, actor=actor, columns=columns)
+    state = events.move(tx, row, change, reason=reason, message=message, actor=actor, columns=columns)
     if change is not Change.RETRY:
         dedupe.release(tx, row)
-    return runs.get(tx, run_id)
+    return to_run({**dict(row), **columns, "state": state.value, "reason": reason, "message": message})
 
 
-def _totals(tx: Transaction, run_id: str) -> dict[str, Any]:
+def _totals(tx: Transaction, run: Row, last: Meter) -> dict[str, Any]:
     """What all attempts together used."""
-    attempts = [to_attempt(row) for row in tx.all("SELECT * FROM attempts WHERE run_id = :id", {"id": run_id})]
+    if run["attempt"] == 1:
+        return meter_columns(last)
+    attempts = [to_attempt(row) for row in tx.all("SELECT * FROM attempts WHERE run_id = :id", {"id": run["id"]})]
     usage = sum((a.meter.usage for a in attempts), Usage())
     turns = [a.meter.turns for a in attempts if a.meter.turns is not None]
     costs = [a.meter.cost for a in attempts if a.meter.cost is not None]
