@@ -218,6 +218,8 @@ class Scheduler:
         fresh = [run for run in firing.runs if run.id in started]
         verdicts = Counter(each.verdict for each in firing.verdicts if each.verdict != "fired")
         verdicts["fired"] = len(fresh)
+        if firing.skipped is not None:
+            verdicts[firing.skipped.verdict] += firing.skipped.count or 0
         late = tuple(ended - run.slot for run in fresh if run.slot is not None)
         self._services.telemetry.tell(Fired(firing.task_id, +verdicts, late))
         for run in fresh:

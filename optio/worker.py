@@ -217,7 +217,7 @@ class Worker:
     def _drop_the_forgotten(self, before: set[str], idle: set[str]) -> set[str]:
         """A run of ours that nothing works on, twice in a row, is not just about to begin: it must not be renewed for ever."""
         for run_id in before & idle:
-            log.error("run %s is ours and nothing works on it: giving it back", run_id)
+            log.error("run %s is ours and nothing works on it: giving it back", run_id, extra={"run_id": run_id})
             with contextlib.suppress(LeaseLost):
                 self._services.store.drop(run_id, self._services.store.run(run_id).fence)
             self._wake.set()

@@ -150,7 +150,7 @@ def test_a_format_that_is_none_is_refused(tmp_path: Path) -> None:
     worker.start(ready=False)
     assert worker.process is not None
 
-    assert worker.process.wait(20) == 2
+    assert worker.process.wait(60) == 2
     assert "OPTIO_LOG_FORMAT: `xml` cannot be used, it must be one of text, json" in worker.output.read_text()
 
 
@@ -181,20 +181,12 @@ def worker_with_a_log_that_nobody_reads(directory: Path) -> Iterator[tuple[subpr
 
 
 def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
+    """It is full, then read again, then its reader is gone; runs go on, and so does the log where it can."""
     task = command_task("true")
-    with opened(tmp_path) as services, worker_with_a_log_that_nobody_reads(tmp_path) as (process, _):
+    with opened(tmp_path) as services, worker_with_a_log_that_nobody_reads(tmp_path) as (process, reader):
         for _ in range(20):
-            done(services, accept(services, task))
-
-        process.send_signal(signal.SIGTERM)
-
-        assert process.wait(15) == 0
-
-
-def test_a_log_whose_reader_comes_back_goes_on_where_it_was(tmp_path: Path) -> None:
-    with opened(tmp_path) as services, worker_with_a_log_that_nobody_reads(tmp_path) as (_, reader):
-        run_id = accept(services, command_task("true"))
-        done(services, run_id)
+            run_id = accept(services, task)
+            done(services, run_id)
         said = b""
 
         def read() -> bool:
@@ -202,15 +194,23 @@ def test_a_log_whose_reader_comes_back_goes_on_where_it_was(tmp_path: Path) -> N
             said += os.read(reader, 65536)
             return f"run {run_id} completed".encode() in said
 
-        assert eventually(read, what="the line about the run")
-
-
-def test_a_reader_that_is_gone_stops_nothing(tmp_path: Path) -> None:
-    with opened(tmp_path) as services, worker_with_a_log_that_nobody_reads(tmp_path) as (process, reader):
+        eventually(read, what="the line about the run")
         os.dup2(os.open(os.devnull, os.O_RDONLY), reader)
         for _ in range(3):
-            done(services, accept(services, command_task("true")))
-        assert process.poll() is None
+            done(services, accept(services, task))
+
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(60) == 0
+
+
+def test_a_worker_whose_log_nobody_reads_can_be_stopped(tmp_path: Path) -> None:
+    with opened(tmp_path) as services, worker_with_a_log_that_nobody_reads(tmp_path) as (process, _):
+        done(services, accept(services, command_task("true")))
+
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(60) == 0
 
 
 def test_a_disk_that_is_full_costs_the_lines_and_says_so_later(tmp_path: Path) -> None:
@@ -266,21 +266,18 @@ def test_a_development_server_whose_terminal_is_stopped_goes_on(tmp_path: Path) 
     )
     os.close(writer)
     try:
-        eventually(lambda: _answers(dev), within=30, what="the server")
+        eventually(lambda: _answers(dev), within=60, what="the server")
         for number in range(30):
             dev.until_ended(dev.post("/api/tasks/job/runs").json["runId"])
             dev.write(f"more-{number}.yaml", COMMAND_TASK.format(name=f"More {number}", command='"true"'))
         eventually(lambda: dev.get("/api/registry").json["tasks"].keys() >= {"job"}, what="the registry")
         assert len(eventually(lambda: found if len(found := dev.get("/api/registry").json["tasks"]) > 30 else None)) == 31
-        began = time.monotonic()
-        code = dev.stop()
-        took = time.monotonic() - began
+        code = dev.stop(within=60)
     finally:
         dev.process.kill()
         os.close(reader)
 
     assert code == 0
-    assert took < 15
 
 
 def _answers(dev: Dev) -> bool:

@@ -338,7 +338,7 @@ def test_idle_connections_keep_nobody_out_for_long(probe: tuple[Services, int], 
             except (OSError, http.client.HTTPException):
                 return False
 
-        eventually(answers, within=10, what="an answer")
+        eventually(answers, within=30, what="an answer")
     finally:
         for sock in idle:
             sock.close()
@@ -352,7 +352,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         worker = Dev(tmp_path, command="worker", environ={"OPTIO_METRICS_PORT": str(port)})
         worker.start(ready=False)
         assert worker.process is not None
-        code = worker.process.wait(20)
+        code = worker.process.wait(60)
 
     assert code == 2
     assert f"cannot serve metrics on 127.0.0.1:{port}" in worker.output.read_text()
@@ -401,10 +401,10 @@ def test_a_loop_that_hangs_makes_its_process_unwell(services: Services, part: st
     thing.start()
     try:
         assert stuck.wait(10)
-        eventually(lambda: health.alive(services).status == 503, within=10, what="the loop to be late")
+        eventually(lambda: health.alive(services).status == 503, within=30, what="the loop to be late")
         assert health.alive(services).problems == (f"the loop `{part}` does not turn",)
         hang.set()
-        eventually(lambda: health.alive(services).status == 200, within=10, what="the loop to turn again")
+        eventually(lambda: health.alive(services).status == 200, within=30, what="the loop to turn again")
     finally:
         hang.set()
         thing.stop()
@@ -424,7 +424,7 @@ def test_worker_and_scheduler_have_health_and_metrics_too(tmp_path: Path, comman
             return False
 
     try:
-        eventually(ready, what="the part to be ready")
+        eventually(ready, within=60, what="the part to be ready")
         assert ask(port, "/healthz").json["status"] == "ok"
         text = ask(port, "/metrics").body
     finally:

@@ -89,7 +89,7 @@ async def _events(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncItera
                     yield b": still here\n\n"
     except OptioError as err:
         # The stream ends without an `end`: its reader comes back with its cursor, and is told then.
-        log.info("the live log of run %s ends early: %s", run_id, err)
+        log.info("the live log of run %s ends early: %s", run_id, err, extra={"run_id": run_id})
 
 
 async def _export(hub: Hub, run_id: str, after: int, attempt: int | None) -> AsyncIterator[bytes]:

@@ -74,12 +74,12 @@ class Sockets:
         except Unauthorized as err:
             return 4401, str(err)
         except OptioError as err:
-            log.info("the live log of run %s ends early: %s", run_id, err)
+            log.info("the live log of run %s ends early: %s", run_id, err, extra={"run_id": run_id})
             return 1013, "come back with your cursor"
         except OSError:
             raise
         except Exception:
-            log.exception("the live log of run %s failed", run_id)
+            log.exception("the live log of run %s failed", run_id, extra={"run_id": run_id})
             return 1011, "the server failed: its log tells more"
         return 1012, "the server stops: come back with your cursor"
 
