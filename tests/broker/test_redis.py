@@ -41,6 +41,16 @@ class Worker:
 Open = Callable[..., RedisBroker]
 
 
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is waited for comes sooner."""
+    monkeypatch.setattr("optio.broker.redis._CHECK", 0.2)
+    monkeypatch.setattr("optio.broker.redis._SILENCE", 1.0)
+    for module in ("redis", "dramatiq"):
+        monkeypatch.setattr(f"optio.broker.{module}.PAUSE", 0.1)
+    monkeypatch.setattr("optio.broker.dramatiq._LOOK", 0.05)
+
+
 @pytest.fixture
 def opened() -> Iterator[Open]:
     made: list[RedisBroker] = []
