@@ -32,7 +32,7 @@ def _sqlite(directory: Path) -> Database:
     file, copy = directory / "data" / "optio.db", directory / "backup.db"
 
     def backup() -> None:
-        subprocess.run(["sqlite3", str(file), f"VACUUM INTO '{copy}'"], check=True, timeout=30)
+        Dev(directory).cli("db", "backup", str(copy))
         with contextlib.closing(sqlite3.connect(copy)) as made:
             assert made.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             assert made.execute("PRAGMA foreign_key_check").fetchall() == []
@@ -63,7 +63,6 @@ def _postgres(directory: Path, server: PostgresServer) -> Database:
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     if request.param == "sqlite":
-        assert shutil.which("sqlite3"), "run tests/setup.sh: it installs sqlite3"
         return _sqlite(tmp_path)
     return _postgres(tmp_path, request.getfixturevalue("postgres_server"))
 
