@@ -22,6 +22,8 @@ COMMANDS = {
     "worker": ("worker", "execute runs"),
     "scheduler": ("scheduler", "fire schedules"),
     "prune": ("prune", "delete what is kept no longer"),
+    "audit": ("audit", "check that no slot, delivery or run was lost or doubled"),
+    "db": ("db", "migrate, check and back up the database"),
     "token": ("token", "create, list and revoke API tokens"),
     "doctor": ("doctor", "check this installation and its settings"),
 }

@@ -1,4 +1,4 @@
-"""Sign a payload the way its sender would, and post it to a webhook."""
+"""Sign a payload the way its sender would and post it to a webhook, or judge deliveries that were received again."""
 
 import argparse
 import json
@@ -28,9 +28,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     send.add_argument("--json", action="store_true", help="for programs")
     flags.add(send, "data_dir", "secrets_dir")
     client.add_arguments(send)
+    _add_replay(verbs.add_parser("replay", help="judge deliveries again, by the tasks of now or of another revision"))
+
+
+def _add_replay(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("delivery", nargs="?", metavar="DELIVERY", help="the id of one delivery")
+    parser.add_argument("--since", metavar="TIME", help="all since then instead: 2h, 7d, or 2026-01-05T08:00:00Z")
+    parser.add_argument("--until", metavar="TIME", help="with --since: up to then")
+    parser.add_argument("--path", help="with --since: only of this webhook")
+    parser.add_argument("--verdict", help="with --since: only those of which this became, such as invalid")
+    parser.add_argument("--rev", help="judge by the task directory as this git revision has it")
+    parser.add_argument(
+        "--diff", action="store_true", help="only those that differ, with what differs in parameters and prompt"
+    )
+    parser.add_argument("--yes", action="store_true", help="start the runs that would start")
+    parser.add_argument("--again", action="store_true", help="with --yes: also where the delivery has a run already")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    flags.add(parser, "tasks")
+    client.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    """The verb's exit code."""
+    if args.verb == "replay":
+        from optio.cli import replay
+
+        return replay.run(args)
+    return _send(args)
+
+
+def _send(args: argparse.Namespace) -> int:
     """0 when the webhook was accepted, with --wait when its run completed."""
     from optio.cli.run import follow
 

@@ -30,6 +30,7 @@ def prepare(
     actor: str,
     at: Route = ("params",),
     slot: datetime | None = None,
+    delivery_id: str | None = None,
     traceparent: str | None = None,
 ) -> NewRun:
     """Raises Invalid with one problem per parameter; pointers start at `at`."""
@@ -55,6 +56,7 @@ def prepare(
         trigger=trigger,
         actor=actor,
         slot=slot,
+        delivery_id=delivery_id,
         traceparent=trace.clean(traceparent),
         dedupe_key=_business_key(task, effective, at),
     )

@@ -18,11 +18,9 @@ from litestar.types import Receive, Scope, Send
 
 from optio.broker.base import Topic
 from optio.errors import Conflict, Duplicate, Invalid, NotFound, OptioError, QueueFull, StoreUnavailable, TooMany, Unauthorized
-from optio.model import mapping
 from optio.model.registry import CompiledTask
 from optio.model.trigger import WebhookConfig
-from optio.runs.submit import prepare
-from optio.server import payload, problems, signature
+from optio.server import judge, payload, problems, signature
 from optio.server.edge import answer
 from optio.server.hub import Hub
 from optio.server.landing import Landing
@@ -230,32 +228,8 @@ class _Receipt:
 
     def _judge(self) -> NewRun | str:
         """The run to start, or why none is wanted; raises HttpProblem and Invalid."""
-        types = self.header("content-type")
-        if types and not payload.is_json(types[0]):
-            raise HttpProblem(415, "Unsupported", "send application/json")
-        document = payload.decode(self.body)
-        try:
-            if not self._wanted(document):
-                return "the event or `when` filter does not hold"
-            mapped = self.config.param_mapping
-            params = document if mapped is None else mapping.from_payload(mapped, document)
-        except mapping.MappingFailed as err:
-            raise Invalid(str(err)) from err
-        return prepare(
-            self.task,
-            params,
-            new_id=self.hub.new_id(),
-            trigger="webhook",
-            actor=f"webhook:{self.config.path}",
-            traceparent=next(iter(self.header("traceparent")), None),
-        )
-
-    def _wanted(self, document: Any) -> bool:
-        if self.config.events is not None:
-            events = self.header(signature.event_header(self.config))
-            if len(events) != 1 or events[0] not in self.config.events:
-                return False
-        return self.config.when is None or mapping.compile_when(self.config.when).holds(document)
+        actor = f"webhook:{self.config.path}"
+        return judge.judge(self.task, self.config, self.header, self.body, new_id=self.hub.new_id(), actor=actor)
 
     async def _again(self, err: HttpProblem | Invalid | QueueFull) -> dict[str, Any]:
         """The answer of an earlier delivery with the same id; else the error, which is kept unless it is the server's own."""
@@ -268,10 +242,7 @@ class _Receipt:
                 return _accepted(Accepted(first.run_id, first=False, duplicate=first.verdict == "duplicate"))
         if isinstance(err, QueueFull):
             raise err
-        if isinstance(err, HttpProblem):
-            self._reject("unsupported" if err.status == 415 else "unreadable", err.status, str(err))
-        else:
-            self._reject("invalid", 422, "; ".join(f"{p.pointer} {p.message}" for p in err.problems) or str(err))
+        self._reject(*judge.refusal(err))
         raise err
 
     def _reject(self, verdict: str, status: int, detail: str, *, proved: bool = True) -> None:
@@ -312,7 +283,7 @@ def _kept(headers: list[tuple[bytes, bytes]], signed: str) -> dict[str, str]:
     for name, value in headers[:_MOST_HEADERS]:
         text = _name(name)
         if text is None or text == signed:
-            kept[name.decode("latin-1")] = "***"
+            kept[name.decode("latin-1")] = judge.MASKED
         else:
             kept[text] = value[:_LONGEST_HEADER].decode("latin-1")
     return kept

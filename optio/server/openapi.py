@@ -50,6 +50,7 @@ _BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("/api/tasks/{task_id}/runs", "post"): {"manual": {"value": _START}, "nothing": {"value": {}}},
     ("/api/tasks/{task_id}/triggers", "post"): {"schedule": {"value": _SCHEDULE}, "webhook": {"value": _WEBHOOK}},
     ("/api/hooks/{path}", "post"): {"push": {"value": {"repository": {"name": "optio"}}}},
+    ("/api/deliveries/{delivery_id}/replay", "post"): {"try": {"value": {"dryRun": True}}, "again": {"value": {"again": True}}},
 }
 _ID = "019b8f2e-6d1c-7a41-9a52-0c5b7f6f1c11"
 _ANSWERS: dict[tuple[str, str], tuple[str, Any]] = {

@@ -7,6 +7,7 @@ from optio.live import Snapshot
 from optio.model.registry import CompiledTask
 from optio.model.run import Attempt, Event, LogLine, Meter, Page, Run, RunState
 from optio.runs.admission import Hold
+from optio.runs.replay import Judgement, diff, differences
 from optio.store.base import Delivery, GenerationRow, Pause, SlotRow
 
 
@@ -205,4 +206,32 @@ def delivery(value: Delivery) -> dict[str, Any]:
         "runId": value.run_id,
         "bodySha256": value.body_sha256,
         "headers": dict(value.headers),
+    }
+
+
+def replay(value: Delivery, then: Judgement, now: Judgement, before: str | None) -> dict[str, Any]:
+    """What became of a request then, beside what would become of it now; `replayedAs` is the run of an earlier replay by the
+    same definition."""
+    return {
+        "deliveryId": value.id,
+        "path": value.path,
+        "receivedAt": at(value.received_at),
+        "hasRun": value.run_id,
+        "replayedAs": before,
+        "then": judgement(then),
+        "now": judgement(now),
+        "differs": differences(then, now),
+        "diff": diff(then, now),
+    }
+
+
+def judgement(value: Judgement) -> dict[str, Any]:
+    """A verdict on a request, and the run that it means."""
+    return {
+        "verdict": value.verdict,
+        "detail": value.detail,
+        "taskId": value.task_id,
+        "definition": value.definition,
+        "params": value.params,
+        "prompt": value.prompt,
     }

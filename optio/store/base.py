@@ -28,6 +28,7 @@ class NewRun:
     trigger: str
     actor: str
     slot: datetime | None = None
+    delivery_id: str | None = None
     traceparent: str | None = None
     dedupe_key: str | None = None
 
@@ -231,6 +232,51 @@ class SlotRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditedSlot:
+    """A slot, or a row of skipped ones, beside the run that it names: whether that is there, and is of this very slot. One
+    that was deleted by hand counts as there."""
+
+    first: datetime
+    last: datetime
+    verdict: str
+    run_id: str | None
+    at: datetime
+    run_is_there: bool
+    run_is_its: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditedDelivery:
+    """A delivery beside the run that it names: whether that is there, and comes from this very delivery."""
+
+    seq: int
+    id: str
+    task_id: str
+    received_at: datetime
+    verdict: str
+    run_id: str | None
+    run_is_there: bool
+    run_is_its: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditedRun:
+    """A run beside what it says it comes from. `actor` is who asked for it, None when that is not kept."""
+
+    seq: int
+    id: str
+    task_id: str
+    created_at: datetime
+    trigger: str
+    slot: datetime | None
+    delivery_id: str | None
+    actor: str | None
+    slot_is_its: bool
+    delivery_is_there: bool
+    delivery_is_its: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Firing:
     """Slots of one schedule that are due: their verdicts, the runs they start (by slot), and the slot after them. `digest`
     names the definition that this follows from. With `unless_active` nothing starts while a run of the task is queued or
@@ -302,6 +348,20 @@ class Depth:
     oldest: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFilter:
+    """Which deliveries to list; all conditions hold together. `since` and `until` are within."""
+
+    task_id: str | None = None
+    path: str | None = None
+    verdict: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+EVERY_DELIVERY = DeliveryFilter()
+
+
 class Store(Protocol):
     """See the module."""
 
@@ -339,7 +399,9 @@ class Store(Protocol):
         """Raises NotFound."""
         ...
 
-    def deliveries(self, *, task_id: str | None = None, cursor: str | None = None, limit: int = 50) -> Page:
+    def deliveries(
+        self, where: DeliveryFilter = EVERY_DELIVERY, *, cursor: str | None = None, limit: int = 50
+    ) -> Page:
         """Newest first, at most 1,000 of them, without bodies. Raises Invalid for a forged cursor."""
         ...
 
@@ -494,6 +556,32 @@ class Store(Protocol):
         again."""
         ...
 
+    # Audit
+
+    def generations(self, *, since: datetime, after: int = 0, limit: int = 20) -> list[GenerationRow]:
+        """Generations later than `after`, oldest first; the first of all is the one that was served at `since`."""
+        ...
+
+    def audit_slots(self, task_id: str, after: datetime, until: datetime, limit: int = 1000) -> list[AuditedSlot]:
+        """The task's slots in (after, until], oldest first."""
+        ...
+
+    def audit_ranges(self, task_id: str, after: datetime, until: datetime) -> list[AuditedSlot]:
+        """Rows of skipped slots of which some are in (after, until]."""
+        ...
+
+    def audit_deliveries(
+        self, *, task_id: str | None = None, before: int = 2**62, limit: int = 1000
+    ) -> list[AuditedDelivery]:
+        """Deliveries with a smaller sequence number, newest first."""
+        ...
+
+    def audit_runs(self, *, task_id: str | None = None, before: int = 2**62, limit: int = 1000) -> list[AuditedRun]:
+        """Runs with a smaller sequence number, newest first."""
+        ...
+
+    # Slots
+
     def slots(self, task_id: str, *, cursor: str | None = None, limit: int = 50) -> Page:
         """What became of the task's slots, newest first, at most 1,000 of them. Raises Invalid for a forged cursor."""
         ...
@@ -579,8 +667,9 @@ class Store(Protocol):
         """Raises StoreUnavailable or StoreMismatch when the store cannot be used."""
         ...
 
-    def migrate(self) -> list[int]:
-        """Take the schema's steps that are left, and give their numbers; raises StoreMismatch for a newer schema."""
+    def migrate(self, tell: Callable[[Any], object] = lambda step: None) -> list[int]:
+        """Take the schema's steps that are left, and give their numbers; each is told (its `version`) before it is taken.
+        Raises StoreMismatch for a newer schema."""
         ...
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from optio.errors import Conflict, Invalid, NotFound, StoreUnavailable
 from optio.model.run import Meter, RunState, Usage
-from optio.store.base import NewRun, RunFilter, Store
+from optio.store.base import DeliveryFilter, NewRun, RunFilter, Store
 from tests.store.build import (
     BAD,
     LEASE,
@@ -189,8 +189,8 @@ def test_deliveries_are_paged_newest_first_without_their_bodies(store: Store) ->
     for each in made:
         store.record_delivery(each).result(10)
 
-    first = store.deliveries(task_id="a", limit=1)
-    rest = store.deliveries(task_id="a", limit=9, cursor=first.next)
+    first = store.deliveries(DeliveryFilter(task_id="a"), limit=1)
+    rest = store.deliveries(DeliveryFilter(task_id="a"), limit=9, cursor=first.next)
 
     assert [found.id for found in first.items + rest.items] == [made[3].id, made[1].id]
     assert (rest.next, first.items[0].body, store.delivery(made[3].id).body) == (None, None, b"{}")

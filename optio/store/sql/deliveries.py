@@ -5,9 +5,9 @@ from typing import Any
 
 from optio.errors import Conflict, NotFound
 from optio.model.run import Page, dump_json
-from optio.store.base import Accepted, Delivery, NewDelivery
+from optio.store.base import Accepted, Delivery, DeliveryFilter, NewDelivery
 from optio.store.sql.records import cursor_after, cursor_seq, page_size, to_delivery
-from optio.store.sql.transaction import Transaction
+from optio.store.sql.transaction import Transaction, micros
 
 _COLUMNS = "id, seq, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, detail, run_id"
 _LISTED = _COLUMNS.replace(" body,", " NULL AS body,")
@@ -21,6 +21,19 @@ _INSERT = (
     "VALUES (:id, :path, :task_id, :key, :now, :headers, :body, :body_sha256, :verdict, :status, :detail, :run_id) "
     "ON CONFLICT (task_id, delivery_key) WHERE delivery_key IS NOT NULL AND verdict IN ('accepted', 'filtered') DO NOTHING"
 )
+
+
+# By the sequence number too, so that the walk ends where the time does.
+_BOUNDS = {
+    "since": (
+        "received_at >= :since",
+        "seq >= (SELECT seq FROM deliveries WHERE received_at >= :since ORDER BY received_at LIMIT 1)",
+    ),
+    "until": (
+        "received_at <= :until",
+        "seq <= (SELECT seq FROM deliveries WHERE received_at <= :until ORDER BY received_at DESC LIMIT 1)",
+    ),
+}
 
 
 def known(tx: Transaction, task_id: str, key: str) -> Delivery | None:
@@ -101,17 +114,25 @@ def get(tx: Transaction, delivery_id: str) -> Delivery:
     return to_delivery(row)
 
 
-def page(tx: Transaction, task_id: str | None, cursor: str | None, limit: int) -> Page:
+def page(tx: Transaction, where: DeliveryFilter, cursor: str | None, limit: int) -> Page:
     """Newest first, without bodies."""
-    sql = f"SELECT {_LISTED} FROM deliveries WHERE 1 = 1"  # noqa: S608
+    conditions = ["1 = 1"]
     limit = page_size(limit)
     params: dict[str, Any] = {"limit": limit + 1}
-    if task_id is not None:
-        sql += " AND task_id = :task_id"
-        params["task_id"] = task_id
+    for column, wanted in (("task_id", where.task_id), ("path", where.path), ("verdict", where.verdict)):
+        if wanted is not None:
+            conditions.append(f"{column} = :{column}")
+            params[column] = wanted
+    for name, bound in (("since", where.since), ("until", where.until)):
+        if bound is not None:
+            conditions += _BOUNDS[name]
+            params[name] = micros(bound)
     if cursor is not None:
-        sql += " AND seq < :before"
+        conditions.append("seq < :before")
         params["before"] = cursor_seq(cursor)
-    rows = tx.all(sql + " ORDER BY seq DESC LIMIT :limit", params)
+    rows = tx.all(
+        f"SELECT {_LISTED} FROM deliveries WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT :limit",  # noqa: S608
+        params,
+    )
     items = [to_delivery(row) for row in rows[:limit]]
     return Page(items=items, next=cursor_after(items[-1].seq) if len(rows) > limit else None)

@@ -13,7 +13,7 @@ from typing import Any
 from optio.errors import Conflict, NotFound
 from optio.model.run import RunState
 from optio.store.base import REMEMBERED, Keep
-from optio.store.sql import chores
+from optio.store.sql import audit, chores
 from optio.store.sql.engine import Engine
 from optio.store.sql.transaction import Transaction
 
@@ -295,4 +295,5 @@ def _delete_part(tx: Transaction, run_id: str) -> bool:
     if _delete_lines(tx, run_id, STEP) >= STEP:
         return False
     _delete(tx, run_id)
+    audit.note_deleted(tx, run_id)
     return True

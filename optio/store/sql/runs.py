@@ -38,7 +38,7 @@ class Accept:
     __slots__ = ("_actor", "_business", "_key", "_received", "_row", "_task")
 
     def __init__(self, run: NewRun, delivery: NewDelivery | None, key: Once | None, *, definition_kept: bool) -> None:
-        self._row = columns(run, None if delivery is None else delivery.id)
+        self._row = columns(run, run.delivery_id if delivery is None else delivery.id)
         self._received = None if delivery is None else deliveries.columns(delivery, run.id)
         self._task = None if definition_kept else run.task
         self._key = key
@@ -80,6 +80,11 @@ class Accept:
     def _plain(self) -> bool:
         return self._received is not None and self._key is None and self._task is None and self._business is None
 
+    @property
+    def _order(self) -> tuple[str, ...]:
+        once = ("", "") if self._key is None else (self._key.scope, self._key.key)
+        return (self._row["dedupe_key"] or "", *once, "" if self._received is None else self._received["key"] or "")
+
     @staticmethod
     def together(tx: Transaction, accepts: Sequence["Accept"]) -> list[Accepted]:
         """With others: webhooks whose definition is kept, which is nearly all of them, in three statements."""
@@ -92,7 +97,7 @@ class Accept:
         fresh = [each for each in plain if each._received is not None and each._received["id"] in new]
         insert_many(tx, [(each._row, each._actor) for each in fresh])
         done = {id(each): Accepted(each._row["id"], first=True) for each in fresh}
-        rest = sorted((each for each in accepts if id(each) not in done), key=lambda each: each._row["dedupe_key"] or "")
+        rest = sorted((each for each in accepts if id(each) not in done), key=lambda each: each._order)
         done |= {id(each): each(tx) for each in rest}
         return [done[id(each)] for each in accepts]
 

@@ -11,6 +11,7 @@ from optio.model.registry import CompiledTask, Registry
 from optio.model.run import Attempt, Event, LogLine, Meter, Outcome, Page, Run
 from optio.store import base
 from optio.store.sql import (
+    audit,
     chores,
     claims,
     dedupe,
@@ -26,7 +27,8 @@ from optio.store.sql import (
     tokens,
 )
 from optio.store.sql.engine import Engine
-from optio.store.sql.transaction import when
+from optio.store.sql.schema import Migration
+from optio.store.sql.transaction import micros, when
 from optio.store.sql.watched import Watched
 
 T = TypeVar("T")
@@ -83,8 +85,10 @@ class SqlStore:
     def delivery(self, delivery_id: str) -> base.Delivery:
         return self._engine.peek(lambda tx: deliveries.get(tx, delivery_id))
 
-    def deliveries(self, *, task_id: str | None = None, cursor: str | None = None, limit: int = 50) -> Page:
-        return self._engine.peek(lambda tx: deliveries.page(tx, task_id, cursor, limit))
+    def deliveries(
+        self, where: base.DeliveryFilter = base.EVERY_DELIVERY, *, cursor: str | None = None, limit: int = 50
+    ) -> Page:
+        return self._engine.peek(lambda tx: deliveries.page(tx, where, cursor, limit))
 
     def recall(self, key: base.Once) -> str | None:
         return self._engine.peek(lambda tx: once.recall(tx, key))
@@ -213,6 +217,23 @@ class SqlStore:
     ) -> None:
         self._engine.change(lambda tx: schedules.change(tx, put, drop, seen))
 
+    def generations(self, *, since: datetime, after: int = 0, limit: int = 20) -> list[base.GenerationRow]:
+        return self._engine.peek(lambda tx: audit.generations(tx, micros(since), after, limit))
+
+    def audit_slots(self, task_id: str, after: datetime, until: datetime, limit: int = 1000) -> list[base.AuditedSlot]:
+        return self._engine.peek(lambda tx: audit.slots(tx, task_id, micros(after), micros(until), limit))
+
+    def audit_ranges(self, task_id: str, after: datetime, until: datetime) -> list[base.AuditedSlot]:
+        return self._engine.peek(lambda tx: audit.ranges(tx, task_id, micros(after), micros(until)))
+
+    def audit_deliveries(
+        self, *, task_id: str | None = None, before: int = 2**62, limit: int = 1000
+    ) -> list[base.AuditedDelivery]:
+        return self._engine.peek(lambda tx: audit.deliveries(tx, task_id, before, limit))
+
+    def audit_runs(self, *, task_id: str | None = None, before: int = 2**62, limit: int = 1000) -> list[base.AuditedRun]:
+        return self._engine.peek(lambda tx: audit.runs(tx, task_id, before, limit))
+
     def slots(self, task_id: str, *, cursor: str | None = None, limit: int = 50) -> Page:
         return self._engine.read(lambda tx: schedules.slots(tx, task_id, cursor, limit))
 
@@ -271,8 +292,8 @@ class SqlStore:
     def check(self) -> None:
         self._engine.check()
 
-    def migrate(self) -> list[int]:
-        return self._engine.migrate()
+    def migrate(self, tell: Callable[[Migration], object] = lambda step: None) -> list[int]:
+        return self._engine.migrate(tell)
 
     def close(self) -> None:
         self._engine.close()

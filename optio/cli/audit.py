@@ -1,0 +1,100 @@
+"""Check that nothing was lost or doubled: every slot that was due and every delivery has one verdict, every run one origin.
+
+It reads the database itself, whether a server runs or not.
+"""
+
+import argparse
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+from optio.cli import FAILED, OK, flags, show
+from optio.cli.moment import moment
+from optio.errors import SettingsError
+from optio.retention import wanted
+from optio.runs.audit import MOST_FINDINGS, Finding, Report, audit
+from optio.runs.schedule import MISSED_AFTER
+from optio.server.views import at
+from optio.wiring import open_store
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Verbs and flags."""
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    triggers = verbs.add_parser("triggers", help="slots of schedules, webhook deliveries, and the runs that came of them")
+    triggers.add_argument("--since", default="24h", metavar="TIME", help="24h, 7d, or 2026-01-05T08:00:00Z (default: 24h)")
+    triggers.add_argument("--task", help="only of this task")
+    triggers.add_argument("--json", action="store_true", help="for programs")
+    flags.add(triggers, "data_dir")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when everything is explained, 1 when not."""
+    settings = flags.settings(args)
+    store = open_store(settings)
+    try:
+        store.check()
+        now = store.now()
+        since = moment("--since", args.since, now)
+        if since >= now:
+            raise SettingsError(f"--since: `{args.since}` is not in the past")
+        report = audit(store, since=since, task_id=args.task, keep=wanted(settings))
+    finally:
+        store.close()
+    print(show.as_json(document(report)) if args.json else text(report))
+    return FAILED if report.unexplained else OK
+
+
+def document(report: Report) -> dict[str, Any]:
+    """For programs."""
+    return {
+        "since": at(report.since),
+        "until": at(report.until),
+        "tasks": [
+            {"taskId": task_id, "slots": dict(tally.slots), "deliveries": dict(tally.deliveries), "runs": dict(tally.runs)}
+            for task_id, tally in sorted(report.tasks.items())
+        ],
+        "pendingSince": at(report.pending_since),
+        "unexplained": report.unexplained,
+        "findings": [
+            {"kind": each.kind, "taskId": each.task_id, "id": each.id, "at": at(each.at), "message": each.message}
+            for each in report.findings
+        ],
+        "notes": report.notes,
+    }
+
+
+def text(report: Report) -> str:
+    """For people."""
+    lines = [f"from {_time(report.since)} to {_time(report.until)} UTC"]
+    lines += [f"note: {note}" for note in report.notes]
+    rows = [
+        [task_id, _counts(tally.slots), _counts(tally.deliveries), _counts(tally.runs)]
+        for task_id, tally in sorted(report.tasks.items())
+        if tally.slots or tally.deliveries or tally.runs
+    ]
+    if rows:
+        lines += ["", show.table(["TASK", "SLOTS", "DELIVERIES", "RUNS BY"], rows)]
+    if report.pending_since is not None and report.until - report.pending_since > MISSED_AFTER:
+        lines += ["", f"slots wait for a scheduler since {_time(report.pending_since)} UTC: is `optio scheduler` running?"]
+    if not report.unexplained:
+        return "\n".join([*lines, "", "unexplained: 0"])
+    lines += ["", show.coloured(f"unexplained: {report.unexplained:,}", "31")]
+    lines += [_line(each) for each in sorted(report.findings, key=lambda each: each.at)]
+    if report.unexplained > len(report.findings):
+        lines.append(f"  ... these are the first {MOST_FINDINGS:,} that were found")
+    return "\n".join(lines)
+
+
+def _line(each: Finding) -> str:
+    what = each.kind if each.kind == "slot" else f"{each.kind} {each.id}"
+    return f"  {_time(each.at)}  {show.safe(each.task_id)}  {what}: {show.safe(each.message)}"
+
+
+def _counts(counts: Counter[str]) -> str:
+    """`120 fired, 3 missed`, the most frequent first."""
+    return ", ".join(f"{count:,} {word}" for word, count in counts.most_common()) or "-"
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"

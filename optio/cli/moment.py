@@ -1,0 +1,23 @@
+"""Times as people type them: `24h` ago, or a moment with its zone."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from optio.errors import SettingsError
+from optio.model.text import duration
+
+
+def moment(option: str, text: str, now: datetime) -> datetime:
+    """`90m`, `24h` or `7d` before `now`, or an ISO 8601 time; raises SettingsError."""
+    days = re.fullmatch(r"(\d{1,5})d", text, re.ASCII)
+    try:
+        return now - (timedelta(days=int(days[1])) if days else duration(text))
+    except ValueError:
+        pass
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as err:
+        raise SettingsError(f"{option}: `{text}` is no time: write 24h, 7d or 2026-01-05T08:00:00Z") from err
+    if at.tzinfo is None:
+        raise SettingsError(f"{option}: `{text}` has no zone: write it with Z for UTC, or with +01:00")
+    return at.astimezone(UTC)

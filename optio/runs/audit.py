@@ -1,0 +1,417 @@
+"""The audit of triggers: each slot that was due and each delivery has one verdict, each run has one origin.
+
+What was due follows from the generations as they were served, by the same cron as the scheduler's. Whatever is found and does
+not follow, or follows and is not found, is unexplained; there must be none.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import TypeVar
+
+from optio.errors import NotFound
+from optio.model import cron
+from optio.model.registry import CompiledTask
+from optio.runs.schedule import expression_of, fingerprint
+from optio.store.base import (
+    REMEMBERED,
+    AuditedDelivery,
+    AuditedRun,
+    AuditedSlot,
+    GenerationRow,
+    Keep,
+    ScheduleRow,
+    Store,
+)
+
+# Of one task so many slots are looked at, and so many deliveries and runs of all.
+MOST_SLOTS = 100_000
+MOST_ROWS = 1_000_000
+# So many findings are told one by one; all are counted.
+MOST_FINDINGS = 1000
+_PAGE = 1000
+_MOMENT = timedelta(seconds=1)
+_BEGIN, _END = datetime(2000, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+Row = TypeVar("Row", AuditedDelivery, AuditedRun)
+# What the audit says of slots that have no row, beside the verdicts that rows have.
+PENDING, DISABLED = "pending", "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """What a definition says about the clock: the fingerprint of its schedule (None: it has none), and whether it is on."""
+
+    mark: str | None
+    on: bool = True
+
+
+# A definition that is kept no longer, or that this version cannot read: whatever happened then is taken as it is.
+UNKNOWN = Timetable("?")
+_NONE = Timetable(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Generations in a row in which a task's timetable was one and the same: slots in (begin, end] are due by it."""
+
+    first: int
+    last: int
+    begin: datetime
+    end: datetime
+    timetable: Timetable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something unexplained: of a `slot`, a `delivery` or a `run`, and when it was due, received or made."""
+
+    kind: str
+    task_id: str
+    id: str
+    at: datetime
+    message: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """How often each verdict was given to the slots and deliveries of a task, and where its runs come from."""
+
+    slots: Counter[str] = field(default_factory=Counter)
+    deliveries: Counter[str] = field(default_factory=Counter)
+    runs: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """`findings` are the first of the `unexplained`; `notes` say where the audit could not look. Since `pending_since` slots
+    wait for a scheduler."""
+
+    since: datetime
+    until: datetime
+    tasks: dict[str, Tally] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    unexplained: int = 0
+    notes: list[str] = field(default_factory=list)
+    pending_since: datetime | None = None
+
+    def tally(self, task_id: str) -> Tally:
+        """The task's, made when it is asked for."""
+        return self.tasks.setdefault(task_id, Tally())
+
+    def find(self, finding: Finding) -> None:
+        """Count it, and keep it if there is room."""
+        self.unexplained += 1
+        if len(self.findings) < MOST_FINDINGS:
+            self.findings.append(finding)
+
+
+@dataclass(frozen=True, slots=True)
+class _Horizon:
+    """What is older may have been deleted by retention."""
+
+    runs: datetime
+    slots: datetime
+    deliveries: datetime
+
+    @classmethod
+    def of(cls, keep: Keep, now: datetime) -> "_Horizon":
+        """By the settings."""
+        never = datetime.min.replace(tzinfo=UTC)
+
+        def before(span: timedelta | None) -> datetime:
+            return never if span is None else now - max(span, REMEMBERED)
+
+        runs = never if keep.runs is None else now - keep.runs
+        return cls(runs=runs, slots=before(keep.runs), deliveries=before(keep.deliveries or keep.runs))
+
+
+def audit(store: Store, *, since: datetime, task_id: str | None = None, keep: Keep) -> Report:
+    """Everything from `since` to now, of one task or of all; raises NotFound for a task that there was none of."""
+    # In this order: what happens while we look is then seen as done, or as not yet to be done, and never as left out.
+    until = store.now()
+    horizon = _Horizon.of(keep, until)
+    report = Report(since=max(since, horizon.slots), until=until)
+    if since < horizon.slots:
+        report.notes.append(f"what was before {horizon.slots:%Y-%m-%d %H:%M} UTC is kept no longer")
+    seen = _timelines(store, report.since, task_id)
+    if seen.begin is not None and seen.begin > report.since:
+        report.notes.append(f"nothing was served before {seen.begin:%Y-%m-%d %H:%M:%S} UTC, as far as it is kept")
+    kept = store.schedules()
+    for each, stretches in sorted(seen.stretches.items()):
+        _audit_slots(store, report, horizon, each, stretches, kept.get(each), seen.taken)
+    _audit_deliveries(store, report, horizon, task_id)
+    _audit_runs(store, report, horizon, task_id)
+    if task_id is not None and not seen.stretches and not report.tasks and not report.unexplained:
+        raise NotFound("task", task_id, f"none was served since {report.since:%Y-%m-%d %H:%M} UTC")
+    return report
+
+
+# What was due
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The stretches of each task, the newest generation that schedulers have taken up, and where the history begins."""
+
+    stretches: Mapping[str, Sequence[Stretch]]
+    taken: int
+    begin: datetime | None
+
+
+def timetable(task: CompiledTask) -> Timetable:
+    """What the scheduler makes of this definition; raises ValueError or KeyError for a schedule that nobody here can read."""
+    trigger = task.spec.schedule
+    if trigger is None:
+        return _NONE
+    mark = fingerprint(trigger.config)
+    cron.next_fire(*expression_of(mark), _BEGIN)
+    return Timetable(mark, trigger.enabled and task.spec.enabled)
+
+
+def _timelines(store: Store, since: datetime, task_id: str | None) -> _Seen:
+    known: dict[str, Timetable] = {}
+
+    def look_up(digest: str) -> Timetable:
+        if digest not in known:
+            try:
+                known[digest] = timetable(store.definition(digest))
+            except (NotFound, ValueError, KeyError, OSError):
+                known[digest] = UNKNOWN
+        return known[digest]
+
+    begin: datetime | None = None
+    taken, untaken = 0, False
+
+    def served() -> Iterator[GenerationRow]:
+        nonlocal begin, taken, untaken
+        after = 0
+        while rows := store.generations(since=since, after=after):
+            for row in rows:
+                begin = row.activated_at if begin is None else begin
+                untaken = untaken or row.scheduled_at is None
+                taken = taken if untaken else row.id
+                after = row.id
+                yield row
+
+    found = stretches(served(), look_up, task_id)
+    return _Seen(found, taken, begin)
+
+
+def stretches(
+    generations: Iterable[GenerationRow], look_up: Callable[[str], Timetable], task_id: str | None = None
+) -> dict[str, list[Stretch]]:
+    """How the timetable of each task changed, from generations in their order. A clock that was set back between two of them
+    ends the earlier ones when the later one begins."""
+    times: list[tuple[int, datetime]] = []
+    changes: dict[str, list[tuple[int, Timetable]]] = {}
+    for place, row in enumerate(generations):
+        times.append((row.id, row.activated_at))
+        tasks = row.tasks if task_id is None else {key: row.tasks[key] for key in (task_id,) if key in row.tasks}
+        for each, digest in tasks.items():
+            _change(changes.setdefault(each, []), place, look_up(digest))
+        for each in changes.keys() - tasks.keys():
+            _change(changes[each], place, _NONE)
+    ends = [_END] * (len(times) + 1)
+    for place in range(len(times) - 1, -1, -1):
+        ends[place] = min(ends[place + 1], times[place][1])
+    found: dict[str, list[Stretch]] = {}
+    for each, own in changes.items():
+        limits = [place for place, _ in own] + [len(times)]
+        found[each] = [
+            Stretch(times[place][0], times[following - 1][0], times[place][1], ends[following], table)
+            for (place, table), following in zip(own, limits[1:], strict=True)
+        ]
+    return found
+
+
+def _change(own: list[tuple[int, Timetable]], place: int, table: Timetable) -> None:
+    if not own or own[-1][1] != table:
+        own.append((place, table))
+
+
+def due(own: Sequence[Stretch], since: datetime, until: datetime) -> Iterator[tuple[datetime, Stretch]]:
+    """The slots in (since, until] with the stretch that they are due by, oldest first."""
+    for stretch in own:
+        if stretch.timetable.mark is None or stretch.timetable == UNKNOWN:
+            continue
+        end = min(stretch.end, until)
+        for slot in cron.fires(*expression_of(stretch.timetable.mark), max(stretch.begin, since)):
+            if slot > end:
+                break
+            yield slot, stretch
+
+
+# Slots
+
+
+def _audit_slots(
+    store: Store,
+    report: Report,
+    horizon: _Horizon,
+    task_id: str,
+    own: Sequence[Stretch],
+    kept: ScheduleRow | None,
+    taken: int,
+) -> None:
+    if all(stretch.timetable.mark is None for stretch in own):
+        return
+    expected = list(islice(due(own, report.since, report.until), MOST_SLOTS))
+    until = report.until
+    if len(expected) == MOST_SLOTS:
+        until = expected[-1][0]
+        report.notes.append(f"of `{task_id}` the first {MOST_SLOTS:,} slots were looked at, up to {until:%Y-%m-%d %H:%M} UTC")
+    rows = {row.last: row for row in _pages(store, task_id, report.since, until)}
+    ranges = store.audit_ranges(task_id, report.since, until)
+    tally = report.tally(task_id).slots
+    for slot, stretch in expected:
+        row = rows.pop(slot, None)
+        verdict, fault = _verdict(slot, stretch, row, ranges, kept, taken, horizon)
+        if verdict == PENDING:
+            report.pending_since = min(slot, report.pending_since or slot)
+        if fault is None:
+            tally[verdict] += 1
+        else:
+            report.find(Finding(kind="slot", task_id=task_id, id=slot.isoformat(), at=slot, message=fault))
+    for slot, row in rows.items():
+        fault = (
+            _run_fault(row, horizon) if _once_due(own, slot) else f"{row.verdict}, but no schedule of the task has this time"
+        )
+        if fault is None:
+            tally[row.verdict] += 1
+        else:
+            report.find(Finding(kind="slot", task_id=task_id, id=slot.isoformat(), at=slot, message=fault))
+
+
+def _pages(store: Store, task_id: str, after: datetime, until: datetime) -> Iterator[AuditedSlot]:
+    while rows := store.audit_slots(task_id, after, until, _PAGE):
+        yield from rows
+        after = rows[-1].last
+
+
+def _verdict(
+    slot: datetime,
+    stretch: Stretch,
+    row: AuditedSlot | None,
+    ranges: Sequence[AuditedSlot],
+    kept: ScheduleRow | None,
+    taken: int,
+    horizon: _Horizon,
+) -> tuple[str, str | None]:
+    """What became of a slot that was due, and what is wrong with that."""
+    if row is not None:
+        return row.verdict, _run_fault(row, horizon)
+    for skipped in ranges:
+        if skipped.first <= slot <= skipped.last:
+            return skipped.verdict, None
+    if not stretch.timetable.on:
+        return DISABLED, None
+    if stretch.first > taken:
+        return PENDING, None
+    live = stretch.last >= taken and kept is not None and kept.fingerprint == stretch.timetable.mark
+    if live and kept is not None and kept.next_fire is not None and kept.next_fire <= slot:
+        return PENDING, None
+    return "", "was due and has no verdict"
+
+
+def _run_fault(row: AuditedSlot, horizon: _Horizon) -> str | None:
+    if row.verdict != "fired":
+        return None
+    if row.run_id is None:
+        return "fired, but names no run"
+    if not row.run_is_there:
+        return None if row.at < horizon.runs else f"fired, but its run {row.run_id} is gone"
+    return None if row.run_is_its else f"fired, but run {row.run_id} is not of this slot"
+
+
+def _once_due(own: Sequence[Stretch], slot: datetime) -> bool:
+    """Whether the task has had a schedule with this slot. When exactly is another matter: an edit may come just before the
+    slot is committed, and the clock may have been wrong."""
+    for stretch in own:
+        if stretch.timetable == UNKNOWN:
+            return True
+        mark = stretch.timetable.mark
+        if mark is not None and cron.next_fire(*expression_of(mark), slot - _MOMENT) == slot:
+            return True
+    return False
+
+
+# Deliveries and runs
+
+
+def _audit_deliveries(store: Store, report: Report, horizon: _Horizon, task_id: str | None) -> None:
+    def page(before: int) -> Sequence[AuditedDelivery]:
+        return store.audit_deliveries(task_id=task_id, before=before, limit=_PAGE)
+
+    for row in _back_to(report, page, lambda row: row.received_at, "deliveries"):
+        fault = _delivery_fault(row, horizon)
+        if fault is None:
+            report.tally(row.task_id).deliveries[row.verdict] += 1
+        else:
+            report.find(Finding(kind="delivery", task_id=row.task_id, id=row.id, at=row.received_at, message=fault))
+
+
+def _delivery_fault(row: AuditedDelivery, horizon: _Horizon) -> str | None:
+    if row.verdict == "accepted" and row.run_id is None:
+        return "accepted, but names no run"
+    if row.run_id is None:
+        return None
+    if not row.run_is_there:
+        return None if row.received_at < horizon.runs else f"{row.verdict}, but its run {row.run_id} is gone"
+    if row.verdict == "accepted" and not row.run_is_its:
+        return f"accepted, but run {row.run_id} is not of this delivery"
+    return None
+
+
+def _audit_runs(store: Store, report: Report, horizon: _Horizon, task_id: str | None) -> None:
+    def page(before: int) -> Sequence[AuditedRun]:
+        return store.audit_runs(task_id=task_id, before=before, limit=_PAGE)
+
+    for row in _back_to(report, page, lambda row: row.created_at, "runs"):
+        fault = _run_origin_fault(row, horizon)
+        if fault is None:
+            report.tally(row.task_id).runs[origin(row)] += 1
+        else:
+            report.find(Finding(kind="run", task_id=row.task_id, id=row.id, at=row.created_at, message=fault))
+
+
+def origin(row: AuditedRun) -> str:
+    """Where a run comes from: `manual`, `schedule`, `webhook`, or `replay` of a webhook's delivery."""
+    return "replay" if row.trigger == "webhook" and (row.actor or "").startswith("replay:") else row.trigger
+
+
+def _run_origin_fault(row: AuditedRun, horizon: _Horizon) -> str | None:
+    if row.actor is None:
+        return "nobody asked for it: its first event is missing"
+    where = origin(row)
+    if where == "schedule":
+        if row.slot is None:
+            return "started by schedule, but names no slot"
+        there = row.slot_is_its or row.slot < horizon.slots
+        return None if there else f"started by schedule, but its slot {row.slot:%Y-%m-%d %H:%M} UTC does not name it"
+    if where == "manual":
+        return None
+    if row.delivery_id is None:
+        return f"started by {where}, but names no delivery"
+    if row.created_at < horizon.deliveries and not row.delivery_is_there:
+        return None
+    if not row.delivery_is_there:
+        return f"started by {where}, but its delivery {row.delivery_id} is gone"
+    # What is replayed may have had a run before.
+    return None if where == "replay" or row.delivery_is_its else f"its delivery {row.delivery_id} does not name it"
+
+
+def _back_to(report: Report, page: Callable[[int], Sequence[Row]], when: Callable[[Row], datetime], what: str) -> Iterator[Row]:
+    """Rows of the report's time, newest first."""
+    before, looked = 2**62, 0
+    while rows := page(before):
+        times = [when(row) for row in rows]
+        yield from (row for row, at in zip(rows, times, strict=True) if report.since < at <= report.until)
+        # A whole page, for a clock may have been set between two rows.
+        if max(times) <= report.since:
+            return
+        before, looked = rows[-1].seq, looked + len(rows)
+        if looked >= MOST_ROWS:
+            report.notes.append(f"the newest {looked:,} {what} were looked at, back to {times[-1]:%Y-%m-%d %H:%M} UTC")
+            return

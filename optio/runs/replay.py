@@ -1,0 +1,64 @@
+"""Replay: what became of a delivery then, beside what would become of it now."""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Of a prompt that is longer only so many characters are compared line by line.
+_MOST_COMPARED = 200_000
+# Both mean a run: whether another one stands for the same business key already is not known before it is tried.
+_STARTS = ("accepted", "duplicate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What was, or would be, made of a delivery. Parameters and prompt are None without a run, or when it is kept no longer."""
+
+    verdict: str
+    detail: str | None = None
+    task_id: str | None = None
+    definition: str | None = None
+    params: Mapping[str, Any] | None = None
+    prompt: str | None = None
+
+    @property
+    def starts(self) -> bool:
+        """Whether it means a run."""
+        return self.verdict in _STARTS
+
+
+def differences(then: Judgement, now: Judgement) -> list[str]:
+    """In which of `task`, `verdict`, `detail`, `params` and `prompt` they differ; in the last two only where there was a run
+    that is known yet, and would be one."""
+    found = []
+    if then.task_id is not None and now.task_id is not None and then.task_id != now.task_id:
+        found.append("task")
+    if then.verdict != now.verdict and not (then.starts and now.starts):
+        found.append("verdict")
+    elif not now.starts and (then.detail or None) != (now.detail or None):
+        found.append("detail")
+    if then.prompt is not None and now.prompt is not None:
+        found += [name for name in ("params", "prompt") if getattr(then, name) != getattr(now, name)]
+    return found
+
+
+def diff(then: Judgement, now: Judgement) -> str:
+    """A unified diff of parameters and prompt; empty when there is nothing to compare."""
+    if then.starts and then.params is None:
+        return ""
+    parts: list[str] = []
+    for name in ("params", "prompt"):
+        before, after = list(_lines(getattr(then, name))), list(_lines(getattr(now, name)))
+        parts += difflib.unified_diff(before, after, f"then: {name}", f"now: {name}", lineterm="", n=2)
+    return "\n".join(parts)
+
+
+def _lines(value: Any) -> Iterator[str]:
+    if value is None:
+        return
+    text = value if isinstance(value, str) else json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    yield from text[:_MOST_COMPARED].splitlines()
+    if len(text) > _MOST_COMPARED:
+        yield f"... and {len(text) - _MOST_COMPARED:,} characters more"
