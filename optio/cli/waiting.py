@@ -50,6 +50,11 @@ class _Signals:
         """Until the first of them."""
         os.read(self._reader, 1)
 
+    def close(self) -> None:
+        """All is done: an order that comes now has been followed, and must not look like a crash."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
 
 def _end_in_time() -> None:
     """A store that is away, or a broker, may take its time at each step of the end: together they get no more than this."""
@@ -76,4 +81,5 @@ def until_stopped(settings: Settings, name: str, *make: MakePart) -> int:
                 part.stop()
     finally:
         services.close()
+    ended.close()
     return OK

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -57,6 +57,7 @@ class Process:
         self.wanted = self.frozen = False
         self.process: subprocess.Popen[bytes] | None = None
         self.code = 0  # of its last orderly end
+        self._began_at = 0
         self._argv = [sys.executable, "-m", "optio", command]
         if host is not None:
             self._argv = [sys.executable, "-c", _ELSEWHERE.format(host=host, command=command)]
@@ -64,9 +65,15 @@ class Process:
     def start(self) -> None:
         self.wanted, self.frozen = True, False
         with self.log.open("ab") as log:
+            self._began_at = log.tell()
             self.process = subprocess.Popen(
                 self._argv, cwd=ROOT, env=dict(self.environ), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+    def until_begun(self) -> None:
+        """Wait until it says that it is at work."""
+        words = f" {self.command} on ".encode()
+        eventually(lambda: words in self.log.read_bytes()[self._began_at :], within=60, what=f"{self.name} being at work")
 
     def signal(self, number: int) -> None:
         assert self.process is not None
@@ -87,6 +94,11 @@ class Process:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+        return self.wait(within)
+
+    def wait(self, within: float) -> int:
+        """The exit code of one that is about to end."""
+        assert self.process is not None
         return self.process.wait(within)
 
     def freeze(self) -> None:
@@ -168,14 +180,16 @@ class Cluster:
         schedulers: int = 2,
         workers: Sequence[Place] = TWO_MACHINES,
         environ: Mapping[str, str] | None = None,
+        later: Collection[str] = (),
     ) -> None:
+        """Parts that are named in `later` are started by the test."""
         self.directory = directory
         self.tasks = directory / "tasks.d"
         self.tasks.mkdir(parents=True, exist_ok=True)
         self.postgres = None if sqlite else Server("postgres", PostgresServer())
         self.redis = None if sqlite else Server("redis", RedisServer({"save": "60 1000"}))
         self.fell: list[str] = []
-        self._environ = dict(environ or {})
+        self._environ, self._later = dict(environ or {}), later
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
         self.ports = [free_port() for _ in range(servers)]
@@ -221,15 +235,19 @@ class Cluster:
         )  # fmt: skip
         self.token = next(word for word in made.stdout.split() if word.startswith("opt"))
         for process in self.processes:
-            process.start()
+            if process.name not in self._later:
+                process.start()
         self._keeper.start()
         for process in self.servers:
             self.until_ready(process.name)
 
     def until_ready(self, name: str) -> None:
         """Wait for a server."""
-        port = self.ports[int(name.partition("-")[2])]
-        eventually(lambda: self._answers(port), within=60, what=f"{name} being ready")
+        number = int(name.partition("-")[2])
+        try:
+            eventually(lambda: self._answers(self.ports[number]), within=60, what=f"{name} being ready")
+        except AssertionError as err:
+            raise AssertionError(f"{err}: {self.servers[number].log.read_text()[-2000:]}") from err
 
     def _answers(self, port: int) -> bool:
         with contextlib.suppress(OSError):

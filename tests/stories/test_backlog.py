@@ -16,9 +16,10 @@ CAP = 30
 @pytest.mark.timeout(180)
 def test_without_workers_a_full_queue_turns_triggers_away_and_drains_in_order_afterwards(tmp_path: Path) -> None:
     environ = {"OPTIO_MAX_QUEUED": str(CAP)}
-    with ledger.cluster(tmp_path, environ=environ, sqlite=True, servers=1, schedulers=0, workers=(Place("data"),)) as made:
+    with ledger.cluster(
+        tmp_path, environ=environ, sqlite=True, servers=1, schedulers=0, workers=(Place("data"),), later=("worker-0",)
+    ) as made:
         (worker,), (port,) = made.workers, made.ports
-        worker.stop()
         wanted = [trigger(made, f"key-{n}", ("short", "quick")[n % 2], hook=n % 3 == 0) for n in range(CAP + 8)]
         answers = [post(port, request) for request in wanted]
         again = [post(port, request) for request in wanted]
