@@ -19,6 +19,7 @@ from optio.model.finding import Finding as Check
 from optio.runtimes import RUNTIMES
 from optio.secrets import LocalSecrets, named_by
 from optio.settings import Settings, unknown
+from optio.telemetry.base import traces_wanted
 from optio.version import __version__
 
 _VERSION_SECONDS = 15
@@ -89,6 +90,24 @@ def _environment(settings: Settings) -> Iterator[Check]:
     for name, meant in unknown(os.environ):
         hint = f"did you mean {meant}?" if meant else "unset it"
         yield Check(name="settings", status="warning", detail=f"{name} is no setting and is ignored", hint=hint)
+
+
+def _telemetry(settings: Settings) -> Iterator[Check]:
+    if settings.metrics_port:
+        yield _extra("metrics", "optio.telemetry.metrics", f"/metrics on {settings.metrics_host}:{settings.metrics_port}")
+    try:
+        if traces_wanted(os.environ):
+            yield _extra("tracing", "optio.telemetry.tracing", "traces are sent to OTEL_EXPORTER_OTLP_ENDPOINT")
+    except ValueError as err:
+        yield Check(name="tracing", status="warning", detail=str(err), hint="set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf")
+
+
+def _extra(name: str, module: str, works: str) -> Check:
+    try:
+        import_module(module)
+    except ImportError as err:
+        return Check(name=name, status="warning", detail=f"wanted, and cannot be had: {err}", hint=f"install `optio[{name}]`")
+    return Check(name=name, status="ok", detail=works)
 
 
 def _data_dir(settings: Settings) -> Iterator[Check]:
@@ -238,6 +257,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     _python,
     _libraries,
     _environment,
+    _telemetry,
     _inotify,
     _data_dir,
     _database,

@@ -5,7 +5,7 @@ import socket
 from typing import Any
 
 from tests.cli.conftest import ECHO, Shell
-from tests.support import Dev, free_port
+from tests.support import ROOT, Dev, free_port
 
 NEEDY = f"""\
 {ECHO.replace("name: Echo", "name: Needy")}
@@ -120,3 +120,18 @@ def test_settings_are_shown_with_their_origin_and_without_secrets(shell: Shell) 
     assert rows["OPTIO_TOKEN"] == ["***", "OPTIO_TOKEN"]
     assert rows["OPTIO_TASKS"] == ["tasks.d", "default"]
     assert "OPTIO_PROT is no setting and is ignored" in done.stdout
+
+
+def test_telemetry_that_is_wanted_is_looked_at(shell: Shell) -> None:
+    fake = shell.write("fake/opentelemetry.py", "raise ImportError('not installed')\n").parent
+    wanted = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+
+    _, neither = looked_at(shell)
+    _, both = looked_at(shell, OPTIO_METRICS_PORT="9464", **wanted)
+    _, missing = looked_at(shell, PYTHONPATH=f"{fake}:{ROOT}", **wanted)
+    _, other = looked_at(shell, OTEL_EXPORTER_OTLP_PROTOCOL="grpc", **wanted)
+
+    assert not {"metrics", "tracing"} & neither.keys()
+    assert [both[name][0]["status"] for name in ("metrics", "tracing")] == ["ok", "ok"]
+    assert missing["tracing"][0]["hint"] == "install `optio[tracing]`"
+    assert "asks for grpc" in other["tracing"][0]["detail"]
