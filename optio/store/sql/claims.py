@@ -51,10 +51,10 @@ def claim(tx: Transaction, worker: str, lease: timedelta, admit: Admit, place: s
     """See `Store.claim`."""
     tx.lock("admission")
     claims: list[Claim] = []
-    heads, more = queue.HEADS, True
+    more = True
     while more:
         left = most - len(claims)
-        seen = queue.heads(tx, lambda running: min(room(running), left), heads)  # noqa: B023 - called at once
+        seen = queue.heads(tx, lambda running: min(room(running), left))  # noqa: B023 - called at once
         tasks = {waiting.run_id: waiting.task_id for waiting in seen.waiting}
         starts = [run_id for run_id in admit(seen) if run_id in tasks][:left] if tasks else []
         for run_id in starts:
@@ -63,7 +63,6 @@ def claim(tx: Transaction, worker: str, lease: timedelta, admit: Admit, place: s
                 claims.append(claim)
         full = len(starts) == left or room(sum(seen.running.values()) + len(starts)) <= 0
         more = not full and _cut(seen, set(starts))
-        heads *= queue.MORE
     return claims
 
 

@@ -19,7 +19,7 @@ FROM runs h WHERE h.state = 'queued' AND h.task_id = t.task_id AND (h.not_before
     AND (h.dedupe_key IS NULL OR NOT EXISTS (
         SELECT 1 FROM runs b WHERE b.state = 'running' AND b.task_id = h.task_id AND b.dedupe_key = h.dedupe_key
     ))
-    ORDER BY h.seq LIMIT :heads
+    ORDER BY h.seq LIMIT {most}
 """
 # The first part walks the index from task to task. What holds a whole task back is looked at once, and not for each of its
 # runs. Only a task whose starts seem to lie in the future comes through with its quota used up, to have them brought back.
@@ -32,7 +32,7 @@ WITH RECURSIVE waiting (task_id) AS (
 ),
 busy (task_id, n) AS (SELECT task_id, COUNT(*) FROM runs WHERE state = 'running' GROUP BY task_id),
 ready AS MATERIALIZED (
-    SELECT w.task_id, s.task_id AS served, s.max_concurrent, s.priority, s.start_limit, s.start_window,
+    SELECT w.task_id, COALESCE(s.max_concurrent - COALESCE(b.n, 0), :heads) AS free, s.task_id AS served, s.max_concurrent, s.priority, s.start_limit, s.start_window,
         CASE WHEN s.start_limit IS NOT NULL THEN
             (SELECT COUNT(*) FROM starts c WHERE c.task_id = w.task_id AND c.at > :now - s.start_window) END AS used,
         CASE WHEN s.start_limit IS NOT NULL THEN
@@ -50,9 +50,11 @@ JOIN {heads}
 WHERE t.start_limit IS NULL OR t.used < t.start_limit OR t.last > :ahead
 ORDER BY q.seq
 """
-# A lateral join is quick where there is one; a list of keys is quick where there is none.
-_LATERAL = _HEADS.format(columns=_COLUMNS, heads=f"LATERAL (SELECT h.* {_HEAD}) q ON TRUE")
-_LISTED = _HEADS.format(columns=_COLUMNS, heads=f"runs q ON q.seq IN (SELECT h.seq {_HEAD})")
+# A lateral join is quick where there is one; a list of keys is quick where there is none, but one limit must do for all.
+_EACH = _HEAD.format(most="LEAST(:heads, t.free)")
+_EVERY = _HEAD.format(most="MIN(:heads, (SELECT MAX(free) FROM ready))")
+_LATERAL = _HEADS.format(columns=_COLUMNS, heads=f"LATERAL (SELECT h.* {_EACH}) q ON TRUE")
+_LISTED = _HEADS.format(columns=_COLUMNS, heads=f"runs q ON q.seq IN (SELECT h.seq {_EVERY})")
 _ALL = f"""
 SELECT {_COLUMNS} FROM runs q
 LEFT JOIN (SELECT task_id, task_id AS served, max_concurrent, priority, start_limit, start_window FROM tasks) t
