@@ -120,7 +120,7 @@ SETTINGS: Mapping[str, Setting] = {
     "max_queued": Setting("100000", _count, "runs that may wait; beyond them new triggers are answered by 429"),
     "worker_concurrent": Setting(None, _count, "runs at once on one worker; by default as many as over all tasks"),
     "orphan_timeout": Setting(
-        "15m", _span, "an agent ends when no worker of its machine reached the database for so long; others repeat it then"
+        "15m", _span, "an agent ends before its machine's workers missed the database for so long; others repeat its run then"
     ),
     "webhook_rate_per_minute": Setting("60", _count, "requests in any minute for each webhook path"),
     "max_body_bytes": Setting(str(1 << 20), _count, "largest request body"),
@@ -231,6 +231,11 @@ class Settings:
                 shown = "what stands there" if origin.endswith("_FILE") else f"`{_CREDENTIALS.sub('//***@', text or '')}`"
                 raise SettingsError(f"{origin}: {shown} cannot be used, it must be {err}") from err
             origins[name] = origin
+        if values["orphan_timeout"] < 2 * values["lease"]:
+            raise SettingsError(
+                f"OPTIO_ORPHAN_TIMEOUT ({_text(values['orphan_timeout'])}) must be at least twice OPTIO_LEASE "
+                f"({_text(values['lease'])}): agents would end between two renewals"
+            )
         return cls(**values, origins=origins)
 
     @property

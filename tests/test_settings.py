@@ -146,3 +146,10 @@ def test_a_file_that_cannot_be_used_is_told_without_what_stands_in_it(tmp_path: 
 def test_a_span_to_keep_things_for_is_refused_when_it_is_none(text: str) -> None:
     with pytest.raises(SettingsError, match="a span such as 90d, 36h or 30m"):
         Settings.load({"OPTIO_KEEP_RUNS": text})
+
+
+def test_an_orphan_timeout_that_a_renewal_could_miss_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"OPTIO_ORPHAN_TIMEOUT \(19s\) must be at least twice OPTIO_LEASE \(10s\)"):
+        Settings.load({"OPTIO_ORPHAN_TIMEOUT": "19s"})
+
+    assert Settings.load({"OPTIO_ORPHAN_TIMEOUT": "20s"}).orphan_timeout == timedelta(seconds=20)

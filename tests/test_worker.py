@@ -330,8 +330,20 @@ def test_the_worker_survives_a_store_that_is_away(here: Services) -> None:
         assert done(here, run_id).state is RunState.COMPLETED
 
 
+def test_a_run_that_is_cancelled_after_its_worker_died_before_it_began_never_begins(here: Services, tmp_path: Path) -> None:
+    run_id = accept(here, command_task(f"touch {tmp_path / 'ran'}"))
+    claim(here, run_id, owner="another-machine:1:1", lease=0)
+    here.store.cancel(run_id, "me")
+
+    with working(here):
+        run = done(here, run_id)
+
+    assert (run.state, run.attempt) == (RunState.CANCELLED, 1)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_run_that_was_adopted_when_the_store_went_away_is_worked_on(tmp_path: Path) -> None:
-    with opened(tmp_path, {"OPTIO_LEASE": "1h"}) as here:
+    with opened(tmp_path, {"OPTIO_LEASE": "1h", "OPTIO_ORPHAN_TIMEOUT": "2h"}) as here:
         run_id = accept(here, command_task("true"))
         claim(here, run_id, owner="another-machine:1:1", lease=0)
         with working(replace(here, store=Counting(here.store, away=2))):
