@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any
 
@@ -13,6 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from optio import health
+from optio.cli import OK
 from optio.errors import SettingsError
 from optio.live import LiveRegistry
 from optio.probe import Probe
@@ -27,6 +30,8 @@ from optio.wiring import Services
 GRACE_S = 3
 # Seconds between two signs of life of the loop.
 _BEAT_S = 1.0
+# Who stops a process waits for ten seconds as a rule, and then kills it.
+LONGEST_END_S = 9.5
 # A request's head must be whole after this, and no longer than that.
 HEAD_S = 15.0
 HEAD_BYTES = 65_536
@@ -53,6 +58,14 @@ def probing(services: Services) -> Iterator[None]:
         yield
     finally:
         probe.stop()
+
+
+def end_in_time() -> None:
+    """A store that hangs, or a broker, may take its time at each step of the end: together they get no more than this. What is
+    not kept by then is as safe as after `kill -9`."""
+    timer = threading.Timer(LONGEST_END_S, os._exit, (OK,))
+    timer.daemon = True
+    timer.start()
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -177,6 +190,7 @@ async def serve(
 
     async def end() -> None:
         await stop.wait()
+        end_in_time()
         server.should_exit = True
 
     async def beat() -> None:

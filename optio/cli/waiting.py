@@ -3,18 +3,15 @@
 import logging
 import os
 import signal
-import threading
 from typing import Protocol
 
 from optio.cli import OK
-from optio.cli.serving import log_to_stderr, probing
+from optio.cli.serving import end_in_time, log_to_stderr, probing
 from optio.settings import Settings
 from optio.version import __version__
 from optio.wiring import Services, build
 
 log = logging.getLogger(__name__)
-# Who stops a process waits for ten seconds as a rule, and then kills it.
-_LONGEST_END = 9.5
 
 
 class Part(Protocol):
@@ -56,13 +53,6 @@ class _Signals:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _end_in_time() -> None:
-    """A store that is away, or a broker, may take its time at each step of the end: together they get no more than this."""
-    timer = threading.Timer(_LONGEST_END, os._exit, (OK,))
-    timer.daemon = True
-    timer.start()
-
-
 def until_stopped(settings: Settings, name: str, *make: MakePart) -> int:
     """Start the parts, wait for SIGINT or SIGTERM, stop them."""
     log_to_stderr(settings)
@@ -75,7 +65,7 @@ def until_stopped(settings: Settings, name: str, *make: MakePart) -> int:
                 part.start()
             log.info("optio %s %s on %s", __version__, name, settings.data_dir.absolute())
             ended.wait()
-            _end_in_time()
+            end_in_time()
             log.info("the %s is stopping", name)
             for part in parts:
                 part.stop()
