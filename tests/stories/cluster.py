@@ -39,6 +39,8 @@ class Part(Protocol):
 
     def start(self) -> None: ...
 
+    def begun(self) -> bool: ...
+
     def kill(self) -> None: ...
 
     def stop(self) -> None: ...
@@ -70,10 +72,15 @@ class Process:
                 self._argv, cwd=ROOT, env=dict(self.environ), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
+    def begun(self) -> bool:
+        """Whether it has said that it is at work."""
+        with self.log.open("rb") as log:
+            log.seek(self._began_at)
+            return f" {self.command} on ".encode() in log.read(4000)
+
     def until_begun(self) -> None:
-        """Wait until it says that it is at work."""
-        words = f" {self.command} on ".encode()
-        eventually(lambda: words in self.log.read_bytes()[self._began_at :], within=60, what=f"{self.name} being at work")
+        """Wait for that."""
+        eventually(self.begun, within=60, what=f"{self.name} being at work")
 
     def signal(self, number: int) -> None:
         assert self.process is not None
@@ -130,6 +137,9 @@ class Server:
                     raise
                 time.sleep(0.1)
         self.wanted, self.frozen = True, False
+
+    def begun(self) -> bool:
+        return True
 
     def kill(self) -> None:
         self.wanted = False

@@ -75,9 +75,9 @@ class Job:
 JOBS = (
     Job("short", 1, 0.02, 4, 40),
     Job("quick", 4, 0.05, 3, 30),
-    Job("middle", 6, 0.1, 3, 15),
-    Job("long", 15, 0.1, 3, 10),
-    Job("longest", 40, 0.1, 3, 5),  # longer than the lease
+    Job("middle", 6, 0.1, 3, 18),
+    Job("long", 15, 0.1, 3, 9),
+    Job("longest", 40, 0.1, 3, 3),  # longer than the lease
 )
 TICKS = tuple(Job(f"tick-{n}", 1, 0.02, 2, 0) for n in range(4))
 LIMITS = {job.name: job.most for job in JOBS + TICKS} | {"": GLOBAL_LIMIT}
@@ -371,19 +371,21 @@ def listed(made: Cluster, query: str = "") -> Iterator[dict[str, Any]]:
         cursor = page["next"]
 
 
-def until_quiet(made: Cluster, within: float) -> list[dict[str, Any]]:
-    """Wait until no run waits or runs; those that still do."""
-    limit = time.monotonic() + within
+def until_quiet(made: Cluster, patience: float = 60.0) -> list[dict[str, Any]]:
+    """Wait until no run waits or runs; those that still do when nothing has ended for so long."""
+    moved, before = time.monotonic(), -1
     while True:
         active = [run for state in ("queued", "running") for run in listed(made, f"&state={state}")]
-        if not active or time.monotonic() > limit:
+        if len(active) != before:
+            moved, before = time.monotonic(), len(active)
+        if not active or time.monotonic() > moved + patience:
             return active
         time.sleep(0.3)
 
 
-def judge(made: Cluster, ledger: Ledger, sampler: Sampler, harmed: Mapping[str, int], *, within: float = 120.0) -> Verdict:
+def judge(made: Cluster, ledger: Ledger, sampler: Sampler, harmed: Mapping[str, int]) -> Verdict:
     """Compare. `harmed` are runs whose supervisor was killed: so often they may begin again."""
-    stuck = until_quiet(made, within)
+    stuck = until_quiet(made)
     sampler.close()
     found = marks(made.directory)
     starts, ends = (Counter(mark.run for mark in found if mark.kind == kind) for kind in ("start", "end"))
@@ -399,13 +401,13 @@ def judge(made: Cluster, ledger: Ledger, sampler: Sampler, harmed: Mapping[str, 
 
     begun = Counter((mark.run, mark.attempt) for mark in found if mark.kind == "start")
     slots, missing = _slots(runs, scheduled)
+    active = {each["id"] for each in stuck}
     torn, adoptions = [], 0
     for run in sorted(wanted & set(runs)):
         whole, adopted = _log(made, runs[run])
         adoptions += adopted
-        if not whole and run not in harmed:
+        if not whole and run not in harmed and run not in active:
             torn.append(run)
-    active = {each["id"] for each in stuck}
     top = most_at_once(found)
     exceeded = [f"{number} of {name or 'all'}" for name, number in top.items() if number > LIMITS[name]]
     bad = {

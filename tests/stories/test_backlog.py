@@ -28,10 +28,10 @@ def test_without_workers_a_full_queue_turns_triggers_away_and_drains_in_order_af
         room = [status for status, _, _ in answers].index(429)
 
         worker.start()
-        stuck = until_quiet(made, 60)
+        stuck = until_quiet(made)
         claimed = {run["id"]: run["startedAt"] for run in listed(made)}
         eventually(lambda: post(port, wanted[-1])[0] == 202, what="room for one that was turned away")
-        until_quiet(made, 60)
+        until_quiet(made)
 
     assert CAP <= room <= CAP + 3
     accepted, refused = answers[:room], answers[room:]

@@ -55,10 +55,12 @@ class Chaos(threading.Thread):
             thread.join()
 
     def _harm(self, fault: str) -> None:
+        unready = self._dice.random() < 0.1  # most are harmed at work, some while they start
         while True:
             part = self._dice.choice(self._cluster.parts)
             with part.lock:
-                if not part.wanted or part.frozen:
+                if not part.wanted or part.frozen or not (unready or part.begun()):
+                    time.sleep(0.01)
                     continue
                 self.harm[f"{fault} {part.name.partition('-')[0]}"] += 1
                 if fault == "kill":
