@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 _PREFIX = "optio:rate:"
 # Seconds for an answer: a sender waits for it.
 PATIENCE = 0.4
-# After a failure Redis is not asked for this long.
+# After a failure Redis is asked so often whether it is back.
 PAUSE = 1.0
 # Without another hit nobody knows whether it still fails: the broker does, which looks all the time.
 _FRESH = 3.0
@@ -49,7 +49,10 @@ return waits
 
 
 class RedisRateWindow:
-    """A moving window for all servers together; the window of this server alone holds too, whatever Redis has forgotten."""
+    """A moving window for all servers together; the window of this server alone holds too, whatever Redis has forgotten.
+
+    For one thread only: the server's loop.
+    """
 
     def __init__(
         self,
@@ -78,15 +81,18 @@ class RedisRateWindow:
         wait = self._own.wait(key)
         if wait is not None:
             return wait
-        if self._clock() - self._failed >= PAUSE:
+        if self._problem is None:
             try:
                 microseconds = await self._ask(key)
             except Exception as err:  # redis-py raises more kinds than it documents
                 self._fail(err)
             else:
-                self._problem = None
                 if microseconds:
                     return timedelta(microseconds=microseconds)
+        elif self._clock() - self._failed >= PAUSE:
+            # Nobody waits for it: whether it is back is seen by the next.
+            self._failed = self._clock()
+            self._ask(key).add_done_callback(self._asked_again)
         # Counted here only if it was allowed there: another server's hits must not fill this window.
         return await self._own.hit(key)
 
@@ -120,6 +126,14 @@ class RedisRateWindow:
 
     async def _run(self, keys: list[str]) -> Any:
         return await self._script(keys=keys, args=[self._most, int(WINDOW_S * 1_000_000)])
+
+    def _asked_again(self, answer: "asyncio.Future[int]") -> None:
+        err = None if answer.cancelled() else answer.exception()
+        if isinstance(err, Exception):
+            self._fail(err)
+        elif not answer.cancelled():
+            log.warning("Redis is back, servers count requests together")
+            self._problem = None
 
     def _fail(self, err: Exception) -> None:
         words = f"{type(err).__name__}: {err}" if str(err) else f"no answer within {PATIENCE} s"
