@@ -233,6 +233,9 @@ class Worker:
             pause = _TIDY
             try:
                 self.tidy()
+            except OptioError as err:
+                log.warning("what ended attempts left is looked through later: %s", err)
+                self._untidy.set()
             except Exception:
                 log.exception("what ended attempts left could not be looked through")
 
