@@ -3,14 +3,14 @@
 from typing import Any
 
 from optio.store.base import AuditedDelivery, AuditedRun, AuditedSlot, GenerationRow
-from optio.store.sql.registry import to_generation
+from optio.store.sql.registry import GENERATION, to_generation
 from optio.store.sql.transaction import Row, Transaction, maybe, when
 
-_GENERATIONS = """
-SELECT * FROM generations
+_GENERATIONS = f"""
+{GENERATION}
 WHERE id > :after AND id >= COALESCE((SELECT MAX(id) FROM generations WHERE activated_at <= :since), 0)
 ORDER BY id LIMIT :limit
-"""
+"""  # noqa: S608
 # A run that somebody has deleted by hand is not lost.
 _DELETED = "run-deleted"
 _SLOTS = f"""

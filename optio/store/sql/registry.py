@@ -13,6 +13,14 @@ from optio.store.sql.transaction import Row, Transaction, maybe, when
 _SERVED = "SELECT task_id, digest, max_concurrent, priority, start_limit, start_window FROM tasks"
 
 
+GENERATION = (
+    "SELECT id, digest, commit_id, activated_at, tasks, "
+    "(SELECT at FROM taken_up WHERE generation_id = generations.id) AS scheduled_at FROM generations"
+)
+# They are taken up in order.
+UNTAKEN = "id > COALESCE((SELECT MAX(generation_id) FROM taken_up), 0)"
+
+
 def activate(tx: Transaction, registry: Registry, commit: str | None) -> GenerationRow:
     """See `Store.activate`."""
     tx.lock("registry")
@@ -64,13 +72,13 @@ def _row(task: CompiledTask) -> dict[str, Any]:
 
 def newest(tx: Transaction) -> GenerationRow | None:
     """See `Store.generation`."""
-    row = tx.one("SELECT * FROM generations ORDER BY id DESC LIMIT 1")
+    row = tx.one(f"{GENERATION} ORDER BY id DESC LIMIT 1")
     return None if row is None else to_generation(row)
 
 
 def untaken(tx: Transaction) -> list[GenerationRow]:
     """See `Store.untaken`."""
-    rows = tx.all("SELECT * FROM generations WHERE scheduled_at IS NULL ORDER BY id LIMIT 100")
+    rows = tx.all(f"{GENERATION} WHERE {UNTAKEN} ORDER BY id LIMIT 100")
     return [to_generation(row) for row in rows]
 
 

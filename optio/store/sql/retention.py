@@ -15,6 +15,7 @@ from optio.model.run import RunState
 from optio.store.base import REMEMBERED, Keep
 from optio.store.sql import audit, chores
 from optio.store.sql.engine import Engine
+from optio.store.sql.registry import UNTAKEN
 from optio.store.sql.transaction import Transaction
 
 # Rows that one transaction deletes at most.
@@ -58,12 +59,16 @@ SELECT s.task_id, s.slot FROM tasks_of t JOIN slots s ON s.task_id = t.task_id A
 _SLOTS = f"DELETE FROM slots WHERE (task_id, slot) IN ({_OLD_SLOTS} LIMIT :most)"  # noqa: S608
 _SKIPPED = "DELETE FROM skipped_slots WHERE last_slot < :before"
 # What was served at the cutoff, or is named by a run, or waits for a scheduler, stays with all that came after it.
-_GENERATIONS_FROM = """
+_GENERATIONS_FROM = f"""
 SELECT (SELECT MAX(id) FROM generations WHERE activated_at < :before) AS served,
     (SELECT generation FROM runs WHERE generation IS NOT NULL ORDER BY seq LIMIT 1) AS named,
-    (SELECT MIN(id) FROM generations WHERE scheduled_at IS NULL) AS unscheduled
-"""
+    (SELECT MIN(id) FROM generations WHERE {UNTAKEN}) AS unscheduled
+"""  # noqa: S608
 _OLD_GENERATIONS = "DELETE FROM generations WHERE id IN (SELECT id FROM generations WHERE id < :upto ORDER BY id LIMIT :most)"
+_OLD_TAKEN_UP = (
+    "DELETE FROM taken_up WHERE generation_id < :upto "
+    "AND NOT EXISTS (SELECT 1 FROM generations g WHERE g.id = taken_up.generation_id)"
+)
 _UNUSED = """
 SELECT digest FROM definitions d WHERE first_seen_at < :before AND digest > :after
     AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.digest = d.digest)
@@ -214,8 +219,14 @@ def _prune_generations(engine: Engine, before: int) -> Iterator[tuple[str, int]]
     upto = engine.peek(lambda tx: _generations_upto(tx, before))
     count = STEP
     while upto and count == STEP:
-        count = engine.change(lambda tx: tx.run(_OLD_GENERATIONS, {"upto": upto, "most": STEP}))
+        count = engine.change(lambda tx: _delete_generations(tx, upto))
         yield "generations", count
+
+
+def _delete_generations(tx: Transaction, upto: int) -> int:
+    count = tx.run(_OLD_GENERATIONS, {"upto": upto, "most": STEP})
+    tx.run(_OLD_TAKEN_UP, {"upto": upto})
+    return count
 
 
 def _generations_upto(tx: Transaction, before: int) -> int:

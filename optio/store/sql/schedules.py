@@ -50,6 +50,10 @@ _ACTIVE = """
 SELECT 1 FROM runs WHERE state = 'queued' AND task_id = :task_id
 UNION ALL SELECT 1 FROM runs WHERE state = 'running' AND task_id = :task_id LIMIT 1
 """
+_TAKE_UP = (
+    "INSERT INTO taken_up (generation_id, at) SELECT id, :now FROM generations WHERE id = :id "
+    "ON CONFLICT (generation_id) DO NOTHING"
+)
 # In `skipped_slots`: nobody counted.
 _UNCOUNTED = 0
 
@@ -67,9 +71,7 @@ def take_up(
 ) -> bool:
     """See `Store.take_up`."""
     # Of two schedulers at the same moment one waits here for the other, and finds it done.
-    if not tx.run(
-        "UPDATE generations SET scheduled_at = :now WHERE id = :id AND scheduled_at IS NULL", {"id": generation, "now": tx.now}
-    ):
+    if not tx.run(_TAKE_UP, {"id": generation, "now": tx.now}):
         return False
     for closing in closings:
         tx.many(_CLOSED, [_verdict(closing.task_id, each, tx.now) for each in closing.verdicts])
