@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from optio.model.text import span
-from optio.store.base import AdmissionView, Quota, Waiting
+from optio.store.base import ANY, AdmissionView, Quota, Waiting
 
 GLOBAL_RULE = "OPTIO_MAX_WORKFLOW_CONCURRENT"
 
@@ -80,8 +80,12 @@ class _Line:
                 self._delayed.append(waiting)
             else:
                 self._queues.setdefault(waiting.task_id, deque()).append(waiting)
-        # A queue that is as long as what is looked at may go on behind it.
-        self._cut = {task for task, queue in self._queues.items() if len(queue) >= view.heads}
+        # A queue that is as long as what is looked at may go on behind it; no more is looked at than a task may start.
+        self._cut = {
+            task
+            for task, queue in self._queues.items()
+            if view.heads < ANY and len(queue) >= min(view.heads, queue[0].max_concurrent - self._running.get(task, 0))
+        }
 
     def start(self, max_running: int) -> list[str]:
         """Give away the slots that are free."""

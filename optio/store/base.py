@@ -142,8 +142,8 @@ class Running:
 class AdmissionView:
     """What admission decides on: queued runs, how many runs of each task are running, and what else holds tasks back.
 
-    A claim sees the first `heads` runs of each task that could start one, and no more than that. `Store.admission` sees all
-    that waits, the pauses, and the running runs themselves.
+    A claim sees the first `heads` runs of each task that could start one, or as many as its own limit leaves. What
+    `Store.admission` sees is all that waits, the pauses, and the running runs themselves.
     """
 
     now: datetime

@@ -434,6 +434,15 @@ def test_a_run_whose_place_is_taken_while_it_runs_is_not_tried_again(store: Stor
     assert [claim.run.id for claim in store.claim("w", LEASE, everything)] == [second]
 
 
+def test_two_queued_runs_of_one_key_hold_up_nothing_behind_them(store: Store) -> None:
+    serve(store, task(extra="maxConcurrent: 2\n"))
+    first, second = (queued(store, dedupe_key="K") for _ in range(2))
+    third = queued(store)
+
+    assert [claim.run.id for claim in store.claim("w", LEASE, at_most(9))] == [first, third]
+    assert [each.run_id for each in store.admission().waiting] == [second]
+
+
 def test_a_failed_run_is_retried_by_hand_only_while_nothing_else_is_active_for_its_key(store: Store) -> None:
     first = asked(store, keyed()).run_id
     assert first is not None

@@ -70,13 +70,19 @@ def _cut(seen: AdmissionView, starts: set[str]) -> bool:
     """Whether a task that starts all that was looked at may start more. What waits for a run of the same key is not counted."""
     looked = Counter(waiting.task_id for waiting in seen.waiting)
     started = [waiting for waiting in seen.waiting if waiting.run_id in starts]
+    counts = Counter(waiting.task_id for waiting in started)
     keys = {(waiting.task_id, waiting.dedupe_key) for waiting in started if waiting.dedupe_key is not None}
     left = {
         waiting.task_id
         for waiting in seen.waiting
         if waiting.run_id not in starts and (waiting.task_id, waiting.dedupe_key) not in keys
     }
-    return any(looked[waiting.task_id] >= seen.heads and waiting.task_id not in left for waiting in started)
+    for waiting in started:
+        task = waiting.task_id
+        free = waiting.max_concurrent - seen.running.get(task, 0)
+        if task not in left and counts[task] < free and looked[task] >= min(seen.heads, free):
+            return True
+    return False
 
 
 def _start(tx: Transaction, run_id: str, worker: str, lease: timedelta, place: str, quota: Quota | None) -> Claim | None:

@@ -32,7 +32,8 @@ WITH RECURSIVE waiting (task_id) AS (
 ),
 busy (task_id, n) AS (SELECT task_id, COUNT(*) FROM runs WHERE state = 'running' GROUP BY task_id),
 ready AS MATERIALIZED (
-    SELECT w.task_id, COALESCE(s.max_concurrent - COALESCE(b.n, 0), :heads) AS free, s.task_id AS served, s.max_concurrent, s.priority, s.start_limit, s.start_window,
+    SELECT w.task_id, COALESCE(s.max_concurrent - COALESCE(b.n, 0), :heads) AS free,
+        s.task_id AS served, s.max_concurrent, s.priority, s.start_limit, s.start_window,
         CASE WHEN s.start_limit IS NOT NULL THEN
             (SELECT COUNT(*) FROM starts c WHERE c.task_id = w.task_id AND c.at > :now - s.start_window) END AS used,
         CASE WHEN s.start_limit IS NOT NULL THEN
