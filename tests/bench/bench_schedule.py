@@ -18,7 +18,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,6 @@ from tests.runs.test_schedule import timed  # noqa: E402
 from tests.servers import PostgresServer  # noqa: E402
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
-_PART = 2500
 
 
 class Watched:
@@ -71,10 +69,7 @@ def lateness(count: int, url: str = "", schedulers: int = 1) -> list[float]:
         environ = {"OPTIO_DATA_DIR": name, **({"OPTIO_DATABASE_URL": url} if url else {})}
         opened = [stack.enter_context(contextlib.closing(build(Settings.load(environ)))) for _ in range(schedulers)]
         task = timed()
-        # In parts: a database gives one call no more than some seconds.
-        tasks = {f"t{n}": replace(task, id=f"t{n}") for n in range(count)}
-        for part in range(0, count, _PART):
-            opened[0].store.activate(Registry.of(dict(islice(tasks.items(), part + _PART))), None)
+        opened[0].store.activate(Registry.of({f"t{n}": replace(task, id=f"t{n}") for n in range(count)}), None)
         times: dict[tuple[str, datetime], float] = {}
         done = threading.Event()
         # The scheduler takes the schedules up, and plans what will be due, before the minute is full.

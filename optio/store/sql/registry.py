@@ -7,12 +7,17 @@ from typing import Any
 from optio.errors import NotFound
 from optio.model.registry import CompiledTask, Registry, canonical
 from optio.store.base import GenerationRow
-from optio.store.sql.runs import put_definition
+from optio.store.sql.runs import put_definitions
 from optio.store.sql.transaction import Row, Transaction, maybe, when
 
 _SERVED = "SELECT task_id, digest, max_concurrent, priority, start_limit, start_window FROM tasks"
-
-
+_PUT = """
+INSERT INTO tasks (task_id, digest, max_concurrent, priority, start_limit, start_window)
+SELECT lot.task_id, lot.digest, lot.max_concurrent, lot.priority, lot.start_limit, lot.start_window FROM lot WHERE TRUE
+ON CONFLICT (task_id) DO UPDATE SET digest = excluded.digest, max_concurrent = excluded.max_concurrent,
+    priority = excluded.priority, start_limit = excluded.start_limit, start_window = excluded.start_window
+"""
+_PUT_OF = "task_id text, digest text, max_concurrent integer, priority integer, start_limit integer, start_window bigint"
 GENERATION = (
     "SELECT id, digest, commit_id, activated_at, tasks, "
     "(SELECT at FROM taken_up WHERE generation_id = generations.id) AS scheduled_at FROM generations"
@@ -30,19 +35,12 @@ def activate(tx: Transaction, registry: Registry, commit: str | None) -> Generat
     served = {row["task_id"]: dict(row) for row in tx.all(_SERVED)}
     # An older version, which may run beside this one, keeps a digest without all that belongs to it.
     changed = [task for task in registry.tasks.values() if served.get(task.id) != _row(task)]
-    for task in changed:
-        put_definition(tx, task)
+    put_definitions(tx, changed)
     tx.many(
         "DELETE FROM tasks WHERE task_id = :task_id",
         [{"task_id": task_id} for task_id in served if task_id not in registry.tasks],
     )
-    tx.many(
-        "INSERT INTO tasks (task_id, digest, max_concurrent, priority, start_limit, start_window) "
-        "VALUES (:task_id, :digest, :max_concurrent, :priority, :start_limit, :start_window) "
-        "ON CONFLICT (task_id) DO UPDATE SET digest = excluded.digest, max_concurrent = excluded.max_concurrent, "
-        "priority = excluded.priority, start_limit = excluded.start_limit, start_window = excluded.start_window",
-        [_row(task) for task in changed],
-    )
+    tx.lot(_PUT, _PUT_OF, [_row(task) for task in changed])
     tx.run(
         "INSERT INTO generations (digest, commit_id, activated_at, tasks) VALUES (:digest, :commit, :now, :tasks)",
         {

@@ -25,6 +25,11 @@ _MANY_OF = (
     "id text, task_id text, task_name text, digest text, trigger text, slot bigint, delivery_id text, params text, "
     "prompt text, max_concurrent integer, max_retries integer, now bigint, traceparent text, priority integer, dedupe_key text"
 )
+_DEFINITIONS = """
+INSERT INTO definitions (digest, task_id, document, first_seen_at)
+SELECT lot.digest, lot.task_id, lot.document, lot.now FROM lot WHERE TRUE ON CONFLICT (digest) DO NOTHING
+"""
+_DEFINITIONS_IN_A_LOT = 500
 # Log lines in one answer.
 MOST_LINES = 10_000
 _LAST_CURSOR = 2**62
@@ -149,11 +154,17 @@ def insert_many(tx: Transaction, rows: Sequence[tuple[dict[str, Any], str]]) -> 
 def put_definition(tx: Transaction, task: CompiledTask) -> None:
     """Keep a definition by its digest, once."""
     if tx.one("SELECT 1 FROM definitions WHERE digest = :digest", {"digest": task.digest}) is None:
-        tx.run(
-            "INSERT INTO definitions (digest, task_id, document, first_seen_at) VALUES (:digest, :task_id, :document, :now) "
-            "ON CONFLICT (digest) DO NOTHING",
-            {"digest": task.digest, "task_id": task.id, "document": canonical(task.to_json()), "now": tx.now},
-        )
+        put_definitions(tx, [task])
+
+
+def put_definitions(tx: Transaction, tasks: Sequence[CompiledTask]) -> None:
+    """Keep definitions by their digests, each once: thousands in a moment, for a whole tree may be new."""
+    for part in range(0, len(tasks), _DEFINITIONS_IN_A_LOT):
+        rows = [
+            {"digest": task.digest, "task_id": task.id, "document": canonical(task.to_json()), "now": tx.now}
+            for task in tasks[part : part + _DEFINITIONS_IN_A_LOT]
+        ]
+        tx.lot(_DEFINITIONS, "digest text, task_id text, document text, now bigint", rows)
 
 
 def row_of(tx: Transaction, run_id: str) -> Any:
