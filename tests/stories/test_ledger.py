@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +34,7 @@ class Chaos(threading.Thread):
         self._cluster, self._dice = made, dice
         self._faults = ["kill"] * kills + ["stop"] * stops
         dice.shuffle(self._faults)
+        self._victims = self._in_turn()
         self._later: list[threading.Thread] = []
         self.harm: Counter[str] = Counter()
         self.harmed: Counter[str] = Counter()
@@ -55,21 +56,26 @@ class Chaos(threading.Thread):
             thread.join()
 
     def _harm(self, fault: str) -> None:
+        part = next(self._victims)
         unready = self._dice.random() < 0.1  # most are harmed at work, some while they start
         while True:
-            part = self._dice.choice(self._cluster.parts)
             with part.lock:
-                if not part.wanted or part.frozen or not (unready or part.begun()):
-                    time.sleep(0.01)
-                    continue
-                self.harm[f"{fault} {part.name.partition('-')[0]}"] += 1
-                if fault == "kill":
-                    part.kill()
-                    self._after(self._dice.uniform(0.1, 2.5), part, part.start)
-                else:
-                    part.freeze()
-                    self._after(self._dice.uniform(*FROZEN), part, part.thaw)
-                return
+                if part.wanted and not part.frozen and (unready or part.begun()):
+                    break
+            time.sleep(0.02)
+        with part.lock:
+            self.harm[f"{fault} {part.name.partition('-')[0]}"] += 1
+            if fault == "kill":
+                part.kill()
+                self._after(self._dice.uniform(0.1, 2.5), part, part.start)
+            else:
+                part.freeze()
+                self._after(self._dice.uniform(*FROZEN), part, part.thaw)
+
+    def _in_turn(self) -> Iterator[Part]:
+        """Every part as often as any other."""
+        while True:
+            yield from self._dice.sample(self._cluster.parts, len(self._cluster.parts))
 
     def _after(self, pause: float, part: Part, then: Callable[[], None]) -> None:
         def later() -> None:
