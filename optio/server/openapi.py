@@ -47,6 +47,7 @@ _WEBHOOK = {
 _BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("/api/tasks", "post"): {"weekly": {"value": _TASK}},
     ("/api/tasks/{task_id}", "patch"): {"limits": {"value": {"maxTurns": 10, "description": None}}},
+    ("/api/tasks/{task_id}/pause", "post"): {"why": {"value": {"reason": "the API is down"}}, "nothing": {"value": {}}},
     ("/api/tasks/{task_id}/runs", "post"): {"manual": {"value": _START}, "nothing": {"value": {}}},
     ("/api/tasks/{task_id}/triggers", "post"): {"schedule": {"value": _SCHEDULE}, "webhook": {"value": _WEBHOOK}},
     ("/api/hooks/{path}", "post"): {"push": {"value": {"repository": {"name": "optio"}}}},
@@ -95,6 +96,7 @@ _PROBLEM = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
+        "runId": {"type": "string", "description": "the run that stands for the same business key"},
         "errors": {
             "type": "array",
             "description": "one entry per fault",
@@ -145,7 +147,10 @@ _HOOK = {
     ],
     "responses": {
         "202": {
-            "description": "Accepted. `runId` is null when the task's filter does not want it (`status: filtered`)",
+            "description": (
+                "Accepted. `runId` is null when the task's filter does not want it (`status: filtered`), and an earlier run's "
+                "when that stands for the same business key (`status: duplicate`)"
+            ),
             "content": {
                 "application/json": {
                     "schema": {
@@ -153,7 +158,7 @@ _HOOK = {
                         "required": ["runId", "status"],
                         "properties": {
                             "runId": {"type": ["string", "null"]},
-                            "status": {"enum": ["accepted", "filtered"]},
+                            "status": {"enum": ["accepted", "filtered", "duplicate"]},
                             "duplicate": {"type": "boolean"},
                         },
                     }

@@ -741,7 +741,7 @@ def crowded(store: Store) -> Store:
 
 def test_no_statement_of_a_claim_reads_through_the_table_of_runs(crowded: Store) -> None:
     now = int(START.timestamp() * 1e6)
-    params = {"now": now, "heads": 16, "ahead": now, "task_id": "t1", "key": "K"}
+    params: dict[str, Any] = {"now": now, "heads": 16, "ahead": now, "task_id": "t1", "key": "K"}
 
     plans = {name: _plan(crowded, statement or _heads(crowded), params) for name, statement in STATEMENTS.items()}
 
@@ -754,7 +754,7 @@ def _heads(store: Store) -> str:
     return queue._LATERAL if seen[0] else queue._LISTED
 
 
-def _plan(store: Store, statement: str, params: dict[str, int]) -> list[str]:
+def _plan(store: Store, statement: str, params: dict[str, Any]) -> list[str]:
     wanted = {name: value for name, value in params.items() if f":{name}" in statement}
     if "LATERAL" in _heads(store):
         return [next(iter(row.values())) for row in sql(store, f"EXPLAIN {statement}", **wanted)]
