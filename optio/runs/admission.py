@@ -207,7 +207,8 @@ class _Line:
             if waiting.priority != level:
                 level, above = waiting.priority, ahead
             if 0 < ahead == above:
-                message = f"{ahead} runs of a higher priority go first; {full}"
+                first = "1 run of a higher priority goes" if ahead == 1 else f"{ahead} runs of a higher priority go"
+                message = f"{first} first; {full}"
                 yield waiting.run_id, Hold("priority", message, ahead, f"priority: {level}", by)
             else:
                 yield waiting.run_id, Hold("global_limit", full, ahead, rule, by)
