@@ -254,9 +254,7 @@ class Execution:
     def _keep(self, lines: list[LogLine], offsets: Mapping[str, int], meter: Meter) -> None:
         masked = [replace(line, data=cut(self._mask(line.data))) for line in lines]
         run, append, after = self.run, self._parts.store.append_log, self._cursor
-        self._cursor = self._durably(
-            lambda: append(run.id, run.fence, run.attempt, masked, offsets, meter, after=after)
-        )
+        self._cursor = self._durably(lambda: append(run.id, run.fence, run.attempt, masked, offsets, meter, after=after))
         if lines:
             self._parts.broker.tell(Topic.RUN, run.id)
 

@@ -8,7 +8,8 @@ from optio.store.sql.transaction import Transaction
 _TAKE = """
 INSERT INTO chores (name, owner, until) VALUES (:name, :owner, :until)
 ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until
-WHERE (chores.until <= :now OR chores.until > :until) AND (chores.ended_at IS NULL OR chores.ended_at <= :ended OR chores.ended_at > :now)
+WHERE (chores.until <= :now OR chores.until > :until)
+AND (chores.ended_at IS NULL OR chores.ended_at <= :ended OR chores.ended_at > :now)
 """
 _HOLD = "UPDATE chores SET until = :until WHERE name = :name AND owner = :owner AND until > :now"
 _END = "UPDATE chores SET until = 0, ended_at = :now WHERE name = :name AND owner = :owner AND until > :now"
