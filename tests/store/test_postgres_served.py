@@ -1,4 +1,4 @@
-"""A real server process on PostgreSQL, while the database is refused, silent, cut or restarted: success or 503, nothing else."""
+"""A real server process on PostgreSQL that is refused, silent, cut or restarted: success or 503, nothing else."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
