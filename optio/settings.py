@@ -141,9 +141,7 @@ SETTINGS: Mapping[str, Setting] = {
     "metrics_host": Setting("127.0.0.1", str, "address of that port: whoever reaches it may read"),
     "keep_runs": Setting(None, _keep, "how long runs are kept after their end, such as `90d`; by default for ever"),
     "keep_logs": Setting(None, _keep, "how long their log lines are kept; by default as long as the runs"),
-    "keep_deliveries": Setting(
-        None, _keep, "how long webhook requests are kept, 7 days at least; by default as long as runs"
-    ),
+    "keep_deliveries": Setting(None, _keep, "how long webhook requests are kept, 7 days at least; by default as long as runs"),
     "url": Setting(None, _http, "server that the command line talks to; by default the one on OPTIO_HOST and OPTIO_PORT"),
     "token": Setting(None, str, "API token that the command line sends"),
 }
