@@ -27,7 +27,7 @@ from optio.runs.schedule import fingerprint
 from optio.scheduler import Scheduler, StoreClock
 from optio.settings import Settings
 from optio.store import postgres
-from optio.store.base import Firing, RunFilter, ScheduleRow, Store
+from optio.store.base import Firing, RunFilter, ScheduleRow, SlotRow, Store
 from optio.store.sqlite import open_store
 from optio.wiring import Services, build
 from tests.runs.test_schedule import TASK, changed, timed
@@ -202,6 +202,28 @@ def test_an_edited_schedule_begins_at_its_edit(services: Services, scheduler: Sc
     scheduler.step()
 
     assert slots(services) == [NOON, NOON + 6 * MINUTE]
+
+
+def test_edits_while_no_scheduler_looks_count_from_their_own_time(machines: Callable[[], Services], hand: Hand) -> None:
+    services = machines()
+    serve(services, timed("*/2 * * * *"), named("gone"))
+    Scheduler(services, clock=hand).step()
+    hand.at = NOON + 5 * MINUTE
+    serve(services, timed("*/3 * * * *", misfire="skip"))
+    hand.at = NOON + 7 * MINUTE
+    serve(services, timed("* * * * *", misfire="all"), named("new"))
+    hand.at = NOON + 11.5 * MINUTE
+
+    for _ in range(2):
+        Scheduler(machines(), clock=hand).step()
+
+    # Every 2 minutes until 12:05, every 3 until 12:07, and then each.
+    assert verdicts(services, "timed") == [
+        *((slot, 1, "superseded") for slot in minutes(0, 2, 4, 6)),
+        *((slot, 1, "fired") for slot in minutes(8, 9, 10, 11)),
+    ]
+    assert verdicts(services, "gone") == [(slot, 1, "superseded") for slot in minutes(0, 1, 2, 3, 4, 5)]
+    assert verdicts(services, "new") == [(slot, 1, "missed") for slot in minutes(8, 9, 10)] + [(NOON + 11 * MINUTE, 1, "fired")]
 
 
 @pytest.mark.parametrize("how", ["removed", "trigger off", "edited to a later time"])
@@ -568,7 +590,35 @@ def test_three_hours_down_are_caught_up_by_policy_and_said(
         Scheduler(services, clock=hand).step()
 
     assert Counter(run.task_id for run in runs(services)) == {"last": 2, "all": 5, "skip": 2}
+    counts = {task_id: Counter(verdict for _, _, verdict in verdicts(services, task_id)) for task_id in ("last", "all", "skip")}
+    assert counts == {
+        "last": {"missed": 179, "fired": 2},
+        "all": {"missed": 176, "fired": 5},
+        "skip": {"missed": 179, "fired": 2},
+    }
     assert "schedule of `last`: 179 slots were missed since 2026-01-05T12:00:00+00:00" in caplog.text
+
+
+def test_three_weeks_down_are_counted_to_the_slot(services: Services, hand: Hand) -> None:
+    serve(services, timed())
+    Scheduler(services, clock=hand).step()
+
+    hand.at = NOON + timedelta(days=21)
+    Scheduler(services, clock=hand).step()
+
+    rows = [row for page in pages(services, "timed") for row in page]
+    assert (len(rows), sum(row.count or 0 for row in rows)) == (1001, 21 * 1440 + 1)
+
+
+def pages(services: Services, task_id: str) -> Iterator[list[SlotRow]]:
+    """All that is kept of the task's slots."""
+    cursor: str | None = None
+    while True:
+        page = services.store.slots(task_id, cursor=cursor, limit=400)
+        yield page.items
+        cursor = page.next
+        if cursor is None:
+            return
 
 
 def test_a_run_that_is_still_active_keeps_the_next_from_starting_if_asked(

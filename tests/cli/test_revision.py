@@ -21,9 +21,10 @@ def git(directory: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """A repository with a task directory in it; the second commit has broken it all."""
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a task directory in it, of which the second commit has left nothing."""
+    tmp_path = tmp_path_factory.mktemp("repository")
     git(tmp_path, "init", "-q")
     root = tmp_path / "some" / "tasks.d"
     (root / "texts").mkdir(parents=True)
@@ -107,14 +108,13 @@ def test_a_machine_without_git_is_said(repository: Path, monkeypatch: pytest.Mon
         tree_at(repository, "good")
 
 
-def test_a_task_file_that_is_too_large_there_is_said(repository: Path) -> None:
-    (repository / "huge.yaml").write_bytes(b"#" * (1 << 20) + b"\n")
-    (repository / "huge.bin").write_bytes(b"#" * (1 << 20) + b"\n")
-    git(repository, "add", "huge.bin")
-    git(repository, "commit", "-qm", "three")
-    tree_at(repository, "HEAD")
-    git(repository, "add", "-A")
-    git(repository, "commit", "-qm", "four")
+def test_a_task_file_that_is_too_large_there_is_said(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    for name in ("huge.bin", "huge.yaml"):
+        (tmp_path / name).write_bytes(b"#" * (1 << 20) + b"\n")
+        git(tmp_path, "add", name)
+        git(tmp_path, "commit", "-qm", name)
 
+    tree_at(tmp_path, "HEAD~1")
     with pytest.raises(SettingsError, match=r"huge\.yaml"):
-        tree_at(repository, "HEAD")
+        tree_at(tmp_path, "HEAD")

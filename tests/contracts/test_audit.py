@@ -380,3 +380,18 @@ def test_an_audit_while_others_are_at_work_sees_nothing_half_done(stores: Callab
     assert len(reports) > 1
     assert [report.findings for report in reports if report.findings] == []
     assert other.audit().tasks["timed"].slots == {"fired": 60}
+
+
+def test_an_audit_has_an_end_and_says_where(busy: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optio.runs.audit.MOST_SLOTS", 3)
+    monkeypatch.setattr("optio.runs.audit.MOST_ROWS", 1)
+    monkeypatch.setattr("optio.runs.audit._PAGE", 1)
+
+    report = busy.audit()
+
+    assert report.unexplained == 0
+    assert report.tasks["timed"].slots == {"fired": 3}
+    assert sum(report.tasks["timed"].runs.values()) == sum(report.tasks["timed"].deliveries.values()) == 1
+    assert [note.split(" were")[0] for note in report.notes[1:]] == [
+        "of `timed` the first 3 slots", "the newest 1 deliveries", "the newest 1 runs",
+    ]  # fmt: skip
