@@ -20,7 +20,7 @@ CHORE = "retention"
 EVERY = timedelta(hours=1)
 _LEASE = timedelta(minutes=2)
 # Seconds until the first look, and from one to the next.
-_FIRST = 5.0
+_FIRST = 2.0
 _LOOK = 60.0
 # Seconds between two steps at least: a step is a write, and others want to write too.
 _REST = 0.02
