@@ -399,9 +399,7 @@ class Store(Protocol):
         """Raises NotFound."""
         ...
 
-    def deliveries(
-        self, where: DeliveryFilter = EVERY_DELIVERY, *, cursor: str | None = None, limit: int = 50
-    ) -> Page:
+    def deliveries(self, where: DeliveryFilter = EVERY_DELIVERY, *, cursor: str | None = None, limit: int = 50) -> Page:
         """Newest first, at most 1,000 of them, without bodies. Raises Invalid for a forged cursor."""
         ...
 
@@ -570,9 +568,7 @@ class Store(Protocol):
         """Rows of skipped slots of which some are in (after, until]."""
         ...
 
-    def audit_deliveries(
-        self, *, task_id: str | None = None, before: int = 2**62, limit: int = 1000
-    ) -> list[AuditedDelivery]:
+    def audit_deliveries(self, *, task_id: str | None = None, before: int = 2**62, limit: int = 1000) -> list[AuditedDelivery]:
         """Deliveries with a smaller sequence number, newest first."""
         ...
 
