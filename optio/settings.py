@@ -65,7 +65,13 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-_REDIS_TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
+_REDIS_TLS = {
+    "ssl_ca_certs": ".+",
+    "ssl_certfile": ".+",
+    "ssl_keyfile": ".+",
+    "ssl_cert_reqs": "required|optional|none",
+    "ssl_check_hostname": "true|false",
+}
 
 
 def _database(text: str) -> str:
@@ -89,8 +95,12 @@ def _redis(text: str) -> str:
         raise ValueError(f"{wanted} (what follows the port is the number of a database; in a password write `%23` for `#`)")
     if url.username and not url.password:
         raise ValueError(f"{wanted}: a password stands after a colon")
-    if any(url.scheme != "rediss" or name not in _REDIS_TLS for name, _ in options):
-        raise ValueError(f"{wanted}, and the only options are those of `rediss://`: {', '.join(_REDIS_TLS)}")
+    if options and url.scheme != "rediss":
+        raise ValueError(f"{wanted}: only `rediss://` has options")
+    for name, value in options:
+        if not re.fullmatch(_REDIS_TLS.get(name, "(?!)"), value):
+            known = ", ".join(key if allowed == ".+" else f"{key}={allowed}" for key, allowed in _REDIS_TLS.items())
+            raise ValueError(f"{wanted}, and its only options are {known}")
     login, at, _ = url.netloc.rpartition("@")
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     return f"{url.scheme}://{login}{at}{host}:{port}/{number}{'?' if options else ''}{url.query}"
@@ -111,7 +121,9 @@ SETTINGS: Mapping[str, Setting] = {
     "migrate": Setting(
         "auto", _choice("auto", "manual"), "the schema is migrated at each start, or by `optio db migrate` only"
     ),
-    "redis_url": Setting(None, _redis, "`redis://...`: hints, live logs and rate windows shared by many machines"),
+    "redis_url": Setting(
+        None, _redis, "`redis://:PASSWORD@HOST:PORT/0`, or `rediss://`: hints, live logs and rate windows of many machines"
+    ),
     "host": Setting("127.0.0.1", str, "address to listen on"),
     "port": Setting("8000", _port, "port to listen on"),
     "allowed_hosts": Setting("", _names, "further names that the Host header may have, separated by commas"),

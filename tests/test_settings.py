@@ -55,6 +55,8 @@ def test_an_empty_variable_is_an_unset_one() -> None:
         ("redis_url", "redis://:pass#word@cache"),
         ("redis_url", "redis://cache?socket_timeout=60"),
         ("redis_url", "rediss://cache?db=1"),
+        ("redis_url", "rediss://cache?ssl_check_hostname=maybe"),
+        ("redis_url", "rediss://cache?ssl_ca_certs="),
         ("url", "localhost:8000"),
     ],
 )
@@ -72,6 +74,7 @@ def test_a_value_that_cannot_be_honoured_names_its_origin(name: str, value: str)
         ("redis://cache:7000/3", "redis://cache:7000/3"),
         ("redis://me:p%2Fw@[::1]/", "redis://me:p%2Fw@[::1]:6379/0"),
         ("rediss://:pw@cache?ssl_ca_certs=/etc/ca.pem", "rediss://:pw@cache:6379/0?ssl_ca_certs=/etc/ca.pem"),
+        ("rediss://cache?ssl_cert_reqs=none", "rediss://cache:6379/0?ssl_cert_reqs=none"),
     ],
 )
 def test_a_redis_url_is_read_with_what_it_leaves_out(text: str, whole: str) -> None:
