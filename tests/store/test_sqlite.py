@@ -175,6 +175,59 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_accepted(small_disk: Path) 
     with closing(open_store(small_disk / "optio.db")) as again:
         assert all(again.run(str(run_id)) for run_id in accepted[::50])
         assert [run.id for run in again.runs(RunFilter(), limit=1).items] == accepted[-1:]
+    assert whole(small_disk / "optio.db")
+
+
+EIO_AT_FSYNC = """
+import ctypes, errno, platform, struct, sys
+from pathlib import Path
+from optio.errors import StoreUnavailable
+from optio.store.sqlite import open_store
+from tests.store.build import new_run
+
+store = open_store(Path(sys.argv[1]))
+for _ in range(20):
+    print(store.accept(new_run()).result(20).run_id, flush=True)
+
+# From here on the kernel answers every flush of this process with EIO: a filter of system calls, for all threads.
+numbers, seccomp = {"x86_64": ((74, 75), 317), "aarch64": ((82, 83), 277)}[platform.machine()]
+load, equal, give = 0x20, 0x15, 0x06
+program = struct.pack("HBBI", load, 0, 0, 0)
+program += struct.pack("HBBI", equal, 1, 0, numbers[0]) + struct.pack("HBBI", equal, 0, 1, numbers[1])
+program += struct.pack("HBBI", give, 0, 0, 0x00050000 | errno.EIO) + struct.pack("HBBI", give, 0, 0, 0x7FFF0000)
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_char_p)]
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.syscall(seccomp, 1, 1, ctypes.byref(Program(len(program) // 8, program))) == 0, ctypes.get_errno()
+
+for _ in range(3):
+    try:
+        store.accept(new_run()).result(20)
+        print("accepted", flush=True)
+    except StoreUnavailable as err:
+        print(f"refused: {err}", flush=True)
+"""
+
+
+def test_a_disk_that_cannot_flush_accepts_nothing_and_loses_nothing(path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", EIO_AT_FSYNC, path], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    said = done.stdout.splitlines()
+    assert (len(said), done.stderr) == (23, "")
+    assert all("refused: the database" in line and "disk I/O error" in line for line in said[20:]), said[20:]
+    with closing(open_store(path)) as store:
+        assert [store.run(run_id).id for run_id in said[:20]] == said[:20]
+        assert store.accept(new_run()).result(20).first
+    assert whole(path)
+
+
+def whole(path: Path) -> bool:
+    """Whether no page of it is damaged."""
+    with closing(sqlite3.connect(path)) as connection:
+        return bool(connection.execute("PRAGMA integrity_check").fetchone() == ("ok",))
 
 
 AS_NOBODY = """
@@ -348,8 +401,11 @@ store.close()
 
 
 def test_four_processes_on_one_file_claim_each_run_once_and_meet_no_lock(path: Path) -> None:
-    with closing(open_store(path)) as store:
+    with closing(open_store(path)) as store, closing(sqlite3.connect(path, isolation_level=None)) as reader:
         serve(store, task(extra="maxConcurrent: 8\n"))
+        # Somebody who looks for as long as it takes.
+        reader.execute("BEGIN")
+        reader.execute("SELECT COUNT(*) FROM runs").fetchone()
         processes = [
             subprocess.Popen([sys.executable, "-c", PROCESS, path, "500", name], cwd=ROOT, stdout=PIPE, stderr=PIPE, text=True)
             for name in "abcd"
@@ -358,6 +414,7 @@ def test_four_processes_on_one_file_claim_each_run_once_and_meet_no_lock(path: P
         for claim in store.claim("rest", LEASE, everything):
             end(store, claim)
 
+        reader.execute("COMMIT")
         assert [(err, code) for (_, err), code in ended] == [("", 0)] * 4
         taken = [run_id for (out, _), _ in ended for run_id in out.split()]
         assert len(taken) == len(set(taken))
