@@ -259,6 +259,10 @@ def get(made: Cluster, path: str) -> Any:
 # What really runs
 
 
+# A process that was no agent for so many looks will not become one.
+_SURE = 20
+
+
 class Sampler:
     """Looks which agents live, in /proc, every 50 ms."""
 
@@ -268,6 +272,7 @@ class Sampler:
         self.most: dict[str, int] = {}
         self.excess: list[str] = []
         self.samples = 0
+        self._others: dict[str, int] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
@@ -291,9 +296,11 @@ class Sampler:
 
     def processes(self) -> dict[int, tuple[str, str, str]]:
         """The same by process."""
-        found = {}
+        found, others = {}, {}
         for entry in os.listdir("/proc"):
-            if not entry.isdigit():
+            looks = self._others.get(entry, 0)
+            if not entry.isdigit() or looks > _SURE:
+                others[entry] = looks
                 continue
             try:
                 environment = Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")
@@ -302,6 +309,9 @@ class Sampler:
             if self._mark in environment:
                 names = dict(each.decode().partition("=")[::2] for each in environment if each.startswith(b"OPTIO_"))
                 found[int(entry)] = (names["OPTIO_RUN_ID"], names["OPTIO_ATTEMPT"], names["OPTIO_TASK_ID"])
+            else:
+                others[entry] = looks + 1
+        self._others = others  # who is gone is forgotten: its number may be another's
         return found
 
     def close(self) -> None:
