@@ -203,6 +203,23 @@ def test_a_scheduler_that_is_behind_never_moves_the_next_slot_back(scheduled: St
     assert scheduled.schedules()["job"].next_fire == START + 2 * MINUTE
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_a_scheduler_that_is_behind_starts_nothing_that_was_judged_in_a_row_of_many(scheduled: Store, together: bool) -> None:
+    older = SkippedSlots(first=START, last=START + 5 * MINUTE, count=6, verdict="missed")
+    scheduled.fire(replace(firing(START + 6 * MINUTE), skipped=older)).result(10)
+    serve(scheduled, task(), task("Other"), task("Another"))
+
+    # While the first is committed the others gather.
+    others = [scheduled.fire(firing(START, of=task(name))) for name in ("Other", "Another") if together]
+    late = scheduled.fire(firing(START, START + 3 * MINUTE, following=START + 4 * MINUTE)).result(10)
+
+    assert late == []
+    assert [len(each.result(10)) for each in others] == [1] * len(others)
+    assert [(row.first, row.verdict) for row in scheduled.slots("job").items] == [
+        (START + 6 * MINUTE, "fired"), (START, "missed"),
+    ]  # fmt: skip
+
+
 def test_a_schedule_that_ends_has_no_next_slot_and_gets_none_from_who_is_behind(scheduled: Store) -> None:
     scheduled.fire(replace(firing(START), next_fire=None)).result(10)
     scheduled.fire(firing(START + MINUTE)).result(10)

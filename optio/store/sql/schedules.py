@@ -11,16 +11,21 @@ from optio.store.sql import runs
 from optio.store.sql.records import cursor_after, cursor_seq, page_size
 from optio.store.sql.transaction import Row, Transaction, maybe, micros, when
 
-# Nothing is inserted for a definition that is not served, nor for a slot that has its verdict.
+# Nothing is inserted for a definition that is not served, nor for a slot that has its verdict: in a row of its own, or because
+# the schedule has gone on to a later one.
 _SLOT = """
 INSERT INTO slots (task_id, slot, verdict, run_id, at)
-SELECT task_id, :slot, :verdict, :run_id, :now FROM tasks WHERE task_id = :task_id AND digest = :digest
+SELECT t.task_id, :slot, :verdict, :run_id, :now FROM tasks t
+WHERE t.task_id = :task_id AND t.digest = :digest AND NOT EXISTS (
+    SELECT 1 FROM schedules s WHERE s.task_id = t.task_id AND COALESCE(s.next_fire > CAST(:slot AS BIGINT), TRUE)
+)
 ON CONFLICT (task_id, slot) DO NOTHING
 """
 _SLOTS = """
 INSERT INTO slots (task_id, slot, verdict, run_id, at)
 SELECT t.task_id, lot.slot, lot.verdict, lot.run_id, lot.now FROM lot
-JOIN tasks t ON t.task_id = lot.task_id AND t.digest = lot.digest WHERE TRUE
+JOIN tasks t ON t.task_id = lot.task_id AND t.digest = lot.digest
+WHERE NOT EXISTS (SELECT 1 FROM schedules s WHERE s.task_id = t.task_id AND COALESCE(s.next_fire > lot.slot, TRUE))
 ON CONFLICT (task_id, slot) DO NOTHING
 """
 _SLOTS_OF = "task_id text, digest text, slot bigint, verdict text, run_id text, now bigint"
