@@ -655,10 +655,6 @@ class Store(Protocol):
         """The store's clock, which all that share the store agree on."""
         ...
 
-    def tidy(self) -> int:
-        """Forget business keys whose time is over, and tell how many."""
-        ...
-
     def check(self) -> None:
         """Raises StoreUnavailable or StoreMismatch when the store cannot be used."""
         ...

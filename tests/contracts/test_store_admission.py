@@ -14,7 +14,7 @@ from optio.model.registry import CompiledTask
 from optio.model.retry import Again
 from optio.model.run import RunState
 from optio.runs import admission
-from optio.store.base import Accepted, Claim, Firing, Once, Pause, RunFilter, ScheduleRow, SlotVerdict, Store
+from optio.store.base import Accepted, Claim, Firing, Keep, Once, Pause, RunFilter, ScheduleRow, SlotVerdict, Store
 from optio.store.sql import claims, dedupe, queue
 from optio.store.sql.transaction import Transaction
 from tests.store.build import (
@@ -368,8 +368,8 @@ def test_keys_whose_time_is_over_are_forgotten_and_no_others(store: Store, clock
     clock.move(minutes=10)
     sql(store, "UPDATE dedupe SET until = :later WHERE dedupe_key = 'young'", later=2**60)
 
-    assert store.tidy() == 1
-    assert store.tidy() == 0
+    pruned = [sum(count for kind, count in store.prune(Keep()) if kind == "keys") for _ in range(2)]
+    assert pruned == [1, 0]
     assert [asked(store, windowed, key).run_id for key in ("active", "young")] == [active, young]
     assert asked(store, windowed, "over").first
 
@@ -457,6 +457,22 @@ def test_a_failed_run_is_retried_by_hand_only_while_nothing_else_is_active_for_i
     store.retry(first, "ann")
 
     assert asked(store, keyed()).run_id == first
+
+
+def test_a_run_that_is_retried_by_hand_stands_for_its_key_while_it_is_active(store: Store, clock: Clock) -> None:
+    windowed = keyed(", window: 10m")
+    first = asked(store, windowed).run_id
+    assert first is not None
+    (claim,) = store.claim("w", LEASE, everything)
+    end(store, claim, BAD)
+    clock.move(minutes=20)
+    store.retry(first, "ann")
+
+    assert sum(count for kind, count in store.prune(Keep()) if kind == "keys") == 0
+    assert asked(store, windowed).run_id == first
+    (claim,) = store.claim("w", LEASE, everything)
+    end(store, claim)
+    assert asked(store, windowed).first
 
 
 def test_an_idempotency_key_gets_the_run_that_was_joined_again(store: Store) -> None:

@@ -30,7 +30,7 @@ _FORGET = "DELETE FROM dedupe WHERE task_id = :task_id AND dedupe_key = :key AND
 _WAITS = "SELECT id, state, fence, last_event FROM runs WHERE id = :id"
 _OVER = """
 SELECT d.task_id, d.dedupe_key AS key, d.run_id FROM dedupe d LEFT JOIN runs r ON r.id = d.run_id
-WHERE d.until <= :now AND (r.state IS NULL OR r.state NOT IN ('queued', 'running'))
+WHERE d.until <= :now AND (r.state IS NULL OR r.state NOT IN ('queued', 'running')) LIMIT :most
 """
 
 
@@ -114,19 +114,17 @@ def take_again(tx: Transaction, run: Row) -> None:
         if row is None:
             if tx.run(_FIRST, mine):
                 return
-        elif row["run_id"] == run["id"]:
-            return
-        elif row["state"] in _ACTIVE:
+        elif row["run_id"] != run["id"] and row["state"] in _ACTIVE:
             raise Conflict(f"run {row['run_id']} is {row['state']} with the same key: one of them is enough")
         elif tx.run(_NEXT, {**mine, "standing": row["run_id"]}):
             return
 
 
-def tidy(tx: Transaction) -> int:
-    """See `Store.tidy`."""
-    over = [dict(row) for row in tx.all(_OVER, {"now": tx.now})]
-    # One by one: a key that another run has taken at this moment is not over.
-    return tx.many(_FORGET, over)
+def prune(tx: Transaction, most: int) -> int:
+    """Forget keys whose time is over; how many."""
+    # One by one: a key that a run has taken at this moment is not over.
+    over = [{**dict(row), "now": tx.now} for row in tx.all(_OVER, {"now": tx.now, "most": most})]
+    return tx.many(f"{_FORGET} AND until <= :now", over)
 
 
 def _of(run: Row) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from optio.errors import Conflict, NotFound
 from optio.model.run import RunState
 from optio.store.base import REMEMBERED, Keep
-from optio.store.sql import audit, chores
+from optio.store.sql import audit, chores, dedupe
 from optio.store.sql.engine import Engine
 from optio.store.sql.registry import UNTAKEN
 from optio.store.sql.transaction import Transaction
@@ -115,6 +115,7 @@ def prune(engine: Engine, keep: Keep) -> Iterator[tuple[str, int]]:
         yield from _prune_logs(engine, cutoffs.logs)
     yield from _repeat(engine, "deliveries", _DELIVERIES, cutoffs.deliveries)
     yield from _repeat(engine, "keys", _KEYS, cutoffs.keys)
+    yield from _prune_business_keys(engine)
     yield from _repeat(engine, "slots", _SLOTS, cutoffs.slots)
     if cutoffs.slots is not None:
         before = cutoffs.slots
@@ -130,6 +131,13 @@ def _repeat(engine: Engine, kind: str, sql: str, before: int | None) -> Iterator
     while count == STEP:
         count = engine.change(lambda tx: tx.run(sql, {"before": before, "most": STEP}))
         yield kind, count
+
+
+def _prune_business_keys(engine: Engine) -> Iterator[tuple[str, int]]:
+    count = STEP
+    while count == STEP:
+        count = engine.change(lambda tx: dedupe.prune(tx, STEP))
+        yield "keys", count
 
 
 def _prune_runs(engine: Engine, before: int) -> Iterator[tuple[str, int]]:

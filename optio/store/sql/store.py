@@ -14,7 +14,6 @@ from optio.store.sql import (
     audit,
     chores,
     claims,
-    dedupe,
     deliveries,
     depths,
     once,
@@ -258,9 +257,6 @@ class SqlStore:
 
     def touch_token(self, token_id: str) -> None:
         self._engine.change(lambda tx: tokens.touch(tx, token_id))
-
-    def tidy(self) -> int:
-        return self._engine.change(dedupe.tidy)
 
     def now(self) -> datetime:
         return self._engine.peek(lambda tx: when(tx.now))
