@@ -420,6 +420,19 @@ def test_runs_that_wait_are_told_to_workers_that_have_room(cluster: Cluster) -> 
     cluster.ended(long)
 
 
+def test_a_run_that_was_told_to_a_worker_that_died_is_found_by_another(cluster: Cluster) -> None:
+    frozen = cluster.workers[0].process
+    assert frozen is not None
+    frozen.send_signal(signal.SIGSTOP)
+    try:
+        # It waits for messages: at least one of these goes to it.
+        waits = [started(cluster.ended([cluster.trigger("run")])[0]) for _ in range(4)]
+    finally:
+        frozen.send_signal(signal.SIGCONT)
+
+    assert max(waits) < 3.0
+
+
 def test_a_reader_on_another_machine_than_the_worker_gets_lines_soon(
     postgres_server: PostgresServer, redis_server: RedisServer, tmp_path: Path
 ) -> None:
