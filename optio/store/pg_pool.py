@@ -180,6 +180,7 @@ class Pool:
             if sound and not held.cut and not held.connection.closed and not self._closed:
                 self._idle.append(held)
                 self._silent = False
+                self._changed.notify()
             else:
                 self._open -= 1
                 gone.append(held)
@@ -188,7 +189,7 @@ class Pool:
                 if held.cut or held.lost:
                     # What ended this one has ended those that were idle meanwhile, too.
                     gone += self._forget_idle()
-            self._changed.notify_all()
+                self._changed.notify_all()
         for each in gone:
             each.close()
 

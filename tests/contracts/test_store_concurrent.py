@@ -267,7 +267,7 @@ def test_an_adoption_that_meets_the_end_leaves_the_run_to_one_of_both(
     old, new = stores(), stores()
     together = race(2)
     kinds: Counter[str] = Counter()
-    for _ in range(100):
+    for _ in range(60):
         claim = claimed(old, "old")
         clock.move(seconds=60)
         ended, adopted = together(partial(end, old, claim), lambda: new.adopt("new", LEASE, 10))
@@ -291,7 +291,7 @@ def test_an_adoption_that_meets_a_renewal_leaves_the_run_to_one_of_both(
     old, new = stores(), stores()
     together = race(2)
     kinds: Counter[str] = Counter()
-    for _ in range(100):
+    for _ in range(60):
         claim = claimed(old, "old")
         run_id = claim.run.id
         clock.move(seconds=60)

@@ -199,12 +199,12 @@ def test_once_a_server_is_known_to_be_silent_one_call_asks_it_and_the_others_are
 
     began = time.monotonic()
     with ThreadPoolExecutor(10) as pool:
-        # Two hundred calls on ten threads: were each to wait for its time, this would take twenty times as long.
-        took = list(pool.map(lambda _: seconds(store.next_due), range(200)))
+        # A hundred calls on ten threads: were each to wait for its time, this would take ten times as long.
+        took = list(pool.map(lambda _: seconds(store.next_due), range(100)))
 
     assert max(took) < 1.0 + A_LITTLE
-    assert sum(each > 0.5 for each in took) < 40
-    assert time.monotonic() - began < 15
+    assert sum(each > 0.5 for each in took) < 30
+    assert time.monotonic() - began < 9
 
 
 def test_an_idle_connection_that_died_without_a_word_costs_one_call_and_not_one_for_each(
@@ -350,7 +350,7 @@ def test_what_was_accepted_is_there_after_the_server_was_killed(opened: Open, se
     with ThreadPoolExecutor(4) as pool:
         workers = [pool.submit(accept) for _ in range(4)]
         try:
-            for _ in range(3):
+            for _ in range(2):
                 before = len(kept)
                 eventually(lambda before=before: len(kept) > before + 20, what="runs to be accepted")  # type: ignore[misc]
                 server.kill()
@@ -477,7 +477,7 @@ def test_no_connection_that_was_given_back_is_ever_cut(opened: Open, monkeypatch
         shut(held)
 
     monkeypatch.setattr(pg_pool._Held, "shut", noted)
-    stop = time.monotonic() + 3
+    stop = time.monotonic() + 2
     finished: list[float] = []
     wrong: list[Exception] = []
 
