@@ -98,3 +98,13 @@ def test_a_misspelt_task_is_answered_with_the_one_that_was_meant() -> None:
         registry.task("weekly-reports")
     with pytest.raises(NotFound, match=r"no task `other`$"):
         registry.task("other")
+
+
+def test_a_key_that_older_versions_do_not_know_stands_in_a_definition_only_where_it_says_something() -> None:
+    silent, loud = command_task("true", extra="priority: 0\n"), command_task("true", extra="priority: 3\n")
+
+    assert silent.digest == command_task("true").digest
+    assert "priority" not in silent.document["spec"]
+    assert {"startLimit", "dedupe"} & set(silent.document["spec"]) == set()
+    assert CompiledTask.from_json(silent.to_json()).spec.priority == 0
+    assert CompiledTask.from_json(loud.to_json()).spec.priority == 3

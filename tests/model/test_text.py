@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model.text import SLUG, duration, human_bytes, money, slug
+from optio.model.text import SLUG, duration, human_bytes, money, slug, span
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,16 @@ def test_durations_are_hours_minutes_seconds(text: str, seconds: int) -> None:
 def test_other_durations_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         duration(text)
+
+
+@given(st.integers(1, 99_999 * 3600))
+def test_a_span_is_written_as_it_is_read(seconds: int) -> None:
+    assert duration(span(timedelta(seconds=seconds))) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(90, "1m30s"), (3600, "1h"), (5400, "1h30m"), (86_400, "24h"), (59, "59s")])
+def test_a_span_is_written_as_people_write_it(seconds: int, text: str) -> None:
+    assert span(timedelta(seconds=seconds)) == text
 
 
 @pytest.mark.parametrize("text", ["0", "2.50", "0.0001", "999999999.9999"])
