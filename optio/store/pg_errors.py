@@ -55,9 +55,11 @@ def again(err: psycopg.Error) -> bool:
     return isinstance(err, _AGAIN)
 
 
-def stale_plan(err: psycopg.Error) -> bool:
-    """Whether the schema was migrated under a statement that this session had prepared."""
-    return isinstance(err, errors.FeatureNotSupported) and "cached plan" in str(err)
+def stale(err: psycopg.Error) -> bool:
+    """Whether a new session may see another world: the schema was migrated under a statement that this one had prepared, or
+    this one leads to a server that is not the primary any more."""
+    cached = isinstance(err, errors.FeatureNotSupported) and "cached plan" in str(err)
+    return cached or isinstance(err, errors.ReadOnlySqlTransaction)
 
 
 def full(err: psycopg.Error) -> bool:

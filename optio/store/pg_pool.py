@@ -87,7 +87,7 @@ class Pool:
                 sound = True
                 return found
             except psycopg.Error as err:
-                held.lost = pg_errors.lost(held.connection, err) or pg_errors.stale_plan(err)
+                held.lost = pg_errors.lost(held.connection, err) or pg_errors.stale(err)
                 over = attempt == _TRIES - 1 or time.monotonic() >= limit
                 if over or not (pg_errors.again(err) or (held.lost and not held.fresh)):
                     made = self._in_our_words(err, held)
