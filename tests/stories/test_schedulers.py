@@ -122,7 +122,7 @@ def test_one_frozen_and_woken_the_others_killed_each_slot_once_and_in_time(clust
     assert without_a_gap(cluster.slots("timed"))
     assert (report.unexplained, set(report.tasks["timed"].slots)) == (0, {"fired"})
     # One second until the slot, by the quick clock, and then a moment.
-    assert took < 4
+    assert took < 8
 
 
 def test_hours_without_any_scheduler_are_caught_up_by_policy_and_counted(cluster: Cluster) -> None:
