@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from optio.broker.base import Listener, Topic
+from optio.broker.listeners import Listeners
 
 log = logging.getLogger(__name__)
 _LONGEST_SOCKET_PATH = 100
@@ -23,9 +24,8 @@ class LocalBroker:
     def __init__(self, directory: Path) -> None:
         self._directory = _short(directory)
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._listeners: tuple[tuple[Listener, frozenset[Topic]], ...] = ()
+        self._listeners = Listeners()
         self._closing = False
-        self._lock = threading.Lock()
         self._name = f"{os.getpid()}-{id(self):x}.sock"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(self._directory / self._name))
@@ -42,7 +42,7 @@ class LocalBroker:
             self._tell(topic, key)
 
     def _tell(self, topic: Topic, key: str) -> None:
-        self._dispatch(topic, key)
+        self._listeners.dispatch(topic, key)
         try:
             peers = os.listdir(self._directory)
         except OSError:
@@ -62,23 +62,7 @@ class LocalBroker:
 
     def subscribe(self, listener: Listener, topics: Collection[Topic]) -> Callable[[], None]:
         """See `Broker.subscribe`."""
-        entry = (listener, frozenset(topics))
-        with self._lock:
-            self._listeners = (*self._listeners, entry)
-
-        def unsubscribe() -> None:
-            with self._lock:
-                self._listeners = tuple(other for other in self._listeners if other is not entry)
-
-        return unsubscribe
-
-    def _dispatch(self, topic: Topic, key: str) -> None:
-        for listener, topics in self._listeners:
-            if topic in topics:
-                try:
-                    listener(topic, key)
-                except Exception:
-                    log.exception("a listener failed on %s %s", topic, key)
+        return self._listeners.add(listener, topics)
 
     def _receive(self) -> None:
         while True:
@@ -91,7 +75,7 @@ class LocalBroker:
             topic, _, key = message.decode("utf-8", "replace").partition(" ")
             # Anyone who may write to the directory can send: a forged hint makes someone look, nothing more.
             if topic in Topic._value2member_map_:
-                self._dispatch(Topic(topic), key)
+                self._listeners.dispatch(Topic(topic), key)
 
     def ready(self, room: bool) -> None:
         """See `Broker.ready`: here everybody hears everything."""

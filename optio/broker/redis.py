@@ -16,6 +16,7 @@ import redis
 from optio.broker.base import Listener, Topic
 from optio.broker.connection import PATIENCE, PAUSE, Troubles, client, database, open_to_others
 from optio.broker.dramatiq import StartQueue
+from optio.broker.listeners import Listeners
 
 log = logging.getLogger(__name__)
 # Hints that wait to be sent. A START beyond the number of workers tells nobody anything new.
@@ -42,8 +43,8 @@ class RedisBroker:
         # We hear what we publish, and our own listeners have heard it before.
         self._name = uuid.uuid4().hex[:12].encode()
         self._troubles = Troubles(failed)
-        self._queue = StartQueue(url, lambda run_id: self._dispatch(Topic.START, run_id), self._troubles)
-        self._listeners: tuple[tuple[Listener, frozenset[Topic]], ...] = ()
+        self._listeners = Listeners()
+        self._queue = StartQueue(url, lambda run_id: self._listeners.dispatch(Topic.START, run_id), self._troubles)
         self._lock = threading.Lock()
         self._starts: deque[str] = deque(maxlen=1)
         self._hints: deque[tuple[Topic, str]] = deque(maxlen=_MOST_HINTS)
@@ -69,7 +70,7 @@ class RedisBroker:
             self._starts.extend(keys)
         else:
             for key in keys or ("",):
-                self._dispatch(topic, key)
+                self._listeners.dispatch(topic, key)
                 self._hints.append((topic, key))
         self._bell.set()
 
@@ -112,34 +113,22 @@ class RedisBroker:
 
     def subscribe(self, listener: Listener, topics: Collection[Topic]) -> Callable[[], None]:
         """See `Broker.subscribe`."""
-        entry = (listener, frozenset(topics))
+        remove = self._listeners.add(listener, topics)
         with self._lock:
-            self._listeners = (*self._listeners, entry)
-            if Topic.START in entry[1]:
+            if Topic.START in topics:
                 self._queue.open.set()
                 self._queue.listen()
-            if entry[1] - {Topic.START} and self._ear is None:
+            if set(topics) - {Topic.START} and self._ear is None:
                 self._ear = threading.Thread(target=self._listen, name="broker-listen", daemon=True)
                 self._ear.start()
 
         def unsubscribe() -> None:
+            remove()
             with self._lock:
-                self._listeners = tuple(other for other in self._listeners if other is not entry)
-                if Topic.START not in self._wanted():
+                if Topic.START not in self._listeners.wanted():
                     self._queue.open.clear()
 
         return unsubscribe
-
-    def _wanted(self) -> frozenset[Topic]:
-        return frozenset().union(*(topics for _, topics in self._listeners))
-
-    def _dispatch(self, topic: Topic, key: str) -> None:
-        for listener, topics in self._listeners:
-            if topic in topics:
-                try:
-                    listener(topic, key)
-                except Exception:
-                    log.exception("a listener failed on %s %s", topic, key)
 
     def _listen(self) -> None:
         while not self._closing.is_set():
@@ -158,7 +147,7 @@ class RedisBroker:
             have: frozenset[Topic] = frozenset()
             heard = asked = time.monotonic()
             while not self._closing.is_set():
-                wanted = self._wanted() - {Topic.START}
+                wanted = self._listeners.wanted() - {Topic.START}
                 if wanted - have:
                     pubsub.subscribe(*(self._channel + topic for topic in wanted - have))
                     have = wanted
@@ -178,19 +167,19 @@ class RedisBroker:
         if message.get("type") == "subscribe" and self._troubles.has("listen"):
             # What was said while nobody listened is lost: everyone looks once.
             self._troubles.end("listen")
-            self._dispatch(Topic.QUEUE, "")
-            self._dispatch(Topic.REGISTRY, "")
+            self._listeners.dispatch(Topic.QUEUE, "")
+            self._listeners.dispatch(Topic.REGISTRY, "")
         if message.get("type") != "message" or not isinstance(channel, bytes) or not isinstance(data, bytes):
             return
         name, _, key = data[: _LONGEST_KEY + 16].partition(b" ")
         if name != self._name:
             topic = channel.decode("utf-8", "replace").removeprefix(self._channel)
-            self._dispatch(Topic(topic), key.decode("utf-8", "replace")[:_LONGEST_KEY])
+            self._listeners.dispatch(Topic(topic), key.decode("utf-8", "replace")[:_LONGEST_KEY])
 
     def ready(self, room: bool) -> None:
         """See `Broker.ready`."""
         with self._lock:
-            if room and Topic.START in self._wanted():
+            if room and Topic.START in self._listeners.wanted():
                 self._queue.open.set()
             else:
                 self._queue.open.clear()
