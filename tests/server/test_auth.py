@@ -42,6 +42,8 @@ TABLE = {
     "POST /api/workflow-runs/{}/retry": "operator",
     "GET /api/deliveries": "viewer",
     "GET /api/deliveries/{}": "viewer",
+    "POST /api/deliveries/{}/replay": "operator",
+    "GET /api/tasks/{}/slots": "viewer",
     **{
         f"{method} /schema{page}": "viewer"
         for method in ("GET", "OPTIONS")
