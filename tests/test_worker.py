@@ -104,13 +104,15 @@ def assert_whole(services: Services, run_id: str, *, attempts: int = 1) -> None:
 
 
 def test_a_run_goes_on_when_its_worker_is_killed_and_its_log_has_every_line_once(
-    here: Services, worker: Callable[..., Process]
+    here: Services, tmp_path: Path, worker: Callable[..., Process]
 ) -> None:
-    run_id = accept(here, command_task(["python3", "-c", TALKS]))
+    gate = f"    while n == 100 and not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)\n"
+    run_id = accept(here, command_task(["python3", "-c", TALKS + gate]))
     for count in (20, 50, 80):
         process = worker()
         talking(here, run_id, count)
         process.kill()
+    (tmp_path / "go").touch()
     worker()
 
     done(here, run_id, within=50)
