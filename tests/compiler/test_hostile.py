@@ -17,9 +17,10 @@ HOOK = "triggers:\n  - type: webhook\n    config: {path: scan, secret: {name: S}
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    start = time.perf_counter()
+    """Of this process's own work: how busy the machine is else says nothing about the compiler."""
+    start = time.process_time()
     yield
-    assert time.perf_counter() - start < seconds
+    assert time.process_time() - start < seconds
 
 
 def codes(text: str | bytes) -> set[str]:

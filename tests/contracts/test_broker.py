@@ -77,11 +77,14 @@ def test_a_hint_reaches_listeners_here_and_in_every_other_process_once(another: 
 
 
 def test_a_process_that_comes_later_hears_what_is_told_then(another: Installation) -> None:
-    first = another()
+    first, witness = another(), Heard()
+    another().subscribe(witness, Topic)
+    another.settle(1)
     first.tell(Topic.QUEUE, "before")
+    witness.wait(1)
     second, heard = another(), Heard()
     second.subscribe(heard, Topic)
-    another.settle(1)
+    another.settle(2)
 
     first.tell(Topic.QUEUE, "after")
 
