@@ -53,6 +53,8 @@ class Restarts(threading.Thread):
             part.start()
         if kind == "server":
             self._cluster.until_ready(part.name)
+        elif isinstance(part, Process):
+            part.until_begun()
         self.done += 1
 
 
@@ -75,7 +77,7 @@ def roll(directory: Path, seconds: float, period: float, seed: int) -> tuple[Ver
 
 @pytest.mark.timeout(300)
 def test_a_rolling_restart_of_everything_under_load_is_noticed_by_nobody(tmp_path: Path) -> None:
-    found, restarts, made = roll(tmp_path, 25, 12, random.randrange(1 << 30))
+    found, restarts, made = roll(tmp_path, 14, 10, random.randrange(1 << 30))
 
     assert found.good, (str(found), found.details, made.fell)
     assert found.seen["repeated attempts"] == 0
