@@ -332,6 +332,46 @@ def test_the_worker_survives_a_store_that_is_away(here: Services) -> None:
         assert done(here, run_id).state is RunState.COMPLETED
 
 
+def test_a_mistake_in_one_renewal_costs_no_lease(tmp_path: Path) -> None:
+    class Mistaken(Counting):
+        renewals = 0
+
+        def renew(self, *arguments: Any) -> Any:
+            self.renewals += 1
+            if self.renewals == 1:
+                raise RuntimeError("a mistake of ours")
+            return self._store.renew(*arguments)
+
+    with opened(tmp_path, {"OPTIO_LEASE": "2s"}) as here, working(replace(here, store=Mistaken(here.store))):
+        run_id = accept(here, command_task("sleep 3"))
+        run = done(here, run_id)
+
+    assert (run.state, run.fence) == (RunState.COMPLETED, 1)
+
+
+def test_a_part_that_hangs_at_its_end_is_ended_in_time(tmp_path: Path) -> None:
+    source = """
+import sys, time
+from optio.cli import serving
+from optio.cli.waiting import until_stopped
+from optio.settings import Settings
+class Stuck:
+    def start(self): pass
+    def stop(self): time.sleep(60)
+serving.LONGEST_END_S = 0.5
+sys.exit(until_stopped(Settings.load(), "stuck", lambda services: Stuck()))
+"""
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")} | {"OPTIO_DATA_DIR": str(tmp_path / "data")}
+    part = subprocess.Popen([sys.executable, "-c", source], cwd=ROOT, env=environ, stderr=subprocess.PIPE)
+    assert part.stderr is not None
+    assert b" stuck on " in part.stderr.readline()
+
+    part.send_signal(signal.SIGTERM)
+
+    assert part.wait(20) == 0
+    part.stderr.close()
+
+
 def test_a_run_that_is_cancelled_after_its_worker_died_before_it_began_never_begins(here: Services, tmp_path: Path) -> None:
     run_id = accept(here, command_task(f"touch {tmp_path / 'ran'}"))
     claim(here, run_id, owner="another-machine:1:1", lease=0)
