@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -211,12 +212,14 @@ def test_a_cancel_that_meets_a_claim_stops_the_run_before_or_marks_it_after(
     worker, server = stores(), stores()
     together = race(2)
     kinds: Counter[str] = Counter()
-    for _ in range(100):
+    for number in range(100):
         run_id = queued(server)
-        claims, cancelled = together(
-            lambda: worker.claim("w", LEASE, everything),
-            partial(server.cancel, run_id, "eve"),
-        )
+
+        def cancel(run_id: str = run_id, late: float = number % 10 / 1000) -> Run:
+            time.sleep(late)  # a claim takes its time to get to the run, and this is to meet it everywhere
+            return server.cancel(run_id, "eve")
+
+        claims, cancelled = together(lambda: worker.claim("w", LEASE, everything), cancel)
 
         assert isinstance(cancelled, Run)
         if claims:

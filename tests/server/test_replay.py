@@ -31,7 +31,12 @@ def delivered(api: Api, body: bytes = GOOD, **headers: str) -> str:
     """The id of the delivery that this request becomes; one that is refused is kept a moment later."""
     known = len(kept(api))
     post(api, body, **headers)
-    return str(eventually(lambda: kept(api)[: len(kept(api)) - known], what="the delivery")[0]["id"])
+
+    def fresh() -> list[dict[str, Any]]:
+        now = kept(api)
+        return now[: len(now) - known]
+
+    return str(eventually(fresh, what="the delivery")[0]["id"])
 
 
 def replay(api: Api, delivery: str, body: Any = None, **headers: str) -> Answer:

@@ -23,7 +23,7 @@ def api(served: Callable[..., Api]) -> Api:
     made.serve_task(TIMED, "timed")
     task = made.live.current.registry.task("timed")
     store = made.services.store
-    store.change_schedules([ScheduleRow(task_id="timed", fingerprint="x", next_fire=NOON)], [])
+    store.change_schedules([ScheduleRow(task_id="timed", fingerprint="x", next_fire=NOON - 1002 * MINUTE)], [])
     verdicts = [SlotVerdict(slot=NOON - place * MINUTE, verdict="missed" if place else "fired") for place in range(3)]
     older = SkippedSlots(first=NOON - 1002 * MINUTE, last=NOON - 3 * MINUTE, count=1000, verdict="missed")
     run = new_run(task, "run-of-noon", slot=NOON)
