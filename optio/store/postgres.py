@@ -6,7 +6,6 @@ operations of several statements. How calls end in time is `pg_pool`'s matter.
 
 import json
 import logging
-import queue
 import re
 import threading
 import time
@@ -25,6 +24,7 @@ from optio.store.sql.batch import perform
 from optio.store.sql.schema import Migration, SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
+from optio.store.sql.writing import Item, WriteQueue
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -116,10 +116,6 @@ class _Transaction:
         self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCKS[name],))
 
 
-# An operation, who waits for it, and until when.
-_Item = tuple[Callable[[Transaction], Any], Future[Any], float]
-
-
 class PostgresEngine:
     """Transactions in one database."""
 
@@ -130,10 +126,8 @@ class PostgresEngine:
         self._name = target.name
         self._clock = clock
         self._patience = patience
-        self._lock = threading.Lock()
-        self._closing = False
         self._pool = Pool(target, patience=patience)
-        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._queue = WriteQueue(MOST_IN_A_COMMIT)
         self._writers: list[threading.Thread] = []
         try:
             if migrated:
@@ -152,15 +146,7 @@ class PostgresEngine:
 
     def write(self, operation: Callable[[Transaction], T]) -> Future[T]:
         """Queue an operation; its future resolves after the commit."""
-        future: Future[T] = Future()
-        # What is queued will be done: whoever waits may go, but cannot take it back half-way.
-        future.set_running_or_notify_cancel()
-        with self._lock:
-            if self._closing:
-                future.set_exception(StoreUnavailable("the store is closed"))
-            else:
-                self._queue.put((operation, future, time.monotonic() + self._patience))
-        return future
+        return self._queue.put(operation)
 
     def change(self, operation: Callable[[Transaction], T]) -> T:
         """One durable transaction, on the caller's thread."""
@@ -209,33 +195,19 @@ class PostgresEngine:
     # Writers
 
     def _write_loop(self) -> None:
-        while True:
-            batch: list[_Item] = []
-            item = self._queue.get()
-            # What queued up during the last commit is the next batch: no delay is ever added.
-            while item is not None:
-                batch.append(item)
-                if len(batch) == MOST_IN_A_COMMIT:
-                    break
-                try:
-                    item = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-            if batch:
-                self._write_batch(batch)
-            if item is None:
-                self._queue.put(None)  # for the other writers
-                return
+        for batch in self._queue.batches():
+            self._write_batch(batch)
 
-    def _write_batch(self, batch: list[_Item], begin: str = _BEGIN) -> None:
+    def _write_batch(self, batch: list[Item], begin: str = _BEGIN) -> None:
         now = time.monotonic()
-        for _, future, limit in batch:
-            if limit <= now:
-                future.set_exception(StoreUnavailable(f"the database {self._name} is too slow: this waited in vain"))
-        batch = [item for item in batch if item[2] > now]
+        oldest = now - self._patience
+        for item in batch:
+            if item.since <= oldest:
+                item.future.set_exception(StoreUnavailable(f"the database {self._name} is too slow: this waited in vain"))
+        batch = [item for item in batch if item.since > oldest]
         if not batch:
             return
-        operations = [operation for operation, _, _ in batch]
+        operations = [item.operation for item in batch]
         done = False
 
         def all_of_them(tx: Transaction) -> list[Any]:
@@ -246,7 +218,7 @@ class PostgresEngine:
             return values
 
         try:
-            limit = max(batch[0][2], now + _LEAST)
+            limit = max(batch[0].since + self._patience, now + _LEAST)
             values = self._pool.call(lambda connection: self._commit(connection, all_of_them, begin), limit=limit)
         except BaseException as err:
             if len(batch) > 1 and not done and not _concerns_all(err):
@@ -254,11 +226,11 @@ class PostgresEngine:
                 for item in batch:
                     self._write_batch([item], _BRIEFLY)
             else:
-                for _, future, _ in batch:
-                    future.set_exception(err)
+                for item in batch:
+                    item.future.set_exception(err)
             return
-        for (_, future, _), value in zip(batch, values, strict=True):
-            future.set_result(value)
+        for item, value in zip(batch, values, strict=True):
+            item.future.set_result(value)
 
     # House-keeping
 
@@ -309,12 +281,8 @@ class PostgresEngine:
 
     def close(self) -> None:
         """Finish what is queued and close."""
-        # The lock orders this against `write`: nothing is queued behind the end mark.
-        with self._lock:
-            if self._closing:
-                return
-            self._closing = True
-            self._queue.put(None)
+        if not self._queue.close():
+            return
         for writer in self._writers:
             writer.join()
         self._pool.close()

@@ -5,7 +5,6 @@ several processes on one file queue up instead of failing.
 """
 
 import logging
-import queue
 import sqlite3
 import threading
 import time
@@ -22,6 +21,7 @@ from optio.store.sql.batch import perform
 from optio.store.sql.schema import Migration, SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
+from optio.store.sql.writing import Item, WriteQueue
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -91,9 +91,6 @@ class _Transaction:
         """Nothing to do: `BEGIN IMMEDIATE` holds the one write lock."""
 
 
-_Item = tuple[Callable[[Transaction], Any], Future[Any]]
-
-
 class SqliteEngine:
     """Transactions on one file."""
 
@@ -124,7 +121,7 @@ class SqliteEngine:
             except BaseException:
                 self._writer.close()
                 raise
-        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._queue = WriteQueue(MOST_IN_A_COMMIT)
         self._thread = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -151,41 +148,18 @@ class SqliteEngine:
 
     def write(self, operation: Callable[[Transaction], T]) -> Future[T]:
         """Queue an operation; its future resolves after the commit."""
-        future: Future[T] = Future()
-        # What is queued will be done: whoever waits may go, but cannot take it back half-way.
-        future.set_running_or_notify_cancel()
-        # The lock orders this against `close`: nothing is queued behind the end mark.
-        with self._lock:
-            if self._closed:
-                future.set_exception(StoreUnavailable("the store is closed"))
-            else:
-                self._queue.put((operation, future))
-        return future
+        return self._queue.put(operation)
 
     def change(self, operation: Callable[[Transaction], T]) -> T:
         """The same, and wait for it."""
         return self.write(operation).result()
 
     def _write_loop(self) -> None:
-        while True:
-            batch: list[_Item] = []
-            item = self._queue.get()
-            # What queued up during the last commit is the next batch: no delay is ever added.
-            while item is not None:
-                batch.append(item)
-                if len(batch) == MOST_IN_A_COMMIT:
-                    break
-                try:
-                    item = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-            if batch:
-                self._commit(batch)
-                self._bound_wal()
-            if item is None:
-                return
+        for batch in self._queue.batches():
+            self._commit(batch)
+            self._bound_wal()
 
-    def _commit(self, batch: list[_Item]) -> None:
+    def _commit(self, batch: list[Item]) -> None:
         connection = self._writer
         values: list[Any] = []
         begun = done = False
@@ -193,7 +167,7 @@ class SqliteEngine:
             connection.execute("BEGIN IMMEDIATE")
             begun = True
             transaction = _Transaction(connection, self._now())
-            values = perform(transaction, [operation for operation, _ in batch])
+            values = perform(transaction, [item.operation for item in batch])
             done = True
             connection.execute("COMMIT")
         except BaseException as err:
@@ -206,11 +180,11 @@ class SqliteEngine:
                     self._commit([item])
                 return
             failure = _in_our_words(self._path, err)
-            for _, future in batch:
-                future.set_exception(failure)
+            for item in batch:
+                item.future.set_exception(failure)
             return
-        for (_, future), value in zip(batch, values, strict=True):
-            future.set_result(value)
+        for item, value in zip(batch, values, strict=True):
+            item.future.set_result(value)
 
     def _bound_wal(self) -> None:
         """Readers that follow each other without a gap keep SQLite from starting its log anew: wait for them, once."""
@@ -295,11 +269,10 @@ class SqliteEngine:
 
     def close(self) -> None:
         """Finish what is queued and close."""
+        if not self._queue.close():
+            return
         with self._lock:
-            if self._closed:
-                return
             self._closed = True
-            self._queue.put(None)
             idle, self._idle = self._idle, []
         self._thread.join()
         for reader in idle:

@@ -50,6 +50,17 @@ class Race:
         """What each gave or raised, in order."""
         return [future.result(30) for future in [self._pool.submit(self._one, call) for call in calls]]
 
+    def swept(self, number: int, one: Callable[[], Any], other: Callable[[], Any]) -> list[Any]:
+        """Two calls of which, from number to number, now the one and now the other is late, by up to 5 ms: calls take unlike
+        times to get to where they meet, and who is first there must not be the same for ever."""
+        lag = (number % 11 - 5) / 1000
+        return self(partial(self._late, -lag, one), partial(self._late, lag, other))
+
+    @staticmethod
+    def _late(seconds: float, call: Callable[[], Any]) -> Any:
+        time.sleep(max(seconds, 0))
+        return call()
+
     def _one(self, call: Callable[[], Any]) -> Any:
         self._gate.wait(30)
         try:
@@ -214,12 +225,9 @@ def test_a_cancel_that_meets_a_claim_stops_the_run_before_or_marks_it_after(
     kinds: Counter[str] = Counter()
     for number in range(100):
         run_id = queued(server)
-
-        def cancel(run_id: str = run_id, late: float = number % 10 / 1000) -> Run:
-            time.sleep(late)  # a claim takes its time to get to the run, and this is to meet it everywhere
-            return server.cancel(run_id, "eve")
-
-        claims, cancelled = together(lambda: worker.claim("w", LEASE, everything), cancel)
+        claims, cancelled = together.swept(
+            number, lambda: worker.claim("w", LEASE, everything), partial(server.cancel, run_id, "eve")
+        )
 
         assert isinstance(cancelled, Run)
         if claims:
@@ -245,10 +253,7 @@ def test_a_cancel_that_meets_the_end_has_one_outcome_and_its_answer_tells_which(
         claim = claimed(worker)
         run_id = claim.run.id
         outcome: Outcome = OK if number % 2 else BAD
-        ended, cancelled = together(
-            partial(end, worker, claim, outcome),
-            partial(server.cancel, run_id, "eve"),
-        )
+        ended, cancelled = together.swept(number, partial(end, worker, claim, outcome), partial(server.cancel, run_id, "eve"))
 
         assert isinstance(ended, Run)
         final = server.run(run_id)
@@ -270,10 +275,10 @@ def test_an_adoption_that_meets_the_end_leaves_the_run_to_one_of_both(
     old, new = stores(), stores()
     together = race(2)
     kinds: Counter[str] = Counter()
-    for _ in range(60):
+    for number in range(60):
         claim = claimed(old, "old")
         clock.move(seconds=60)
-        ended, adopted = together(partial(end, old, claim), lambda: new.adopt("new", LEASE, 10))
+        ended, adopted = together.swept(number, partial(end, old, claim), lambda: new.adopt("new", LEASE, 10))
 
         if isinstance(ended, LeaseLost):
             (taken,) = adopted
@@ -294,11 +299,11 @@ def test_an_adoption_that_meets_a_renewal_leaves_the_run_to_one_of_both(
     old, new = stores(), stores()
     together = race(2)
     kinds: Counter[str] = Counter()
-    for _ in range(60):
+    for number in range(60):
         claim = claimed(old, "old")
         run_id = claim.run.id
         clock.move(seconds=60)
-        renewed, adopted = together(lambda: old.renew("old", LEASE), lambda: new.adopt("new", LEASE, 10))
+        renewed, adopted = together.swept(number, lambda: old.renew("old", LEASE), lambda: new.adopt("new", LEASE, 10))
 
         owner = "new" if adopted else "old"
         assert new.run(run_id).owner == owner

@@ -1,0 +1,73 @@
+"""What waits to be written: operations queue up while a commit is under way, and all of them are the next one."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any, NamedTuple, TypeVar
+
+from optio.errors import StoreUnavailable
+from optio.store.sql.transaction import Transaction
+
+T = TypeVar("T")
+
+
+class Item(NamedTuple):
+    """An operation, who waits for it, and since when by the monotonic clock."""
+
+    operation: Callable[[Transaction], Any]
+    future: Future[Any]
+    since: float
+
+
+class WriteQueue:
+    """For any number of callers, and any number of writers that go through `batches` of `most` items."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._items: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def put(self, operation: Callable[[Transaction], T]) -> Future[T]:
+        """Queue an operation; its future is for the writer that takes it."""
+        future: Future[T] = Future()
+        # What is queued will be done: whoever waits may go, but cannot take it back half-way.
+        future.set_running_or_notify_cancel()
+        # The lock orders this against `close`: nothing is queued behind the end mark.
+        with self._lock:
+            if self._closed:
+                future.set_exception(StoreUnavailable("the store is closed"))
+            else:
+                self._items.put(Item(operation, future, time.monotonic()))
+        return future
+
+    def batches(self) -> Iterator[list[Item]]:
+        """What waits, again and again, until the queue is closed and empty. No delay is ever added: what came during the last
+        commit is the next batch."""
+        while True:
+            batch: list[Item] = []
+            item = self._items.get()
+            while item is not None:
+                batch.append(item)
+                if len(batch) == self._most:
+                    break
+                try:
+                    item = self._items.get_nowait()
+                except queue.Empty:
+                    break
+            if batch:
+                yield batch
+            if item is None:
+                self._items.put(None)  # for the other writers
+                return
+
+    def close(self) -> bool:
+        """Take nothing more; whether it is the first time that this was said."""
+        with self._lock:
+            if self._closed:
+                return False
+            self._closed = True
+            self._items.put(None)
+            return True
