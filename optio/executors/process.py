@@ -6,6 +6,7 @@ output, the marker `started` and `exit.json`. Everything is found by its name ag
 
 import contextlib
 import json
+import marshal
 import os
 import secrets
 import select
@@ -114,7 +115,7 @@ class ProcessExecutor:
             "orphaned": launch.orphan_s * _ORPHAN_ENDS - orphan_grace,
             "orphan_grace": orphan_grace,
         }
-        pid = self._fork(json.dumps(header).encode(), launch.stdin)
+        pid = self._fork(marshal.dumps(header), launch.stdin)
         return ProcessHandle(base, pid)
 
     def find(self, run_id: str, attempt: int) -> Handle | None:
