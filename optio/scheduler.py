@@ -4,12 +4,11 @@ They agree on the time: it is the store's. Whatever a machine's own clock does, 
 """
 
 import contextlib
-import heapq
 import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from optio.broker.base import Topic
 from optio.errors import Conflict, OptioError, StoreUnavailable
 from optio.model.registry import CompiledTask
 from optio.runs import schedule
+from optio.runs.agenda import Agenda
 from optio.runs.schedule import Changes, Plan
 from optio.store.base import Firing, GenerationRow, Store
 from optio.telemetry.base import Fired, Queued
@@ -31,6 +31,8 @@ _LONGEST = 20.0
 _SET_BACK = timedelta(seconds=1)
 # Slots that are nearer are not planned ahead: they must not be missed over it.
 _IN_TIME = timedelta(milliseconds=100)
+# Slots of one commit: so many that a commit costs them little, so few that nobody waits long for its locks.
+_IN_A_LOT = 250
 # Seconds until the next look after a task was changed under us; never none, whatever is wrong.
 _AFTER_AN_EDIT = 0.02
 # Seconds by which this machine's clock may part from its own measure of time before the store is asked again.
@@ -63,12 +65,23 @@ class StoreClock:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
-    """A slot that is due, or will be: planned, so that only the commit is left."""
+class _Lot:
+    """Slots of one moment, by task: planned, so that only the commit is left."""
 
-    due: datetime
-    plan: Plan
-    fire: Callable[[], Future[list[str]]]
+    moment: datetime
+    plans: Mapping[str, Plan]
+    fire: Callable[[], Future[list[list[str] | Exception]]]
+
+
+def _left(due: Set[str], ready: Iterable[_Lot]) -> set[str]:
+    """Who is due and in none of these lots."""
+    return set(due).difference(*(lot.plans for lot in ready))
+
+
+def _parts(task_ids: Iterable[str]) -> Iterator[list[str]]:
+    """What is committed together. Two schedulers do the same in the same order."""
+    ordered = sorted(task_ids)
+    return (ordered[place : place + _IN_A_LOT] for place in range(0, len(ordered), _IN_A_LOT))
 
 
 class Scheduler:
@@ -92,9 +105,8 @@ class Scheduler:
         self._last = datetime.min.replace(tzinfo=UTC)
         self._definitions: dict[str, CompiledTask] = {}
         self._tasks: dict[str, CompiledTask] = {}
-        self._heap: list[tuple[datetime, str]] = []
-        # What will be due next, planned while there is time: at the slot only the commit is left.
-        self._ready: dict[str, _Ready] = {}
+        self._agenda = Agenda()
+        self._ready: list[_Lot] = []
         # Digests of definitions that cannot be used: they are left out until the task changes, and the others go on.
         self._broken: set[str] = set()
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
@@ -146,62 +158,85 @@ class Scheduler:
         self._fire(now)
         if self._stale:
             return _AFTER_AN_EDIT
-        if not self._heap:
+        following = self._agenda.first
+        if following is None:
             return self._longest
-        self._prepare()
-        return min(self._longest, max(0.0, (self._heap[0][0] - self._clock()).total_seconds()))
+        self._prepare(following)
+        return min(self._longest, max(0.0, (following - self._clock()).total_seconds()))
 
-    def _prepare(self) -> None:
-        following = self._heap[0][0]
+    def _prepare(self, following: datetime) -> None:
+        """Plan what will be due next, while there is time: at the slot only the commit is left."""
         limit = following - _IN_TIME
-        for due, task_id in self._heap:
-            if self._clock() > limit:
-                return
-            if due == following and task_id not in self._ready:
+        due = self._agenda.tasks(following)
+        self._ready = self._of(following, due)
+        for task_ids in _parts(_left(due, self._ready)):
+            plans: dict[str, Plan] = {}
+            for task_id in task_ids:
+                if self._clock() > limit:
+                    return
                 with contextlib.suppress(Exception):  # it is seen again, and said, when the slot is due
-                    self._ready[task_id] = self._planned(task_id, due, due)
+                    plans[task_id] = self._plan(task_id, following, following)
+            if plans:
+                with contextlib.suppress(Exception):
+                    self._ready.append(self._lot(following, plans))
 
-    def _planned(self, task_id: str, due: datetime, now: datetime) -> "_Ready":
-        plan = schedule.plan(self._tasks[task_id], due, now, new_id)
-        return _Ready(due, plan, self._services.store.ready(plan.firing))
+    def _of(self, moment: datetime, due: Set[str]) -> list["_Lot"]:
+        """The lots that are ready for this moment, and hold nothing else."""
+        return [lot for lot in self._ready if lot.moment == moment and due >= lot.plans.keys()]
 
-    def _plan(self, task_id: str, due: datetime, now: datetime) -> "_Ready":
-        ready = self._ready.pop(task_id, None)
-        # Were another slot due by now, it is the next to be planned; what counts as missed is planned by the policy.
-        if ready is not None and ready.due == due and now - due <= schedule.MISSED_AFTER:
-            return ready
-        return self._planned(task_id, due, now)
+    def _plan(self, task_id: str, due: datetime, now: datetime) -> Plan:
+        return schedule.plan(self._tasks[task_id], due, now, new_id)
+
+    def _lot(self, moment: datetime, plans: dict[str, Plan]) -> "_Lot":
+        return _Lot(moment, plans, self._services.store.ready([plan.firing for plan in plans.values()]))
+
+    def _lots(self, moment: datetime, due: Set[str], now: datetime) -> Iterator["_Lot"]:
+        """Everything that is due at this moment. What counts as missed by now is planned now, by the policy."""
+        ready = self._of(moment, due) if now - moment <= schedule.MISSED_AFTER else []
+        self._ready = []
+        yield from ready
+        for task_ids in _parts(_left(due, ready)):
+            try:
+                lots = [self._lot(moment, {task_id: self._plan(task_id, moment, now) for task_id in task_ids})]
+            except Exception:
+                lots = list(self._singly(moment, task_ids, now))
+            yield from lots
+
+    def _singly(self, moment: datetime, task_ids: Sequence[str], now: datetime) -> Iterator["_Lot"]:
+        for task_id in task_ids:
+            try:
+                yield self._lot(moment, {task_id: self._plan(task_id, moment, now)})
+            except Exception as err:
+                self._leave_out(task_id, self._tasks[task_id].digest, err)
 
     def _fire(self, now: datetime) -> None:
         clock = time.monotonic()
-        pending: list[tuple[str, Firing, Future[list[str]]]] = []
-        while self._heap and self._heap[0][0] <= now:
-            due, task_id = heapq.heappop(self._heap)
-            try:
-                ready = self._plan(task_id, due, now)
-            except Exception as err:
-                self._leave_out(task_id, self._tasks[task_id].digest, err)
-                continue
-            for note in ready.plan.notes:
-                log.warning("%s", note)
-            pending.append((task_id, ready.plan.firing, ready.fire()))
-        started: list[str] = []
+        pending: list[tuple[_Lot, Future[list[list[str] | Exception]]]] = []
+        while (moment := self._agenda.first) is not None and moment <= now:
+            pending += [(lot, lot.fire()) for lot in self._lots(moment, self._agenda.pop(), now)]
         fired: list[tuple[Firing, list[str], timedelta]] = []
         unavailable: StoreUnavailable | None = None
-        for task_id, firing, future in pending:
+        for lot, future in pending:
+            for note in (note for plan in lot.plans.values() for note in plan.notes):
+                log.warning("%s", note)
+            results: list[list[str] | Exception]
             try:
-                fresh = future.result()
-            except StoreUnavailable as err:
-                unavailable = err
-            except Conflict:
-                self._stale = True
+                results = future.result()
             except Exception as err:
-                self._leave_out(task_id, self._tasks[task_id].digest, err)
-            else:
-                started += fresh
-                fired.append((firing, fresh, timedelta(seconds=time.monotonic() - clock)))
-                if firing.next_fire is not None:
-                    heapq.heappush(self._heap, (firing.next_fire, task_id))
+                results = [err] * len(lot.plans)
+            took = timedelta(seconds=time.monotonic() - clock)
+            for (task_id, plan), result in zip(lot.plans.items(), results, strict=True):
+                if isinstance(result, StoreUnavailable):
+                    unavailable = result
+                elif isinstance(result, Conflict):
+                    self._stale = True
+                elif isinstance(result, Exception):
+                    self._leave_out(task_id, self._tasks[task_id].digest, result)
+                else:
+                    fired.append((plan.firing, result, took))
+                    if plan.firing.next_fire is not None:
+                        self._agenda.add(task_id, plan.firing.next_fire)
+        started = [run_id for _, fresh, _ in fired for run_id in fresh]
         if started:
             log.info("%d scheduled runs queued", len(started), extra={"event": "schedule_fired"})
             self._services.broker.tell(Topic.START, *started)
@@ -240,15 +275,18 @@ class Scheduler:
         if changes.put or changes.drop:
             store.change_schedules(changes.put, changes.drop, seen=kept)
             kept = store.schedules()
-        self._heap = [
-            (row.next_fire, row.task_id)
+        self._agenda = Agenda(
+            (row.task_id, row.next_fire)
             for row in kept.values()
             if row.next_fire is not None and row.task_id in self._tasks and wanted[row.task_id] not in self._broken
-        ]
-        heapq.heapify(self._heap)
-        self._ready.clear()
+        )
+        self._ready = [lot for lot in self._ready if all(self._is_served(plan.firing) for plan in lot.plans.values())]
         self._set_back = False
         self._looked = time.monotonic()
+
+    def _is_served(self, firing: Firing) -> bool:
+        task = self._tasks.get(firing.task_id)
+        return task is not None and task.digest == firing.digest
 
     def _take_up(self, now: datetime) -> GenerationRow | None:
         """Apply what generations have changed since any scheduler looked, each as of its own time; the newest of them."""

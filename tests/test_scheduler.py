@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -374,10 +374,10 @@ class Held:
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
 
-    def ready(self, firing: Firing) -> Callable[[], Future[list[str]]]:
-        ready = self._store.ready(firing)
+    def ready(self, firings: Sequence[Firing]) -> Callable[[], Future[list[list[str] | Exception]]]:
+        ready = self._store.ready(firings)
 
-        def fire() -> Future[list[str]]:
+        def fire() -> Future[list[list[str] | Exception]]:
             self.reached.set()
             assert self.go.wait(20)
             return ready()

@@ -582,8 +582,9 @@ class Store(Protocol):
         """What became of the task's slots, newest first, at most 1,000 of them. Raises Invalid for a forged cursor."""
         ...
 
-    def ready(self, firing: Firing) -> Callable[[], Future[list[str]]]:
-        """`fire`, with everything done that can be done before its time."""
+    def ready(self, firings: Sequence[Firing]) -> Callable[[], Future[list[list[str] | Exception]]]:
+        """`fire` for many in one commit, each of another task, with everything done that can be done before their time. The
+        future has of each the runs that it started, or what `fire` would raise; one that fails harms no other."""
         ...
 
     def fire(self, firing: Firing) -> Future[list[str]]:

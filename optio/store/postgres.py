@@ -4,7 +4,6 @@ READ COMMITTED, with a row lock or an advisory lock wherever an operation decide
 operations of several statements. How calls end in time is `pg_pool`'s matter.
 """
 
-import json
 import logging
 import re
 import threading
@@ -23,8 +22,8 @@ from optio.store.sql import schema
 from optio.store.sql.batch import perform
 from optio.store.sql.schema import Migration, SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
-from optio.store.sql.transaction import Transaction
-from optio.store.sql.writing import Item, WriteQueue
+from optio.store.sql.transaction import Lot, Transaction
+from optio.store.sql.writing import Item, WriteQueue, apart, divisible
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -105,12 +104,13 @@ class _Transaction:
             return cursor.rowcount
 
     def lot(self, sql: str, columns: str, rows: Sequence[Mapping[str, Any]]) -> int:
-        if not rows:
+        return self.lay(sql, Lot(columns, rows))
+
+    def lay(self, sql: str, lot: Lot, params: Mapping[str, Any] | None = None) -> int:
+        if not lot.rows:
             return 0
-        names = [column.split()[0] for column in columns.split(",")]
-        given = json.dumps([{name: row[name] for name in names} for row in rows], ensure_ascii=False)
-        source = f"FROM json_to_recordset(CAST(:lot AS json)) AS lot ({columns})"
-        return self.run(sql.replace("FROM lot", source), {"lot": given})
+        source = f"FROM json_to_recordset(CAST(:lot AS json)) AS lot ({lot.columns})"
+        return self.run(sql.replace("FROM lot", source), {**(params or {}), "lot": lot.text})
 
     def lock(self, name: str) -> None:
         self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCKS[name],))
@@ -221,9 +221,9 @@ class PostgresEngine:
             limit = max(batch[0].since + self._patience, now + _LEAST)
             values = self._pool.call(lambda connection: self._commit(connection, all_of_them, begin), limit=limit)
         except BaseException as err:
-            if len(batch) > 1 and not done and not _concerns_all(err):
+            if divisible(batch) and not done and not _concerns_all(err):
                 # One operation failed: each by itself, so that it harms no other.
-                for item in batch:
+                for item in apart(batch):
                     self._write_batch([item], _BRIEFLY)
             else:
                 for item in batch:

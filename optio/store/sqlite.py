@@ -20,8 +20,8 @@ from optio.store.sql import schema
 from optio.store.sql.batch import perform
 from optio.store.sql.schema import Migration, SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
-from optio.store.sql.transaction import Transaction
-from optio.store.sql.writing import Item, WriteQueue
+from optio.store.sql.transaction import Lot, Transaction
+from optio.store.sql.writing import Item, WriteQueue, apart, divisible
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -78,8 +78,12 @@ class _Transaction:
         return self.connection.executemany(sql, params).rowcount if params else 0
 
     def lot(self, sql: str, columns: str, rows: Sequence[Mapping[str, Any]]) -> int:
+        return self.lay(sql, Lot(columns, rows))
+
+    def lay(self, sql: str, lot: Lot, params: Mapping[str, Any] | None = None) -> int:
         # One by one: there is no way to the server to be saved here.
-        names = ", ".join(f":{name} AS {name}" for name in (column.split()[0] for column in columns.split(",")))
+        names = ", ".join(f":{name} AS {name}" for name in lot.names)
+        rows = lot.rows if params is None else [{**row, **params} for row in lot.rows]
         return self.many(sql.replace("FROM lot", f"FROM (SELECT {names}) AS lot"), rows)
 
     def end(self) -> None:
@@ -174,9 +178,9 @@ class SqliteEngine:
             if connection.in_transaction:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
-            if begun and not done and len(batch) > 1:
+            if begun and not done and divisible(batch):
                 # One operation failed: each by itself, so that it harms no other.
-                for item in batch:
+                for item in apart(batch):
                     self._commit([item])
                 return
             failure = _in_our_words(self._path, err)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -33,6 +33,7 @@ from tests.runs.test_schedule import timed  # noqa: E402
 from tests.servers import PostgresServer  # noqa: E402
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+Results = list[list[str] | Exception]
 
 
 class Watched:
@@ -45,20 +46,23 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
-    def ready(self, firing: Firing) -> Callable[[], Future[list[str]]]:
-        ready = self._store.ready(firing)
-        key = (firing.task_id, firing.verdicts[0].slot)
+    def ready(self, firings: Sequence[Firing]) -> Callable[[], Future[Results]]:
+        ready = self._store.ready(firings)
+        keys = [(firing.task_id, firing.verdicts[0].slot) for firing in firings]
 
-        def fire() -> Future[list[str]]:
-            future: Future[list[str]] = ready()
-            future.add_done_callback(lambda done: self._note(key, done))
+        def fire() -> Future[Results]:
+            future: Future[Results] = ready()
+            future.add_done_callback(lambda done: self._note(keys, done))
             return future
 
         return fire
 
-    def _note(self, key: tuple[str, datetime], done: Future[list[str]]) -> None:
-        if done.exception() is None and done.result():
-            self._times[key] = time.time()
+    def _note(self, keys: list[tuple[str, datetime]], done: Future[Results]) -> None:
+        at = time.time()
+        if done.exception() is None:
+            self._times |= {
+                key: at for key, result in zip(keys, done.result(), strict=True) if isinstance(result, list) and result
+            }
             if len(self._times) == self._expected:
                 self._done.set()
 

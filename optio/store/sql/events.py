@@ -1,11 +1,11 @@
 """The one place where a run changes its state: by the table, with an event row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from optio.errors import Conflict
 from optio.model.run import Change, RunState, after
-from optio.store.sql.transaction import Row, Transaction
+from optio.store.sql.transaction import Lot, Row, Transaction
 
 _INSERT = (
     "INSERT INTO events (run_id, seq, from_state, to_state, reason, message, actor, at) "
@@ -13,9 +13,9 @@ _INSERT = (
 )
 _BORN = """
 INSERT INTO events (run_id, seq, from_state, to_state, reason, message, actor, at)
-SELECT lot.run_id, 1, NULL, lot.to_state, lot.reason, '', lot.actor, lot.at FROM lot
+SELECT lot.run_id, 1, NULL, 'queued', lot.reason, '', lot.actor, :now FROM lot
 """
-_BORN_OF = "run_id text, to_state text, reason text, actor text, at bigint"
+_BORN_OF = "run_id text, reason text, actor text"
 
 
 def born(tx: Transaction, run_id: str, trigger: str, actor: str) -> None:
@@ -23,9 +23,14 @@ def born(tx: Transaction, run_id: str, trigger: str, actor: str) -> None:
     tx.run(_INSERT, _first(tx, run_id, trigger, actor))
 
 
-def born_many(tx: Transaction, born: Sequence[tuple[str, str, str]]) -> None:
+def births(born: Iterable[tuple[str, str, str]]) -> Lot:
     """The first events of many runs: (run id, trigger, actor)."""
-    tx.lot(_BORN, _BORN_OF, [_first(tx, *each) for each in born])
+    return Lot(_BORN_OF, [{"run_id": run_id, "reason": trigger, "actor": actor} for run_id, trigger, actor in born])
+
+
+def born_many(tx: Transaction, births: Lot) -> None:
+    """Keep them."""
+    tx.lay(_BORN, births, {"now": tx.now})
 
 
 def _first(tx: Transaction, run_id: str, trigger: str, actor: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Runs: accepted, cancelled, retried, read."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from optio.model.run import Attempt, Change, Event, LogLine, Page, Run, RunState
 from optio.store.base import Accepted, NewDelivery, NewRun, Once, RunFilter
 from optio.store.sql import dedupe, deliveries, events, once
 from optio.store.sql.records import RUN_COLUMNS, cursor_after, cursor_seq, page_size, to_attempt, to_event, to_line, to_run
-from optio.store.sql.transaction import Transaction, micros
+from optio.store.sql.transaction import Lot, Transaction, micros
 
 _COLUMNS = (
     "id, task_id, task_name, digest, generation, state, reason, run_trigger, slot, delivery_id, params, prompt, "
@@ -20,10 +21,11 @@ _VALUES = (
     ":delivery_id, :params, :prompt, :max_concurrent, :max_retries, :now, :now, :now, :traceparent, :priority, :dedupe_key, 1"
 )
 _INSERT = f"INSERT INTO runs ({_COLUMNS}) VALUES ({_VALUES})"  # noqa: S608
-_INSERT_MANY = f"INSERT INTO runs ({_COLUMNS}) SELECT {_VALUES.replace(':', 'lot.')} FROM lot"  # noqa: S608
+_OF_LOT = re.sub(r":(?!now\b)", "lot.", _VALUES)
+_INSERT_MANY = f"INSERT INTO runs ({_COLUMNS}) SELECT {_OF_LOT} FROM lot"  # noqa: S608
 _MANY_OF = (
     "id text, task_id text, task_name text, digest text, trigger text, slot bigint, delivery_id text, params text, "
-    "prompt text, max_concurrent integer, max_retries integer, now bigint, traceparent text, priority integer, dedupe_key text"
+    "prompt text, max_concurrent integer, max_retries integer, traceparent text, priority integer, dedupe_key text"
 )
 _DEFINITIONS = """
 INSERT INTO definitions (digest, task_id, document, first_seen_at)
@@ -100,7 +102,7 @@ class Accept:
         )
         new = deliveries.insert_many(tx, received)
         fresh = [each for each in plain if each._received is not None and each._received["id"] in new]
-        insert_many(tx, [(each._row, each._actor) for each in fresh])
+        insert_many(tx, Many([(each._row, each._actor) for each in fresh]))
         done = {id(each): Accepted(each._row["id"], first=True) for each in fresh}
         rest = sorted((each for each in accepts if id(each) not in done), key=lambda each: each._order)
         done |= {id(each): each(tx) for each in rest}
@@ -143,12 +145,18 @@ def insert(tx: Transaction, row: dict[str, Any], actor: str) -> None:
     events.born(tx, row["id"], row["trigger"], actor)
 
 
-def insert_many(tx: Transaction, rows: Sequence[tuple[dict[str, Any], str]]) -> None:
-    """The same for many."""
-    for row, _ in rows:
-        row["now"] = tx.now
-    tx.lot(_INSERT_MANY, _MANY_OF, [row for row, _ in rows])
-    events.born_many(tx, [(row["id"], row["trigger"], actor) for row, actor in rows])
+class Many:
+    """Queued runs that are inserted at once: (row, actor) of each."""
+
+    def __init__(self, rows: Sequence[tuple[dict[str, Any], str]]) -> None:
+        self.rows = Lot(_MANY_OF, [row for row, _ in rows])
+        self.births = events.births((row["id"], row["trigger"], actor) for row, actor in rows)
+
+
+def insert_many(tx: Transaction, many: Many) -> None:
+    """As `insert`."""
+    tx.lay(_INSERT_MANY, many.rows, {"now": tx.now})
+    events.born_many(tx, many.births)
 
 
 def put_definition(tx: Transaction, task: CompiledTask) -> None:

@@ -1,6 +1,6 @@
 """Schedules: the next slot of each, and one verdict for every slot."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +9,7 @@ from optio.model.run import Page
 from optio.store.base import Closing, Firing, ScheduleRow, SkippedSlots, SlotRow, SlotVerdict
 from optio.store.sql import runs
 from optio.store.sql.records import cursor_after, cursor_seq, page_size
-from optio.store.sql.transaction import Row, Transaction, maybe, micros, when
+from optio.store.sql.transaction import Lot, Row, Transaction, maybe, micros, when
 
 # Nothing is inserted for a definition that is not served, nor for a slot that has its verdict: in a row of its own, or because
 # the schedule has gone on to a later one.
@@ -23,12 +23,13 @@ ON CONFLICT (task_id, slot) DO NOTHING
 """
 _SLOTS = """
 INSERT INTO slots (task_id, slot, verdict, run_id, at)
-SELECT t.task_id, lot.slot, lot.verdict, lot.run_id, lot.now FROM lot
+SELECT t.task_id, lot.slot, lot.verdict, lot.run_id, :now FROM lot
 JOIN tasks t ON t.task_id = lot.task_id AND t.digest = lot.digest
 WHERE NOT EXISTS (SELECT 1 FROM schedules s WHERE s.task_id = t.task_id AND COALESCE(s.next_fire > lot.slot, TRUE))
+ORDER BY t.task_id, lot.slot
 ON CONFLICT (task_id, slot) DO NOTHING
 """
-_SLOTS_OF = "task_id text, digest text, slot bigint, verdict text, run_id text, now bigint"
+_SLOTS_OF = "task_id text, digest text, slot bigint, verdict text, run_id text"
 _CLOSED = """
 INSERT INTO slots (task_id, slot, verdict, run_id, at) VALUES (:task_id, :slot, :verdict, NULL, :now)
 ON CONFLICT (task_id, slot) DO NOTHING
@@ -160,7 +161,10 @@ class Fire:
     def _check(self, tx: Transaction) -> None:
         """Raises Conflict when another definition is served."""
         if tx.one("SELECT 1 FROM tasks WHERE task_id = :task_id AND digest = :digest", self._task) is None:
-            raise Conflict(f"the task `{self._firing.task_id}` has changed")
+            raise self._changed()
+
+    def _changed(self) -> Conflict:
+        return Conflict(f"the task `{self._firing.task_id}` has changed")
 
     def _is_duplicate(self, tx: Transaction, slot: datetime, row: Row) -> bool:
         """Whether another run stands for what this one would do; the slot says so then."""
@@ -175,6 +179,10 @@ class Fire:
         return True
 
     @property
+    def _runs(self) -> list[str]:
+        return [row["id"] for row in self._rows.values()]
+
+    @property
     def _actor(self) -> str:
         return self._firing.runs[0].actor
 
@@ -187,24 +195,67 @@ class Fire:
     def _plain(self) -> bool:
         return not self._firing.unless_active and self._firing.skipped is None and not self._keys
 
-    @staticmethod
-    def together(tx: Transaction, fires: Sequence["Fire"]) -> list[list[str]]:
-        """With others, in four statements: schedules that are due at one moment are many."""
+
+class Fires:
+    """See `Store.ready`. All that can be made before the transaction is made here."""
+
+    __slots__ = ("_lots", "_plain", "_rest", "parts")
+
+    def __init__(self, firings: Sequence[Firing]) -> None:
+        self.parts = [Fire(each) for each in firings]
         # In one order everywhere: two schedulers must not wait for each other crosswise.
-        plain = sorted((each for each in fires if each._plain), key=lambda each: each._firing.task_id)
-        wanted = [row for each in plain for row in each._verdicts]
-        for row in wanted:
-            row["now"] = tx.now
-        mine = {row["run_id"] for row in wanted if row["run_id"] is not None}
-        if tx.lot(_SLOTS, _SLOTS_OF, wanted) != len(wanted):
+        parts = sorted(self.parts, key=lambda each: each._firing.task_id)
+        self._plain = [each for each in parts if each._plain]
+        self._rest = [each for each in parts if not each._plain]
+        self._lots = _Lots(self._plain, {run_id for each in self._plain for run_id in each._runs})
+        self._lots.make()
+
+    @property
+    def weight(self) -> int:
+        """So many operations in one."""
+        return len(self.parts)
+
+    def __call__(self, tx: Transaction) -> list[list[str] | Exception]:
+        """What came of each."""
+        found = self._together(tx)
+        for each in self._rest:
+            try:
+                found[id(each)] = each(tx)
+            except Conflict as err:  # it has changed nothing
+                found[id(each)] = err
+        return [found[id(each)] for each in self.parts]
+
+    def _together(self, tx: Transaction) -> dict[int, list[str] | Exception]:
+        """In four statements: schedules that are due at one moment are many."""
+        lots, found = self._lots, dict[int, list[str] | Exception]()
+        fired = self._plain
+        if tx.lay(_SLOTS, lots.slots, {"now": tx.now}) != len(lots.slots.rows):
             # Some have their verdict already, or belong to a task that has changed.
-            for each in plain:
-                each._check(tx)
-            mine &= _kept(tx, wanted)
-        started = {id(each): [row for row in each._rows.values() if row["id"] in mine] for each in plain}
-        runs.insert_many(tx, [(row, each._actor) for each in plain for row in started[id(each)]])
-        tx.lot(_NEXT, _NEXT_OF, [each._next for each in plain])
-        return [[row["id"] for row in started[id(each)]] if id(each) in started else each(tx) for each in fires]
+            served = _served(tx, fired)
+            found = {id(each): each._changed() for each in fired if each._firing.task_id not in served}
+            fired = [each for each in fired if id(each) not in found]
+            lots = _Lots(fired, _kept(tx, lots.slots.rows))
+        runs.insert_many(tx, lots.runs)
+        tx.lay(_NEXT, lots.following)
+        return found | {id(each): [run_id for run_id in each._runs if run_id in lots.started] for each in fired}
+
+
+class _Lots:
+    """What is inserted for plain firings that start these of their runs."""
+
+    __slots__ = ("following", "runs", "slots", "started")
+
+    def __init__(self, fires: Sequence[Fire], started: Collection[str]) -> None:
+        self.started = started
+        self.slots = Lot(_SLOTS_OF, [row for each in fires for row in each._verdicts])
+        rows = [(row, each._actor) for each in fires for row in each._rows.values() if row["id"] in started]
+        self.runs = runs.Many(rows)
+        self.following = Lot(_NEXT_OF, [each._next for each in fires])
+
+    def make(self) -> None:
+        """What a server gets, ahead of the transaction."""
+        for lot in (self.slots, self.runs.rows, self.runs.births, self.following):
+            _ = lot.text
 
 
 def slots(tx: Transaction, task_id: str, cursor: str | None, limit: int) -> Page:
@@ -226,16 +277,29 @@ def slots(tx: Transaction, task_id: str, cursor: str | None, limit: int) -> Page
     return Page(items=items, next=cursor_after(micros(items[-1].last)) if len(rows) > limit else None)
 
 
+def _served(tx: Transaction, fires: Sequence[Fire]) -> set[str]:
+    """The tasks whose definitions are still those that these follow from."""
+    tasks, names = _one_of(each._firing.task_id for each in fires)
+    rows = tx.all(f"SELECT task_id, digest FROM tasks WHERE task_id {tasks}", names)  # noqa: S608
+    served = {row["task_id"]: row["digest"] for row in rows}
+    return {each._firing.task_id for each in fires if served.get(each._firing.task_id) == each._firing.digest}
+
+
 def _kept(tx: Transaction, wanted: Sequence[Row]) -> set[str]:
     """The runs whose slots have just been kept."""
-    names: dict[str, Any] = {f"t{place}": row["task_id"] for place, row in enumerate(wanted)}
-    tasks = ", ".join(f":{name}" for name in names)
+    tasks, names = _one_of(row["task_id"] for row in wanted)
     names |= {"first": min(row["slot"] for row in wanted), "last": max(row["slot"] for row in wanted)}
     found = tx.all(
-        f"SELECT run_id FROM slots WHERE task_id IN ({tasks}) AND slot >= :first AND slot <= :last AND run_id IS NOT NULL",  # noqa: S608
+        f"SELECT run_id FROM slots WHERE task_id {tasks} AND slot >= :first AND slot <= :last AND run_id IS NOT NULL",  # noqa: S608
         names,
     )
     return {row["run_id"] for row in found}
+
+
+def _one_of(values: Iterable[str]) -> tuple[str, dict[str, Any]]:
+    """`IN (...)` for a statement, and the parameters that it names."""
+    names: dict[str, Any] = {f"t{place}": value for place, value in enumerate(values)}
+    return f"IN ({', '.join(f':{name}' for name in names)})", names
 
 
 def _keep_skipped(tx: Transaction, task_id: str, skipped: SkippedSlots | None) -> None:

@@ -236,12 +236,12 @@ class SqlStore:
     def slots(self, task_id: str, *, cursor: str | None = None, limit: int = 50) -> Page:
         return self._engine.read(lambda tx: schedules.slots(tx, task_id, cursor, limit))
 
-    def ready(self, firing: base.Firing) -> Callable[[], Future[list[str]]]:
-        operation = schedules.Fire(firing)
+    def ready(self, firings: Sequence[base.Firing]) -> Callable[[], Future[list[list[str] | Exception]]]:
+        operation = schedules.Fires(firings)
         return lambda: self._engine.write(operation)
 
     def fire(self, firing: base.Firing) -> Future[list[str]]:
-        return self.ready(firing)()
+        return self._engine.write(schedules.Fire(firing))
 
     def add_token(self, token_id: str, secret_sha256: str, role: str, label: str, expires_at: datetime | None) -> base.Token:
         return self._engine.change(lambda tx: tokens.add(tx, token_id, secret_sha256, role, label, expires_at))

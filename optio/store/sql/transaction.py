@@ -2,12 +2,29 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Protocol
+
+import msgspec
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 Row = Mapping[str, Any]
+
+
+class Lot:
+    """Rows for one statement, which takes them `FROM lot`, a table with these columns (`id text, at bigint`). Rows may have
+    more than that. What a server gets of them is made once: ahead of the transaction, by whoever has the time to ask."""
+
+    def __init__(self, columns: str, rows: Sequence[Row]) -> None:
+        self.columns, self.rows = columns, rows
+        self.names = [column.split()[0] for column in columns.split(",")]
+
+    @cached_property
+    def text(self) -> str:
+        """JSON."""
+        return msgspec.json.encode([{name: row[name] for name in self.names} for row in self.rows]).decode()
 
 
 class Transaction(Protocol):
@@ -43,6 +60,10 @@ class Transaction(Protocol):
     def lot(self, sql: str, columns: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """The statement for all rows at once, which it takes `FROM lot`, a table with these columns (`id text, at bigint`);
         rows changed. Rows may have more than that."""
+        ...
+
+    def lay(self, sql: str, lot: Lot, params: Mapping[str, Any] | None = None) -> int:
+        """The same with a lot that is made already, and parameters that are the same for all of its rows."""
         ...
 
     def lock(self, name: str) -> None:

@@ -21,8 +21,27 @@ class Item(NamedTuple):
     since: float
 
 
+def divisible(batch: list[Item]) -> bool:
+    """Whether it is more than one operation."""
+    return len(batch) > 1 or any(hasattr(item.operation, "parts") for item in batch)
+
+
+def apart(batch: list[Item]) -> Iterator[Item]:
+    """One by one what failed together: the caller writes each before it takes the next. Of an operation with parts each part,
+    and its result is a list then: of each part what came of it, or its exception."""
+    for item in batch:
+        parts = getattr(item.operation, "parts", None)
+        if parts is None:
+            yield item
+            continue
+        singles = [Item(part, Future(), item.since) for part in parts]
+        yield from singles
+        item.future.set_result([each.future.exception() or each.future.result() for each in singles])
+
+
 class WriteQueue:
-    """For any number of callers, and any number of writers that go through `batches` of `most` items."""
+    """For any number of callers, and any number of writers that go through `batches` of `most` operations. An operation that
+    does the work of several says how many in `weight`, and has them in `parts`."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -48,10 +67,12 @@ class WriteQueue:
         commit is the next batch."""
         while True:
             batch: list[Item] = []
+            room = self._most
             item = self._items.get()
             while item is not None:
                 batch.append(item)
-                if len(batch) == self._most:
+                room -= getattr(item.operation, "weight", 1)
+                if room <= 0:
                     break
                 try:
                     item = self._items.get_nowait()
