@@ -134,7 +134,9 @@ def test_any_schema_and_mapping_are_answered(schema: Any, mapping: Any) -> None:
     check(yaml.safe_dump(task).encode())
 
 
-@pytest.mark.parametrize("path", ["$", "$.a", "$._x1", "$.a[0].b", "$[12]"])
+@pytest.mark.parametrize(
+    "path", ["$", "$.a", "$._x1", "$.a[0].b", "$[12]", "$.a[-1]", "$.a['path-with-namespace'].b", '$["a b"]']
+)
 def test_a_plain_path_needs_no_library_to_be_known_as_sound(path: str) -> None:
     assert _PLAIN_PATH.fullmatch(path)
     assert compile_path(path).singular

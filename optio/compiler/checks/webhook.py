@@ -14,7 +14,9 @@ LONGEST_PATH = 64
 RESERVED_PATHS = frozenset({"health", "sync"})
 _PATH = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 # Names and indices only: such a path is sound, and gives one value.
-_PLAIN_PATH = re.compile(r"\$(?:\.[A-Za-z_][A-Za-z0-9_]{0,60}|\[(?:0|[1-9][0-9]{0,8})\]){0,20}")
+_INDEX = r"0|-?[1-9][0-9]{0,8}"
+_QUOTED = r"'[A-Za-z0-9_.:/@ -]{1,60}'|\"[A-Za-z0-9_.:/@ -]{1,60}\""
+_PLAIN_PATH = re.compile(rf"\$(?:\.[A-Za-z_][A-Za-z0-9_]{{0,60}}|\[(?:{_INDEX}|{_QUOTED})\]){{0,20}}")
 _SECRET_IN_URL = re.compile(r"[?&#].*=|(?:token|secret|apikey|api-key|password|signature)[=:]", re.IGNORECASE)
 
 
