@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import StrEnum
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from optio.compiler.codes import RULES
 from optio.compiler.source import START, Span
 from optio.model.route import Route, pointer
+
+if TYPE_CHECKING:
+    from optio.compiler.rule import Rule
 
 MOST_OF_ONE_CODE_PER_FILE = 20
 LONGEST_MESSAGE = 400
@@ -49,7 +50,7 @@ class Diagnostic:
     @property
     def rule(self) -> str:
         """The rule's kebab-case name."""
-        return RULES[self.code].name
+        return _rule(self.code).name
 
     def to_json(self) -> dict[str, Any]:
         """The documented JSON form."""
@@ -83,11 +84,18 @@ def finding(
     related: tuple[Related, ...] = (),
 ) -> Diagnostic:
     """A diagnostic with the severity that the catalogue gives its code."""
-    severity = Severity(RULES[code].severity)
+    severity = Severity(_rule(code).severity)
     message, hint = _one_line(message), None if hint is None else _one_line(hint)
     return Diagnostic(
         code=code, message=message, path=path, span=span, route=route, hint=hint, related=related, severity=severity
     )
+
+
+def _rule(code: str) -> "Rule":
+    # Imported here: the catalogue is more text than the compiler is code, and a clean tree has no use for it.
+    from optio.compiler.codes import RULES
+
+    return RULES[code]
 
 
 def _one_line(text: str) -> str:
@@ -121,6 +129,8 @@ def first(things: Iterable[T]) -> Iterator[T]:
 
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant."""
+    from difflib import get_close_matches  # only who made a mistake waits for it
+
     words = list(islice(known, MOST_COMPARED))
     matches = get_close_matches(word[:LONGEST_COMPARED], words, n=1, cutoff=0.7)
     return matches[0] if matches else None

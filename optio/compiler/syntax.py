@@ -1,7 +1,6 @@
 """What a YAML parser's error means, in our words: the library's own texts help nobody with the slips people make."""
 
 import re
-from difflib import get_close_matches
 from typing import NamedTuple
 
 import yaml
@@ -92,6 +91,8 @@ def _indent(scene: _Scene) -> _Slip | None:
 def _alias(scene: _Scene) -> _Slip | None:
     if scene.problem != "found undefined alias":
         return None
+    from difflib import get_close_matches  # only who made a mistake waits for it
+
     name = re.match(r"\*([^\s\[\]{},]+)", scene.line[scene.column :])
     word = name[1] if name else ""
     before = "\n".join([*scene.lines[: scene.row], scene.line[: scene.column]])

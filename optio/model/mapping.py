@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 
-import re2
 from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError, JSONPathQuery
 from jsonpath_rfc9535.function_extensions import ExpressionType, FilterFunction
 from jsonpath_rfc9535.segments import JSONPathRecursiveDescentSegment
@@ -47,6 +46,8 @@ class _Regex(FilterFunction):
 
 @lru_cache(maxsize=1024)
 def _pattern(pattern: str) -> Any:
+    import re2  # few queries match patterns, and to check one none is matched: 2 ms
+
     options = re2.Options()
     options.log_errors = False
     options.max_mem = 1 << 20

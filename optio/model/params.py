@@ -8,35 +8,51 @@ import copy
 import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any
-
-import jsonschema_rs
+from typing import TYPE_CHECKING, Any
 
 from optio.errors import Problem
 from optio.model.route import Route, pointer
 
-_PATTERNS = jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 20)
-Validator = jsonschema_rs.Draft202012Validator
-SchemaError = jsonschema_rs.ValidationError
+if TYPE_CHECKING:
+    from jsonschema_rs import Draft202012Validator, ValidationError
+
+    Validator = Draft202012Validator
+
+_LARGEST_PATTERN = 1 << 20
 
 
-def validator(schema: Mapping[str, Any]) -> Validator:
-    """A validator for JSON Schema 2020-12; raises SchemaError, whose `instance_path` points into the schema."""
-    return Validator(dict(schema), offline=True, validate_formats=True, pattern_options=_PATTERNS)
+class SchemaError(ValueError):
+    """No JSON Schema that can be used; `error` says why, with the place in the schema."""
+
+    def __init__(self, error: "ValidationError") -> None:
+        self.error = error
+        super().__init__(says(error))
+
+
+def validator(schema: Mapping[str, Any]) -> "Validator":
+    """A validator for JSON Schema 2020-12; raises SchemaError."""
+    # Imported here: a check of tasks without parameters does not pay 7 ms for it.
+    import jsonschema_rs
+
+    patterns = jsonschema_rs.RegexOptions(size_limit=_LARGEST_PATTERN, dfa_size_limit=_LARGEST_PATTERN)
+    try:
+        return jsonschema_rs.Draft202012Validator(dict(schema), offline=True, validate_formats=True, pattern_options=patterns)
+    except jsonschema_rs.ValidationError as err:
+        raise SchemaError(err) from err
 
 
 @lru_cache(maxsize=4096)
-def _cached(canonical: str) -> Validator:
+def _cached(canonical: str) -> "Validator":
     return validator(json.loads(canonical))
 
 
 # A task's schema is one object for as long as the task is served: finding its validator costs no writing out of the schema.
 # The schema is kept beside it, so that its identity cannot become another's.
-_KNOWN: dict[int, tuple[Mapping[str, Any], Validator]] = {}
+_KNOWN: dict[int, tuple[Mapping[str, Any], "Validator"]] = {}
 _MOST_KNOWN = 4096
 
 
-def _validator_of(schema: Mapping[str, Any]) -> Validator:
+def _validator_of(schema: Mapping[str, Any]) -> "Validator":
     known = _KNOWN.get(id(schema))
     if known is None:
         if len(_KNOWN) >= _MOST_KNOWN:
@@ -88,22 +104,22 @@ def faults_of_schema(schema: Mapping[str, Any]) -> Iterator[tuple[Route, str, st
         try:
             validator(schema)
         except SchemaError as err:
-            yield tuple(err.instance_path), err.kind.name, says(err)
+            yield tuple(err.error.instance_path), err.error.kind.name, str(err)
 
 
 @lru_cache(maxsize=1)
-def _meta() -> Validator:
+def _meta() -> "Validator":
     return validator({"$ref": "https://json-schema.org/draft/2020-12/schema"})
 
 
-def says(error: jsonschema_rs.ValidationError) -> str:
+def says(error: "ValidationError") -> str:
     """What is wrong, in a sentence that holds no value of the sender's."""
     kind = error.kind
     known = _SENTENCES.get(type(kind).__name__)
     return known(kind) if known else f"does not fit `{kind.name}`"
 
 
-def _explain(error: jsonschema_rs.ValidationError, route: Route) -> Iterator[tuple[Route, str, str]]:
+def _explain(error: "ValidationError", route: Route) -> Iterator[tuple[Route, str, str]]:
     kind: Any = error.kind
     name = type(kind).__name__
     if name == "Required":

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -86,6 +85,8 @@ class Registry:
         """Raises NotFound, which names the id that was probably meant."""
         found = self.tasks.get(task_id)
         if found is None:
+            from difflib import get_close_matches  # only who made a mistake waits for it
+
             near = get_close_matches(task_id, self.tasks, n=1) if len(task_id) <= _LONGEST_ID else []
             raise NotFound("task", task_id, f"did you mean `{near[0]}`?" if near else None)
         return found

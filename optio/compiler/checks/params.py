@@ -1,14 +1,17 @@
 """Parameters: is the schema sound, can it be satisfied, do its own values fit."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optio.compiler.checks.contradictions import contradictions
 from optio.compiler.checks.references import references
 from optio.compiler.diagnostics import Diagnostic, closest, first
 from optio.compiler.resolve import ResolvedTask
-from optio.model.params import SchemaError, Validator, faults_of_schema, says, validator
+from optio.model.params import SchemaError, faults_of_schema, says, validator
 from optio.model.route import Route, value_at
+
+if TYPE_CHECKING:
+    from optio.model.params import Validator
 
 ROUTE: Route = ("paramsSchema",)
 # Words under which a schema holds further schemas: by name, in a list, or one.
@@ -165,7 +168,7 @@ def _values(task: ResolvedTask, route: Route, sub: dict[str, Any], root: dict[st
             yield task.at("OPT208", f"`{place[len(route)]}` holds a value that {message}", place, hint=_unquote(sub, value))
 
 
-def _part(sub: dict[str, Any], root: dict[str, Any], without: tuple[str, ...]) -> Validator | None:
+def _part(sub: dict[str, Any], root: dict[str, Any], without: tuple[str, ...]) -> "Validator | None":
     """The part's own validator, with the root's definitions in reach; a list of values does not judge its own members."""
     bare = {word: value for word, value in sub.items() if word not in (*without, "examples", "default", "$id", "$anchor")}
     if sub is not root and "$ref" in str(bare):
@@ -176,7 +179,7 @@ def _part(sub: dict[str, Any], root: dict[str, Any], without: tuple[str, ...]) -
         return None
 
 
-def _misfits(fits: Validator | None, value: Any) -> list[str]:
+def _misfits(fits: "Validator | None", value: Any) -> list[str]:
     wrong = next(iter(fits.iter_errors(value)), None) if fits is not None else None
     return [] if wrong is None else [says(wrong)]
 
