@@ -25,7 +25,7 @@ HOMES = {
     "pydantic": ("model", "compiler.spec", "compiler.schema", "compiler.keys", "compiler.wording"),
     "pydantic_core": ("model", "compiler.spec", "compiler.schema", "compiler.keys", "compiler.wording"),
     "litestar": ("server",),
-    "msgspec": ("server",),
+    "msgspec": ("server", "store.sql.transaction"),
     "uvicorn": ("cli.serving",),
     "watchfiles": ("reload",),
     "sqlite3": ("store.sqlite", "store.sqlite_examine"),

@@ -716,6 +716,88 @@ def test_a_store_that_is_away_for_a_while_costs_no_slot(services: Services, hand
     brief.close()
 
 
+# What is planned ahead
+
+
+class Counted:
+    """A store that counts the firings it was made ready for."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.planned: list[str] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def ready(self, firings: Sequence[Firing]) -> Callable[[], Future[list[list[str] | Exception]]]:
+        self.planned += [firing.task_id for firing in firings]
+        return self._store.ready(firings)
+
+
+def test_slots_are_planned_once_ahead_however_often_the_scheduler_looks(services: Services, hand: Hand) -> None:
+    counted = Counted(services.store)
+    scheduler = Scheduler(replace(services, store=cast(Store, counted)), clock=hand, longest=0)
+    serve(services, named("a"), named("b"), named("later", "30 12 * * *"))
+
+    for second in (30, 20, 10):
+        hand.at = NOON - timedelta(seconds=second)
+        scheduler.step()
+    before = sorted(counted.planned)
+    hand.at = NOON
+    scheduler.step()
+
+    assert before == ["a", "b"]
+    assert sorted(counted.planned) == ["a", "a", "b", "b"]  # and the slots after these
+    assert Counter(run.task_id for run in runs(services)) == {"a": 1, "b": 1}
+
+
+def test_a_task_that_changes_after_it_was_planned_is_planned_anew_with_those_beside_it(services: Services, hand: Hand) -> None:
+    counted = Counted(services.store)
+    scheduler = Scheduler(replace(services, store=cast(Store, counted)), clock=hand)
+    serve(services, named("a"), named("b"), named("gone"))
+    scheduler.step()
+    edited = replace(named("b"), prompt="new")
+    serve(services, named("a"), edited)
+    tell(scheduler)
+    scheduler.step()
+    hand.at = NOON
+    scheduler.step()
+
+    assert {run.task_id: run.digest for run in runs(services)} == {"a": named("a").digest, "b": edited.digest}
+    assert sorted(counted.planned[:5]) == ["a", "a", "b", "b", "gone"]
+
+
+def test_an_edit_that_nobody_told_of_costs_those_beside_it_nothing(
+    services: Services, scheduler: Scheduler, hand: Hand
+) -> None:
+    serve(services, named("a"), named("b"), named("c"))
+    scheduler.step()
+    edited = replace(named("b"), prompt="new")
+    serve(services, named("a"), edited, named("c"))
+    hand.at = NOON
+
+    pause = scheduler.step()
+    first = sorted(run.task_id for run in runs(services))
+    scheduler.step()
+
+    assert (first, pause < 1) == (["a", "c"], True)
+    assert {run.task_id: run.digest for run in runs(services)}["b"] == edited.digest
+    assert len(runs(services)) == 3
+
+
+def test_more_schedules_than_a_commit_holds_all_fire(
+    services: Services, scheduler: Scheduler, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("optio.scheduler._IN_A_LOT", 3)
+    serve(services, *(named(f"t{place}") for place in range(10)))
+    scheduler.step()
+    for place in range(2):
+        hand.at = NOON + place * MINUTE
+        scheduler.step()
+
+    assert Counter(run.task_id for run in runs(services)) == {f"t{place}": 2 for place in range(10)}
+
+
 # As processes
 
 

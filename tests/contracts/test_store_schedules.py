@@ -1,6 +1,8 @@
 """What every store promises about schedules: each slot has one verdict and starts at most one run, for ever."""
 
-from collections.abc import Callable
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -139,12 +141,10 @@ def test_another_tasks_run_is_no_overlap(scheduled: Store) -> None:
 # Many at once
 
 
-def outcome(future: Future[list[str]]) -> list[str] | str:
-    """The runs that a firing started, or that it was a conflict."""
-    try:
-        return future.result(20)
-    except Conflict:
-        return "conflict"
+def outcomes(store: Store, firings: Sequence[Firing]) -> list[list[str] | type[Exception]]:
+    """Of each of these in one commit the runs that it started, or the kind of its error."""
+    results = store.ready(firings)().result(20)
+    return [type(each) if isinstance(each, Exception) else each for each in results]
 
 
 def test_firings_that_are_committed_together_come_to_what_each_would_alone(stores: Callable[[], Store]) -> None:
@@ -160,13 +160,11 @@ def test_firings_that_are_committed_together_come_to_what_each_would_alone(store
     stale = firing(START, of=task("T53", "maxConcurrent: 7\n"))
     missed = replace(firing(START, of=tasks[54]), verdicts=[SlotVerdict(slot=START, verdict="missed")], runs=[])
 
-    # While the first of them is committed the others gather.
-    futures = [store.fire(each) for each in [*fresh[:30], *known, overlapping, stale, missed, *fresh[30:]]]
-    found = [outcome(each) for each in futures]
+    found = outcomes(store, [*fresh[:30], *known, overlapping, stale, missed, *fresh[30:]])
 
     assert found[:30] + found[35:] == [[each.runs[0].id] for each in fresh]
     assert found[30:32] == [[each.runs[1].id] for each in known]
-    assert found[32:35] == [[overlapping.runs[0].id], "conflict", []]
+    assert found[32:35] == [[overlapping.runs[0].id], Conflict, []]
     assert {row.next_fire for row in store.schedules().values() if row.task_id in {each.id for each in tasks[:50]}} == {
         START + MINUTE
     }
@@ -179,15 +177,46 @@ def test_firings_of_several_schedulers_at_one_moment_start_each_slot_once(stores
     three = [stores(), stores(), stores()]
     tasks = [task(f"T{place}") for place in range(100)]
     serve(three[0], *tasks)
-    firings = [[firing(START, of=each) for each in tasks] for _ in three]
+    chance = random.Random(9)
 
-    with ThreadPoolExecutor(3) as pool:
-        futures = list(pool.map(lambda n: [three[n].fire(each) for each in firings[n]], range(3)))
-    started = [run_id for some in futures for future in some for run_id in future.result(20)]
+    def lots(store: Store, slot: datetime) -> list[Callable[[], Future[list[list[str] | Exception]]]]:
+        """All of them, in lots that no other scheduler has just so, each lot in an order of its own."""
+        firings = [firing(slot, of=each) for each in chance.sample(tasks, len(tasks))]
+        size = chance.choice([7, 30, 100])
+        return [store.ready(firings[place : place + size]) for place in range(0, len(firings), size)]
 
-    runs = three[0].runs(RunFilter(), limit=500).items
-    assert sorted(run.task_id for run in runs) == sorted(each.id for each in tasks)
+    started: list[str] = []
+    for place in range(5):
+        ready = [lots(store, START + place * MINUTE) for store in three]
+        with ThreadPoolExecutor(3) as pool:
+            futures = [future for some in pool.map(lambda lots: [fire() for fire in lots], ready) for future in some]
+        for result in (each for future in futures for each in future.result(20)):
+            assert isinstance(result, list), result
+            started += result
+
+    runs = three[0].runs(RunFilter(), limit=1000).items
+    assert Counter((run.task_id, run.slot) for run in runs) == {
+        (each.id, START + place * MINUTE): 1 for each in tasks for place in range(5)
+    }
     assert sorted(started) == sorted(run.id for run in runs)
+
+
+def test_a_firing_that_fails_harms_no_other_of_its_commit(scheduled: Store) -> None:
+    tasks = [task(f"T{place}") for place in range(5)]
+    serve(scheduled, *tasks)
+    scheduled.change_schedules([ScheduleRow(task_id=each.id, fingerprint="x", next_fire=START) for each in tasks], [])
+    scheduled.fire(firing(START, of=tasks[0])).result(10)
+    (taken,) = scheduled.runs(RunFilter()).items
+    firings = [firing(START, of=each) for each in tasks[1:]]
+    firings[2] = replace(firings[2], runs=[replace(firings[2].runs[0], id=taken.id)])
+
+    found = outcomes(scheduled, firings)
+
+    assert found == [[firings[0].runs[0].id], [firings[1].runs[0].id], Conflict, [firings[3].runs[0].id]]
+    assert scheduled.slots("t3").items == []
+    assert [row.next_fire for row in map(scheduled.schedules().__getitem__, ("t2", "t3", "t4"))] == [
+        START + MINUTE, START, START + MINUTE,
+    ]  # fmt: skip
 
 
 # Schedulers that are behind, and clocks that were wrong
@@ -209,12 +238,14 @@ def test_a_scheduler_that_is_behind_starts_nothing_that_was_judged_in_a_row_of_m
     scheduled.fire(replace(firing(START + 6 * MINUTE), skipped=older)).result(10)
     serve(scheduled, task(), task("Other"), task("Another"))
 
-    # While the first is committed the others gather.
-    others = [scheduled.fire(firing(START, of=task(name))) for name in ("Other", "Another") if together]
-    late = scheduled.fire(firing(START, START + 3 * MINUTE, following=START + 4 * MINUTE)).result(10)
+    late = firing(START, START + 3 * MINUTE, following=START + 4 * MINUTE)
+    if together:
+        others = [firing(START, of=task(name)) for name in ("Other", "Another")]
+        found = outcomes(scheduled, [others[0], late, others[1]])
+        assert found == [[others[0].runs[0].id], [], [others[1].runs[0].id]]
+    else:
+        assert scheduled.fire(late).result(10) == []
 
-    assert late == []
-    assert [len(each.result(10)) for each in others] == [1] * len(others)
     assert [(row.first, row.verdict) for row in scheduled.slots("job").items] == [
         (START + 6 * MINUTE, "fired"), (START, "missed"),
     ]  # fmt: skip

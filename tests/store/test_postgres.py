@@ -17,16 +17,17 @@ import pytest
 from optio.errors import CommitUnknown, Conflict, Invalid, LeaseLost, NotFound, OptioError, SettingsError, StoreUnavailable
 from optio.model.run import LogKind, Meter, Outcome, RunState
 from optio.store import pg_pool, pg_url
-from optio.store.base import Once, RunFilter
+from optio.store.base import Once, RunFilter, ScheduleRow
 from optio.store.pg_pool import MOST_CONNECTIONS
 from optio.store.postgres import open_store
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
+from tests.contracts.test_store_schedules import firing
 from tests.proxy import FaultProxy
 from tests.runs.support import accept, execution, log_of
 from tests.runs.support import opened as services_on
 from tests.servers import PostgresServer
-from tests.store.build import claimed, delivery, end, new_run, queued, say
+from tests.store.build import START, claimed, delivery, end, new_run, queued, say, serve, task
 from tests.support import command_task, eventually
 
 # What a call may take beyond its patience: an attempt to connect, and a machine that is busy.
@@ -435,6 +436,26 @@ def test_who_waits_for_a_lock_in_vain_is_told_and_harms_no_other_of_its_commit(o
             with pytest.raises(StoreUnavailable, match="another transaction holds what is needed"):
                 future.result(20)
         assert all(future.result(20).first for future in before + after)
+
+
+def test_a_slot_whose_schedule_somebody_holds_keeps_no_other_of_its_commit_waiting(
+    opened: Open, server: PostgresServer
+) -> None:
+    store = opened(lock_timeout="300ms")
+    tasks = [task(f"T{place}") for place in range(6)]
+    serve(store, *tasks)
+    store.change_schedules([ScheduleRow(task_id=each.id, fingerprint="x", next_fire=START) for each in tasks], [])
+    failures: list[int] = []
+    store.watch(lambda: failures.append(1))
+    fire = store.ready([firing(START, of=each) for each in tasks])
+    with outsider(server, store) as other, other.transaction():
+        other.execute("SELECT * FROM schedules WHERE task_id = 't3' FOR UPDATE")
+
+        results = fire().result(20)
+
+    assert [len(each) if isinstance(each, list) else type(each) for each in results] == [1, 1, 1, StoreUnavailable, 1, 1]
+    assert [row.verdict for each in tasks for row in store.slots(each.id).items] == ["fired"] * 5
+    assert failures == [1]
 
 
 def test_a_transaction_whose_process_stands_still_lets_go_of_its_locks(opened: Open) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from optio.errors import Conflict
@@ -201,12 +202,12 @@ class Fires:
 
     __slots__ = ("_lots", "_plain", "_rest", "parts")
 
-    def __init__(self, firings: Sequence[Firing]) -> None:
-        self.parts = [Fire(each) for each in firings]
+    def __init__(self, parts: Sequence[Fire]) -> None:
+        self.parts = parts
         # In one order everywhere: two schedulers must not wait for each other crosswise.
-        parts = sorted(self.parts, key=lambda each: each._firing.task_id)
-        self._plain = [each for each in parts if each._plain]
-        self._rest = [each for each in parts if not each._plain]
+        ordered = sorted(parts, key=lambda each: each._firing.task_id)
+        self._plain = [each for each in ordered if each._plain]
+        self._rest = [each for each in ordered if not each._plain]
         self._lots = _Lots(self._plain, {run_id for each in self._plain for run_id in each._runs})
         self._lots.make()
 
@@ -224,6 +225,12 @@ class Fires:
             except Conflict as err:  # it has changed nothing
                 found[id(each)] = err
         return [found[id(each)] for each in self.parts]
+
+    @staticmethod
+    def together(tx: Transaction, lots: Sequence["Fires"]) -> list[list[list[str] | Exception]]:
+        """As one, for the order's sake; only small ones come together."""
+        found = iter(Fires([part for lot in lots for part in lot.parts])(tx))
+        return [list(islice(found, len(lot.parts))) for lot in lots]
 
     def _together(self, tx: Transaction) -> dict[int, list[str] | Exception]:
         """In four statements: schedules that are due at one moment are many."""

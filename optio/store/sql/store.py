@@ -237,7 +237,7 @@ class SqlStore:
         return self._engine.read(lambda tx: schedules.slots(tx, task_id, cursor, limit))
 
     def ready(self, firings: Sequence[base.Firing]) -> Callable[[], Future[list[list[str] | Exception]]]:
-        operation = schedules.Fires(firings)
+        operation = schedules.Fires([schedules.Fire(each) for each in firings])
         return lambda: self._engine.write(operation)
 
     def fire(self, firing: base.Firing) -> Future[list[str]]:

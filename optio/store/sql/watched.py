@@ -26,7 +26,10 @@ class Watched:
         return future
 
     def _look(self, future: Future[T]) -> None:
-        if isinstance(future.exception(), StoreUnavailable):
+        error = future.exception()
+        result: object = future.result() if error is None else [error]
+        # Of several operations in one each has a result, or an error, of its own.
+        if isinstance(result, list) and any(isinstance(each, StoreUnavailable) for each in result):
             self._failed()
 
     def change(self, operation: Callable[[Transaction], T]) -> T:
