@@ -9,16 +9,14 @@ from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from optio.broker.base import Topic
-from optio.errors import Conflict, Duplicate, Forbidden, Invalid, NotFound, Problem
+from optio.errors import Conflict, Forbidden, Invalid, NotFound, Problem
 from optio.model.route import pointer
 from optio.runs.replay import Judgement
 from optio.server import judge, payload, views
 from optio.server.auth import ROLES, role
 from optio.server.hub import Hub
 from optio.server.runs import refuse_unknown
-from optio.store.base import Accepted, Delivery, DeliveryFilter, NewRun, Once
-from optio.telemetry.base import Queued
+from optio.store.base import Delivery, DeliveryFilter, Once
 
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most deliveries in the answer")]
 # `body` itself is a reserved name of the framework.
@@ -92,24 +90,9 @@ class DeliveryController(Controller):
             return Response({**shown, "runId": None}, status_code=200)
         if kept.run_id is not None and not again:
             raise Conflict(f'the delivery has run {kept.run_id} already: `{{"again": true}}` starts another')
-        accepted = await _started(hub, run, once, began)
+        accepted = await hub.start(run, once, began)
         content = {**shown, "runId": accepted.run_id, **({"duplicate": True} if accepted.duplicate else {})}
         return Response(content, status_code=202 if accepted.first else 200)
-
-
-async def _started(hub: Hub, run: NewRun, once: Once, began: datetime) -> Accepted:
-    """Start it, once; raises Duplicate, and QueueFull."""
-    hub.backlog.admit()
-    accepted = await asyncio.wrap_future(hub.services.store.accept(run, once=once))
-    run_id = accepted.run_id or run.id
-    if accepted.rejected:
-        raise Duplicate(run_id)
-    if accepted.superseded is not None:
-        hub.services.broker.tell(Topic.RUN, accepted.superseded)
-    hub.services.broker.tell(Topic.START, run_id)
-    if accepted.first:
-        hub.services.telemetry.tell(Queued(run_id, run.task.id, run.trigger, began, run.traceparent))
-    return accepted
 
 
 def _then(hub: Hub, kept: Delivery) -> Judgement:

@@ -172,8 +172,7 @@ class _Receipt:
         try:
             if isinstance(verdict, NewRun):
                 accepted = await self.hooks.landing.wait(store.accept(verdict, delivery=self.delivery("accepted", 202)))
-                if accepted.superseded is not None:
-                    self.hub.services.broker.tell(Topic.RUN, accepted.superseded)
+                await self.hub.withdraw(accepted.superseded)
                 if accepted.first and accepted.run_id is not None:
                     self.hooks.tell(accepted.run_id)
                     fact = Queued(accepted.run_id, self.task.id, "webhook", self.began, verdict.traceparent)

@@ -1,13 +1,19 @@
 """What every handler works with."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from optio.broker.base import Topic
+from optio.errors import Duplicate, OptioError
 from optio.live import LiveRegistry
 from optio.server.auth import Gate
 from optio.server.backlog import Backlog
 from optio.server.feed import Feed
+from optio.store.base import Accepted, NewRun, Once
+from optio.telemetry.base import Queued, Withdrawn
 from optio.wiring import Services
 from optio.writes import TaskFiles
 
@@ -34,3 +40,24 @@ class Hub:
         files = TaskFiles(settings.tasks, self.services.secrets, deny=settings.writes != "files", lock=lock)
         object.__setattr__(self, "files", files)
         object.__setattr__(self, "backlog", Backlog(self.services.store, settings.max_queued))
+
+    async def start(self, run: NewRun, once: Once | None, began: datetime) -> Accepted:
+        """Start a run that was asked for at `began`; raises Duplicate, Conflict and QueueFull."""
+        self.backlog.admit()
+        accepted = await asyncio.wrap_future(self.services.store.accept(run, once=once))
+        run_id = accepted.run_id or run.id
+        if accepted.rejected:
+            raise Duplicate(run_id)
+        await self.withdraw(accepted.superseded)
+        self.services.broker.tell(Topic.START, run_id)
+        if accepted.first:
+            self.services.telemetry.tell(Queued(run_id, run.task.id, run.trigger, began, run.traceparent))
+        return accepted
+
+    async def withdraw(self, run_id: str | None) -> None:
+        """Tell of a queued run that had to go for a newer one, if there is one."""
+        if run_id is None:
+            return
+        self.services.broker.tell(Topic.RUN, run_id)
+        with contextlib.suppress(OptioError):  # it is gone all the same
+            self.services.telemetry.tell(Withdrawn(await asyncio.to_thread(self.services.store.run, run_id)))

@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.broker.base import Topic
-from optio.errors import Duplicate, Invalid, Problem
+from optio.errors import Invalid, Problem
 from optio.model.route import pointer
 from optio.model.run import Run, RunState
 from optio.runs import admission
@@ -21,7 +21,7 @@ from optio.server import payload, views
 from optio.server.auth import role
 from optio.server.hub import Hub
 from optio.store.base import Once, RunFilter
-from optio.telemetry.base import Queued, Withdrawn
+from optio.telemetry.base import Withdrawn
 
 log = logging.getLogger(__name__)
 
@@ -60,17 +60,8 @@ class RunController(Controller):
             actor=request.state.actor,
             traceparent=request.headers.get("traceparent"),
         )
-        hub.backlog.admit()
-        accepted = await asyncio.wrap_future(store.accept(run, once=once))
-        run_id = accepted.run_id or run.id
-        if accepted.rejected:
-            raise Duplicate(run_id)
-        if accepted.superseded is not None:
-            hub.services.broker.tell(Topic.RUN, accepted.superseded)
-        hub.services.broker.tell(Topic.START, run_id)
-        if accepted.first:
-            hub.services.telemetry.tell(Queued(run_id, task.id, run.trigger, began, run.traceparent))
-        found = await asyncio.to_thread(store.run, run_id)
+        accepted = await hub.start(run, once, began)
+        found = await asyncio.to_thread(store.run, accepted.run_id or run.id)
         return _started(found, first=accepted.first, duplicate=accepted.duplicate)
 
     @get("/api/tasks/{task_id:str}/runs", opt=role("viewer"))

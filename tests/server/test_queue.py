@@ -178,6 +178,16 @@ def test_a_replaced_run_says_by_which(api: Api) -> None:
     assert second.json["runId"] in replaced["message"]
 
 
+@pytest.mark.parametrize("ask", [start, deliver])
+def test_a_replaced_run_is_counted_among_those_that_ended(api: Api, ask: Callable[[Api], Answer]) -> None:
+    start(review(api, ", onDuplicate: replace"))
+
+    ask(api)
+
+    counted = 'optio_runs_total{reason="superseded",state="cancelled",task="review",trigger="manual"} 1.0'
+    assert counted in api.get("/metrics").body.decode()
+
+
 def test_a_webhook_whose_key_a_run_stands_for_is_answered_with_that_run(api: Api) -> None:
     first = start(review(api)).json["runId"]
 
