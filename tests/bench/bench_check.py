@@ -5,7 +5,7 @@
 One file: beside a bare interpreter, and one that only imports what the compiler stands on, as any script imports it: with
 garbage collected, plugins of pydantic looked for, and an exit in good order, all of which a check leaves out. A file loads
 what it needs, so there are three: the design's example (parameters, plain paths: no query language), one with a filter
-and a path that is not plain (its peer imports that library too), and the smallest task (its peer imports no JSON Schema).
+and a path that are not plain (its peer imports that library too), and the smallest task (its peer imports no JSON Schema).
 A thousand files, a quarter of each path below: beside yamllint, which reads the same YAML and knows nothing of tasks.
 """
 
@@ -87,7 +87,7 @@ def with_queries(task: str) -> str:
     """The same task, with what cannot be judged without the query language."""
     path = f"paramMapping: {{REPO_NAME: {PATHS[0]}}}"
     assert path in task
-    return task.replace(path, "when: \"@.action == 'opened'\"\n      paramMapping: {REPO_NAME: \"$.repository[ 'name' ]\"}")
+    return task.replace(path, 'when: "@.pull_request && !@.draft"\n      paramMapping: {REPO_NAME: "$.repository[ \'name\' ]"}')
 
 
 def seconds(command: Sequence[str], runs: int) -> float:

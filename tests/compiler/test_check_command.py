@@ -171,13 +171,14 @@ def test_a_clean_task_does_not_load_what_only_others_need() -> None:
     assert among(FOR_SOME_TASKS | FOR_MISTAKES, loaded_by_check()) == set()
 
 
-def test_parameters_and_plain_paths_load_the_validator_but_not_the_query_language() -> None:
-    write("tasks.d/a.yaml", GOOD.format("A") + PARAMETERS + WEBHOOK + "paramMapping: {REPO: \"$.a['b-c'][0]\"}}}]\n")
+def test_parameters_and_plain_queries_load_the_validator_but_not_the_query_language() -> None:
+    queries = "when: \"@.action == 'opened' && @.draft != true\", paramMapping: {REPO: \"$.a['b-c'][-1]\"}}}]\n"
+    write("tasks.d/a.yaml", GOOD.format("A") + PARAMETERS + WEBHOOK + queries)
 
     assert {module.split(".")[0] for module in among(FOR_SOME_TASKS, loaded_by_check())} == {"jsonschema_rs"}
 
 
-def test_a_filter_loads_the_query_language_but_not_its_patterns() -> None:
+def test_another_filter_loads_the_query_language_but_not_its_patterns() -> None:
     write("tasks.d/a.yaml", GOOD.format("A") + WEBHOOK + "when: \"search(@.action, '^open')\"}}]\n")
 
     loaded = loaded_by_check()

@@ -1,0 +1,22 @@
+"""Queries that are sound by their form: who checks them need not load the query language, which takes 20 ms."""
+
+import re
+
+_NAME = r"\.[A-Za-z_][A-Za-z0-9_]{0,60}"
+_TEXT = r"'[A-Za-z0-9_.:/@ -]{1,60}'|\"[A-Za-z0-9_.:/@ -]{1,60}\""
+_NUMBER = r"0|-?[1-9][0-9]{0,8}"
+# Names and indices only, so it gives one value.
+PATH = rf"\$(?:{_NAME}|\[(?:{_NUMBER}|{_TEXT})\]){{0,20}}"
+_TEST = rf"@(?:{_NAME}){{0,10}} (?:==|!=) (?:{_NUMBER}|{_TEXT}|true|false|null)"
+# One place of the payload held against one value, and several of that with `&&` or `||`.
+FILTER = rf"{_TEST}(?: (?:&&|\|\|) {_TEST}){{0,10}}"
+
+
+def is_path(text: str) -> bool:
+    """`$.repository.name`, `$.commits[0]['a-b']`."""
+    return re.fullmatch(PATH, text) is not None
+
+
+def is_filter(text: str) -> bool:
+    """`@.action == 'opened' && @.repository.private == false`."""
+    return re.fullmatch(FILTER, text) is not None
