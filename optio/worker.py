@@ -120,7 +120,7 @@ class Worker:
                     self._tell_of(claim, swept)
                     self._begin(claim, asked)
                 self._services.broker.ready(len(self._busy) < self._capacity)
-                due = store.next_due()
+                due = None if self._wake.is_set() else store.next_due()
                 pause = _SWEEP if due is None else min(_SWEEP, max(0.0, due.total_seconds()) + 0.001)
             except OptioError as err:
                 log.warning("the worker waits: %s", err)

@@ -1,6 +1,5 @@
 """Execute: one attempt, from its claim to its outcome. A worker can die at any line of this and another goes on."""
 
-import contextlib
 import logging
 import random
 import threading
@@ -28,6 +27,8 @@ log = logging.getLogger(__name__)
 MAX_MESSAGE = 500
 # Output that comes faster than this is gathered into one commit.
 _GATHER = 0.02
+# When an agent began is kept with the first thing that is kept of it, and by itself if there is nothing for so long.
+_NOTED = 0.1
 # A run whose worker dies so often, each time within this time and before anything was kept, kills workers.
 MOST_DEATHS = 5
 _SURVIVED = 10.0
@@ -83,6 +84,7 @@ class Execution:
         self._mask = Masker(())
         self._runtime = ""
         self._born = time.monotonic()
+        self._began: float | None = None  # when the agent did, until that is kept
 
     def cancel(self) -> None:
         """Stop the agent: the run's end was asked for."""
@@ -186,8 +188,7 @@ class Execution:
 
     def _look_for_cancel(self) -> None:
         self._changed = False
-        run = self._durably(lambda: self._parts.store.run(self.run.id))
-        self._cancelled |= run.cancel_requested and run.fence == self.run.fence
+        self._cancelled |= self._durably(lambda: self._parts.store.cancel_requested(self.run.id, self.run.fence))
 
     def _adopt(self) -> Handle | None:
         handle = self._parts.executor.find(self.run.id, self.run.attempt)
@@ -208,9 +209,8 @@ class Execution:
             outcome = Outcome(ok=False, reason=err.reason, message=str(err), again=again, infrastructure=again)
             self._finish(outcome, Meter(), None)
             return None
-        self._parts.telemetry.tell(Started(self.run, self._runtime, time.monotonic() - self._born))
-        with contextlib.suppress(StoreUnavailable):
-            self._parts.store.agent_started(self.run.id, self.run.fence)
+        self._began = time.monotonic()
+        self._parts.telemetry.tell(Started(self.run, self._runtime, self._began - self._born))
         self._parts.broker.tell(Topic.RUN, self.run.id)
         return handle
 
@@ -254,9 +254,22 @@ class Execution:
     def _keep(self, lines: list[LogLine], offsets: Mapping[str, int], meter: Meter) -> None:
         masked = [replace(line, data=cut(self._mask(line.data))) for line in lines]
         run, append, after = self.run, self._parts.store.append_log, self._cursor
-        self._cursor = self._durably(lambda: append(run.id, run.fence, run.attempt, masked, offsets, meter, after=after))
+        self._cursor = self._durably(
+            lambda: append(run.id, run.fence, run.attempt, masked, offsets, meter, after=after, began=self._since_began())
+        )
+        self._began = None
         if lines:
             self._parts.broker.tell(Topic.RUN, run.id)
+
+    def _since_began(self) -> timedelta | None:
+        return None if self._began is None else timedelta(seconds=time.monotonic() - self._began)
+
+    def _note_began(self, after: float) -> None:
+        """If nothing else has been kept for so long."""
+        began = self._since_began()
+        if began is not None and began.total_seconds() >= after:
+            self._began = None
+            self._parts.store.agent_started(self.run.id, self.run.fence, began)
 
     def _follow(self, handle: Handle, task: CompiledTask, runtime: Runtime) -> bool:
         """Read until the end; whether the outcome was kept."""
@@ -310,10 +323,12 @@ class Execution:
                 if (stopped is not None or self._cancelled) and not asked:
                     asked = True
                     handle.stop()
+            self._note_began(after=_NOTED)
             if not output.moved:
-                handle.wait(watch.patience())
+                handle.wait(watch.patience() if self._began is None else min(_NOTED, watch.patience()))
             elif output.drained and ended is None:
                 self._left.wait(watch.gather())
+        self._note_began(after=0.0)
         if deaths:
             self._keep([], output.offsets, reader.meter)  # whoever goes on is not to blame this run for our leaving
         return False
@@ -370,6 +385,7 @@ class Execution:
                 None if ended is None else ended.code,
                 None if ended is None else ended.signal,
                 lambda run, outcome, now: retry.decide(run, outcome, now=now, jitter=random.random()),  # noqa: S311
+                began=self._since_began(),
             )
         except LeaseLost:
             # By ourselves, if the store went away when it had kept the end and before it could say so.

@@ -468,8 +468,12 @@ class Store(Protocol):
 
     # A claimed run
 
-    def agent_started(self, run_id: str, fence: int) -> Future[None]:
-        """Note when the agent's process began; nothing has to wait for this."""
+    def cancel_requested(self, run_id: str, fence: int) -> bool:
+        """Whether its owner was asked to end it."""
+        ...
+
+    def agent_started(self, run_id: str, fence: int, ago: timedelta = timedelta(0)) -> Future[None]:
+        """Note that the agent's process began so long ago; nothing has to wait for this."""
         ...
 
     def append_log(
@@ -482,15 +486,27 @@ class Store(Protocol):
         meter: Meter,
         *,
         after: int | None = None,
+        began: timedelta | None = None,
     ) -> int:
         """Lines, how far the output is read, and what is used so far, in one commit; the last cursor. `after` is the cursor
-        that they follow: a call that is repeated after CommitUnknown then adds nothing twice."""
+        that they follow: a call that is repeated after CommitUnknown then adds nothing twice. `began`: how long ago the agent
+        started, where that is not noted yet."""
         ...
 
     def finish(
-        self, run_id: str, fence: int, outcome: Outcome, meter: Meter, exit_code: int | None, signal: int | None, decide: Decide
+        self,
+        run_id: str,
+        fence: int,
+        outcome: Outcome,
+        meter: Meter,
+        exit_code: int | None,
+        signal: int | None,
+        decide: Decide,
+        *,
+        began: timedelta | None = None,
     ) -> Run:
-        """End the attempt: completed, failed, queued again, or cancelled when that was asked before. The lease goes with it."""
+        """End the attempt: completed, failed, queued again, or cancelled when that was asked before. The lease goes with it.
+        `began` as for `append_log`."""
         ...
 
     # Control

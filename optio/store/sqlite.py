@@ -71,6 +71,12 @@ class _Transaction:
 
     hold = one  # `BEGIN IMMEDIATE` holds every row
 
+    def hold_all(self, sql: str, params: Mapping[str, Any] | None = None, lot: Lot | None = None) -> list[Any]:
+        if lot is None:
+            return self.all(sql, params)
+        sql = _laid(sql, lot)
+        return [found for row in lot.rows for found in self.all(sql, {**row, **(params or {})})]
+
     def run(self, sql: str, params: Mapping[str, Any] | None = None) -> int:
         return self._execute(sql, params or ()).rowcount
 
@@ -82,9 +88,8 @@ class _Transaction:
 
     def lay(self, sql: str, lot: Lot, params: Mapping[str, Any] | None = None) -> int:
         # One by one: there is no way to the server to be saved here.
-        names = ", ".join(f":{name} AS {name}" for name in lot.names)
         rows = lot.rows if params is None else [{**row, **params} for row in lot.rows]
-        return self.many(sql.replace("FROM lot", f"FROM (SELECT {names}) AS lot"), rows)
+        return self.many(_laid(sql, lot), rows)
 
     def end(self) -> None:
         """The end of a reading transaction."""
@@ -282,6 +287,11 @@ class SqliteEngine:
         for reader in idle:
             reader.close()
         self._writer.close()
+
+
+def _laid(sql: str, lot: Lot) -> str:
+    names = ", ".join(f":{name} AS {name}" for name in lot.names)
+    return sql.replace("FROM lot", f"FROM (SELECT {names}) AS lot")
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -1,16 +1,22 @@
-"""Webhooks that are committed together: each gets what it would have got alone."""
+"""Webhooks, and ends of attempts, that are committed together: each gets what it would have got alone."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from optio.errors import Conflict
-from optio.model.run import RunState
-from optio.store.base import Accepted, NewDelivery, NewRun, Once, RunFilter, Store
+from optio.model.retry import Again
+from optio.model.run import Meter, Outcome, Run, RunState, Usage
+from optio.store.base import Accepted, Claim, NewDelivery, NewRun, Once, RunFilter, Store
 from optio.store.sql.batch import perform
+from optio.store.sql.claims import Finish
 from optio.store.sql.runs import Accept
 from optio.store.sql.store import SqlStore
-from tests.store.build import delivery, new_run, queued, task
+from tests.store.build import BAD, OK, Clock, claimed, delivery, give_up, new_run, queued, task
 
 Asked = tuple[NewRun, NewDelivery | None]
 
@@ -89,3 +95,63 @@ def test_what_has_an_idempotency_key_is_done_alone_and_right(store: Store) -> No
     again = together(store, (new_run(), None), (new_run(), None), once=key)
 
     assert again == [Accepted(first.run_id, first=False)] * 2
+
+
+# Ends of attempts
+
+
+def finish(claim: Claim, outcome: Outcome = OK, **changes: Any) -> Finish:
+    given = {"exit_code": 0, "signal": None, "decide": give_up, "meter": Meter(), **changes}
+    return Finish(run_id=claim.run.id, fence=claim.run.fence, outcome=outcome, **given)
+
+
+def finished(store: Store, *finishes: Finish) -> list[Run | None]:
+    """Finish all of them in one transaction."""
+    assert isinstance(store, SqlStore)
+    return list(store._engine.write(lambda tx: perform(tx, finishes)).result(20))
+
+
+def test_attempts_that_end_together_end_as_they_would_alone(store: Store, clock: Clock) -> None:
+    claims = [claimed(store) for _ in range(5)]
+    store.cancel(claims[3].run.id, "eve")
+    later = clock.move(seconds=3) + timedelta(seconds=5)
+    meter = Meter(usage=Usage(fresh=7), turns=2, cost=Decimal("0.25"))
+
+    runs = finished(
+        store,
+        finish(claims[0], Outcome(ok=True, reason="ok", text="done ✓", output={"a": [1]}), meter=meter),
+        finish(claims[1], BAD, exit_code=3),
+        finish(claims[2], BAD, decide=lambda run, outcome, now: Again(later)),
+        finish(claims[3]),
+        finish(claims[4], BAD, exit_code=None, signal=9),
+    )
+
+    assert runs == [store.run(claim.run.id) for claim in claims]
+    seen = [(run.state, run.reason, run.text, run.output, run.ended_at, run.retries) for run in runs if run]
+    assert seen == [
+        (RunState.COMPLETED, "ok", "done ✓", {"a": [1]}, clock.at, 0),
+        (RunState.FAILED, "exit_code", "half", None, clock.at, 0),
+        (RunState.QUEUED, "exit_code", None, None, None, 1),
+        (RunState.CANCELLED, "cancelled", None, None, clock.at, 0),
+        (RunState.FAILED, "exit_code", "half", None, clock.at, 0),
+    ]
+    assert store.run(claims[2].run.id).not_before == later
+    assert [store.run(claim.run.id).meter for claim in claims] == [meter, *[Meter()] * 4]
+    ends = [store.attempts(claim.run.id)[0] for claim in claims]
+    assert [(end.exit_code, end.signal, end.reason) for end in ends] == [
+        (0, None, "ok"), (3, None, "exit_code"), (0, None, "exit_code"), (0, None, "cancelled"), (None, 9, "exit_code"),
+    ]  # fmt: skip
+    for claim, run in zip(claims, runs, strict=True):
+        assert run is not None
+        last = store.events(claim.run.id)[-1]
+        assert (last.seq, last.from_state, last.to_state, last.actor) == (3, RunState.RUNNING, run.state, "w")
+
+
+def test_an_end_that_comes_too_late_harms_no_other(store: Store, clock: Clock) -> None:
+    claims = [claimed(store) for _ in range(3)]
+    old = replace(claims[1], run=replace(claims[1].run, fence=7))
+
+    runs = finished(store, finish(old, BAD), finish(claims[0]), finish(claims[0], BAD), finish(claims[1]), finish(claims[2]))
+
+    assert [run and run.state for run in runs] == [None, RunState.COMPLETED, None, RunState.COMPLETED, RunState.COMPLETED]
+    assert [len(store.events(claim.run.id)) for claim in claims] == [3, 3, 3]

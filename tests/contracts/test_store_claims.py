@@ -262,6 +262,18 @@ def test_the_agents_start_is_noted_once(store: Store, clock: Clock) -> None:
     assert store.attempts(claim.run.id)[0].agent_started_at == began
 
 
+def test_the_agents_start_comes_with_whatever_is_kept_first(store: Store, clock: Clock) -> None:
+    early, late = claimed(store), claimed(store)
+    ago, began = timedelta(seconds=2), clock.at + timedelta(seconds=3)
+    clock.move(seconds=5)
+
+    store.append_log(early.run.id, early.run.fence, 1, [], {}, Meter(), began=ago)
+    for claim, span in ((late, ago), (early, timedelta(0))):
+        store.finish(claim.run.id, claim.run.fence, OK, Meter(), 0, None, give_up, began=span)
+
+    assert [store.attempts(claim.run.id)[0].agent_started_at for claim in (early, late)] == [began, began]
+
+
 # Ends
 
 

@@ -1,5 +1,6 @@
 """Executions: one attempt from its claim to its outcome, under cancels, limits, faults and hostile output."""
 
+import contextlib
 import json
 import os
 import random
@@ -62,6 +63,20 @@ def test_what_an_attempt_left_on_disk_is_gone_at_its_end(services: Services) -> 
     execute(services, command_task("dd if=/dev/zero of=big bs=1M count=5; exit 1", extra="maxRetries: 0\n"))
 
     assert list((services.settings.data_dir / "attempts").iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["true", "sleep 30"])
+def test_when_the_agent_began_is_known_of_short_runs_and_of_silent_ones(services: Services, command: str) -> None:
+    with working(services):
+        run_id = accept(services, command_task(command))
+        (attempt,) = eventually(lambda: [each for each in services.store.attempts(run_id) if each.agent_started_at])
+        with contextlib.suppress(Conflict):  # it has ended
+            services.store.cancel(run_id, "me")
+        services.broker.tell(Topic.CANCEL, run_id)
+        done(services, run_id)
+
+    assert attempt.agent_started_at is not None
+    assert timedelta(0) <= attempt.agent_started_at - attempt.started_at < timedelta(seconds=5)
 
 
 def test_the_time_limit_is_a_reason_of_its_own(services: Services) -> None:

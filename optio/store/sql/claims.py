@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,8 +12,9 @@ from optio.model.retry import Again, GiveUp
 from optio.model.run import Change, LogLine, Meter, Outcome, Run, RunState, Usage, dump_json
 from optio.store.base import AdmissionView, Admit, Claim, Decide, Quota, Room
 from optio.store.sql import dedupe, events, queue, quotas
+from optio.store.sql.events import Move
 from optio.store.sql.records import RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
-from optio.store.sql.transaction import Row, Transaction, micros, when
+from optio.store.sql.transaction import Lot, Row, Transaction, micros, when
 
 _OVER = "state = 'running' AND (lease_until < :now OR owner = '')"
 _ADOPTABLE = (
@@ -23,16 +24,23 @@ _WAITS = """
 SELECT (SELECT MIN(task_id) FROM runs WHERE state = 'queued') IS NOT NULL AS waits,
     (SELECT COUNT(*) FROM runs WHERE state = 'running') AS running
 """
-# When the first start leaves the window of a task that has used its start limit up, and has something waiting.
-_OPENING = """
-SELECT MIN(at) AS at FROM (
+# When the earliest delayed run is due; when the first start leaves the window of a task that has used its start limit up, and
+# has something waiting; when the earliest lease ends.
+_NEXT_DUE = """
+SELECT (
+    SELECT MIN(not_before) FROM runs
+    WHERE state = 'queued' AND not_before > queued_at AND not_before > :now AND queued_at <= :now
+) AS due, (
+    SELECT MIN(lease_until) FROM runs WHERE state = 'running' AND lease_until >= :now
+) AS lease, (
+SELECT MIN(at) FROM (
     SELECT t.start_window + (SELECT MIN(s.at) FROM starts s WHERE s.task_id = t.task_id AND s.at > :now - t.start_window) AS at
     FROM tasks t
     WHERE t.start_limit IS NOT NULL
         AND EXISTS (SELECT 1 FROM runs q WHERE q.state = 'queued' AND q.task_id = t.task_id)
         AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.task_id = t.task_id)
         AND t.start_limit <= (SELECT COUNT(*) FROM starts s WHERE s.task_id = t.task_id AND s.at > :now - t.start_window)
-) openings
+) openings) AS opening
 """
 _TAKE = (
     "UPDATE runs SET owner = :worker, fence = fence + 1, lease_until = :until, place = :place "  # noqa: S608
@@ -40,11 +48,32 @@ _TAKE = (
 )
 _NEW_WORKER = "UPDATE attempts SET worker = :worker WHERE run_id = :id AND number = (SELECT attempt FROM runs WHERE id = :id)"
 _AGENT_STARTED = """
-UPDATE attempts SET agent_started_at = :now WHERE run_id = :id AND agent_started_at IS NULL
+UPDATE attempts SET agent_started_at = :at WHERE run_id = :id AND agent_started_at IS NULL
 AND number = (SELECT attempt FROM runs WHERE id = :id AND state = 'running' AND fence = :fence)
 """
+_IN_LOT = "FROM runs WHERE id IN (SELECT lot.id FROM lot) ORDER BY +runs.seq"
 _CLAIMED = f"SELECT {RUN_COLUMNS}, prompt, last_event, last_line FROM runs WHERE id = :id"  # noqa: S608
+_QUEUED = f"SELECT {RUN_COLUMNS}, prompt, last_event, last_line {_IN_LOT}"
 _OWNED = f"SELECT {RUN_COLUMNS}, last_event, last_line FROM runs WHERE id = :id"  # noqa: S608
+_ENDING = f"SELECT {RUN_COLUMNS}, last_event, last_line {_IN_LOT}"
+_ATTEMPTS = """
+INSERT INTO attempts (run_id, number, worker, started_at) SELECT lot.id, lot.number, :worker, :now FROM lot
+"""
+_ENDED = """
+UPDATE attempts SET ended_at = lot.now, ok = lot.ok, reason = lot.reason, message = lot.message, exit_code = lot.exit_code,
+    exit_signal = lot.signal, result_text = lot.text, usage = lot.usage, turns = lot.turns, tool_calls = lot.tool_calls,
+    cost = lot.cost, cost_source = lot.cost_source, agent_started_at = COALESCE(agent_started_at, lot.began)
+FROM lot WHERE attempts.run_id = lot.id AND attempts.number = lot.number
+"""
+_ENDED_OF = (
+    "id text, number bigint, ok bigint, reason text, message text, exit_code bigint, signal bigint, text text, usage text, "
+    "turns bigint, tool_calls bigint, cost text, cost_source text, now bigint, began bigint"
+)
+# What the end of an attempt may change of its run.
+_CHANGING = (
+    "owner", "lease_until", "cancel_requested", "usage", "turns", "tool_calls", "cost", "cost_source", "result_text",
+    "result_json", "not_before", "queued_at", "retries", "infrastructure_retries", "ended_at",
+)  # fmt: skip
 
 
 def claim(tx: Transaction, worker: str, lease: timedelta, admit: Admit, place: str, room: Room, most: int) -> list[Claim]:
@@ -57,10 +86,7 @@ def claim(tx: Transaction, worker: str, lease: timedelta, admit: Admit, place: s
         seen = queue.heads(tx, lambda running: min(room(running), left))  # noqa: B023 - called at once
         tasks = {waiting.run_id: waiting.task_id for waiting in seen.waiting}
         starts = [run_id for run_id in admit(seen) if run_id in tasks][:left] if tasks else []
-        for run_id in starts:
-            claim = _start(tx, run_id, worker, lease, place, seen.quotas.get(tasks[run_id]))
-            if claim is not None:
-                claims.append(claim)
+        claims += _start(tx, starts, worker, lease, place, seen.quotas)
         full = len(starts) == left or room(sum(seen.running.values()) + len(starts)) <= 0
         more = not full and _cut(seen, set(starts))
     return claims
@@ -85,22 +111,33 @@ def _cut(seen: AdmissionView, starts: set[str]) -> bool:
     return False
 
 
-def _start(tx: Transaction, run_id: str, worker: str, lease: timedelta, place: str, quota: Quota | None) -> Claim | None:
-    row = tx.hold(_CLAIMED, {"id": run_id})
-    if row["state"] != RunState.QUEUED:
-        return None  # it was cancelled at this moment
-    columns = {
-        "attempt": row["attempt"] + 1, "fence": row["fence"] + 1, "owner": worker, "lease_until": tx.now + _us(lease),
-        "place": place, "started_at": row["started_at"] or tx.now, "cancel_requested": 0,
-    }  # fmt: skip
-    state = events.move(tx, row, Change.CLAIM, reason="started", actor=worker, columns=columns)
-    tx.run(
-        "INSERT INTO attempts (run_id, number, worker, started_at) VALUES (:run_id, :number, :worker, :now)",
-        {"run_id": run_id, "number": columns["attempt"], "worker": worker, "now": tx.now},
-    )
-    if quota is not None:
-        quotas.note(tx, row["task_id"], run_id, quota)
-    changed = {**dict(row), **columns, "state": state.value, "reason": "started", "message": ""}
+def _start(
+    tx: Transaction, starts: Sequence[str], worker: str, lease: timedelta, place: str, limits: Mapping[str, Quota]
+) -> list[Claim]:
+    """Of these runs those that still wait: one may have been cancelled at this moment."""
+    if not starts:
+        return []
+    found = {row["id"]: row for row in tx.hold_all(_QUEUED, lot=Lot("id text", [{"id": run_id} for run_id in starts]))}
+    rows = [found[run_id] for run_id in starts if run_id in found and found[run_id]["state"] == RunState.QUEUED]
+    moves = [
+        Move(row=row, change=Change.CLAIM, reason="started", actor=worker, columns={
+            "attempt": row["attempt"] + 1, "fence": row["fence"] + 1, "owner": worker, "lease_until": tx.now + _us(lease),
+            "place": place, "started_at": row["started_at"] or tx.now, "cancel_requested": 0,
+        })
+        for row in rows
+    ]  # fmt: skip
+    states = events.move_all(tx, moves)
+    begun = [{"id": move.row["id"], "number": move.columns["attempt"]} for move in moves]
+    tx.lay(_ATTEMPTS, Lot("id text, number bigint", begun), {"worker": worker, "now": tx.now})
+    for row in rows:
+        if row["task_id"] in limits:
+            quotas.note(tx, row["task_id"], row["id"], limits[row["task_id"]])
+    return [_claimed(move, state) for move, state in zip(moves, states, strict=True)]
+
+
+def _claimed(move: Move, state: RunState) -> Claim:
+    row = move.row
+    changed = {**dict(row), **move.columns, "state": state.value, "reason": move.reason, "message": move.message}
     return Claim(replace(to_run(changed), meter=Meter()), row["prompt"], adopted=False, offsets={}, last_line=row["last_line"])
 
 
@@ -156,11 +193,13 @@ def _adopted(tx: Transaction, run_id: str) -> Claim:
 
 def renew(tx: Transaction, worker: str, lease: timedelta) -> dict[str, bool]:
     """See `Store.renew`."""
+    rows = tx.hold_all(
+        "SELECT id, cancel_requested FROM runs WHERE state = 'running' AND owner = :worker ORDER BY +seq", {"worker": worker}
+    )
     tx.run(
         "UPDATE runs SET lease_until = :until WHERE state = 'running' AND owner = :worker",
         {"until": tx.now + _us(lease), "worker": worker},
     )
-    rows = tx.all("SELECT id, cancel_requested FROM runs WHERE state = 'running' AND owner = :worker", {"worker": worker})
     return {row["id"]: bool(row["cancel_requested"]) for row in rows}
 
 
@@ -186,20 +225,20 @@ def owners(tx: Transaction) -> set[str]:
 
 def next_due(tx: Transaction) -> timedelta | None:
     """See `Store.next_due`."""
-    due = tx.one(
-        "SELECT MIN(not_before) AS at FROM runs "
-        "WHERE state = 'queued' AND not_before > queued_at AND not_before > :now AND queued_at <= :now",
-        {"now": tx.now},
-    )
-    opening = tx.one(_OPENING, {"now": tx.now})
-    lease = tx.one("SELECT MIN(lease_until) AS at FROM runs WHERE state = 'running' AND lease_until >= :now", {"now": tx.now})
-    times = [row["at"] for row in (due, opening, lease) if row["at"] is not None]
+    row = tx.one(_NEXT_DUE, {"now": tx.now})
+    times = [row[name] for name in ("due", "lease", "opening") if row[name] is not None]
     return timedelta(microseconds=min(times) - tx.now) if times else None
 
 
-def agent_started(tx: Transaction, run_id: str, fence: int) -> None:
+def cancel_requested(tx: Transaction, run_id: str, fence: int) -> bool:
+    """See `Store.cancel_requested`."""
+    row = tx.one("SELECT fence, cancel_requested FROM runs WHERE id = :id", {"id": run_id})
+    return row is not None and row["fence"] == fence and bool(row["cancel_requested"])
+
+
+def agent_started(tx: Transaction, run_id: str, fence: int, ago: timedelta) -> None:
     """See `Store.agent_started`."""
-    if not tx.run(_AGENT_STARTED, {"now": tx.now, "id": run_id, "fence": fence}):
+    if not tx.run(_AGENT_STARTED, {"at": tx.now - _us(ago), "id": run_id, "fence": fence}):
         _owned(tx, run_id, fence)  # it was noted before, or the run is somebody else's
 
 
@@ -212,6 +251,7 @@ def append_log(
     offsets: Mapping[str, int],
     meter: Meter,
     after: int | None = None,
+    began: timedelta | None = None,
 ) -> int:
     """See `Store.append_log`."""
     row = _owned(tx, run_id, fence)
@@ -233,61 +273,98 @@ def append_log(
         tx.run("UPDATE runs SET last_line = :last WHERE id = :id", {"last": last, "id": run_id})
     tx.run(
         "UPDATE attempts SET offsets = :offsets, usage = :usage, turns = :turns, tool_calls = :tool_calls, cost = :cost, "
-        "cost_source = :cost_source WHERE run_id = :id AND number = :number",
-        {"offsets": dump_json(dict(offsets)), "id": run_id, "number": attempt, **meter_columns(meter)},
-    )
+        "cost_source = :cost_source, agent_started_at = COALESCE(agent_started_at, :began) "
+        "WHERE run_id = :id AND number = :number",
+        {
+            "offsets": dump_json(dict(offsets)), "id": run_id, "number": attempt, "began": _ago(tx, began),
+            **meter_columns(meter),
+        },
+    )  # fmt: skip
     return last
 
 
-def finish(
-    tx: Transaction,
-    run_id: str,
-    fence: int,
-    outcome: Outcome,
-    meter: Meter,
-    exit_code: int | None,
-    signal: int | None,
-    decide: Decide,
-) -> Run:
-    """See `Store.finish`."""
-    row = _owned(tx, run_id, fence)
-    if row["cancel_requested"]:
-        outcome = Outcome(ok=False, reason="cancelled", message=row["message"], text=outcome.text)
-    tx.run(
-        "UPDATE attempts SET ended_at = :now, ok = :ok, reason = :reason, message = :message, exit_code = :exit_code, "
-        "exit_signal = :signal, result_text = :text, usage = :usage, turns = :turns, tool_calls = :tool_calls, cost = :cost, "
-        "cost_source = :cost_source WHERE run_id = :id AND number = :number",
-        {
-            "now": tx.now, "ok": int(outcome.ok), "reason": outcome.reason, "message": outcome.message, "exit_code": exit_code,
-            "signal": signal, "text": outcome.text, "id": run_id, "number": row["attempt"], **meter_columns(meter),
-        },
-    )  # fmt: skip
-    columns: dict[str, Any] = {"owner": None, "lease_until": None, "cancel_requested": 0, **_totals(tx, row, meter)}
-    reason, message, actor = outcome.reason, outcome.message, row["owner"] or "worker"
-    if row["cancel_requested"]:
-        change = Change.CANCEL
-    elif outcome.ok:
-        change = Change.COMPLETE
-        columns |= {"result_text": outcome.text, "result_json": None if outcome.output is None else dump_json(outcome.output)}
-    else:
-        decision = decide(to_run(row), outcome, when(tx.now))
-        other = dedupe.lost_to(tx, row) if isinstance(decision, Again) else None
-        if other is not None:
-            decision = GiveUp(f"run {other} has the same key and has taken its place")
-        if isinstance(decision, Again):
-            change = Change.RETRY
-            counter = "infrastructure_retries" if outcome.infrastructure else "retries"
-            columns |= {"not_before": micros(decision.at), "queued_at": tx.now, counter: row[counter] + 1}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """See `Store.finish`. The run as it stands then, or None when the attempt is not its owner's any more."""
+
+    run_id: str
+    fence: int
+    outcome: Outcome
+    meter: Meter
+    exit_code: int | None
+    signal: int | None
+    decide: Decide
+    began: timedelta | None = None
+
+    def __call__(self, tx: Transaction) -> Run | None:
+        return self.together(tx, [self])[0]
+
+    @staticmethod
+    def together(tx: Transaction, finishes: "Sequence[Finish]") -> list[Run | None]:
+        """Several at once, by as many statements as one takes."""
+        lot = Lot("id text", [{"id": run_id} for run_id in {each.run_id for each in finishes}])
+        held = {row["id"]: row for row in tx.hold_all(_ENDING, lot=lot)}
+        mine: dict[int, tuple[Finish, Row]] = {}
+        for place, each in enumerate(finishes):
+            if _is_owned(held.get(each.run_id), each.fence):
+                row = held.pop(each.run_id)  # who ends the same attempt again comes too late
+                mine[place] = each._as_asked(row), row
+        tx.lot(_ENDED, _ENDED_OF, [each._attempt(tx, row) for each, row in mine.values()])
+        moves = [each._move(tx, row) for each, row in mine.values()]
+        states = events.move_all(tx, moves)
+        for move in moves:
+            if move.change is not Change.RETRY:
+                dedupe.release(tx, move.row)
+        runs = dict(zip(mine, map(_ended, moves, states), strict=True))
+        return [runs.get(place) for place in range(len(finishes))]
+
+    def _as_asked(self, row: Row) -> "Finish":
+        """An end that was asked for is one, whatever became of the agent."""
+        if not row["cancel_requested"]:
+            return self
+        return replace(self, outcome=Outcome(ok=False, reason="cancelled", message=row["message"], text=self.outcome.text))
+
+    def _attempt(self, tx: Transaction, row: Row) -> dict[str, Any]:
+        outcome = self.outcome
+        return {
+            "id": self.run_id, "number": row["attempt"], "ok": int(outcome.ok), "reason": outcome.reason,
+            "message": outcome.message, "exit_code": self.exit_code, "signal": self.signal, "text": outcome.text,
+            "now": tx.now, "began": _ago(tx, self.began), **meter_columns(self.meter),
+        }  # fmt: skip
+
+    def _move(self, tx: Transaction, row: Row) -> Move:
+        outcome, change = self.outcome, Change.COMPLETE
+        message = outcome.message
+        columns = {name: row[name] for name in _CHANGING}
+        columns |= {"owner": None, "lease_until": None, "cancel_requested": 0, **_totals(tx, row, self.meter)}
+        if row["cancel_requested"]:
+            change = Change.CANCEL
+        elif outcome.ok:
+            columns |= {
+                "result_text": outcome.text,
+                "result_json": None if outcome.output is None else dump_json(outcome.output),
+            }
         else:
-            change = Change.FAIL
-            columns["result_text"] = outcome.text
-            message = f"{message} ({decision.why})" if message else decision.why
-    if change is not Change.RETRY:
-        columns["ended_at"] = tx.now
-    state = events.move(tx, row, change, reason=reason, message=message, actor=actor, columns=columns)
-    if change is not Change.RETRY:
-        dedupe.release(tx, row)
-    return to_run({**dict(row), **columns, "state": state.value, "reason": reason, "message": message})
+            decision = self.decide(to_run(row), outcome, when(tx.now))
+            other = dedupe.lost_to(tx, row) if isinstance(decision, Again) else None
+            if other is not None:
+                decision = GiveUp(f"run {other} has the same key and has taken its place")
+            if isinstance(decision, Again):
+                change = Change.RETRY
+                counter = "infrastructure_retries" if outcome.infrastructure else "retries"
+                columns |= {"not_before": micros(decision.at), "queued_at": tx.now, counter: row[counter] + 1}
+            else:
+                change = Change.FAIL
+                columns["result_text"] = outcome.text
+                message = f"{message} ({decision.why})" if message else decision.why
+        if change is not Change.RETRY:
+            columns["ended_at"] = tx.now
+        actor = row["owner"] or "worker"
+        return Move(row=row, change=change, reason=outcome.reason, message=message, actor=actor, columns=columns)
+
+
+def _ended(move: Move, state: RunState) -> Run:
+    return to_run({**dict(move.row), **move.columns, "state": state.value, "reason": move.reason, "message": move.message})
 
 
 def _totals(tx: Transaction, run: Row, last: Meter) -> dict[str, Any]:
@@ -311,9 +388,17 @@ def _totals(tx: Transaction, run: Row, last: Meter) -> dict[str, Any]:
 
 def _owned(tx: Transaction, run_id: str, fence: int) -> Any:
     row = tx.hold(_OWNED, {"id": run_id})
-    if row is None or row["state"] != RunState.RUNNING or row["fence"] != fence:
+    if not _is_owned(row, fence):
         raise LeaseLost(run_id)
     return row
+
+
+def _is_owned(row: Row | None, fence: int) -> bool:
+    return row is not None and row["state"] == RunState.RUNNING and row["fence"] == fence
+
+
+def _ago(tx: Transaction, span: timedelta | None) -> int | None:
+    return None if span is None else tx.now - _us(span)
 
 
 def _us(span: timedelta) -> int:

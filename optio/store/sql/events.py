@@ -1,6 +1,7 @@
 """The one place where a run changes its state: by the table, with an event row."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from optio.errors import Conflict
@@ -16,6 +17,15 @@ INSERT INTO events (run_id, seq, from_state, to_state, reason, message, actor, a
 SELECT lot.run_id, 1, NULL, 'queued', lot.reason, '', lot.actor, :now FROM lot
 """
 _BORN_OF = "run_id text, reason text, actor text"
+_MOVED = """
+INSERT INTO events (run_id, seq, from_state, to_state, reason, message, actor, at)
+SELECT lot.id, lot.seq, lot.old_state, lot.state, lot.reason, lot.message, lot.actor, :now FROM lot
+"""
+_MOVED_OF = "id text, seq bigint, old_state text, state text, reason text, message text, actor text"
+# Of the columns of a run that a change may set; every other one is a number.
+_TEXTS = {
+    "state", "reason", "message", "owner", "place", "result_text", "result_json", "usage", "cost", "cost_source",
+}  # fmt: skip
 
 
 def born(tx: Transaction, run_id: str, trigger: str, actor: str) -> None:
@@ -40,6 +50,26 @@ def _first(tx: Transaction, run_id: str, trigger: str, actor: str) -> dict[str, 
     }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """A change of a run's row, which was read and is held since; `columns` change with it."""
+
+    row: Row
+    change: Change
+    reason: str
+    actor: str
+    message: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+    def state(self) -> RunState:
+        """The state that it leads to; raises Conflict when the table forbids it."""
+        state = RunState(self.row["state"])
+        new = after(state, self.change)
+        if new is None:
+            raise Conflict(f"the run is {state}: it cannot {self.change.value.replace('-', ' ')}")
+        return new
+
+
 def move(
     tx: Transaction,
     row: Row,
@@ -51,24 +81,33 @@ def move(
     columns: Mapping[str, Any] | None = None,
 ) -> RunState:
     """Apply a change to a run's row, as a compare-and-set on (state, fence); raises Conflict when the table forbids it."""
-    state = RunState(row["state"])
-    new = after(state, change)
-    if new is None:
-        raise Conflict(f"the run is {state}: it cannot {change.value.replace('-', ' ')}")
-    values = {"state": new.value, "reason": reason, "message": message, **(columns or {})}
-    assignments = ", ".join(f"{name} = :{name}" for name in values)
-    changed = tx.run(
-        f"UPDATE runs SET {assignments}, last_event = last_event + 1 "  # noqa: S608 - column names are ours
-        "WHERE id = :run_id AND state = :old_state AND fence = :old_fence",
-        {**values, "run_id": row["id"], "old_state": state.value, "old_fence": row["fence"]},
-    )
-    if changed != 1:
-        raise Conflict("the run changed at the same moment: look again")
-    tx.run(
-        _INSERT,
+    move = Move(row=row, change=change, reason=reason, actor=actor, message=message, columns=columns or {})
+    return move_all(tx, [move])[0]
+
+
+def move_all(tx: Transaction, moves: Sequence[Move]) -> list[RunState]:
+    """The same for many runs, each of which changes the same columns: two statements, however many they are."""
+    if not moves:
+        return []
+    states = [move.state() for move in moves]
+    rows = [
         {
-            "run_id": row["id"], "seq": row["last_event"] + 1, "from_state": state.value, "to_state": new.value,
-            "reason": reason, "message": message, "actor": actor, "at": tx.now,
-        },
-    )  # fmt: skip
-    return new
+            **move.columns,
+            "id": move.row["id"], "state": state.value, "reason": move.reason, "message": move.message, "actor": move.actor,
+            "old_state": move.row["state"], "old_fence": move.row["fence"], "seq": move.row["last_event"] + 1,
+        }
+        for move, state in zip(moves, states, strict=True)
+    ]  # fmt: skip
+    names = ["state", "reason", "message", *moves[0].columns]
+    assignments = ", ".join(f"{name} = lot.{name}" for name in names)
+    types = ", ".join(f"{name} {'text' if name in _TEXTS else 'bigint'}" for name in names)
+    changed = tx.lot(
+        f"UPDATE runs SET {assignments}, last_event = lot.seq FROM lot "  # noqa: S608 - column names are ours
+        "WHERE runs.id = lot.id AND runs.state = lot.old_state AND runs.fence = lot.old_fence",
+        f"id text, old_state text, old_fence bigint, seq bigint, {types}",
+        rows,
+    )
+    if changed != len(moves):
+        raise Conflict("the run changed at the same moment: look again")
+    tx.lay(_MOVED, Lot(_MOVED_OF, rows), {"now": tx.now})
+    return states

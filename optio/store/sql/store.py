@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TypeVar
 
+from optio.errors import LeaseLost
 from optio.model.registry import CompiledTask, Registry
 from optio.model.run import Attempt, Event, LogLine, Meter, Outcome, Page, Run
 from optio.store import base
@@ -142,10 +143,13 @@ class SqlStore:
         return self._engine.peek(claims.owners)
 
     def next_due(self) -> timedelta | None:
-        return self._engine.read(claims.next_due)
+        return self._engine.peek(claims.next_due)
 
-    def agent_started(self, run_id: str, fence: int) -> Future[None]:
-        return self._engine.write(lambda tx: claims.agent_started(tx, run_id, fence))
+    def cancel_requested(self, run_id: str, fence: int) -> bool:
+        return self._engine.peek(lambda tx: claims.cancel_requested(tx, run_id, fence))
+
+    def agent_started(self, run_id: str, fence: int, ago: timedelta = timedelta(0)) -> Future[None]:
+        return self._engine.write(lambda tx: claims.agent_started(tx, run_id, fence, ago))
 
     def append_log(
         self,
@@ -157,8 +161,11 @@ class SqlStore:
         meter: Meter,
         *,
         after: int | None = None,
+        began: timedelta | None = None,
     ) -> int:
-        return self._engine.change(lambda tx: claims.append_log(tx, run_id, fence, attempt, lines, offsets, meter, after))
+        return self._engine.change(
+            lambda tx: claims.append_log(tx, run_id, fence, attempt, lines, offsets, meter, after, began)
+        )
 
     def finish(
         self,
@@ -169,8 +176,17 @@ class SqlStore:
         exit_code: int | None,
         signal: int | None,
         decide: base.Decide,
+        *,
+        began: timedelta | None = None,
     ) -> Run:
-        return self._engine.change(lambda tx: claims.finish(tx, run_id, fence, outcome, meter, exit_code, signal, decide))
+        finish = claims.Finish(
+            run_id=run_id, fence=fence, outcome=outcome, meter=meter, exit_code=exit_code, signal=signal, decide=decide,
+            began=began,
+        )  # fmt: skip
+        ended = self._engine.write(finish).result()
+        if ended is None:
+            raise LeaseLost(run_id)
+        return ended
 
     def cancel(self, run_id: str, actor: str) -> Run:
         return self._engine.change(lambda tx: runs.cancel(tx, run_id, actor))

@@ -45,6 +45,11 @@ class Transaction(Protocol):
         """As `one`, and nobody else changes that row before the end. Needed wherever a change depends on what was read."""
         ...
 
+    def hold_all(self, sql: str, params: Mapping[str, Any] | None = None, lot: Lot | None = None) -> list[Any]:
+        """As `hold`, for every row, in the order of the statement: who holds several runs takes the oldest first, so that no
+        two wait for each other. With a lot, the statement finds them by it (`WHERE id IN (SELECT lot.id FROM lot)`)."""
+        ...
+
     def all(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Any]:
         """Every row."""
         ...
