@@ -23,8 +23,8 @@ from optio.broker.local import LocalBroker
 from optio.errors import StoreUnavailable
 from optio.model.registry import CompiledTask, Registry
 from optio.model.run import Run
-from optio.runs.schedule import fingerprint
-from optio.scheduler import Scheduler, StoreClock
+from optio.runs.schedule import fingerprint, plan
+from optio.scheduler import Scheduler, StoreClock, new_id
 from optio.settings import Settings
 from optio.store import postgres
 from optio.store.base import Firing, RunFilter, ScheduleRow, SlotRow, Store
@@ -751,20 +751,40 @@ def test_slots_are_planned_once_ahead_however_often_the_scheduler_looks(services
     assert Counter(run.task_id for run in runs(services)) == {"a": 1, "b": 1}
 
 
-def test_a_task_that_changes_after_it_was_planned_is_planned_anew_with_those_beside_it(services: Services, hand: Hand) -> None:
+@pytest.mark.parametrize("edit", ["changed", "removed"])
+def test_a_task_that_is_edited_after_it_was_planned_is_planned_anew_with_those_beside_it(
+    services: Services, hand: Hand, edit: str
+) -> None:
     counted = Counted(services.store)
     scheduler = Scheduler(replace(services, store=cast(Store, counted)), clock=hand)
-    serve(services, named("a"), named("b"), named("gone"))
+    serve(services, named("a"), named("b"))
     scheduler.step()
-    edited = replace(named("b"), prompt="new")
-    serve(services, named("a"), edited)
+    edited = [replace(named("b"), prompt="new")] if edit == "changed" else []
+    serve(services, named("a"), *edited)
     tell(scheduler)
     scheduler.step()
     hand.at = NOON
     scheduler.step()
 
-    assert {run.task_id: run.digest for run in runs(services)} == {"a": named("a").digest, "b": edited.digest}
-    assert sorted(counted.planned[:5]) == ["a", "a", "b", "b", "gone"]
+    left = [named("a"), *edited]
+    assert {run.task_id: run.digest for run in runs(services)} == {task.id: task.digest for task in left}
+    assert counted.planned[: 2 + len(left)] == ["a", "b", *(task.id for task in left)]
+
+
+def test_a_slot_that_another_scheduler_fired_is_not_among_those_that_are_ready(services: Services, hand: Hand) -> None:
+    counted = Counted(services.store)
+    scheduler = Scheduler(replace(services, store=cast(Store, counted)), clock=hand)
+    serve(services, named("a"), named("b"))
+    scheduler.step()
+    services.store.fire(plan(named("b"), NOON, NOON, new_id).firing).result(10)
+    tell(scheduler)
+    scheduler.step()
+    before = list(counted.planned)
+    hand.at = NOON
+    scheduler.step()
+
+    assert before == ["a", "b", "a"]
+    assert Counter(run.task_id for run in runs(services)) == {"a": 1, "b": 1}
 
 
 def test_an_edit_that_nobody_told_of_costs_those_beside_it_nothing(
