@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from optio.errors import Invalid
@@ -153,7 +154,7 @@ def plan(task: CompiledTask, due: datetime, now: datetime, new_id: Callable[[], 
 class _Due:
     """The last MOST_VERDICTS slots that are due, oldest first, the slot after them, and what is older."""
 
-    slots: list[datetime]
+    slots: tuple[datetime, ...]
     following: datetime | None
     skipped: SkippedSlots | None = None
 
@@ -163,29 +164,30 @@ class _Due:
         return 0 if self.skipped is None else self.skipped.count
 
 
+@lru_cache(maxsize=64)
 def _due(expression: str, zone: str, due: datetime, now: datetime, verdict: str) -> _Due:
-    """The slots in [due, now]."""
+    """The slots in [due, now]. Many tasks have the same schedule, and reading it costs more than all else that is planned."""
     # The walk gives what is later than its start, and slots are whole minutes: `due` itself is in, no earlier one is.
     since = due - _MOMENT
     found: list[datetime] = []
     for slot in cron.fires(expression, zone, since):
         if slot > now:
-            return _Due(found, slot)
+            return _Due(tuple(found), slot)
         found.append(slot)
         if len(found) > MOST_VERDICTS:
             break
     else:
-        return _Due(found, None)
-    slots = cron.last_fires(expression, zone, now, since, MOST_VERDICTS)
+        return _Due(tuple(found), None)
+    slots = tuple(cron.last_fires(expression, zone, now, since, MOST_VERDICTS))
     before = slots[0] - _MOMENT
     (last,) = cron.last_fires(expression, zone, before, since, 1)
     skipped = SkippedSlots(first=found[0], last=last, count=cron.count(expression, zone, since, before), verdict=verdict)
     return _Due(slots, cron.next_fire(expression, zone, now), skipped)
 
 
-def _chosen(config: ScheduleConfig, slots: list[datetime], now: datetime) -> list[datetime]:
+def _chosen(config: ScheduleConfig, slots: tuple[datetime, ...], now: datetime) -> tuple[datetime, ...]:
     """The slots that start a run: those in time, and of the missed ones what `misfire` says."""
-    missed = [slot for slot in slots if now - slot > MISSED_AFTER]
+    missed = tuple(slot for slot in slots if now - slot > MISSED_AFTER)
     in_time = slots[len(missed) :]
     if config.misfire == "skip":
         return in_time
