@@ -10,6 +10,7 @@ A thousand files, a quarter of each path below: beside yamllint, which reads the
 """
 
 import compileall
+import os
 import shutil
 import statistics
 import subprocess
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 TASK = """\
@@ -90,14 +92,28 @@ def with_queries(task: str) -> str:
     return task.replace(path, 'when: "@.pull_request && !@.draft"\n      paramMapping: {REPO_NAME: "$.repository[ \'name\' ]"}')
 
 
-def seconds(command: Sequence[str], runs: int) -> float:
-    """Median wall time of a whole process, after one that warms the disk cache."""
-    times = []
-    for _ in range(runs + 1):
-        start = time.perf_counter()
-        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+class Took(NamedTuple):
+    """Medians of a whole process, in seconds; on a busy machine look at the CPU time."""
+
+    wall: float
+    cpu: float
+
+
+def alternating(commands: Sequence[Sequence[str]], runs: int) -> list[Took]:
+    """One run of each after the other, so that a busy moment meets them all; the first round warms the disk cache."""
+    rounds = [[_run(command) for command in commands] for _ in range(runs + 1)]
+    return [Took(*map(statistics.median, zip(*column, strict=True))) for column in zip(*rounds[1:], strict=True)]
+
+
+def _run(command: Sequence[str]) -> Took:
+    start = time.perf_counter()
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)  # it was waited for: Popen need not
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+    return Took(wall, used.ru_utime + used.ru_stime)
 
 
 def main() -> None:
@@ -115,27 +131,29 @@ def main() -> None:
         task = next(one.iterdir()).read_text()
         (queries / "task.yaml").write_text(with_queries(task))
         (smallest / "task.yaml").write_text(SMALLEST)
-        bare = seconds([sys.executable, "-c", "pass"], 15)
-        singles = [
-            (what, libraries, seconds([sys.executable, "-c", imports], 15), seconds([*check, str(directory)], 15))
-            for what, directory, libraries, imports in (
-                ("smallest", smallest, "pydantic, PyYAML", FOUNDATION),
-                ("the design's example", one, "and jsonschema-rs", WITH_PARAMETERS),
-                ("with JSONPath queries", queries, "and jsonpath-rfc9535", WITH_QUERIES),
-            )
+        kinds = [
+            ("pydantic, PyYAML", FOUNDATION, "smallest", smallest),
+            ("and jsonschema-rs", WITH_PARAMETERS, "the design's example", one),
+            ("and jsonpath-rfc9535", WITH_QUERIES, "with JSONPath queries", queries),
         ]
-        whole = seconds([*check, str(many)], 5)
-        peer = seconds([yamllint, "-d", "relaxed", "--no-warnings", str(many)], 1) if yamllint else None
+        commands = [[sys.executable, "-c", "pass"]]
+        for _, imports, _, directory in kinds:
+            commands += [[sys.executable, "-c", imports], [*check, str(directory)]]
+        bare, *singles = alternating(commands, 15)
+        [whole] = alternating([[*check, str(many)]], 5)
+        lint = [[yamllint, "-d", "relaxed", "--no-warnings", str(many)]] if yamllint else []
+        peers = alternating(lint, 1)
     rows = [("bare interpreter", bare, "")]
-    for what, libraries, imports, single in singles:
-        rows.append((f"{libraries} imported", imports, f"{imports / bare:.1f} x bare"))
-        rows.append((f"optio check, 1 file, {what}", single, f"{single / bare:.1f} x bare, {single / imports:.2f} x imports"))
-    example = singles[1][3]
-    rows.append((f"optio check, {count:,} files", whole, f"{(whole - example) / count * 1e6:.0f} us a file after the first"))
-    if peer is not None:
-        rows.append((f"yamllint, {count:,} files", peer, f"{peer / whole:.1f} x optio check"))
+    for (libraries, _, what, _), imported, single in zip(kinds, singles[::2], singles[1::2], strict=True):
+        rows.append((f"{libraries} imported", imported, f"{imported.cpu / bare.cpu:.1f} x bare"))
+        note = f"{single.cpu / bare.cpu:.1f} x bare, {single.cpu / imported.cpu:.2f} x imports"
+        rows.append((f"optio check, 1 file, {what}", single, note))
+    more = (whole.cpu - singles[3].cpu) / count * 1e6
+    rows.append((f"optio check, {count:,} files", whole, f"{more:.0f} us a file after the first"))
+    rows += [(f"yamllint, {count:,} files", peer, f"{peer.cpu / whole.cpu:.1f} x optio check") for peer in peers]
+    print(f"{'':<46} {'wall':>8} {'CPU':>11}")
     for name, took, note in rows:
-        print(f"{name:<46} {took * 1000:8.0f} ms   {note}")
+        print(f"{name:<46} {took.wall * 1000:5.0f} ms {took.cpu * 1000:8.0f} ms   {note}")
 
 
 if __name__ == "__main__":
