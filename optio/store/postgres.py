@@ -331,8 +331,12 @@ def _only(cursor: psycopg.Cursor[dict[str, Any]]) -> dict[str, Any]:
 
 def _laid(sql: str, lot: Lot) -> str:
     # Without the limit the planner takes it for a hundred rows, and reads whole tables for three. By powers of four: few plans.
-    limit = 4 ** max(0, math.ceil(math.log(max(1, len(lot.rows)), 4)))
-    source = f"SELECT * FROM json_to_recordset(CAST(:lot AS json)) AS given ({lot.columns}) LIMIT {limit}"  # noqa: S608 - all ours
+    return _from_lot(sql, lot.columns, 4 ** math.ceil(math.log(max(1, len(lot.rows)), 4)))
+
+
+@lru_cache(512)
+def _from_lot(sql: str, columns: str, limit: int) -> str:
+    source = f"SELECT * FROM json_to_recordset(CAST(:lot AS json)) AS given ({columns}) LIMIT {limit}"  # noqa: S608 - all ours
     return sql.replace("FROM lot", f"FROM ({source}) AS lot")
 
 
