@@ -173,6 +173,26 @@ def test_firings_that_are_committed_together_come_to_what_each_would_alone(store
     assert len(store.runs(RunFilter(), limit=200).items) == 50 + 2 + 2 + 1
 
 
+def test_without_overlap_a_task_starts_nothing_among_others_while_a_run_of_it_is_active(store: Store) -> None:
+    tasks = [task(f"T{place}", "maxConcurrent: 5\n") for place in range(5)]
+    serve(store, *tasks)
+    store.change_schedules([ScheduleRow(task_id=each.id, fingerprint="x", next_fire=START) for each in tasks], [])
+    queued(store, tasks[1])
+    (claim,) = store.claim("w", LEASE, everything)
+    queued(store, tasks[2])
+    firings = [firing(START, of=each, unless_active=each is not tasks[4]) for each in tasks]
+    queued(store, tasks[4])
+
+    first = outcomes(store, firings)
+    end(store, claim)
+    second = outcomes(store, [firing(START + MINUTE, of=each, unless_active=True) for each in tasks[:2]])
+
+    assert [type(each) if isinstance(each, Exception) else len(each) for each in first + second] == [1, 0, 0, 1, 1, 0, 1]
+    found = [[row.verdict for row in store.slots(each.id).items] for each in tasks]
+    assert found == [["overlap", "fired"], ["fired", "overlap"], ["overlap"], ["fired"], ["fired"]]
+    assert {store.schedules()[each.id].next_fire for each in tasks[2:]} == {START + MINUTE}
+
+
 def test_firings_of_several_schedulers_at_one_moment_start_each_slot_once(stores: Callable[[], Store]) -> None:
     three = [stores(), stores(), stores()]
     tasks = [task(f"T{place}") for place in range(100)]

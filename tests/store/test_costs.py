@@ -187,7 +187,8 @@ def test_a_claim_costs_no_more_with_a_long_queue(meters: Callable[[int], Meter])
     assert meter.steps(claim) < short * 1.2 + 30
 
 
-def test_a_schedule_that_skips_overlaps_looks_at_no_finished_run(meters: Callable[[int], Meter]) -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_a_schedule_that_skips_overlaps_looks_at_no_finished_run(meters: Callable[[int], Meter], together: bool) -> None:
     costs = []
     for count in (FEW, MANY):
         meter = meters(count)
@@ -201,7 +202,10 @@ def test_a_schedule_that_skips_overlaps_looks_at_no_finished_run(meters: Callabl
             next_fire=None,
             unless_active=True,
         )
-        costs.append(meter.steps(lambda store, firing=firing: store.fire(firing).result(10)))
+        if together:
+            costs.append(meter.steps(lambda store, firing=firing: store.ready([firing])().result(10)))
+        else:
+            costs.append(meter.steps(lambda store, firing=firing: store.fire(firing).result(10)))
 
     assert costs[1] < costs[0] * 1.2 + 30
 

@@ -57,6 +57,12 @@ _ACTIVE = """
 SELECT 1 FROM runs WHERE state = 'queued' AND task_id = :task_id
 UNION ALL SELECT 1 FROM runs WHERE state = 'running' AND task_id = :task_id LIMIT 1
 """
+_ALL_ACTIVE = """
+SELECT t.task_id FROM tasks t WHERE t.task_id {tasks} AND (
+    EXISTS (SELECT 1 FROM runs r WHERE r.state = 'queued' AND r.task_id = t.task_id)
+    OR EXISTS (SELECT 1 FROM runs r WHERE r.state = 'running' AND r.task_id = t.task_id)
+)
+"""
 _TAKE_UP = (
     "INSERT INTO taken_up (generation_id, at) SELECT id, :now FROM generations WHERE id = :id "
     "ON CONFLICT (generation_id) DO NOTHING"
@@ -194,7 +200,15 @@ class Fire:
 
     @property
     def _plain(self) -> bool:
-        return not self._firing.unless_active and self._firing.skipped is None and not self._keys
+        # Of two runs of one firing the first would be active when the second is looked at.
+        overlaps = self._firing.unless_active and len(self._rows) > 1
+        return not overlaps and self._firing.skipped is None and not self._keys
+
+    def _judged(self, *, overlap: bool) -> list[dict[str, Any]]:
+        """The slots with their verdicts."""
+        if not overlap:
+            return self._verdicts
+        return [row if row["run_id"] is None else {**row, "verdict": "overlap", "run_id": None} for row in self._verdicts]
 
 
 class Fires:
@@ -233,9 +247,12 @@ class Fires:
         return [list(islice(found, len(lot.parts))) for lot in lots]
 
     def _together(self, tx: Transaction) -> dict[int, list[str] | Exception]:
-        """In four statements: schedules that are due at one moment are many."""
+        """In four statements, or five: schedules that are due at one moment are many."""
         lots, found = self._lots, dict[int, list[str] | Exception]()
         fired = self._plain
+        active = _active(tx, [each for each in fired if each._firing.unless_active])
+        if active:
+            lots = _Lots(fired, {run for each in fired if each._firing.task_id not in active for run in each._runs}, active)
         if tx.lay(_SLOTS, lots.slots, {"now": tx.now}) != len(lots.slots.rows):
             # Some have their verdict already, or belong to a task that has changed.
             served = _served(tx, fired)
@@ -248,13 +265,14 @@ class Fires:
 
 
 class _Lots:
-    """What is inserted for plain firings that start these of their runs."""
+    """What is inserted for plain firings that start these of their runs; these tasks have one that is active."""
 
     __slots__ = ("following", "runs", "slots", "started")
 
-    def __init__(self, fires: Sequence[Fire], started: Collection[str]) -> None:
+    def __init__(self, fires: Sequence[Fire], started: Collection[str], active: Collection[str] = ()) -> None:
         self.started = started
-        self.slots = Lot(_SLOTS_OF, [row for each in fires for row in each._verdicts])
+        slots = [row for each in fires for row in each._judged(overlap=each._firing.task_id in active)]
+        self.slots = Lot(_SLOTS_OF, slots)
         rows = [(row, each._actor) for each in fires for row in each._rows.values() if row["id"] in started]
         self.runs = runs.Many(rows)
         self.following = Lot(_NEXT_OF, [each._next for each in fires])
@@ -282,6 +300,14 @@ def slots(tx: Transaction, task_id: str, cursor: str | None, limit: int) -> Page
     rows = sorted([*single, *ranges], key=lambda row: -row["last_slot"])
     items = [_to_slot(row) for row in rows[:limit]]
     return Page(items=items, next=cursor_after(micros(items[-1].last)) if len(rows) > limit else None)
+
+
+def _active(tx: Transaction, fires: Sequence[Fire]) -> set[str]:
+    """The tasks of these that have a run which is queued or running."""
+    if not fires:
+        return set()
+    tasks, names = _one_of(each._firing.task_id for each in fires)
+    return {row["task_id"] for row in tx.all(_ALL_ACTIVE.format(tasks=tasks), names)}
 
 
 def _served(tx: Transaction, fires: Sequence[Fire]) -> set[str]:
