@@ -16,7 +16,7 @@ import pytest
 
 from optio.errors import CommitUnknown, Conflict, Invalid, LeaseLost, NotFound, OptioError, SettingsError, StoreUnavailable
 from optio.model.run import LogKind, Meter, Outcome, RunState
-from optio.store import pg_pool, pg_url
+from optio.store import pg_pool, pg_url, postgres
 from optio.store.base import Once, RunFilter, ScheduleRow
 from optio.store.pg_pool import MOST_CONNECTIONS
 from optio.store.postgres import open_store
@@ -478,6 +478,30 @@ def test_a_transaction_whose_process_stands_still_lets_go_of_its_locks(opened: O
         # Nothing of it was done, so it is done again.
         assert standing.result(20) is not None
     assert len(tries) == 2
+
+
+def test_of_two_that_begin_on_an_empty_database_the_second_finds_the_tables_of_the_first(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server.schema()
+    lock = postgres._Transaction.lock
+    second: list[Future[SqlStore]] = []
+
+    def somebody_waits() -> bool:
+        with psycopg.connect(server.url) as other:
+            return other.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchone() is not None
+
+    def lock_and_wait(tx: postgres._Transaction, name: str) -> None:
+        lock(tx, name)
+        monkeypatch.setattr(postgres._Transaction, "lock", lock)
+        second.append(pool.submit(open_store, url))
+        eventually(somebody_waits, what="the second, which waits for the first")
+
+    monkeypatch.setattr(postgres._Transaction, "lock", lock_and_wait)
+    with ThreadPoolExecutor(1) as pool, closing(open_store(url)) as store:
+        (other,) = second
+        other.result(20).close()
+        store.check()
 
 
 def test_a_deadlock_is_nobodys_fault_and_both_operations_are_done(opened: Open) -> None:
