@@ -1,6 +1,5 @@
 """Runs and attempts as plain data, and the one table of what may follow what."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -244,11 +243,3 @@ class Page:
 
     items: list[Any] = field(default_factory=list)
     next: str | None = None
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-
-
-def dump_json(value: Any) -> str:
-    """Compact JSON for a row."""
-    return _ENCODER.encode(value)

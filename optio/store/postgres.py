@@ -23,7 +23,7 @@ from optio.store.sql import schema
 from optio.store.sql.batch import perform
 from optio.store.sql.schema import Migration, SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
-from optio.store.sql.transaction import Lot, Transaction
+from optio.store.sql.transaction import BYTES, Lot, Transaction
 from optio.store.sql.writing import Item, WriteQueue, apart, divisible
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ _SNAPSHOT = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_NOW}"
 # For operations of which one has waited for a lock in vain: the others must not wait for it again.
 _BRIEFLY = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = 200; {_NOW}"
 _MIGRATE = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; {_NOW}"
+_BYTES_OF = "substr(CAST(:blob AS bytea), CAST({name}->>0 AS integer), CAST({name}->>1 AS integer)) AS {name}"
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 
 
@@ -84,7 +85,7 @@ class _Transaction:
 
     def hold_all(self, sql: str, params: Mapping[str, Any] | None = None, lot: Lot | None = None) -> list[Any]:
         if lot is not None:
-            sql, params = _laid(sql, lot), {**(params or {}), "lot": lot.text}
+            sql, params = _laid(sql, lot), {**(params or {}), **_given(lot)}
         return self._found(_translated(sql) + b" FOR UPDATE", params).fetchall()
 
     def all(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Any]:
@@ -115,7 +116,7 @@ class _Transaction:
     def lay(self, sql: str, lot: Lot, params: Mapping[str, Any] | None = None) -> int:
         if not lot.rows:
             return 0
-        return self.run(_laid(sql, lot), {**(params or {}), "lot": lot.text})
+        return self.run(_laid(sql, lot), {**(params or {}), **_given(lot)})
 
     def lock(self, name: str) -> None:
         self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCKS[name],))
@@ -336,9 +337,16 @@ def _laid(sql: str, lot: Lot) -> str:
     return _from_lot(sql, lot.columns, 4 ** math.ceil(math.log(max(1, len(lot.rows)), 4)))
 
 
+def _given(lot: Lot) -> dict[str, Any]:
+    return {"lot": lot.text, "blob": lot.blob}
+
+
 @lru_cache(512)
 def _from_lot(sql: str, columns: str, limit: int) -> str:
-    source = f"SELECT * FROM json_to_recordset(CAST(:lot AS json)) AS given ({columns}) LIMIT {limit}"  # noqa: S608 - all ours
+    parted = [column.split() for column in columns.split(",")]
+    given = ", ".join(f"{name} json" if kind == BYTES else f"{name} {kind}" for name, kind in parted)
+    picked = ", ".join(_BYTES_OF.format(name=name) if kind == BYTES else name for name, kind in parted)
+    source = f"SELECT {picked} FROM json_to_recordset(CAST(:lot AS json)) AS given ({given}) LIMIT {limit}"  # noqa: S608 - all ours
     return sql.replace("FROM lot", f"FROM ({source}) AS lot")
 
 

@@ -12,6 +12,7 @@ from optio.errors import Conflict
 from optio.model.retry import Again
 from optio.model.run import Meter, Outcome, Run, RunState, Usage
 from optio.store.base import Accepted, Claim, NewDelivery, NewRun, Once, RunFilter, Store
+from optio.store.sql import deliveries
 from optio.store.sql.batch import perform
 from optio.store.sql.claims import Finish
 from optio.store.sql.runs import Accept
@@ -155,3 +156,23 @@ def test_an_end_that_comes_too_late_harms_no_other(store: Store, clock: Clock) -
 
     assert [run and run.state for run in runs] == [None, RunState.COMPLETED, None, RunState.COMPLETED, RunState.COMPLETED]
     assert [len(store.events(claim.run.id)) for claim in claims] == [3, 3, 3]
+
+
+def test_bodies_that_are_kept_together_stay_apart_byte_for_byte(store: Store) -> None:
+    bodies = [b"", b"\0\xff\\x41'", "\N{SNOWMAN}".encode() * 1000, b'["lot"]', bytes(range(256)) * 99, b"\r\n"]
+    wanted = [(new_run(), delivery(None, body)) for body in bodies]
+
+    together(store, *wanted)
+
+    assert [store.delivery(received.id).body for _, received in wanted] == bodies
+
+
+def test_more_bytes_than_one_statement_takes_are_kept_by_several(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "_MOST_BYTES", 5)
+    bodies = [b"abc", b"defg", b"", b"hijklmn", b"o"]
+    wanted = [(new_run(), delivery(None, body)) for body in bodies]
+
+    accepted = together(store, *wanted)
+
+    assert all(each.first for each in accepted)
+    assert [store.delivery(received.id).body for _, received in wanted] == bodies

@@ -59,7 +59,7 @@ def queued(store: Store, of: CompiledTask | None = None, **more: Any) -> str:
 
 def delivery(key: str | None = "d-1", body: bytes = b"{}", *, task_id: str = "job", **more: Any) -> NewDelivery:
     """A webhook request as received."""
-    sha = f"sha-of-{body.decode()}"
+    sha = f"sha-of-{body.decode('latin-1')!r}"
     fields: dict[str, Any] = {
         "id": fresh("delivery"), "path": "hook", "headers": {"x": "y"}, "verdict": "accepted", "status": 202, **more
     }  # fmt: skip

@@ -9,12 +9,12 @@ from typing import Any
 
 from optio.errors import LeaseLost
 from optio.model.retry import Again, GiveUp
-from optio.model.run import Change, LogLine, Meter, Outcome, Run, RunState, Usage, dump_json
+from optio.model.run import Change, LogLine, Meter, Outcome, Run, RunState, Usage
 from optio.store.base import AdmissionView, Admit, Claim, Decide, Quota, Room
 from optio.store.sql import dedupe, events, queue, quotas
 from optio.store.sql.events import Move
 from optio.store.sql.records import RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
-from optio.store.sql.transaction import Lot, Row, Transaction, micros, when
+from optio.store.sql.transaction import Lot, Row, Transaction, dump_json, micros, when
 
 _OVER = "state = 'running' AND (lease_until < :now OR owner = '')"
 _ADOPTABLE = (

@@ -1,13 +1,13 @@
 """Deliveries: webhook requests as they came, and what became of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from optio.errors import Conflict, NotFound
-from optio.model.run import Page, dump_json
+from optio.model.run import Page
 from optio.store.base import Accepted, Delivery, DeliveryFilter, NewDelivery
 from optio.store.sql.records import cursor_after, cursor_seq, page_size, to_delivery
-from optio.store.sql.transaction import Transaction, micros
+from optio.store.sql.transaction import Transaction, dump_json, micros
 
 _COLUMNS = "id, seq, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, detail, run_id"
 _LISTED = _COLUMNS.replace(" body,", " NULL AS body,")
@@ -15,12 +15,21 @@ _OF_KEY = f"SELECT {_COLUMNS} FROM deliveries WHERE task_id = :task_id AND deliv
 # One that was refused as a duplicate may be tried again.
 _DUPLICATE = f"{_OF_KEY} AND verdict = 'duplicate' AND status = 202"
 _KNOWN = f"{_OF_KEY} AND verdict IN ('accepted', 'filtered') UNION ALL {_DUPLICATE} LIMIT 1"
-_INSERT = (
-    "INSERT INTO deliveries (id, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, "
-    "detail, run_id) "
-    "VALUES (:id, :path, :task_id, :key, :now, :headers, :body, :body_sha256, :verdict, :status, :detail, :run_id) "
-    "ON CONFLICT (task_id, delivery_key) WHERE delivery_key IS NOT NULL AND verdict IN ('accepted', 'filtered') DO NOTHING"
+_NEW = """
+INSERT INTO deliveries (
+    id, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, detail, run_id
+) {values}
+ON CONFLICT (task_id, delivery_key) WHERE delivery_key IS NOT NULL AND verdict IN ('accepted', 'filtered') DO NOTHING
+"""
+_VALUES = ":id, :path, :task_id, :key, :now, :headers, :body, :body_sha256, :verdict, :status, :detail, :run_id"
+_INSERT = _NEW.format(values=f"VALUES ({_VALUES})")
+_INSERT_MANY = _NEW.format(values=f"SELECT {_VALUES.replace(':', 'lot.')} FROM lot WHERE TRUE")  # noqa: S608
+_MANY_OF = (
+    "id text, path text, task_id text, key text, now bigint, headers text, body bytea, body_sha256 text, verdict text, "
+    "status integer, detail text, run_id text"
 )
+# All of it is in memory several times, and a server takes a gigabyte at most.
+_MOST_BYTES = 32 << 20
 
 
 # By the sequence number too, so that the walk ends where the time does.
@@ -94,11 +103,25 @@ def insert_many(tx: Transaction, rows: Sequence[dict[str, Any]]) -> set[str]:
     """Keep those that are new, and give their ids."""
     for row in rows:
         row["now"] = tx.now
-    if tx.many(_INSERT, rows) == len(rows):
+    if sum(tx.lot(_INSERT_MANY, _MANY_OF, part) for part in _parts(rows)) == len(rows):
         return {row["id"] for row in rows}
     names = {f"id{place}": row["id"] for place, row in enumerate(rows)}
     found = tx.all(f"SELECT id FROM deliveries WHERE id IN ({', '.join(f':{name}' for name in names)})", names)  # noqa: S608
     return {row["id"] for row in found}
+
+
+def _parts(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """As many at a time as one statement may carry."""
+    part: list[dict[str, Any]] = []
+    size = 0
+    for row in rows:
+        part.append(row)
+        size += len(row["body"] or b"")
+        if size > _MOST_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def record(tx: Transaction, row: dict[str, Any]) -> Accepted:

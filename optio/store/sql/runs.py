@@ -6,11 +6,11 @@ from typing import Any
 
 from optio.errors import Conflict, NotFound
 from optio.model.registry import CompiledTask, canonical
-from optio.model.run import Attempt, Change, Event, LogLine, Page, Run, RunState, dump_json
+from optio.model.run import Attempt, Change, Event, LogLine, Page, Run, RunState
 from optio.store.base import Accepted, NewDelivery, NewRun, Once, RunFilter
 from optio.store.sql import dedupe, deliveries, events, once
 from optio.store.sql.records import RUN_COLUMNS, cursor_after, cursor_seq, page_size, to_attempt, to_event, to_line, to_run
-from optio.store.sql.transaction import Lot, Transaction, micros
+from optio.store.sql.transaction import Lot, Transaction, dump_json, micros
 
 _COLUMNS = (
     "id, task_id, task_name, digest, generation, state, reason, run_trigger, slot, delivery_id, params, prompt, "
