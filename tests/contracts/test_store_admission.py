@@ -738,7 +738,7 @@ STATEMENTS = {
     "whether anything waits": claims._WAITS,
     "what runs": queue._COUNTS,
     "the heads of the queues": "",
-    "when a start limit opens": claims._OPENING,
+    "when something is due next": claims._NEXT_DUE,
     "who stands for a key": dedupe._STANDS,
 }
 

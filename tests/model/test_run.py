@@ -1,14 +1,13 @@
 """The table of what may follow what, and the small values of a run."""
 
 from datetime import UTC, datetime
-from decimal import Decimal
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model.run import TRANSITIONS, Change, LogKind, LogLine, RunState, Usage, after, dump_json
+from optio.model.run import TRANSITIONS, Change, LogKind, LogLine, RunState, Usage, after
 
 changes = st.lists(st.sampled_from(Change), max_size=40)
 
@@ -66,12 +65,3 @@ def test_a_log_line_is_readable_whatever_its_bytes(data: bytes) -> None:
     text = LogLine(kind=LogKind.OUTPUT, data=data, at=datetime(2026, 1, 1, tzinfo=UTC)).text
 
     assert text.encode("utf-8").decode("utf-8") == text
-
-
-def test_json_for_a_row_is_compact_and_keeps_letters() -> None:
-    assert dump_json({"a": [1, "ü"], "b": None}) == '{"a":[1,"ü"],"b":null}'
-
-
-def test_money_is_no_float() -> None:
-    with pytest.raises(TypeError):
-        dump_json(Decimal("0.10"))
