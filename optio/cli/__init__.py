@@ -1,5 +1,7 @@
 """The command line: `optio COMMAND`. A command's module is imported only when the command is typed."""
 
+import contextlib
+import errno
 import gc
 import os
 import sys
@@ -30,6 +32,9 @@ COMMANDS = {
     "doctor": ("doctor", "check this installation and its settings"),
 }
 
+# What writing to standard output may meet.
+_UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
 OK, FAILED, USAGE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -45,16 +50,30 @@ def _check_and_leave(arguments: list[str]) -> None:
     """Leaves out what costs a check of one file more than the check: collecting garbage, and tearing the interpreter down."""
     gc.disable()
     code = run(arguments)
-    try:
+    with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
-    except OSError:  # nobody reads any more
-        pass
     os._exit(code)
 
 
 def run(argv: list[str]) -> int:
     """The exit code of one command line."""
+    try:
+        code = _command(argv)
+        sys.stdout.flush()
+    except OSError as err:
+        if err.errno not in _UNWRITABLE:
+            raise
+        # What is left of the output is not tried again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if err.errno == errno.EPIPE:
+            return OK  # its reader went away (`| head`): nothing more to say
+        print(f"optio: the output cannot be written: {err.strerror}", file=sys.stderr)
+        return USAGE
+    return code
+
+
+def _command(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_overview())
         return OK if argv else USAGE
@@ -97,13 +116,11 @@ def _run(name: str, arguments: list[str]) -> int:
     except OptioError as err:
         print(f"optio {name}: {err}", file=sys.stderr)
         return FAILED
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): nothing more to say, and nothing to flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as err:
+        if isinstance(err, OSError) and err.errno in _UNWRITABLE:
+            raise
         return _bug(name, err)
     return code
 

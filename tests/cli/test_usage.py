@@ -1,6 +1,8 @@
 """Wrong use of every command: exit code 2, what is wrong, and never a traceback."""
 
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -140,3 +142,13 @@ def test_a_missing_extra_is_named_with_its_cure(shell: Shell, command: str) -> N
     done = shell(command, environ={"PYTHONPATH": f"{shell.directory / 'lean'}:{shell.environment()['PYTHONPATH']}"})
 
     assert_usage(done, "is not installed: install `optio[server]`")
+
+
+@pytest.mark.parametrize("command", ["check .", "check --format json .", "explain OPT101", "schema", "--help", "--version"])
+def test_a_full_disk_under_the_output_is_one_line_and_no_bug(command: str, tmp_path: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "optio", *command.split()], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+
+    assert (done.returncode, done.stderr) == (2, "optio: the output cannot be written: No space left on device\n")
