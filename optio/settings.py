@@ -65,6 +65,19 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def _label(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", text):
+        raise ValueError("up to 63 lower-case letters, digits and `-` that begin and end with a letter or digit")
+    return text
+
+
+def _pairs(text: str) -> Mapping[str, str]:
+    pairs = [pair.partition("=") for pair in _names(text)]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise ValueError("`label=value`, several of them separated by commas")
+    return {name: value for name, _, value in pairs}
+
+
 _REDIS_TLS = {
     "ssl_ca_certs": ".+",
     "ssl_certfile": ".+",
@@ -127,7 +140,18 @@ SETTINGS: Mapping[str, Setting] = {
     "host": Setting("127.0.0.1", str, "address to listen on"),
     "port": Setting("8000", _port, "port to listen on"),
     "allowed_hosts": Setting("", _names, "further names that the Host header may have, separated by commas"),
-    "executor": Setting("process", _choice("process"), "where agents run"),
+    "executor": Setting(
+        "process", _choice("process", "kubernetes"), "where agents run: processes here, or pods of a cluster (`kubernetes`)"
+    ),
+    "kube_namespace": Setting("optio", _label, "namespace of the pods, in the cluster of KUBECONFIG or the one we run in"),
+    "kube_install": Setting("optio", _label, "tells the pods of two installations in one namespace apart"),
+    "kube_image": Setting(None, str, "image of the agents whose task names none"),
+    "pod_cpu": Setting("1", str, "processors of a pod whose task does not say"),
+    "pod_memory": Setting("2Gi", str, "memory of a pod whose task does not say"),
+    "pod_disk": Setting("4Gi", str, "what a pod may write in all, and into each of its directories"),
+    "pod_start": Setting("5m", _span, "how long a pod may take to start, its image included"),
+    "pod_node_selector": Setting("", _pairs, "`label=value`, separated by commas, of the nodes that pods may run on"),
+    "pod_runtime_class": Setting(None, _label, "the runtime class of the pods, such as gVisor's"),
     "max_workflow_concurrent": Setting("5", _count, "runs at once, over all tasks"),
     "max_queued": Setting("100000", _count, "runs that may wait; beyond them new triggers are answered by 429"),
     "worker_concurrent": Setting(None, _count, "runs at once on one worker; by default as many as over all tasks"),
@@ -187,6 +211,15 @@ class Settings:
     port: int
     allowed_hosts: tuple[str, ...]
     executor: str
+    kube_namespace: str
+    kube_install: str
+    kube_image: str | None
+    pod_cpu: str
+    pod_memory: str
+    pod_disk: str
+    pod_start: timedelta
+    pod_node_selector: Mapping[str, str]
+    pod_runtime_class: str | None
     max_workflow_concurrent: int
     max_queued: int
     worker_concurrent: int | None

@@ -11,7 +11,7 @@ from optio.broker.base import Broker
 from optio.broker.local import LocalBroker
 from optio.errors import SettingsError, StoreUnavailable
 from optio.executors.base import Executor
-from optio.executors.process import ProcessExecutor
+from optio.executors.process import INSTALL, ProcessExecutor
 from optio.limits.base import RateWindow
 from optio.limits.local import LocalRateWindow
 from optio.model.finding import Finding
@@ -136,7 +136,23 @@ def _extra(name: str, setting: str) -> Iterator[None]:
 def executor(settings: Settings) -> Executor:
     """Where agents run."""
     programs = {"claude-code": settings.program_claude_code} if settings.program_claude_code else {}
-    return ProcessExecutor(settings.data_dir / "attempts", programs)
+    if settings.executor == "process":
+        return ProcessExecutor(settings.data_dir / "attempts", programs)
+    with _extra("kubernetes", "OPTIO_EXECUTOR=kubernetes"):
+        from optio.executors.pods.executor import PodExecutor
+        from optio.executors.pods.manifest import PodSettings
+    pods = PodSettings(
+        namespace=settings.kube_namespace,
+        install=settings.kube_install,
+        image=settings.kube_image,
+        cpu=settings.pod_cpu,
+        memory=settings.pod_memory,
+        disk=settings.pod_disk,
+        node_selector=settings.pod_node_selector,
+        runtime_class=settings.pod_runtime_class,
+    )
+    names = {runtime: program for runtime, (program, _) in INSTALL.items()}
+    return PodExecutor(pods, names | programs, start_s=settings.pod_start.total_seconds())
 
 
 def _shared(settings: Settings, telemetry: Telemetry) -> tuple[Broker, RateWindow]:

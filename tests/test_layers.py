@@ -25,6 +25,8 @@ HOMES = {
     "pydantic": ("model", "compiler.spec", "compiler.schema", "compiler.keys", "compiler.wording"),
     "pydantic_core": ("model", "compiler.spec", "compiler.schema", "compiler.keys", "compiler.wording"),
     "litestar": ("server",),
+    "httpx2": ("executors.pods.cluster",),
+    "lightkube": ("executors.pods.cluster",),
     "msgspec": ("server", "store.sql.transaction"),
     "uvicorn": ("cli.serving",),
     "watchfiles": ("reload",),
@@ -142,6 +144,7 @@ def test_drivers_are_picked_by_wiring_alone() -> None:
         "limits.local",
         "limits.redis",
         "executors.process",
+        "executors.pods",
         "telemetry.metrics",
         "telemetry.tracing",
     }

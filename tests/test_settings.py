@@ -43,7 +43,7 @@ def test_an_empty_variable_is_an_unset_one() -> None:
         ("lease", "10"),
         ("default_timeout", "1d"),
         ("writes", "git"),
-        ("executor", "kubernetes"),
+        ("executor", "docker"),
         ("database_url", "mysql://db"),
         ("redis_url", "memcached://cache"),
         ("redis_url", "unix:///run/redis.sock"),

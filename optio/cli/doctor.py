@@ -14,7 +14,8 @@ from optio import wiring
 from optio.cli import FAILED, OK, client, findings, flags, show
 from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.tree import DirectoryTree
-from optio.errors import LaunchFailed, SettingsError
+from optio.errors import LaunchFailed, SettingsError, StoreUnavailable
+from optio.executors.base import Executor
 from optio.model.finding import Finding as Check
 from optio.runtimes import RUNTIMES
 from optio.secrets import LocalSecrets, named_by
@@ -174,8 +175,15 @@ def _secrets(settings: Settings, compilation: Compilation) -> Iterator[Check]:
 
 
 def _agents(settings: Settings, compilation: Compilation) -> Iterator[Check]:
-    places = wiring.executor(settings)
     try:
+        places = wiring.executor(settings)
+    except SettingsError as err:
+        yield Check(name="executor", status="error", detail=str(err))
+        return
+    try:
+        if settings.executor == "kubernetes":
+            yield _cluster(settings, places)
+            return  # the agents' programs are in their images
         for name, runtime in RUNTIMES.items():
             if not runtime.program:
                 continue
@@ -194,6 +202,15 @@ def _agents(settings: Settings, compilation: Compilation) -> Iterator[Check]:
                 yield Check(name=name, status="ok", detail=f"{version}, {program}")
     finally:
         places.close()
+
+
+def _cluster(settings: Settings, places: Executor) -> Check:
+    try:
+        places.place()
+    except (SettingsError, StoreUnavailable) as err:
+        return Check(name="cluster", status="error", detail=str(err))
+    image = settings.kube_image or "none but what tasks name (OPTIO_KUBE_IMAGE)"
+    return Check(name="cluster", status="ok", detail=f"pods in the namespace {settings.kube_namespace}, image {image}")
 
 
 def _version(program: str) -> str | None:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from optio.model.task import Environment
+
 STREAMS = ("stdout", "stderr", "result")
 
 
@@ -22,6 +24,7 @@ class Launch:
     files: Mapping[str, bytes] = field(default_factory=dict)
     file_env: Mapping[str, str] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
+    environment: Environment | None = None
     timeout_s: float
     grace_s: float = 10.0
     orphan_s: float
@@ -32,7 +35,8 @@ class Launch:
 class Exit:
     """How an attempt's process ended. `stopped_by` is `timeout`, `orphaned` or `stop` when the supervisor ended it; `lost` when
     nothing is known: the supervisor itself is gone. `phase` is `setup` when a set-up command failed. `sizes` are those of the
-    streams, where they are known."""
+    streams, where they are known. `reason` with its `message` is the word of the place where it ran, if that ended it, and
+    `temporary` whether it may go better next time."""
 
     code: int | None
     signal: int | None
@@ -40,6 +44,9 @@ class Exit:
     phase: str = "agent"
     error: str | None = None
     lost: bool = False
+    reason: str | None = None
+    message: str = ""
+    temporary: bool = False
     sizes: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -18,18 +18,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from optio.errors import LaunchFailed, StoreUnavailable
+from optio.executors import execve
 from optio.executors.attempt import ProcessHandle, delete, kill_marked, marker_of, open_pidfd
 from optio.executors.base import Handle, Launch
 from optio.executors.procfs import machine, uptime
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
-# The kernel's limit for one argument or one `NAME=value`, with its final NUL (MAX_ARG_STRLEN).
-_LONGEST_STRING = 131_072
 # The usual grace and a little more.
 _LONGEST_END = 15.0
 _TOMBSTONE = "never"
@@ -95,7 +94,7 @@ class ProcessExecutor:
         base = self._directory(launch.run_id, launch.attempt)
         control = base / "control"
         environment = self._environment(launch, base)
-        _check_exec(launch.argv, environment)
+        execve.check(launch.argv, environment)
         try:
             _make_directories(str(base))
             for name, data in launch.files.items():
@@ -243,25 +242,6 @@ def _changed(path: str) -> float:
         return os.lstat(path).st_mtime
     except OSError:
         return 0.0
-
-
-def _check_exec(argv: Sequence[str], environment: Mapping[str, str]) -> None:
-    """What no kernel would start, said by name. The values may be secrets: only names and lengths are told."""
-    for name, value in environment.items():
-        if "\0" in value or "\0" in name:
-            raise LaunchFailed("environment", f"the environment variable {name!r} holds a NUL character")
-        if _size(name) + _size(value) + 2 > _LONGEST_STRING:
-            raise LaunchFailed(
-                "environment",
-                f"`{name}` in the environment is longer than {_LONGEST_STRING - 1:,} bytes: large values go into parameters",
-            )
-    for place, argument in enumerate(argv):
-        if "\0" in argument or _size(argument) >= _LONGEST_STRING:
-            raise LaunchFailed("config", f"argument {place} of the command holds NUL or {_LONGEST_STRING:,} bytes or more")
-
-
-def _size(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _native(runtime: str, found: str) -> str:

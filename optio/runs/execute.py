@@ -246,6 +246,7 @@ class Execution:
             files=call.files,
             file_env=call.file_env,
             setup=tuple(spec.environment.setup_commands),
+            environment=spec.environment,
             timeout_s=timeout.total_seconds(),
             orphan_s=self._parts.orphan_timeout.total_seconds(),
             leased_at=self._leased_at,
@@ -351,6 +352,9 @@ class Execution:
             return stopped
         if ended.lost:
             return Outcome(ok=False, reason="lost", message="its supervisor was killed", again=True, infrastructure=True)
+        if ended.reason is not None:
+            again = ended.temporary
+            return Outcome(ok=False, reason=ended.reason, message=ended.message, again=again, infrastructure=again)
         if ended.stopped_by == "timeout":
             return Outcome(ok=False, reason="timeout", message="the time limit was reached")
         if ended.stopped_by == "orphaned":
@@ -358,10 +362,10 @@ class Execution:
             return Outcome(ok=False, reason="orphaned", message=message, again=True, infrastructure=True)
         if ended.stopped_by is not None:
             # An earlier owner asked for the end and died before it could say why.
-            again = Outcome(
+            interrupted = Outcome(
                 ok=False, reason="interrupted", message="it was stopped from outside", again=True, infrastructure=True
             )
-            return reader.stop() or again
+            return reader.stop() or interrupted
         return reader.outcome(Ended(code=ended.code, signal=ended.signal, phase=ended.phase, error=ended.error))
 
     def _finish(self, outcome: Outcome, meter: Meter, ended: Exit | None, *, longest: int = 0) -> None:

@@ -96,7 +96,9 @@ def test_wrong_arguments_are_named(shell: Shell, arguments: list[str], words: li
         ("OPTIO_LEASE", "0s"),
         ("OPTIO_DATABASE_URL", "mysql://localhost/optio"),
         ("OPTIO_REDIS_URL", "http://localhost"),
-        ("OPTIO_EXECUTOR", "kubernetes"),
+        ("OPTIO_EXECUTOR", "docker"),
+        ("OPTIO_KUBE_NAMESPACE", "Not_a_name"),
+        ("OPTIO_POD_NODE_SELECTOR", "gpu"),
         ("OPTIO_MAX_BODY_BYTES", "-1"),
     ],
 )

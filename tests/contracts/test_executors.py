@@ -1,7 +1,7 @@
-"""What every executor must do. Today there is one: local processes."""
+"""What every executor must do: local processes, and pods where a cluster is."""
 
+import ast
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -9,24 +9,92 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from optio.errors import LaunchFailed
 from optio.executors.base import Executor, Handle
+from optio.executors.pods import manifest
+from optio.executors.pods.executor import PodExecutor
+from optio.executors.pods.manifest import PodSettings
 from optio.executors.process import ProcessExecutor
+from tests.executors.pods.place import IMAGE, NAMESPACE
 from tests.executors.support import launch, living, python, read, run, shell, until_ended
 from tests.support import ROOT, eventually
 
 LONGEST_ENVIRONMENT_STRING = 131_071
 
 
-@pytest.fixture(params=["process"])
-def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Executor]:
-    made: Executor = {"process": ProcessExecutor}[request.param](tmp_path / "attempts")
+# What the expression of an executor may name, here or in another process.
+NAMES: dict[str, Any] = {
+    "ProcessExecutor": ProcessExecutor,
+    "Path": Path,
+    "PodExecutor": PodExecutor,
+    "PodSettings": PodSettings,
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where attempts are: `code` is the expression of an executor on it, for this process or another. `inside` runs a line of
+    shell in an attempt's working directory. `pace` is how much slower than a process of this machine something starts."""
+
+    code: str
+    inside: Callable[[Executor, str], None]
+    pace: float
+
+    def none_left(self, token: str) -> bool:
+        """Whether the agent is gone with all that it started: at once, or a moment after the log has told of the end."""
+        return not living(token) if self.pace == 1 else bool(eventually(lambda: not living(token), what="the end of all"))
+
+    def executor(self) -> Executor:
+        made: Executor = eval(self.code, NAMES)  # noqa: S307 - our own words
+        return made
+
+
+def processes(path: Path) -> Place:
+    def inside(executor: Executor, line: str) -> None:
+        subprocess.run(["/bin/sh", "-c", line], cwd=path / "attempts" / "run-1" / "work", check=True)
+
+    return Place(f"ProcessExecutor(Path({str(path / 'attempts')!r}))", inside, pace=1)
+
+
+def pods(path: Path) -> Place:
+    install = f"t{uuid.uuid4().hex[:12]}"
+    small = f"cpu='50m', memory='256Mi', disk='256Mi', image={IMAGE!r}"
+    settings = f"PodSettings(namespace={NAMESPACE!r}, install={install!r}, {small})"
+
+    def inside(executor: Executor, line: str) -> None:
+        assert isinstance(executor, PodExecutor)
+        name = manifest.name_of(install, "run", 1)
+        command = ["/bin/sh", "-c", f"cd /optio/work && {line}"]
+        code, said = executor._call(lambda: executor._cluster.run(name, manifest.CONTAINER, command))
+        assert code == 0, said
+
+    return Place(f"PodExecutor({settings}, {{}})", inside, pace=10)
+
+
+PLACES = [processes, *([pods] if IMAGE else [])]
+
+
+@pytest.fixture(params=PLACES, ids=lambda place: place.__name__)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    made: Place = request.param(tmp_path)
+    return made
+
+
+@pytest.fixture
+def executor(place: Place) -> Iterator[Executor]:
+    made = place.executor()
     yield made
     made.close()
+    last = place.executor()
+    for run_id, attempt in last.attempts():
+        last.remove(run_id, attempt)
+    last.close()
 
 
 @pytest.fixture
@@ -55,21 +123,21 @@ def test_a_program_gets_exactly_the_environment_that_is_named(executor: Executor
 
 def test_a_program_has_a_session_directories_and_a_umask_of_its_own(executor: Executor) -> None:
     source = """
-import json, os, stat, signal
+import os, stat, signal
 places = [os.environ["HOME"], os.environ["TMPDIR"], os.getcwd()]
 blocked = [int(s) for s in signal.pthread_sigmask(signal.SIG_BLOCK, [])]
-print(json.dumps({
+print({
     "leader": os.getsid(0) == os.getpid(), "places": places, "writable": [os.access(p, os.W_OK) for p in places],
     "empty": [os.listdir(p) for p in places[1:]], "umask": os.umask(0), "stdout": stat.S_ISREG(os.fstat(1).st_mode),
     "blocked": blocked, "pipe": signal.getsignal(signal.SIGHUP) == signal.SIG_DFL, "fds": sorted(os.listdir("/proc/self/fd")),
-}))
+})
 """
-    first, second = run(executor, python(source, run_id="a")).json, run(executor, python(source, run_id="b")).json
+    found = ast.literal_eval(run(executor, python(source)).stdout.decode())
 
-    assert (first["leader"], first["stdout"], first["writable"]) == (True, True, [True, True, True])
-    assert (first["umask"], first["blocked"], first["empty"], first["pipe"]) == (0o077, [], [[], []], True)
-    assert len({*first["places"], *second["places"]}) == 6
-    assert first["fds"] == ["0", "1", "2", "3"]  # 3 is the listing itself
+    assert (found["leader"], found["stdout"], found["writable"]) == (True, True, [True, True, True])
+    assert (found["umask"], found["blocked"], found["empty"], found["pipe"]) == (0o077, [], [[], []], True)
+    assert len(set(found["places"])) == 3
+    assert found["fds"] == ["0", "1", "2", "3"]  # 3 is the listing itself
 
 
 @pytest.mark.parametrize(
@@ -132,15 +200,12 @@ def test_a_program_that_dies_of_a_signal_is_not_taken_for_one_that_was_stopped(e
     assert (ended.exit.code, ended.exit.signal, ended.exit.stopped_by) == (None, number, None)
 
 
-def test_programs_that_cannot_be_started_say_why(executor: Executor, tmp_path: Path) -> None:
-    plain, text = tmp_path / "plain", tmp_path / "text"
-    plain.write_text("#!/bin/sh\n")
-    text.write_text("no program\n")
-    text.chmod(0o755)
+def test_programs_that_cannot_be_started_say_why(executor: Executor) -> None:
+    setup = ("echo x > plain",)
 
-    exits = [run(executor, launch(str(path), run_id=path.name)).exit for path in (tmp_path / "missing", plain, text)]
+    exits = [run(executor, launch(f"./{name}", run_id=name, setup=setup)).exit for name in ("missing", "plain")]
 
-    assert [(e.code, e.error) for e in exits] == [(127, "ENOENT"), (126, "EACCES"), (126, "ENOEXEC")]
+    assert [(e.code, e.error) for e in exits] == [(127, "ENOENT"), (126, "EACCES")]
 
 
 def test_set_up_commands_run_in_order_before_the_agent_and_share_its_places(executor: Executor) -> None:
@@ -169,46 +234,57 @@ def test_a_stop_in_the_set_up_starts_no_agent_even_if_the_command_says_success(e
     assert (ended.exit.stopped_by, ended.exit.phase, ended.stdout) == ("stop", "setup", b"")
 
 
-def test_the_time_limit_holds_with_no_worker_alive(executor: Executor, tmp_path: Path, token: str) -> None:
+def test_the_time_limit_holds_with_no_worker_alive(executor: Executor, place: Place, token: str) -> None:
     handle = executor.start(shell(f"echo ready; sleep {token}; echo late", timeout_s=1.0, run_id="limit"))
     started(handle)
     handle.close(remove=False)
     executor.close()
 
     eventually(lambda: not living(token), what="the end of the agent")
-    found = ProcessExecutor(tmp_path / "attempts").find("limit", 1)
+    another = place.executor()
+    found = another.find("limit", 1)
 
     assert found is not None
     ended = until_ended(found)
     found.close(remove=True)
+    another.close()
     assert (ended.exit.stopped_by, ended.stdout) == ("timeout", b"ready\n")
 
 
-def test_an_agent_whose_lease_nobody_renews_ends_before_others_may_repeat_its_run(executor: Executor, token: str) -> None:
+def test_an_agent_whose_lease_nobody_renews_ends_before_others_may_repeat_its_run(
+    executor: Executor, place: Place, token: str
+) -> None:
     source = f"trap '' TERM; echo ready; while :; do sleep 0.1; done # {token}"
     leased_at = executor.clock()
     handle = executor.start(shell(source, orphan_s=6.0, leased_at=leased_at, grace_s=60.0))
     started(handle)
+    handle.close(remove=False)
     executor.close()
 
     eventually(lambda: not living(token), what="the end of the agent")
     ended_at = executor.clock()
-    ended = until_ended(handle)
-    handle.close(remove=True)
+    another = place.executor()
+    found = another.find("run", 1)
+    assert found is not None
+    ended = until_ended(found)
+    found.close(remove=True)
+    another.close()
 
     assert (ended.exit.stopped_by, ended.exit.signal) == ("orphaned", signal.SIGKILL)
     assert leased_at + 3.0 < ended_at < leased_at + 6.0
 
 
-def test_an_agent_whose_lease_is_renewed_by_any_handle_lives_on(executor: Executor, token: str) -> None:
-    handle = executor.start(shell(f"echo ready; sleep {token}", orphan_s=1.0, leased_at=executor.clock()))
+def test_an_agent_whose_lease_is_renewed_by_any_handle_lives_on(executor: Executor, place: Place, token: str) -> None:
+    handle = executor.start(
+        shell(f"echo ready; sleep {token}", orphan_s=place.pace, timeout_s=300.0, leased_at=executor.clock())
+    )
     started(handle)
     handle.renewed(executor.clock())
     found = executor.find("run", 1)
     assert found is not None
 
     for _ in range(25):
-        time.sleep(0.1)
+        time.sleep(0.1 * place.pace)
         found.renewed(executor.clock())
     renewed, alive = found.exit(), living(token)
     ended = until_ended(handle)
@@ -216,19 +292,18 @@ def test_an_agent_whose_lease_is_renewed_by_any_handle_lives_on(executor: Execut
         each.close(remove=True)
 
     assert (renewed, alive != []) == (None, True)
-    assert (ended.exit.stopped_by, living(token)) == ("orphaned", [])
+    assert ended.exit.stopped_by == "orphaned"
+    assert place.none_left(token)
 
 
-def test_a_launch_that_comes_when_its_lease_is_long_over_starts_nothing(executor: Executor, tmp_path: Path) -> None:
-    late = shell(f"touch {tmp_path / 'ran'}", setup=(f"touch {tmp_path / 'ran'}",), leased_at=executor.clock() - 1000)
-
-    ended = run(executor, late)
+def test_a_launch_that_comes_when_its_lease_is_long_over_starts_nothing(executor: Executor) -> None:
+    ended = run(executor, shell("echo ran", setup=("echo ran",), leased_at=executor.clock() - 1000))
 
     assert (ended.exit.stopped_by, ended.exit.code) == ("orphaned", None)
-    assert not (tmp_path / "ran").exists()
+    assert (ended.stdout, ended.stderr) == (b"", b"")
 
 
-def test_a_program_that_ignores_the_request_is_killed_after_the_grace(executor: Executor, token: str) -> None:
+def test_a_program_that_ignores_the_request_is_killed_after_the_grace(executor: Executor, place: Place, token: str) -> None:
     handle = executor.start(shell(f"trap '' TERM; echo ready; while :; do sleep 0.2; done # {token}", grace_s=0.3))
     started(handle)
 
@@ -236,7 +311,8 @@ def test_a_program_that_ignores_the_request_is_killed_after_the_grace(executor: 
     ended = until_ended(handle)
     handle.close(remove=True)
 
-    assert (ended.exit.signal, ended.exit.stopped_by, living(token)) == (signal.SIGKILL, "stop", [])
+    assert (ended.exit.signal, ended.exit.stopped_by) == (signal.SIGKILL, "stop")
+    assert place.none_left(token)
 
 
 def test_a_program_that_heeds_the_request_has_its_grace(executor: Executor) -> None:
@@ -276,24 +352,24 @@ ENDS: dict[str, tuple[str, Callable[[Handle], None]]] = {
     ],
 )
 def test_no_process_is_left_whatever_it_started_and_however_it_ends(
-    executor: Executor, tmp_path: Path, token: str, child: str, end: str
+    executor: Executor, place: Place, token: str, child: str, end: str
 ) -> None:
     last, act = ENDS[end]
     source = f"{CHILDREN[child].format(token=token)}\necho ready; read go < go; {last}"
-    handle = executor.start(shell(source, setup=("mkfifo go",), timeout_s=1.0 if end == "time limit" else 30.0))
+    handle = executor.start(shell(source, setup=("mkfifo go",), timeout_s=place.pace if end == "time limit" else 60.0))
     started(handle)
     eventually(lambda: len(living(token)) > 1, what="children")
-    (tmp_path / "attempts" / "run-1" / "work" / "go").write_text("\n")
+    place.inside(executor, "echo > go")
 
     act(handle)
     ended = until_ended(handle)
     handle.close(remove=True)
 
-    assert living(token) == []
+    assert place.none_left(token)
     assert not ended.exit.lost
 
 
-def test_children_that_fork_without_end_are_ended_too(executor: Executor, token: str) -> None:
+def test_children_that_fork_without_end_are_ended_too(executor: Executor, place: Place, token: str) -> None:
     source = f"""
 import os, sys, time
 print("ready", flush=True)
@@ -311,7 +387,7 @@ time.sleep(0.2)
     ended = run(executor, python(source))
 
     assert ended.exit.code == 0
-    assert living(token) == []
+    assert place.none_left(token)
 
 
 def test_orphans_that_die_without_pause_do_not_hold_back_the_time_limit(executor: Executor) -> None:
@@ -386,19 +462,18 @@ def test_files_are_private_below_home_and_named_by_variables(executor: Executor)
     assert (mode, text, path.endswith("/home/deep/er/f.json")) == ("0o600", "{}", True)
 
 
-def test_starting_the_same_attempt_twice_starts_it_once(executor: Executor, tmp_path: Path) -> None:
-    what = shell(f"echo x >> {tmp_path / 'count'}; sleep 0.3; echo done")
+def test_starting_the_same_attempt_twice_starts_it_once(executor: Executor) -> None:
+    what = shell("echo x >> ~/count; sleep 0.3; cat ~/count; echo done")
 
     handles = [executor.start(what), executor.start(what)]
     both = [until_ended(handle) for handle in handles]
     for handle in handles:
         handle.close(remove=False)
 
-    assert (tmp_path / "count").read_text() == "x\n"
-    assert [(e.stdout, e.exit.code) for e in both] == [(b"done\n", 0)] * 2
+    assert [(e.stdout, e.exit.code) for e in both] == [(b"x\ndone\n", 0)] * 2
 
 
-def test_the_second_handle_of_an_attempt_can_stop_it(executor: Executor, token: str) -> None:
+def test_the_second_handle_of_an_attempt_can_stop_it(executor: Executor, place: Place, token: str) -> None:
     what = shell(f"echo ready; sleep {token}")
     first = executor.start(what)
     started(first)
@@ -410,36 +485,33 @@ def test_the_second_handle_of_an_attempt_can_stop_it(executor: Executor, token: 
     for handle in (first, second):
         handle.close(remove=False)
 
-    assert (ended.exit.stopped_by, living(token)) == ("stop", [])
+    assert ended.exit.stopped_by == "stop"
+    assert place.none_left(token)
 
 
-def test_an_attempt_that_is_looked_for_before_it_began_never_begins(executor: Executor, tmp_path: Path) -> None:
+def test_an_attempt_that_is_looked_for_before_it_began_never_begins(executor: Executor) -> None:
     found = executor.find("late", 1)
-    handle = executor.start(shell(f"touch {tmp_path / 'ran'}", run_id="late"))
+    handle = executor.start(shell("echo ran", run_id="late"))
     ended = until_ended(handle)
     handle.close(remove=True)
 
     assert found is None
     assert ended.exit.lost
-    assert not (tmp_path / "ran").exists()
+    assert ended.stdout == b""
 
 
-def test_an_attempt_is_found_again_after_its_worker_was_killed(tmp_path: Path, token: str) -> None:
-    root = tmp_path / "attempts"
+def test_an_attempt_is_found_again_after_its_worker_was_killed(executor: Executor, place: Place, token: str) -> None:
     source = f"""
 import sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from pathlib import Path
-from optio.executors.process import ProcessExecutor
-from tests.executors.support import shell
-executor = ProcessExecutor(Path({str(root)!r}))
-handle = executor.start(shell("echo one; read line < {tmp_path}/go; echo two; exit 5 # {token}", run_id="adopted"))
+from tests.contracts.test_executors import NAMES, shell
+executor = eval({place.code!r}, NAMES)
+handle = executor.start(shell("echo one; read line < go; echo two; exit 5 # {token}", setup=("mkfifo go",)))
 while not handle.read("stdout", 0, 9):
     handle.wait(1.0)
 print("started", flush=True)
 time.sleep(60)
 """
-    os.mkfifo(tmp_path / "go")
     worker = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, start_new_session=True)
     assert worker.stdout is not None
     assert worker.stdout.readline() == b"started\n"
@@ -450,11 +522,11 @@ time.sleep(60)
     assert worker.stdout.read() == b""
     worker.stdout.close()
 
-    found = ProcessExecutor(root).find("adopted", 1)
+    found = executor.find("run", 1)
     assert found is not None
     started(found, b"one")
     still_running = found.exit() is None
-    (tmp_path / "go").write_text("\n")
+    place.inside(executor, "echo > go")
     ended = until_ended(found)
     found.close(remove=True)
 
@@ -462,7 +534,7 @@ time.sleep(60)
     assert (ended.stdout, ended.exit.code) == (b"one\ntwo\n", 5)
 
 
-def test_what_an_attempt_left_is_gone_once_it_is_removed(executor: Executor, tmp_path: Path) -> None:
+def test_what_an_attempt_left_is_gone_once_it_is_removed(executor: Executor) -> None:
     handle = executor.start(shell("echo x > f; chmod 000 .", run_id="big", attempt=7))
     until_ended(handle)
     handle.close(remove=False)
@@ -471,17 +543,17 @@ def test_what_an_attempt_left_is_gone_once_it_is_removed(executor: Executor, tmp
     executor.remove("big", 7)
 
     assert before == [("big", 7)]
-    assert executor.attempts() == []
+    eventually(lambda: executor.attempts() == [], what="the end of the attempt's remains")
 
 
-def test_removing_an_attempt_ends_what_still_runs_of_it(executor: Executor, token: str) -> None:
+def test_removing_an_attempt_ends_what_still_runs_of_it(executor: Executor, place: Place, token: str) -> None:
     handle = executor.start(shell(f"setsid sleep {token} & echo ready; sleep {token}"))
     started(handle)
     handle.close(remove=False)
 
     executor.remove("run", 1)
 
-    assert living(token) == []
+    assert place.none_left(token)
 
 
 def test_a_wake_from_another_thread_ends_the_wait(executor: Executor) -> None:
@@ -498,14 +570,14 @@ def test_a_wake_from_another_thread_ends_the_wait(executor: Executor) -> None:
     assert waited < 15
 
 
-def test_launches_leave_no_descriptor_and_no_zombie_behind(executor: Executor) -> None:
+def test_launches_leave_no_descriptor_and_no_zombie_behind(executor: Executor, place: Place) -> None:
     run(executor, launch("/bin/true", run_id="first"))
     before = len(os.listdir("/proc/self/fd"))
 
-    for number in range(200):
+    for number in range(int(200 / place.pace**2)):
         assert run(executor, launch("/bin/true", run_id=f"r{number}")).exit.code == 0
 
-    assert len(os.listdir("/proc/self/fd")) == before
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= before, what="as few open files as before")
     assert _zombies() == []
 
 
@@ -522,9 +594,3 @@ def _zombies() -> list[str]:
     for _ in range(5):
         ours |= {entry for entry, fields in stats if fields[1] in ours}
     return [entry for entry, fields in stats if fields[0] == "Z" and entry in ours]
-
-
-def test_notes_name_what_is_not_applied(executor: Executor) -> None:
-    notes = executor.notes({"image": "x", "network": None, "resources": {"cpu": "1"}})
-
-    assert json.dumps(notes).count("does not apply") == 2

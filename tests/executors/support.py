@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ def launch(*argv: str, run_id: str = "run", attempt: int = 1, **changes: Any) ->
 
 def python(source: str, **changes: Any) -> Launch:
     """A launch of Python source."""
-    return launch(sys.executable, "-c", source, **changes)
+    return launch("python3", "-c", source, **changes)
 
 
 def shell(source: str, **changes: Any) -> Launch:

@@ -226,3 +226,23 @@ def test_an_attempt_that_is_no_longer_young_is_not_looked_at_before_something_ha
     # Twenty of them while it is young; every 5 ms to the end would be four hundred.
     assert looks < 100
     assert heard
+
+
+def test_attempts_have_directories_of_their_own(executor: ProcessExecutor) -> None:
+    source = 'echo "$HOME" "$TMPDIR" "$PWD"'
+
+    places = [path for name in ("a", "b") for path in run(executor, shell(source, run_id=name)).stdout.split()]
+
+    assert len(set(places)) == 6
+
+
+def test_a_text_without_a_first_line_for_the_kernel_is_no_program(executor: ProcessExecutor) -> None:
+    ended = run(executor, launch("./text", setup=("echo words > text; chmod +x text",)))
+
+    assert (ended.exit.code, ended.exit.error) == (126, "ENOEXEC")
+
+
+def test_notes_name_what_is_not_applied(executor: ProcessExecutor) -> None:
+    notes = executor.notes({"image": "x", "network": None, "resources": {"cpu": "1"}})
+
+    assert " ".join(notes).count("does not apply") == 2

@@ -1,0 +1,1 @@
+"""The Kubernetes executor: each attempt is a pod that is used once."""

@@ -1,0 +1,185 @@
+"""One namespace of a cluster: the few requests that pods need. Everything here belongs to one event loop."""
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import httpx2
+from httpx2.websockets import HTTPXWSException
+from lightkube import AsyncClient, KubeConfig
+from lightkube.config.client_adapter import AsyncClient as HttpClient
+from lightkube.config.client_adapter import ConnectionParams
+from lightkube.core.exceptions import ApiError, ConfigError
+
+from optio.errors import OptioError, SettingsError
+
+_CONNECT_S = 5.0
+_ANSWER_S = 30.0
+# A watch and a log are silent for long; a connection that is dead without a word is found out after this time.
+_SILENCE_S = 75.0
+_WATCH_S = 60
+
+
+class Refused(OptioError):
+    """The API server said no. `status` is HTTP's; `wait` is how long it wants to be left alone, in seconds."""
+
+    def __init__(self, status: int, message: str, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.status, self.wait = status, wait
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the same may be granted later."""
+        return self.status in (408, 429) or self.status >= 500
+
+
+class Unreachable(OptioError):
+    """Nobody answered, or the answer broke off."""
+
+
+class Cluster:
+    """Made in the loop that uses it; raises SettingsError when there is no cluster that could be asked."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        try:
+            config = KubeConfig.from_env().get()
+        except (ConfigError, OSError) as err:
+            raise SettingsError(f"no cluster is configured: {err}: set KUBECONFIG, or run inside a cluster") from err
+        if config is None:
+            raise SettingsError("the kubeconfig has no current context: choose one with `kubectl config use-context`")
+        timeout = httpx2.Timeout(_ANSWER_S, connect=_CONNECT_S)
+        # It tells of every request.
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
+        # The environment's proxies are for the agents' traffic, not for the cluster's.
+        parameters = ConnectionParams(timeout=timeout, trust_env=False)
+        self._http = HttpClient(config, parameters)
+        self._exec = AsyncClient(config=config, namespace=namespace, trust_env=False)
+
+    async def close(self) -> None:
+        """Drop all connections."""
+        await self._http.aclose()
+        await self._exec.close()
+
+    def _path(self, *rest: str) -> str:
+        return "/".join(("/api/v1/namespaces", self._namespace, *rest))
+
+    async def _ask(self, method: str, path: str, body: Any = None, **params: str) -> dict[str, Any]:
+        content = None if body is None else json.dumps(body).encode()
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        try:
+            answer = await self._http.request(method, path, content=content, params=params, headers={"Content-Type": kind})
+        except httpx2.TransportError as err:
+            raise Unreachable(f"the cluster's API does not answer: {_words(err)}") from err
+        if answer.status_code >= 400:
+            raise _refusal(answer.status_code, answer.content, answer.headers)
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def namespace(self) -> dict[str, Any]:
+        """The namespace itself; its UID is the cluster's word for a place."""
+        return await self._ask("GET", self._path())
+
+    async def pod(self, name: str) -> dict[str, Any] | None:
+        """The pod, or None."""
+        try:
+            return await self._ask("GET", self._path("pods", name))
+        except Refused as err:
+            if err.status == 404:
+                return None
+            raise
+
+    async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """The pod as it was made."""
+        return await self._ask("POST", self._path("pods"), manifest)
+
+    async def delete(self, name: str, uid: str, grace_s: int | None = None) -> None:
+        """This very pod; it may be gone already."""
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        if grace_s is not None:
+            options["gracePeriodSeconds"] = grace_s
+        try:
+            await self._ask("DELETE", self._path("pods", name), options)
+        except Refused as err:
+            if err.status not in (404, 409):
+                raise
+
+    async def pods(self, labels: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
+        """All pods with these labels, and the version to watch from."""
+        found = await self._ask("GET", self._path("pods"), labelSelector=_selector(labels))
+        return found["items"], found["metadata"]["resourceVersion"]
+
+    async def watch(self, labels: Mapping[str, str], version: str) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        """(kind of change, pod) from a version on, for about a minute; raises Refused 410 when the version is too old."""
+        params = {
+            "watch": "true",
+            "labelSelector": _selector(labels),
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(_WATCH_S),
+        }
+        rest = b""
+        async with aclosing(self._stream(self._path("pods"), params)) as chunks:
+            async for chunk in chunks:
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        status = event["object"]
+                        raise Refused(status.get("code", 500), status.get("message", "the watch broke off"))
+                    yield event["type"], event["object"]
+
+    async def log(self, name: str, container: str, *, follow: bool) -> AsyncGenerator[bytes, None]:
+        """The bytes of a pod's log from the first that is kept."""
+        params = {"container": container, **({"follow": "true"} if follow else {})}
+        async with aclosing(self._stream(self._path("pods", name, "log"), params)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _stream(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+        timeout = httpx2.Timeout(_ANSWER_S, connect=_CONNECT_S, read=_SILENCE_S)
+        try:
+            async with self._http.stream("GET", path, params=params, timeout=timeout) as answer:
+                if answer.status_code >= 400:
+                    raise _refusal(answer.status_code, await answer.aread(), answer.headers)
+                async for chunk in answer.aiter_raw():
+                    yield chunk
+        except httpx2.TransportError as err:
+            raise Unreachable(f"the cluster's API does not answer: {_words(err)}") from err
+
+    async def run(
+        self, name: str, container: str, command: Sequence[str], data: bytes = b"", *, within: float = _ANSWER_S
+    ) -> tuple[int, bytes]:
+        """(exit code, output) of a command inside the pod that reads `data`."""
+        output = io.BytesIO()
+        try:
+            async with asyncio.timeout(within + 1):
+                done = await self._exec.exec(
+                    name, container=container, command=list(command), stdin=data, stdout=output, timeout=within
+                )
+        except ApiError as err:
+            raise Refused(err.status.code or 500, err.status.message or str(err)) from err
+        except (httpx2.HTTPError, HTTPXWSException, OSError, TimeoutError, EOFError) as err:
+            raise Unreachable(f"nothing can be run in the pod {name}: {_words(err)}") from err
+        return done.exit_code if done.exit_code is not None else -1, output.getvalue()
+
+
+def _selector(labels: Mapping[str, str]) -> str:
+    return ",".join(f"{name}={value}" for name, value in labels.items())
+
+
+def _refusal(status: int, body: bytes, headers: Mapping[str, str]) -> Refused:
+    try:
+        message = json.loads(body)["message"]
+    except (ValueError, KeyError, TypeError):
+        message = body[:300].decode("utf-8", "replace") or f"HTTP status {status}"
+    wait = headers.get("retry-after", "")
+    return Refused(status, message, float(wait) if wait.isdigit() else None)
+
+
+def _words(err: BaseException) -> str:
+    return str(err) or type(err).__name__

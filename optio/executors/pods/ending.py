@@ -1,0 +1,92 @@
+"""What a pod's status says of its attempt, where its supervisor said nothing."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from optio.executors.base import Exit
+
+Status = Mapping[str, Any]
+# Why a container waits that will never run: the cure is in the task or on the cluster, not in time.
+_HOPELESS = {
+    "InvalidImageName": "image",
+    "ErrImageNeverPull": "image",
+    "CreateContainerConfigError": "pod_config",
+    "CreateContainerError": "pod_config",
+    "RunContainerError": "pod_config",
+}
+_NOT_PULLED = ("ErrImagePull", "ImagePullBackOff")
+
+
+def of_end(text: str) -> Exit:
+    """The supervisor's last words."""
+    said = json.loads(text)
+    code = said["code"]
+    # So a shell tells of a signal.
+    signal = code - 128 if code is not None and 128 < code <= 192 else 9 if code is None else None
+    return Exit(
+        code=code if signal is None else None,
+        signal=signal,
+        stopped_by=said["stopped"] or None,
+        phase=said["phase"],
+        error=said["error"] or None,
+        sizes=said["sizes"],
+    )
+
+
+def of_status(status: Status) -> Exit | None:
+    """How a pod ended that is no more running; None while it may still say so itself."""
+    container = _container(status)
+    terminated = (container.get("state") or {}).get("terminated") or {}
+    if status.get("phase") not in ("Succeeded", "Failed") and not terminated:
+        return None
+    if (terminated.get("message") or "").startswith('{"phase"'):
+        return of_end(terminated["message"])
+    reason, message, temporary = _why(status, terminated)
+    return Exit(
+        code=terminated.get("exitCode"), signal=None, reason=reason, message=message, temporary=temporary, lost=reason is None
+    )
+
+
+def _why(status: Status, terminated: Status) -> tuple[str | None, str, bool]:
+    disrupted = _condition(status, "DisruptionTarget")
+    if status.get("reason") == "Evicted" or disrupted:
+        said = status.get("message") or (disrupted or {}).get("message") or "the node had to free room"
+        return "evicted", f"the pod was evicted: {said}", True
+    if status.get("reason") == "DeadlineExceeded":
+        return "timeout", "the pod's deadline was reached", False
+    if terminated.get("reason") == "OOMKilled":
+        return "oom", "the container used more memory than its limit (environment.resources.memory)", False
+    if terminated.get("exitCode") in (70, 71, 127):
+        return "image", f"the image cannot run the supervisor: {terminated.get('message') or 'see the log'}", False
+    return None, "", True
+
+
+def of_start(status: Status) -> tuple[str, str, bool] | None:
+    """Why a pod does not start: (reason, sentence, whether a later attempt may help); None if it may just take its time."""
+    waiting = (_container(status).get("state") or {}).get("waiting") or {}
+    reason, message = waiting.get("reason", ""), waiting.get("message", "")
+    if reason in _HOPELESS:
+        return _HOPELESS[reason], f"the pod cannot start: {reason}: {message}", False
+    return None
+
+
+def slow(status: Status) -> tuple[str, str]:
+    """Why a pod has not started in time: (reason, sentence)."""
+    waiting = (_container(status).get("state") or {}).get("waiting") or {}
+    if waiting.get("reason") in _NOT_PULLED:
+        return "image", f"the image cannot be pulled: {waiting.get('message') or waiting['reason']}"
+    unscheduled = _condition(status, "PodScheduled", "False")
+    if unscheduled:
+        return "unschedulable", f"no node takes the pod: {unscheduled.get('message') or unscheduled.get('reason')}"
+    return "start_timeout", f"the pod did not start: {waiting.get('message') or waiting.get('reason') or status.get('phase')}"
+
+
+def _container(status: Status) -> Status:
+    found = status.get("containerStatuses") or [{}]
+    first: Status = found[0]
+    return first
+
+
+def _condition(status: Status, kind: str, value: str = "True") -> Status | None:
+    return next((c for c in status.get("conditions") or () if c.get("type") == kind and c.get("status") == value), None)

@@ -1,0 +1,65 @@
+"""The grip on an attempt in a pod. The loop's side puts in what the pod says; the worker's side reads and waits."""
+
+import threading
+from collections.abc import Callable
+
+from optio.executors.base import Exit
+from optio.executors.pods.spool import Spool
+
+
+class PodHandle:
+    """See `Handle`. `ask` passes on what the worker wants: `stop`, `renew`, `close` or `remove`."""
+
+    def __init__(self, name: str, ask: Callable[["PodHandle", str], None]) -> None:
+        self.name = name
+        self.uid = ""
+        self.spool = Spool()
+        self.launched = self.stop_wanted = False
+        self._ask = ask
+        self._exit: Exit | None = None
+        self._changed = threading.Condition()
+        self._news = False
+
+    # The worker's side
+
+    def read(self, stream: str, offset: int, limit: int) -> bytes:
+        """See `Handle.read`."""
+        return self.spool.read(stream, offset, limit)
+
+    def wait(self, timeout: float) -> None:
+        """See `Handle.wait`."""
+        with self._changed:
+            if not self._news and self._exit is None:
+                self._changed.wait(timeout)
+            self._news = False
+
+    def wake(self) -> None:
+        """See `Handle.wake`."""
+        with self._changed:
+            self._news = True
+            self._changed.notify_all()
+
+    def exit(self) -> Exit | None:
+        """See `Handle.exit`."""
+        return self._exit
+
+    def renewed(self, at: float) -> None:
+        """See `Handle.renewed`."""
+        self._ask(self, "renew")
+
+    def stop(self) -> None:
+        """See `Handle.stop`."""
+        self.stop_wanted = True
+        self._ask(self, "stop")
+
+    def close(self, *, remove: bool) -> None:
+        """See `Handle.close`."""
+        self._ask(self, "remove" if remove else "close")
+
+    # The loop's side
+
+    def end(self, ended: Exit) -> None:
+        """Nothing more will come. The first word counts."""
+        with self._changed:
+            self._exit = self._exit or ended
+            self._changed.notify_all()

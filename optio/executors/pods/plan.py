@@ -1,0 +1,110 @@
+"""A launch as the supervisor in a pod takes it: one script and the agent's input, sent to it as one stream of bytes.
+
+Nothing of it stands in the pod's specification, in an argument or in the environment of a process that others can see.
+"""
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from optio.executors.base import Launch
+
+CONTROL = "/optio"
+HOME = f"{CONTROL}/home"
+# An orphan is dead a good while before others repeat its run. It is looked for in ticks: the second in a row without a sign of
+# life is the end, so two ticks and the grace must fit into the time.
+_ORPHAN_TICK = 0.4
+_ORPHAN_GRACE = 0.1
+# What the cluster and the shell put into every environment.
+_FOREIGN = (
+    "KUBERNETES_PORT KUBERNETES_PORT_443_TCP KUBERNETES_PORT_443_TCP_ADDR KUBERNETES_PORT_443_TCP_PORT "
+    "KUBERNETES_PORT_443_TCP_PROTO KUBERNETES_SERVICE_HOST KUBERNETES_SERVICE_PORT KUBERNETES_SERVICE_PORT_HTTPS HOSTNAME "
+    "OLDPWD PWD SHLVL"
+)
+_FIXED = {
+    "HOME": HOME,
+    "TMPDIR": "/tmp",  # noqa: S108 - a volume of the pod's own
+    "LANG": "C.UTF-8",
+    "TERM": "dumb",
+    "NO_COLOR": "1",
+}
+# Of two who launch the same attempt, or of one who launches it and one who gives it up, the first has it.
+TAKE = f"cd {CONTROL} && umask 077 && mkdir taken 2>/dev/null"
+TAKEN = 9
+# A program that cannot be started is told from one that ends with the same code.
+_AGENT = """\
+unstarted() {{
+    echo "$1" >{control}/unstarted
+    trap - EXIT
+    exit "$2"
+}}
+agent() {{
+    enter
+    path=$(command -v {program}) || unstarted ENOENT 127
+    [ -x "$path" ] || unstarted EACCES 126
+    trap 'unstarted E2BIG 126' EXIT
+    if command -v setsid >/dev/null; then exec setsid {argv}; fi
+    exec {argv}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What is run in the pod, as arguments, and what it reads."""
+
+    command: list[str]
+    data: bytes
+
+
+def delivery(launch: Launch, *, orphan_s: float) -> Delivery:
+    """The launch on its way. `orphan_s` is what is left of the time without a renewal."""
+    parts = [*_files(launch), ("stdin", launch.stdin)]
+    script = _script(launch, orphan_s).encode()
+    data = b"".join([script, *(content for _, content in parts)])
+    # Lengths and names are no secrets.
+    steps = [f"{TAKE} || exit {TAKEN}", "cat >parcel", f"[ $(wc -c <parcel) -eq {len(data)} ]", "mkdir -p home"]
+    steps += _directories(name for name, _ in parts)
+    at = len(script)
+    steps.append(f"head -c {at} parcel >plan")
+    for name, content in parts:
+        steps.append(f"tail -c +{at + 1} parcel | head -c {len(content)} >{shlex.quote(name)}")
+        at += len(content)
+    steps += ["rm parcel", "echo go >launch"]
+    return Delivery(["/bin/sh", "-c", " && ".join(steps)], data)
+
+
+def _files(launch: Launch) -> list[tuple[str, bytes]]:
+    return [(f"home/{name}", data) for name, data in launch.files.items()]
+
+
+def _directories(names: Iterable[str]) -> list[str]:
+    folders = dict.fromkeys(str(PurePosixPath(name).parent) for name in names)
+    return [f"mkdir -p {shlex.quote(folder)}" for folder in folders if folder not in (".", "home")]
+
+
+def environment(launch: Launch) -> dict[str, str]:
+    """All variables of the agent but those of its image, PATH for one."""
+    return {
+        **_FIXED,
+        **launch.env,
+        **{name: f"{HOME}/{path}" for name, path in launch.file_env.items()},
+        "OPTIO_RESULT_FILE": f"{CONTROL}/result/result.jsonl",
+    }
+
+
+def _script(launch: Launch, orphan_s: float) -> str:
+    exports = "".join(f"    export {name}={shlex.quote(value)}\n" for name, value in environment(launch).items())
+    setup = "".join(
+        f"    (enter && exec /bin/sh -c {shlex.quote(command)}) </dev/null >>stderr 2>&1 || return\n"
+        for command in launch.setup
+    )
+    argv = " ".join(map(shlex.quote, launch.argv))
+    return (
+        f"TIMEOUT={launch.timeout_s:.3f} GRACE={launch.grace_s:.3f}\n"
+        f"ORPHAN_TICK={orphan_s * _ORPHAN_TICK:.3f} ORPHAN_GRACE={min(launch.grace_s, orphan_s * _ORPHAN_GRACE):.3f}\n"
+        f"enter() {{\n    cd {CONTROL}/work\n    unset {_FOREIGN}\n{exports}}}\n"
+        f"setup() {{\n{setup}    return 0\n}}\n"
+        + _AGENT.format(control=CONTROL, program=shlex.quote(launch.argv[0]), argv=argv)
+    )

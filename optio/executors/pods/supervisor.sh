@@ -1,0 +1,118 @@
+# The first process of a pod that runs one attempt. It needs a POSIX shell and of the image's utilities these few:
+# cat dd grep head mkdir mkfifo mv od rm sleep tail wc.
+#
+# What it prints is the pod's log, in frames: `MARK STREAM OFFSET LENGTH`, a newline, so many bytes of that stream, a newline.
+# Streams: `o` output, `e` errors and `r` results of the agent, from its files; `s` what happened here, `x` how it ended (JSON).
+# A capital letter says that the bytes are in hexadecimal, which LENGTH counts: container runtimes take the \r from a \r\n.
+umask 077
+mark=$OPTIO_MARK
+unset OPTIO_MARK
+cd /optio || exit 70
+say() { printf '%s %s 0 %s\n%s\n' "$mark" "$1" "${#2}" "$2"; }
+mkfifo launch || exit 70
+say s ready
+trap 'exit 143' TERM
+# Blocks without a tick of the clock until a launch is here, however long that takes.
+IFS= read -r word <launch
+[ "$word" = go ] || exit 71
+mkdir -p home work result
+. ./plan
+rm plan launch
+
+cr=$(printf '\r')
+at_o=0 at_e=0 at_r=0 results=no stopped= ended= signalled=
+: >stdout
+: >stderr
+: >renewed
+exec 3<stdout 4<stderr
+
+# The next piece of a stream, if there is one. The descriptor keeps the place.
+pump() {
+    dd bs=262144 count=1 2>/dev/null >piece
+    [ -s piece ] || return 1
+    count=$(wc -c <piece)
+    count=$((count))
+    eval "at=\$at_$1; at_$1=\$((at + count))"
+    if grep -q "$cr" piece; then
+        od -An -v -tx1 piece >coded
+        count=$(wc -c <coded)
+        printf '%s %s %s %s\n' "$mark" "$2" "$at" "$((count))"
+        cat coded
+    else
+        printf '%s %s %s %s\n' "$mark" "$1" "$at" "$count"
+        cat piece
+    fi
+    echo
+}
+pump_all() {
+    moved=1
+    if [ -s stdout ] && pump o O <&3; then moved=0; fi
+    if [ -s stderr ] && pump e E <&4; then moved=0; fi
+    # The agent may put anything in this file's place.
+    if [ $results = no ] && [ -s result/result.jsonl ] && [ -f result/result.jsonl ] && [ ! -h result/result.jsonl ]; then
+        exec 5<result/result.jsonl && results=yes
+    fi
+    if [ $results = yes ] && pump r R <&5; then moved=0; fi
+    return $moved
+}
+
+# Everything in this container but ourselves belongs to the attempt.
+stop() {
+    [ -z "$stopped" ] || return
+    stopped=$1
+    : >stopping
+    kill -TERM -1 2>/dev/null
+    # A signal to all does not reach its sender.
+    (sleep "$2"; kill -KILL -1; kill -USR1 1) &
+}
+orphan() {
+    if [ -f renewed ]; then rm renewed; else stop orphaned "$ORPHAN_GRACE"; fi
+}
+trap 'ended=yes' USR1
+trap 'stop stop "$GRACE"' TERM
+trap 'stop timeout "$GRACE"' ALRM
+trap orphan USR2
+(sleep "$TIMEOUT"; kill -ALRM 1) &
+(while sleep "$ORPHAN_TICK"; do kill -USR2 1; done) &
+
+# Lives until the agent has ended, whoever is told to stop, and keeps how.
+(
+    trap : TERM
+    phase=setup
+    setup
+    code=$?
+    if [ $code = 0 ] && [ ! -f stopping ]; then
+        phase=agent
+        agent <stdin >>stdout 2>>stderr 3<&- 4<&- 5<&- &
+        while :; do
+            wait $!
+            code=$?
+            kill -0 $! 2>/dev/null || break
+        done
+    fi
+    echo "$phase $code" >ended.new
+    mv ended.new ended
+    kill -USR1 1
+) &
+say s started
+naps=0 short=0.02 long=0.2
+sleep 0.001 2>/dev/null || short=1 long=1
+while [ -z "$ended" ]; do
+    if pump_all; then
+        naps=0
+        continue
+    fi
+    # What was told between this look and the nap costs one nap.
+    [ -f ended ] && break
+    naps=$((naps + 1))
+    if [ $naps -lt 50 ]; then sleep $short & else sleep $long & fi
+    wait $!
+done
+kill -KILL -1 2>/dev/null
+while pump_all; do :; done
+phase=agent code=null error=
+[ -f ended ] && read -r phase code <ended
+[ -f unstarted ] && read -r error <unstarted
+end="{\"phase\":\"$phase\",\"code\":$code,\"error\":\"$error\",\"stopped\":\"$stopped\",\"sizes\":{\"stdout\":$at_o,\"stderr\":$at_e}}"
+say x "$end"
+printf %s "$end" >/dev/termination-log
