@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +29,7 @@ def _postgres_programs() -> Path:
     return found[-1].parent
 
 
-class _Server:
+class _Server(ABC):
     """A process in a directory of its own."""
 
     def __init__(self) -> None:
@@ -40,8 +41,9 @@ class _Server:
         with (self.directory / "server.log").open("ab") as log:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory)
 
+    @abstractmethod
     def start(self) -> None:
-        raise NotImplementedError
+        """Start it, and return when it answers."""
 
     def log(self) -> str:
         return (self.directory / "server.log").read_text(errors="replace")

@@ -42,13 +42,3 @@ def money(text: str) -> Decimal:
         return Decimal(text)
     except InvalidOperation as err:  # unreachable by the pattern; kept so that the contract does not hang on a regex
         raise ValueError(str(err)) from err
-
-
-def human_bytes(count: int) -> str:
-    """`3.4 MB`."""
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

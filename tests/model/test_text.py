@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model.text import SLUG, duration, human_bytes, money, slug, span
+from optio.model.text import SLUG, duration, money, slug, span
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,3 @@ def test_money_is_exact(text: str) -> None:
 def test_other_amounts_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="digits"):
         money(text)
-
-
-def test_sizes_read_well() -> None:
-    assert [human_bytes(n) for n in (0, 999, 1_000, 3_400_000, 10**13)] == ["0 B", "999 B", "1.0 kB", "3.4 MB", "10000.0 GB"]
