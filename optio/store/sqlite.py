@@ -140,7 +140,7 @@ class SqliteEngine:
         )
         try:
             connection.row_factory = sqlite3.Row
-            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            mode = self._journal(connection)
             if mode != "wal":
                 raise StoreUnavailable(f"the database {self._path} cannot be used: its file system has no shared memory (WAL)")
             connection.execute("PRAGMA synchronous=FULL")
@@ -151,6 +151,18 @@ class SqliteEngine:
             connection.close()
             raise
         return connection
+
+    def _journal(self, connection: sqlite3.Connection) -> str:
+        """Switch the file to WAL. Of several that do so with a new file SQLite itself lets only one wait."""
+        limit = time.monotonic() + self._busy
+        while True:
+            try:
+                mode: str = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+                return mode
+            except sqlite3.OperationalError as err:
+                if err.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > limit:
+                    raise
+                time.sleep(0.01)
 
     def _now(self) -> int:
         return int(self._clock() * 1_000_000)
