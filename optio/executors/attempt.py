@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from optio.executors.base import Exit
+from optio.executors.base import Begun, Exit
 from optio.executors.inotify import Inotify
 from optio.executors.procfs import start_time
 
@@ -38,6 +38,7 @@ class ProcessHandle:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._inotify: Inotify | None = None
         self._born = time.monotonic()
+        self._begun = None if pid is None else Begun(self._born, "process")
 
     def _marked(self) -> int | None:
         marker = marker_of(self._control)
@@ -97,6 +98,10 @@ class ProcessHandle:
         """See `Handle.wake`."""
         with contextlib.suppress(OSError):
             os.eventfd_write(self._wake, 1)
+
+    def begun(self) -> Begun | None:
+        """See `Handle.begun`."""
+        return self._begun
 
     def exit(self) -> Exit | None:
         """See `Handle.exit`."""

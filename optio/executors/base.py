@@ -1,9 +1,10 @@
 """The seam of the executors: start a launch, get a grip on it, find it again after a restart."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from optio.model.pool import Pool
 from optio.model.task import Environment
 
 STREAMS = ("stdout", "stderr", "result")
@@ -14,7 +15,8 @@ class Launch:
     """Everything one attempt needs. `files` are written below HOME (mode 0600) before anything starts; `file_env` names
     environment variables that hold the absolute path of one of them. `env` is the whole environment, but for PATH, HOME,
     TMPDIR and the like, which are the executor's. `leased_at` is when the lease was asked for, by `Executor.clock`. Whatever
-    becomes of its worker, the agent ends by itself before `orphan_s` have passed without a renewal (see `Store.adopt`)."""
+    becomes of its worker, the agent ends by itself before `orphan_s` have passed without a renewal (see `Store.adopt`). `warm`
+    says that a place may be ready for it (see `Warm`)."""
 
     run_id: str
     attempt: int
@@ -25,10 +27,29 @@ class Launch:
     file_env: Mapping[str, str] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
     environment: Environment | None = None
+    warm: bool = False
     timeout_s: float
     grace_s: float = 10.0
     orphan_s: float
     leased_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warm:
+    """So many places that are to be ready for the next runs of a task. Tasks whose places are alike share them."""
+
+    task_id: str
+    size: int
+    environment: Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """When an attempt's launch arrived where it runs, by this process's `time.monotonic`. `how` says what that took: `process`,
+    a `cold` place that was made for it, or a `warm` one that was ready."""
+
+    at: float
+    how: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +84,10 @@ class Handle(Protocol):
 
     def wake(self) -> None:
         """Make `wait` return; from any thread."""
+        ...
+
+    def begun(self) -> Begun | None:
+        """When it began; None while its place is made ready, and where another worker has begun it."""
         ...
 
     def exit(self) -> Exit | None:
@@ -107,6 +132,14 @@ class Executor(Protocol):
 
     def prepare(self) -> None:
         """Do ahead of the first start what would make it slow. Never raises."""
+        ...
+
+    def keep_warm(self, wanted: Sequence[Warm]) -> None:
+        """From now on keep these places ready, and no others. Never raises."""
+        ...
+
+    def pools(self) -> list[Pool] | None:
+        """The places that are kept ready; None if it is not this executor that keeps them."""
         ...
 
     def attempts(self) -> list[tuple[str, int]]:

@@ -18,15 +18,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from optio.errors import LaunchFailed, StoreUnavailable
 from optio.executors import execve
 from optio.executors.attempt import ProcessHandle, delete, kill_marked, marker_of, open_pidfd
-from optio.executors.base import Handle, Launch
+from optio.executors.base import Handle, Launch, Warm
 from optio.executors.procfs import machine, uptime
+from optio.model.pool import Pool
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 # The usual grace and a little more.
@@ -134,6 +135,13 @@ class ProcessExecutor:
         with self._lock, contextlib.suppress(OSError):
             if self._server is None:
                 self._serve()
+
+    def keep_warm(self, wanted: Sequence[Warm]) -> None:
+        """See `Executor.keep_warm`. A process of this machine begins at once, without any such place."""
+
+    def pools(self) -> list[Pool] | None:
+        """See `Executor.pools`."""
+        return None
 
     def attempts(self) -> list[tuple[str, int]]:
         """See `Executor.attempts`."""

@@ -85,6 +85,7 @@ class Execution:
         self._runtime = ""
         self._born = time.monotonic()
         self._began: float | None = None  # when the agent did, until that is kept
+        self._told = False
 
     def cancel(self) -> None:
         """Stop the agent: the run's end was asked for."""
@@ -209,10 +210,17 @@ class Execution:
             outcome = Outcome(ok=False, reason=err.reason, message=str(err), again=again, infrastructure=again)
             self._finish(outcome, Meter(), None)
             return None
-        self._began = time.monotonic()
-        self._parts.telemetry.tell(Started(self.run, self._runtime, self._began - self._born))
-        self._parts.broker.tell(Topic.RUN, self.run.id)
         return handle
+
+    def _has_just_begun(self, handle: Handle) -> bool:
+        begun = None if self._told else handle.begun()
+        if begun is None:
+            return False
+        self._told = True
+        self._began = begun.at
+        self._parts.telemetry.tell(Started(self.run, self._runtime, begun.at - self._born))
+        self._parts.broker.tell(Topic.RUN, self.run.id)
+        return True
 
     def _launch(self, task: CompiledTask, runtime: Runtime) -> Launch:
         run, spec = self.run, task.spec
@@ -290,11 +298,14 @@ class Execution:
         else:
             opening = self._parts.executor.notes(task.spec.environment.model_dump(exclude_none=True))
         output = Output(handle, reader, offsets)
-        watch = _Watch(task.spec.stall_span or runtime.stall)
+        limit = task.spec.stall_span or runtime.stall
+        watch = _Watch(limit if self._claim.adopted else None)
         kept: Meter | None = self.run.meter
         ended: Exit | None = None
         asked = False
         while not self._left.is_set():
+            if self._has_just_begun(handle):
+                watch = _Watch(limit)  # the time that its place took to be made is no silence of the agent's
             ended = ended or handle.exit()  # before reading: what was written before the end is then read below
             lines = output.take()
             if output.moved:

@@ -11,14 +11,14 @@ import secrets
 import shlex
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from optio.errors import StoreUnavailable
 from optio.executors import execve
-from optio.executors.base import Exit, Handle, Launch
+from optio.executors.base import Exit, Handle, Launch, Warm
 from optio.executors.pods import ending
 from optio.executors.pods import manifest as pod
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
@@ -27,6 +27,7 @@ from optio.executors.pods.handle import PodHandle
 from optio.executors.pods.manifest import PodSettings
 from optio.executors.pods.plan import CONTROL, TAKE, TAKEN, delivery, environment
 from optio.executors.procfs import uptime
+from optio.model.pool import Pool
 
 T = TypeVar("T")
 Pod = Mapping[str, Any]
@@ -113,6 +114,13 @@ class PodExecutor:
     def prepare(self) -> None:
         """See `Executor.prepare`."""
 
+    def keep_warm(self, wanted: Sequence[Warm]) -> None:
+        """See `Executor.keep_warm`."""
+
+    def pools(self) -> list[Pool] | None:
+        """See `Executor.pools`."""
+        return None
+
     def attempts(self) -> list[tuple[str, int]]:
         """See `Executor.attempts`."""
         try:
@@ -186,6 +194,7 @@ class PodExecutor:
             await self._running(handle, deadline)
             await self._launched(handle, launch)
             handle.launched = True
+            handle.begin("cold")
             if handle.stop_wanted:
                 await self._stopped(handle)
         except _Failed as err:

@@ -1,9 +1,10 @@
 """The grip on an attempt in a pod. The loop's side puts in what the pod says; the worker's side reads and waits."""
 
 import threading
+import time
 from collections.abc import Callable
 
-from optio.executors.base import Exit
+from optio.executors.base import Begun, Exit
 from optio.executors.pods.spool import Spool
 
 
@@ -16,6 +17,7 @@ class PodHandle:
         self.spool = Spool()
         self.launched = self.stop_wanted = False
         self._ask = ask
+        self._begun: Begun | None = None
         self._exit: Exit | None = None
         self._changed = threading.Condition()
         self._news = False
@@ -39,6 +41,10 @@ class PodHandle:
             self._news = True
             self._changed.notify_all()
 
+    def begun(self) -> Begun | None:
+        """See `Handle.begun`."""
+        return self._begun
+
     def exit(self) -> Exit | None:
         """See `Handle.exit`."""
         return self._exit
@@ -57,6 +63,11 @@ class PodHandle:
         self._ask(self, "remove" if remove else "close")
 
     # The loop's side
+
+    def begin(self, how: str) -> None:
+        """The launch has arrived."""
+        self._begun = self._begun or Begun(time.monotonic(), how)
+        self.wake()
 
     def end(self, ended: Exit) -> None:
         """Nothing more will come. The first word counts."""
