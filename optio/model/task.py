@@ -31,10 +31,10 @@ EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class Network(Spec):
-    """What the agent may reach: host names, or addresses in CIDR form."""
+    """What the agent may reach: what is listed, and nothing else; not even names are resolved for it."""
 
     egress: list[Text]
-    """Host names such as `api.github.com`, `*.example.com`, or addresses in CIDR form."""
+    """Host names such as `api.github.com`, `*.example.com`, or addresses such as `10.0.0.0/8`, each with `:PORT` or at 443."""
 
 
 class Resources(Spec):
@@ -58,7 +58,7 @@ class Environment(Spec):
     secrets: list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]] = Field(default_factory=no_items)
     """Names of secrets; each is an environment variable of the run. Values never stand in a task file."""
     network: Network | None = None
-    """What the agent may reach."""
+    """What the agent may reach; by default, in a pod, public addresses and nothing private."""
     resources: Resources | None = None
     """What the pod asks for."""
 

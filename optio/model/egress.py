@@ -1,0 +1,179 @@
+"""One entry of `environment.network.egress`: a host name, an address or a network, each with an optional port.
+
+    api.github.com   *.example.com:8443   10.1.2.3   10.0.0.0/8:5432   2001:db8::1   [2001:db8::/32]:8443
+
+Without a port it is 443. `*.example.com` is every name below `example.com`, at any depth, and not `example.com` itself.
+Imported where a task has such a list, and by nobody at start: most have none.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+HTTPS = 443
+# What one list may come to as text: it travels as the user name of a proxy, for which programs have limits.
+LONGEST = 5900
+# Addresses by which clouds hand out the credentials and secrets of a machine; the last two are no link-local ones.
+METADATA = (
+    "169.254.169.254",
+    "169.254.170.2",
+    "169.254.170.23",
+    "fd00:ec2::254",
+    "fd00:ec2::23",
+    "100.100.100.200",
+    "168.63.129.16",
+)
+# A network that holds one of these was meant too wide. The others lie in networks that people have reason to list.
+_NEVER_WITHIN = ("169.254.169.254", "fd00:ec2::254")
+_METADATA_NAMES = ("metadata.google.internal", "metadata.goog")
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_NAME = re.compile(rf"(?:\*\.)?(?=.{{1,253}}\Z)(?:{_LABEL}\.)*{_LABEL}")
+# Programs read such a name as an address: 127.1, 0x7f000001.
+_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
+_ADDRESS = re.compile(r"[0-9a-fA-F.:]+(?:/[0-9.]+)?")
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
+_SCHEMES = {"http": ":80", "https": "", "": ""}
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+
+
+class BadEntry(ValueError):
+    """It stands for no place in a network, or for one that no agent may reach; `hint` is the cure."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Host:
+    """A host name in lower case, or `*.` and the name that all of them end with."""
+
+    name: str
+    port: int = HTTPS
+
+    def __str__(self) -> str:
+        return self.name if self.port == HTTPS else f"{self.name}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Block:
+    """An address or a network, in CIDR form: `10.1.2.3/32`."""
+
+    network: str
+    port: int = HTTPS
+
+    def __str__(self) -> str:
+        if self.port == HTTPS:
+            return self.network
+        return f"[{self.network}]:{self.port}" if ":" in self.network else f"{self.network}:{self.port}"
+
+
+Entry = Host | Block
+
+
+def parse(text: str) -> Entry:
+    """What the entry stands for; raises BadEntry."""
+    if "://" in text:
+        raise _is_url(text)
+    host, port = _split(text)
+    if host.lower().rstrip(".") in _METADATA_NAMES:
+        raise _is_metadata(host)
+    network = _network(host)
+    if network is None:
+        if "/" in text:
+            raise _is_url(text)
+        name = host.lower()
+        if not _NAME.fullmatch(name) or _NUMBER.fullmatch(name):
+            raise BadEntry(f"`{text}` is no host name", _hint(name))
+        return Host(name, _number(text, port))
+    if network.num_addresses == 1 and str(network.network_address) in METADATA:
+        raise _is_metadata(host)
+    # Everything at once is said in so many words, and nobody takes it for a narrow list.
+    if network.prefixlen > 0 and any(_holds(network, address) for address in _NEVER_WITHIN):
+        raise BadEntry(f"`{host}` holds a cloud's metadata address", "leave 169.254.169.254 out")
+    return Block(str(network), _number(text, port))
+
+
+def as_text(entries: Iterable[Entry]) -> str:
+    """A list as the egress proxy reads it. The same list is always the same text, whatever its order."""
+    return ",".join(sorted({str(entry) for entry in entries}))
+
+
+def metadata_within(network: str) -> list[str]:
+    """The metadata addresses that a network holds."""
+    parsed = ipaddress.ip_network(network)
+    return [address for address in METADATA if _holds(parsed, address)]
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    """Host and port; an IPv6 address needs brackets to have one."""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if bracket and ":" in host and (not rest or rest.startswith(":")):
+            return host, rest[1:] if rest else None
+        return text, None
+    if text.count(":") == 1:
+        host, _, port = text.partition(":")
+        return host, port
+    return text, None
+
+
+def _network(host: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    if not _ADDRESS.fullmatch(host):
+        return None
+    try:
+        network = ipaddress.ip_network(host, strict=False)
+    except ValueError:
+        return None
+    if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
+        bits = int(network.network_address) & 0xFFFF_FFFF
+        plain = ipaddress.IPv4Network((bits, network.prefixlen - _MAPPED.prefixlen))
+        raise BadEntry(f"`{host}` is an IPv4 address in disguise", f"write `{plain}`")
+    return network
+
+
+def _holds(network: ipaddress.IPv4Network | ipaddress.IPv6Network, address: str) -> bool:
+    return ipaddress.ip_address(address) in network
+
+
+def _number(text: str, port: str | None) -> int:
+    if port is None:
+        return HTTPS
+    if not _PORT.fullmatch(port) or int(port) > 65535:
+        raise BadEntry(f"`{text}` has no port from 1 to 65535", "write `host:8443`; without a port it is 443")
+    return int(port)
+
+
+def _is_url(text: str) -> BadEntry:
+    scheme, _, rest = text.rpartition("://")
+    bare = rest.split("/", 1)[0].split("@")[-1]
+    if ":" not in bare:
+        bare += _SCHEMES.get(scheme.lower(), "") if bare else ""
+    masked = re.sub(r"//[^/@]*@", "//***@", text)
+    return BadEntry(f"`{masked}` is no host name", f"write `{bare}`" if bare else "write the host's name alone")
+
+
+def _is_metadata(host: str) -> BadEntry:
+    return BadEntry(f"`{host}` is a cloud's metadata address", "delete it: it hands out the node's credentials")
+
+
+def _hint(name: str) -> str:
+    if "*" in name:
+        return "a wildcard stands first, as in `*.example.com`"
+    if not name.isascii() and (plain := _ascii(name)) is not None:
+        return f"write `{plain}`"
+    if name.endswith(".") and _NAME.fullmatch(name[:-1]):
+        return f"write `{name[:-1]}`"
+    return "write a host name, or an address such as 10.0.0.0/8"
+
+
+def _ascii(name: str) -> str | None:
+    """A name as the DNS knows it; None if it is none."""
+    if len(name) > 253:
+        return None
+    try:
+        plain = name.encode("idna").decode()
+    except UnicodeError:
+        return None
+    return plain if _NAME.fullmatch(plain) else None
