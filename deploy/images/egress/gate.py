@@ -1,0 +1,104 @@
+#!/usr/bin/python3 -IS
+"""Is the network policy of this pod in place? Looks from inside its network, writes the answer to a file, and ends.
+
+    optio-gate [--api] ADDRESS PORT CANARY FILE
+
+The egress proxy listens on PORT, which every policy allows, and on CANARY, which none does; it is the same process. So while
+CANARY is reached there is no policy yet, and when PORT is reached and CANARY is not, three times in a row, the policy is the
+reason. With --api the cluster's API must not be reached either. FILE then has the one line `open`. After 30 s it has the
+reason instead.
+"""
+
+import errno
+import os
+import select
+import socket
+import sys
+import time
+
+PATIENCE = 30.0
+ROUNDS = 3
+PAUSE = 0.02
+# How long a connection that a policy swallows is waited for: far longer than the one took that was let through beside it.
+SHORTEST, LONGEST, TIMES = 0.1, 1.0, 20
+
+
+def connected(targets):
+    """Which of these (address, port) can be reached. The first may take LONGEST, the others what is fair beside it."""
+    sockets = {}
+    poll = select.poll()
+    begin = time.monotonic()
+    for target in targets:
+        found = socket.socket(socket.AF_INET6 if ":" in target[0] else socket.AF_INET, socket.SOCK_STREAM)
+        found.setblocking(False)
+        code = found.connect_ex(target)
+        if code in (0, errno.EINPROGRESS):
+            poll.register(found, select.POLLOUT)
+            sockets[found.fileno()] = (found, target)
+        else:
+            found.close()
+    reached = set()
+    until = begin + LONGEST
+    while sockets and (left := until - time.monotonic()) > 0:
+        for number, _ in poll.poll(left * 1000):
+            found, target = sockets.pop(number)
+            poll.unregister(number)
+            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+                reached.add(target)
+            found.close()
+            if target == targets[0]:
+                if target not in reached:
+                    until = 0.0
+                    break
+                now = time.monotonic()
+                until = now + min(max(SHORTEST, TIMES * (now - begin)), LONGEST)
+    for found, _ in sockets.values():
+        found.close()
+    return reached
+
+
+def verdict(proxy, forbidden, patience=PATIENCE):
+    """`open`, or why not."""
+    until = time.monotonic() + patience
+    closed, reason = 0, ""
+    while closed < ROUNDS:
+        reached = connected([proxy, *forbidden])
+        wrong = [target for target in forbidden if target in reached]
+        if wrong:
+            closed = 0
+            reason = f"no network policy is enforced: {shown(wrong[0])} can be reached, which no policy allows"
+        elif proxy not in reached:
+            closed = 0
+            reason = f"the egress proxy cannot be reached at {shown(proxy)}"
+        else:
+            closed += 1
+        if time.monotonic() > until:
+            return reason or "the network is too slow to tell whether a policy is enforced"
+        time.sleep(PAUSE)
+    return "open"
+
+
+def shown(target):
+    """As people write it."""
+    return "{}:{}".format(f"[{target[0]}]" if ":" in target[0] else target[0], target[1])
+
+
+def main():
+    words = sys.argv[1:]
+    api = "--api" in words
+    address, port, canary, path = [word for word in words if word != "--api"]
+    forbidden = [(address, int(canary))]
+    host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
+    if api and (":" in host or host.replace(".", "").isdigit()):
+        forbidden.append((host, int(os.environ.get("KUBERNETES_SERVICE_PORT", "443"))))
+    found = verdict((address, int(port)), forbidden)
+    # Whoever waits for the file finds all of it.
+    with open(path + ".new", "w") as file:
+        file.write(found + "\n")
+    os.chmod(path + ".new", 0o644)
+    os.rename(path + ".new", path)
+    print(found, flush=True)
+
+
+if __name__ == "__main__":
+    main()

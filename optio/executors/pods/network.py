@@ -1,0 +1,269 @@
+"""What the network lets an agent's pod reach: its policy, its way to the egress proxy, and the gate before its start.
+
+How it hangs together, for who makes pods:
+
+    proxy = proxy_of("optio-egress.optio.svc:3128")   once, from OPTIO_KUBE_EGRESS
+    at = proxy.at(address)                            with its address, which the worker resolves: closed pods have no DNS
+    egress = egress_of(environment.network)           raises LaunchFailed for what cannot be enforced
+    policy(egress, namespace, install, proxy)         made before the pod; 409 is success, for equal names are equal rules
+    {EGRESS: digest(egress, install, proxy)}          into the pod's labels, beside INSTALL
+    gate = gate_of(egress, image, at)                 its container and volume into the pod, its mount into the agent
+    variables(egress, key, at)                        into the agent's environment, below what the task itself sets there
+
+The supervisor waits until the file `VERDICT` is there: its one line is `open`, or why not (see `deploy/images/egress/gate.py`).
+A policy depends on addresses alone, so tasks that differ in names share one. Names are the proxy's business: the user name of
+its URL is the list, the password proves that a worker wrote it, and the proxy needs no state and no restart for a new list.
+"""
+
+import base64
+import hashlib
+import hmac
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from optio.errors import LaunchFailed, SettingsError
+from optio.model.egress import LONGEST, BadEntry, Block, Host, as_text, metadata_within, parse
+from optio.model.task import Network
+
+Manifest = dict[str, Any]
+INSTALL, EGRESS = "optio.dev/install", "optio.dev/egress"
+PROXY_LABELS = {"app.kubernetes.io/name": "optio-egress"}
+GATE = "gate"
+GATE_DIR = "/optio-gate"
+VERDICT = f"{GATE_DIR}/verdict"
+# What no task without a list reaches: not the cluster, not the networks around it, not what a cloud tells its machines.
+# `deploy/images/egress/start.py` has the same list for what names resolve to.
+PRIVATE = (
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "168.63.129.16/32",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "224.0.0.0/3",
+)
+# All that is public in IPv6, but for what carries an IPv4 address in it.
+PUBLIC6, PRIVATE6 = "2000::/3", ("2001::/32", "2002::/16")
+_DNS = {
+    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+    "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+}
+# A cache of names on each node has this address, where there is one.
+_NODE_DNS = {"ipBlock": {"cidr": "169.254.20.10/32"}}
+_TRANSPORTS = ("TCP", "UDP")
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+# An address is none: the namespace of the proxy must be known.
+_SERVICE = re.compile(rf"(?![0-9.]+\Z){_LABEL}\.(?P<namespace>{_LABEL})(?:\.{_LABEL})*")
+_CONTEXT = b"optio egress list\n"
+_GATE_SIZE = {"cpu": "50m", "memory": "64Mi", "ephemeral-storage": "16Mi"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """The egress proxy: `host` as it is configured, or an address. Its canary is the next port: what a policy never allows."""
+
+    host: str
+    port: int
+    namespace: str
+
+    def at(self, address: str) -> "Proxy":
+        """The same by its address."""
+        return replace(self, host=str(ipaddress.ip_address(address)))
+
+    @property
+    def canary(self) -> int:
+        """The port that nobody reaches whose policy is in place."""
+        return self.port + 1
+
+    @property
+    def address(self) -> str | None:
+        """Its address, if that is known already."""
+        try:
+            return str(ipaddress.ip_address(self.host))
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Egress:
+    """What a task may reach. `public`: it has no list, so all that is public. An empty list is nothing at all."""
+
+    public: bool = False
+    hosts: tuple[Host, ...] = ()
+    blocks: tuple[Block, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """The pieces of a pod that is told when its policy is in place."""
+
+    container: Manifest
+    volume: Manifest
+    mount: Manifest
+
+
+def proxy_of(setting: str) -> Proxy:
+    """`NAME.NAMESPACE.svc:PORT`, or `NAME.NAMESPACE.svc=ADDRESS:PORT` for who cannot resolve it; raises SettingsError."""
+    service, equals, rest = setting.partition("=")
+    host, colon, port = (rest if equals else service).rpartition(":")
+    service = service if equals else host
+    found = _SERVICE.fullmatch(service)
+    if not found or not colon or not re.fullmatch(r"[1-9][0-9]{0,4}", port) or int(port) >= 65535:
+        raise SettingsError(
+            f"OPTIO_KUBE_EGRESS is `{setting}`: write the proxy's service and port, as in `optio-egress.optio.svc:3128`"
+        )
+    proxy = Proxy(host=service, port=int(port), namespace=found["namespace"])
+    if not equals:
+        return proxy
+    try:
+        return proxy.at(host.removeprefix("[").removesuffix("]"))
+    except ValueError as err:
+        raise SettingsError(f"OPTIO_KUBE_EGRESS is `{setting}`: `{host}` is no address") from err
+
+
+def egress_of(network: Network | None) -> Egress:
+    """What a task's `environment.network` asks for; raises LaunchFailed for an entry that could not be enforced."""
+    if network is None:
+        return Egress(public=True)
+    try:
+        entries = {parse(entry) for entry in network.egress}
+    except BadEntry as err:
+        raise LaunchFailed("network", f"environment.network.egress: {err}: {err.hint}") from err
+    if (size := len(as_text(entries))) > LONGEST:
+        raise LaunchFailed(
+            "network", f"environment.network.egress: a list of {size} characters, of which {LONGEST} can be enforced"
+        )
+    return Egress(
+        hosts=tuple(sorted(entry for entry in entries if isinstance(entry, Host))),
+        blocks=tuple(sorted(entry for entry in entries if isinstance(entry, Block))),
+    )
+
+
+def digest(egress: Egress, install: str, proxy: Proxy) -> str:
+    """12 hexadecimal digits for the rules of the policy: others whenever a rule changes, by Optio's version too."""
+    rules = json.dumps([install, _rules(egress, proxy)], sort_keys=True)
+    return hashlib.sha256(rules.encode()).hexdigest()[:12]
+
+
+def policy(egress: Egress, namespace: str, install: str, proxy: Proxy) -> Manifest:
+    """The NetworkPolicy of the pods with this digest: nobody comes in, and only what is allowed goes out."""
+    mark = digest(egress, install, proxy)
+    labels = {INSTALL: install, EGRESS: mark}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {
+            "name": f"optio-egress-{mark}",
+            "namespace": namespace,
+            "labels": {"app.kubernetes.io/managed-by": "optio", **labels},
+        },
+        "spec": {
+            "podSelector": {"matchLabels": labels},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [],
+            "egress": _rules(egress, proxy),
+        },
+    }
+
+
+def _rules(egress: Egress, proxy: Proxy) -> list[Manifest]:
+    where = {"matchLabels": {"kubernetes.io/metadata.name": proxy.namespace}}
+    peer = {"namespaceSelector": where, "podSelector": {"matchLabels": dict(PROXY_LABELS)}}
+    rules: list[Manifest] = [{"to": [peer], "ports": [{"protocol": "TCP", "port": proxy.port}]}]
+    if egress.public:
+        rules.append({"to": [_DNS, _NODE_DNS], "ports": _ports(53)})
+        rules.append({"to": [_block("0.0.0.0/0", PRIVATE), _block(PUBLIC6, PRIVATE6)]})
+    for port in sorted({block.port for block in egress.blocks}):
+        networks = [block.network for block in egress.blocks if block.port == port]
+        peers = [_block(network, [_single(address) for address in metadata_within(network)]) for network in networks]
+        rules.append({"to": peers, "ports": _ports(port)})
+    return rules
+
+
+def _block(cidr: str, excepted: tuple[str, ...] | list[str]) -> Manifest:
+    block: Manifest = {"cidr": cidr}
+    if excepted:
+        block["except"] = list(excepted)
+    return {"ipBlock": block}
+
+
+def _single(address: str) -> str:
+    return f"{address}/{ipaddress.ip_address(address).max_prefixlen}"
+
+
+def _ports(port: int) -> list[Manifest]:
+    return [{"protocol": protocol, "port": port} for protocol in _TRANSPORTS]
+
+
+def variables(egress: Egress, key: bytes, proxy: Proxy) -> Mapping[str, str]:
+    """Which way programs go out; `proxy` by its address. Without a list they go directly.
+
+    With one, all goes through the proxy but what is listed by address. So it does where no name is listed: a refusal by the
+    proxy says which line is missing, a lost packet says nothing.
+    """
+    if egress.public:
+        return {}
+    user = _user(as_text([*egress.hosts, *egress.blocks]))
+    url = f"http://{user}:{_password(user, key)}@{_bracketed(proxy.host)}:{proxy.port}"
+    direct = ["localhost", "127.0.0.1", "::1", *sorted({_plain(block.network) for block in egress.blocks})]
+    found = {"HTTPS_PROXY": url, "HTTP_PROXY": url, "NO_PROXY": ",".join(direct)}
+    # Half of the programs look for the one spelling, half for the other; Node looks for neither unless it is told to.
+    return {**found, **{name.lower(): value for name, value in found.items()}, "NODE_USE_ENV_PROXY": "1"}
+
+
+def _user(text: str) -> str:
+    # Never empty, and its form may change: hence the number.
+    return _encoded(f"1,{text}".encode())
+
+
+def _password(user: str, key: bytes) -> str:
+    return _encoded(hmac.digest(key, _CONTEXT + user.encode(), "sha256"))
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _plain(network: str) -> str:
+    """An address without its prefix: more programs understand that."""
+    parsed = ipaddress.ip_network(network)
+    return str(parsed.network_address) if parsed.num_addresses == 1 else network
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def gate_of(egress: Egress, image: str, proxy: Proxy, pull_policy: str = "IfNotPresent") -> Gate:
+    """`proxy` by its address. It looks from inside the pod's network whether the policy is in place, and says so once.
+
+    A pod that reaches nothing but the proxy must not reach the cluster's API either, which is there in every cluster.
+    """
+    closed = not egress.public and not egress.blocks
+    command = ["/usr/local/bin/optio-gate", *(["--api"] if closed else []), proxy.host, str(proxy.port), str(proxy.canary)]
+    container = {
+        "name": GATE,
+        "image": image,
+        "imagePullPolicy": pull_policy,
+        "command": [*command, VERDICT],
+        "resources": {"requests": dict(_GATE_SIZE), "limits": dict(_GATE_SIZE)},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": GATE, "mountPath": GATE_DIR}],
+    }
+    return Gate(
+        container=container,
+        volume={"name": GATE, "emptyDir": {"sizeLimit": "1Mi"}},
+        mount={"name": GATE, "mountPath": GATE_DIR, "readOnly": True},
+    )

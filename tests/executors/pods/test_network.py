@@ -1,0 +1,282 @@
+"""What the network lets a pod reach: policies against golden files, and the way to the egress proxy.
+
+`REWRITE_GOLDEN=1 pytest tests/executors/pods/test_network.py` writes the expected policies anew; read the difference before you
+commit it.
+"""
+
+import base64
+import hashlib
+import hmac
+import ipaddress
+import json
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optio.errors import LaunchFailed, SettingsError
+from optio.executors.pods import network
+from optio.executors.pods.network import Proxy, digest, egress_of, gate_of, policy, proxy_of, variables
+from optio.model.egress import METADATA, as_text, parse
+from optio.model.task import Network
+from tests.executors.pods.image import program
+
+GOLDEN = Path(__file__).parent / "golden"
+PROXY = Proxy(host="optio-egress.optio.svc", port=3128, namespace="optio")
+AT = PROXY.at("10.96.3.4")
+KEY = b"0123456789abcdef0123456789abcdef"
+LISTS: dict[str, list[str] | None] = {
+    "public": None,
+    "nothing": [],
+    "names": ["api.github.com", "*.example.com:8443"],
+    "addresses": ["10.1.2.3:5432", "192.168.0.0/16:5432", "2001:db8::/32"],
+    "everything": ["0.0.0.0/0", "::/0", "api.github.com"],
+}
+
+
+def made(entries: list[str] | None) -> network.Egress:
+    return egress_of(None if entries is None else Network(egress=entries))
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_the_policy_is_the_golden_one(name: str) -> None:
+    path = GOLDEN / f"policy-{name}.json"
+
+    text = json.dumps(policy(made(LISTS[name]), "optio-runs", "acme", PROXY), indent=2) + "\n"
+
+    if os.environ.get("REWRITE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_the_gate_is_the_golden_one() -> None:
+    path = GOLDEN / "gate.json"
+    gate = gate_of(made([]), "registry.example/egress@sha256:" + "0" * 64, AT)
+
+    text = json.dumps([gate.container, gate.volume, gate.mount], indent=2) + "\n"
+
+    if os.environ.get("REWRITE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+@pytest.mark.parametrize(("name", "looks"), [("nothing", True), ("names", True), ("public", False), ("addresses", False)])
+def test_a_gate_looks_at_the_clusters_api_where_no_rule_could_allow_it(name: str, looks: bool) -> None:
+    gate = gate_of(made(LISTS[name]), "egress:1", AT)
+
+    assert ("--api" in gate.container["command"]) is looks
+
+
+def allowed(entries: list[str] | None, address: str, port: int) -> bool:
+    """Whether the policy lets a packet out, by the words of the NetworkPolicy API."""
+    wanted = ipaddress.ip_address(address)
+    for rule in policy(made(entries), "optio-runs", "acme", PROXY)["spec"]["egress"]:
+        if "ports" in rule and port not in [p["port"] for p in rule["ports"]]:
+            continue
+        for peer in rule["to"]:
+            block = peer.get("ipBlock")
+            networks = [ipaddress.ip_network(text) for text in (block["cidr"], *block.get("except", []))] if block else []
+            if networks and wanted in networks[0] and not any(wanted in excepted for excepted in networks[1:]):
+                return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "10.96.0.1",
+            "10.244.0.7",
+            "172.31.0.1",
+            "192.168.1.1",
+            "100.64.0.1",
+            "169.254.169.254",
+            "168.63.129.16",
+            "127.0.0.1",
+        ),
+        *("0.0.0.0", "224.0.0.1", "255.255.255.255", "198.18.0.1", "::1", "fe80::1", "fd00:ec2::254", "fc00::1", "ff02::1"),
+        *("::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "::"),
+    ],
+)
+def test_without_a_list_nothing_private_is_reached(address: str) -> None:
+    assert not any(allowed(None, address, port) for port in (22, 53, 80, 443, 6443))
+
+
+@pytest.mark.parametrize(
+    "address", ["1.1.1.1", "9.255.255.255", "172.15.0.1", "172.32.0.1", "223.255.255.255", "2606:4700::1111"]
+)
+def test_without_a_list_all_that_is_public_is_reached(address: str) -> None:
+    assert allowed(None, address, 443)
+    assert allowed(None, address, 22)
+
+
+def test_private_is_what_python_takes_for_private() -> None:
+    """Where the table of the standard library and ours differ, it is for a reason."""
+    ours = [ipaddress.IPv4Network(text) for text in network.PRIVATE]
+    near = [int(edge) + step for one in ours for edge in (one.network_address, one.broadcast_address) for step in (-1, 0, 1)]
+    edges = {ipaddress.IPv4Address(number) for number in near if 0 <= number < 1 << 32}
+
+    differ = {str(edge) for edge in edges if any(edge in one for one in ours) == (edge.is_global and not edge.is_multicast)}
+
+    # Azure's machines ask this one for their secrets; the others are the rest of a block that holds two public services.
+    assert differ == {"168.63.129.16", "192.0.0.254", "192.0.0.255"}
+
+
+def test_the_egress_proxy_takes_the_same_for_private() -> None:
+    start = program("start")
+
+    assert start.PRIVATE == network.PRIVATE
+    assert start.METADATA == METADATA
+
+
+def test_what_is_listed_is_reached_and_nothing_beside_it() -> None:
+    entries = ["10.1.2.3:5432", "192.168.0.0/16:5432", "100.64.0.0/10"]
+
+    assert allowed(entries, "10.1.2.3", 5432)
+    assert allowed(entries, "192.168.9.9", 5432)
+    assert allowed(entries, "100.64.0.1", 443)
+    assert not allowed(entries, "10.1.2.3", 443)
+    assert not allowed(entries, "10.1.2.4", 5432)
+    assert not allowed(entries, "1.1.1.1", 443)
+    assert not allowed(entries, "100.100.100.200", 443)
+
+
+def test_everything_has_no_metadata_in_it() -> None:
+    assert allowed(["0.0.0.0/0", "::/0"], "10.0.0.1", 443)
+    assert allowed(["0.0.0.0/0", "::/0"], "2606:4700::1111", 443)
+    assert not any(allowed(["0.0.0.0/0", "::/0"], address, 443) for address in ("169.254.169.254", "fd00:ec2::254"))
+
+
+def test_only_a_task_without_a_list_has_names_resolved() -> None:
+    with_dns = [
+        name for name, entries in LISTS.items() if '"kube-dns"' in json.dumps(policy(made(entries), "r", "acme", PROXY))
+    ]
+
+    assert with_dns == ["public"]
+
+
+def test_tasks_that_differ_in_names_share_a_policy() -> None:
+    assert (
+        digest(made(["a.example"]), "acme", PROXY)
+        == digest(made(["b.example:1"]), "acme", PROXY)
+        == digest(made([]), "acme", PROXY)
+    )
+
+
+def test_what_makes_other_rules_makes_another_policy() -> None:
+    other = Proxy(host="optio-egress.other.svc", port=3128, namespace="other")
+    digests = [
+        digest(made(None), "acme", PROXY),
+        digest(made([]), "acme", PROXY),
+        digest(made([]), "other", PROXY),
+        digest(made([]), "acme", other),
+        digest(made(["10.0.0.0/8"]), "acme", PROXY),
+        digest(made(["10.0.0.0/8:80"]), "acme", PROXY),
+    ]
+
+    assert len(set(digests)) == len(digests)
+
+
+@given(st.permutations(["10.0.0.0/8", "10.0.0.0/8", "a.example", "A.EXAMPLE:443", "2001:db8::1"]))
+def test_neither_order_nor_repetition_matters(entries: list[str]) -> None:
+    first = ["10.0.0.0/8", "a.example", "2001:db8::1"]
+
+    assert policy(made(entries), "r", "acme", PROXY) == policy(made(first), "r", "acme", PROXY)
+    assert variables(made(entries), KEY, AT) == variables(made(first), KEY, AT)
+
+
+def test_without_a_list_programs_go_their_way_directly() -> None:
+    assert variables(made(None), KEY, AT) == {}
+
+
+@pytest.mark.parametrize("name", ["nothing", "names", "addresses", "everything"])
+def test_the_proxys_url_carries_the_list_and_its_proof(name: str) -> None:
+    found = variables(made(LISTS[name]), KEY, AT)
+
+    url = urlsplit(found["HTTPS_PROXY"])
+    assert url.username
+    assert url.password
+    assert (url.scheme, url.hostname, url.port) == ("http", "10.96.3.4", 3128)
+    entries = base64.urlsafe_b64decode(url.username + "=" * (-len(url.username) % 4)).decode()
+    assert entries == "1," + as_text(parse(entry) for entry in LISTS[name] or [])
+    proof = hmac.new(KEY, b"optio egress list\n" + url.username.encode(), hashlib.sha256).digest()
+    assert url.password == base64.urlsafe_b64encode(proof).rstrip(b"=").decode()
+    assert {found[n] for n in ("HTTP_PROXY", "http_proxy", "https_proxy")} == {found["HTTPS_PROXY"]}
+
+
+def test_the_proxy_understands_what_the_worker_wrote() -> None:
+    allow = program("allow")
+    url = urlsplit(variables(made(LISTS["names"]), KEY, AT)["https_proxy"])
+
+    assert allow.genuine(url.username, url.password, KEY)
+    assert not allow.genuine(url.username, url.password, KEY[::-1])
+    assert allow.listed(url.username, "api.github.com", "443")
+    assert not allow.listed(url.username, "api.github.com", "80")
+
+
+def test_what_is_listed_by_address_is_reached_directly() -> None:
+    found = variables(made(["10.1.2.3:5432", "192.168.0.0/16", "2001:db8::1", "a.example"]), KEY, AT)
+
+    assert found["NO_PROXY"] == "localhost,127.0.0.1,::1,10.1.2.3,192.168.0.0/16,2001:db8::1"
+    assert found["no_proxy"] == found["NO_PROXY"]
+
+
+def test_python_understands_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in variables(made(["10.1.2.3", "a.example"]), KEY, AT).items():
+        monkeypatch.setenv(name, value)
+
+    assert getproxies_environment()["https"].endswith("@10.96.3.4:3128")
+    assert proxy_bypass_environment("10.1.2.3")
+    assert not proxy_bypass_environment("a.example")
+
+
+def test_a_proxy_may_have_an_ipv6_address() -> None:
+    assert urlsplit(variables(made([]), KEY, PROXY.at("fd00::7"))["HTTPS_PROXY"]).hostname == "fd00::7"
+
+
+@pytest.mark.parametrize(
+    ("setting", "host", "port", "namespace"),
+    [
+        ("optio-egress.optio.svc:3128", "optio-egress.optio.svc", 3128, "optio"),
+        ("optio-egress.optio.svc.cluster.local:3128", "optio-egress.optio.svc.cluster.local", 3128, "optio"),
+        ("optio-egress.optio.svc=10.96.3.4:3128", "10.96.3.4", 3128, "optio"),
+        ("optio-egress.optio=[fd00::7]:3128", "fd00::7", 3128, "optio"),
+    ],
+)
+def test_the_setting_names_service_and_port(setting: str, host: str, port: int, namespace: str) -> None:
+    assert proxy_of(setting) == Proxy(host=host, port=port, namespace=namespace)
+
+
+def test_the_address_is_known_where_the_setting_has_it() -> None:
+    assert proxy_of("optio-egress.optio.svc=10.96.3.4:3128").address == "10.96.3.4"
+    assert proxy_of("optio-egress.optio.svc:3128").address is None
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("", "optio-egress", "optio-egress:3128", "optio-egress.optio.svc", "10.96.3.4:3128", "a.b:0", "a.b:65535", "a.b:x"),
+        *("a.b=c.d:3128", "a.b=10.0.0.1", "http://a.b:3128", "A.B:1", "a.b :1", "a.b:1\n", "=1.2.3.4:1", "1.2.3.4=1.2.3.4:1"),
+    ],
+)
+def test_any_other_setting_is_refused_with_an_example(setting: str) -> None:
+    with pytest.raises(SettingsError, match="OPTIO_KUBE_EGRESS is"):
+        proxy_of(setting)
+
+
+@pytest.mark.parametrize("entry", ["{{HOST}}", "169.254.169.254", "https://a.example", "a.example:0"])
+def test_what_cannot_be_enforced_does_not_start(entry: str) -> None:
+    with pytest.raises(LaunchFailed, match=r"environment\.network\.egress") as caught:
+        made(["a.example", entry])
+
+    assert caught.value.reason == "network"
+    assert not caught.value.temporary
+
+
+def test_a_list_that_no_program_could_carry_does_not_start() -> None:
+    with pytest.raises(LaunchFailed, match="a list of 9449 characters, of which 5900 can be enforced"):
+        made([f"name-{n:04}.of.example" for n in range(450)])
