@@ -15,8 +15,9 @@ class Launch:
     """Everything one attempt needs. `files` are written below HOME (mode 0600) before anything starts; `file_env` names
     environment variables that hold the absolute path of one of them. `env` is the whole environment, but for PATH, HOME,
     TMPDIR and the like, which are the executor's. `leased_at` is when the lease was asked for, by `Executor.clock`. Whatever
-    becomes of its worker, the agent ends by itself before `orphan_s` have passed without a renewal (see `Store.adopt`). `warm`
-    says that a place may be ready for it (see `Warm`)."""
+    becomes of its worker, the agent ends by itself before `orphan_s` have passed without a renewal (see `Store.adopt`).
+    `setup_env` are the variables of the set-up commands, if these are not to have the agent's. `warm` says that a place may be
+    ready for it (see `Warm`)."""
 
     run_id: str
     attempt: int
@@ -26,6 +27,7 @@ class Launch:
     files: Mapping[str, bytes] = field(default_factory=dict)
     file_env: Mapping[str, str] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
+    setup_env: Mapping[str, str] | None = None
     environment: Environment | None = None
     warm: bool = False
     timeout_s: float

@@ -95,6 +95,7 @@ class ProcessExecutor:
         base = self._directory(launch.run_id, launch.attempt)
         control = base / "control"
         environment = self._environment(launch, base)
+        bare = environment if launch.setup_env is None else {**self._fixed(base), **launch.setup_env}
         execve.check(launch.argv, environment)
         try:
             _make_directories(str(base))
@@ -109,6 +110,7 @@ class ProcessExecutor:
             "argv": list(launch.argv),
             "env": environment,
             "setup": list(launch.setup),
+            "setup_env": bare,
             "timeout": launch.timeout_s,
             "grace": launch.grace_s,
             "leased_at": launch.leased_at,
@@ -178,15 +180,20 @@ class ProcessExecutor:
     def _directory(self, run_id: str, attempt: int) -> Path:
         return self._root / f"{run_id}-{attempt}"
 
-    def _environment(self, launch: Launch, base: Path) -> dict[str, str]:
-        home = base / "home"
+    def _fixed(self, base: Path) -> dict[str, str]:
         return {
             "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": str(home),
+            "HOME": str(base / "home"),
             "TMPDIR": str(base / "tmp"),
             "LANG": "C.UTF-8",
             "TERM": "dumb",
             "NO_COLOR": "1",
+        }
+
+    def _environment(self, launch: Launch, base: Path) -> dict[str, str]:
+        home = base / "home"
+        return {
+            **self._fixed(base),
             **launch.env,
             **{name: str(home / path) for name, path in launch.file_env.items()},
             "OPTIO_RESULT_FILE": str(base / "control" / "result" / "result.jsonl"),

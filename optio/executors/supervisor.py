@@ -98,8 +98,9 @@ def supervise(launch: dict[str, Any], stdin: bytes) -> None:
     err = _append(f"{control}/stderr")
     end: dict[str, Any] = {"phase": "setup"}
     null = os.open(os.devnull, os.O_RDONLY)
+    before = {**launch, "env": launch["setup_env"]}
     for command in launch["setup"]:
-        end.update(_run(["/bin/sh", "-c", command], launch, null, err, err, limits))
+        end.update(_run(["/bin/sh", "-c", command], before, null, err, err, limits))
         if end["code"] != 0 or end["stopped_by"] is not None:
             break
     else:

@@ -53,6 +53,9 @@ class Environment(Spec):
     """Container image; pin it by digest (`@sha256:...`)."""
     setup_commands: list[Text] = Field(default_factory=no_items)
     """Shell commands that run before the agent, in order; the first one that fails ends the attempt."""
+    setup_ahead: bool = False
+    """Run the set-up commands while a pod waits in the pool, before any run has come to it. They get the variables of `env`
+    alone, and neither secrets nor parameters, wherever they run."""
     env: dict[EnvName, str] = Field(default_factory=no_keys)
     """Environment variables; values are text. Secrets do not belong here."""
     secrets: list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]] = Field(default_factory=no_items)

@@ -217,6 +217,17 @@ def test_set_up_commands_run_in_order_before_the_agent_and_share_its_places(exec
     assert b"hello-from-set-up" in ended.stderr
 
 
+def test_set_up_commands_with_variables_of_their_own_see_none_of_the_agents(executor: Executor) -> None:
+    variables = {"KEY": "canary"}
+
+    ended = run(executor, shell("echo $KEY; cat seen", setup=("env >seen",), env=variables, setup_env={"MINE": "yes"}))
+
+    lines = ended.stdout.decode().splitlines()
+    assert lines[0] == "canary"
+    assert "MINE=yes" in lines
+    assert not [line for line in lines if line.startswith(("KEY=", "OPTIO_"))]
+
+
 def test_a_set_up_command_that_fails_ends_the_attempt_before_the_agent(executor: Executor) -> None:
     ended = run(executor, launch("/bin/echo", "agent", setup=("echo why >&2; exit 4", "echo next")))
 

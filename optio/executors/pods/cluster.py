@@ -1,11 +1,14 @@
 """One namespace of a cluster: the few requests that pods need. Everything here belongs to one event loop."""
 
 import asyncio
+import contextlib
 import io
 import json
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
@@ -22,6 +25,7 @@ _ANSWER_S = 30.0
 # A watch and a log are silent for long; a connection that is dead without a word is found out after this time.
 _SILENCE_S = 75.0
 _WATCH_S = 60
+_LEASES = "/apis/coordination.k8s.io/v1"
 
 
 class Refused(OptioError):
@@ -46,6 +50,7 @@ class Cluster:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
+        self._ahead = timedelta(0)
         try:
             config = KubeConfig.from_env().get()
         except (ConfigError, OSError) as err:
@@ -65,8 +70,12 @@ class Cluster:
         await self._http.aclose()
         await self._exec.close()
 
-    def _path(self, *rest: str) -> str:
-        return "/".join(("/api/v1/namespaces", self._namespace, *rest))
+    def now(self) -> datetime:
+        """The cluster's time, by the last answer."""
+        return datetime.now(UTC) + self._ahead
+
+    def _path(self, *rest: str, api: str = "/api/v1") -> str:
+        return "/".join((api, "namespaces", self._namespace, *rest))
 
     async def _ask(self, method: str, path: str, body: Any = None, **params: str) -> dict[str, Any]:
         content = None if body is None else json.dumps(body).encode()
@@ -75,6 +84,8 @@ class Cluster:
             answer = await self._http.request(method, path, content=content, params=params, headers={"Content-Type": kind})
         except httpx2.TransportError as err:
             raise Unreachable(f"the cluster's API does not answer: {_words(err)}") from err
+        with contextlib.suppress(KeyError, ValueError):
+            self._ahead = parsedate_to_datetime(answer.headers["date"]) - datetime.now(UTC)
         if answer.status_code >= 400:
             raise _refusal(answer.status_code, answer.content, answer.headers)
         found: dict[str, Any] = answer.json()
@@ -86,20 +97,40 @@ class Cluster:
 
     async def pod(self, name: str) -> dict[str, Any] | None:
         """The pod, or None."""
+        return await self._maybe(self._path("pods", name))
+
+    async def _maybe(self, path: str) -> dict[str, Any] | None:
         try:
-            return await self._ask("GET", self._path("pods", name))
+            return await self._ask("GET", path)
         except Refused as err:
             if err.status == 404:
                 return None
             raise
 
+    async def patch(self, name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The pod with these changes (RFC 7396); raises Refused 409 if it is not of the version that they name."""
+        return await self._ask("PATCH", self._path("pods", name), changes)
+
+    async def lease(self, name: str) -> dict[str, Any] | None:
+        """A lease of coordination.k8s.io/v1, or None."""
+        return await self._maybe(self._path("leases", name, api=_LEASES))
+
+    async def create_lease(self, lease: Mapping[str, Any]) -> dict[str, Any]:
+        """As it was made; raises Refused 409 if somebody was sooner."""
+        return await self._ask("POST", self._path("leases", api=_LEASES), lease)
+
+    async def replace_lease(self, lease: Mapping[str, Any]) -> dict[str, Any]:
+        """As it is now; raises Refused 409 if it is not of the version that is given any more."""
+        return await self._ask("PUT", self._path("leases", lease["metadata"]["name"], api=_LEASES), lease)
+
     async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """The pod as it was made."""
         return await self._ask("POST", self._path("pods"), manifest)
 
-    async def delete(self, name: str, uid: str, grace_s: int | None = None) -> None:
-        """This very pod; it may be gone already."""
-        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+    async def delete(self, name: str, uid: str, grace_s: int | None = None, *, version: str | None = None) -> None:
+        """This very pod, which may be gone already; with `version` only if it has not changed since."""
+        conditions = {"uid": uid} if version is None else {"uid": uid, "resourceVersion": version}
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": conditions}
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
         try:

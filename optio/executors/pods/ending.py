@@ -57,6 +57,8 @@ def _why(status: Status, terminated: Status) -> tuple[str | None, str, bool]:
         return "timeout", "the pod's deadline was reached", False
     if terminated.get("reason") == "OOMKilled":
         return "oom", "the container used more memory than its limit (environment.resources.memory)", False
+    if terminated.get("exitCode") == 72:
+        return "setup", str(terminated.get("message") or "a set-up command failed").strip(), False
     if terminated.get("exitCode") in (70, 71, 127):
         return "image", f"the image cannot run the supervisor: {terminated.get('message') or 'see the log'}", False
     return None, "", True
@@ -76,16 +78,21 @@ def slow(status: Status) -> tuple[str, str]:
     waiting = (_container(status).get("state") or {}).get("waiting") or {}
     if waiting.get("reason") in _NOT_PULLED:
         return "image", f"the image cannot be pulled: {waiting.get('message') or waiting['reason']}"
-    unscheduled = _condition(status, "PodScheduled", "False")
-    if unscheduled:
-        return "unschedulable", f"no node takes the pod: {unscheduled.get('message') or unscheduled.get('reason')}"
+    if words := unscheduled(status):
+        return "unschedulable", words
     return "start_timeout", f"the pod did not start: {waiting.get('message') or waiting.get('reason') or status.get('phase')}"
 
 
+def unscheduled(status: Status) -> str:
+    """Why no node takes the pod; empty when one does, or may."""
+    found = _condition(status, "PodScheduled", "False")
+    return "" if found is None else f"no node takes the pod: {found.get('message') or found.get('reason')}"
+
+
 def _container(status: Status) -> Status:
-    found = status.get("containerStatuses") or [{}]
-    first: Status = found[0]
-    return first
+    """The agent's, which is not the only one."""
+    found: Status = next((c for c in status.get("containerStatuses") or () if c.get("name", "agent") == "agent"), {})
+    return found
 
 
 def _condition(status: Status, kind: str, value: str = "True") -> Status | None:

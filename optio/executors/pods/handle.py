@@ -14,6 +14,7 @@ class PodHandle:
     def __init__(self, name: str, ask: Callable[["PodHandle", str], None]) -> None:
         self.name = name
         self.uid = ""
+        self.how = "cold"
         self.spool = Spool()
         self.launched = self.stop_wanted = False
         self._ask = ask
@@ -64,9 +65,9 @@ class PodHandle:
 
     # The loop's side
 
-    def begin(self, how: str) -> None:
+    def begin(self) -> None:
         """The launch has arrived."""
-        self._begun = self._begun or Begun(time.monotonic(), how)
+        self._begun = self._begun or Begun(time.monotonic(), self.how)
         self.wake()
 
     def end(self, ended: Exit) -> None:

@@ -1,6 +1,8 @@
-"""The pod of an attempt. Pure: what is not said here is not in it."""
+"""The pod of an attempt, made for it or waiting in a pool. Pure: what is not said here is not in it."""
 
 import hashlib
+import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,16 +11,23 @@ from typing import Any
 
 from optio.errors import LaunchFailed
 from optio.executors.base import Launch
+from optio.executors.pods.plan import CONTROL, PRIVATE, ahead
+from optio.model.task import Environment
 
 Manifest = dict[str, Any]
 CONTAINER = "agent"
-INSTALL, RUN, ATTEMPT, ROLE = (f"optio.dev/{name}" for name in ("install", "run", "attempt", "role"))
+INSTALL, RUN, ATTEMPT, ROLE, POOL = (f"optio.dev/{name}" for name in ("install", "run", "attempt", "role", "pool"))
 MARK, ORPHAN = "optio.dev/mark", "optio.dev/orphan-seconds"
-ATTEMPT_ROLE, TOMBSTONE_ROLE = "attempt", "tombstone"
+ATTEMPT_ROLE, TOMBSTONE_ROLE, WARM_ROLE = "attempt", "tombstone", "warm"
 # No scheduler will ever look at a pod with it.
 GATE = "optio.dev/never"
 # The pod goes after its agent: the supervisor keeps the time, this is for when it cannot.
 _DEADLINE_MARGIN_S = 120
+_GRACE_S = 10.0
+# A warm pod whose keeper is gone ends by itself: this much later than it would have been replaced.
+_IDLE = 1.5
+# What of the launch must be on no disk lies in memory until the agent has it.
+_PRIVATE_SIZE = "64Mi"
 _USER = 10001
 _PLAIN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
@@ -36,6 +45,13 @@ class PodSettings:
     disk: str = "4Gi"
     node_selector: Mapping[str, str] = field(default_factory=dict)
     runtime_class: str | None = None
+    warm_age_s: float = 3600.0
+    warm_most: int = 20
+
+    @property
+    def idle_s(self) -> float:
+        """How long a warm pod waits for a launch before it ends."""
+        return self.warm_age_s * _IDLE
 
 
 def name_of(install: str, run_id: str, attempt: int) -> str:
@@ -49,7 +65,59 @@ def _digest(text: str) -> str:
 
 def attempt_pod(launch: Launch, settings: PodSettings, mark: str) -> Manifest:
     """The pod that waits for the launch of an attempt. Nothing of the launch is in it but its names and limits."""
-    wanted = launch.environment
+    spec = _spec(launch.environment, settings, {"OPTIO_MARK": mark}, launch.grace_s)
+    spec["activeDeadlineSeconds"] = _deadline(launch)
+    labels = {RUN: launch.run_id, ATTEMPT: str(launch.attempt), ROLE: ATTEMPT_ROLE}
+    annotations = {MARK: mark, ORPHAN: f"{launch.orphan_s:.3f}"}
+    return _pod(name_of(settings.install, launch.run_id, launch.attempt), settings, labels, spec, annotations)
+
+
+def pool_key(environment: Environment, settings: PodSettings) -> str:
+    """The kind of a pod: the same for pods of which each can take the other's launches."""
+    return _digest(json.dumps(_warm_spec(environment, settings, ""), sort_keys=True))[:12]
+
+
+def warm_pod(environment: Environment, settings: PodSettings, unique: str, mark: str) -> Manifest:
+    """A pod that waits in a pool for any attempt that wants such a one."""
+    labels = {ROLE: WARM_ROLE, POOL: pool_key(environment, settings)}
+    name = f"optio-{_digest(settings.install)[:6]}-warm-{unique}"
+    return _pod(name, settings, labels, _warm_spec(environment, settings, mark), {MARK: mark})
+
+
+def claim(chosen: Mapping[str, Any], launch: Launch, age_s: float) -> Manifest:
+    """The patch that makes this pod, as it is known, the attempt's own. Its deadline counts from when the pod began."""
+    labels = {RUN: launch.run_id, ATTEMPT: str(launch.attempt), ROLE: ATTEMPT_ROLE}
+    return {
+        "metadata": {
+            "resourceVersion": chosen["metadata"]["resourceVersion"],
+            "labels": labels,
+            "annotations": {ORPHAN: f"{launch.orphan_s:.3f}"},
+        },
+        "spec": {"activeDeadlineSeconds": _deadline(launch) + math.ceil(age_s)},
+    }
+
+
+def lease_name(install: str) -> str:
+    """The lease of the one who keeps the pools."""
+    return f"optio-{_digest(install)[:6]}-pools"
+
+
+def _deadline(launch: Launch) -> int:
+    return int(launch.timeout_s + launch.grace_s) + _DEADLINE_MARGIN_S
+
+
+def _warm_spec(environment: Environment, settings: PodSettings, mark: str) -> Manifest:
+    variables = {"OPTIO_MARK": mark, "OPTIO_IDLE": str(int(settings.idle_s))}
+    if environment.setup_ahead:
+        variables["OPTIO_AHEAD"] = ahead(environment.setup_commands, environment.env)
+    spec = _spec(environment, settings, variables, _GRACE_S)
+    # Ready is who has done what comes before a launch; that is asked until it is so, and then no more.
+    probe = {"exec": {"command": ["/bin/sh", "-c", f"[ -f {CONTROL}/ready ]"]}, "periodSeconds": 1, "failureThreshold": 900}
+    spec["containers"][0]["startupProbe"] = probe
+    return spec
+
+
+def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[str, str], grace_s: float) -> Manifest:
     image = settings.image if wanted is None or wanted.image is None else wanted.image
     if image is None:
         raise LaunchFailed("image", "the task names no environment.image, and OPTIO_KUBE_IMAGE is not set")
@@ -62,19 +130,22 @@ def attempt_pod(launch: Launch, settings: PodSettings, mark: str) -> Manifest:
         "image": image,
         "imagePullPolicy": settings.pull_policy,
         "command": ["/bin/sh", "-c", supervisor()],
-        "env": [{"name": "OPTIO_MARK", "value": mark}],
+        "env": [{"name": name, "value": value} for name, value in variables.items()],
         "resources": {"requests": dict(size), "limits": dict(size)},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "optio", "mountPath": "/optio"}, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+        "volumeMounts": [
+            {"name": "optio", "mountPath": CONTROL},
+            {"name": "private", "mountPath": PRIVATE},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+        ],
     }
     spec: Manifest = {
         "restartPolicy": "Never",
-        "activeDeadlineSeconds": int(launch.timeout_s + launch.grace_s) + _DEADLINE_MARGIN_S,
-        "terminationGracePeriodSeconds": max(1, int(launch.grace_s)) + 2,
+        "terminationGracePeriodSeconds": max(1, int(grace_s)) + 2,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": {
@@ -85,13 +156,17 @@ def attempt_pod(launch: Launch, settings: PodSettings, mark: str) -> Manifest:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container],
-        "volumes": [{"name": name, "emptyDir": {"sizeLimit": settings.disk}} for name in ("optio", "tmp")],
+        "volumes": [
+            {"name": "optio", "emptyDir": {"sizeLimit": settings.disk}},
+            {"name": "private", "emptyDir": {"medium": "Memory", "sizeLimit": _PRIVATE_SIZE}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": settings.disk}},
+        ],
     }
     if settings.node_selector:
         spec["nodeSelector"] = dict(settings.node_selector)
     if settings.runtime_class is not None:
         spec["runtimeClassName"] = settings.runtime_class
-    return _pod(launch.run_id, launch.attempt, settings, ATTEMPT_ROLE, spec, {MARK: mark, ORPHAN: f"{launch.orphan_s:.3f}"})
+    return spec
 
 
 def tombstone(run_id: str, attempt: int, settings: PodSettings) -> Manifest:
@@ -109,7 +184,8 @@ def tombstone(run_id: str, attempt: int, settings: PodSettings) -> Manifest:
             }
         ],
     }
-    return _pod(run_id, attempt, settings, TOMBSTONE_ROLE, spec, {})
+    labels = {RUN: run_id, ATTEMPT: str(attempt), ROLE: TOMBSTONE_ROLE}
+    return _pod(name_of(settings.install, run_id, attempt), settings, labels, spec, {})
 
 
 def supervisor() -> str:
@@ -123,21 +199,15 @@ def selector(settings: PodSettings) -> dict[str, str]:
 
 
 def _pod(
-    run_id: str, attempt: int, settings: PodSettings, role: str, spec: Manifest, annotations: Mapping[str, str]
+    name: str, settings: PodSettings, labels: Mapping[str, str], spec: Manifest, annotations: Mapping[str, str]
 ) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "name": name_of(settings.install, run_id, attempt),
+            "name": name,
             "namespace": settings.namespace,
-            "labels": {
-                "app.kubernetes.io/managed-by": "optio",
-                **selector(settings),
-                RUN: run_id,
-                ATTEMPT: str(attempt),
-                ROLE: role,
-            },
+            "labels": {"app.kubernetes.io/managed-by": "optio", **selector(settings), **labels},
             "annotations": dict(annotations),
         },
         "spec": spec,

@@ -4,7 +4,7 @@ Nothing of it stands in the pod's specification, in an argument or in the enviro
 """
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -12,10 +12,13 @@ from optio.executors.base import Launch
 
 CONTROL = "/optio"
 HOME = f"{CONTROL}/home"
+# In memory, and never on the node's disk.
+PRIVATE = f"{CONTROL}/private"
 # An orphan is dead a good while before others repeat its run. It is looked for in ticks: the second in a row without a sign of
 # life is the end, so two ticks and the grace must fit into the time.
 _ORPHAN_TICK = 0.4
 _ORPHAN_GRACE = 0.1
+_PARCEL, _STDIN = f"{PRIVATE}/parcel", f"{PRIVATE}/stdin"
 # What the cluster and the shell put into every environment.
 _FOREIGN = (
     "KUBERNETES_PORT KUBERNETES_PORT_443_TCP KUBERNETES_PORT_443_TCP_ADDR KUBERNETES_PORT_443_TCP_PORT "
@@ -60,28 +63,26 @@ class Delivery:
 
 def delivery(launch: Launch, *, orphan_s: float) -> Delivery:
     """The launch on its way. `orphan_s` is what is left of the time without a renewal."""
-    parts = [*_files(launch), ("stdin", launch.stdin)]
+    parts = [*((f"home/{name}", content) for name, content in launch.files.items()), (_STDIN, launch.stdin)]
     script = _script(launch, orphan_s).encode()
     data = b"".join([script, *(content for _, content in parts)])
     # Lengths and names are no secrets.
-    steps = [f"{TAKE} || exit {TAKEN}", "cat >parcel", f"[ $(wc -c <parcel) -eq {len(data)} ]", "mkdir -p home"]
-    steps += _directories(name for name, _ in parts)
+    steps = [f"{TAKE} || exit {TAKEN}", f"cat >{_PARCEL}", f"[ $(wc -c <{_PARCEL}) -eq {len(data)} ]"]
+    steps += _directories(launch.files)
     at = len(script)
-    steps.append(f"head -c {at} parcel >plan")
+    steps.append(f"head -c {at} {_PARCEL} >{PRIVATE}/plan")
     for name, content in parts:
-        steps.append(f"tail -c +{at + 1} parcel | head -c {len(content)} >{shlex.quote(name)}")
+        rest = "" if name == _STDIN else f" | head -c {len(content)}"  # the last one
+        steps.append(f"tail -c +{at + 1} {_PARCEL}{rest} >{shlex.quote(name)}")
         at += len(content)
-    steps += ["rm parcel", "echo go >launch"]
+    # The supervisor may have begun only now.
+    steps += ["until [ -p launch ]; do sleep 0.02 2>/dev/null || sleep 1; done", "echo go >launch"]
     return Delivery(["/bin/sh", "-c", " && ".join(steps)], data)
-
-
-def _files(launch: Launch) -> list[tuple[str, bytes]]:
-    return [(f"home/{name}", data) for name, data in launch.files.items()]
 
 
 def _directories(names: Iterable[str]) -> list[str]:
     folders = dict.fromkeys(str(PurePosixPath(name).parent) for name in names)
-    return [f"mkdir -p {shlex.quote(folder)}" for folder in folders if folder not in (".", "home")]
+    return [f"mkdir -p {shlex.quote(f'home/{folder}')}" for folder in ("", *folders) if names]
 
 
 def environment(launch: Launch) -> dict[str, str]:
@@ -94,17 +95,32 @@ def environment(launch: Launch) -> dict[str, str]:
     }
 
 
-def _script(launch: Launch, orphan_s: float) -> str:
-    exports = "".join(f"    export {name}={shlex.quote(value)}\n" for name, value in environment(launch).items())
-    setup = "".join(
-        f"    (enter && exec /bin/sh -c {shlex.quote(command)}) </dev/null >>stderr 2>&1 || return\n"
-        for command in launch.setup
+def preparation(commands: Sequence[str], variables: Mapping[str, str]) -> str:
+    """A script that defines `setup`: one command after the other, up to the first that fails, with these variables."""
+    lines = "".join(
+        f"    (prepare && exec /bin/sh -c {shlex.quote(command)}) </dev/null >>stderr 2>&1 || return\n" for command in commands
     )
+    return f"{_entering('prepare', variables)}setup() {{\n{lines}    return 0\n}}\n"
+
+
+def ahead(commands: Sequence[str], variables: Mapping[str, str]) -> str:
+    """The same for a pod that no launch has come to yet."""
+    return preparation(commands, {**_FIXED, **variables})
+
+
+def _entering(name: str, variables: Mapping[str, str]) -> str:
+    """What brings a program to its place, with these variables and no others of ours."""
+    exports = "".join(f"    export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+    return f"{name}() {{\n    cd {CONTROL}/work\n    unset {_FOREIGN}\n{exports}}}\n"
+
+
+def _script(launch: Launch, orphan_s: float) -> str:
+    variables = environment(launch)
     argv = " ".join(map(shlex.quote, launch.argv))
     return (
         f"TIMEOUT={launch.timeout_s:.3f} GRACE={launch.grace_s:.3f}\n"
         f"ORPHAN_TICK={orphan_s * _ORPHAN_TICK:.3f} ORPHAN_GRACE={min(launch.grace_s, orphan_s * _ORPHAN_GRACE):.3f}\n"
-        f"enter() {{\n    cd {CONTROL}/work\n    unset {_FOREIGN}\n{exports}}}\n"
-        f"setup() {{\n{setup}    return 0\n}}\n"
+        + (preparation(launch.setup, variables) if launch.setup_env is None else ahead(launch.setup, launch.setup_env))
+        + _entering("enter", variables)
         + _AGENT.format(control=CONTROL, program=shlex.quote(launch.argv[0]), argv=argv)
     )

@@ -5,24 +5,45 @@
 # Streams: `o` output, `e` errors and `r` results of the agent, from its files; `s` what happened here, `x` how it ended (JSON).
 # A capital letter says that the bytes are in hexadecimal, which LENGTH counts: container runtimes take the \r from a \r\n.
 umask 077
-mark=$OPTIO_MARK
-unset OPTIO_MARK
+mark=$OPTIO_MARK ahead=${OPTIO_AHEAD-} idle=${OPTIO_IDLE-}
+unset OPTIO_MARK OPTIO_AHEAD OPTIO_IDLE
 cd /optio || exit 70
 say() { printf '%s %s 0 %s\n%s\n' "$mark" "$1" "${#2}" "$2"; }
-mkfifo launch || exit 70
-say s ready
 trap 'exit 143' TERM
+mkdir -p home work result
+if [ -n "$ahead" ]; then
+    (
+        eval "$ahead"
+        setup
+    ) || {
+        echo "the set-up ended with exit code $?: $(tail -c 1000 stderr)" >/dev/termination-log
+        exit 72
+    }
+fi
+mkfifo launch || exit 70
+: >ready
+say s ready
+# A pod of a pool that nobody wants any more goes by itself; of it and a launch the first has the pod.
+if [ -n "$idle" ]; then
+    (
+        trap 'kill $!; exit' TERM
+        sleep "$idle" &
+        wait $!
+        mkdir taken && kill -TERM 1
+    ) 2>/dev/null &
+    idle=$!
+fi
 # Blocks without a tick of the clock until a launch is here, however long that takes.
 IFS= read -r word <launch
 [ "$word" = go ] || exit 71
-mkdir -p home work result
-. ./plan
-rm plan launch
+[ -z "$idle" ] || kill "$idle"
+. ./private/plan
+rm private/plan private/parcel launch ready
 
 cr=$(printf '\r')
 at_o=0 at_e=0 at_r=0 results=no stopped= ended= signalled=
 : >stdout
-: >stderr
+: >>stderr
 : >renewed
 exec 3<stdout 4<stderr
 
@@ -79,11 +100,14 @@ trap orphan USR2
 (
     trap : TERM
     phase=setup
-    setup
-    code=$?
+    code=0
+    if [ -z "$ahead" ]; then
+        setup
+        code=$?
+    fi
     if [ $code = 0 ] && [ ! -f stopping ]; then
         phase=agent
-        agent <stdin >>stdout 2>>stderr 3<&- 4<&- 5<&- &
+        agent <private/stdin >>stdout 2>>stderr 3<&- 4<&- 5<&- &
         while :; do
             wait $!
             code=$?

@@ -1,0 +1,110 @@
+"""The pods of an installation as the cluster has them: one watch for all of them."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from optio.executors.pods.cluster import Cluster, Refused, Unreachable
+
+Pod = Mapping[str, Any]
+log = logging.getLogger(__name__)
+# Between two looks when something went wrong; each pause is a little longer, and never two alike.
+_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
+
+
+class Informer:
+    """`pods` by name; `changed` is set whenever one of them is another than before."""
+
+    def __init__(self, cluster: Cluster, labels: Mapping[str, str]) -> None:
+        self._cluster, self._labels = cluster, labels
+        self._moved: dict[str, asyncio.Event] = {}
+        self.pods: dict[str, Pod] = {}
+        self.changed = asyncio.Event()
+        self.listed = asyncio.Event()
+
+    def status(self, name: str) -> Mapping[str, Any]:
+        """What the cluster says of a pod; empty when there is none."""
+        status: Mapping[str, Any] = self.pods.get(name, {}).get("status", {})
+        return status
+
+    def moved(self, name: str) -> asyncio.Event:
+        """Set by the next change of this pod, or by `tell`."""
+        event = self._moved.setdefault(name, asyncio.Event())
+        event.clear()
+        return event
+
+    def tell(self, name: str) -> None:
+        """Whoever waits for this pod looks again."""
+        if name in self._moved:
+            self._moved[name].set()
+
+    def forget(self, name: str) -> None:
+        """Nobody waits for it any more."""
+        self._moved.pop(name, None)
+
+    def put(self, found: Pod) -> None:
+        """What an answer has told, sooner than the watch."""
+        name, known = found["metadata"]["name"], self.pods.get(found["metadata"]["name"])
+        if known is None or known["metadata"]["uid"] != found["metadata"]["uid"] or _version(known) <= _version(found):
+            self._now(name, found)
+
+    async def run(self) -> None:
+        """Watch for ever; all pods are listed anew whenever that breaks off."""
+        async for _ in again():
+            try:
+                listed, version = await self._cluster.pods(self._labels)
+                known = {each["metadata"]["name"]: each for each in listed}
+                for name in {*self.pods, *known}:
+                    self._now(name, known.get(name))
+                self.listed.set()
+                async with aclosing(self._cluster.watch(self._labels, version)) as changes:
+                    async for kind, each in changes:
+                        if kind != "BOOKMARK":
+                            self._now(each["metadata"]["name"], None if kind == "DELETED" else each)
+            except (Refused, Unreachable) as err:
+                log.info("the watch of pods broke off: %s", err)
+            except Exception:
+                log.exception("the watch of pods failed")
+
+    def _now(self, name: str, found: Pod | None) -> None:
+        if found is None:
+            self.pods.pop(name, None)
+        else:
+            self.pods[name] = found
+        self.changed.set()
+        self.tell(name)
+
+
+def _version(found: Pod) -> int:
+    """Kubernetes promises since 1.35 that these can be compared; every version so far has kept to it."""
+    text = found["metadata"].get("resourceVersion", "0")
+    return int(text) if text.isdigit() else 0
+
+
+def runs(status: Mapping[str, Any]) -> bool:
+    """Whether the container of the agent runs."""
+    return "running" in (container(status).get("state") or {})
+
+
+def container(status: Mapping[str, Any], name: str = "agent") -> Mapping[str, Any]:
+    """The state of one container; empty while it has none."""
+    found: Mapping[str, Any] = next((c for c in status.get("containerStatuses") or () if c.get("name") == name), {})
+    return found
+
+
+async def again(deadline: float | None = None) -> AsyncIterator[None]:
+    """Now, and again after pauses that grow, until the time is over; whoever has what he wanted leaves."""
+    pause = _PAUSE_S
+    while True:
+        began = time.monotonic()
+        yield
+        if time.monotonic() - began > _LONGEST_PAUSE_S:
+            pause = _PAUSE_S
+        if deadline is not None and time.monotonic() + pause > deadline:
+            return
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+        pause = min(2 * pause, _LONGEST_PAUSE_S)

@@ -1,0 +1,84 @@
+"""One of many: a Lease of the cluster (coordination.k8s.io), held as the cluster's own parts hold theirs."""
+
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from optio.executors.pods.cluster import Cluster, Refused
+
+log = logging.getLogger(__name__)
+LEASE_S = 15
+_RENEW_S = 4.0
+
+
+class Leader:
+    """`leads` is true while the lease is surely ours."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self._cluster, self._name = cluster, name
+        self._me = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._lease: Mapping[str, Any] | None = None
+        self._renewed = 0.0
+        # Another's lease, and since when it has not changed by our own clock: clocks of machines are not compared.
+        self._seen: tuple[str, float] = ("", 0.0)
+
+    @property
+    def leads(self) -> bool:
+        """Whether nobody else can hold it now."""
+        return self._lease is not None and time.monotonic() - self._renewed < LEASE_S * 0.6
+
+    async def hold(self) -> bool:
+        """Take it or keep it, if that can be; asks the cluster when it is time to."""
+        if self.leads and time.monotonic() - self._renewed < _RENEW_S:
+            return True
+        asked = time.monotonic()
+        try:
+            found = await self._cluster.lease(self._name)
+            if found is None:
+                kept = await self._cluster.create_lease(self._named(None))
+            elif self._may_have(found):
+                kept = await self._cluster.replace_lease(self._named(found))
+            else:
+                self._lease = None
+                return False
+        except Refused as err:
+            if err.status != 409:
+                raise
+            self._lease = None  # somebody was sooner
+            return False
+        if self._lease is None:
+            log.info("this worker keeps the pools now", extra={"event": "pools_kept"})
+        self._lease, self._renewed = kept, asked
+        return True
+
+    async def release(self) -> None:
+        """Let another have it at once."""
+        if self._lease is not None:
+            free = {**self._lease, "spec": {**self._lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}}
+            self._lease = None
+            await self._cluster.replace_lease(free)
+
+    def _may_have(self, found: Mapping[str, Any]) -> bool:
+        spec = found["spec"]
+        if spec.get("holderIdentity") in (self._me, "", None):
+            return True
+        version = found["metadata"]["resourceVersion"]
+        if self._seen[0] != version:
+            self._seen = (version, time.monotonic())
+        lasts: int = spec.get("leaseDurationSeconds", LEASE_S)
+        return time.monotonic() - self._seen[1] > lasts
+
+    def _named(self, found: Mapping[str, Any] | None) -> dict[str, Any]:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        spec = {"holderIdentity": self._me, "leaseDurationSeconds": LEASE_S, "renewTime": now}
+        if found is not None and found["spec"].get("holderIdentity") == self._me:
+            spec = {**found["spec"], "renewTime": now}
+        else:
+            spec["acquireTime"] = now
+        meta = {"name": self._name} if found is None else found["metadata"]
+        return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}

@@ -1,0 +1,172 @@
+"""The beginning of an attempt: a pod of its own, made for it or taken from a pool, that has taken its launch."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from optio.executors.base import Exit, Launch
+from optio.executors.pods import ending
+from optio.executors.pods import manifest as pod
+from optio.executors.pods.cluster import Cluster, Refused, Unreachable
+from optio.executors.pods.handle import PodHandle
+from optio.executors.pods.informer import Informer, Pod, again, runs
+from optio.executors.pods.manifest import PodSettings
+from optio.executors.pods.plan import TAKEN, delivery
+from optio.executors.pods.pool import Pools
+from optio.executors.procfs import uptime
+
+log = logging.getLogger(__name__)
+ORPHANED = Exit(code=None, signal=None, stopped_by="orphaned")
+_LOST = Exit(code=None, signal=None, lost=True)
+
+
+class Failed(Exception):
+    """An attempt that ends before it has begun."""
+
+    def __init__(
+        self,
+        reason: str = "",
+        message: str = "",
+        *,
+        temporary: bool = False,
+        stopped_by: str | None = None,
+        exit: Exit | None = None,
+    ) -> None:
+        super().__init__(message)
+        empty = Exit(code=None, signal=None, stopped_by=stopped_by)
+        self.exit = exit or replace(empty, reason=reason or None, message=message, temporary=temporary)
+
+
+class Renewal:
+    """Tells a pod now and then that its run has an owner; each time is a request to the cluster."""
+
+    _SHARE = 0.2
+
+    def __init__(self, orphan_s: float, told: float) -> None:
+        self._orphan_s, self._told = orphan_s, told
+
+    def left(self) -> float:
+        """Seconds that an agent may still live without a word."""
+        return self._orphan_s - (uptime() - self._told)
+
+    def due(self) -> bool:
+        """Whether it is to be told now, which counts as done."""
+        now = uptime()
+        if now - self._told < self._orphan_s * self._SHARE:
+            return False
+        self._told = now
+        return True
+
+
+class Starter:
+    """Brings launches into pods. `start_s` is how long a pod may take until its container runs."""
+
+    def __init__(self, cluster: Cluster, informer: Informer, pools: Pools, settings: PodSettings, start_s: float) -> None:
+        self._cluster, self._informer, self._pools = cluster, informer, pools
+        self._settings, self._start_s = settings, start_s
+
+    async def launched(self, handle: PodHandle, launch: Launch, wanted: Pod, renewal: Renewal) -> str:
+        """The mark of the pod that has taken it; raises Failed when none has, and then none will."""
+        deadline = time.monotonic() + self._start_s
+        if renewal.left() <= 0:
+            raise Failed(exit=ORPHANED)
+        found = await self._pools.claim(launch) if launch.warm else None
+        if found is not None:
+            await self._is_free(launch, found)
+            handle.name, handle.how = found["metadata"]["name"], "warm"
+        else:
+            found = await self._made(wanted, deadline)
+        handle.uid = found["metadata"]["uid"]
+        if handle.how == "cold":
+            await self._running(handle, deadline)
+        await self._deliver(handle, launch, renewal)
+        mark: str = found["metadata"]["annotations"][pod.MARK]
+        return mark
+
+    async def _is_free(self, launch: Launch, claimed: Pod) -> None:
+        """Whoever gives an attempt up puts a tombstone before he looks for pods that were claimed for it; we claim before we
+        look for a tombstone. So one of us sees the other, and where both do, the pod decides who was first (`TAKE`)."""
+        name, mine = pod.name_of(self._settings.install, launch.run_id, launch.attempt), claimed["metadata"]
+        async for _ in again(time.monotonic() + self._start_s):
+            with contextlib.suppress(Unreachable):
+                if await self._cluster.pod(name) is None:
+                    return
+                break
+        with contextlib.suppress(Refused, Unreachable):
+            await self._cluster.delete(mine["name"], mine["uid"], 0)
+        raise Failed(exit=_LOST)
+
+    async def _made(self, wanted: Pod, deadline: float) -> Pod:
+        """The pod, which may have been made already by a request that got no answer."""
+        taken = False
+        async for _ in again(deadline):
+            try:
+                found = await self._cluster.pod(wanted["metadata"]["name"]) if taken else None
+                return await self._cluster.create(wanted) if found is None else self._ours(found)
+            except Refused as err:
+                taken = err.status == 409
+                if not taken and not err.temporary:
+                    reason = "quota" if "exceeded quota" in str(err) else "pod_refused"
+                    raise Failed(reason, f"the cluster refused the pod: {err}", temporary=reason == "quota") from err
+                if err.wait:
+                    await asyncio.sleep(err.wait)
+                last: Exception = err
+            except Unreachable as err:
+                last = err
+        raise Failed("cluster", f"no pod could be made: {last}", temporary=True)
+
+    def _ours(self, found: Pod) -> Pod:
+        labels = found["metadata"].get("labels", {})
+        name = found["metadata"]["name"]
+        if labels.get(pod.INSTALL) != self._settings.install:
+            raise Failed("foreign_pod", f"a pod of somebody else's has the name {name}", temporary=False)
+        if labels.get(pod.ROLE) != pod.ATTEMPT_ROLE:
+            raise Failed(exit=_LOST)  # somebody has given this attempt up
+        return found
+
+    async def _running(self, handle: PodHandle, deadline: float) -> None:
+        """Wait until the container runs; raises Failed when it will not, or must not any more."""
+        while True:
+            moved = self._informer.moved(handle.name)
+            status = self._informer.status(handle.name)
+            if handle.stop_wanted:
+                raise Failed(stopped_by="stop")
+            if runs(status):
+                return
+            failed = _hopeless(status) or ending.of_status(status)
+            if failed is not None:
+                raise Failed(exit=failed)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                reason, message = ending.slow(status)
+                raise Failed(reason, message, temporary=reason != "image")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, 5.0)):
+                    await moved.wait()
+
+    async def _deliver(self, handle: PodHandle, launch: Launch, renewal: Renewal) -> None:
+        left = renewal.left()
+        if left <= 0:
+            raise Failed(exit=ORPHANED)
+        if handle.stop_wanted:
+            raise Failed(stopped_by="stop")
+        parcel = delivery(launch, orphan_s=left)
+        try:
+            code, said = await self._cluster.run(handle.name, pod.CONTAINER, parcel.command, parcel.data)
+        except (Refused, Unreachable) as err:
+            # Begun or not: the pod's log tells, if it does so in time.
+            log.warning("the launch of %s got no answer: %s", handle.name, err)
+            return
+        if code == TAKEN:
+            return  # a request of ours that got no answer, or somebody who gave the attempt up: the log tells
+        if code != 0:
+            raise Failed("launch", f"the launch did not arrive: {said.decode('utf-8', 'replace')[:200]}", temporary=True)
+        handle.begin()
+
+
+def _hopeless(status: Mapping[str, object]) -> Exit | None:
+    found = ending.of_start(status)
+    return None if found is None else Exit(code=None, signal=None, reason=found[0], message=found[1], temporary=found[2])
