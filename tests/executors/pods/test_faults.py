@@ -1,0 +1,605 @@
+"""What becomes of an attempt when requests to the cluster go wrong: a proxy before the real API server sees to that.
+
+The numbers in the docstrings are of the table of faults that must do no harm: F28 is a pod that was made without an answer.
+"""
+
+import hashlib
+import json
+import random
+import resource
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optio.executors.base import Executor, Handle, Launch
+from optio.executors.pods import manifest
+from optio.executors.pods.executor import PodExecutor
+from optio.executors.pods.manifest import PodSettings
+from tests.executors.pods.api import Api, Pod
+from tests.executors.pods.faults import FaultProxy
+from tests.executors.pods.place import IMAGE, NAMESPACE
+from tests.executors.support import launch, python, read, run, shell, until_ended
+from tests.support import eventually
+
+Make = Callable[..., Executor]
+MAKING, LOG, WATCH, LAUNCH = r"^POST \S*/pods$", r"/log\?", r"/pods\?watch", r"/exec\?.*parcel"
+# No node has it: the pod is there, and no kubelet speaks for it but the test.
+NOWHERE = {"node_selector": {"optio.dev/none": "x"}}
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Api(NAMESPACE) as made:
+        yield made
+
+
+@pytest.fixture
+def proxy(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    with FaultProxy() as made:
+        monkeypatch.setenv("KUBECONFIG", str(made.kubeconfig(tmp_path / "kubeconfig")))
+        yield made
+
+
+@pytest.fixture
+def install() -> str:
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def make(install: str, api: Api, proxy: FaultProxy) -> Iterator[Make]:
+    """Executors of one installation, whose way to the cluster is the proxy. What a test that fails does not close is closed."""
+    made: list[PodExecutor] = []
+    handles: list[Handle] = []
+
+    class Kept(PodExecutor):
+        def start(self, launch: Launch) -> Handle:
+            handles.append(super().start(launch))
+            return handles[-1]
+
+        def find(self, run_id: str, attempt: int) -> Handle | None:
+            found = super().find(run_id, attempt)
+            handles.extend([found] if found is not None else [])
+            return found
+
+    def executor(*, start_s: float = 60.0, **changes: Any) -> Executor:
+        sizes = {"cpu": "20m", "memory": "128Mi", "disk": "256Mi", "image": IMAGE, **changes}
+        made.append(Kept(PodSettings(namespace=NAMESPACE, install=install, **sizes), {}, start_s=start_s))
+        made[-1].place()
+        return made[-1]
+
+    yield executor
+    proxy.clear()
+    proxy.resume()
+    for each in made:
+        each.close()
+    for handle in handles:
+        handle.close(remove=False)
+    api.sweep(f"{manifest.INSTALL}={install}")
+
+
+@pytest.fixture
+def pods(api: Api, install: str) -> Callable[[], list[Pod]]:
+    """All that there are of the installation."""
+    return lambda: api.pods(f"{manifest.INSTALL}={install}")
+
+
+@pytest.fixture
+def name(install: str) -> str:
+    """Of the pod of the first attempt at `run`."""
+    return manifest.name_of(install, "run", 1)
+
+
+def ready(handle: Handle, word: bytes = b"ready") -> None:
+    eventually(lambda: word in read(handle, "stdout"), within=40, what="the agent's first words")
+
+
+def there(pods: Callable[[], list[Pod]]) -> Pod:
+    return eventually(pods, what="the pod")[0]
+
+
+# Making a pod
+
+
+@pytest.mark.parametrize("fault", [{"status": 504, "done": True}, {"cut": 0}, {"status": 500, "done": True}])
+def test_a_pod_that_was_made_without_a_word_of_it_is_the_pod_of_the_attempt(
+    make: Make, proxy: FaultProxy, pods: Callable[[], list[Pod]], fault: dict[str, Any]
+) -> None:
+    """F28."""
+    lost = proxy.rule(MAKING, **fault)
+
+    handle = make().start(shell("echo ready; sleep 1"))
+    ready(handle)
+    found = pods()
+    ended = until_ended(handle)
+    handle.close(remove=True)
+
+    assert (lost.hits, len(found), ended.exit.code, ended.stdout) == (1, 1, 0, b"ready\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "reason", "temporary"),
+    [
+        (403, "pods is forbidden: the worker cannot create it", "pod_refused", False),
+        (422, "Pod is invalid: spec.containers[0].image", "pod_refused", False),
+        (400, 'admission webhook "policy.example" denied the request', "pod_refused", False),
+        (403, "pods is forbidden: exceeded quota: small, requested: pods=1", "quota", True),
+    ],
+)
+def test_a_pod_that_is_refused_for_good_ends_the_attempt_with_the_clusters_words(
+    make: Make, proxy: FaultProxy, pods: Callable[[], list[Pod]], status: int, message: str, reason: str, temporary: bool
+) -> None:
+    """F29."""
+    proxy.rule(MAKING, status=status, message=message)
+
+    ended = run(make(), launch("/bin/true")).exit
+
+    assert (ended.reason, ended.temporary, ended.code) == (reason, temporary, None)
+    assert message in ended.message
+    assert (proxy.count(MAKING), pods()) == (1, [])
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 504])
+def test_a_pod_that_is_refused_for_now_is_asked_for_again(make: Make, proxy: FaultProxy, status: int) -> None:
+    """F29."""
+    proxy.rule(MAKING, status=status, times=2)
+
+    ended = run(make(), shell("echo once"), within=40)
+
+    assert (ended.exit.code, ended.stdout, proxy.count(MAKING)) == (0, b"once\n", 3)
+
+
+def test_a_server_that_wants_to_be_left_alone_for_a_while_is(make: Make, proxy: FaultProxy) -> None:
+    """F29."""
+    proxy.rule(MAKING, status=429, headers={"retry-after": "2"}, times=2)
+
+    ended = run(make(), shell("echo once"), within=40)
+    asked = [request.at for request in proxy.seen if request.kind == "POST pods"]
+
+    assert (ended.exit.code, len(asked)) == (0, 3)
+    assert min(b - a for a, b in pairwise(asked)) >= 2
+
+
+@pytest.mark.parametrize("fault", [{"status": 503}, {"refuse": True}, {"status": 429, "headers": {"retry-after": "3600"}}])
+def test_a_cluster_that_makes_no_pod_in_time_ends_the_attempt(
+    make: Make, proxy: FaultProxy, pods: Callable[[], list[Pod]], fault: dict[str, Any]
+) -> None:
+    """F29."""
+    proxy.rule(MAKING, times=None, **fault)
+
+    ended = run(make(start_s=2.0), launch("/bin/true")).exit
+
+    assert (ended.reason, ended.temporary) == ("cluster", True)
+    assert pods() == []
+
+
+@pytest.mark.parametrize("fault", [{"status": 503}, {"hold": 0}, {"status": 429, "headers": {"retry-after": "60"}}])
+def test_an_attempt_that_is_not_wanted_any_more_while_its_pod_is_asked_for_ends_at_once(
+    make: Make, proxy: FaultProxy, pods: Callable[[], list[Pod]], fault: dict[str, Any]
+) -> None:
+    """F40."""
+    asking = proxy.rule(MAKING, times=None, **fault)
+    handle = make().start(shell("echo ran"))
+    eventually(lambda: asking.hits, what="the request for the pod")
+
+    handle.stop()
+    ended = until_ended(handle, within=15)
+    handle.close(remove=True)
+
+    assert (ended.exit.stopped_by, ended.stdout) == ("stop", b"")
+    proxy.clear()
+    eventually(lambda: pods() == [], what="the end of the pod")
+
+
+def test_a_worker_that_may_not_come_in_for_a_moment_goes_on_with_its_new_token(
+    make: Make, proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F44: the kubelet writes a new token before the old one ends, or a little late."""
+    token = tmp_path / "token"
+    token.write_text("old")
+    monkeypatch.setenv("KUBECONFIG", str(proxy.kubeconfig(tmp_path / "kubeconfig", token_file=token)))
+    executor = make()
+    before = run(executor, shell("echo before", run_id="a"))
+    late = proxy.rule("", status=401, times=None, when=lambda request: request.headers["authorization"] == "Bearer old")
+    proxy.cut()
+
+    handle = executor.start(shell("echo after", run_id="b"))
+    eventually(lambda: late.hits > 3, what="requests with the old token")
+    token.write_text("new")
+    after = until_ended(handle, within=40)
+    handle.close(remove=True)
+
+    assert (before.stdout, after.exit.code, after.stdout) == (b"before\n", 0, b"after\n")
+
+
+# What the kubelet says
+
+
+def terminated(code: int, reason: str, message: str = "") -> dict[str, Any]:
+    return {"terminated": {"exitCode": code, "reason": reason, "message": message}}
+
+
+DISRUPTED = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "preempted by another"}
+
+
+@pytest.mark.parametrize(
+    ("state", "more", "reason", "temporary", "words"),
+    [
+        (terminated(137, "OOMKilled"), {}, "oom", False, "environment.resources.memory"),
+        ({}, {"reason": "Evicted", "message": "low on ephemeral-storage"}, "evicted", True, "low on ephemeral-storage"),
+        (terminated(143, "Error"), {"conditions": [DISRUPTED]}, "evicted", True, "preempted by another"),
+        (terminated(137, "Error"), {"reason": "DeadlineExceeded"}, "timeout", False, "deadline"),
+        ({}, {"reason": "OutOfcpu", "message": "Node didn't have enough resource: cpu"}, "rejected", True, "enough resource"),
+        ({}, {"reason": "Terminated", "message": "imminent node shutdown"}, "evicted", True, "imminent node shutdown"),
+    ],
+    ids=["memory", "eviction", "preemption", "deadline", "no room after all", "shutdown"],
+)
+def test_what_the_kubelet_says_of_an_end_is_how_the_attempt_ends(
+    make: Make,
+    api: Api,
+    pods: Callable[[], list[Pod]],
+    name: str,
+    state: Any,
+    more: Any,
+    reason: str,
+    temporary: bool,
+    words: str,
+) -> None:
+    """F31, F32, F41."""
+    handle = make(**NOWHERE).start(shell("echo ran"))
+    there(pods)
+
+    api.container(name, "Failed", state, **more)
+    ended = until_ended(handle).exit
+    handle.close(remove=True)
+
+    assert (ended.reason, ended.temporary, ended.lost) == (reason, temporary, False)
+    assert words in ended.message
+    eventually(lambda: pods() == [], what="the end of the pod")
+
+
+def test_a_container_that_can_never_be_made_is_not_waited_for(
+    make: Make, api: Api, pods: Callable[[], list[Pod]], name: str
+) -> None:
+    """F30."""
+    handle = make(**NOWHERE).start(shell("echo ran"))
+    there(pods)
+
+    api.container(name, "Pending", {"waiting": {"reason": "CreateContainerConfigError", "message": "no such key"}})
+    ended = until_ended(handle).exit
+    handle.close(remove=True)
+
+    assert (ended.reason, ended.temporary) == ("pod_config", False)
+    assert "no such key" in ended.message
+    eventually(lambda: pods() == [], what="the end of the pod")
+
+
+def test_a_pod_that_a_drain_evicts_says_so(make: Make, api: Api, name: str) -> None:
+    """F32."""
+    handle = make().start(shell("echo ready; while :; do sleep 0.1; done", grace_s=1.0))
+    ready(handle)
+
+    api.evict(name)
+    ended = until_ended(handle).exit
+    handle.close(remove=True)
+
+    assert (ended.reason, ended.temporary) == ("evicted", True)
+
+
+@pytest.mark.parametrize("grace_s", [None, 0])
+def test_a_pod_that_somebody_deletes_while_its_agent_runs_says_so(make: Make, api: Api, name: str, grace_s: int | None) -> None:
+    """F34."""
+    handle = make().start(shell("echo ready; while :; do sleep 0.1; done", grace_s=1.0))
+    ready(handle)
+
+    api.delete(name, grace_s)
+    ended = until_ended(handle, within=15).exit
+    handle.close(remove=True)
+
+    assert (ended.reason, ended.temporary) == ("deleted", True)
+
+
+def test_a_pod_that_somebody_deletes_before_its_end_was_read_has_not_succeeded(
+    make: Make, proxy: FaultProxy, api: Api, name: str
+) -> None:
+    """F35."""
+    handle = make().start(shell("echo ready; sleep 2; echo done"))
+    ready(handle)
+    proxy.rule(LOG, status=503, times=None)
+    proxy.cut(LOG)
+    eventually(lambda: (api.pod(name) or {})["status"]["phase"] == "Succeeded", what="the end of the agent")
+
+    api.delete(name, 0)
+    ended = until_ended(handle, within=30).exit
+    handle.close(remove=True)
+
+    assert (ended.code, ended.reason, ended.temporary) == (None, "deleted", True)
+
+
+def test_an_agent_that_ends_while_no_worker_looks_is_found_with_all_it_said(make: Make, api: Api, name: str) -> None:
+    """F36."""
+    executor = make()
+    handle = executor.start(shell("echo ready; sleep 1; seq 1000; exit 7"))
+    ready(handle)
+    handle.close(remove=False)
+    executor.close()
+    eventually(lambda: (api.pod(name) or {})["status"]["phase"] in ("Succeeded", "Failed"), what="the end of the agent")
+
+    found = make().find("run", 1)
+    assert found is not None
+    ended = until_ended(found)
+    found.close(remove=True)
+
+    assert (ended.exit.code, ended.stdout.split()) == (7, [b"ready", *(str(n).encode() for n in range(1, 1001))])
+
+
+def test_a_stop_that_comes_with_the_end_has_one_answer(make: Make, pods: Callable[[], list[Pod]]) -> None:
+    """F39."""
+    executor = make()
+    answers = []
+    for n in range(6):
+        handle = executor.start(shell("echo ready; sleep 0.5; echo done", run_id=f"r{n}", grace_s=5.0))
+        ready(handle)
+        time.sleep(random.uniform(0.35, 0.65))
+        handle.stop()
+        ended = until_ended(handle)
+        handle.close(remove=True)
+        answers.append((ended.exit.code, ended.exit.stopped_by, ended.stdout))
+
+    assert set(answers) <= {(0, None, b"ready\ndone\n"), (0, "stop", b"ready\ndone\n"), (None, "stop", b"ready\n")}, answers
+    eventually(lambda: pods() == [], what="the end of the pods")
+
+
+# The watch
+
+
+def older_again() -> Callable[[bytes], list[bytes]]:
+    """Each event twice, and then the one before it once more."""
+    before: list[bytes] = []
+
+    def line(event: bytes) -> list[bytes]:
+        told = [event, event, *before]
+        before[:] = [event]
+        return told
+
+    return line
+
+
+GONE = json.dumps({"type": "ERROR", "object": {"code": 410, "message": "too old resource version"}}).encode()
+MARK = json.dumps({"type": "BOOKMARK", "object": {"kind": "Pod", "metadata": {"resourceVersion": "1"}}}).encode()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 410},
+        {"lines": lambda line: [GONE]},
+        {"lines": lambda line: [b"{", line]},
+        {"lines": lambda line: [MARK]},
+        {"lines": older_again()},
+        {"cut": 700},
+        {"end": 700},
+        {"hold": 0},
+        {"refuse": True},
+        {"status": 429, "headers": {"retry-after": "1"}},
+    ],
+    ids=["410", "gone", "no JSON", "bookmarks only", "twice and late", "cut", "end", "silence", "reset", "429"],
+)
+def test_whatever_becomes_of_the_watch_the_state_of_pods_is_known_soon(
+    make: Make, proxy: FaultProxy, fault: dict[str, Any]
+) -> None:
+    """F42: within half a minute."""
+    broken = proxy.rule(WATCH, **fault)
+
+    ended = run(make(), shell("echo seen"), within=35)
+
+    assert (broken.hits, ended.exit.code, ended.stdout) == (1, 0, b"seen\n")
+
+
+def test_a_watch_that_ends_at_once_again_and_again_is_no_storm_of_requests(make: Make, proxy: FaultProxy) -> None:
+    """F42."""
+    proxy.rule(WATCH, end=0, times=None)
+    proxy.rule(WATCH, cut=0, times=None)
+    make()
+
+    time.sleep(10)
+
+    assert 4 <= len(proxy.seen) <= 20, proxy.counts()
+
+
+# The launch
+
+
+@pytest.mark.parametrize("sent", [0, 100, 3_000, 700_000])
+def test_a_launch_that_breaks_off_starts_nothing(
+    make: Make, proxy: FaultProxy, pods: Callable[[], list[Pod]], sent: int
+) -> None:
+    """F45: nor is it sent twice into one pod."""
+    broken = proxy.rule(LAUNCH, cut_sent=sent)
+
+    ended = run(make(), shell("echo ran", stdin=b"x" * 1_000_000), within=60)
+
+    assert (broken.hits, proxy.count(LAUNCH)) == (1, 1)
+    assert (ended.exit.reason, ended.exit.temporary, ended.stdout) == ("launch", True, b"")
+    eventually(lambda: pods() == [], what="the end of the pod")
+
+
+@pytest.mark.parametrize("fault", [{"cut": 0}, {"hold": 0}])
+def test_a_launch_whose_answer_is_lost_has_begun(make: Make, proxy: FaultProxy, fault: dict[str, Any]) -> None:
+    """F45."""
+    lost = proxy.rule(LAUNCH, **fault)
+
+    ended = run(make(), shell("cat; echo ran", stdin=b"whole\n"), within=60)
+
+    assert (lost.hits, proxy.count(LAUNCH)) == (1, 1)
+    assert (ended.exit.code, ended.stdout) == (0, b"whole\nran\n")
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_launch_that_the_cluster_refuses_ends_the_attempt(
+    make: Make, proxy: FaultProxy, pods: Callable[[], list[Pod]], status: int
+) -> None:
+    """F45."""
+    proxy.rule(LAUNCH, status=status, times=None)
+
+    ended = run(make(), shell("echo ran"), within=60)
+
+    assert (ended.exit.reason, ended.exit.temporary, ended.stdout) == ("launch", True, b"")
+    eventually(lambda: pods() == [], what="the end of the pod")
+
+
+# The log
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"cut": 0},
+        {"cut": 30},
+        {"cut": 3_000},
+        {"end": 0},
+        {"end": 300},
+        {"end": 3_000},
+        {"status": 500},
+        {"status": 429, "headers": {"retry-after": "1"}},
+        {"refuse": True},
+    ],
+    ids=lambda fault: "-".join(f"{name}-{value}" for name, value in fault.items() if name != "headers"),
+)
+def test_a_log_that_breaks_off_is_read_on_without_gap_or_double(make: Make, proxy: FaultProxy, fault: dict[str, Any]) -> None:
+    """F46: while the agent runs, that is no end."""
+    broken = proxy.rule(LOG, times=3, **fault)
+
+    ended = run(make(), shell("for n in $(seq 60); do seq $n; sleep 0.05; done; exit 3"), within=60)
+
+    said = [str(n) for last in range(1, 61) for n in range(1, last + 1)]
+    assert broken.hits == 3
+    assert (ended.exit.code, ended.stdout.decode().split()) == (3, said)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"cut": 0}, {"cut": 3_000}, {"end": 3_000}, {"status": 500}, {"refuse": True}],
+    ids=lambda fault: str([*fault.items()]),
+)
+def test_what_an_agent_said_is_read_to_its_end_also_when_that_breaks_off_after_its_pod_ended(
+    make: Make, proxy: FaultProxy, api: Api, name: str, fault: dict[str, Any]
+) -> None:
+    """F46."""
+    handle = make().start(shell("echo ready; sleep 2; seq 5000; exit 3"))
+    ready(handle)
+    proxy.rule(LOG, status=503, times=None)
+    proxy.cut(LOG)
+    eventually(lambda: (api.pod(name) or {})["status"]["phase"] in ("Succeeded", "Failed"), what="the end of the agent")
+
+    proxy.clear()
+    broken = proxy.rule(LOG, times=2, **fault)
+    ended = until_ended(handle, within=40)
+    handle.close(remove=True)
+
+    assert broken.hits == 2
+    assert (ended.exit.code, ended.stdout) == (3, b"ready\n" + b"".join(b"%d\n" % n for n in range(1, 5001)))
+
+
+def test_an_agent_whose_log_is_silent_from_its_start_is_not_taken_for_one_that_never_began(
+    make: Make, proxy: FaultProxy
+) -> None:
+    """F46: its launch was answered. What it did must not be done twice."""
+    proxy.rule(LOG, hold=0)
+
+    ended = run(make(), shell("sleep 22; echo over"), within=120)
+
+    assert (ended.exit.code, ended.exit.reason, ended.stdout) == (0, None, b"over\n")
+
+
+def test_one_very_long_line_needs_no_memory_to_speak_of(make: Make, proxy: FaultProxy) -> None:
+    """F47."""
+    size = 48 << 20
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    handle = make(cpu="500m").start(
+        python(f"import sys; [sys.stdout.write('x' * (1 << 20)) for _ in range({size >> 20})]", timeout_s=120.0)
+    )
+    digest, at = hashlib.sha256(), 0
+    while handle.exit() is None or handle.read("stdout", at, 1):
+        part = handle.read("stdout", at, 1 << 20)
+        at += len(part)
+        digest.update(part)
+        if not part:
+            handle.wait(0.2)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    handle.close(remove=True)
+
+    assert (at, digest.hexdigest()) == (size, hashlib.sha256(b"x" * size).hexdigest())
+    assert grown < 64 << 10, f"{grown} KiB more"
+
+
+# The whole server
+
+
+def test_agents_go_on_while_nobody_answers_and_all_of_it_is_known_afterwards(make: Make, proxy: FaultProxy) -> None:
+    """F43."""
+    executor = make()
+    handle = executor.start(shell("echo ready; for n in $(seq 80); do echo $n; sleep 0.1; done"))
+    ready(handle)
+
+    proxy.refuse()
+    time.sleep(10)
+    during = handle.exit()
+    proxy.resume()
+    ended = until_ended(handle, within=30)
+    handle.close(remove=True)
+
+    assert during is None
+    assert (ended.exit.code, ended.stdout.split()) == (0, [b"ready", *(str(n).encode() for n in range(1, 81))])
+
+
+@pytest.mark.parametrize("fault", [{"status": 429, "headers": {"retry-after": "1"}}, {"refuse": True}])
+def test_a_cluster_that_refuses_everything_is_not_asked_all_the_time(
+    make: Make, proxy: FaultProxy, fault: dict[str, Any]
+) -> None:
+    """F43: by one run and one watch, twice a second at most."""
+    executor = make()
+    handle = executor.start(shell("echo ready; sleep 8; echo done"))
+    ready(handle)
+    proxy.rule("", times=None, **fault)
+    proxy.cut()
+    proxy.forget()
+
+    time.sleep(10)
+    asked = proxy.counts()
+    proxy.clear()
+    ended = until_ended(handle, within=30)
+    handle.close(remove=True)
+
+    assert (ended.exit.code, ended.stdout) == (0, b"ready\ndone\n")
+    assert asked.total() <= 30, asked
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 504, "done": True}, {"refuse": True}, {"cut": 0}])
+def test_a_pod_is_taken_away_also_when_that_is_refused_at_first(
+    make: Make, proxy: FaultProxy, pods: Callable[[], list[Pod]], fault: dict[str, Any]
+) -> None:
+    """F37: no zombies."""
+    refused = proxy.rule("^DELETE", times=2, **fault)
+
+    run(make(), launch("/bin/true"))
+
+    eventually(lambda: pods() == [], what="the end of the pod")
+    assert refused.hits >= 1
+
+
+def test_a_run_costs_the_cluster_a_handful_of_requests(make: Make, proxy: FaultProxy) -> None:
+    """How many does not depend on how long it runs, nor on how much it says."""
+    executor = make()
+    proxy.forget()
+
+    for n in range(3):
+        run(executor, shell("for n in $(seq 30); do seq 500; sleep 0.1; done", run_id=f"r{n}"), within=60)
+    asked = {kind: count for kind, count in proxy.counts().items() if kind not in ("WATCH pods", "LIST pods")}
+
+    assert asked == {"POST pods": 3, "exec launch": 3, "GET pods/NAME/log": 3, "GET pods/NAME": 3, "DELETE pods/NAME": 3}
