@@ -6,15 +6,18 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from optio.broker.base import Topic
 from optio.errors import LeaseLost, NotFound, OptioError
 from optio.executors.procfs import machine, start_time
+from optio.model.pool import Pool
 from optio.model.run import RunState
 from optio.runs import admission
 from optio.runs.execute import Execution
+from optio.runs.warming import Warming
 from optio.store.base import NEVER, AdmissionView, Claim
 from optio.telemetry.base import Adopted, Claimed, Reading
 from optio.wiring import Services
@@ -30,6 +33,8 @@ _JUMP = 1.0
 _LEAVE = 4.0
 # What attempts left on disk whose worker never came back to them is looked for so often.
 _TIDY = 600.0
+# Pools that the metrics know by name.
+_MOST_POOLS = 50
 
 
 class Worker:
@@ -44,6 +49,8 @@ class Worker:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._untidy = threading.Event()
+        self._served = threading.Event()
+        self._warming = Warming(services.store, services.executor, self._place)
         self._running: dict[str, tuple[Execution, threading.Thread]] = {}
         self._capacity = services.settings.worker_concurrent or services.settings.max_workflow_concurrent
         self._busy: set[str] = set()
@@ -58,7 +65,10 @@ class Worker:
         self._services.executor.prepare()
         if self._services.metrics is not None:
             self._services.metrics.add(self._readings)
-        for target in (self._claim_loop, self._heartbeat_loop, self._tidy_loop):
+        loops = [self._claim_loop, self._heartbeat_loop, self._tidy_loop]
+        if self._services.settings.executor != "process":  # a process needs no place to be ready
+            loops.append(self._pool_loop)
+        for target in loops:
             thread = threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -69,6 +79,7 @@ class Worker:
         self._stopping.set()
         self._wake.set()
         self._untidy.set()
+        self._served.set()
         self._unsubscribe()
         for thread in self._threads[:1]:  # after the claim loop nothing begins any more; the others may take their time
             thread.join(_LEAVE / 2)
@@ -76,7 +87,7 @@ class Worker:
             running = list(self._running.values())
         for execution, _ in running:
             execution.leave()
-        for _, thread in running:
+        for thread in (*(thread for _, thread in running), *self._threads[3:]):
             thread.join(max(0.0, limit - time.monotonic()))
         try:
             if running or self._threads[0].is_alive():
@@ -87,6 +98,8 @@ class Worker:
 
     def _hint(self, topic: Topic, key: str) -> None:
         if topic is not Topic.CANCEL:
+            if topic is Topic.REGISTRY:
+                self._served.set()
             self._wake.set()
             return
         with self._lock:
@@ -146,6 +159,7 @@ class Worker:
     def _readings(self) -> Iterator[Reading]:
         yield Reading("worker_runs", "runs that this worker has", len(self._busy))
         yield Reading("worker_capacity", "runs that it may have at once", self._capacity)
+        yield from _pool_readings(self._services.executor.pools() or ())
 
     def _room(self, running: int) -> int:
         return self._services.settings.max_workflow_concurrent - running
@@ -223,6 +237,22 @@ class Worker:
             self._wake.set()
         return idle - before
 
+    def _pool_loop(self) -> None:
+        while not self._stopping.is_set():
+            self._services.pulses.beat("pools", 0)
+            self._served.clear()
+            try:
+                self._warming.look()
+            except OptioError as err:
+                log.debug("pools stay as they are: %s", err)  # the loop that claims says so aloud
+            except Exception:
+                log.exception("pools could not be looked at once")
+            self._services.pulses.beat("pools", _SWEEP)
+            if not self._stopping.is_set():
+                self._served.wait(_SWEEP)
+        self._warming.leave()
+        self._services.pulses.end("pools")
+
     def _tidy_loop(self) -> None:
         pause = 0.0
         while not self._stopping.is_set():
@@ -272,6 +302,18 @@ class Worker:
             if where == self._machine and pid.isdigit() and str(start_time(int(pid))) != began:
                 count = self._services.store.release(owner)
                 log.info("taking over %d runs of a worker that is gone", count)
+
+
+def _pool_readings(pools: Sequence[Pool]) -> Iterator[Reading]:
+    """The largest by name, the others together: whoever writes task files does not make metrics without end."""
+    ordered = sorted(pools, key=lambda pool: (-pool.size, pool.key))
+    counts: dict[str, Counter[str]] = {}
+    for place, pool in enumerate(ordered):
+        count = counts.setdefault(pool.key if place < _MOST_POOLS else "other", Counter())
+        count.update({"wanted": pool.size, "ready": pool.ready, "starting": pool.starting})
+    for key, count in counts.items():
+        for state in ("wanted", "ready", "starting"):
+            yield Reading("pool_places", "places for agents that are kept ready", count[state], {"pool": key, "state": state})
 
 
 class _Steady:

@@ -1,6 +1,16 @@
 """Pools: places for agents that are ready before a run needs them."""
 
+import re
 from dataclasses import dataclass
+from decimal import Decimal
+
+# How an attempt began: as a process; in a place that was made for it; in one that was ready.
+PROCESS, COLD, WARM = "process", "cold", "warm"
+_UNITS = {
+    "": Decimal(1), "m": Decimal("0.001"), "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12),
+    "P": Decimal(10**15), "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40),
+    "Pi": Decimal(2**50),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,3 +24,9 @@ class Pool:
     ready: int
     starting: int
     problem: str = ""
+
+
+def quantity(text: str) -> Decimal | None:
+    """A Kubernetes quantity (`500m`, `2Gi`) as a number; None for what is none."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?", text, re.ASCII)
+    return None if found is None else Decimal(found[1]) * _UNITS[found[2] or ""]

@@ -179,13 +179,14 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One try at a run, with its own log, cost and end."""
+    """One try at a run, with its own log, cost and end. `began` is how: as a `process`, or in a `cold` or `warm` place."""
 
     run_id: str
     number: int
     worker: str
     started_at: datetime
     agent_started_at: datetime | None
+    began: str | None
     ended_at: datetime | None
     ok: bool | None
     reason: str | None

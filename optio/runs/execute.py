@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from optio.broker.base import Broker, Topic
 from optio.errors import LaunchFailed, LeaseLost, StoreUnavailable
-from optio.executors.base import Executor, Exit, Handle, Launch
+from optio.executors.base import Begun, Executor, Exit, Handle, Launch
 from optio.model import retry
 from optio.model.registry import CompiledTask
 from optio.model.run import Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
@@ -19,7 +19,7 @@ from optio.runs.mask import Masker
 from optio.runs.output import Output, cut
 from optio.runtimes.base import Ended, Reader, Runtime, said
 from optio.secrets import Secrets
-from optio.store.base import Claim, Store
+from optio.store.base import Beginning, Claim, Store
 from optio.telemetry.base import SILENT, Finished, Started, Telemetry, about
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ class Execution:
         self._mask = Masker(())
         self._runtime = ""
         self._born = time.monotonic()
-        self._began: float | None = None  # when the agent did, until that is kept
+        self._began: Begun | None = None  # when and how the agent did, until that is kept
         self._told = False
 
     def cancel(self) -> None:
@@ -217,8 +217,8 @@ class Execution:
         if begun is None:
             return False
         self._told = True
-        self._began = begun.at
-        self._parts.telemetry.tell(Started(self.run, self._runtime, begun.at - self._born))
+        self._began = begun
+        self._parts.telemetry.tell(Started(self.run, self._runtime, begun.at - self._born, begun.how))
         self._parts.broker.tell(Topic.RUN, self.run.id)
         return True
 
@@ -255,6 +255,7 @@ class Execution:
             file_env=call.file_env,
             setup=tuple(spec.environment.setup_commands),
             environment=spec.environment,
+            warm=spec.warm_pool_size > 0,
             timeout_s=timeout.total_seconds(),
             orphan_s=self._parts.orphan_timeout.total_seconds(),
             leased_at=self._leased_at,
@@ -270,13 +271,14 @@ class Execution:
         if lines:
             self._parts.broker.tell(Topic.RUN, run.id)
 
-    def _since_began(self) -> timedelta | None:
-        return None if self._began is None else timedelta(seconds=time.monotonic() - self._began)
+    def _since_began(self) -> Beginning | None:
+        begun = self._began
+        return None if begun is None else Beginning(timedelta(seconds=time.monotonic() - begun.at), begun.how)
 
     def _note_began(self, after: float) -> None:
         """If nothing else has been kept for so long."""
         began = self._since_began()
-        if began is not None and began.total_seconds() >= after:
+        if began is not None and began.ago.total_seconds() >= after:
             self._began = None
             self._parts.store.agent_started(self.run.id, self.run.fence, began)
 

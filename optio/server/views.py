@@ -98,6 +98,7 @@ def attempt(value: Attempt) -> dict[str, Any]:
         "worker": value.worker,
         "startedAt": at(value.started_at),
         "agentStartedAt": at(value.agent_started_at),
+        "began": value.began,
         "endedAt": at(value.ended_at),
         "ok": value.ok,
         "reason": value.reason,

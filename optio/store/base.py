@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from optio.model.pool import PROCESS, Pool
 from optio.model.registry import CompiledTask, Registry
 from optio.model.retry import Again, GiveUp
 from optio.model.run import Attempt, Event, LogLine, Meter, Outcome, Page, Run, RunState
@@ -181,6 +182,49 @@ class Claim:
     offsets: Mapping[str, int]
     last_line: int = 0
     """The cursor of the last line that the run's log has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """That an attempt's agent began so long ago, and how: as a `process`, or in a `cold` or `warm` place."""
+
+    ago: timedelta
+    how: str = PROCESS
+
+
+class PlacedStart(NamedTuple):
+    """A start in a place of its own; `waited` is what it took from the claim to the agent."""
+
+    task_id: str
+    how: str
+    at: datetime
+    waited: timedelta
+
+
+class Arrival(NamedTuple):
+    """An attempt that was claimed; `took` is what it took from its agent's beginning to the end, None while it runs."""
+
+    task_id: str
+    trigger: str
+    at: datetime
+    took: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pooled:
+    """The tasks of a generation that want places kept ready."""
+
+    generation: int
+    tasks: Sequence[CompiledTask]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolReport:
+    """The pools of one place where agents run, as they were at that time."""
+
+    place: str
+    at: datetime
+    pools: Sequence[Pool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -472,8 +516,8 @@ class Store(Protocol):
         """Whether its owner was asked to end it."""
         ...
 
-    def agent_started(self, run_id: str, fence: int, ago: timedelta = timedelta(0)) -> Future[None]:
-        """Note that the agent's process began so long ago; nothing has to wait for this."""
+    def agent_started(self, run_id: str, fence: int, began: Beginning) -> Future[None]:
+        """Note when and how the agent began; nothing has to wait for this."""
         ...
 
     def append_log(
@@ -486,11 +530,11 @@ class Store(Protocol):
         meter: Meter,
         *,
         after: int | None = None,
-        began: timedelta | None = None,
+        began: Beginning | None = None,
     ) -> int:
         """Lines, how far the output is read, and what is used so far, in one commit; the last cursor. `after` is the cursor
-        that they follow: a call that is repeated after CommitUnknown then adds nothing twice. `began`: how long ago the agent
-        started, where that is not noted yet."""
+        that they follow: a call that is repeated after CommitUnknown then adds nothing twice. `began` is when and how the agent
+        began, where that is not noted yet."""
         ...
 
     def finish(
@@ -503,7 +547,7 @@ class Store(Protocol):
         signal: int | None,
         decide: Decide,
         *,
-        began: timedelta | None = None,
+        began: Beginning | None = None,
     ) -> Run:
         """End the attempt: completed, failed, queued again, or cancelled when that was asked before. The lease goes with it.
         `began` as for `append_log`."""
@@ -568,6 +612,28 @@ class Store(Protocol):
         """Keep new and changed schedules, forget those of tasks that have none any more. With `seen` only what is still as it
         was seen. A schedule whose next slot is brought back was ahead by a wrong clock: slots that it missed there are open
         again."""
+        ...
+
+    # Pools
+
+    def pooled(self, seen: int = 0) -> Pooled | None:
+        """The served tasks that want places kept ready; None while the newest generation is `seen`, which costs one look."""
+        ...
+
+    def keep_pools(self, place: str, pools: Sequence[Pool]) -> None:
+        """Keep what whoever keeps places ready says of them, instead of what was said before of this place."""
+        ...
+
+    def pool_reports(self) -> list[PoolReport]:
+        """What was said last, by place."""
+        ...
+
+    def placed_starts(self, since: datetime, most: int = 100_000) -> list[PlacedStart]:
+        """Starts in places of their own, newest first."""
+        ...
+
+    def arrivals(self, since: datetime, *, task_id: str | None = None, most: int = 100_000) -> list[Arrival]:
+        """Attempts that were claimed since then, newest first; of so many runs at most, those that ended last."""
         ...
 
     # Audit

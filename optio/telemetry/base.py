@@ -55,11 +55,13 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The agent's process exists, so many seconds after the claim."""
+    """The agent's process exists, so many seconds after the claim; `how` it began: as a `process`, or in a `cold` or `warm`
+    place."""
 
     run: Run
     runtime: str
     after: float
+    how: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ class Metrics:
         self._retries = counter("retries", "attempts that are followed by another", "task", "kind")
         self._wait = histogram("queue_wait_seconds", "from due to claimed", _WAITS, "task")
         self._start = histogram("start_latency_seconds", "from claimed to the agent's process", _STARTS, "runtime")
+        self._starts = counter("starts", "agents that began, in places that were ready or made for them", "task", "how")
         self._duration = histogram("run_duration_seconds", "from the first start to the end", _RUNS, "task", "state")
         self._cost = counter("cost_usd", "US dollars that agents reported or that prices give", "task", "runtime")
         self._tokens = counter("tokens", "tokens that agents used", "task", "runtime", "kind")
@@ -110,8 +111,9 @@ class Metrics:
                     self._repairs.labels(run.task_id).inc()
             case Adopted(run):
                 self._adopted.labels(run.task_id).inc()
-            case Started(_, runtime, after):
+            case Started(run, runtime, after, how):
                 self._start.labels(runtime).observe(max(0.0, after))
+                self._starts.labels(run.task_id, how).inc()
             case Finished():
                 self._attempt(fact)
             case Withdrawn(run):

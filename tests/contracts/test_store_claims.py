@@ -13,7 +13,7 @@ import pytest
 from optio.errors import LeaseLost
 from optio.model.retry import Again
 from optio.model.run import TRANSITIONS, Meter, Outcome, Run, RunState, Usage
-from optio.store.base import AdmissionView, Claim, RunFilter, Store
+from optio.store.base import AdmissionView, Beginning, Claim, RunFilter, Store
 from tests.store.build import (
     BAD,
     LEASE,
@@ -218,8 +218,9 @@ def test_released_leases_are_taken_up_at_once(store: Store, clock: Clock, step: 
     assert store.run(other.run.id).owner == "two"
 
 
+NOW = Beginning(timedelta(0))
 WRITES: dict[str, Callable[[Store, Claim], object]] = {
-    "agent_started": lambda store, claim: store.agent_started(claim.run.id, claim.run.fence).result(),
+    "agent_started": lambda store, claim: store.agent_started(claim.run.id, claim.run.fence, NOW).result(),
     "append_log": lambda store, claim: say(store, claim, "late"),
     "finish ok": lambda store, claim: end(store, claim),
     "finish failed": lambda store, claim: end(store, claim, BAD),
@@ -254,21 +255,21 @@ def test_an_old_fence_changes_nothing(store: Store, clock: Clock, write: str, lo
 def test_the_agents_start_is_noted_once(store: Store, clock: Clock) -> None:
     claim = claimed(store)
     began = clock.move(seconds=1)
-    store.agent_started(claim.run.id, claim.run.fence).result()
+    store.agent_started(claim.run.id, claim.run.fence, NOW).result()
     clock.move(seconds=1)
 
-    store.agent_started(claim.run.id, claim.run.fence).result()
+    store.agent_started(claim.run.id, claim.run.fence, NOW).result()
 
     assert store.attempts(claim.run.id)[0].agent_started_at == began
 
 
 def test_the_agents_start_comes_with_whatever_is_kept_first(store: Store, clock: Clock) -> None:
     early, late = claimed(store), claimed(store)
-    ago, began = timedelta(seconds=2), clock.at + timedelta(seconds=3)
+    ago, began = Beginning(timedelta(seconds=2)), clock.at + timedelta(seconds=3)
     clock.move(seconds=5)
 
     store.append_log(early.run.id, early.run.fence, 1, [], {}, Meter(), began=ago)
-    for claim, span in ((late, ago), (early, timedelta(0))):
+    for claim, span in ((late, ago), (early, NOW)):
         store.finish(claim.run.id, claim.run.fence, OK, Meter(), 0, None, give_up, began=span)
 
     assert [store.attempts(claim.run.id)[0].agent_started_at for claim in (early, late)] == [began, began]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from optio.errors import CommitUnknown, Conflict, Invalid, LeaseLost, NotFound, OptioError, SettingsError, StoreUnavailable
 from optio.model.run import LogKind, Meter, Outcome, RunState
 from optio.store import pg_pool, pg_url, postgres
-from optio.store.base import Once, RunFilter, ScheduleRow
+from optio.store.base import Beginning, Once, RunFilter, ScheduleRow
 from optio.store.pg_pool import MOST_CONNECTIONS
 from optio.store.postgres import open_store
 from optio.store.sql.store import SqlStore
@@ -711,7 +712,7 @@ def test_operations_that_fail_in_a_commit_harm_no_other(opened: Open) -> None:
     with one_batch(store):
         futures: list[Future[Any]] = [store.accept(run) for run in (new_run(), taken, taken, new_run(prompt="\udfff"))]
         futures += [store.accept(new_run(prompt="a\0b")), store._engine.write(fail)]
-        futures += [store.agent_started(done.run.id, done.run.fence), store.accept(new_run())]
+        futures += [store.agent_started(done.run.id, done.run.fence, Beginning(timedelta(0))), store.accept(new_run())]
 
     kinds = [type(future.exception(20)) for future in futures]
     assert kinds == [type(None), type(None), Conflict, Invalid, Invalid, RuntimeError, LeaseLost, type(None)]

@@ -8,12 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 from optio.errors import LeaseLost
+from optio.model.pool import PROCESS
 from optio.model.retry import Again, GiveUp
 from optio.model.run import Change, LogLine, Meter, Outcome, Run, RunState, Usage
-from optio.store.base import AdmissionView, Admit, Claim, Decide, Quota, Room
-from optio.store.sql import dedupe, events, queue, quotas
+from optio.store.base import AdmissionView, Admit, Beginning, Claim, Decide, Quota, Room
+from optio.store.sql import dedupe, events, places, queue, quotas
 from optio.store.sql.events import Move
-from optio.store.sql.records import RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
+from optio.store.sql.records import ATTEMPTS, RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
 from optio.store.sql.transaction import Lot, Row, Transaction, dump_json, micros, when
 
 _OVER = "state = 'running' AND (lease_until < :now OR owner = '')"
@@ -236,10 +237,12 @@ def cancel_requested(tx: Transaction, run_id: str, fence: int) -> bool:
     return row is not None and row["fence"] == fence and bool(row["cancel_requested"])
 
 
-def agent_started(tx: Transaction, run_id: str, fence: int, ago: timedelta) -> None:
+def agent_started(tx: Transaction, run_id: str, fence: int, began: Beginning) -> None:
     """See `Store.agent_started`."""
-    if not tx.run(_AGENT_STARTED, {"at": tx.now - _us(ago), "id": run_id, "fence": fence}):
-        _owned(tx, run_id, fence)  # it was noted before, or the run is somebody else's
+    noted = tx.run(_AGENT_STARTED, {"at": _ago(tx, began), "id": run_id, "fence": fence})
+    row = None if noted and began.how == PROCESS else _owned(tx, run_id, fence)
+    if noted and row is not None:
+        places.note_begun(tx, [(run_id, row["attempt"], began)])
 
 
 def append_log(
@@ -251,7 +254,7 @@ def append_log(
     offsets: Mapping[str, int],
     meter: Meter,
     after: int | None = None,
-    began: timedelta | None = None,
+    began: Beginning | None = None,
 ) -> int:
     """See `Store.append_log`."""
     row = _owned(tx, run_id, fence)
@@ -280,6 +283,7 @@ def append_log(
             **meter_columns(meter),
         },
     )  # fmt: skip
+    places.note_begun(tx, [(run_id, attempt, began)])
     return last
 
 
@@ -294,7 +298,7 @@ class Finish:
     exit_code: int | None
     signal: int | None
     decide: Decide
-    began: timedelta | None = None
+    began: Beginning | None = None
 
     def __call__(self, tx: Transaction) -> Run | None:
         return self.together(tx, [self])[0]
@@ -310,6 +314,7 @@ class Finish:
                 row = held.pop(each.run_id)  # who ends the same attempt again comes too late
                 mine[place] = each._as_asked(row), row
         tx.lot(_ENDED, _ENDED_OF, [each._attempt(tx, row) for each, row in mine.values()])
+        places.note_begun(tx, [(each.run_id, row["attempt"], each.began) for each, row in mine.values()])
         moves = [each._move(tx, row) for each, row in mine.values()]
         states = events.move_all(tx, moves)
         for move in moves:
@@ -371,7 +376,7 @@ def _totals(tx: Transaction, run: Row, last: Meter) -> dict[str, Any]:
     """What all attempts together used."""
     if run["attempt"] == 1:
         return meter_columns(last)
-    attempts = [to_attempt(row) for row in tx.all("SELECT * FROM attempts WHERE run_id = :id", {"id": run["id"]})]
+    attempts = [to_attempt(row) for row in tx.all(ATTEMPTS, {"id": run["id"]})]
     usage = sum((a.meter.usage for a in attempts), Usage())
     turns = [a.meter.turns for a in attempts if a.meter.turns is not None]
     costs = [a.meter.cost for a in attempts if a.meter.cost is not None]
@@ -397,8 +402,8 @@ def _is_owned(row: Row | None, fence: int) -> bool:
     return row is not None and row["state"] == RunState.RUNNING and row["fence"] == fence
 
 
-def _ago(tx: Transaction, span: timedelta | None) -> int | None:
-    return None if span is None else tx.now - _us(span)
+def _ago(tx: Transaction, began: Beginning | None) -> int | None:
+    return None if began is None else tx.now - _us(began.ago)
 
 
 def _us(span: timedelta) -> int:

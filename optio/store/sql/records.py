@@ -17,6 +17,11 @@ RUN_COLUMNS = (
     "created_at, queued_at, not_before, started_at, ended_at, result_text, result_json, turns, tool_calls, usage, cost, "
     "cost_source, traceparent, priority, dedupe_key"
 )
+# An attempt that began and of which nothing else is kept began as a process.
+ATTEMPTS = (
+    "SELECT a.*, CASE WHEN a.agent_started_at IS NOT NULL THEN COALESCE(b.how, 'process') END AS how FROM attempts a "
+    "LEFT JOIN begun b ON b.run_id = a.run_id AND b.number = a.number WHERE a.run_id = :id ORDER BY a.number"
+)
 _LARGEST = 2**31 - 1
 
 
@@ -94,6 +99,7 @@ def to_attempt(row: Row) -> Attempt:
         worker=row["worker"],
         started_at=when(row["started_at"]),
         agent_started_at=maybe(row["agent_started_at"]),
+        began=row["how"],
         ended_at=maybe(row["ended_at"]),
         ok=None if row["ok"] is None else bool(row["ok"]),
         reason=row["reason"],

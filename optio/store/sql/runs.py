@@ -9,7 +9,17 @@ from optio.model.registry import CompiledTask, canonical
 from optio.model.run import Attempt, Change, Event, LogLine, Page, Run, RunState
 from optio.store.base import Accepted, NewDelivery, NewRun, Once, RunFilter
 from optio.store.sql import dedupe, deliveries, events, once
-from optio.store.sql.records import RUN_COLUMNS, cursor_after, cursor_seq, page_size, to_attempt, to_event, to_line, to_run
+from optio.store.sql.records import (
+    ATTEMPTS,
+    RUN_COLUMNS,
+    cursor_after,
+    cursor_seq,
+    page_size,
+    to_attempt,
+    to_event,
+    to_line,
+    to_run,
+)
 from optio.store.sql.transaction import Lot, Transaction, dump_json, micros
 
 _COLUMNS = (
@@ -280,7 +290,7 @@ def page(tx: Transaction, where: RunFilter, cursor: str | None, limit: int) -> P
 
 def attempts(tx: Transaction, run_id: str) -> list[Attempt]:
     """Oldest first."""
-    return [to_attempt(row) for row in tx.all("SELECT * FROM attempts WHERE run_id = :id ORDER BY number", {"id": run_id})]
+    return [to_attempt(row) for row in tx.all(ATTEMPTS, {"id": run_id})]
 
 
 def history(tx: Transaction, run_id: str) -> list[Event]:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from optio.errors import LeaseLost
+from optio.model.pool import Pool
 from optio.model.registry import CompiledTask, Registry
 from optio.model.run import Attempt, Event, LogLine, Meter, Outcome, Page, Run
 from optio.store import base
@@ -19,6 +20,7 @@ from optio.store.sql import (
     depths,
     once,
     pauses,
+    places,
     queue,
     registry,
     retention,
@@ -148,8 +150,8 @@ class SqlStore:
     def cancel_requested(self, run_id: str, fence: int) -> bool:
         return self._engine.peek(lambda tx: claims.cancel_requested(tx, run_id, fence))
 
-    def agent_started(self, run_id: str, fence: int, ago: timedelta = timedelta(0)) -> Future[None]:
-        return self._engine.write(lambda tx: claims.agent_started(tx, run_id, fence, ago))
+    def agent_started(self, run_id: str, fence: int, began: base.Beginning) -> Future[None]:
+        return self._engine.write(lambda tx: claims.agent_started(tx, run_id, fence, began))
 
     def append_log(
         self,
@@ -161,7 +163,7 @@ class SqlStore:
         meter: Meter,
         *,
         after: int | None = None,
-        began: timedelta | None = None,
+        began: base.Beginning | None = None,
     ) -> int:
         return self._engine.change(
             lambda tx: claims.append_log(tx, run_id, fence, attempt, lines, offsets, meter, after, began)
@@ -177,7 +179,7 @@ class SqlStore:
         signal: int | None,
         decide: base.Decide,
         *,
-        began: timedelta | None = None,
+        began: base.Beginning | None = None,
     ) -> Run:
         finish = claims.Finish(
             run_id=run_id, fence=fence, outcome=outcome, meter=meter, exit_code=exit_code, signal=signal, decide=decide,
@@ -231,6 +233,23 @@ class SqlStore:
         self, put: Sequence[base.ScheduleRow], drop: Sequence[str], *, seen: Mapping[str, base.ScheduleRow] | None = None
     ) -> None:
         self._engine.change(lambda tx: schedules.change(tx, put, drop, seen))
+
+    def pooled(self, seen: int = 0) -> base.Pooled | None:
+        if seen and self._engine.peek(places.newest) == seen:
+            return None
+        return self._engine.read(places.pooled)
+
+    def keep_pools(self, place: str, pools: Sequence[Pool]) -> None:
+        self._engine.change(lambda tx: places.keep(tx, place, pools))
+
+    def pool_reports(self) -> list[base.PoolReport]:
+        return self._engine.peek(places.reports)
+
+    def placed_starts(self, since: datetime, most: int = 100_000) -> list[base.PlacedStart]:
+        return self._engine.peek(lambda tx: places.starts(tx, since, most))
+
+    def arrivals(self, since: datetime, *, task_id: str | None = None, most: int = 100_000) -> list[base.Arrival]:
+        return self._engine.peek(lambda tx: places.arrivals(tx, since, task_id, most))
 
     def generations(self, *, since: datetime, after: int = 0, limit: int = 20) -> list[base.GenerationRow]:
         return self._engine.peek(lambda tx: audit.generations(tx, micros(since), after, limit))

@@ -1,0 +1,118 @@
+"""Places: which served tasks want places kept ready, what became of that, and how attempts began."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from optio.model.pool import PROCESS, Pool
+from optio.model.registry import CompiledTask
+from optio.store.base import Arrival, Beginning, PlacedStart, Pooled, PoolReport
+from optio.store.sql.transaction import Transaction, dump_json, micros, when
+
+# A place of which nothing was heard for so long is no place any more.
+_FORGOTTEN = timedelta(days=7)
+_NEWEST = "SELECT COALESCE(MAX(id), 0) AS id FROM generations"
+# Definitions are canonical JSON. Some that want no pool are read all the same: who reads them looks again.
+_POOLED = """
+SELECT d.document FROM tasks t JOIN definitions d ON d.digest = t.digest
+WHERE REPLACE(d.document, '"warmPoolSize":0', '') LIKE '%"warmPoolSize":%' ORDER BY t.task_id
+"""
+_BEGUN = """
+INSERT INTO begun (run_id, number, task_id, how, at, waited)
+SELECT a.run_id, a.number, r.task_id, lot.how, lot.began, lot.began - a.started_at
+FROM lot JOIN attempts a ON a.run_id = lot.id AND a.number = lot.number JOIN runs r ON r.id = a.run_id
+WHERE TRUE ON CONFLICT (run_id, number) DO NOTHING
+"""
+_BEGUN_OF = "id text, number bigint, how text, began bigint"
+_STARTS = """
+SELECT task_id, how, at, waited FROM begun WHERE at > :since ORDER BY at DESC LIMIT :most
+"""
+_ARRIVED = "SELECT r.task_id, r.run_trigger, a.started_at, a.agent_started_at, a.ended_at"
+_ARRIVALS = """
+{arrived} FROM (
+    SELECT id, task_id, run_trigger FROM runs WHERE ended_at > :since{of_task} ORDER BY ended_at DESC LIMIT :most
+) r JOIN attempts a ON a.run_id = r.id WHERE a.started_at > :since
+UNION ALL {arrived} FROM runs r JOIN attempts a ON a.run_id = r.id
+WHERE r.state = 'running' AND a.started_at > :since{of_task}
+UNION ALL {arrived} FROM runs r JOIN attempts a ON a.run_id = r.id
+WHERE r.state = 'queued' AND a.started_at > :since{of_task}
+ORDER BY started_at DESC LIMIT :most
+"""
+
+
+def newest(tx: Transaction) -> int:
+    """The number of the newest generation; 0 without any."""
+    number: int = tx.one(_NEWEST)["id"]
+    return number
+
+
+def pooled(tx: Transaction) -> Pooled:
+    """See `Store.pooled`."""
+    found = (CompiledTask.from_json(json.loads(row["document"])) for row in tx.all(_POOLED))
+    return Pooled(generation=newest(tx), tasks=[task for task in found if task.spec.warm_pool_size])
+
+
+def note_begun(tx: Transaction, beginnings: Sequence[tuple[str, int, Beginning | None]]) -> None:
+    """Keep how these attempts began, unless it is kept already. Processes cost nothing."""
+    rows = [
+        {"id": run_id, "number": number, "how": began.how, "began": tx.now - _us(began.ago)}
+        for run_id, number, began in beginnings
+        if began is not None and began.how != PROCESS
+    ]
+    tx.lot(_BEGUN, _BEGUN_OF, rows)
+
+
+def starts(tx: Transaction, since: datetime, most: int) -> list[PlacedStart]:
+    """See `Store.placed_starts`."""
+    rows = tx.all(_STARTS, {"since": micros(since), "most": most})
+    # Between two looks at a clock it may have been set back.
+    return [
+        PlacedStart(row["task_id"], row["how"], when(row["at"]), timedelta(microseconds=max(0, row["waited"]))) for row in rows
+    ]
+
+
+def arrivals(tx: Transaction, since: datetime, task_id: str | None, most: int) -> list[Arrival]:
+    """See `Store.arrivals`."""
+    params: dict[str, Any] = {"since": micros(since), "most": most}
+    if task_id is not None:
+        params["task_id"] = task_id
+    sql = _ARRIVALS.format(arrived=_ARRIVED, of_task="" if task_id is None else " AND task_id = :task_id")
+    return [
+        Arrival(
+            row["task_id"],
+            row["run_trigger"],
+            when(row["started_at"]),
+            _took(row["agent_started_at"] or row["started_at"], row["ended_at"]),
+        )
+        for row in tx.all(sql, params)
+    ]
+
+
+def _took(began: int, ended: int | None) -> timedelta | None:
+    return None if ended is None else timedelta(microseconds=max(0, ended - began))
+
+
+def keep(tx: Transaction, place: str, pools: Sequence[Pool]) -> None:
+    """See `Store.keep_pools`."""
+    tx.run("DELETE FROM pool_reports WHERE at < :before", {"before": tx.now - _us(_FORGOTTEN)})
+    tx.run(
+        "INSERT INTO pool_reports (place, at, pools) VALUES (:place, :now, :pools) "
+        "ON CONFLICT (place) DO UPDATE SET at = excluded.at, pools = excluded.pools",
+        {"place": place, "now": tx.now, "pools": dump_json([asdict(pool) for pool in pools])},
+    )
+
+
+def reports(tx: Transaction) -> list[PoolReport]:
+    """See `Store.pool_reports`."""
+    rows = tx.all("SELECT place, at, pools FROM pool_reports ORDER BY place")
+    return [PoolReport(place=row["place"], at=when(row["at"]), pools=_pools(row["pools"])) for row in rows]
+
+
+def _pools(text: str) -> tuple[Pool, ...]:
+    return tuple(Pool(**{**pool, "tasks": tuple(pool["tasks"])}) for pool in json.loads(text))
+
+
+def _us(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)

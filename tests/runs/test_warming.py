@@ -1,0 +1,293 @@
+"""Warming: what the served tasks want reaches the executor, what that makes of it reaches the store, whatever is away."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from optio.broker.base import Topic
+from optio.errors import StoreUnavailable
+from optio.executors.base import Warm
+from optio.model.pool import Pool
+from optio.model.registry import CompiledTask
+from optio.runs.warming import Warming
+from optio.store.base import Store
+from optio.wiring import Services
+from tests.runs.support import accept, done, execute, working
+from tests.store.build import serve
+from tests.support import command_task, eventually
+
+POOL = Pool(key="k", tasks=("pooled",), size=2, ready=1, starting=1)
+
+
+class Keeper:
+    """Processes, and places that are only said to be there."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.wanted: list[list[Warm]] = []
+        self.there: list[Pool] | None = None
+        self.warm: list[bool] = []
+
+    def keep_warm(self, wanted: Sequence[Warm]) -> None:
+        self.wanted.append(list(wanted))
+
+    def pools(self) -> list[Pool] | None:
+        return self.there
+
+    def start(self, launch: Any) -> Any:
+        self.warm.append(launch.warm)
+        return self._inner.start(launch)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class Away:
+    """A store that can go away, and counts what is kept."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.away = False
+        self.kept = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if self.away:
+            raise StoreUnavailable("away")
+        self.kept += name == "keep_pools"
+        return getattr(self._store, name)
+
+
+def pooled(name: str = "Pooled", size: int = 2, extra: str = "") -> CompiledTask:
+    return command_task("true", name, f"warmPoolSize: {size}\n{extra}")
+
+
+class Bench:
+    """One worker's part, step by step."""
+
+    def __init__(self, services: Services) -> None:
+        self.store, self.keeper, self.now = Away(services.store), Keeper(services.executor), 0.0
+        self.warming = Warming(self.store, self.keeper, "here", clock=lambda: self.now)  # type: ignore[arg-type]
+
+    def look(self) -> list[tuple[str, int]]:
+        """What is wanted afterwards."""
+        self.warming.look()
+        return [(warm.task_id, warm.size) for warm in self.keeper.wanted[-1]]
+
+
+@pytest.fixture
+def bench(services: Services) -> Bench:
+    return Bench(services)
+
+
+def test_the_served_tasks_that_want_places_get_them(services: Services, bench: Bench) -> None:
+    environment = "environment: {image: here/agent, setupCommands: [make]}\n"
+    task = pooled(extra=environment)
+    serve(services.store, task, command_task("true", "Plain"), pooled("Off duty", extra="enabled: false\n"))
+
+    assert bench.look() == [("pooled", 2)]
+    assert bench.keeper.wanted[0][0].environment == task.spec.environment
+
+
+def test_an_edit_and_a_pause_change_what_is_wanted_and_nothing_else_does(services: Services, bench: Bench) -> None:
+    serve(services.store, pooled(), pooled("Other", 1))
+    assert bench.look() == [("other", 1), ("pooled", 2)]
+    bench.look()
+    assert len(bench.keeper.wanted) == 1
+
+    serve(services.store, pooled(size=5), pooled("Other", 1))
+    assert bench.look() == [("other", 1), ("pooled", 5)]
+    services.store.pause("pooled", "for now", "ann")
+    assert bench.look() == [("other", 1)]
+    services.store.resume("pooled")
+    assert bench.look() == [("other", 1), ("pooled", 5)]
+    serve(services.store)
+    assert bench.look() == []
+
+
+def test_who_begins_where_nothing_is_wanted_says_so_once(services: Services, bench: Bench) -> None:
+    """Another worker may have left places that nobody wants any more."""
+    serve(services.store)
+
+    assert [bench.look(), bench.look()] == [[], []]
+    assert len(bench.keeper.wanted) == 1
+
+
+def test_a_store_that_is_away_empties_no_pool(services: Services, bench: Bench) -> None:
+    serve(services.store, pooled())
+    bench.store.away = True
+    with pytest.raises(StoreUnavailable):
+        bench.look()
+    assert bench.keeper.wanted == []  # who does not know yet says nothing
+    bench.store.away = False
+    bench.look()
+    bench.store.away = True
+
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            bench.look()
+
+    assert [[warm.size for warm in each] for each in bench.keeper.wanted] == [[2]]
+
+
+def test_what_is_said_of_the_pools_is_kept_when_it_changes_and_every_half_minute(services: Services, bench: Bench) -> None:
+    serve(services.store)
+    bench.look()
+    assert bench.store.kept == 0
+
+    bench.keeper.there = [POOL]
+    bench.look()
+    bench.now += 29
+    bench.look()
+    assert bench.store.kept == 1
+    bench.now += 1
+    bench.look()
+    assert bench.store.kept == 2
+    bench.keeper.there = [replace(POOL, ready=2, starting=0)]
+    bench.look()
+    assert bench.store.kept == 3
+
+    (report,) = services.store.pool_reports()
+    assert (report.place, report.pools) == ("here", (replace(POOL, ready=2, starting=0),))
+
+
+def test_who_keeps_them_again_says_so_at_once(services: Services, bench: Bench) -> None:
+    serve(services.store)
+    bench.keeper.there = [POOL]
+    bench.look()
+    bench.keeper.there = None
+    bench.look()
+    bench.keeper.there = [POOL]
+
+    bench.look()
+
+    assert bench.store.kept == 2
+
+
+def test_what_could_not_be_kept_is_kept_later(services: Services, bench: Bench) -> None:
+    serve(services.store)
+    bench.look()
+    bench.keeper.there = [POOL]
+    bench.store.away = True
+    with pytest.raises(StoreUnavailable):
+        bench.look()
+    bench.store.away = False
+
+    bench.look()
+
+    assert bench.store.kept == 1
+
+
+# In a worker
+
+
+@contextlib.contextmanager
+def keeping(services: Services) -> Iterator[tuple[Services, Keeper]]:
+    """A worker whose executor keeps places."""
+    keeper = Keeper(services.executor)
+    here = replace(services, executor=keeper, settings=replace(services.settings, executor="kubernetes"))
+    with working(here):
+        yield here, keeper
+
+
+def _wanted(keeper: Keeper) -> Callable[[], bool]:
+    return lambda: bool(keeper.wanted) and [warm.size for warm in keeper.wanted[-1]] == [2]
+
+
+def test_a_worker_keeps_the_pools_of_what_is_served_until_it_stops(services: Services) -> None:
+    serve(services.store, command_task("true"))
+    with keeping(services) as (here, keeper):
+        eventually(lambda: keeper.wanted == [[]], what="a first look")
+        serve(services.store, pooled())
+        began = time.monotonic()
+        services.broker.tell(Topic.REGISTRY)
+        eventually(_wanted(keeper), what="the pool")
+        assert time.monotonic() - began < 1.5  # the hint told it, not the clock
+        keeper.there = [POOL]
+        eventually(services.store.pool_reports, what="the report")
+        assert here.metrics is not None
+        assert 'optio_pool_places{pool="k",state="ready"} 1.0' in here.metrics.text()[0].decode()
+
+    assert keeper.wanted[-1] == []
+
+
+def test_without_a_hint_the_pools_follow_within_seconds(services: Services) -> None:
+    serve(services.store, command_task("true"))
+    with keeping(services) as (_, keeper):
+        eventually(lambda: keeper.wanted == [[]], what="a first look")
+        serve(services.store, pooled())
+
+        eventually(_wanted(keeper), within=10, what="the pool")
+
+
+def test_a_worker_of_processes_looks_for_no_pools(services: Services) -> None:
+    serve(services.store, pooled())
+    keeper = Keeper(services.executor)
+    with working(replace(services, executor=keeper)) as worker:
+        done(services, accept(services, pooled()))
+
+        assert not any(thread.name == "pool_loop" for thread in worker._threads)
+
+    assert keeper.wanted == []
+
+
+def test_a_mistake_in_one_look_ends_no_loop(services: Services) -> None:
+    serve(services.store, pooled())
+    keeper = Keeper(services.executor)
+    failures = iter([RuntimeError("a mistake of ours")])
+
+    def mistaken(wanted: Sequence[Warm]) -> None:
+        for failure in failures:
+            raise failure
+        keeper.wanted.append(list(wanted))
+
+    keeper.keep_warm = mistaken  # type: ignore[method-assign]
+    here = replace(services, executor=keeper, settings=replace(services.settings, executor="kubernetes"))
+    with working(here):
+        eventually(_wanted(keeper), within=10, what="the pool")
+
+
+# In an attempt
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_a_launch_says_whether_a_place_may_be_ready(services: Services, size: int) -> None:
+    keeper = Keeper(services.executor)
+
+    run = execute(services, pooled(size=size), executor=keeper)
+
+    assert keeper.warm == [size > 0]
+    assert [attempt.began for attempt in services.store.attempts(run.id)] == ["process"]
+
+
+def test_how_an_attempt_began_is_kept_and_counted(services: Services) -> None:
+    class Ready(Keeper):
+        def start(self, launch: Any) -> Any:
+            handle = self._inner.start(launch)
+            begun = handle.begun
+            handle.begun = lambda: (found := begun()) and replace(found, how="warm")
+            return handle
+
+    run = execute(services, pooled(), executor=Ready(services.executor))
+
+    (attempt,) = services.store.attempts(run.id)
+    assert (attempt.began, attempt.agent_started_at is not None) == ("warm", True)
+    assert services.metrics is not None
+    assert 'optio_starts_total{how="warm",task="pooled"} 1.0' in services.metrics.text()[0].decode()
+
+
+def test_many_pools_are_few_metrics() -> None:
+    from optio.worker import _pool_readings
+
+    pools = [Pool(key=f"k{number:03}", tasks=("t",), size=1 + number // 100, ready=1, starting=0) for number in range(200)]
+
+    readings = list(_pool_readings(pools))
+
+    names = {reading.labels["pool"] for reading in readings}
+    assert len(names) == 51
+    total = {state: sum(r.value for r in readings if r.labels["state"] == state) for state in ("wanted", "ready", "starting")}
+    assert total == {"wanted": 300, "ready": 200, "starting": 0}
+    assert {f"k{number:03}" for number in range(100, 150)} < names
