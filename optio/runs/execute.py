@@ -254,6 +254,7 @@ class Execution:
             files=call.files,
             file_env=call.file_env,
             setup=tuple(spec.environment.setup_commands),
+            setup_env=spec.environment.env if spec.environment.setup_ahead else None,
             environment=spec.environment,
             warm=spec.warm_pool_size > 0,
             timeout_s=timeout.total_seconds(),
