@@ -70,7 +70,8 @@ class Rule:
     Exactly one of: `refuse` (the connection is reset), `status` (that answer, after the request was carried out if `done`),
     `cut`, `end` or `hold` (reset, an end in good order, or silence, after so many bytes of the answer's body or of what a
     WebSocket's server says), `cut_sent` (reset after so many bytes of what a WebSocket's client says), `delay` (seconds before
-    it is carried out), `lines` (each line of the answer becomes none, one or many)."""
+    it is carried out), `lines` (each line of the answer becomes none, one or many). `then` is called when that happens, in the
+    proxy's loop."""
 
     pattern: str
     skip: int = 0
@@ -87,6 +88,7 @@ class Rule:
     hold: int | None = None
     delay: float = 0.0
     lines: Callable[[bytes], Iterable[bytes]] | None = None
+    then: Callable[[], object] = lambda: None
     hits: int = 0
 
     def takes(self, request: Request) -> bool:
@@ -260,9 +262,11 @@ class FaultProxy:
         self.most_open = max(self.most_open, len(self.open))
         try:
             if rule.refuse:
+                rule.then()
                 exchange.reset()
                 raise _Over
             if rule.status is not None and not rule.done:
+                rule.then()
                 await _answer(writer, rule)
                 return upstream
             await asyncio.sleep(rule.delay)
@@ -298,12 +302,13 @@ class FaultProxy:
         if rule.status is not None:
             async for _ in _body(upstream[0], code, answered):
                 pass
+            rule.then()
             await _answer(writer, rule)
             return
-        limit = _Limit(exchange, cut=rule.cut, end=rule.end, hold=rule.hold)
+        limit = _Limit(exchange, rule.then, cut=rule.cut, end=rule.end, hold=rule.hold)
         writer.write(_joined(status, answered))
         if code == 101:
-            sent = _Limit(exchange, cut=rule.cut_sent)
+            sent = _Limit(exchange, rule.then, cut=rule.cut_sent)
             await asyncio.gather(_tunnel(reader, upstream[1], sent), _tunnel(upstream[0], writer, limit))
             raise _Over
         chunked = "chunked" in answered.get("transfer-encoding", "")
@@ -345,8 +350,16 @@ class _Exchange:
 class _Limit:
     """Lets so many bytes pass in one direction."""
 
-    def __init__(self, exchange: _Exchange, *, cut: int | None = None, end: int | None = None, hold: int | None = None) -> None:
-        self._exchange, self._ends, self._holds = exchange, end is not None, hold is not None
+    def __init__(
+        self,
+        exchange: _Exchange,
+        then: Callable[[], object],
+        *,
+        cut: int | None = None,
+        end: int | None = None,
+        hold: int | None = None,
+    ) -> None:
+        self._exchange, self._then, self._ends, self._holds = exchange, then, end is not None, hold is not None
         self._left = next((each for each in (cut, end, hold) if each is not None), None)
 
     async def passed(self, data: bytes, write: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
@@ -357,6 +370,7 @@ class _Limit:
         await write(part)
         if self._left:
             return
+        self._then()
         if self._holds:
             await asyncio.Event().wait()
         if self._ends:
