@@ -2,14 +2,17 @@
 
 import argparse
 import shlex
+import sys
 import time
 from pathlib import Path
 
 from optio.cli import FAILED, OK, USAGE, findings, flags, show
-from optio.errors import SettingsError
+from optio.errors import SettingsError, StoreUnavailable
 from optio.model.finding import ERROR
 from optio.model.finding import OK as GOOD
+from optio.model.text import duration
 from optio.settings import Settings
+from optio.store.base import Store
 from optio.store.sql.schema import Migration, migrations
 from optio.wiring import backup, backup_command, examine_store, open_store
 
@@ -17,7 +20,8 @@ from optio.wiring import backup, backup_command, examine_store, open_store
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Verbs and flags."""
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    verbs.add_parser("migrate", help="bring the schema to this version of Optio; others may work on meanwhile")
+    migrate = verbs.add_parser("migrate", help="bring the schema to this version of Optio; others may work on meanwhile")
+    migrate.add_argument("--wait", metavar="DURATION", help="how long to try while there is no database: `2m`")
     verbs.add_parser("check", help="0: can be worked with, 1: something should be done, 2: cannot be used")
     keep = verbs.add_parser("backup", help="copy an SQLite database while it is in use; never overwrites")
     keep.add_argument("file", type=Path)
@@ -30,21 +34,25 @@ def run(args: argparse.Namespace) -> int:
     """The verb's exit code."""
     settings = flags.settings(args)
     if args.verb == "migrate":
-        return _migrate(settings, as_json=args.json)
+        try:
+            wait = duration(args.wait).total_seconds() if args.wait else 0.0
+        except ValueError as err:
+            raise SettingsError(f"--wait: {err}") from err
+        return _migrate(settings, wait, as_json=args.json)
     if args.verb == "check":
         return _check(settings, as_json=args.json)
     return _backup(settings, args.file, as_json=args.json)
 
 
-def _migrate(settings: Settings, *, as_json: bool) -> int:
+def _migrate(settings: Settings, wait: float, *, as_json: bool) -> int:
     known = len(migrations())
-    began = time.monotonic()
 
     def tell(step: Migration) -> None:
         if not as_json:
             print(f"step {step.version} of {known} ...", flush=True)
 
-    store = open_store(settings, migrated=False)
+    store = _opened(settings, wait)
+    began = time.monotonic()
     try:
         taken = store.migrate(tell)
     finally:
@@ -56,6 +64,19 @@ def _migrate(settings: Settings, *, as_json: bool) -> int:
     else:
         print(f"nothing to do: the schema has version {known} or newer")
     return OK
+
+
+def _opened(settings: Settings, wait: float) -> Store:
+    """What is made together with its database begins before it."""
+    end = time.monotonic() + wait
+    while True:
+        try:
+            return open_store(settings, migrated=False)
+        except StoreUnavailable as err:
+            if time.monotonic() >= end:
+                raise
+            print(f"optio: waiting: {err}", file=sys.stderr, flush=True)
+            time.sleep(1.0)
 
 
 def _check(settings: Settings, *, as_json: bool) -> int:

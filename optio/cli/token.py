@@ -1,17 +1,20 @@
 """Create, list and revoke API tokens. A token is shown once, when it is made; only its hash is kept."""
 
 import argparse
+import re
 import secrets
 from datetime import UTC, datetime
+from pathlib import Path
 
 from optio.cli import OK, flags, show
-from optio.errors import SettingsError
+from optio.errors import Conflict, SettingsError
 from optio.model.text import duration
 from optio.server.auth import ROLES, token_hash
-from optio.store.base import Token
+from optio.store.base import Store, Token
 from optio.wiring import open_store
 
 _KEYS = ("id", "role", "label", "state", "createdAt", "expiresAt", "lastUsedAt")
+_STRONG = re.compile(r"[A-Za-z0-9._-]{32,200}", re.ASCII)
 _TITLES = ["ID", "ROLE", "LABEL", "STATE", "CREATED", "EXPIRES", "LAST USED"]
 
 
@@ -22,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--role", choices=ROLES, required=True)
     create.add_argument("--label", default="", help="what it is for")
     create.add_argument("--expires", metavar="DURATION", help="such as 720h; by default it does not expire")
+    create.add_argument(
+        "--from-file",
+        type=Path,
+        metavar="FILE",
+        help="take the token that stands there, and do nothing when it is known already",
+    )
     verbs.add_parser("list", help="every token, without its secret")
     revoke = verbs.add_parser("revoke", help="make a token useless at once")
     revoke.add_argument("id")
@@ -39,6 +48,9 @@ def run(args: argparse.Namespace) -> int:
                 expires = datetime.now(UTC) + duration(args.expires) if args.expires else None
             except ValueError as err:
                 raise SettingsError(f"--expires: {err}") from err
+            if args.from_file is not None:
+                print(_known(store, args.from_file, args.role, args.label, expires, as_json=args.json))
+                return OK
             secret = "optio_" + secrets.token_urlsafe(32)
             token = store.add_token("tok_" + secrets.token_hex(6), token_hash(secret), args.role, args.label, expires)
             print(show.as_json({"id": token.id, "role": token.role, "token": secret}) if args.json else secret)
@@ -55,6 +67,32 @@ def run(args: argparse.Namespace) -> int:
     finally:
         store.close()
     return OK
+
+
+def _known(store: Store, file: Path, role: str, label: str, expires: datetime | None, *, as_json: bool) -> str:
+    """Many may do this at once, and at each start: the token is made once. It is not printed: whoever asks has it."""
+    try:
+        secret = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as err:
+        reason = err.strerror if isinstance(err, OSError) else "it is no text"
+        raise SettingsError(f"--from-file: {file} cannot be read: {reason}") from err
+    if not _STRONG.fullmatch(secret):
+        raise SettingsError(
+            f"--from-file: what stands in {file} is no token: 32 to 200 letters, digits, `-`, `_` or `.`, made by chance"
+        )
+    sha = token_hash(secret)
+    id = f"tok_{sha[:12]}"
+    made = True
+    try:
+        store.add_token(id, sha, role, label, expires)
+    except Conflict:
+        made = False
+    token = next(token for token in store.tokens() if token.id == id)
+    if store.token(sha) is None:
+        raise SettingsError(f"--from-file: the token in {file} is revoked or expired ({id}): put another one there")
+    if token.role != role:
+        raise SettingsError(f"--from-file: the token in {file} has the role {token.role} already ({id}): put another one there")
+    return show.as_json({"id": id, "role": role, "made": made}) if as_json else f"{id} {'is made' if made else 'is known'}"
 
 
 def _row(token: Token) -> list[str | None]:

@@ -117,7 +117,8 @@ def test_the_image_holds_what_the_lock_file_names_and_nothing_that_only_tests_ne
     names = set(re.findall(r"^([a-z0-9.-]+)==", lock, re.M))
     all_names = set(re.findall(r"^([a-z0-9.-]+==\S+)", (ROOT / "requirements.lock").read_text(), re.M))
 
-    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.M)) == {"python:3.11-slim-bookworm"}
+    assert "\nARG BASE=python:3.11-slim-bookworm\n" in dockerfile
+    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.M)) == {"${BASE}"}
     assert "--require-hashes -r /tmp/requirements.lock" in dockerfile
     assert "\nUSER 10001:10001\n" in dockerfile
     for source in re.findall(r"^COPY ([^-]\S+)", dockerfile, re.M):
