@@ -46,9 +46,11 @@ class CompiledTask:
         """The JSON form that the digest covers: defaults filled in, keys in the file's own spelling."""
         spec = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
         spec.pop("promptFile", None)
-        # Older versions, which may run beside this one, do not know this key: it stands only where it says something.
+        # Older versions, which may run beside this one, do not know these keys: they stand only where they say something.
         if not self.spec.priority:
             spec.pop("priority", None)
+        if not self.spec.environment.setup_ahead:
+            spec["environment"].pop("setupAhead", None)
         return {"id": self.id, "spec": spec, "prompt": self.prompt}
 
     @cached_property
