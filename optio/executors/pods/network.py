@@ -2,7 +2,7 @@
 
 How it hangs together, for who makes pods:
 
-    proxy = proxy_of("optio-egress.optio.svc:3128")   once, from OPTIO_KUBE_EGRESS
+    proxy = proxy_of("optio-egress.optio.svc:3128")   once, from OPTIO_KUBE_EGRESS, with OPTIO_KUBE_DNS if that is set
     at = proxy.at(address)                            with its address, which the worker resolves: closed pods have no DNS
     egress = egress_of(environment.network)           raises LaunchFailed for what cannot be enforced
     policy(egress, namespace, install, proxy)         made before the pod; 409 is success, for equal names are equal rules
@@ -31,7 +31,7 @@ from optio.model.task import Network
 
 Manifest = dict[str, Any]
 INSTALL, EGRESS = "optio.dev/install", "optio.dev/egress"
-PROXY_LABELS = {"app.kubernetes.io/name": "optio-egress"}
+PROXY_LABEL = ("app.kubernetes.io/name", "optio-egress")
 GATE = "gate"
 GATE_DIR = "/optio-gate"
 VERDICT = f"{GATE_DIR}/verdict"
@@ -52,27 +52,59 @@ PRIVATE = (
 )
 # All that is public in IPv6, but for what carries an IPv4 address in it.
 PUBLIC6, PRIVATE6 = "2000::/3", ("2001::/32", "2002::/16")
-_DNS = {
-    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
-    "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
-}
-# A cache of names on each node has this address, where there is one.
-_NODE_DNS = {"ipBlock": {"cidr": "169.254.20.10/32"}}
+# Where clusters resolve names: in these pods, or in a cache on each node that has this address.
+DNS = "kube-system/k8s-app=kube-dns,169.254.20.10:53"
 _TRANSPORTS = ("TCP", "UDP")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # An address is none: the namespace of the proxy must be known.
 _SERVICE = re.compile(rf"(?![0-9.]+\Z){_LABEL}\.(?P<namespace>{_LABEL})(?:\.{_LABEL})*")
+_PODS = re.compile(
+    rf"(?P<namespace>{_LABEL})/(?P<label>[A-Za-z0-9./_-]+)=(?P<value>[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{{1,5}}))?"
+)
 _CONTEXT = b"optio egress list\n"
 _GATE_SIZE = {"cpu": "50m", "memory": "64Mi", "ephemeral-storage": "16Mi"}
 
 
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """What resolves names: pods by namespace and label, or an address. The port is the one that it listens on itself."""
+
+    where: tuple[str, str, str] | str
+    port: int
+
+
+def resolvers_of(setting: str) -> tuple[Resolver, ...]:
+    """`NAMESPACE/LABEL=VALUE:PORT` or `ADDRESS:PORT`, separated by commas; the port is 53 by default. Raises SettingsError."""
+    return tuple(_resolver(part.strip()) for part in setting.split(",") if part.strip())
+
+
+def _resolver(text: str) -> Resolver:
+    pods = _PODS.fullmatch(text)
+    if pods and 0 < int(pods["port"] or 53) < 65536:
+        return Resolver((pods["namespace"], pods["label"], pods["value"]), int(pods["port"] or 53))
+    try:
+        block = parse(text)
+    except BadEntry:
+        block = None
+    if not isinstance(block, Block):
+        raise SettingsError(
+            f"OPTIO_KUBE_DNS has `{text}`: write `kube-system/k8s-app=kube-dns`, or an address as in `10.0.0.2:53`"
+        )
+    with_port = "]:" in text or text.count(":") == 1
+    return Resolver(block.network, block.port if with_port else 53)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
-    """The egress proxy: `host` as it is configured, or an address. Its canary is the next port: what a policy never allows."""
+    """The egress proxy: `host` as it is configured, or an address. Its canary is the next port: what a policy never allows.
+
+    `resolvers` are for those who may go out without it.
+    """
 
     host: str
     port: int
     namespace: str
+    resolvers: tuple[Resolver, ...] = resolvers_of(DNS)
 
     def at(self, address: str) -> "Proxy":
         """The same by its address."""
@@ -110,8 +142,11 @@ class Gate:
     mount: Manifest
 
 
-def proxy_of(setting: str) -> Proxy:
-    """`NAME.NAMESPACE.svc:PORT`, or `NAME.NAMESPACE.svc=ADDRESS:PORT` for who cannot resolve it; raises SettingsError."""
+def proxy_of(setting: str, dns: str = DNS) -> Proxy:
+    """`NAME.NAMESPACE.svc:PORT`, or `NAME.NAMESPACE.svc=ADDRESS:PORT` for who cannot resolve it; raises SettingsError.
+
+    `dns` is OPTIO_KUBE_DNS, for clusters whose names are resolved elsewhere.
+    """
     service, equals, rest = setting.partition("=")
     host, colon, port = (rest if equals else service).rpartition(":")
     service = service if equals else host
@@ -120,7 +155,7 @@ def proxy_of(setting: str) -> Proxy:
         raise SettingsError(
             f"OPTIO_KUBE_EGRESS is `{setting}`: write the proxy's service and port, as in `optio-egress.optio.svc:3128`"
         )
-    proxy = Proxy(host=service, port=int(port), namespace=found["namespace"])
+    proxy = Proxy(host=service, port=int(port), namespace=found["namespace"], resolvers=resolvers_of(dns))
     if not equals:
         return proxy
     try:
@@ -175,17 +210,26 @@ def policy(egress: Egress, namespace: str, install: str, proxy: Proxy) -> Manife
 
 
 def _rules(egress: Egress, proxy: Proxy) -> list[Manifest]:
-    where = {"matchLabels": {"kubernetes.io/metadata.name": proxy.namespace}}
-    peer = {"namespaceSelector": where, "podSelector": {"matchLabels": dict(PROXY_LABELS)}}
-    rules: list[Manifest] = [{"to": [peer], "ports": [{"protocol": "TCP", "port": proxy.port}]}]
+    ours = _peer((proxy.namespace, *PROXY_LABEL))
+    rules: list[Manifest] = [{"to": [ours], "ports": [{"protocol": "TCP", "port": proxy.port}]}]
     if egress.public:
-        rules.append({"to": [_DNS, _NODE_DNS], "ports": _ports(53)})
+        rules += [{"to": [_peer(each.where)], "ports": _ports(each.port)} for each in proxy.resolvers]
         rules.append({"to": [_block("0.0.0.0/0", PRIVATE), _block(PUBLIC6, PRIVATE6)]})
     for port in sorted({block.port for block in egress.blocks}):
         networks = [block.network for block in egress.blocks if block.port == port]
         peers = [_block(network, [_single(address) for address in metadata_within(network)]) for network in networks]
         rules.append({"to": peers, "ports": _ports(port)})
     return rules
+
+
+def _peer(where: tuple[str, str, str] | str) -> Manifest:
+    if isinstance(where, str):
+        return _block(where, ())
+    namespace, label, value = where
+    return {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "podSelector": {"matchLabels": {label: value}},
+    }
 
 
 def _block(cidr: str, excepted: tuple[str, ...] | list[str]) -> Manifest:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from optio.errors import LaunchFailed, SettingsError
 from optio.executors.pods import network
-from optio.executors.pods.network import Proxy, digest, egress_of, gate_of, policy, proxy_of, variables
+from optio.executors.pods.network import Proxy, Resolver, digest, egress_of, gate_of, policy, proxy_of, resolvers_of, variables
 from optio.model.egress import METADATA, as_text, parse
 from optio.model.task import Network
 from tests.executors.pods.image import program
@@ -157,6 +157,41 @@ def test_only_a_task_without_a_list_has_names_resolved() -> None:
     ]
 
     assert with_dns == ["public"]
+
+
+def test_names_may_be_resolved_elsewhere() -> None:
+    proxy = proxy_of(
+        "optio-egress.optio.svc:3128", "openshift-dns/dns.operator.openshift.io/daemonset-dns=default:5353, 10.0.0.2"
+    )
+
+    rules = policy(made(None), "r", "acme", proxy)["spec"]["egress"]
+
+    assert [rule["ports"][0]["port"] for rule in rules if "ports" in rule] == [3128, 5353, 53]
+    assert rules[1]["to"][0]["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}}
+    assert rules[1]["to"][0]["podSelector"] == {"matchLabels": {"dns.operator.openshift.io/daemonset-dns": "default"}}
+    assert rules[2]["to"] == [{"ipBlock": {"cidr": "10.0.0.2/32"}}]
+
+
+@pytest.mark.parametrize(
+    ("setting", "where", "port"),
+    [
+        ("kube-system/k8s-app=kube-dns", ("kube-system", "k8s-app", "kube-dns"), 53),
+        ("10.0.0.2", "10.0.0.2/32", 53),
+        ("10.0.0.2:10053", "10.0.0.2/32", 10053),
+        ("fd00::443", "fd00::443/128", 53),
+        ("[fd00::443]:5353", "fd00::443/128", 5353),
+    ],
+)
+def test_a_resolver_is_pods_or_an_address(setting: str, where: tuple[str, str, str] | str, port: int) -> None:
+    assert resolvers_of(setting) == (Resolver(where, port),)
+
+
+@pytest.mark.parametrize(
+    "setting", ["kube-dns", "kube-system/k8s-app", "kube-system/k8s-app=x:0", "a/b=c:99999", "dns.example", "1.2.3.4:x"]
+)
+def test_any_other_resolver_is_refused_with_an_example(setting: str) -> None:
+    with pytest.raises(SettingsError, match="OPTIO_KUBE_DNS has"):
+        resolvers_of(setting)
 
 
 def test_tasks_that_differ_in_names_share_a_policy() -> None:
