@@ -146,12 +146,19 @@ SETTINGS: Mapping[str, Setting] = {
     "kube_namespace": Setting("optio", _label, "namespace of the pods, in the cluster of KUBECONFIG or the one we run in"),
     "kube_install": Setting("optio", _label, "tells the pods of two installations in one namespace apart"),
     "kube_image": Setting(None, str, "image of the agents whose task names none"),
+    "kube_egress": Setting(
+        None, str, "the egress proxy, as `SERVICE.NAMESPACE.svc:PORT`: with it the network of every pod is closed, see below"
+    ),
+    "kube_egress_image": Setting(None, str, "image of the gate that waits in each pod until its network policy is in place"),
+    "egress_key": Setting(None, str, "key that workers and the egress proxy share"),
     "pod_cpu": Setting("1", str, "processors of a pod whose task does not say"),
     "pod_memory": Setting("2Gi", str, "memory of a pod whose task does not say"),
     "pod_disk": Setting("4Gi", str, "what a pod may write in all, and into each of its directories"),
     "pod_start": Setting("5m", _span, "how long a pod may take to start, its image included"),
     "pod_node_selector": Setting("", _pairs, "`label=value`, separated by commas, of the nodes that pods may run on"),
     "pod_runtime_class": Setting(None, _label, "the runtime class of the pods, such as gVisor's"),
+    "pod_warm_age": Setting("1h", _span, "a warm pod that waited for so long is replaced"),
+    "pod_warm_limit": Setting("20", _count, "warm pods of all tasks together"),
     "max_workflow_concurrent": Setting("5", _count, "runs at once, over all tasks"),
     "max_queued": Setting("100000", _count, "runs that may wait; beyond them new triggers are answered by 429"),
     "worker_concurrent": Setting(None, _count, "runs at once on one worker; by default as many as over all tasks"),
@@ -181,9 +188,9 @@ SETTINGS: Mapping[str, Setting] = {
     "url": Setting(None, _http, "server that the command line talks to; by default the one on OPTIO_HOST and OPTIO_PORT"),
     "token": Setting(None, str, "API token that the command line sends"),
 }
-_SECRET = ("token",)
+_SECRET = ("token", "egress_key")
 # What holds a credential may stand in a file that `<VARIABLE>_FILE` names.
-_FROM_FILE = ("database_url", "redis_url", "token")
+_FROM_FILE = ("database_url", "redis_url", "token", "egress_key")
 # Up to the last `@`: also where a password has a `/` or an `@` that it must not have.
 _CREDENTIALS = re.compile(r"//.*@")
 # Variables that are no settings: a run's own, and the one that shows tracebacks.
@@ -214,12 +221,17 @@ class Settings:
     kube_namespace: str
     kube_install: str
     kube_image: str | None
+    kube_egress: str | None
+    kube_egress_image: str | None
+    egress_key: str | None
     pod_cpu: str
     pod_memory: str
     pod_disk: str
     pod_start: timedelta
     pod_node_selector: Mapping[str, str]
     pod_runtime_class: str | None
+    pod_warm_age: timedelta
+    pod_warm_limit: int
     max_workflow_concurrent: int
     max_queued: int
     worker_concurrent: int | None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from optio.broker.base import Broker
 from optio.broker.local import LocalBroker
@@ -23,6 +24,9 @@ from optio.store import sqlite, sqlite_examine
 from optio.store.base import Store
 from optio.telemetry.base import SILENT, Exposition, Failed, Listener, Telemetry, traces_wanted
 from optio.telemetry.pulses import Pulses
+
+if TYPE_CHECKING:
+    from optio.executors.pods.manifest import PodSettings
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +115,13 @@ def examine_broker(settings: Settings) -> Iterator[Finding]:
         raise SettingsError(f"{settings.origins['redis_url']}: the URL cannot be read") from None
 
 
+def examine_cluster(settings: Settings) -> Iterator[Finding]:
+    """The same for the cluster that pods are made in. Raises SettingsError."""
+    with _extra("kubernetes", "--cluster"):
+        from optio.executors.pods import examine
+    yield from examine.examine(_pods(settings))
+
+
 def backup(settings: Settings, target: Path) -> int:
     """Copy the SQLite database while it is in use; the copy's size. Raises SettingsError and StoreUnavailable."""
     assert settings.database is not None  # noqa: S101 - the caller looks
@@ -140,8 +151,21 @@ def executor(settings: Settings) -> Executor:
         return ProcessExecutor(settings.data_dir / "attempts", programs)
     with _extra("kubernetes", "OPTIO_EXECUTOR=kubernetes"):
         from optio.executors.pods.executor import PodExecutor
-        from optio.executors.pods.manifest import PodSettings
-    pods = PodSettings(
+    names = {runtime: program for runtime, (program, _) in INSTALL.items()}
+    return PodExecutor(_pods(settings), names | programs, start_s=settings.pod_start.total_seconds())
+
+
+def _pods(settings: Settings) -> "PodSettings":
+    from optio.executors.pods.manifest import Fence, PodSettings
+    from optio.executors.pods.network import proxy_of
+
+    fence = None
+    if settings.kube_egress is not None:
+        if settings.kube_egress_image is None or settings.egress_key is None:
+            raise SettingsError("OPTIO_KUBE_EGRESS needs OPTIO_KUBE_EGRESS_IMAGE and OPTIO_EGRESS_KEY too")
+        key = settings.egress_key.strip().encode()
+        fence = Fence(proxy=proxy_of(settings.kube_egress), image=settings.kube_egress_image, key=key)
+    return PodSettings(
         namespace=settings.kube_namespace,
         install=settings.kube_install,
         image=settings.kube_image,
@@ -150,9 +174,10 @@ def executor(settings: Settings) -> Executor:
         disk=settings.pod_disk,
         node_selector=settings.pod_node_selector,
         runtime_class=settings.pod_runtime_class,
+        warm_age_s=settings.pod_warm_age.total_seconds(),
+        warm_most=settings.pod_warm_limit,
+        fence=fence,
     )
-    names = {runtime: program for runtime, (program, _) in INSTALL.items()}
-    return PodExecutor(pods, names | programs, start_s=settings.pod_start.total_seconds())
 
 
 def _shared(settings: Settings, telemetry: Telemetry) -> tuple[Broker, RateWindow]:

@@ -15,7 +15,7 @@ import httpx2
 from httpx2.websockets import HTTPXWSException
 from lightkube import AsyncClient, KubeConfig
 from lightkube.config.client_adapter import AsyncClient as HttpClient
-from lightkube.config.client_adapter import ConnectionParams
+from lightkube.config.client_adapter import ConnectionParams, verify_cluster
 from lightkube.core.exceptions import ApiError, ConfigError
 
 from optio.errors import OptioError, SettingsError
@@ -25,7 +25,9 @@ _ANSWER_S = 30.0
 # A watch and a log are silent for long; a connection that is dead without a word is found out after this time.
 _SILENCE_S = 75.0
 _WATCH_S = 60
+_AT_ONCE = 32
 _LEASES = "/apis/coordination.k8s.io/v1"
+_NETWORKING = "/apis/networking.k8s.io/v1"
 
 
 class Refused(OptioError):
@@ -38,7 +40,7 @@ class Refused(OptioError):
     @property
     def temporary(self) -> bool:
         """Whether the same may be granted later."""
-        return self.status in (408, 429) or self.status >= 500
+        return self.status in (401, 408, 429) or self.status >= 500
 
 
 class Unreachable(OptioError):
@@ -55,15 +57,22 @@ class Cluster:
             config = KubeConfig.from_env().get()
         except (ConfigError, OSError) as err:
             raise SettingsError(f"no cluster is configured: {err}: set KUBECONFIG, or run inside a cluster") from err
-        if config is None:
+        if config is None or config.user is None:
             raise SettingsError("the kubeconfig has no current context: choose one with `kubectl config use-context`")
         timeout = httpx2.Timeout(_ANSWER_S, connect=_CONNECT_S)
         # It tells of every request.
         logging.getLogger("httpx2").setLevel(logging.WARNING)
         # The environment's proxies are for the agents' traffic, not for the cluster's.
-        parameters = ConnectionParams(timeout=timeout, trust_env=False)
-        self._http = HttpClient(config, parameters)
-        self._exec = AsyncClient(config=config, namespace=namespace, trust_env=False)
+        tls = verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False)
+
+        def transport() -> httpx2.AsyncHTTPTransport:
+            # Each log that is followed has a connection of its own, and nothing waits for one; what is asked at once is bounded.
+            limits = httpx2.Limits(max_connections=None, max_keepalive_connections=_AT_ONCE)
+            return httpx2.AsyncHTTPTransport(verify=tls, limits=limits, trust_env=False)
+
+        self._http = HttpClient(config, ConnectionParams(timeout=timeout, trust_env=False, transport=transport()))  # type: ignore[arg-type]
+        self._exec = AsyncClient(config=config, namespace=namespace, timeout=timeout, trust_env=False, transport=transport())
+        self._asking, self._running = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
 
     async def close(self) -> None:
         """Drop all connections."""
@@ -81,7 +90,8 @@ class Cluster:
         content = None if body is None else json.dumps(body).encode()
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         try:
-            answer = await self._http.request(method, path, content=content, params=params, headers={"Content-Type": kind})
+            async with self._asking:
+                answer = await self._http.request(method, path, content=content, params=params, headers={"Content-Type": kind})
         except httpx2.TransportError as err:
             raise Unreachable(f"the cluster's API does not answer: {_words(err)}") from err
         with contextlib.suppress(KeyError, ValueError):
@@ -90,6 +100,10 @@ class Cluster:
             raise _refusal(answer.status_code, answer.content, answer.headers)
         found: dict[str, Any] = answer.json()
         return found
+
+    async def ask(self, method: str, path: str, body: Any = None, **params: str) -> dict[str, Any]:
+        """Anything else, for who looks at the cluster; raises Refused and Unreachable."""
+        return await self._ask(method, path, body, **params)
 
     async def namespace(self) -> dict[str, Any]:
         """The namespace itself; its UID is the cluster's word for a place."""
@@ -110,6 +124,24 @@ class Cluster:
     async def patch(self, name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         """The pod with these changes (RFC 7396); raises Refused 409 if it is not of the version that they name."""
         return await self._ask("PATCH", self._path("pods", name), changes)
+
+    async def create_policy(self, policy: Mapping[str, Any]) -> None:
+        """A NetworkPolicy of networking.k8s.io/v1; raises Refused 409 if there is one of this name."""
+        await self._ask("POST", self._path("networkpolicies", api=_NETWORKING), policy)
+
+    async def policies(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+        """All NetworkPolicies with these labels."""
+        path = self._path("networkpolicies", api=_NETWORKING)
+        found: list[dict[str, Any]] = (await self._ask("GET", path, labelSelector=_selector(labels)))["items"]
+        return found
+
+    async def delete_policy(self, name: str) -> None:
+        """It may be gone already."""
+        try:
+            await self._ask("DELETE", self._path("networkpolicies", name, api=_NETWORKING))
+        except Refused as err:
+            if err.status != 404:
+                raise
 
     async def lease(self, name: str) -> dict[str, Any] | None:
         """A lease of coordination.k8s.io/v1, or None."""
@@ -188,7 +220,7 @@ class Cluster:
         """(exit code, output) of a command inside the pod that reads `data`."""
         output = io.BytesIO()
         try:
-            async with asyncio.timeout(within + 1):
+            async with self._running, asyncio.timeout(within + 1):
                 done = await self._exec.exec(
                     name, container=container, command=list(command), stdin=data, stdout=output, timeout=within
                 )

@@ -15,6 +15,7 @@ _HOPELESS = {
     "CreateContainerError": "pod_config",
     "RunContainerError": "pod_config",
 }
+_ENDED_BY_NODE = ("Terminated", "Shutdown", "NodeShutdown", "NodeLost", "Preempting")
 _NOT_PULLED = ("ErrImagePull", "ImagePullBackOff")
 
 
@@ -57,6 +58,12 @@ def _why(status: Status, terminated: Status) -> tuple[str | None, str, bool]:
         return "timeout", "the pod's deadline was reached", False
     if terminated.get("reason") == "OOMKilled":
         return "oom", "the container used more memory than its limit (environment.resources.memory)", False
+    if status.get("reason") in _ENDED_BY_NODE:
+        return "evicted", f"the node ended the pod: {status.get('message') or status['reason']}", True
+    if status.get("reason") and not terminated:
+        return "rejected", f"the node refused the pod: {status['reason']}: {status.get('message', '')}", True
+    if terminated.get("exitCode") == 73:
+        return "network", str(terminated.get("message") or "the network policy is not in place").strip(), True
     if terminated.get("exitCode") == 72:
         return "setup", str(terminated.get("message") or "a set-up command failed").strip(), False
     if terminated.get("exitCode") in (70, 71, 127):
@@ -66,10 +73,11 @@ def _why(status: Status, terminated: Status) -> tuple[str | None, str, bool]:
 
 def of_start(status: Status) -> tuple[str, str, bool] | None:
     """Why a pod does not start: (reason, sentence, whether a later attempt may help); None if it may just take its time."""
-    waiting = (_container(status).get("state") or {}).get("waiting") or {}
-    reason, message = waiting.get("reason", ""), waiting.get("message", "")
-    if reason in _HOPELESS:
-        return _HOPELESS[reason], f"the pod cannot start: {reason}: {message}", False
+    for each in status.get("containerStatuses") or ():
+        waiting = (each.get("state") or {}).get("waiting") or {}
+        reason, message = waiting.get("reason", ""), waiting.get("message", "")
+        if reason in _HOPELESS:
+            return _HOPELESS[reason], f"the pod cannot start: {reason}: {message}", False
     return None
 
 

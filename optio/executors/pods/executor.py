@@ -7,12 +7,14 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from optio.errors import OptioError, StoreUnavailable
+from optio.errors import LaunchFailed, OptioError, StoreUnavailable
 from optio.executors import execve
 from optio.executors.base import Exit, Handle, Launch, Warm
 from optio.executors.pods import ending
@@ -23,6 +25,7 @@ from optio.executors.pods.handle import PodHandle
 from optio.executors.pods.informer import Informer, Pod, again, runs
 from optio.executors.pods.manifest import PodSettings
 from optio.executors.pods.plan import CONTROL, TAKE, environment
+from optio.executors.pods.policies import Policies
 from optio.executors.pods.pool import Pools
 from optio.executors.pods.starting import Failed, Renewal, Starter
 from optio.executors.procfs import uptime
@@ -58,8 +61,9 @@ class PodExecutor:
     async def _open(self) -> None:
         self._cluster = Cluster(self._settings.namespace)
         self._informer = Informer(self._cluster, pod.selector(self._settings))
-        self._pools = Pools(self._cluster, self._informer, self._settings)
-        self._starter = Starter(self._cluster, self._informer, self._pools, self._settings, self._start_s)
+        policies = Policies(self._cluster, self._settings.install)
+        self._pools = Pools(self._cluster, self._informer, policies, self._settings)
+        self._starter = Starter(self._cluster, self._informer, self._pools, policies, self._start_s)
         self._feed = Feed(self._cluster, self._informer)
         self._forever = [asyncio.create_task(self._informer.run()), asyncio.create_task(self._pools.keep())]
 
@@ -96,9 +100,10 @@ class PodExecutor:
 
     def start(self, launch: Launch) -> Handle:
         """See `Executor.start`. The pod is made and launched by the loop: what goes wrong there is how the attempt ends."""
-        execve.check(launch.argv, environment(launch))
-        wanted = pod.attempt_pod(launch, self._settings, secrets.token_hex(8))
-        return self._call(lambda: self._begin(launch, wanted))
+        settings = self._fenced()
+        execve.check(launch.argv, environment(launch, pod.way_out(launch.environment, settings)))
+        wanted = pod.attempt_pod(launch, settings, secrets.token_hex(8))
+        return self._call(lambda: self._begin(launch, settings, wanted))
 
     def find(self, run_id: str, attempt: int) -> Handle | None:
         """See `Executor.find`."""
@@ -113,11 +118,13 @@ class PodExecutor:
     def keep_warm(self, wanted: Sequence[Warm]) -> None:
         """See `Executor.keep_warm`."""
 
-        async def keep() -> None:
-            self._pools.want(wanted)
-
         if wanted or hasattr(self, "_cluster"):
             try:
+                settings = self._fenced()
+
+                async def keep() -> None:
+                    self._pools.want(wanted, settings)
+
                 self._call(keep)
             except (OptioError, TimeoutError) as err:
                 log.warning("no pods can be kept ready: %s", err)
@@ -146,8 +153,8 @@ class PodExecutor:
             self._call(lambda: self._swept(run_id, attempt))
 
     def notes(self, environment: Mapping[str, object]) -> list[str]:
-        """See `Executor.notes`."""
-        return ["the Kubernetes executor does not apply environment.network"] if environment.get("network") else []
+        """See `Executor.notes`. What it cannot apply it refuses."""
+        return []
 
     def close(self) -> None:
         """See `Executor.close`."""
@@ -176,10 +183,22 @@ class PodExecutor:
 
     # One attempt
 
-    async def _begin(self, launch: Launch, wanted: Pod) -> PodHandle:
-        handle = PodHandle(self._name(launch.run_id, launch.attempt), self._asked)
+    def _fenced(self) -> PodSettings:
+        """The settings with the address of the egress proxy, for closed pods have no names; raises LaunchFailed."""
+        fence = self._settings.fence
+        if fence is None or fence.proxy.address is not None:
+            return self._settings
+        try:
+            found = socket.getaddrinfo(fence.proxy.host, fence.proxy.port, type=socket.SOCK_STREAM)
+        except OSError as err:
+            message = f"the egress proxy {fence.proxy.host} (OPTIO_KUBE_EGRESS) has no address: {err}"
+            raise LaunchFailed("network", message, temporary=True) from err
+        return replace(self._settings, fence=replace(fence, proxy=fence.proxy.at(str(found[0][4][0]))))
+
+    async def _begin(self, launch: Launch, settings: PodSettings, wanted: Pod) -> PodHandle:
+        handle = PodHandle(self._name(launch.run_id, launch.attempt), launch.run_id, launch.attempt, self._asked)
         self._renewals[handle] = renewal = Renewal(launch.orphan_s, launch.leased_at)
-        self._follow(handle, self._attempt(handle, launch, wanted, renewal))
+        self._follow(handle, self._attempt(handle, launch, settings, wanted, renewal))
         return handle
 
     def _follow(self, handle: PodHandle, work: Coroutine[Any, Any, Exit]) -> None:
@@ -194,9 +213,9 @@ class PodExecutor:
 
         self._tasks[handle] = asyncio.create_task(to_the_end())
 
-    async def _attempt(self, handle: PodHandle, launch: Launch, wanted: Pod, renewal: Renewal) -> Exit:
+    async def _attempt(self, handle: PodHandle, launch: Launch, settings: PodSettings, wanted: Pod, renewal: Renewal) -> Exit:
         try:
-            mark = await self._starter.launched(handle, launch, wanted, renewal)
+            mark = await self._starter.launched(handle, launch, settings, wanted, renewal)
         except Failed as err:
             if handle.uid:  # nothing was begun in it
                 with contextlib.suppress(Refused, Unreachable):
@@ -205,7 +224,7 @@ class PodExecutor:
         handle.launched = True
         if handle.stop_wanted:
             await self._stopped(handle)
-        return await self._feed.follow(handle, mark)
+        return await self._feed.follow(handle, mark, began=handle.begun() is not None)
 
     # Found again
 
@@ -233,12 +252,12 @@ class PodExecutor:
                     log.info("whether %s was launched cannot be seen yet: %s", each["metadata"]["name"], err)
                     continue
                 if launched:
-                    return self._gripped(each)
+                    return self._gripped(each, run_id, attempt)
                 await self._cluster.delete(each["metadata"]["name"], each["metadata"]["uid"], 0)
         raise Unreachable(f"the pod {name} does not go away")
 
-    def _gripped(self, found: Pod) -> PodHandle:
-        handle = PodHandle(found["metadata"]["name"], self._asked)
+    def _gripped(self, found: Pod, run_id: str, attempt: int) -> PodHandle:
+        handle = PodHandle(found["metadata"]["name"], run_id, attempt, self._asked)
         handle.uid, handle.launched = found["metadata"]["uid"], True
         self._informer.put(found)
         self._renewals[handle] = Renewal(float(found["metadata"]["annotations"][pod.ORPHAN]), uptime())
@@ -279,7 +298,7 @@ class PodExecutor:
 
     async def _stopped(self, handle: PodHandle) -> None:
         """Tell the supervisor, which tells the agent. Who has not launched it yet sees that it is not wanted any more."""
-        self._informer.tell(handle.name)
+        handle.stopping.set()
         if not handle.launched:
             return
         async for _ in again(time.monotonic() + _STOP_S):
@@ -309,7 +328,11 @@ class PodExecutor:
 
     async def _let_go(self, handle: PodHandle) -> None:
         await self._closed(handle)
-        await self._removed(handle.name, handle.uid)
+        if handle.uid:
+            await self._removed(handle.name, handle.uid)
+        else:  # one may have been made or taken by a request that got no answer
+            with contextlib.suppress(Refused, Unreachable):
+                await self._swept(handle.run_id, handle.attempt)
 
     async def _swept(self, run_id: str, attempt: int) -> None:
         """End what there is of an attempt."""
@@ -320,12 +343,6 @@ class PodExecutor:
         """Take away a pod of ours, in good order if its agent still runs."""
         async for _ in again(time.monotonic() + 60):
             with contextlib.suppress(Refused, Unreachable):
-                if not uid:  # it may have been made by a request that got no answer
-                    found = await self._cluster.pod(name)
-                    labels = {} if found is None else found["metadata"].get("labels", {})
-                    if found is None or not self._is_ours(labels):
-                        return
-                    uid = found["metadata"]["uid"]
                 over = ending.of_status(self._informer.status(name)) is not None
                 await self._cluster.delete(name, uid, 0 if over else None)
                 return

@@ -15,11 +15,12 @@ from optio.executors.pods.cluster import Cluster, Refused, Unreachable
 from optio.executors.pods.frames import Frames, Piece
 from optio.executors.pods.handle import PodHandle
 from optio.executors.pods.informer import Informer, Pod, again, runs
-from optio.executors.pods.plan import CONTROL
+from optio.executors.pods.plan import CONTROL, TAKE
 
 log = logging.getLogger(__name__)
 # A launch that was sent says within this time that it has begun.
 _BEGINS_S = 20.0
+_TRIES = 10
 _FILL_S = 30.0
 _COPIED_AT_ONCE = 4 << 20
 _FILES = {"stdout": "stdout", "stderr": "stderr", "result": "result/result.jsonl"}
@@ -33,10 +34,10 @@ class Feed:
     def __init__(self, cluster: Cluster, informer: Informer) -> None:
         self._cluster, self._informer = cluster, informer
 
-    async def follow(self, handle: PodHandle, mark: str, *, began: bool = False) -> Exit:
-        """Until its supervisor's last word, or until the pod can say nothing more. What was not begun by then ends after a
-        while."""
-        patience = time.monotonic() + _BEGINS_S
+    async def follow(self, handle: PodHandle, mark: str, *, began: bool | None = False) -> Exit:
+        """Until its supervisor's last word, or until the pod can say nothing more. A pod that has not `began`, as far as is
+        known, is asked after a while, and given up if it never will."""
+        patience, tries = time.monotonic() + _BEGINS_S, 0
         async for _ in again():
             over = ending.of_status(self._informer.status(handle.name))
             try:
@@ -51,7 +52,14 @@ class Feed:
                                 limit.reschedule(None)
                             await self._take(handle, piece)
             except TimeoutError:
-                return _UNLAUNCHED
+                began = await self._has_begun(handle)
+                tries += 1
+                if began:
+                    handle.begin()
+                elif began is False or tries == _TRIES:
+                    return _UNLAUNCHED
+                patience = time.monotonic() + _BEGINS_S
+                continue
             except Unreachable as err:
                 log.info("the log of %s broke off: %s", handle.name, err)
             except Refused as err:
@@ -71,6 +79,16 @@ class Feed:
                 began = await self._caught_up(handle)
                 handle.wake()
         return await self.follow(handle, found["metadata"]["annotations"][pod.MARK], began=began)
+
+    async def _has_begun(self, handle: PodHandle) -> bool | None:
+        """Asked of the pod itself: no log is no word. False: it has not, and now it never will; None: it does not say."""
+        look = f"[ -f {CONTROL}/stdout ] && exit 3; {TAKE} && exit 4"
+        try:
+            code, _ = await self._cluster.run(handle.name, pod.CONTAINER, ["/bin/sh", "-c", look])
+        except (Refused, Unreachable) as err:
+            log.info("whether %s has begun cannot be seen yet: %s", handle.name, err)
+            return None
+        return {3: True, 4: False}.get(code)
 
     async def _pieces(self, handle: PodHandle, mark: str, *, follow: bool) -> AsyncGenerator[Piece, None]:
         frames = Frames(mark)

@@ -1,5 +1,6 @@
 """The grip on an attempt in a pod. The loop's side puts in what the pod says; the worker's side reads and waits."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -11,9 +12,10 @@ from optio.executors.pods.spool import Spool
 class PodHandle:
     """See `Handle`. `ask` passes on what the worker wants: `stop`, `renew`, `close` or `remove`."""
 
-    def __init__(self, name: str, ask: Callable[["PodHandle", str], None]) -> None:
-        self.name = name
+    def __init__(self, name: str, run_id: str, attempt: int, ask: Callable[["PodHandle", str], None]) -> None:
+        self.name, self.run_id, self.attempt = name, run_id, attempt
         self.uid = ""
+        self.stopping = asyncio.Event()
         self.how = "cold"
         self.spool = Spool()
         self.launched = self.stop_wanted = False

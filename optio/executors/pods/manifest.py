@@ -11,6 +11,7 @@ from typing import Any
 
 from optio.errors import LaunchFailed
 from optio.executors.base import Launch
+from optio.executors.pods import network
 from optio.executors.pods.plan import CONTROL, PRIVATE, ahead
 from optio.model.task import Environment
 
@@ -33,6 +34,15 @@ _PLAIN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """How the network of pods is closed: the egress proxy, the image of the gate, and the key that the proxy knows too."""
+
+    proxy: network.Proxy
+    image: str
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PodSettings:
     """What the operator decides for every pod. `install` tells pods of two installations in one namespace apart."""
 
@@ -47,6 +57,7 @@ class PodSettings:
     runtime_class: str | None = None
     warm_age_s: float = 3600.0
     warm_most: int = 20
+    fence: "Fence | None" = None
 
     @property
     def idle_s(self) -> float:
@@ -68,6 +79,7 @@ def attempt_pod(launch: Launch, settings: PodSettings, mark: str) -> Manifest:
     spec = _spec(launch.environment, settings, {"OPTIO_MARK": mark}, launch.grace_s)
     spec["activeDeadlineSeconds"] = _deadline(launch)
     labels = {RUN: launch.run_id, ATTEMPT: str(launch.attempt), ROLE: ATTEMPT_ROLE}
+    labels |= _egress_label(launch.environment, settings)
     annotations = {MARK: mark, ORPHAN: f"{launch.orphan_s:.3f}"}
     return _pod(name_of(settings.install, launch.run_id, launch.attempt), settings, labels, spec, annotations)
 
@@ -79,12 +91,12 @@ def pool_key(environment: Environment, settings: PodSettings) -> str:
 
 def warm_pod(environment: Environment, settings: PodSettings, unique: str, mark: str) -> Manifest:
     """A pod that waits in a pool for any attempt that wants such a one."""
-    labels = {ROLE: WARM_ROLE, POOL: pool_key(environment, settings)}
+    labels = {ROLE: WARM_ROLE, POOL: pool_key(environment, settings)} | _egress_label(environment, settings)
     name = f"optio-{_digest(settings.install)[:6]}-warm-{unique}"
     return _pod(name, settings, labels, _warm_spec(environment, settings, mark), {MARK: mark})
 
 
-def claim(chosen: Mapping[str, Any], launch: Launch, age_s: float) -> Manifest:
+def claimed(chosen: Mapping[str, Any], launch: Launch, age_s: float) -> Manifest:
     """The patch that makes this pod, as it is known, the attempt's own. Its deadline counts from when the pod began."""
     labels = {RUN: launch.run_id, ATTEMPT: str(launch.attempt), ROLE: ATTEMPT_ROLE}
     return {
@@ -109,12 +121,44 @@ def _deadline(launch: Launch) -> int:
 def _warm_spec(environment: Environment, settings: PodSettings, mark: str) -> Manifest:
     variables = {"OPTIO_MARK": mark, "OPTIO_IDLE": str(int(settings.idle_s))}
     if environment.setup_ahead:
-        variables["OPTIO_AHEAD"] = ahead(environment.setup_commands, environment.env)
+        variables["OPTIO_AHEAD"] = ahead(environment.setup_commands, {**way_out(environment, settings), **environment.env})
     spec = _spec(environment, settings, variables, _GRACE_S)
     # Ready is who has done what comes before a launch; that is asked until it is so, and then no more.
     probe = {"exec": {"command": ["/bin/sh", "-c", f"[ -f {CONTROL}/ready ]"]}, "periodSeconds": 1, "failureThreshold": 900}
     spec["containers"][0]["startupProbe"] = probe
     return spec
+
+
+def egress(wanted: Environment | None, settings: PodSettings) -> network.Egress | None:
+    """What the pod may reach; None where nobody closes networks. Raises LaunchFailed for what would have to be closed there."""
+    asked = None if wanted is None else wanted.network
+    if settings.fence is not None:
+        return network.egress_of(asked)
+    if asked is not None:
+        cure = "set OPTIO_KUBE_EGRESS, OPTIO_KUBE_EGRESS_IMAGE and OPTIO_EGRESS_KEY, or delete the key"
+        raise LaunchFailed("network", f"environment.network cannot be enforced: this installation has no egress proxy: {cure}")
+    return None
+
+
+def policy(wanted: Environment | None, settings: PodSettings) -> Manifest | None:
+    """The NetworkPolicy that must be there before the pod is; None where nobody closes networks."""
+    found = egress(wanted, settings)
+    if found is None or settings.fence is None:
+        return None
+    return network.policy(found, settings.namespace, settings.install, settings.fence.proxy)
+
+
+def way_out(wanted: Environment | None, settings: PodSettings) -> Mapping[str, str]:
+    """Variables that lead an agent to what it may reach."""
+    found = egress(wanted, settings)
+    return {} if found is None or settings.fence is None else network.variables(found, settings.fence.key, settings.fence.proxy)
+
+
+def _egress_label(wanted: Environment | None, settings: PodSettings) -> dict[str, str]:
+    found = egress(wanted, settings)
+    if found is None or settings.fence is None:
+        return {}
+    return {network.EGRESS: network.digest(found, settings.install, settings.fence.proxy)}
 
 
 def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[str, str], grace_s: float) -> Manifest:
@@ -125,7 +169,7 @@ def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[
     cpu = settings.cpu if asked is None or asked.cpu is None else asked.cpu
     memory = settings.memory if asked is None or asked.memory is None else asked.memory
     size = {"cpu": cpu, "memory": memory, "ephemeral-storage": settings.disk}
-    container = {
+    container: Manifest = {
         "name": CONTAINER,
         "image": image,
         "imagePullPolicy": settings.pull_policy,
@@ -162,6 +206,13 @@ def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[
             {"name": "tmp", "emptyDir": {"sizeLimit": settings.disk}},
         ],
     }
+    closed = egress(wanted, settings)
+    if closed is not None and settings.fence is not None:
+        gate = network.gate_of(closed, settings.fence.image, settings.fence.proxy, settings.pull_policy)
+        container["env"].append({"name": "OPTIO_GATE", "value": network.VERDICT})
+        container["volumeMounts"].append(gate.mount)
+        spec["containers"].append(gate.container)
+        spec["volumes"].append(gate.volume)
     if settings.node_selector:
         spec["nodeSelector"] = dict(settings.node_selector)
     if settings.runtime_class is not None:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 from optio.executors.base import Launch
 
@@ -25,6 +26,7 @@ _FOREIGN = (
     "KUBERNETES_PORT_443_TCP_PROTO KUBERNETES_SERVICE_HOST KUBERNETES_SERVICE_PORT KUBERNETES_SERVICE_PORT_HTTPS HOSTNAME "
     "OLDPWD PWD SHLVL"
 )
+NOTHING: Mapping[str, str] = MappingProxyType({})
 _FIXED = {
     "HOME": HOME,
     "TMPDIR": "/tmp",  # noqa: S108 - a volume of the pod's own
@@ -61,10 +63,10 @@ class Delivery:
     data: bytes
 
 
-def delivery(launch: Launch, *, orphan_s: float) -> Delivery:
-    """The launch on its way. `orphan_s` is what is left of the time without a renewal."""
+def delivery(launch: Launch, *, orphan_s: float, way_out: Mapping[str, str] = NOTHING) -> Delivery:
+    """The launch on its way. `orphan_s` is what is left of the time without a renewal; `way_out` are variables of the place."""
     parts = [*((f"home/{name}", content) for name, content in launch.files.items()), (_STDIN, launch.stdin)]
-    script = _script(launch, orphan_s).encode()
+    script = _script(launch, orphan_s, way_out).encode()
     data = b"".join([script, *(content for _, content in parts)])
     # Lengths and names are no secrets.
     steps = [f"{TAKE} || exit {TAKEN}", f"cat >{_PARCEL}", f"[ $(wc -c <{_PARCEL}) -eq {len(data)} ]"]
@@ -85,10 +87,11 @@ def _directories(names: Iterable[str]) -> list[str]:
     return [f"mkdir -p {shlex.quote(f'home/{folder}')}" for folder in ("", *folders) if names]
 
 
-def environment(launch: Launch) -> dict[str, str]:
+def environment(launch: Launch, way_out: Mapping[str, str] = NOTHING) -> dict[str, str]:
     """All variables of the agent but those of its image, PATH for one."""
     return {
         **_FIXED,
+        **way_out,
         **launch.env,
         **{name: f"{HOME}/{path}" for name, path in launch.file_env.items()},
         "OPTIO_RESULT_FILE": f"{CONTROL}/result/result.jsonl",
@@ -114,13 +117,17 @@ def _entering(name: str, variables: Mapping[str, str]) -> str:
     return f"{name}() {{\n    cd {CONTROL}/work\n    unset {_FOREIGN}\n{exports}}}\n"
 
 
-def _script(launch: Launch, orphan_s: float) -> str:
-    variables = environment(launch)
+def _script(launch: Launch, orphan_s: float, way_out: Mapping[str, str]) -> str:
+    variables = environment(launch, way_out)
     argv = " ".join(map(shlex.quote, launch.argv))
     return (
         f"TIMEOUT={launch.timeout_s:.3f} GRACE={launch.grace_s:.3f}\n"
         f"ORPHAN_TICK={orphan_s * _ORPHAN_TICK:.3f} ORPHAN_GRACE={min(launch.grace_s, orphan_s * _ORPHAN_GRACE):.3f}\n"
-        + (preparation(launch.setup, variables) if launch.setup_env is None else ahead(launch.setup, launch.setup_env))
+        + (
+            preparation(launch.setup, variables)
+            if launch.setup_env is None
+            else ahead(launch.setup, {**way_out, **launch.setup_env})
+        )
         + _entering("enter", variables)
         + _AGENT.format(control=CONTROL, program=shlex.quote(launch.argv[0]), argv=argv)
     )

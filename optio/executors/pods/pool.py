@@ -19,13 +19,16 @@ from optio.executors.pods.cluster import Cluster, Refused, Unreachable
 from optio.executors.pods.informer import Informer, Pod, again, container
 from optio.executors.pods.leader import Leader
 from optio.executors.pods.manifest import PodSettings
+from optio.executors.pods.network import EGRESS
+from optio.executors.pods.policies import Policies
 from optio.model.pool import Pool
 from optio.model.task import Environment
 
 log = logging.getLogger(__name__)
 _TICK_S = 2.0
-# A pod that is so near to its end by itself is not taken any more.
-_TOO_OLD_S = 60.0
+# A pod that is near to its end by itself is not taken any more.
+_TAKEN_UNTIL = 0.9
+_SWEEP_S = 300.0
 # After a pod of a kind could not be had, the next one is made after this time, twice as long each time.
 _PAUSE_S, _LONGEST_PAUSE_S = 5.0, 300.0
 _AT_ONCE = 10
@@ -101,8 +104,9 @@ def _over(found: Pod) -> bool:
 class Pools:
     """`claim` is for every worker; of `keep` one at a time does something."""
 
-    def __init__(self, cluster: Cluster, informer: Informer, settings: PodSettings) -> None:
-        self._cluster, self._informer, self._settings = cluster, informer, settings
+    def __init__(self, cluster: Cluster, informer: Informer, policies: Policies, settings: PodSettings) -> None:
+        self._cluster, self._informer, self._policies, self._settings = cluster, informer, policies, settings
+        self._swept = time.monotonic()
         self._leader = Leader(cluster, pod.lease_name(settings.install))
         self._claimed: set[str] = set()
         self._wanted: dict[str, Kind] = {}
@@ -110,10 +114,10 @@ class Pools:
         self._trouble: dict[str, _Trouble] = {}
         self._nudge = informer.changed
 
-    def want(self, wanted: Sequence[Warm]) -> None:
+    def want(self, wanted: Sequence[Warm], settings: PodSettings) -> None:
         """See `Executor.keep_warm`."""
-        self._told = True
-        kinds = kinds_of(wanted, self._settings)
+        self._told, self._settings = True, settings
+        kinds = kinds_of(wanted, settings)
         if kinds != self._wanted:
             self._wanted = kinds
             self._nudge.set()
@@ -143,12 +147,15 @@ class Pools:
 
     # Taking one
 
-    async def claim(self, launch: Launch) -> Pod | None:
+    async def claim(self, launch: Launch, settings: PodSettings) -> Pod | None:
         """A ready pod, which is the attempt's own from now on; None when there is none."""
         if launch.environment is None:
             return None
-        key = pod.pool_key(launch.environment, self._settings)
-        limit = timedelta(seconds=self._settings.idle_s - _TOO_OLD_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TICK_S):
+                await self._informer.listed.wait()
+        key = pod.pool_key(launch.environment, settings)
+        limit = timedelta(seconds=settings.idle_s * _TAKEN_UNTIL)
         while True:
             free = [
                 each
@@ -176,7 +183,7 @@ class Pools:
         """The pod with the attempt's name on it, unless another was sooner."""
         name = chosen["metadata"]["name"]
         age = self._cluster.now() - made_at(chosen)
-        wanted = pod.claim(chosen, launch, age.total_seconds())
+        wanted = pod.claimed(chosen, launch, age.total_seconds())
         with contextlib.suppress(Refused):
             try:
                 return await self._cluster.patch(name, wanted)
@@ -200,7 +207,7 @@ class Pools:
                     async with asyncio.timeout(_TICK_S):
                         await self._nudge.wait()
                 self._nudge.clear()
-                if self._told and (self._wanted or self._warm()) and await self._leader.hold():
+                if self._told and (self._wanted or self._warm() or self._is_time()) and await self._leader.hold():
                     await self._settle()
             except (Refused, Unreachable) as err:
                 log.info("the pools are looked after later: %s", err)
@@ -214,9 +221,16 @@ class Pools:
         with contextlib.suppress(Refused, Unreachable):
             await self._leader.release()
 
+    def _is_time(self) -> bool:
+        return self._settings.fence is not None and time.monotonic() - self._swept > _SWEEP_S
+
     async def _settle(self) -> None:
         if not self._informer.listed.is_set():
             return
+        if self._is_time():
+            self._swept = time.monotonic()
+            labels = [each["metadata"]["labels"] for each in self._informer.pods.values()]
+            await self._policies.sweep((found[EGRESS] for found in labels if EGRESS in found), self._cluster.now())
         done = decide(
             self._wanted,
             self._warm(),
@@ -242,9 +256,10 @@ class Pools:
             return
         made = pod.warm_pod(kind.environment, self._settings, secrets.token_hex(6), secrets.token_hex(8))
         try:
+            await self._policies.ensure(pod.policy(kind.environment, self._settings))
             self._informer.put(await self._cluster.create(made))
         except Refused as err:
-            self._trouble.setdefault(key, _Trouble()).again(f"the cluster refused a pod: {err}")
+            self._trouble.setdefault(key, _Trouble()).again(f"the cluster refused a pod or its network policy: {err}")
 
     def _note(self, found: Pod) -> None:
         """Why a pod that is taken away was no good."""

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
+from typing import Any
 
 from optio.executors.base import Exit, Launch
 from optio.executors.pods import ending
@@ -15,6 +16,7 @@ from optio.executors.pods.handle import PodHandle
 from optio.executors.pods.informer import Informer, Pod, again, runs
 from optio.executors.pods.manifest import PodSettings
 from optio.executors.pods.plan import TAKEN, delivery
+from optio.executors.pods.policies import Policies
 from optio.executors.pods.pool import Pools
 from optio.executors.procfs import uptime
 
@@ -64,76 +66,70 @@ class Renewal:
 class Starter:
     """Brings launches into pods. `start_s` is how long a pod may take until its container runs."""
 
-    def __init__(self, cluster: Cluster, informer: Informer, pools: Pools, settings: PodSettings, start_s: float) -> None:
-        self._cluster, self._informer, self._pools = cluster, informer, pools
-        self._settings, self._start_s = settings, start_s
+    def __init__(self, cluster: Cluster, informer: Informer, pools: Pools, policies: Policies, start_s: float) -> None:
+        self._cluster, self._informer, self._pools, self._policies = cluster, informer, pools, policies
+        self._start_s = start_s
 
-    async def launched(self, handle: PodHandle, launch: Launch, wanted: Pod, renewal: Renewal) -> str:
+    async def launched(self, handle: PodHandle, launch: Launch, settings: PodSettings, wanted: Pod, renewal: Renewal) -> str:
         """The mark of the pod that has taken it; raises Failed when none has, and then none will."""
-        deadline = time.monotonic() + self._start_s
         if renewal.left() <= 0:
             raise Failed(exit=ORPHANED)
-        found = await self._pools.claim(launch) if launch.warm else None
-        if found is not None:
-            await self._is_free(launch, found)
-            handle.name, handle.how = found["metadata"]["name"], "warm"
-        else:
-            found = await self._made(wanted, deadline)
-        handle.uid = found["metadata"]["uid"]
-        if handle.how == "cold":
-            await self._running(handle, deadline)
-        await self._deliver(handle, launch, renewal)
+        found = await _unless_stopped(handle, self._place(handle, launch, settings, wanted))
+        await self._deliver(handle, launch, settings, renewal)
         mark: str = found["metadata"]["annotations"][pod.MARK]
         return mark
 
-    async def _is_free(self, launch: Launch, claimed: Pod) -> None:
+    async def _place(self, handle: PodHandle, launch: Launch, settings: PodSettings, wanted: Pod) -> Pod:
+        """A pod that runs and waits for this launch."""
+        deadline = time.monotonic() + self._start_s
+        found = await self._pools.claim(launch, settings) if launch.warm else None
+        if found is not None:
+            handle.name, handle.uid, handle.how = found["metadata"]["name"], found["metadata"]["uid"], "warm"
+            await self._is_free(launch, settings)
+            return found
+        found = await self._made(wanted, launch, settings, deadline)
+        handle.uid = found["metadata"]["uid"]
+        await self._running(handle, deadline)
+        return found
+
+    async def _is_free(self, launch: Launch, settings: PodSettings) -> None:
         """Whoever gives an attempt up puts a tombstone before he looks for pods that were claimed for it; we claim before we
         look for a tombstone. So one of us sees the other, and where both do, the pod decides who was first (`TAKE`)."""
-        name, mine = pod.name_of(self._settings.install, launch.run_id, launch.attempt), claimed["metadata"]
+        name = pod.name_of(settings.install, launch.run_id, launch.attempt)
         async for _ in again(time.monotonic() + self._start_s):
-            with contextlib.suppress(Unreachable):
+            with contextlib.suppress(Refused, Unreachable):
                 if await self._cluster.pod(name) is None:
                     return
                 break
-        with contextlib.suppress(Refused, Unreachable):
-            await self._cluster.delete(mine["name"], mine["uid"], 0)
         raise Failed(exit=_LOST)
 
-    async def _made(self, wanted: Pod, deadline: float) -> Pod:
+    async def _made(self, wanted: Pod, launch: Launch, settings: PodSettings, deadline: float) -> Pod:
         """The pod, which may have been made already by a request that got no answer."""
         taken = False
         async for _ in again(deadline):
             try:
                 found = await self._cluster.pod(wanted["metadata"]["name"]) if taken else None
-                return await self._cluster.create(wanted) if found is None else self._ours(found)
+                if found is not None:
+                    return _ours(found, settings)
+                await self._policies.ensure(pod.policy(launch.environment, settings))
+                return await self._cluster.create(wanted)
             except Refused as err:
                 taken = err.status == 409
                 if not taken and not err.temporary:
                     reason = "quota" if "exceeded quota" in str(err) else "pod_refused"
                     raise Failed(reason, f"the cluster refused the pod: {err}", temporary=reason == "quota") from err
                 if err.wait:
-                    await asyncio.sleep(err.wait)
+                    await asyncio.sleep(min(err.wait, max(0.0, deadline - time.monotonic())))
                 last: Exception = err
             except Unreachable as err:
                 last = err
         raise Failed("cluster", f"no pod could be made: {last}", temporary=True)
-
-    def _ours(self, found: Pod) -> Pod:
-        labels = found["metadata"].get("labels", {})
-        name = found["metadata"]["name"]
-        if labels.get(pod.INSTALL) != self._settings.install:
-            raise Failed("foreign_pod", f"a pod of somebody else's has the name {name}", temporary=False)
-        if labels.get(pod.ROLE) != pod.ATTEMPT_ROLE:
-            raise Failed(exit=_LOST)  # somebody has given this attempt up
-        return found
 
     async def _running(self, handle: PodHandle, deadline: float) -> None:
         """Wait until the container runs; raises Failed when it will not, or must not any more."""
         while True:
             moved = self._informer.moved(handle.name)
             status = self._informer.status(handle.name)
-            if handle.stop_wanted:
-                raise Failed(stopped_by="stop")
             if runs(status):
                 return
             failed = _hopeless(status) or ending.of_status(status)
@@ -147,13 +143,13 @@ class Starter:
                 async with asyncio.timeout(min(left, 5.0)):
                     await moved.wait()
 
-    async def _deliver(self, handle: PodHandle, launch: Launch, renewal: Renewal) -> None:
+    async def _deliver(self, handle: PodHandle, launch: Launch, settings: PodSettings, renewal: Renewal) -> None:
         left = renewal.left()
         if left <= 0:
             raise Failed(exit=ORPHANED)
         if handle.stop_wanted:
             raise Failed(stopped_by="stop")
-        parcel = delivery(launch, orphan_s=left)
+        parcel = delivery(launch, orphan_s=left, way_out=pod.way_out(launch.environment, settings))
         try:
             code, said = await self._cluster.run(handle.name, pod.CONTAINER, parcel.command, parcel.data)
         except (Refused, Unreachable) as err:
@@ -165,6 +161,30 @@ class Starter:
         if code != 0:
             raise Failed("launch", f"the launch did not arrive: {said.decode('utf-8', 'replace')[:200]}", temporary=True)
         handle.begin()
+
+
+async def _unless_stopped(handle: PodHandle, work: Coroutine[Any, Any, Pod]) -> Pod:
+    """What the work comes to; raises Failed at once when the attempt is not wanted any more."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(handle.stopping.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Failed(stopped_by="stop")
+        return working.result()
+    finally:
+        for each in (working, stopping):
+            each.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
+
+
+def _ours(found: Pod, settings: PodSettings) -> Pod:
+    labels = found["metadata"].get("labels", {})
+    name = found["metadata"]["name"]
+    if labels.get(pod.INSTALL) != settings.install:
+        raise Failed("foreign_pod", f"a pod of somebody else's has the name {name}", temporary=False)
+    if labels.get(pod.ROLE) != pod.ATTEMPT_ROLE:
+        raise Failed(exit=_LOST)  # somebody has given this attempt up
+    return found
 
 
 def _hopeless(status: Mapping[str, object]) -> Exit | None:

@@ -5,12 +5,26 @@
 # Streams: `o` output, `e` errors and `r` results of the agent, from its files; `s` what happened here, `x` how it ended (JSON).
 # A capital letter says that the bytes are in hexadecimal, which LENGTH counts: container runtimes take the \r from a \r\n.
 umask 077
-mark=$OPTIO_MARK ahead=${OPTIO_AHEAD-} idle=${OPTIO_IDLE-}
-unset OPTIO_MARK OPTIO_AHEAD OPTIO_IDLE
+mark=$OPTIO_MARK ahead=${OPTIO_AHEAD-} idle=${OPTIO_IDLE-} gate=${OPTIO_GATE-}
+unset OPTIO_MARK OPTIO_AHEAD OPTIO_IDLE OPTIO_GATE
 cd /optio || exit 70
 say() { printf '%s %s 0 %s\n%s\n' "$mark" "$1" "${#2}" "$2"; }
 trap 'exit 143' TERM
 mkdir -p home work result
+# Nothing of the task runs before the pod's network policy is in place: the container beside this one finds that out.
+if [ -n "$gate" ]; then
+    naps=0
+    until [ -s "$gate" ] || [ $naps -gt 2400 ]; do
+        sleep 0.05 2>/dev/null || sleep 1
+        naps=$((naps + 1))
+    done
+    verdict='nothing was said'
+    [ ! -s "$gate" ] || IFS= read -r verdict <"$gate"
+    if [ "$verdict" != open ]; then
+        echo "whether the network policy is in place could not be seen: $verdict" >/dev/termination-log
+        exit 73
+    fi
+fi
 if [ -n "$ahead" ]; then
     (
         eval "$ahead"

@@ -164,7 +164,7 @@ def test_a_pod_that_was_taken_but_not_launched_is_given_up_with_its_attempt(make
     executor, another = make(), make()
     filled(executor, 1)
     # So a worker leaves it that dies between the claim and the launch.
-    claimed = executor._call(lambda: executor._pools.claim(warm("echo ran")))
+    claimed = executor._call(lambda: executor._pools.claim(warm("echo ran"), executor._settings))
     assert claimed is not None
 
     assert another.find("run", 1) is None

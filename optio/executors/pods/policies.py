@@ -1,0 +1,50 @@
+"""The NetworkPolicies of an installation: there before the first pod that needs one, gone a good while after the last."""
+
+import contextlib
+import time
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from optio.executors.pods import manifest as pod
+from optio.executors.pods import network
+from optio.executors.pods.cluster import Cluster, Refused
+
+# Somebody may have taken it away: it is made again, if need be, after this time.
+_SURE_S = 60.0
+# Whoever has just made one makes its pod within this time.
+_UNUSED = timedelta(hours=1)
+
+
+class Policies:
+    """Policies with equal names have equal rules, so whoever makes one has made it for all."""
+
+    def __init__(self, cluster: Cluster, install: str) -> None:
+        self._cluster, self._install = cluster, install
+        self._made: dict[str, float] = {}
+
+    async def ensure(self, policy: pod.Manifest | None) -> None:
+        """Make it unless it is there; raises Refused and Unreachable."""
+        if policy is None:
+            return
+        name = policy["metadata"]["name"]
+        if time.monotonic() - self._made.get(name, -_SURE_S) < _SURE_S:
+            return
+        try:
+            await self._cluster.create_policy(policy)
+        except Refused as err:
+            if err.status != 409:
+                raise
+        self._made[name] = time.monotonic()
+
+    async def sweep(self, used: Iterable[str], now: datetime) -> None:
+        """Take away old ones that no pod has; `used` are digests. A pod that comes to need one at this very moment has a gate
+        that stays closed, and its run another attempt."""
+        labels = {pod.INSTALL: self._install}
+        in_use = set(used)
+        for each in await self._cluster.policies(labels):
+            meta = each["metadata"]
+            old = now - datetime.fromisoformat(meta["creationTimestamp"]) > _UNUSED
+            if old and meta["labels"].get(network.EGRESS) not in in_use:
+                self._made.pop(meta["name"], None)
+                with contextlib.suppress(Refused):
+                    await self._cluster.delete_policy(meta["name"])
