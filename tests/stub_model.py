@@ -24,6 +24,7 @@ COSTLY = {"input_tokens": 0, "cache_creation_input_tokens": 0, "cache_read_input
 class StubModel:
     """A running server. `served` has the usage of every answered call, `prompts` the text of every request."""
 
+    host: str = "127.0.0.1"
     served: list[dict[str, int]] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
@@ -46,9 +47,9 @@ class StubModel:
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """Clients are killed in these tests."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server((self.host, 0), Handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"http://{self.host}:{self._server.server_port}"
         return self
 
     def __exit__(self, *_: object) -> None:
