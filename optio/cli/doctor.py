@@ -30,6 +30,9 @@ _FEW_WATCHES, _FEW_INSTANCES = 8192, 64
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags."""
     parser.add_argument("--json", action="store_true", help="checks and settings as JSON")
+    parser.add_argument(
+        "--cluster", action="store_true", help="look at the cluster too: permissions, pod security, network policies"
+    )
     flags.add(parser, "tasks", "data_dir", "secrets_dir", "host", "port")
     client.add_arguments(parser)
 
@@ -37,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0, or 1 when something would keep Optio from working."""
     settings = flags.settings(args)
-    checks = [check for look in CHECKS for check in look(settings)]
+    checks = [check for look in (*CHECKS, *([_thorough_cluster] if args.cluster else [])) for check in look(settings)]
     settings_rows = settings.shown()
     if args.json:
         keys = ("name", "value", "origin", "help")
@@ -131,6 +134,13 @@ def _database(settings: Settings) -> Iterator[Check]:
 
 def _redis(settings: Settings) -> Iterator[Check]:
     yield from _examined("redis", wiring.examine_broker(settings))
+
+
+def _thorough_cluster(settings: Settings) -> Iterator[Check]:
+    if settings.executor != "kubernetes":
+        detail = f"OPTIO_EXECUTOR is {settings.executor}: no run is a pod"
+        yield Check(name="cluster", status="warning", detail=detail, hint="set OPTIO_EXECUTOR=kubernetes")
+    yield from _examined("cluster", wiring.examine_cluster(settings))
 
 
 def _examined(name: str, look: Iterator[Check]) -> Iterator[Check]:
