@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 from allow import key
 
 SHORTEST_KEY = 32
-STATE = "/run/optio-egress"
+STATE = "/tmp/private-networks"  # noqa: S108 - the one directory that can be written, and nobody else is here
 # The same as in optio/executors/pods/network.py, from which agents are kept by their policies.
 PRIVATE = (
     "0.0.0.0/8",
@@ -95,7 +95,7 @@ def main():
         if len(key()) < SHORTEST_KEY:
             sys.exit(f"OPTIO_EGRESS_KEY has fewer than {SHORTEST_KEY} characters: give it the value that the workers have")
         networks = private(allowed(os.environ.get("EGRESS_ALLOW_PRIVATE", "")))
-        with open(STATE + "/private", "w") as file:
+        with open(STATE, "w") as file:
             file.write("".join(f"{network}\n" for network in networks))
     except OSError as err:
         sys.exit(f"{err.filename}: {err.strerror}")
