@@ -61,6 +61,10 @@ class ProcessHandle:
         finally:
             os.close(descriptor)
 
+    def settled(self) -> bool:
+        """See `Handle.settled`."""
+        return True
+
     def wait(self, timeout: float) -> None:
         """See `Handle.wait`."""
         if self._inotify is None:

@@ -80,6 +80,10 @@ class Handle(Protocol):
         """At most `limit` bytes from `offset`; empty when there are no more now."""
         ...
 
+    def settled(self) -> bool:
+        """Whether all can be read that was printed before this grip was got; False while it is on its way here."""
+        ...
+
     def wait(self, timeout: float) -> None:
         """Return when there may be more output, when it has ended, when `wake` is called, or after `timeout` seconds."""
         ...

@@ -314,6 +314,8 @@ class Execution:
             if output.moved:
                 watch.moved()
             if not output.caught_up:
+                if not output.moved:
+                    handle.wait(1.0)  # what the earlier owner has kept is still on its way to us
                 continue
             if deaths and (watch.survived or lines):
                 deaths, kept = 0, None

@@ -64,7 +64,7 @@ class Output:
                 self._feed(stream, data, now, found)
             else:
                 self.drained = False
-        if behind and not self.moved:
+        if behind and not self.moved and self._handle.settled():
             # The file is shorter than it was: somebody cut it. There is nothing to catch up with.
             self._kept = {stream: lines.read for stream, lines in self._lines.items()}
         return found

@@ -27,9 +27,27 @@ class Memory:
         end = min(self.written.get(stream, 0), offset + limit)
         return self._whole.get(stream, b"")[offset:end]
 
+    def settled(self) -> bool:
+        return True
+
     def write(self, share: float) -> None:
         for stream, data in self._whole.items():
             self.written[stream] = max(self.written[stream], int(len(data) * share))
+
+
+class OnItsWay(Memory):
+    """The same for an owner to whom only a part has come yet."""
+
+    def __init__(self, memory: Memory, share: float) -> None:
+        super().__init__(memory._whole)
+        self._there = memory.written
+        self.written = {stream: int(size * share) for stream, size in self._there.items()}
+
+    def settled(self) -> bool:
+        return self.written == self._there
+
+    def arrive(self) -> None:
+        self.written = dict(self._there)
 
 
 def by_kind(lines: list[LogLine]) -> dict[LogKind, list[bytes]]:
@@ -71,6 +89,29 @@ def test_however_often_a_run_changes_hands_its_log_is_the_same(
         often = read_all(Memory(whole), handovers)
 
     assert by_kind(often) == by_kind(once)
+
+
+@given(stdout=text, stderr=text, share=st.floats(0, 1))
+def test_what_was_kept_is_not_given_again_while_it_is_on_its_way_to_its_new_owner(
+    stdout: bytes, stderr: bytes, share: float
+) -> None:
+    memory = Memory({"stdout": stdout, "stderr": stderr, "result": b""})
+    once = read_all(memory, [])
+    first = Output(memory, Command().reader(TASK), {})  # type: ignore[arg-type]
+    lines: list[LogLine] = []
+    while not first.drained:
+        lines += first.take()
+
+    coming = OnItsWay(memory, share)
+    second = Output(coming, Command().reader(TASK), first.offsets)  # type: ignore[arg-type]
+    for _ in range(3):
+        lines += second.take()
+    coming.arrive()
+    while not second.drained:
+        lines += second.take()
+    lines += second.rest({})
+
+    assert by_kind(lines) == by_kind(once)
 
 
 def test_one_look_is_bounded_whatever_is_there() -> None:

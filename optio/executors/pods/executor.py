@@ -257,7 +257,7 @@ class PodExecutor:
         raise Unreachable(f"the pod {name} does not go away")
 
     def _gripped(self, found: Pod, run_id: str, attempt: int) -> PodHandle:
-        handle = PodHandle(found["metadata"]["name"], run_id, attempt, self._asked)
+        handle = PodHandle(found["metadata"]["name"], run_id, attempt, self._asked, settled=False)
         handle.uid, handle.launched = found["metadata"]["uid"], True
         self._informer.put(found)
         self._renewals[handle] = Renewal(float(found["metadata"]["annotations"][pod.ORPHAN]), uptime())

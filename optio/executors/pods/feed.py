@@ -77,7 +77,7 @@ class Feed:
         if runs(found["status"]):
             with contextlib.suppress(Refused, Unreachable):  # the log has it, as far as it goes back
                 began = await self._caught_up(handle)
-                handle.wake()
+                handle.settle()
         return await self.follow(handle, found["metadata"]["annotations"][pod.MARK], began=began)
 
     async def _has_begun(self, handle: PodHandle) -> bool | None:

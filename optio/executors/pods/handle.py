@@ -12,13 +12,16 @@ from optio.executors.pods.spool import Spool
 class PodHandle:
     """See `Handle`. `ask` passes on what the worker wants: `stop`, `renew`, `close` or `remove`."""
 
-    def __init__(self, name: str, run_id: str, attempt: int, ask: Callable[["PodHandle", str], None]) -> None:
+    def __init__(
+        self, name: str, run_id: str, attempt: int, ask: Callable[["PodHandle", str], None], *, settled: bool = True
+    ) -> None:
         self.name, self.run_id, self.attempt = name, run_id, attempt
         self.uid = ""
         self.stopping = asyncio.Event()
         self.how = "cold"
         self.spool = Spool()
         self.launched = self.stop_wanted = False
+        self._settled = settled
         self._ask = ask
         self._begun: Begun | None = None
         self._exit: Exit | None = None
@@ -30,6 +33,10 @@ class PodHandle:
     def read(self, stream: str, offset: int, limit: int) -> bytes:
         """See `Handle.read`."""
         return self.spool.read(stream, offset, limit)
+
+    def settled(self) -> bool:
+        """See `Handle.settled`."""
+        return self._settled or self._exit is not None
 
     def wait(self, timeout: float) -> None:
         """See `Handle.wait`."""
@@ -70,6 +77,11 @@ class PodHandle:
     def begin(self) -> None:
         """The launch has arrived."""
         self._begun = self._begun or Begun(time.monotonic(), self.how)
+        self.wake()
+
+    def settle(self) -> None:
+        """All that was printed before it was found is here."""
+        self._settled = True
         self.wake()
 
     def end(self, ended: Exit) -> None:
