@@ -311,6 +311,8 @@ class FaultProxy:
             sent = _Limit(exchange, rule.then, cut=rule.cut_sent)
             await asyncio.gather(_tunnel(reader, upstream[1], sent), _tunnel(upstream[0], writer, limit))
             raise _Over
+        if code != 101 and limit.over:
+            await limit.passed(b"", lambda _: writer.drain())
         chunked = "chunked" in answered.get("transfer-encoding", "")
         rest = b""
         async for piece in _body(upstream[0], code, answered):
@@ -361,6 +363,11 @@ class _Limit:
     ) -> None:
         self._exchange, self._then, self._ends, self._holds = exchange, then, end is not None, hold is not None
         self._left = next((each for each in (cut, end, hold) if each is not None), None)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing may pass any more. A WebSocket's server has not even answered then: its first word is waited for."""
+        return self._left == 0
 
     async def passed(self, data: bytes, write: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
         if self._left is None:
