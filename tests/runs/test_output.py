@@ -107,6 +107,7 @@ def test_what_was_kept_is_not_given_again_while_it_is_on_its_way_to_its_new_owne
     for _ in range(3):
         lines += second.take()
     coming.arrive()
+    lines += second.take()
     while not second.drained:
         lines += second.take()
     lines += second.rest({})
