@@ -21,6 +21,7 @@ COMMANDS = {
     "run": ("run", "start a run of a task"),
     "runs": ("runs", "list, show, follow, cancel and retry runs"),
     "tasks": ("tasks", "list tasks, pause and resume them"),
+    "pool": ("pool", "show the pods that are kept ready for runs; plan how many"),
     "hook": ("hook", "sign and post a webhook payload"),
     "server": ("server", "serve the API"),
     "worker": ("worker", "execute runs"),

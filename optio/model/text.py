@@ -34,6 +34,14 @@ def span(length: timedelta) -> str:
     return "".join(f"{number}{unit}" for number, unit in ((hours, "h"), (minutes, "m"), (seconds, "s")) if number) or "0s"
 
 
+def roughly(length: timedelta) -> str:
+    """For people, in one unit of which there are two at least: `7 days`, `36 hours`, `90 seconds`."""
+    for unit, size in (("days", timedelta(days=1)), ("hours", timedelta(hours=1)), ("minutes", timedelta(minutes=1))):
+        if length >= 2 * size:
+            return f"{length / size:.3g} {unit}"
+    return f"{length.total_seconds():.3g} seconds"
+
+
 def money(text: str) -> Decimal:
     """US dollars with at most four decimals, as a decimal string; raises ValueError."""
     if not re.fullmatch(r"\d{1,9}(?:\.\d{1,4})?", text, re.ASCII):

@@ -23,6 +23,7 @@ from optio.server.health import HealthController
 from optio.server.hub import Hub
 from optio.server.logs import LogController
 from optio.server.metrics import MetricsController, of_the_registry, of_the_store
+from optio.server.pools import PoolController
 from optio.server.runs import RunController
 from optio.server.sockets import Sockets
 from optio.server.tasks import TaskController
@@ -64,7 +65,15 @@ def create_rest(hub: Hub) -> Litestar:
             await hub.services.rate.close()
 
     app = Litestar(
-        route_handlers=[TaskController, RunController, LogController, DeliveryController, HealthController, MetricsController],
+        route_handlers=[
+            TaskController,
+            RunController,
+            LogController,
+            DeliveryController,
+            PoolController,
+            HealthController,
+            MetricsController,
+        ],
         dependencies={"hub": Provide(lambda: hub, sync_to_thread=False)},
         guards=[guard],
         exception_handlers={

@@ -85,6 +85,7 @@ _TAGS = {
     "runs": "Executions: started, listed, shown, cancelled, retried",
     "logs": "What agents said: asked for, exported, live",
     "webhooks": "Signed requests that start runs, and what became of each",
+    "pools": "Places that are kept ready for agents, and how many are worth it",
     "health": "Whether it is well, and what it serves",
 }
 _PROBLEM = {

@@ -8,6 +8,7 @@ from optio.compiler.checks import (
     environment,
     literals,
     params,
+    pool,
     prompt,
     runtime,
     samples,
@@ -32,6 +33,7 @@ CHECKS: tuple[Check, ...] = (
     trust.check,
     environment.check,
     dedupe.check,
+    pool.check,
     literals.check,
 )
 _UNUSABLE_SCHEMA = frozenset({"OPT205", "OPT206", "OPT212", "OPT214"})

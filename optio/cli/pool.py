@@ -1,0 +1,199 @@
+"""Show the pods that are kept ready for runs (`warmPoolSize`), and what they were worth; `plan` proposes how many to keep."""
+
+import argparse
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from optio.cli import OK, client, flags, show
+from optio.cli.moment import moment
+from optio.errors import SettingsError
+from optio.model.text import roughly
+
+# Whoever keeps the pools says so every half minute.
+_SILENT_S = 60
+_NAMED = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of both forms: without a verb the pools are shown."""
+    _shared(parser)
+    parser.add_argument("--since", default=None, metavar="TIME", help="count starts since: 24h, 7d, 2026-01-05T08:00:00Z (24h)")
+    verbs = parser.add_subparsers(dest="verb", metavar="plan")
+    plan = verbs.add_parser(
+        "plan",
+        help="sizes, and what would come of each",
+        description="Replay the starts of the last days, and the coming ones of schedules, against each size of the pools.",
+        argument_default=argparse.SUPPRESS,  # what stands before the verb counts too
+    )
+    told = "the task's id (default: all that have a pool, a schedule or starts)"
+    plan.add_argument("task", nargs="?", default=None, metavar="TASK", help=told)
+    plan.add_argument("--days", type=_days, default=7, help="so many days back, and as many ahead (default: 7)")
+    plan.add_argument("--target", type=_share, default=0.95, help="the share of starts that are to be warm (default: 0.95)")
+    plan.add_argument("-n", "--limit", type=_limit, default=50, help="at most so many tasks, up to 200 (default: 50)")
+    _shared(plan)
+
+
+def _shared(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_const", const=True, help="for programs")
+    client.add_arguments(parser)
+
+
+def _days(text: str) -> int:
+    return _whole(text, 90)
+
+
+def _limit(text: str) -> int:
+    return _whole(text, 200)
+
+
+def _whole(text: str, most: int) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 1 to {most}")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"`{text}` is no share above 0 and up to 1, such as 0.95")
+    return share
+
+
+def run(args: argparse.Namespace) -> int:
+    """0; raises SettingsError and what the server refuses."""
+    if args.verb == "plan":
+        if args.since is not None:
+            raise SettingsError("--since is for `optio pool`: the plan takes --days")
+        query = {"task": args.task, "days": args.days, "target": args.target, "limit": args.limit}
+        found = client.Client(flags.settings(args)).request("GET", "/api/pools/plan", query=query)
+        print(show.as_json(found) if args.json else plan_text(found))
+        return OK
+    query = {"since": _since(args.since)}
+    found = client.Client(flags.settings(args)).request("GET", "/api/pools", query=query)
+    print(show.as_json(found) if args.json else text(found))
+    return OK
+
+
+def _since(text: str | None) -> str | None:
+    if text is None:
+        return None
+    now = datetime.now(UTC)
+    since = moment("--since", text, now)
+    if since >= now:
+        raise SettingsError(f"--since: `{text}` is not in the past")
+    return since.isoformat()
+
+
+def text(found: dict[str, Any]) -> str:
+    """The pools for people."""
+    if not found["items"]:
+        return "\n".join(["no task wants pods to be kept ready (`warmPoolSize`)", *_silence(found)])
+    places = len({item["place"] for item in found["items"]}) > 1 and len(found["reports"]) > 1
+    header = ["POOL", "TASKS", "SIZE", "READY", "STARTING", "WARM", "COLD", "WAIT P50", "P99", "PROBLEM"]
+    rows = [
+        [
+            item["pool"] or "-",
+            _names(item["tasks"]),
+            str(item["size"]),
+            str(item["ready"]),
+            str(item["starting"]),
+            str(item["warmStarts"]),
+            str(item["coldStarts"]),
+            seconds(item["waitMs"]["p50"]),
+            seconds(item["waitMs"]["p99"]),
+            item["problem"],
+        ]
+        for item in found["items"]
+    ]
+    if places:
+        header.insert(1, "PLACE")
+        for row, item in zip(rows, found["items"], strict=True):
+            row.insert(1, item["place"] or "-")
+    lines = [show.table(header, rows), f"starts since {found['since'][:16].replace('T', ' ')} UTC: warm ones found a pod ready"]
+    return "\n".join([*lines, *_silence(found)])
+
+
+def _silence(found: dict[str, Any]) -> Iterator[str]:
+    """What must be said of those who keep the pools, or do not."""
+    for report in found["reports"]:
+        if report["ageSeconds"] > _SILENT_S:
+            place = f" of {report['place']}" if len(found["reports"]) > 1 else ""
+            age = roughly(timedelta(seconds=report["ageSeconds"]))
+            yield (
+                f"nothing was heard of the pools{place} for {age}: the figures are that old; is a worker with "
+                "OPTIO_EXECUTOR=kubernetes running?"
+            )
+    if found["reports"] or not found["items"]:
+        return
+    if found["executor"] == "process":
+        yield (
+            "no pods are kept ready: agents run as processes of the worker's machine (OPTIO_EXECUTOR=process), which start at "
+            "once; `warmPoolSize` has an effect where OPTIO_EXECUTOR=kubernetes"
+        )
+    else:
+        yield "no worker has said anything of these pools yet: is a worker with OPTIO_EXECUTOR=kubernetes running?"
+
+
+def _names(tasks: list[str]) -> str:
+    more = f" and {len(tasks) - _NAMED} more" if len(tasks) > _NAMED else ""
+    return ", ".join(tasks[:_NAMED]) + more
+
+
+def seconds(milliseconds: int | None) -> str:
+    """`84 ms`, `1.25 s`, or a dash."""
+    if milliseconds is None:
+        return "-"
+    return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.4g} s"
+
+
+def plan_text(found: dict[str, Any]) -> str:
+    """The plan for people."""
+    if not found["items"]:
+        return f"no task has a pool, a schedule or starts of the last {found['days']:g} days: there is nothing to plan"
+    parts = ["\n".join(_task(item)) for item in found["items"]]
+    if found["left"]:
+        parts.append(f"and {found['left']} more: --limit, or name a task")
+    return "\n\n".join(parts)
+
+
+def _task(item: dict[str, Any]) -> Iterator[str]:
+    current, proposed = item["current"], item["proposed"]
+    change = f"keep warmPoolSize: {current}" if proposed == current else f"warmPoolSize: {proposed} instead of {current}"
+    yield f"{item['taskId']}: {change}"
+    yield f"  {item['why']}"
+    scheduled = f", {item['scheduledStarts']} by schedule" if item["scheduledStarts"] else ""
+    counts = f"{item['measuredStarts']} measured{scheduled}"
+    span = roughly(timedelta(days=item["days"]))
+    yield f"  starts of {span}: {counts}; a pod is replaced in {item['refillSeconds']:.3g} s"
+    if item["assumed"]:
+        yield f"  not measured yet: {'; '.join(item['assumed'])}"
+    if item["sharedWith"]:
+        yield f"  shares its pods with {_names(item['sharedWith'])}: together they need fewer than this says"
+    rows = [
+        [
+            str(each["size"]),
+            f"{100 * each['warmShare']:.1f} %",
+            seconds(each["waitMs"]["p50"]),
+            seconds(each["waitMs"]["p99"]),
+            f"{each['idleHoursPerDay']:.1f}",
+            _figure(each["cpuHoursPerDay"]),
+            _figure(each["memoryGibHoursPerDay"]),
+            _mark(each["size"], current, proposed),
+        ]
+        for each in item["sizes"]
+    ]
+    header = ["SIZE", "WARM", "WAIT P50", "P99", "IDLE H/DAY", "CPU-H/DAY", "GIB-H/DAY", ""]
+    yield "\n".join(f"  {line}" for line in show.table(header, rows).splitlines())
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _mark(size: int, current: int, proposed: int) -> str:
+    words = [word for word, it in (("now", current), ("proposed", proposed)) if size == it]
+    return f"<- {', '.join(words)}" if words else ""

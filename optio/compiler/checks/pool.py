@@ -1,0 +1,58 @@
+"""Pools: pods that wait for runs which never come, or hardly ever."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.resolve import ResolvedTask
+from optio.model.route import Route
+from optio.model.trigger import ScheduleTrigger
+
+_ROUTE: Route = ("warmPoolSize",)
+# Schedules are measured by these 52 weeks, and by no clock.
+_BEGIN = datetime(2024, 1, 1, tzinfo=UTC) - timedelta(seconds=1)
+_LENGTH = timedelta(weeks=52)
+# A pod that waits longer for its run than this, on average, is hardly worth it.
+_RARE = timedelta(hours=6)
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """More pods than runs at once; or pods for a schedule that rarely fires, where nothing else starts the task."""
+    size, most = task.spec.warm_pool_size, task.spec.max_concurrent
+    if not size or not task.spec.enabled or not task.knows(_ROUTE):
+        return
+    if size > most and task.knows(("maxConcurrent",)):
+        runs = "1 run" if most == 1 else f"{most} runs"
+        hint = f"write {most}, or raise `maxConcurrent`"
+        yield task.at("OPT606", f"{size} pods are kept ready for {runs} at once", _ROUTE, hint=hint)
+    schedule = task.spec.schedule
+    if schedule is None or not schedule.enabled or len(task.spec.triggers) > 1:
+        return
+    gap = _gap(schedule)
+    if gap is not None and gap >= _RARE:
+        hours = size * gap / timedelta(hours=1)
+        pods = "a pod waits" if size == 1 else f"{size} pods wait"
+        yield task.at(
+            "OPT606",
+            f"`{schedule.config.cron_expression}` is all that starts this task: {pods} {hours:,.0f} pod-hours for each run",
+            _ROUTE,
+            hint="write 0; `optio pool plan` compares sizes",
+        )
+
+
+def _gap(schedule: ScheduleTrigger) -> timedelta | None:
+    """The time between two fires, on average; None for what is no schedule, which another check says."""
+    # Imported here: a tree without pools does not pay for it.
+    from zoneinfo import ZoneInfoNotFoundError
+
+    from optio.model.cron import CronError, count, last_fires, next_fire
+
+    expression, zone, end = schedule.config.cron_expression, schedule.config.timezone, _BEGIN + _LENGTH
+    try:
+        fires = count(expression, zone, _BEGIN, end)
+        first, last = next_fire(expression, zone, _BEGIN), last_fires(expression, zone, end, _BEGIN, 1)
+    except (CronError, ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+    if first is None or not last or fires is None or fires < 2:
+        return _LENGTH  # what fires even more rarely is rare enough
+    return (last[0] - first) / (fires - 1)

@@ -1,0 +1,202 @@
+"""Pooling: how often a place would have been ready, by the size of the pool, and what the waiting places cost. Pure.
+
+Starts that were measured, and the coming slots of the schedule, are replayed against each size: a start takes a place if one is
+ready, and a new one is ready a while later. The time that a place takes to be made costs the same without a pool; what a pool
+costs is the time that places wait.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from optio.model import text
+from optio.model.pool import COLD, WARM
+from optio.store.base import PlacedStart
+
+# What is taken for true until it has been measured.
+DEFAULT_COLD, DEFAULT_WARM, DEFAULT_RUN = timedelta(seconds=10), timedelta(seconds=0.1), timedelta(minutes=5)
+# Of its time a place is to be used for this much at least; below that none is proposed.
+LEAST_USE = 0.01
+LARGEST = 50
+_DAY_S = 86_400.0
+# So many measured waits say as much as all of them.
+_SAMPLES = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """What starts took from the claim to the agent: how many they were, and their quantiles in seconds."""
+
+    count: int
+    p50: float | None
+    p90: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What is known, or assumed, of a task's starts. `cold` and `warm` are seconds from the claim to the agent, of which some
+    were measured or one is assumed; `run_s` is how long an agent works on average. `assumed` names what was not measured."""
+
+    cold: Sequence[float]
+    warm: Sequence[float]
+    run_s: float
+    assumed: Sequence[str] = ()
+
+    @property
+    def refill_s(self) -> float:
+        """After how long a place that was taken has been replaced: what nine of ten cold starts took."""
+        return quantile([(wait, 1.0) for wait in self.cold], 0.9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """Starts of one task in a span of time, as seconds from its beginning, in order."""
+
+    span_s: float
+    measured: Sequence[float]
+    scheduled: Sequence[float]
+
+    @property
+    def arrivals(self) -> list[float]:
+        """All of them."""
+        return sorted([*self.measured, *self.scheduled])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """A size of the pool, and what comes of it. `idle_h` is how many hours a day places wait, all together."""
+
+    size: int
+    hits: int
+    share: float
+    wait_p50: float
+    wait_p99: float
+    idle_h: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolPlan:
+    """The sizes, the one that is proposed, and why."""
+
+    proposed: int
+    why: str
+    options: Sequence[Option]
+
+
+def waits(starts: Sequence[PlacedStart]) -> Waits:
+    """Of these starts."""
+    if not starts:
+        return Waits(count=0, p50=None, p90=None, p99=None)
+    samples = [(start.waited.total_seconds(), 1.0) for start in starts]
+    return Waits(count=len(starts), p50=quantile(samples, 0.5), p90=quantile(samples, 0.9), p99=quantile(samples, 0.99))
+
+
+def quantile(samples: Sequence[tuple[float, float]], share: float) -> float:
+    """The least value that so much of the weight does not exceed. `samples` are (value, weight), and not empty."""
+    ordered = sorted(samples)
+    wanted = share * sum(weight for _, weight in ordered) - 1e-9
+    reached = 0.0
+    for value, weight in ordered:
+        reached += weight
+        if reached >= wanted:
+            return value
+    return ordered[-1][0]
+
+
+def measured(task_id: str, starts: Sequence[PlacedStart], took: Sequence[timedelta]) -> Measured:
+    """From the newest starts of all tasks and the times that runs of this one took. What this task has not shown yet, others
+    tell; what nobody has shown is assumed."""
+    assumed: list[str] = []
+
+    def samples(how: str, otherwise: timedelta) -> list[float]:
+        alike = [start for start in starts if start.how == how]
+        own = [start for start in alike if start.task_id == task_id]
+        if not own:
+            assumed.append(f"{how} starts: {'as of other tasks' if alike else f'{otherwise.total_seconds():g} s assumed'}")
+        return [start.waited.total_seconds() for start in (own or alike)[:_SAMPLES]] or [otherwise.total_seconds()]
+
+    cold, warm = samples(COLD, DEFAULT_COLD), samples(WARM, DEFAULT_WARM)
+    if not took:
+        assumed.append(f"runs: {DEFAULT_RUN.total_seconds():g} s assumed")
+    run_s = sum(span.total_seconds() for span in took) / len(took) if took else DEFAULT_RUN.total_seconds()
+    return Measured(cold=cold, warm=warm, run_s=run_s, assumed=assumed)
+
+
+def replay(arrivals: Sequence[float], span_s: float, size: int, refill_s: float) -> tuple[int, float]:
+    """How many of the starts (in order, within the span) find a place ready, and for how many seconds places are not."""
+    away: deque[float] = deque()
+    hits, missing = 0, 0.0
+    for at in arrivals:
+        while away and away[0] <= at:
+            away.popleft()
+        if len(away) < size:
+            hits += 1
+            away.append(at + refill_s)
+            missing += min(refill_s, span_s - at)
+    return hits, missing
+
+
+def plan(demand: Demand, known: Measured, *, current: int, target: float, largest: int) -> PoolPlan:
+    """The smallest size, up to `largest`, with which so great a share of starts is warm; none where a place would be used too
+    rarely."""
+    arrivals = demand.arrivals
+    options = {0: _option(arrivals, demand.span_s, known, 0)}
+    for size in range(1, min(largest, LARGEST) + 1):
+        if not arrivals or options[size - 1].share >= target:
+            break
+        options[size] = _option(arrivals, demand.span_s, known, size)
+    enough = max(options.values(), key=lambda option: (min(option.share, target), -option.size))
+    one = options.get(1) or _option(arrivals, demand.span_s, known, 1)
+    proposed, why = _choice(demand, known, enough, one, target, max(options))
+    for size in (1, proposed + 1, current):
+        if size <= max(largest, current) and size not in options:
+            options[size] = _option(arrivals, demand.span_s, known, size)
+    return PoolPlan(proposed=proposed, why=why, options=[options[size] for size in sorted(options)])
+
+
+def _choice(demand: Demand, known: Measured, enough: Option, one: Option, target: float, tried: int) -> tuple[int, str]:
+    count = len(demand.arrivals)
+    span = text.roughly(timedelta(seconds=demand.span_s))
+    if count == 0:
+        return 0, f"nothing starts in {span}"
+    waiting = one.idle_h * demand.span_s / _DAY_S
+    used = one.hits * known.run_s / 3600
+    if waiting / (waiting + used) > 1 - LEAST_USE:
+        starts = "1 start" if count == 1 else f"{count} starts"
+        return 0, (
+            f"{starts} in {span}: one pod would wait {waiting:.1f} h and work {used:.1f} h "
+            f"({100 * waiting / (waiting + used):.2f} % idle), to save {_saving(known):.2g} s each time"
+        )
+    if enough.share < target:
+        return enough.size, (
+            f"{100 * enough.share:.1f} % of the starts are warm with {enough.size}; no size up to {tried} reaches "
+            f"{100 * target:g} %"
+        )
+    return enough.size, f"{100 * enough.share:.1f} % of the starts are warm with {enough.size}"
+
+
+def _saving(known: Measured) -> float:
+    """Seconds that a warm start saves, in the median."""
+    cold, warm = (quantile([(wait, 1.0) for wait in samples], 0.5) for samples in (known.cold, known.warm))
+    return max(0.0, cold - warm)
+
+
+def _option(arrivals: Sequence[float], span_s: float, known: Measured, size: int) -> Option:
+    hits, missing = replay(arrivals, span_s, size, known.refill_s)
+    share = hits / len(arrivals) if arrivals else 0.0
+    mixed = [*_weighted(known.warm, share), *_weighted(known.cold, 1 - share)]
+    return Option(
+        size=size,
+        hits=hits,
+        share=share,
+        wait_p50=quantile(mixed, 0.5),
+        wait_p99=quantile(mixed, 0.99),
+        idle_h=(size * span_s - missing) / span_s * 24,
+    )
+
+
+def _weighted(samples: Sequence[float], weight: float) -> Iterator[tuple[float, float]]:
+    if weight > 0:
+        yield from ((value, weight / len(samples)) for value in samples)
