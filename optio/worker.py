@@ -250,7 +250,6 @@ class Worker:
             self._services.pulses.beat("pools", _SWEEP)
             if not self._stopping.is_set():
                 self._served.wait(_SWEEP)
-        self._warming.leave()
         self._services.pulses.end("pools")
 
     def _tidy_loop(self) -> None:

@@ -8,18 +8,20 @@ from optio.model.pool import Pool
 from optio.model.registry import CompiledTask
 from optio.store.base import Store
 
-# What has not changed is said again after so many seconds: whoever reads it wants to know that somebody still says it.
+# What has not changed is said again after so many seconds: who listens may not have been able to do it, and who reads wants to
+# know that somebody still says it.
 _SAID_AGAIN = 30.0
 
 
 class Warming:
-    """One worker's part in it."""
+    """One worker's part in it. When a worker stops, the places stay for the next one: nothing is said then."""
 
     def __init__(self, store: Store, executor: Executor, place: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store, self._executor, self._place, self._clock = store, executor, place, clock
         self._generation = 0
         self._tasks: Sequence[CompiledTask] = ()
         self._wanted: list[Warm] | None = None
+        self._wanted_at = 0.0
         self._said: list[Pool] | None = None
         self._said_at = 0.0
 
@@ -34,9 +36,10 @@ class Warming:
             for task in self._tasks
             if task.spec.enabled and task.id not in paused
         ]
-        if wanted != self._wanted:
+        now = self._clock()
+        if wanted != self._wanted or now - self._wanted_at >= _SAID_AGAIN:
             self._executor.keep_warm(wanted)
-            self._wanted = wanted
+            self._wanted, self._wanted_at = wanted, now
         self._say()
 
     def _say(self) -> None:
@@ -46,7 +49,3 @@ class Warming:
         elif pools != self._said or self._clock() - self._said_at >= _SAID_AGAIN:
             self._store.keep_pools(self._place, pools)
             self._said, self._said_at = pools, self._clock()
-
-    def leave(self) -> None:
-        """Want nothing more."""
-        self._executor.keep_warm(())
