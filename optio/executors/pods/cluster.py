@@ -24,7 +24,7 @@ _CONNECT_S = 5.0
 _ANSWER_S = 30.0
 # A watch and a log are silent for long; a connection that is dead without a word is found out after this time.
 _SILENCE_S = 75.0
-_WATCH_S = 60
+_WATCH_S, _WATCH_SILENCE_S = 20, 25.0
 _AT_ONCE = 32
 _LEASES = "/apis/coordination.k8s.io/v1"
 _NETWORKING = "/apis/networking.k8s.io/v1"
@@ -66,7 +66,7 @@ class Cluster:
         tls = verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False)
 
         def transport() -> httpx2.AsyncHTTPTransport:
-            # Each log that is followed has a connection of its own, and nothing waits for one; what is asked at once is bounded.
+            # Each followed log has a connection of its own, and nothing waits for one; what is asked at once is bounded.
             limits = httpx2.Limits(max_connections=None, max_keepalive_connections=_AT_ONCE)
             return httpx2.AsyncHTTPTransport(verify=tls, limits=limits, trust_env=False)
 
@@ -177,7 +177,7 @@ class Cluster:
         return found["items"], found["metadata"]["resourceVersion"]
 
     async def watch(self, labels: Mapping[str, str], version: str) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-        """(kind of change, pod) from a version on, for about a minute; raises Refused 410 when the version is too old."""
+        """(kind of change, pod) from a version on, for a while; raises Refused 410 when the version is too old."""
         params = {
             "watch": "true",
             "labelSelector": _selector(labels),
@@ -186,7 +186,7 @@ class Cluster:
             "timeoutSeconds": str(_WATCH_S),
         }
         rest = b""
-        async with aclosing(self._stream(self._path("pods"), params)) as chunks:
+        async with aclosing(self._stream(self._path("pods"), params, _WATCH_SILENCE_S)) as chunks:
             async for chunk in chunks:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
@@ -203,8 +203,8 @@ class Cluster:
             async for chunk in chunks:
                 yield chunk
 
-    async def _stream(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
-        timeout = httpx2.Timeout(_ANSWER_S, connect=_CONNECT_S, read=_SILENCE_S)
+    async def _stream(self, path: str, params: Mapping[str, str], silence_s: float = _SILENCE_S) -> AsyncGenerator[bytes, None]:
+        timeout = httpx2.Timeout(_ANSWER_S, connect=_CONNECT_S, read=silence_s)
         try:
             async with self._http.stream("GET", path, params=params, timeout=timeout) as answer:
                 if answer.status_code >= 400:

@@ -50,10 +50,8 @@ def of_status(status: Status) -> Exit | None:
 
 
 def _why(status: Status, terminated: Status) -> tuple[str | None, str, bool]:
-    disrupted = _condition(status, "DisruptionTarget")
-    if status.get("reason") == "Evicted" or disrupted:
-        said = status.get("message") or (disrupted or {}).get("message") or "the node had to free room"
-        return "evicted", f"the pod was evicted: {said}", True
+    if (words := disrupted(status)) is not None:
+        return "evicted", words, True
     if status.get("reason") == "DeadlineExceeded":
         return "timeout", "the pod's deadline was reached", False
     if terminated.get("reason") == "OOMKilled":
@@ -89,6 +87,15 @@ def slow(status: Status) -> tuple[str, str]:
     if words := unscheduled(status):
         return "unschedulable", words
     return "start_timeout", f"the pod did not start: {waiting.get('message') or waiting.get('reason') or status.get('phase')}"
+
+
+def disrupted(status: Status) -> str | None:
+    """That the cluster has ended the pod, to free or to save the node; None when it has not."""
+    found = _condition(status, "DisruptionTarget")
+    if status.get("reason") != "Evicted" and found is None:
+        return None
+    said = status.get("message") or (found or {}).get("message") or "the node had to free room"
+    return f"the pod was evicted: {said}"
 
 
 def unscheduled(status: Status) -> str:

@@ -22,9 +22,12 @@ log = logging.getLogger(__name__)
 _BEGINS_S = 20.0
 _TRIES = 10
 _FILL_S = 30.0
+# How long the log of a pod that has ended is asked for, before its attempt counts as failed.
+_READ_S = 300.0
 _COPIED_AT_ONCE = 4 << 20
 _FILES = {"stdout": "stdout", "stderr": "stderr", "result": "result/result.jsonl"}
 _GONE = Exit(code=None, signal=None, reason="deleted", message="the pod was deleted", temporary=True)
+_LOG_LOST = Exit(code=None, signal=None, reason="log_lost", message="the pod's log could not be read", temporary=True)
 _UNLAUNCHED = Exit(code=None, signal=None, reason="launch", message="the pod took no launch", temporary=True)
 
 
@@ -38,19 +41,21 @@ class Feed:
         """Until its supervisor's last word, or until the pod can say nothing more. A pod that has not `began`, as far as is
         known, is asked after a while, and given up if it never will."""
         patience, tries = time.monotonic() + _BEGINS_S, 0
+        over_since: float | None = None
         async for _ in again():
-            over = ending.of_status(self._informer.status(handle.name))
+            over, whole = ending.of_status(self._informer.status(handle.name)), False
             try:
                 async with asyncio.timeout(None if began else max(1.0, patience - time.monotonic())) as limit:
                     async with aclosing(self._pieces(handle, mark, follow=over is None)) as pieces:
                         async for piece in pieces:
                             if piece.stream == "end":
-                                return ending.of_end(piece.data.decode())
+                                return await self._explained(handle, ending.of_end(piece.data.decode()))
                             if not began and (piece.stream in _FILES or piece.data == b"started"):
                                 began = True
                                 handle.begin()
                                 limit.reschedule(None)
                             await self._take(handle, piece)
+                    whole = True
             except TimeoutError:
                 began = await self._has_begun(handle)
                 tries += 1
@@ -65,11 +70,31 @@ class Feed:
             except Refused as err:
                 if err.status == 404 and await self._is_gone(handle):
                     return _GONE
+                whole = err.status in (400, 404)  # a container that never ran has no log
             if over is not None:
-                return over
+                over_since = over_since or time.monotonic()
+                if whole and not handle.spool.lacks(over.sizes):
+                    return over
+                if time.monotonic() - over_since > _READ_S:
+                    return _LOG_LOST
             if await self._is_gone(handle):
                 return _GONE
         raise AssertionError("not reached")
+
+    async def _explained(self, handle: PodHandle, ended: Exit) -> Exit:
+        """A stop that nobody here has asked for: who did."""
+        if ended.stopped_by != "stop" or handle.stop_wanted:
+            return ended
+        try:
+            found = await self._cluster.pod(handle.name)
+        except (Refused, Unreachable):
+            return ended
+        if found is None or found["metadata"]["uid"] != handle.uid:
+            return _GONE
+        disrupted = ending.disrupted(found["status"])
+        if disrupted is not None:
+            return Exit(code=None, signal=None, reason="evicted", message=disrupted, temporary=True)
+        return _GONE if "deletionTimestamp" in found["metadata"] else ended
 
     async def resume(self, handle: PodHandle, found: Pod) -> Exit:
         """Follow a pod that another worker has launched."""

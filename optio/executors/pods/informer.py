@@ -14,6 +14,7 @@ Pod = Mapping[str, Any]
 log = logging.getLogger(__name__)
 # Between two looks when something went wrong; each pause is a little longer, and never two alike.
 _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
+_LIST_AGAIN_S = 300.0
 
 
 class Informer:
@@ -53,22 +54,36 @@ class Informer:
             self._now(name, found)
 
     async def run(self) -> None:
-        """Watch for ever; all pods are listed anew whenever that breaks off."""
+        """Watch for ever, from where the last watch ended; all pods are listed anew when one breaks off, and now and then."""
+        version, listed_at = "", 0.0
         async for _ in again():
             try:
-                listed, version = await self._cluster.pods(self._labels)
-                known = {each["metadata"]["name"]: each for each in listed}
-                for name in {*self.pods, *known}:
-                    self._now(name, known.get(name))
-                self.listed.set()
+                if not version or time.monotonic() - listed_at > _LIST_AGAIN_S:
+                    listed, version = await self._cluster.pods(self._labels)
+                    listed_at = time.monotonic()
+                    known = {each["metadata"]["name"]: each for each in listed}
+                    for name in {*self.pods, *known}:
+                        self._now(name, known.get(name))
+                    self.listed.set()
                 async with aclosing(self._cluster.watch(self._labels, version)) as changes:
                     async for kind, each in changes:
-                        if kind != "BOOKMARK":
-                            self._now(each["metadata"]["name"], None if kind == "DELETED" else each)
+                        version = each["metadata"]["resourceVersion"]
+                        self._take(kind, each)
             except (Refused, Unreachable) as err:
+                version = ""
                 log.info("the watch of pods broke off: %s", err)
             except Exception:
+                version = ""
                 log.exception("the watch of pods failed")
+
+    def _take(self, kind: str, each: Pod) -> None:
+        """An event, which may be an old one."""
+        if kind == "DELETED":
+            known = self.pods.get(each["metadata"]["name"])
+            if known is not None and known["metadata"]["uid"] == each["metadata"]["uid"]:
+                self._now(each["metadata"]["name"], None)
+        elif kind != "BOOKMARK":
+            self.put(each)
 
     def _now(self, name: str, found: Pod | None) -> None:
         if found is None:

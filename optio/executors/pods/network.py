@@ -62,7 +62,11 @@ _PODS = re.compile(
     rf"(?P<namespace>{_LABEL})/(?P<label>[A-Za-z0-9./_-]+)=(?P<value>[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{{1,5}}))?"
 )
 _CONTEXT = b"optio egress list\n"
-_GATE_SIZE = {"cpu": "50m", "memory": "64Mi", "ephemeral-storage": "16Mi"}
+# It works for a moment, and what it asks for is kept for as long as the pod lives.
+_GATE_SIZE = {
+    "requests": {"cpu": "10m", "memory": "16Mi", "ephemeral-storage": "1Mi"},
+    "limits": {"cpu": "500m", "memory": "64Mi", "ephemeral-storage": "16Mi"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +302,7 @@ def gate_of(egress: Egress, image: str, proxy: Proxy, pull_policy: str = "IfNotP
         "image": image,
         "imagePullPolicy": pull_policy,
         "command": [*command, VERDICT],
-        "resources": {"requests": dict(_GATE_SIZE), "limits": dict(_GATE_SIZE)},
+        "resources": {name: dict(size) for name, size in _GATE_SIZE.items()},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
