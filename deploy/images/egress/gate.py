@@ -62,7 +62,7 @@ def verdict(proxy, forbidden, patience=PATIENCE):
     """`open`, or why not."""
     begin = time.monotonic()
     closed, reason = 0, ""
-    while closed < ROUNDS:
+    while True:
         reached = connected([proxy, *forbidden])
         wrong = [target for target in forbidden if target in reached]
         if wrong:
@@ -71,13 +71,12 @@ def verdict(proxy, forbidden, patience=PATIENCE):
         elif proxy not in reached:
             closed = 0
             reason = f"the egress proxy cannot be reached at {shown(proxy)}"
-        else:
-            closed += 1
+        elif (closed := closed + 1) == ROUNDS:
+            return "open"
         passed = time.monotonic() - begin
-        if closed < ROUNDS and passed > patience:
+        if passed > patience:
             return reason or "the network is too slow to tell whether a policy is enforced"
         time.sleep(PAUSE if closed or passed < SOON else SLOW)
-    return "open"
 
 
 def shown(target):

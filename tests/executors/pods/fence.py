@@ -158,12 +158,18 @@ class Fence:
         """An agent's pod, as the executor makes it in what matters here."""
         gate = network.gate_of(egress, EGRESS_IMAGE, self.proxy)
         labels = {INSTALL: INSTALLATION, EGRESS: network.digest(egress, INSTALLATION, self.proxy)}
-        waiting = f"until [ -f {network.VERDICT} ]; do sleep 0.02; done; read -r word <{network.VERDICT}; " if wait else ""
-        refused = '[ "$word" = open ] || { echo "$word"; exit 9; }; ' if wait else ""
+        verdict = network.VERDICT
+        waiting = f"""
+            began=$(date +%s%N)
+            until [ -f {verdict} ]; do sleep 0.02; done
+            read -r word <{verdict}
+            [ "$word" = open ] || {{ echo "$word"; exit 9; }}
+            export WAITED_MS=$((($(date +%s%N) - began) / 1000000))
+        """
         agent = {
             "name": "agent",
             "image": EGRESS_IMAGE,
-            "command": ["/bin/sh", "-c", f'{waiting}{refused}exec python3 -c "$@"', "sh", source, *words],
+            "command": ["/bin/sh", "-c", f'{waiting if wait else ""} exec python3 -c "$@"', "sh", source, *words],
             "env": [{"name": k, "value": v} for k, v in network.variables(egress, KEY, self.proxy).items()],
             "volumeMounts": [gate.mount, {"name": "tmp", "mountPath": "/tmp"}],
         }
