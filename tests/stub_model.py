@@ -22,9 +22,12 @@ COSTLY = {"input_tokens": 0, "cache_creation_input_tokens": 0, "cache_read_input
 
 @dataclass
 class StubModel:
-    """A running server. `served` has the usage of every answered call, `prompts` the text of every request."""
+    """A running server. A model whose name says nothing plays `default`. `served` has the usage of every answered call,
+    `prompts` the text of every request."""
 
     host: str = "127.0.0.1"
+    port: int = 0
+    default: str = "plain"
     served: list[dict[str, int]] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
@@ -47,7 +50,7 @@ class StubModel:
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """Clients are killed in these tests."""
 
-        self._server = Server((self.host, 0), Handler)
+        self._server = Server((self.host, self.port), Handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.url = f"http://{self.host}:{self._server.server_port}"
         return self
@@ -58,7 +61,8 @@ class StubModel:
         self._server.server_close()
 
     def _answer(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
-        scenario = body["model"].rpartition("-")[2]
+        _, said, scenario = body["model"].rpartition("stub-")
+        scenario = scenario if said else self.default
         self.prompts.append(json.dumps(body["messages"], ensure_ascii=False))
         if scenario == "slow":
             self.closing.wait()
