@@ -80,12 +80,22 @@ class Marks(threading.Thread):
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            with connection, connection.makefile() as file:
+            connection.settimeout(5)
+            with connection, connection.makefile() as file, suppress(OSError):
                 self._lines.append(file.readline().strip())
 
     def of(self, run_id: str) -> list[str]:
         """`start` and `end` of a run's agents, in order."""
-        return [line.split()[0] for line in list(self._lines) if line.split()[1:2] == [run_id]]
+        return [word for word, _ in self.lines(run_id)]
+
+    def lines(self, run_id: str) -> list[tuple[str, str]]:
+        """(word, attempt) of a run's agents, in order."""
+        said = [line.split() for line in list(self._lines)]
+        return [(words[0], words[2]) for words in said if len(words) == 3 and words[1] == run_id]
+
+    def count(self, word: str) -> int:
+        """How often it was said by all."""
+        return sum(line.split()[:1] == [word] for line in list(self._lines))
 
     def __enter__(self) -> Self:
         self.start()
