@@ -91,6 +91,8 @@ def _address(host):
         address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:
         return None
+    if getattr(address, "scope_id", None):
+        return None
     return getattr(address, "ipv4_mapped", None) or address
 
 

@@ -1,12 +1,12 @@
 #!/usr/bin/python3 -IS
 """Is the network policy of this pod in place? Looks from inside its network, writes the answer to a file, and ends.
 
-    optio-gate [--api] ADDRESS PORT CANARY FILE
+    optio-gate [--api] [--patience SECONDS] ADDRESS PORT CANARY FILE
 
 The egress proxy listens on PORT, which every policy allows, and on CANARY, which none does; it is the same process. So while
 CANARY is reached there is no policy yet, and when PORT is reached and CANARY is not, three times in a row, the policy is the
-reason. With --api the cluster's API must not be reached either. FILE then has the one line `open`. After 30 s it has the
-reason instead.
+reason. With --api the cluster's API must not be reached either. FILE then has the one line `open`. When
+patience is at its end it has the reason instead.
 """
 
 import errno
@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 ROUNDS = 3
 # Between two looks: short while the policy is about to come, which is when an agent waits.
 PAUSE, SLOW, SOON = 0.02, 0.2, 3.0
@@ -86,13 +86,18 @@ def shown(target):
 
 def main():
     words = sys.argv[1:]
-    api = "--api" in words
-    address, port, canary, path = [word for word in words if word != "--api"]
+    api, patience = words[:1] == ["--api"], PATIENCE
+    if api:
+        del words[0]
+    if words[0] == "--patience":
+        patience = float(words[1])
+        del words[:2]
+    address, port, canary, path = words
     forbidden = [(address, int(canary))]
     host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
     if api and (":" in host or host.replace(".", "").isdigit()):
         forbidden.append((host, int(os.environ.get("KUBERNETES_SERVICE_PORT", "443"))))
-    found = verdict((address, int(port)), forbidden)
+    found = verdict((address, int(port)), forbidden, patience)
     # Whoever waits for the file finds all of it.
     with open(path + ".new", "w") as file:
         file.write(found + "\n")

@@ -290,13 +290,21 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def gate_of(egress: Egress, image: str, proxy: Proxy, pull_policy: str = "IfNotPresent") -> Gate:
+def gate_of(egress: Egress, image: str, proxy: Proxy, pull_policy: str = "IfNotPresent", patience_s: float = 60.0) -> Gate:
     """`proxy` by its address. It looks from inside the pod's network whether the policy is in place, and says so once.
 
     A pod that reaches nothing but the proxy must not reach the cluster's API either, which is there in every cluster.
     """
     closed = not egress.public and not egress.blocks
-    command = ["/usr/local/bin/optio-gate", *(["--api"] if closed else []), proxy.host, str(proxy.port), str(proxy.canary)]
+    command = [
+        "/usr/local/bin/optio-gate",
+        *(["--api"] if closed else []),
+        "--patience",
+        f"{patience_s:g}",
+        proxy.host,
+        str(proxy.port),
+        str(proxy.canary),
+    ]
     container = {
         "name": GATE,
         "image": image,
