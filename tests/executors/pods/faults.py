@@ -118,7 +118,7 @@ class FaultProxy:
         self._upstream = (parts.hostname or "", parts.port or 443)
         self._tls = verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False)
         self._auth = getattr(user_auth(config.user), "_bearer", None)
-        self._serve_itself = serve
+        self.serve = serve
         self.rules: list[Rule] = []
         self.seen: list[Request] = []
         self.open: set[_Exchange] = set()
@@ -270,7 +270,7 @@ class FaultProxy:
                 await _answer(writer, rule)
                 return upstream
             await asyncio.sleep(rule.delay)
-            if self._serve_itself is not None and await self._serve_itself(request, reader, writer):
+            if self.serve is not None and await self.serve(request, reader, writer):
                 raise _Over
             if upstream is None:
                 upstream = await asyncio.open_connection(*self._upstream, ssl=self._tls, limit=1 << 20)

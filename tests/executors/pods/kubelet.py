@@ -71,6 +71,7 @@ class FakeKubelet:
         self.namespace = namespace
         self.launches: dict[str, int] = {}
         """How often an agent was begun, by pod."""
+        self._silent = False
         self._lasts, self._starts, self._lines = lasts, starts, lines
         self._pods: dict[str, _Container] = {}
         self._loop = asyncio.new_event_loop()
@@ -84,6 +85,10 @@ class FakeKubelet:
     def selector(self) -> dict[str, str]:
         """What a pod asks for that wants to be here."""
         return {LABEL: self.node}
+
+    def silence(self) -> None:
+        """The node has lost its network: its agents go on, and nobody hears of it any more."""
+        self._silent = True
 
     @property
     def running(self) -> int:
@@ -147,7 +152,12 @@ class FakeKubelet:
         await self._ask("POST", path, {"metadata": {"name": self.node}, "spec": {**spec, "renewTime": _now()}})
         while True:
             await asyncio.sleep(10)
+            await self._heard()
             await self._ask("PATCH", f"{path}/{self.node}", {"spec": {"renewTime": _now()}})
+
+    async def _heard(self) -> None:
+        if self._silent:
+            await asyncio.Event().wait()
 
     # Pods
 
@@ -197,6 +207,7 @@ class FakeKubelet:
             await self._status(pod, "Running", {"running": {"startedAt": _now()}}, ready=True)
             await pod.kill.wait()
             await asyncio.sleep(random.uniform(0, _RELIST_S))
+            await self._heard()
             if pod.end:
                 await self._status(pod, "Succeeded", _terminated(0, pod.end), ready=False)
             else:
@@ -209,6 +220,7 @@ class FakeKubelet:
                     break
                 pod.kill.clear()
                 await pod.kill.wait()
+                await self._heard()
             async with self._slots:
                 await self._ask("DELETE", self._path(pod.name), {"gracePeriodSeconds": 0})
         except AssertionError:
@@ -259,6 +271,7 @@ class FakeKubelet:
         pod = self._pods.get(name)
         if pod is None or parts[7] not in ("exec", "log"):
             return False
+        await self._heard()
         if parts[7] == "log":
             await self._log(pod, writer)
         else:
@@ -269,6 +282,7 @@ class FakeKubelet:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n")
         at = 0
         while True:
+            await self._heard()
             data, ended = pod.log[at:], bool(pod.end)
             at += len(data)
             if data:

@@ -3,6 +3,7 @@
 The numbers in the docstrings are of the table of faults that must do no harm: F28 is a pod that was made without an answer.
 """
 
+import contextlib
 import hashlib
 import json
 import random
@@ -16,12 +17,15 @@ from typing import Any
 
 import pytest
 
+from optio.errors import StoreUnavailable
 from optio.executors.base import Executor, Handle, Launch
 from optio.executors.pods import manifest
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.manifest import PodSettings
+from optio.executors.procfs import uptime
 from tests.executors.pods.api import Api, Pod
 from tests.executors.pods.faults import FaultProxy
+from tests.executors.pods.kubelet import FakeKubelet
 from tests.executors.pods.place import IMAGE, NAMESPACE
 from tests.executors.support import launch, python, read, run, shell, until_ended
 from tests.support import eventually
@@ -42,6 +46,14 @@ def api() -> Iterator[Api]:
 def proxy(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
     with FaultProxy() as made:
         monkeypatch.setenv("KUBECONFIG", str(made.kubeconfig(tmp_path / "kubeconfig")))
+        yield made
+
+
+@pytest.fixture
+def node(proxy: FaultProxy, api: Api) -> Iterator[FakeKubelet]:
+    """A node on which nothing runs; the proxy answers for it."""
+    with FakeKubelet(NAMESPACE, lasts=lambda: 60.0) as made:
+        proxy.serve = made.serve
         yield made
 
 
@@ -353,6 +365,57 @@ def test_a_stop_that_comes_with_the_end_has_one_answer(make: Make, pods: Callabl
     whole, part = b"ready\ndone\n", b"ready\n"
     assert set(answers) <= {(0, None, whole), (0, "stop", whole), (None, "stop", whole), (None, "stop", part)}, answers
     eventually(lambda: pods() == [], what="the end of the pods")
+
+
+# A node that says nothing any more: its agents end by themselves when nobody has renewed them for long enough, and no sooner
+
+
+def test_an_attempt_on_a_node_that_is_lost_ends_when_its_agent_must_have(
+    make: Make, node: FakeKubelet, api: Api, pods: Callable[[], list[Pod]], name: str
+) -> None:
+    """F33: no second agent before; the pod that nobody can end goes by force."""
+    orphan_s = 12.0
+    began = time.monotonic()
+    handle = make(node_selector=node.selector).start(shell("true", orphan_s=orphan_s))
+    ready(handle, b"line")
+
+    node.silence()
+    api.delete(name)
+    while (ended := handle.exit()) is None and time.monotonic() < began + 90:
+        handle.renewed(uptime())
+        handle.wait(1.0)
+    took = time.monotonic() - began
+    handle.close(remove=True)
+
+    assert took >= orphan_s
+    assert ended is not None
+    assert (ended.stopped_by, ended.code) == ("orphaned", None)
+    eventually(lambda: pods() == [], what="the end of the pod")
+
+
+def test_an_attempt_on_a_node_that_is_lost_is_not_given_up_by_another_worker_before_its_agent_must_have_ended(
+    make: Make, node: FakeKubelet, api: Api, pods: Callable[[], list[Pod]], name: str
+) -> None:
+    """F33."""
+    orphan_s = 20.0
+    handle = make(node_selector=node.selector).start(shell("true", orphan_s=orphan_s))
+    ready(handle, b"line")
+    handle.close(remove=False)
+    node.silence()
+    api.delete(name)
+    eventually(lambda: "deletionTimestamp" in there(pods)["metadata"], what="the deletion")
+
+    another, began = make(node_selector=node.selector), time.monotonic()
+    found: Handle | None = None
+    while time.monotonic() < began + 120:
+        with contextlib.suppress(StoreUnavailable):  # a worker asks again
+            found = another.find("run", 1)
+            break
+    ended = None if found is None else until_ended(found, within=60).exit
+    took = time.monotonic() - began
+
+    assert took >= orphan_s - 1
+    assert ended is None or ended.code is None
 
 
 # The watch
