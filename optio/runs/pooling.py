@@ -5,8 +5,8 @@ ready, and a new one is ready a while later. The time that a place takes to be m
 costs is the time that places wait.
 """
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -22,6 +22,10 @@ LARGEST = 50
 _DAY_S = 86_400.0
 # So many measured waits say as much as all of them.
 _SAMPLES = 1_000
+
+
+Samples = Mapping[tuple[str | None, str], Sequence[float]]
+"""Seconds that starts waited, by task (None for all) and how."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,19 +109,28 @@ def quantile(samples: Sequence[tuple[float, float]], share: float) -> float:
     return ordered[-1][0]
 
 
-def measured(task_id: str, starts: Sequence[PlacedStart], took: Sequence[timedelta]) -> Measured:
-    """From the newest starts of all tasks and the times that runs of this one took. What this task has not shown yet, others
-    tell; what nobody has shown is assumed."""
+def samples_of(starts: Iterable[PlacedStart]) -> Samples:
+    """By task and how, and for all tasks together (None): as many of the first as say something."""
+    found: dict[tuple[str | None, str], list[float]] = defaultdict(list)
+    for start in starts:
+        for key in ((start.task_id, start.how), (None, start.how)):
+            if len(found[key]) < _SAMPLES:
+                found[key].append(start.waited.total_seconds())
+    return found
+
+
+def measured(task_id: str, samples: Samples, took: Sequence[timedelta]) -> Measured:
+    """From the waits of the newest starts and the times that runs of this task took. What it has not shown yet, others tell;
+    what nobody has shown is assumed."""
     assumed: list[str] = []
 
-    def samples(how: str, otherwise: timedelta) -> list[float]:
-        alike = [start for start in starts if start.how == how]
-        own = [start for start in alike if start.task_id == task_id]
+    def known(how: str, otherwise: timedelta) -> Sequence[float]:
+        own, alike = samples.get((task_id, how), ()), samples.get((None, how), ())
         if not own:
             assumed.append(f"{how} starts: {'as of other tasks' if alike else f'{otherwise.total_seconds():g} s assumed'}")
-        return [start.waited.total_seconds() for start in (own or alike)[:_SAMPLES]] or [otherwise.total_seconds()]
+        return own or alike or [otherwise.total_seconds()]
 
-    cold, warm = samples(COLD, DEFAULT_COLD), samples(WARM, DEFAULT_WARM)
+    cold, warm = known(COLD, DEFAULT_COLD), known(WARM, DEFAULT_WARM)
     if not took:
         assumed.append(f"runs: {DEFAULT_RUN.total_seconds():g} s assumed")
     run_s = sum(span.total_seconds() for span in took) / len(took) if took else DEFAULT_RUN.total_seconds()

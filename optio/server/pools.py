@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import islice, takewhile
 from typing import Annotated, Any
 
@@ -31,6 +32,8 @@ _SINCE = timedelta(days=1)
 _MOST = 100_000
 # As many slots of one schedule are two weeks of one a minute.
 _MOST_SLOTS = 20_000
+# Many tasks have the same schedule.
+_MOST_EXPRESSIONS = 100
 # Less than this is no measure of a day.
 _LEAST_SPAN = timedelta(hours=1)
 
@@ -147,15 +150,18 @@ def _plan(hub: Hub, task_id: str | None, span: timedelta, target: float, limit: 
     by_task: dict[str, list[Arrival]] = defaultdict(list)
     for arrival in arrivals:
         by_task[arrival.task_id].append(arrival)
-    starts = store.placed_starts(now - span, _MOST)
+    samples = pooling.samples_of(store.placed_starts(now - span, _MOST))
+    slots = lru_cache(_MOST_EXPRESSIONS)(_slots)
     wanted = [task for task in served.values() if task_id or _matters(task, by_task)]
     wanted.sort(key=lambda task: (-task.spec.warm_pool_size, -len(by_task[task.id]), task.id))
     shared = {each: pool for report in store.pool_reports() for pool in report.pools for each in pool.tasks}
     items = []
     for task in wanted[:limit]:
         mine = by_task[task.id]
-        demand = _demand(task, mine, since if mine and not whole else now - span, now)
-        known = pooling.measured(task.id, starts, [each.took for each in mine if each.took is not None])
+        # The coming slots are known for the whole span, whatever has been measured.
+        short = not whole and (mine or not _is_scheduled(task))
+        demand = _demand(task, mine, since if short else now - span, now, slots)
+        known = pooling.measured(task.id, samples, [each.took for each in mine if each.took is not None])
         items.append(_planned(task, demand, known, target, hub.services.settings, shared.get(task.id)))
     return {
         "until": views.at(now),
@@ -182,17 +188,26 @@ def _measured_since(store: Store, since: datetime) -> tuple[datetime, bool]:
     return (began, False) if began > since else (since, True)
 
 
-def _demand(task: CompiledTask, arrivals: Sequence[Arrival], since: datetime, now: datetime) -> Demand:
+Slots = Callable[[str, str, datetime, timedelta], Sequence[float]]
+
+
+def _slots(expression: str, zone: str, now: datetime, span: timedelta) -> Sequence[float]:
+    """The coming times, in seconds from now, so many at most."""
+    coming = takewhile(lambda at: at < now + span, cron.fires(expression, zone, now))
+    return [(at - now).total_seconds() for at in islice(coming, _MOST_SLOTS)]
+
+
+def _demand(task: CompiledTask, arrivals: Sequence[Arrival], since: datetime, now: datetime, slots: Slots) -> Demand:
     """What was measured, but for what a schedule started that the task has now: its coming slots stand for that."""
     span = max(now - since, _LEAST_SPAN)
-    scheduled: list[float] = []
+    scheduled: Sequence[float] = ()
     by_schedule = _is_scheduled(task)
     if by_schedule and task.spec.schedule is not None:
         config = task.spec.schedule.config
-        coming = takewhile(lambda at: at < now + span, cron.fires(config.cron_expression, config.timezone, now))
-        scheduled = [(at - now).total_seconds() for at in islice(coming, _MOST_SLOTS)]
+        scheduled = slots(config.cron_expression, config.timezone, now, span)
         if len(scheduled) == _MOST_SLOTS:
-            span = timedelta(seconds=scheduled.pop())
+            span = timedelta(seconds=scheduled[-1])
+            scheduled = scheduled[:-1]
     begin = now - span
     counted = sorted(
         (arrival.at - begin).total_seconds()
@@ -215,7 +230,7 @@ def _planned(
         "current": current,
         "proposed": plan.proposed,
         "why": plan.why,
-        "days": round(demand.span_s / 86400, 3),
+        "days": round(demand.span_s / 86400, 6),
         "measuredStarts": len(demand.measured),
         "scheduledStarts": len(demand.scheduled),
         "refillSeconds": round(known.refill_s, 3),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.runs import pooling
-from optio.runs.pooling import Demand, Measured, Option, PoolPlan, measured, plan, quantile, replay, waits
+from optio.runs.pooling import Demand, Measured, Option, PoolPlan, measured, plan, quantile, replay, samples_of, waits
 from optio.store.base import PlacedStart
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -157,11 +157,11 @@ def test_measured_and_coming_starts_count_together() -> None:
 
 
 def test_a_task_is_judged_by_its_own_starts_then_by_others_then_by_what_is_assumed() -> None:
-    starts = [start("cold", 3), start("cold", 5, "other"), start("warm", 0.2, "other")]
+    starts = samples_of([start("cold", 3), start("cold", 5, "other"), start("warm", 0.2, "other")])
 
     own = measured("t", starts, [timedelta(seconds=10), timedelta(seconds=20)])
     others = measured("u", starts, [])
-    nothing = measured("u", [], [])
+    nothing = measured("u", {}, [])
 
     assert (own.cold, own.warm, own.run_s, own.assumed) == ([3.0], [0.2], 15.0, ["warm starts: as of other tasks"])
     assert (others.cold, others.run_s) == ([3.0, 5.0], 300.0)

@@ -40,6 +40,7 @@ INSERT INTO runs (
 SELECT 'old-' || i, 'job', 'Job', (SELECT digest FROM definitions), CASE WHEN i = 5 THEN 'failed' ELSE 'completed' END, 'ok',
     CASE WHEN i = 6 THEN 'manual' ELSE 'webhook' END, '{{}}', 'p', 2, 1, 1, i, i, i, i, i, 1, 1
 FROM n;
+INSERT INTO begun (run_id, number, task_id, how, at, waited) SELECT id, 1, 'job', 'warm', 1, 1 FROM runs;
 INSERT INTO events (run_id, seq, to_state, reason, message, actor, at)
 SELECT id, 1, 'queued', 'webhook', '', 'hook', 1 FROM runs;
 INSERT INTO attempts (run_id, number, worker, started_at, ok) SELECT id, 1, 'w', 1, 1 FROM runs;
@@ -161,6 +162,11 @@ FLAT: dict[str, Callable[[SqlStore], object]] = {
     "rarely triggered runs": lambda store: store.runs(RunFilter(trigger="manual")),
     "runs with a trigger that nothing has": lambda store: store.runs(RunFilter(trigger="schedule")),
     "deliveries": lambda store: store.deliveries(DeliveryFilter(task_id="job")),
+    "who wants places": lambda store: store.pooled(),
+    "who wants places, again": lambda store: store.pooled(1),
+    "starts of an hour": lambda store: store.placed_starts(store.now() - timedelta(hours=1)),
+    "arrivals of an hour": lambda store: store.arrivals(store.now() - timedelta(hours=1)),
+    "arrivals of a task": lambda store: store.arrivals(store.now() - timedelta(hours=1), task_id="job"),
 }
 
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -23,11 +23,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from optio.errors import Conflict, LeaseLost
+from optio.model.pool import COLD, PROCESS, WARM
 from optio.model.retry import Again, GiveUp
 from optio.model.run import TRANSITIONS, Meter, Outcome, Run, RunState
 from optio.runs import schedule
 from optio.store import postgres, sqlite
-from optio.store.base import Claim, Once, RunFilter, Store
+from optio.store.base import Beginning, Claim, Once, RunFilter, Store
 from tests.servers import PostgresServer
 from tests.store.build import LEASE, Clock, at_most, delivery, fresh, new_run, say, serve, task
 
@@ -66,6 +67,7 @@ class Model:
     key: str | None = None
     events: int = 1
     lines: int = 0
+    begun: dict[int, str] = field(default_factory=dict)
 
     def due(self, now: datetime) -> bool:
         return self.state is RunState.QUEUED and (self.not_before <= now or self.queued_at > now)
@@ -79,6 +81,7 @@ class Model:
 
 
 pick = st.integers(0, 10_000)
+hows = st.sampled_from([PROCESS, COLD, WARM])
 workers = st.sampled_from(["one", "two"])
 
 
@@ -258,8 +261,8 @@ class StoreMachine(RuleBasedStateMachine):
             assert (claim.adopted, claim.run.attempt) == (True, model.attempt)
 
     @precondition(lambda self: self.claims)
-    @rule(number=pick, ok=st.booleans(), again=st.none() | st.integers(0, 20))
-    def finish(self, number: int, ok: bool, again: int | None) -> None:
+    @rule(number=pick, ok=st.booleans(), again=st.none() | st.integers(0, 20), how=st.none() | hows)
+    def finish(self, number: int, ok: bool, again: int | None, how: str | None) -> None:
         claim = self.claims[number % len(self.claims)]
         model = self.runs[claim.run.id]
 
@@ -267,11 +270,14 @@ class StoreMachine(RuleBasedStateMachine):
             return GiveUp("no") if again is None else Again(now + timedelta(seconds=again))
 
         outcome = Outcome(ok=ok, reason="ok" if ok else "exit_code", again=True)
+        began = None if how is None else Beginning(timedelta(seconds=1), how)
         if not self._mine(claim):
             with pytest.raises(LeaseLost):
-                self.store.finish(claim.run.id, claim.run.fence, outcome, Meter(), 0, None, decide)
+                self.store.finish(claim.run.id, claim.run.fence, outcome, Meter(), 0, None, decide, began=began)
             return
-        self.store.finish(claim.run.id, claim.run.fence, outcome, Meter(), 0, None, decide)
+        self.store.finish(claim.run.id, claim.run.fence, outcome, Meter(), 0, None, decide, began=began)
+        if how is not None:
+            model.begun.setdefault(model.attempt, how)
 
         if model.cancel:
             model.move(RunState.CANCELLED)
@@ -288,6 +294,20 @@ class StoreMachine(RuleBasedStateMachine):
     def _mine(self, claim: Claim) -> bool:
         model = self.runs[claim.run.id]
         return model.state is RunState.RUNNING and model.fence == claim.run.fence
+
+    @precondition(lambda self: self.claims)
+    @rule(number=pick, how=hows)
+    def begin_agent(self, number: int, how: str) -> None:
+        claim = self.claims[number % len(self.claims)]
+        model, began = self.runs[claim.run.id], Beginning(timedelta(seconds=1), how)
+        if not self._mine(claim):
+            with pytest.raises(LeaseLost):
+                self.store.agent_started(claim.run.id, claim.run.fence, began).result(10)
+            return
+        self.store.agent_started(claim.run.id, claim.run.fence, began).result(10)
+
+        model.begun.setdefault(model.attempt, how)
+        self.touched.add(claim.run.id)
 
     @precondition(lambda self: self.claims)
     @rule(number=pick, lines=st.integers(0, 3))
@@ -391,7 +411,10 @@ class StoreMachine(RuleBasedStateMachine):
         assert all(one.to_state is two.from_state for one, two in pairwise(events))
         assert all((event.from_state, event.to_state) in LEGAL for event in events[1:])
         assert [line.seq for line in self.store.log(run_id)] == list(range(1, model.lines + 1))
-        assert [attempt.number for attempt in self.store.attempts(run_id)] == list(range(1, model.attempt + 1))
+        attempts = self.store.attempts(run_id)
+        assert [attempt.number for attempt in attempts] == list(range(1, model.attempt + 1))
+        assert {attempt.number: attempt.began for attempt in attempts if attempt.began is not None} == model.begun
+        assert all((attempt.began is None) == (attempt.agent_started_at is None) for attempt in attempts)
 
     def teardown(self) -> None:
         try:
@@ -399,6 +422,9 @@ class StoreMachine(RuleBasedStateMachine):
             assert {run.id for run in kept} == set(self.runs)
             for run_id in self.runs:
                 self._same(run_id)
+            placed = Counter(start.how for start in self.store.placed_starts(datetime.min.replace(tzinfo=self.clock.at.tzinfo)))
+            begun = Counter(how for run in self.runs.values() for how in run.begun.values() if how != PROCESS)
+            assert placed == begun
             fired = Counter(run.slot for run in kept if run.slot is not None)
             assert set(fired.values()) <= {1}
             assert {slot for slot, verdict in self.slots.items() if verdict == "fired"} == set(fired)

@@ -30,6 +30,7 @@ _STARTS = """
 SELECT task_id, how, at, waited FROM begun WHERE at > :since ORDER BY at DESC LIMIT :most
 """
 _ARRIVED = "SELECT r.task_id, r.run_trigger, a.started_at, a.agent_started_at, a.ended_at"
+# The runs of a task by their end: the index of all ends is the way to them, not the one of the task's runs, which may be long.
 _ARRIVALS = """
 {arrived} FROM (
     SELECT id, task_id, run_trigger FROM runs WHERE ended_at > :since{of_task} ORDER BY ended_at DESC LIMIT :most
@@ -37,7 +38,7 @@ _ARRIVALS = """
 UNION ALL {arrived} FROM runs r JOIN attempts a ON a.run_id = r.id
 WHERE r.state = 'running' AND a.started_at > :since{of_task}
 UNION ALL {arrived} FROM runs r JOIN attempts a ON a.run_id = r.id
-WHERE r.state = 'queued' AND a.started_at > :since{of_task}
+WHERE r.state = 'queued' AND r.attempt > 0 AND a.started_at > :since{of_task}
 ORDER BY started_at DESC LIMIT :most
 """
 
@@ -78,7 +79,7 @@ def arrivals(tx: Transaction, since: datetime, task_id: str | None, most: int) -
     params: dict[str, Any] = {"since": micros(since), "most": most}
     if task_id is not None:
         params["task_id"] = task_id
-    sql = _ARRIVALS.format(arrived=_ARRIVED, of_task="" if task_id is None else " AND task_id = :task_id")
+    sql = _ARRIVALS.format(arrived=_ARRIVED, of_task="" if task_id is None else " AND task_id || '' = :task_id")
     return [
         Arrival(
             row["task_id"],
