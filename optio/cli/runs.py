@@ -135,9 +135,9 @@ def _details(run: dict[str, Any]) -> str:
     lines += ["attempts"]
     for a in run["attempts"]:
         cost = "" if a["costUsd"] is None else f"  ${a['costUsd']}"
-        lines.append(
-            f"  {a['number']}  {a['startedAt']}  {a['reason'] or 'running'}  {show.safe(a['message'] or '')}{cost}".rstrip()
-        )
+        began = f"  ({a['began']} pod)" if a.get("began") in ("cold", "warm") else ""
+        ended = f"{a['reason'] or 'running'}  {show.safe(a['message'] or '')}{cost}".rstrip()
+        lines.append(f"  {a['number']}  {a['startedAt']}{began}  {ended}")
     if run["output"]:
         lines += ["output", *[f"  {show.safe(text)}" for text in run["output"].splitlines()]]
     return "\n".join(lines)

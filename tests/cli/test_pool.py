@@ -8,6 +8,7 @@ import pytest
 
 from optio.cli import run
 from optio.cli.pool import plan_text, seconds, text
+from optio.cli.runs import _details
 from optio.runs.pooling import Demand, Measured, plan
 from optio.server import pools
 from tests.support import Dev
@@ -118,6 +119,21 @@ def test_what_a_plan_rests_on_is_said() -> None:
 
 def test_with_nothing_to_plan_it_says_so() -> None:
     assert plan_text({"items": [], "left": 0, "days": 7.0}).endswith("there is nothing to plan")
+
+
+# A run
+
+
+@pytest.mark.parametrize(("began", "words"), [("warm", "  (warm pod)"), ("cold", "  (cold pod)"), ("process", ""), (None, "")])
+def test_a_run_says_in_which_kind_of_pod_an_attempt_began(began: str | None, words: str) -> None:
+    attempt = {"number": 1, "startedAt": "T", "began": began, "reason": "ok", "message": "", "costUsd": None}
+    shown = {
+        "id": "r", "state": "completed", "reason": "ok", "message": "", "durationMs": None, "turns": None, "tokens": 0,
+        "costUsd": None, "taskId": "t", "definition": "d", "trigger": "manual", "params": {}, "events": [],
+        "attempts": [attempt], "output": None,
+    }  # fmt: skip
+
+    assert _details(shown).splitlines()[-1] == f"  1  T{words}  ok"
 
 
 # The commands

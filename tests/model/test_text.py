@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model.text import SLUG, duration, money, slug, span
+from optio.model.text import SLUG, duration, money, roughly, slug, span
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,21 @@ def test_a_span_is_written_as_it_is_read(seconds: int) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(90, "1m30s"), (3600, "1h"), (5400, "1h30m"), (86_400, "24h"), (59, "59s")])
 def test_a_span_is_written_as_people_write_it(seconds: int, text: str) -> None:
     assert span(timedelta(seconds=seconds)) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.5, "0.5 seconds"),
+        (90, "90 seconds"),
+        (121, "2.02 minutes"),
+        (7199, "120 minutes"),
+        (45000, "12.5 hours"),
+        (604800, "7 days"),
+    ],
+)
+def test_a_span_is_told_roughly_in_one_unit(seconds: float, text: str) -> None:
+    assert roughly(timedelta(seconds=seconds)) == text
 
 
 @pytest.mark.parametrize("text", ["0", "2.50", "0.0001", "999999999.9999"])
