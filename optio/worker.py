@@ -32,7 +32,7 @@ _JUMP = 1.0
 # For letting go of everything: who stops us waits for ten seconds as a rule, and a store that is away takes five of them.
 _LEAVE = 4.0
 # What attempts left on disk whose worker never came back to them is looked for so often.
-_TIDY = 600.0
+_TIDY = 60.0
 # Pools that the metrics know by name.
 _MOST_POOLS = 50
 

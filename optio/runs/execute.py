@@ -138,7 +138,7 @@ class Execution:
 
     def _after_failure(self, err: Exception) -> None:
         """End the attempt if its agent never began; otherwise the agent goes on, to be adopted like that of a dead worker."""
-        handle = self._parts.executor.find(self.run.id, self.run.attempt)
+        handle = self._durably(lambda: self._parts.executor.find(self.run.id, self.run.attempt))
         if handle is None:
             outcome = Outcome(ok=False, reason="worker_error", message=str(err), again=True, infrastructure=True)
             self._finish(outcome, self.run.meter, None)
@@ -155,7 +155,7 @@ class Execution:
             try:
                 return change()
             except StoreUnavailable as err:
-                log.warning("run %s waits for the store: %s", self.run.id, err)
+                log.warning("run %s waits: %s", self.run.id, err)
             if self._left.wait(pause):
                 raise _Left
             pause = min(2 * pause, 2.0)
@@ -192,7 +192,7 @@ class Execution:
         self._cancelled |= self._durably(lambda: self._parts.store.cancel_requested(self.run.id, self.run.fence))
 
     def _adopt(self) -> Handle | None:
-        handle = self._parts.executor.find(self.run.id, self.run.attempt)
+        handle = self._durably(lambda: self._parts.executor.find(self.run.id, self.run.attempt))
         if handle is None:
             message = "its worker died before it began"
             outcome = Outcome(ok=False, reason="lost", message=message, again=True, infrastructure=True)

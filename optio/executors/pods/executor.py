@@ -4,6 +4,7 @@ One thread has the event loop with everything that talks to the cluster; workers
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import secrets
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 # How long a call of a worker's thread waits for the cluster.
 _PATIENCE_S = 30.0
 _STOP_S = 30.0
+_FIND_S = 90.0
 
 
 class PodExecutor:
@@ -56,6 +58,8 @@ class PodExecutor:
         self._pools: Pools
         self._starter: Starter
         self._feed: Feed
+        self._calls: set[concurrent.futures.Future[Any]] = set()
+        self._closed_for_good = False
         self._forever: list[asyncio.Task[None]]
 
     async def _open(self) -> None:
@@ -68,18 +72,24 @@ class PodExecutor:
         self._forever = [asyncio.create_task(self._informer.run()), asyncio.create_task(self._pools.keep())]
 
     def _call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float = _PATIENCE_S) -> T:
-        """Do it in the loop, for a worker's thread. The first one opens the cluster: a server never needs it."""
+        """Do it in the loop, for a worker's thread. The first one opens the cluster: a server never needs it. Raises
+        Unreachable, beside what the work raises."""
         with self._starting:
+            if self._closed_for_good:
+                raise Unreachable("this worker lets go of the cluster")
             if not self._thread.is_alive():
                 self._thread.start()
             if not hasattr(self, "_cluster"):
                 asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(timeout)
-        future = asyncio.run_coroutine_threadsafe(work(), self._loop)
+            future = asyncio.run_coroutine_threadsafe(work(), self._loop)
+            self._calls.add(future)
         try:
             return future.result(timeout)
-        except TimeoutError:
+        except (TimeoutError, concurrent.futures.CancelledError) as err:
             future.cancel()
-            raise
+            raise Unreachable("the cluster takes too long to answer") from err
+        finally:
+            self._calls.discard(future)
 
     # Executor
 
@@ -87,7 +97,7 @@ class PodExecutor:
         """See `Executor.place`."""
         try:
             return f"kubernetes/{self._call(lambda: self._cluster.namespace())['metadata']['uid']}/{self._settings.install}"
-        except (Refused, Unreachable, TimeoutError) as err:
+        except (Refused, Unreachable) as err:
             raise StoreUnavailable(f"the namespace {self._settings.namespace} cannot be used: {err}") from err
 
     def clock(self) -> float:
@@ -108,8 +118,8 @@ class PodExecutor:
     def find(self, run_id: str, attempt: int) -> Handle | None:
         """See `Executor.find`."""
         try:
-            return self._call(lambda: self._found(run_id, attempt), 120.0)
-        except (Refused, Unreachable, TimeoutError) as err:
+            return self._call(lambda: self._found(run_id, attempt), _FIND_S + _PATIENCE_S)
+        except (Refused, Unreachable) as err:
             raise StoreUnavailable(f"the pods of {self._settings.namespace} cannot be looked at: {err}") from err
 
     def prepare(self) -> None:
@@ -126,7 +136,7 @@ class PodExecutor:
                     self._pools.want(wanted, settings)
 
                 self._call(keep)
-            except (OptioError, TimeoutError) as err:
+            except OptioError as err:
                 log.warning("no pods can be kept ready: %s", err)
 
     def pools(self) -> list[Pool] | None:
@@ -141,7 +151,7 @@ class PodExecutor:
         """See `Executor.attempts`."""
         try:
             found, _ = self._call(lambda: self._cluster.pods(pod.selector(self._settings)))
-        except (Refused, Unreachable, TimeoutError) as err:
+        except (Refused, Unreachable) as err:
             log.warning("the pods of %s cannot be listed: %s", self._settings.namespace, err)
             return []
         marked = [each["metadata"]["labels"] for each in found if "deletionTimestamp" not in each["metadata"]]
@@ -149,7 +159,7 @@ class PodExecutor:
 
     def remove(self, run_id: str, attempt: int) -> None:
         """See `Executor.remove`."""
-        with contextlib.suppress(Refused, Unreachable, TimeoutError):
+        with contextlib.suppress(Refused, Unreachable):
             self._call(lambda: self._swept(run_id, attempt))
 
     def notes(self, environment: Mapping[str, object]) -> list[str]:
@@ -158,6 +168,10 @@ class PodExecutor:
 
     def close(self) -> None:
         """See `Executor.close`."""
+        with self._starting:
+            self._closed_for_good = True
+        for call in list(self._calls):
+            call.cancel()
         if self._thread.is_alive():
             with contextlib.suppress(TimeoutError):
                 asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_PATIENCE_S)
@@ -231,30 +245,29 @@ class PodExecutor:
     async def _found(self, run_id: str, attempt: int) -> PodHandle | None:
         """The grip on a pod that was launched. One that was not is taken away, and what it could be launched by with it: the
         attempt's name, and pods that were claimed for it (see `Starter`)."""
-        name = self._name(run_id, attempt)
-        async for _ in again(time.monotonic() + 90):
-            found = await self._cluster.pod(name)
-            if found is None:
-                try:
-                    found = await self._cluster.create(pod.tombstone(run_id, attempt, self._settings))
-                except Refused:
-                    continue
-            if self._is_ours(found["metadata"].get("labels", {})):
-                candidates = [found]
-            else:
-                candidates = [each for each in await self._named(run_id, attempt) if self._is_ours(each["metadata"]["labels"])]
-                if not candidates:
+        last: Exception | None = None
+        async for _ in again(time.monotonic() + _FIND_S):
+            try:
+                found = await self._candidates(run_id, attempt)
+                if not found:
                     return None
-            for each in candidates:
-                try:
-                    launched = "deletionTimestamp" not in each["metadata"] and await self._was_launched(each)
-                except Refused as err:
-                    log.info("whether %s was launched cannot be seen yet: %s", each["metadata"]["name"], err)
-                    continue
-                if launched:
-                    return self._gripped(each, run_id, attempt)
-                await self._cluster.delete(each["metadata"]["name"], each["metadata"]["uid"], 0)
-        raise Unreachable(f"the pod {name} does not go away")
+                for each in found:
+                    if "deletionTimestamp" not in each["metadata"] and await self._was_launched(each):
+                        return self._gripped(each, run_id, attempt)
+                    await self._cluster.delete(each["metadata"]["name"], each["metadata"]["uid"], 0)
+            except (Refused, Unreachable) as err:
+                log.info("whether %s-%d was launched cannot be seen yet: %s", run_id, attempt, err)
+                last = err
+        raise Unreachable(f"the pod of {run_id}-{attempt} does not go away: {last or 'it is still there'}")
+
+    async def _candidates(self, run_id: str, attempt: int) -> list[dict[str, Any]]:
+        """Pods that may have this launch. When there is none, its name is taken, so that there never will be."""
+        found = await self._cluster.pod(self._name(run_id, attempt))
+        if found is None:
+            found = await self._cluster.create(pod.tombstone(run_id, attempt, self._settings))
+        if self._is_ours(found["metadata"].get("labels", {})):
+            return [found]
+        return [each for each in await self._named(run_id, attempt) if self._is_ours(each["metadata"]["labels"])]
 
     def _gripped(self, found: Pod, run_id: str, attempt: int) -> PodHandle:
         handle = PodHandle(found["metadata"]["name"], run_id, attempt, self._asked, settled=False)
