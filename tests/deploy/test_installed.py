@@ -123,7 +123,7 @@ def test_no_run_is_lost_or_doubled_when_pods_are_killed_and_deployments_rolled(o
         who: ("completed", f"begun\nhello {who}") for who in runs
     }
     # What a worker had claimed and not begun is claimed again; no agent ran twice.
-    assert {sum("agentStartedAt" in attempt for attempt in run["attempts"]) for run in ended.values()} == {1}
+    assert {sum(bool(attempt["agentStartedAt"]) for attempt in run["attempts"]) for run in ended.values()} == {1}
     optio.until_ready()
     eventually(
         lambda: not kubectl("-n", "optio-runs", "get", "pods", "-l", "optio.dev/role=attempt", "-o", "name").strip(),

@@ -1,0 +1,406 @@
+"""`deploy/kubernetes/`: what its files say, held against the code. What a cluster makes of them: test_installed.py."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+from base64 import b64decode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from optio.executors.pods.examine import NEEDED
+from optio.executors.pods.network import PRIVATE, PROXY_LABEL, proxy_of
+from optio.settings import Settings, unknown
+from optio.version import __version__
+from tests.support import ROOT
+
+DEPLOY = ROOT / "deploy" / "kubernetes"
+SOURCES = sorted([*DEPLOY.rglob("*.yaml"), *(ROOT / "tests" / "deploy" / "kubernetes").glob("*.yaml")])
+MANIFESTS = [path for path in SOURCES if path.name != "kustomization.yaml" and "patch" not in path.name]
+PARTS = ("optio-server", "optio-worker", "optio-scheduler")
+Manifest = dict[str, Any]
+
+
+def documents(path: Path) -> list[Manifest]:
+    return [each for each in yaml.safe_load_all(path.read_text()) if each]
+
+
+ALL = {path: documents(path) for path in MANIFESTS}
+# A patch of kustomize for our own parts, and so no object itself.
+(PART,) = ALL[DEPLOY / "base" / "part.yaml"]
+OBJECTS = [each for path, found in ALL.items() if path.name != "part.yaml" for each in found]
+WORKLOADS = [each for each in OBJECTS if each["kind"] in ("Deployment", "StatefulSet")]
+
+
+def name(manifest: Manifest) -> str:
+    return str(manifest["metadata"]["name"])
+
+
+def settings() -> dict[str, str]:
+    lines = (DEPLOY / "base" / "optio.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def pod(workload: Manifest) -> Manifest:
+    found: Manifest = workload["spec"]["template"]["spec"]
+    return found
+
+
+def containers(workload: Manifest) -> list[Manifest]:
+    return [*pod(workload).get("initContainers", []), *pod(workload)["containers"]]
+
+
+def labels(workload: Manifest) -> dict[str, str]:
+    found: dict[str, str] = workload["spec"]["template"]["metadata"]["labels"]
+    return found
+
+
+def selected(selector: Manifest) -> set[str]:
+    """Names of the workloads whose pods a selector means."""
+    found = set()
+    for each in WORKLOADS:
+        wanted = dict(labels(each)) | {"app.kubernetes.io/part-of": "optio"}
+        exact = all(wanted.get(key) == value for key, value in selector.get("matchLabels", {}).items())
+        listed = all(wanted.get(rule["key"]) in rule["values"] for rule in selector.get("matchExpressions", []))
+        if exact and listed:
+            found.add(name(each))
+    return found
+
+
+def kind(*kinds: str) -> list[Manifest]:
+    return [each for each in OBJECTS if each["kind"] in kinds]
+
+
+# Settings and names
+
+
+def test_every_setting_exists_and_its_value_can_be_used() -> None:
+    variables = settings()
+    for workload in WORKLOADS:
+        for container in containers(workload):
+            variables |= {each["name"]: each["value"] for each in container.get("env", []) if each["name"].startswith("OPTIO_")}
+
+    assert list(unknown(variables)) == []
+    loaded = Settings.load({key: value for key, value in variables.items() if not key.endswith("_FILE")})
+    assert loaded.executor == "kubernetes"
+    assert loaded.writes == "deny"
+
+
+def test_settings_of_the_overlays_exist() -> None:
+    for path in SOURCES:
+        if path.name == "kustomization.yaml":
+            for each in documents(path)[0].get("configMapGenerator", []):
+                assert list(unknown(dict(line.split("=", 1) for line in each.get("literals", [])))) == [], path
+
+
+def test_every_file_that_a_setting_names_is_mounted_where_it_is_used() -> None:
+    files = {key: value for key, value in settings().items() if key.endswith(("_FILE", "_DIR"))}
+    volumes = {each["mountPath"] for each in pod(PART)["containers"][0]["volumeMounts"]}
+    for workload in WORKLOADS:
+        if name(workload) in PARTS:
+            (container,) = pod(workload)["containers"]
+            mounts = volumes | {each["mountPath"] for each in container.get("volumeMounts", [])}
+            own = {each["name"]: each["value"] for each in container.get("env", [])}
+            # Where the secrets of tasks are not mounted none is asked for.
+            needed = {key: value for key, value in (files | own).items() if key.endswith("_FILE")}
+            assert needed
+            assert {str(Path(value).parent) for value in needed.values()} <= mounts, name(workload)
+            if name(workload) != "optio-scheduler":
+                assert files["OPTIO_SECRETS_DIR"] in mounts
+
+
+def test_images_are_pinned_and_ours_have_this_version() -> None:
+    images = {each["image"] for each in [*containers(PART), *(c for w in WORKLOADS for c in containers(w))] if "image" in each}
+    images |= {value for key, value in settings().items() if key.endswith("_IMAGE")}
+
+    assert images == {
+        f"optio:{__version__}",
+        f"optio-egress:{__version__}",
+        f"optio-agent:{__version__}",
+        "postgres:17.6-bookworm",
+        "redis:7.4.5-bookworm",
+    }
+
+
+def test_every_account_secret_and_config_map_that_is_named_is_made_by_somebody() -> None:
+    accounts = {name(each) for each in kind("ServiceAccount")}
+    made = set(re.findall(r"secret (optio-[a-z]+) ", (DEPLOY / "secrets.sh").read_text()))
+    guide = (DEPLOY / "README.md").read_text()
+    for workload in [*WORKLOADS, PART]:
+        if workload is not PART:
+            assert pod(workload)["serviceAccountName"] in accounts
+        for volume in pod(workload).get("volumes", []):
+            secret, config = volume.get("secret"), volume.get("configMap")
+            if secret and secret.get("optional"):
+                assert f"create secret generic {secret['secretName']} " in guide
+            elif secret:
+                assert secret["secretName"] in made
+            if config:
+                assert config["optional"] is True
+                assert f"create configmap {config['name']} " in guide
+
+
+# Secrets
+
+
+def test_no_file_has_a_secret() -> None:
+    for path in [*DEPLOY.rglob("*"), *(ROOT / "tests" / "deploy" / "kubernetes").rglob("*")]:
+        if path.is_file():
+            text = path.read_text()
+            assert "kind: Secret\n" not in text, path
+            assert "secretGenerator" not in text, path
+            assert not re.search(r"://[^\s:{}*$%]*:[^\s@%$*{}]{6,}@", text.replace("PASSWORD@", "")), path
+
+
+KUBECTL = """\
+#!/bin/sh
+# Keeps what it is told to create, and tells what it has.
+case "$*" in
+*"get secret "*) name=$(echo "$*" | sed 's/.*get secret \\([^ ]*\\) .*/\\1/'); [ ! -f "$STATE/$name" ] || echo "secret/$name" ;;
+*"create -f -"*) cat >"$STATE/new"; mv "$STATE/new" "$STATE/$(sed -n 's/^  name: //p' "$STATE/new")" ;;
+esac
+echo "$*" >>"$STATE/calls"
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    program = tmp_path / "kubectl"
+    program.write_text(KUBECTL)
+    program.chmod(0o755)
+    (tmp_path / "state").mkdir()
+    return tmp_path / "state"
+
+
+def made_by(state: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    known = {"PATH": os.environ["PATH"], "KUBECTL": str(state.parent / "kubectl"), "STATE": str(state), **environ}
+    return subprocess.run([str(DEPLOY / "secrets.sh"), *words], env=known, capture_output=True, text=True, timeout=30)
+
+
+def values(state: Path) -> dict[str, dict[str, str]]:
+    return {
+        path.name: {key: b64decode(value).decode() for key, value in yaml.safe_load(path.read_text())["data"].items()}
+        for path in state.iterdir()
+        if path.name.startswith("optio-")
+    }
+
+
+def test_the_script_makes_each_secret_once_by_chance_and_no_value_stands_in_an_argument(state: Path) -> None:
+    assert made_by(state, "complete").returncode == 0
+    first = values(state)
+    assert made_by(state, "complete").returncode == 0
+
+    assert values(state) == first, "what is there is kept"
+    assert set(first) == {"optio-admin", "optio-egress", "optio-database", "optio-redis"}
+    password = first["optio-database"]["password"]
+    assert first["optio-database"]["url"] == f"postgresql://optio:{password}@optio-postgres:5432/optio"
+    assert first["optio-redis"]["conf"] == f"requirepass {first['optio-redis']['url'][9:57]}\n"
+    assert len({password, first["optio-egress"]["key"], first["optio-admin"]["token"]}) == 3
+    assert min(len(value) for each in first.values() for value in each.values()) >= 48
+    calls = (state / "calls").read_text()
+    for each in first.values():
+        for value in each.values():
+            assert value not in calls
+
+
+def test_urls_of_ones_own_are_taken_from_the_environment_and_asked_for(state: Path) -> None:
+    refused = made_by(state, "external")
+    assert refused.returncode != 0
+    assert "OPTIO_DATABASE_URL" in refused.stderr
+    assert values(state) == {}
+
+    urls = {"OPTIO_DATABASE_URL": "postgresql://me:it's $1@db/optio", "OPTIO_REDIS_URL": "redis://:x@cache:6379/0"}
+    assert made_by(state, "external", **urls).returncode == 0
+
+    assert values(state)["optio-database"] == {"url": urls["OPTIO_DATABASE_URL"]}
+    assert values(state)["optio-redis"] == {"url": urls["OPTIO_REDIS_URL"]}
+
+
+def test_the_script_says_how_it_is_called(state: Path) -> None:
+    done = made_by(state)
+
+    assert done.returncode == 2
+    assert "./secrets.sh complete" in done.stderr
+    assert stat.S_IMODE((DEPLOY / "secrets.sh").stat().st_mode) & 0o111
+
+
+# Pods
+
+
+def test_every_container_is_restricted_and_bounded() -> None:
+    named = {each["name"] for each in containers(PART)}
+    for workload in [*WORKLOADS, PART]:
+        for container in containers(workload):
+            if "image" not in container:
+                assert name(workload) in PARTS
+                assert container["name"] in named, "the patch brings the rest"
+                continue
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, container["name"]
+            if workload is PART and container["name"] == "optio":
+                continue  # each part says how much it needs
+            assert {"cpu", "memory", "ephemeral-storage"} <= set(container["resources"]["requests"])
+            assert {"memory", "ephemeral-storage"} <= set(container["resources"]["limits"])
+    for workload in WORKLOADS:
+        if name(workload) in PARTS:
+            assert {"requests", "limits"} == set(pod(workload)["containers"][0]["resources"])
+
+
+def test_every_pod_is_restricted_and_only_the_workers_has_a_token() -> None:
+    for workload in WORKLOADS:
+        spec = pod(PART) if name(workload) in PARTS else pod(workload)
+        context = spec["securityContext"]
+        assert context["runAsNonRoot"] is True
+        assert min(context["runAsUser"], context["runAsGroup"]) > 0
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        assert all({"emptyDir", "secret", "configMap"} & set(volume) for volume in spec.get("volumes", []))
+        assert pod(workload)["automountServiceAccountToken"] is (name(workload) == "optio-worker")
+    assert all(each["automountServiceAccountToken"] is False for each in kind("ServiceAccount"))
+    for namespace in kind("Namespace"):
+        assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_every_deployment_is_probed_and_has_a_budget() -> None:
+    probes = set(pod(PART)["containers"][0]) & {"startupProbe", "livenessProbe"}
+    for workload in WORKLOADS:
+        (container,) = pod(workload)["containers"]
+        own = probes if name(workload) in PARTS else set()
+        assert own | set(container) >= {"startupProbe", "livenessProbe", "readinessProbe"}, name(workload)
+    budgets = [selected(each["spec"]["selector"]) for each in kind("PodDisruptionBudget")]
+    assert sorted(budgets, key=str) == sorted(({name(each)} for each in kind("Deployment")), key=str)
+    assert all(each["spec"]["maxUnavailable"] == 1 for each in kind("PodDisruptionBudget"))
+
+
+# Rights
+
+
+def test_the_workers_role_is_what_its_code_needs_and_nobody_else_has_one() -> None:
+    (role,) = kind("Role")
+    (binding,) = kind("RoleBinding")
+    granted = {
+        (group, resource): set(rule["verbs"])
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+
+    assert granted == {key: set(verbs) for key, verbs in NEEDED.items()}
+    assert not any("resourceNames" in rule for rule in role["rules"])
+    assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == settings()["OPTIO_KUBE_NAMESPACE"]
+    assert binding["roleRef"]["name"] == name(role)
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "optio-worker", "namespace": "optio"}]
+    assert kind("ClusterRole", "ClusterRoleBinding") == []
+
+
+# Networks
+
+
+def policies(namespace: str = "optio") -> list[Manifest]:
+    return [each for each in kind("NetworkPolicy") if each["metadata"]["namespace"] == namespace]
+
+
+def test_both_namespaces_are_closed_but_for_what_a_policy_opens() -> None:
+    for namespace in ("optio", settings()["OPTIO_KUBE_NAMESPACE"]):
+        closed = [each["spec"] for each in policies(namespace) if name(each) == "optio-nothing"]
+        assert closed == [{"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}]
+    assert [name(each) for each in policies("optio-runs")] == ["optio-nothing"], "workers make the others"
+
+
+def test_every_selector_means_pods_that_exist() -> None:
+    for each in policies():
+        if name(each) != "optio-nothing":
+            assert selected(each["spec"]["podSelector"]), name(each)
+        for rule in [*each["spec"].get("ingress", []), *each["spec"].get("egress", [])]:
+            for peer in [*rule.get("from", []), *rule.get("to", [])]:
+                if "podSelector" in peer:
+                    assert selected(peer["podSelector"]), name(each)
+    for service in kind("Service"):
+        assert selected({"matchLabels": service["spec"]["selector"]}) == {name(service)}
+
+
+def test_databases_have_no_way_out_and_nobody_but_our_parts_a_way_in() -> None:
+    for each in policies():
+        for database in {"optio-postgres", "optio-redis"} & selected(each["spec"]["podSelector"]):
+            if name(each) == "optio-nothing":
+                continue
+            assert each["spec"]["policyTypes"] == ["Ingress"]
+            (rule,) = each["spec"]["ingress"]
+            (peer,) = rule["from"]
+            assert selected(peer["podSelector"]) == set(PARTS), database
+            assert "namespaceSelector" not in peer
+
+
+def test_the_proxy_can_be_found_its_canary_reached_and_it_goes_to_public_addresses_only() -> None:
+    worker = next(each for each in WORKLOADS if name(each) == "optio-worker")
+    (address,) = [each["value"] for each in pod(worker)["containers"][0]["env"] if each["name"] == "OPTIO_KUBE_EGRESS"]
+    proxy = proxy_of(address)
+    (service,) = [each for each in kind("Service") if f"{name(each)}.{each['metadata']['namespace']}.svc" == proxy.host]
+    (policy,) = [each["spec"] for each in policies() if name(each) == "optio-egress"]
+    workload = next(each for each in WORKLOADS if name(each) == "optio-egress")
+
+    assert {each["port"] for each in service["spec"]["ports"]} == {proxy.port, proxy.canary}
+    assert {each["containerPort"] for each in pod(workload)["containers"][0]["ports"]} == {proxy.port, proxy.canary}
+    assert labels(workload)[PROXY_LABEL[0]] == PROXY_LABEL[1]
+    # Were the canary closed on this side, a gate would open without any policy of the run's own.
+    (way_in,) = policy["ingress"]
+    assert {each["port"] for each in way_in["ports"]} == {proxy.port, proxy.canary}
+    (way_out,) = policy["egress"]
+    assert way_out["to"][0]["ipBlock"] == {"cidr": "0.0.0.0/0", "except": list(PRIVATE)}
+
+
+# What kustomize makes of it
+
+
+def rendered(path: Path) -> Iterator[Manifest]:
+    program = os.environ.get("KUBECTL") or shutil.which("kubectl")
+    assert program is not None
+    done = subprocess.run([program, "kustomize", str(path)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    yield from yaml.safe_load_all(done.stdout)
+
+
+OVERLAYS = [DEPLOY / "overlays" / "complete", DEPLOY / "overlays" / "external", ROOT / "tests" / "deploy" / "kubernetes"]
+
+if os.environ.get("KUBECTL") or shutil.which("kubectl"):
+
+    @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: str(path.relative_to(ROOT)))
+    def test_an_overlay_renders_whole(path: Path) -> None:
+        found = list(rendered(path))
+
+        (config,) = [each for each in found if each["kind"] == "ConfigMap"]
+        assert set(config["data"]) >= set(settings())
+        workloads = {each["metadata"]["name"]: each for each in found if each["kind"] in ("Deployment", "StatefulSet")}
+        assert set(workloads) >= {*PARTS, "optio-egress"}
+        for each in workloads.values():
+            for container in containers(each):
+                assert container["image"]
+                assert container["securityContext"]["readOnlyRootFilesystem"] is True
+                for source in container.get("envFrom", []):
+                    assert source == {"configMapRef": {"name": config["metadata"]["name"]}}
+            assert pod(each)["securityContext"]["runAsNonRoot"] is True
+            for volume in pod(each).get("volumes", []):
+                assert volume.get("secret", {}).get("defaultMode", 0o440) == 0o440
+        server = pod(workloads["optio-server"])["containers"][0]
+        assert server["readinessProbe"]["httpGet"]["port"] == "http", "readiness is the server's own: a generation is served"
+
+    def test_servers_are_scaled_by_the_component(tmp_path: Path) -> None:
+        shutil.copytree(DEPLOY, tmp_path / "kubernetes")
+        overlay = tmp_path / "kubernetes" / "overlays" / "external" / "kustomization.yaml"
+        overlay.write_text(overlay.read_text() + "components: [../../components/autoscaling]\n")
+
+        found = list(rendered(overlay.parent))
+
+        (server,) = [each for each in found if each["kind"] == "Deployment" and each["metadata"]["name"] == "optio-server"]
+        assert "replicas" not in server["spec"]
+        assert [each["spec"]["scaleTargetRef"]["name"] for each in found if each["kind"] == "HorizontalPodAutoscaler"] == [
+            "optio-server"
+        ]
