@@ -151,6 +151,11 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "kube_egress_image": Setting(None, str, "image of the gate that waits in each pod until its network policy is in place"),
     "egress_key": Setting(None, str, "key that workers and the egress proxy share"),
+    "kube_dns": Setting(
+        "kube-system/k8s-app=kube-dns,169.254.20.10",
+        str,
+        "what resolves names for pods without a list: `NAMESPACE/LABEL=VALUE:PORT` or addresses, 53 by default",
+    ),
     "pod_cpu": Setting("1", str, "processors of a pod whose task does not say"),
     "pod_memory": Setting("2Gi", str, "memory of a pod whose task does not say"),
     "pod_disk": Setting("4Gi", str, "what a pod may write in all, and into each of its directories"),
@@ -224,6 +229,7 @@ class Settings:
     kube_egress: str | None
     kube_egress_image: str | None
     egress_key: str | None
+    kube_dns: str
     pod_cpu: str
     pod_memory: str
     pod_disk: str

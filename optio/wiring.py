@@ -164,7 +164,7 @@ def _pods(settings: Settings) -> "PodSettings":
         if settings.kube_egress_image is None or settings.egress_key is None:
             raise SettingsError("OPTIO_KUBE_EGRESS needs OPTIO_KUBE_EGRESS_IMAGE and OPTIO_EGRESS_KEY too")
         key = settings.egress_key.strip().encode()
-        fence = Fence(proxy=proxy_of(settings.kube_egress), image=settings.kube_egress_image, key=key)
+        fence = Fence(proxy=proxy_of(settings.kube_egress, settings.kube_dns), image=settings.kube_egress_image, key=key)
     return PodSettings(
         namespace=settings.kube_namespace,
         install=settings.kube_install,

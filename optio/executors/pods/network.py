@@ -53,7 +53,7 @@ PRIVATE = (
 # All that is public in IPv6, but for what carries an IPv4 address in it.
 PUBLIC6, PRIVATE6 = "2000::/3", ("2001::/32", "2002::/16")
 # Where clusters resolve names: in these pods, or in a cache on each node that has this address.
-DNS = "kube-system/k8s-app=kube-dns,169.254.20.10:53"
+DNS = "kube-system/k8s-app=kube-dns,169.254.20.10"
 _TRANSPORTS = ("TCP", "UDP")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # An address is none: the namespace of the proxy must be known.
