@@ -164,6 +164,19 @@ def test_tasks_that_want_places_are_given_once_for_each_generation(store: Store)
     assert (later.tasks, later.generation > found.generation) == ([], True)
 
 
+def test_a_definition_that_cannot_be_read_takes_no_other_its_places(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    one, newer = task("One", "warmPoolSize: 2\n"), task("Newer", "warmPoolSize: 3\n")
+    serve(store, one, newer)
+    sql = 'UPDATE definitions SET document = REPLACE(document, \'"warmPoolSize":3\', \'"warmPoolSize":3,"hue":1\')'
+    store._engine.change(lambda tx: tx.run(sql))  # type: ignore[attr-defined]
+
+    found = store.pooled()
+
+    assert found is not None
+    assert found.tasks == [one]
+    assert "cannot be read" in caplog.text
+
+
 def test_an_empty_store_wants_no_places(store: Store) -> None:
     found = store.pooled()
 
@@ -187,9 +200,9 @@ def test_a_report_takes_the_place_of_the_one_before(store: Store, clock: Clock) 
     ]
 
 
-def test_a_place_that_is_silent_for_weeks_is_forgotten(store: Store, clock: Clock) -> None:
+def test_a_place_that_is_silent_for_days_is_forgotten(store: Store, clock: Clock) -> None:
     store.keep_pools("gone", [POOL])
-    clock.move(days=8)
+    clock.move(days=2)
     store.keep_pools("here", [])
 
     assert [report.place for report in store.pool_reports()] == ["here"]

@@ -1,6 +1,7 @@
 """Places: which served tasks want places kept ready, what became of that, and how attempts began."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -11,8 +12,9 @@ from optio.model.registry import CompiledTask
 from optio.store.base import Arrival, Beginning, PlacedStart, Pooled, PoolReport
 from optio.store.sql.transaction import Transaction, dump_json, micros, when
 
+log = logging.getLogger(__name__)
 # A place of which nothing was heard for so long is no place any more.
-_FORGOTTEN = timedelta(days=7)
+_FORGOTTEN = timedelta(days=1)
 _NEWEST = "SELECT COALESCE(MAX(id), 0) AS id FROM generations"
 # Definitions are canonical JSON. Some that want no pool are read all the same: who reads them looks again.
 _POOLED = """
@@ -51,8 +53,17 @@ def newest(tx: Transaction) -> int:
 
 def pooled(tx: Transaction) -> Pooled:
     """See `Store.pooled`."""
-    found = (CompiledTask.from_json(json.loads(row["document"])) for row in tx.all(_POOLED))
-    return Pooled(generation=newest(tx), tasks=[task for task in found if task.spec.warm_pool_size])
+    tasks = [task for row in tx.all(_POOLED) if (task := _read(row["document"])) is not None and task.spec.warm_pool_size]
+    return Pooled(generation=newest(tx), tasks=tasks)
+
+
+def _read(document: str) -> CompiledTask | None:
+    """One that a newer version has written may have keys that this one does not know: the others have their pools all the same."""
+    try:
+        return CompiledTask.from_json(json.loads(document))
+    except (ValueError, LookupError) as err:
+        log.warning("a definition cannot be read, and has no pool: %s", str(err).splitlines()[0])
+        return None
 
 
 def note_begun(tx: Transaction, beginnings: Sequence[tuple[str, int, Beginning | None]]) -> None:
