@@ -58,7 +58,7 @@ def pooled(tx: Transaction) -> Pooled:
 
 
 def _read(document: str) -> CompiledTask | None:
-    """One that a newer version has written may have keys that this one does not know: the others have their pools all the same."""
+    """A newer version may write keys that this one does not know: the other tasks have their pools all the same."""
     try:
         return CompiledTask.from_json(json.loads(document))
     except (ValueError, LookupError) as err:
