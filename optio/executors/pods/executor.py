@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from optio.errors import LaunchFailed, OptioError, StoreUnavailable
@@ -28,7 +29,7 @@ from optio.executors.pods.manifest import PodSettings
 from optio.executors.pods.plan import CONTROL, TAKE, environment
 from optio.executors.pods.policies import Policies
 from optio.executors.pods.pool import Pools
-from optio.executors.pods.starting import Failed, Renewal, Starter
+from optio.executors.pods.starting import ORPHANED, Failed, Renewal, Starter
 from optio.executors.procfs import uptime
 from optio.model.pool import Pool
 
@@ -252,9 +253,13 @@ class PodExecutor:
                 if not found:
                     return None
                 for each in found:
-                    if "deletionTimestamp" not in each["metadata"] and await self._was_launched(each):
+                    if "deletionTimestamp" in each["metadata"]:
+                        if not self._may_live(each):
+                            await self._cluster.delete(each["metadata"]["name"], each["metadata"]["uid"], 0)
+                    elif await self._was_launched(each):
                         return self._gripped(each, run_id, attempt)
-                    await self._cluster.delete(each["metadata"]["name"], each["metadata"]["uid"], 0)
+                    else:
+                        await self._cluster.delete(each["metadata"]["name"], each["metadata"]["uid"], 0)
             except (Refused, Unreachable) as err:
                 log.info("whether %s-%d was launched cannot be seen yet: %s", run_id, attempt, err)
                 last = err
@@ -268,6 +273,15 @@ class PodExecutor:
         if self._is_ours(found["metadata"].get("labels", {})):
             return [found]
         return [each for each in await self._named(run_id, attempt) if self._is_ours(each["metadata"]["labels"])]
+
+    def _may_live(self, found: Pod) -> bool:
+        """Whether an agent may still be in a pod that is on its way out: its node may only be out of reach. It is waited for
+        until the agent would have ended itself, as an orphan."""
+        if not any("running" in (each.get("state") or {}) for each in found["status"].get("containerStatuses") or ()):
+            return False
+        over = datetime.fromisoformat(found["metadata"]["deletionTimestamp"])
+        orphan = timedelta(seconds=float(found["metadata"].get("annotations", {}).get(pod.ORPHAN, 0)))
+        return self._cluster.now() < over + orphan
 
     def _gripped(self, found: Pod, run_id: str, attempt: int) -> PodHandle:
         handle = PodHandle(found["metadata"]["name"], run_id, attempt, self._asked, settled=False)
@@ -327,8 +341,20 @@ class PodExecutor:
         renewal = self._renewals.get(handle)
         if renewal is None or not handle.launched or handle.exit() is not None or not renewal.due():
             return
-        with contextlib.suppress(Refused, Unreachable):
-            await self._cluster.run(handle.name, pod.CONTAINER, ["/bin/sh", "-c", f": >{CONTROL}/renewed"])
+        renewal.telling, at = True, uptime()
+        try:
+            code, _ = await self._cluster.run(handle.name, pod.CONTAINER, ["/bin/sh", "-c", f": >{CONTROL}/renewed"])
+            if code == 0:
+                renewal.told(at)
+        except (Refused, Unreachable) as err:
+            log.info("the pod %s could not be told that its run has an owner: %s", handle.name, err)
+        finally:
+            renewal.telling = False
+        if renewal.left() <= 0:
+            # Whatever its node does, the agent has ended itself by now.
+            handle.end(ORPHANED)
+            with contextlib.suppress(Refused, Unreachable):
+                await self._cluster.delete(handle.name, handle.uid, 0)
 
     async def _closed(self, handle: PodHandle) -> None:
         self._renewals.pop(handle, None)

@@ -49,18 +49,19 @@ class Renewal:
 
     def __init__(self, orphan_s: float, told: float) -> None:
         self._orphan_s, self._told = orphan_s, told
+        self.telling = False
 
     def left(self) -> float:
         """Seconds that an agent may still live without a word."""
         return self._orphan_s - (uptime() - self._told)
 
     def due(self) -> bool:
-        """Whether it is to be told now, which counts as done."""
-        now = uptime()
-        if now - self._told < self._orphan_s * self._SHARE:
-            return False
-        self._told = now
-        return True
+        """Whether it is time to tell it, and nobody is about to."""
+        return not self.telling and uptime() - self._told >= self._orphan_s * self._SHARE
+
+    def told(self, at: float) -> None:
+        """It has heard what was said at this time, by `uptime`."""
+        self._told = at
 
 
 class Starter:
