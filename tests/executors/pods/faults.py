@@ -236,21 +236,20 @@ class FaultProxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        upstream: _Wire | None = None
+        upstream: list[_Wire] = []
         try:
             while True:
-                upstream = await self._request(reader, writer, upstream)
+                await self._request(reader, writer, upstream)
         except (OSError, EOFError, asyncio.CancelledError, _Over):
             pass
         finally:
             self._tasks.discard(task)
-            if upstream is not None:
-                upstream[1].transport.abort()
+            for _, each in upstream:
+                each.transport.abort()
             writer.close()
 
-    async def _request(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: "_Wire | None"
-    ) -> "_Wire | None":
+    async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: "list[_Wire]") -> None:
+        """The next one of a client, whose one connection to the API server is kept, too."""
         first, headers = await _head(reader)
         method, target, _ = first.split(" ", 2)
         body = await reader.readexactly(int(headers.get("content-length", "0")))
@@ -268,17 +267,16 @@ class FaultProxy:
             if rule.status is not None and not rule.done:
                 rule.then()
                 await _answer(writer, rule)
-                return upstream
+                return
             await asyncio.sleep(rule.delay)
             if self.serve is not None and await self.serve(request, reader, writer):
                 raise _Over
-            if upstream is None:
-                upstream = await asyncio.open_connection(*self._upstream, ssl=self._tls, limit=1 << 20)
-            exchange.upstream = upstream[1]
-            await self._pass_on(first, headers, body, upstream, reader, exchange, rule)
+            if not upstream:
+                upstream.append(await asyncio.open_connection(*self._upstream, ssl=self._tls, limit=1 << 20))
+            exchange.upstream = upstream[0][1]
+            await self._pass_on(first, headers, body, upstream[0], reader, exchange, rule)
         finally:
             self.open.discard(exchange)
-        return upstream
 
     async def _pass_on(
         self,
