@@ -72,7 +72,7 @@ def pods(path: Path) -> Place:
         name = manifest.name_of(install, "run", 1)
         command = ["/bin/sh", "-c", f"cd /optio/work && {line}"]
         code, said = executor._call(lambda: executor._cluster.run(name, manifest.CONTAINER, command))
-        assert code == 0, said
+        assert code in (0, 137), said  # its last act may be what ends the pod, and us with it
 
     return Place(f"PodExecutor({settings}, {{}})", inside, pace=10)
 
