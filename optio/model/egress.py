@@ -45,7 +45,7 @@ class BadEntry(ValueError):
         self.hint = hint
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Host:
     """A host name in lower case, or `*.` and the name that all of them end with."""
 
@@ -56,7 +56,7 @@ class Host:
         return self.name if self.port == HTTPS else f"{self.name}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Block:
     """An address or a network, in CIDR form: `10.1.2.3/32`."""
 

@@ -181,8 +181,8 @@ def egress_of(network: Network | None) -> Egress:
             "network", f"environment.network.egress: a list of {size} characters, of which {LONGEST} can be enforced"
         )
     return Egress(
-        hosts=tuple(sorted(entry for entry in entries if isinstance(entry, Host))),
-        blocks=tuple(sorted(entry for entry in entries if isinstance(entry, Block))),
+        hosts=tuple(sorted((entry for entry in entries if isinstance(entry, Host)), key=str)),
+        blocks=tuple(sorted((entry for entry in entries if isinstance(entry, Block)), key=str)),
     )
 
 
