@@ -41,6 +41,25 @@ paramsSchema:
 triggers: [{type: webhook, config: {path: slow, secret: {name: SLOW_SECRET}, paramMapping: {WHO: $.who}}}]
 """
 
+LOOK = """\
+import socket, sys
+for target in sys.argv[1:]:
+    host, _, port = target.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), 1.5).close()
+        print(target, "open")
+    except OSError:
+        print(target, "closed")
+"""
+DATABASE, REDIS, API = "optio-postgres:5432", "optio-redis:6379", "kubernetes.default.svc:443"
+REACHES = {
+    "server": {DATABASE, REDIS},
+    "scheduler": {DATABASE, REDIS},
+    "worker": {DATABASE, REDIS, API},
+    # What is public, and nothing of this cluster.
+    "egress": set[str](),
+}
+
 
 def seed() -> str:
     """The task of the document that this project implements, as `examples/` has it."""
@@ -182,3 +201,17 @@ def test_the_doctor_in_the_workers_pod_finds_nothing_wrong_with_the_cluster(opti
     ):
         assert line in said
     assert "FAIL" not in said
+
+
+# What each part reaches
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("part", REACHES)
+def test_a_part_reaches_what_it_needs_and_nothing_else(optio: Installed, part: str) -> None:
+    targets = {DATABASE, REDIS, API, "optio-server:8000", "optio-egress:3128", "optio-egress:3129", f"{MODEL[0]}:{MODEL[1]}"}
+    said = kubectl("-n", "optio", "exec", f"deployment/optio-{part}", "--", "python3", "-c", LOOK, *targets)
+
+    found = dict(line.split(" ") for line in said.splitlines())
+    assert set(found) == targets
+    assert {target for target, state in found.items() if state == "open"} == REACHES[part]
