@@ -230,16 +230,25 @@ class PodExecutor:
 
     async def _attempt(self, handle: PodHandle, launch: Launch, settings: PodSettings, wanted: Pod, renewal: Renewal) -> Exit:
         try:
-            mark = await self._starter.launched(handle, launch, settings, wanted, renewal)
+            mark = await self._starter.place(handle, launch, settings, wanted, renewal)
+            # What it says is listened to before it has anything to say.
+            following = asyncio.create_task(self._feed.follow(handle, mark, began=None))
+            try:
+                arrived = await self._starter.deliver(handle, launch, settings, renewal)
+                handle.launched = True
+                if handle.stop_wanted:
+                    await self._stopped(handle)
+                if arrived:
+                    return await following
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
         except Failed as err:
             if handle.uid:  # nothing was begun in it
                 with contextlib.suppress(Refused, Unreachable):
                     await self._cluster.delete(handle.name, handle.uid, 0)
             return err.exit
-        handle.launched = True
-        if handle.stop_wanted:
-            await self._stopped(handle)
-        return await self._feed.follow(handle, mark, began=handle.begun() is not None)
+        return await self._feed.follow(handle, mark)
 
     # Found again
 

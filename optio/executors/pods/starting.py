@@ -71,17 +71,15 @@ class Starter:
         self._cluster, self._informer, self._pools, self._policies = cluster, informer, pools, policies
         self._start_s = start_s
 
-    async def launched(self, handle: PodHandle, launch: Launch, settings: PodSettings, wanted: Pod, renewal: Renewal) -> str:
-        """The mark of the pod that has taken it; raises Failed when none has, and then none will."""
+    async def place(self, handle: PodHandle, launch: Launch, settings: PodSettings, wanted: Pod, renewal: Renewal) -> str:
+        """The mark of a pod that runs and waits for this launch; raises Failed when there is none."""
         if renewal.left() <= 0:
             raise Failed(exit=ORPHANED)
         found = await _unless_stopped(handle, self._place(handle, launch, settings, wanted))
-        await self._deliver(handle, launch, settings, renewal)
         mark: str = found["metadata"]["annotations"][pod.MARK]
         return mark
 
     async def _place(self, handle: PodHandle, launch: Launch, settings: PodSettings, wanted: Pod) -> Pod:
-        """A pod that runs and waits for this launch."""
         deadline = time.monotonic() + self._start_s
         found = await self._pools.claim(launch, settings) if launch.warm else None
         if found is not None:
@@ -144,7 +142,8 @@ class Starter:
                 async with asyncio.timeout(min(left, 5.0)):
                     await moved.wait()
 
-    async def _deliver(self, handle: PodHandle, launch: Launch, settings: PodSettings, renewal: Renewal) -> None:
+    async def deliver(self, handle: PodHandle, launch: Launch, settings: PodSettings, renewal: Renewal) -> bool:
+        """Bring it the launch. False: begun or not, its log tells; raises Failed when it has not, and never will."""
         left = renewal.left()
         if left <= 0:
             raise Failed(exit=ORPHANED)
@@ -154,14 +153,14 @@ class Starter:
         try:
             code, said = await self._cluster.run(handle.name, pod.CONTAINER, parcel.command, parcel.data)
         except (Refused, Unreachable) as err:
-            # Begun or not: the pod's log tells, if it does so in time.
             log.warning("the launch of %s got no answer: %s", handle.name, err)
-            return
+            return False
         if code == TAKEN:
-            return  # a request of ours that got no answer, or somebody who gave the attempt up: the log tells
+            return False  # by a request of ours that got no answer, or by somebody who gave the attempt up
         if code != 0:
             raise Failed("launch", f"the launch did not arrive: {said.decode('utf-8', 'replace')[:200]}", temporary=True)
         handle.begin()
+        return True
 
 
 async def _unless_stopped(handle: PodHandle, work: Coroutine[Any, Any, Pod]) -> Pod:
