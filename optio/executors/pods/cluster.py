@@ -66,16 +66,21 @@ class Cluster:
         tls = verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False)
 
         def transport() -> httpx2.AsyncHTTPTransport:
-            # Each followed log has a connection of its own, and nothing waits for one; what is asked at once is bounded.
+            # Each followed log has a connection of its own, and nothing waits for one; what is asked at once is bounded. Logs are
+            # apart from the rest: a pool looks through all its connections for each request.
             limits = httpx2.Limits(max_connections=None, max_keepalive_connections=_AT_ONCE)
             return httpx2.AsyncHTTPTransport(verify=tls, limits=limits, trust_env=False)
 
-        self._http = HttpClient(config, ConnectionParams(timeout=timeout, trust_env=False, transport=transport()))  # type: ignore[arg-type]
+        def client() -> httpx2.AsyncClient:
+            return HttpClient(config, ConnectionParams(timeout=timeout, trust_env=False, transport=transport()))  # type: ignore[arg-type]
+
+        self._http, self._streams = client(), client()
         self._exec = AsyncClient(config=config, namespace=namespace, timeout=timeout, trust_env=False, transport=transport())
         self._asking, self._running = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
 
     async def close(self) -> None:
         """Drop all connections."""
+        await self._streams.aclose()
         await self._http.aclose()
         await self._exec.close()
 
@@ -206,7 +211,7 @@ class Cluster:
     async def _stream(self, path: str, params: Mapping[str, str], silence_s: float = _SILENCE_S) -> AsyncGenerator[bytes, None]:
         timeout = httpx2.Timeout(_ANSWER_S, connect=_CONNECT_S, read=silence_s)
         try:
-            async with self._http.stream("GET", path, params=params, timeout=timeout) as answer:
+            async with self._streams.stream("GET", path, params=params, timeout=timeout) as answer:
                 if answer.status_code >= 400:
                     raise _refusal(answer.status_code, await answer.aread(), answer.headers)
                 async for chunk in answer.aiter_raw():

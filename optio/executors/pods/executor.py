@@ -65,7 +65,7 @@ class PodExecutor:
 
     async def _open(self) -> None:
         self._cluster = Cluster(self._settings.namespace)
-        self._informer = Informer(self._cluster, pod.selector(self._settings))
+        self._informer = Informer(self._cluster, pod.selector(self._settings), pod.POOL)
         policies = Policies(self._cluster, self._settings.install)
         self._pools = Pools(self._cluster, self._informer, policies, self._settings)
         self._starter = Starter(self._cluster, self._informer, self._pools, policies, self._start_s)

@@ -18,10 +18,10 @@ _LIST_AGAIN_S = 300.0
 
 
 class Informer:
-    """`pods` by name; `changed` is set whenever one of them is another than before."""
+    """`pods` by name; `changed` is set whenever one with the label `special` is another than before."""
 
-    def __init__(self, cluster: Cluster, labels: Mapping[str, str]) -> None:
-        self._cluster, self._labels = cluster, labels
+    def __init__(self, cluster: Cluster, labels: Mapping[str, str], special: str) -> None:
+        self._cluster, self._labels, self._special = cluster, labels, special
         self._moved: dict[str, asyncio.Event] = {}
         self.pods: dict[str, Pod] = {}
         self.changed = asyncio.Event()
@@ -86,11 +86,11 @@ class Informer:
             self.put(each)
 
     def _now(self, name: str, found: Pod | None) -> None:
-        if found is None:
-            self.pods.pop(name, None)
-        else:
+        known = self.pods.pop(name, None)
+        if found is not None:
             self.pods[name] = found
-        self.changed.set()
+        if any(each is not None and self._special in each["metadata"]["labels"] for each in (known, found)):
+            self.changed.set()
         self.tell(name)
 
 
