@@ -172,9 +172,10 @@ async def _admission(cluster: Cluster, settings: PodSettings) -> Finding:
         pod = manifest.attempt_pod(launch, settings, "doctor")
         await cluster.ask("POST", f"/api/v1/namespaces/{settings.namespace}/pods", pod, dryRun="All")
     except LaunchFailed as err:
-        return Finding("admission", WARNING, f"no pod was tried: {err}")
+        return Finding("admission", WARNING, "no pod was tried", str(err))
     except Refused as err:
-        return Finding("admission", ERROR, f"the pod of a run would be refused: {err}")
+        hint = f"look at what {settings.namespace} has of quotas, limit ranges and admission policies, and at OPTIO_POD_*"
+        return Finding("admission", ERROR, f"the pod of a run would be refused: {err}", hint)
     return Finding("admission", OK, "the pod of a run would be admitted (tried without making one)")
 
 
@@ -189,7 +190,7 @@ async def _network(cluster: Cluster, settings: PodSettings) -> AsyncIterator[Fin
     try:
         found = (await cluster.ask("GET", _POLICIES.format(settings.namespace)))["items"]
     except Refused as err:
-        yield Finding("policies", ERROR, f"NetworkPolicies cannot be listed: {err}")
+        yield Finding("policies", ERROR, f"NetworkPolicies cannot be listed: {err}", f"{_APPLY}: its Role allows it")
     else:
         if any(_closes_all(each["spec"]) for each in found):
             detail = (
