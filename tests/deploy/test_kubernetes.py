@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from optio.executors.pods.examine import NEEDED
-from optio.executors.pods.network import PRIVATE, PROXY_LABEL, proxy_of
+from optio.executors.pods.network import PRIVATE, PRIVATE6, PROXY_LABEL, PUBLIC6, proxy_of
 from optio.settings import Settings, unknown
 from optio.version import __version__
 from tests.support import ROOT
@@ -354,7 +354,10 @@ def test_the_proxy_can_be_found_its_canary_reached_and_it_goes_to_public_address
     (way_in,) = policy["ingress"]
     assert {each["port"] for each in way_in["ports"]} == {proxy.port, proxy.canary}
     (way_out,) = policy["egress"]
-    assert way_out["to"][0]["ipBlock"] == {"cidr": "0.0.0.0/0", "except": list(PRIVATE)}
+    assert [each["ipBlock"] for each in way_out["to"]] == [
+        {"cidr": "0.0.0.0/0", "except": list(PRIVATE)},
+        {"cidr": PUBLIC6, "except": list(PRIVATE6)},
+    ]
 
 
 # What kustomize makes of it
