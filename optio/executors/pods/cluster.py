@@ -66,8 +66,8 @@ class Cluster:
         tls = verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False)
 
         def transport() -> httpx2.AsyncHTTPTransport:
-            # Each followed log has a connection of its own, and nothing waits for one; what is asked at once is bounded. Logs are
-            # apart from the rest: a pool looks through all its connections for each request.
+            # Each followed log has a connection of its own, and nothing waits for one; what is asked at once is bounded. Logs
+            # are apart from it: a pool looks through all its connections for each request.
             limits = httpx2.Limits(max_connections=None, max_keepalive_connections=_AT_ONCE)
             return httpx2.AsyncHTTPTransport(verify=tls, limits=limits, trust_env=False)
 
