@@ -32,7 +32,10 @@ command: "echo begun; sleep 4; cat"
 promptTemplate: "hello {{WHO}}"
 maxConcurrent: 4
 maxRetries: 0
-environment: {image: "optio.test/debian:bookworm", network: {egress: []}}
+environment:
+  image: optio.test/debian:bookworm
+  network: {egress: []}
+  resources: {cpu: 50m, memory: 64Mi}
 paramsSchema:
   type: object
   properties: {WHO: {type: string, maxLength: 20}}
