@@ -79,6 +79,9 @@ class Installed:
         kubectl("apply", "-k", str(OVERLAY))
         self.until_ready()
         self.token = b64decode(kubectl("-n", "optio", "get", "secret", "optio-admin", "-o", "jsonpath={.data.token}")).decode()
+        # At once where the pods are new, with the kubelet's next look where they were there before.
+        tasks = {path.stem for path in self.tasks.iterdir()}
+        eventually(lambda: tasks <= {each["id"] for each in self.get("/api/tasks")["items"]}, within=150, what=f"{tasks}")
 
     def until_ready(self) -> None:
         for part in PARTS:
@@ -142,14 +145,13 @@ class Installed:
         return [str(line["text"]) for line in self.get(f"/api/workflow-runs/{run_id}/logs")["items"]]
 
     def until_ended(self, run_id: str, within: float = 120.0) -> Any:
-        def ended() -> Any:
-            run = self.run(run_id)
-            if run["state"] in ("queued", "running"):
-                time.sleep(0.2)
-                return None
-            return run
-
-        return eventually(ended, within=within, what=f"the end of {run_id}")
+        limit = time.monotonic() + within
+        while (run := self.run(run_id))["state"] in ("queued", "running"):
+            if time.monotonic() > limit:
+                pods = kubectl("-n", "optio-runs", "get", "pods", "-o", "wide")
+                raise AssertionError(f"{run_id} has not ended within {within} s: {json.dumps(run, indent=1)}\n{pods}")
+            time.sleep(0.2)
+        return run
 
     # The cluster
 
