@@ -26,7 +26,7 @@ from optio.executors.pods.feed import Feed
 from optio.executors.pods.handle import PodHandle
 from optio.executors.pods.informer import Informer, Pod, again, runs
 from optio.executors.pods.manifest import PodSettings
-from optio.executors.pods.plan import CONTROL, TAKE, environment
+from optio.executors.pods.plan import CONTROL, LAUNCHED, LOOK, NEVER, environment
 from optio.executors.pods.policies import Policies
 from optio.executors.pods.pool import Pools
 from optio.executors.pods.starting import ORPHANED, Failed, Renewal, Starter
@@ -308,8 +308,10 @@ class PodExecutor:
         status = found.get("status", {})
         if not runs(status):
             return ending.of_status(status) is not None
-        code, _ = await self._cluster.run(found["metadata"]["name"], pod.CONTAINER, ["/bin/sh", "-c", TAKE])
-        return code != 0
+        code, said = await self._cluster.run(found["metadata"]["name"], pod.CONTAINER, ["/bin/sh", "-c", LOOK])
+        if code not in (LAUNCHED, NEVER):
+            raise Unreachable(f"the pod does not tell: exit code {code}: {said.decode('utf-8', 'replace')[:100]}")
+        return code == LAUNCHED
 
     # What handles ask for
 

@@ -15,7 +15,7 @@ from optio.executors.pods.cluster import Cluster, Refused, Unreachable
 from optio.executors.pods.frames import Frames, Piece
 from optio.executors.pods.handle import PodHandle
 from optio.executors.pods.informer import Informer, Pod, again, runs
-from optio.executors.pods.plan import CONTROL, TAKE
+from optio.executors.pods.plan import CONTROL, LAUNCHED, LOOK, NEVER
 
 log = logging.getLogger(__name__)
 # A launch that was sent says within this time that it has begun.
@@ -107,13 +107,12 @@ class Feed:
 
     async def _has_begun(self, handle: PodHandle) -> bool | None:
         """Asked of the pod itself: no log is no word. False: it has not, and now it never will; None: it does not say."""
-        look = f"[ -f {CONTROL}/stdout ] && exit 3; {TAKE} && exit 4"
         try:
-            code, _ = await self._cluster.run(handle.name, pod.CONTAINER, ["/bin/sh", "-c", look])
+            code, _ = await self._cluster.run(handle.name, pod.CONTAINER, ["/bin/sh", "-c", LOOK])
         except (Refused, Unreachable) as err:
             log.info("whether %s has begun cannot be seen yet: %s", handle.name, err)
             return None
-        return {3: True, 4: False}.get(code)
+        return {LAUNCHED: True, NEVER: False}.get(code)
 
     async def _pieces(self, handle: PodHandle, mark: str, *, follow: bool) -> AsyncGenerator[Piece, None]:
         frames = Frames(mark)

@@ -30,6 +30,7 @@ _IDLE = 1.5
 # What of the launch must be on no disk lies in memory until the agent has it.
 _PRIVATE_SIZE = "64Mi"
 _USER = 10001
+_LEAST_DISK, _LARGE = "1Gi", ("Gi", "G", "Ti", "T", "Pi", "P")
 _PLAIN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -169,13 +170,15 @@ def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[
     cpu = settings.cpu if asked is None or asked.cpu is None else asked.cpu
     memory = settings.memory if asked is None or asked.memory is None else asked.memory
     size = {"cpu": cpu, "memory": memory, "ephemeral-storage": settings.disk}
+    # Few agents write much: reserving for all what each may use would leave most of a node empty.
+    least = _LEAST_DISK if settings.disk.endswith(_LARGE) else settings.disk
     container: Manifest = {
         "name": CONTAINER,
         "image": image,
         "imagePullPolicy": settings.pull_policy,
         "command": ["/bin/sh", "-c", supervisor()],
         "env": [{"name": name, "value": value} for name, value in variables.items()],
-        "resources": {"requests": dict(size), "limits": dict(size)},
+        "resources": {"requests": {**size, "ephemeral-storage": least}, "limits": size},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

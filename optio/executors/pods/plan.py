@@ -34,9 +34,15 @@ _FIXED = {
     "TERM": "dumb",
     "NO_COLOR": "1",
 }
-# Of two who launch the same attempt, or of one who launches it and one who gives it up, the first has it.
+# Of two who launch the same attempt, or of one who launches it and a pod that ends because nobody did, the first has it.
 TAKE = f"cd {CONTROL} && umask 077 && mkdir taken 2>/dev/null"
 TAKEN = 9
+# A launch is on the way until it has `go`. Who looks whether it came takes that away: what broke off will then never go on.
+LOOK = (
+    f"cd {CONTROL} || exit 1; [ -f stdout ] && exit 3; "
+    "umask 077; mkdir taken 2>/dev/null; mkdir go 2>/dev/null && exit 4; exit 3"
+)
+LAUNCHED, NEVER = 3, 4
 # A program that cannot be started is told from one that ends with the same code.
 _AGENT = """\
 unstarted() {{
@@ -78,7 +84,7 @@ def delivery(launch: Launch, *, orphan_s: float, way_out: Mapping[str, str] = NO
         steps.append(f"tail -c +{at + 1} {_PARCEL}{rest} >{shlex.quote(name)}")
         at += len(content)
     # The supervisor may have begun only now.
-    steps += ["until [ -p launch ]; do sleep 0.02 2>/dev/null || sleep 1; done", "echo go >launch"]
+    steps += ["until [ -p launch ]; do sleep 0.02 2>/dev/null || sleep 1; done", "mkdir go", "echo go >launch"]
     return Delivery(["/bin/sh", "-c", " && ".join(steps)], data)
 
 

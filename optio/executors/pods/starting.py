@@ -93,7 +93,7 @@ class Starter:
 
     async def _is_free(self, launch: Launch, settings: PodSettings) -> None:
         """Whoever gives an attempt up puts a tombstone before he looks for pods that were claimed for it; we claim before we
-        look for a tombstone. So one of us sees the other, and where both do, the pod decides who was first (`TAKE`)."""
+        look for a tombstone. So one of us sees the other, and where both do, the pod decides who was first (`LOOK`)."""
         name = pod.name_of(settings.install, launch.run_id, launch.attempt)
         async for _ in again(time.monotonic() + self._start_s):
             with contextlib.suppress(Refused, Unreachable):
