@@ -1,10 +1,10 @@
 """How soon an agent in a pod begins, warm and cold, and how soon its end is known.
 
-`python -m tests.bench.bench_pod_start [RUNS]`: one run at a time, from its acceptance in the store, through a real worker (in this
-process) on the cluster of KUBECONFIG. The agent prints the time at which it began and at which it ended; the cluster's one node is
-this machine, so both are of one clock. Beside it, in the same minutes, what the cluster takes for the least that would do: a label
-patched and a line sent over exec (warm), a pod created until its process runs (cold). OPTIO_TEST_IMAGE and OPTIO_TEST_NAMESPACE as
-in the tests.
+`python -m tests.bench.bench_pod_start [RUNS]`: one run at a time, from its acceptance in the store, through a real worker (in
+this process) on the cluster of KUBECONFIG. The agent prints the time at which it began and at which it ended; the cluster's one
+node is this machine, so both are of one clock. Beside it, in the same minutes, what the cluster takes for the least that would
+do: a label patched and a line sent over exec (warm), a pod created until its process runs (cold). OPTIO_TEST_IMAGE and
+OPTIO_TEST_NAMESPACE as in the tests.
 """
 
 import asyncio
