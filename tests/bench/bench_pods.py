@@ -133,7 +133,12 @@ def main() -> None:
             print(f"agents begun: {sum(begun)}, in one pod at most {max(begun, default=0)}")
     else:
         runs = given.runs or 200
-        more = {"OPTIO_KUBE_IMAGE": os.environ["OPTIO_TEST_IMAGE"], "OPTIO_POD_CPU": "1m", "OPTIO_POD_MEMORY": "32Mi"}
+        more = {
+            "OPTIO_KUBE_IMAGE": os.environ["OPTIO_TEST_IMAGE"],
+            "OPTIO_POD_CPU": "1m",
+            "OPTIO_POD_MEMORY": "32Mi",
+            "OPTIO_POD_DISK": "64Mi",
+        }
         with FaultProxy() as proxy:
             measure(runs, f"echo begun; sleep {given.seconds}; echo over", "", proxy, more, within=given.seconds + 600)
 
