@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 _PATIENCE_S = 30.0
 _STOP_S = 30.0
 _FIND_S = 90.0
+_LEAVES = "this worker lets go of the cluster"
 
 
 class PodExecutor:
@@ -77,7 +78,7 @@ class PodExecutor:
         Unreachable, beside what the work raises."""
         with self._starting:
             if self._closed_for_good:
-                raise Unreachable("this worker lets go of the cluster")
+                raise Unreachable(_LEAVES)
             if not self._thread.is_alive():
                 self._thread.start()
             if not hasattr(self, "_cluster"):
@@ -86,7 +87,9 @@ class PodExecutor:
             self._calls.add(future)
         try:
             return future.result(timeout)
-        except (TimeoutError, concurrent.futures.CancelledError) as err:
+        except concurrent.futures.CancelledError as err:
+            raise Unreachable(_LEAVES) from err
+        except TimeoutError as err:
             future.cancel()
             raise Unreachable("the cluster takes too long to answer") from err
         finally:
@@ -153,7 +156,8 @@ class PodExecutor:
         try:
             found, _ = self._call(lambda: self._cluster.pods(pod.selector(self._settings)))
         except (Refused, Unreachable) as err:
-            log.warning("the pods of %s cannot be listed: %s", self._settings.namespace, err)
+            if not self._closed_for_good:
+                log.warning("the pods of %s cannot be listed: %s", self._settings.namespace, err)
             return []
         marked = [each["metadata"]["labels"] for each in found if "deletionTimestamp" not in each["metadata"]]
         return [(labels[pod.RUN], int(labels[pod.ATTEMPT])) for labels in marked if pod.RUN in labels]
