@@ -9,6 +9,7 @@ from hypothesis import settings as hypothesis_settings
 
 from optio.settings import Settings
 from optio.wiring import Services, build
+from tests.executors.pods.standin import StandIn
 from tests.servers import PostgresServer, RedisServer
 from tests.stub_model import StubModel
 from tests.support import CLAUDE, Dev
@@ -21,7 +22,7 @@ hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "dev")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A connection to the cluster that is being opened when its executor closes is left to the garbage collector by asyncio."""
     for item in items:
-        if "pods" in item.nodeid:
+        if "pods" in item.nodeid or "standin" in item.nodeid:
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
 
 
@@ -61,6 +62,13 @@ def postgres_server() -> Iterator[PostgresServer]:
 def redis_server() -> Iterator[RedisServer]:
     """One Redis for all tests that do it no harm: each takes keys of its own."""
     with RedisServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    """One stand-in of a cluster for all tests: each has an installation of its own."""
+    with StandIn(tmp_path_factory.mktemp("standin")) as running:
         yield running
 
 

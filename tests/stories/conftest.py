@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.executors.pods.place import IMAGE
+from tests.executors.pods.place import CLUSTER
 from tests.stub_model import StubModel
 from tests.support import CLAUDE, Dev
 
 # What needs a cluster is no test where there is none.
-collect_ignore = [] if IMAGE else ["test_pods.py"]
+collect_ignore = [] if CLUSTER else ["test_pods.py"]
 FLAKY = """\
 type: standalone
 name: {name}

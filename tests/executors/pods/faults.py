@@ -1,7 +1,8 @@
 """A proxy before a real API server that does what networks, overloaded servers and impatient middlemen do.
 
-It speaks plain HTTP to its clients, on loopback, and TLS with the credentials of KUBECONFIG to the API server. Watches, logs
-and WebSockets pass through as they come. What a rule names is refused, answered, cut, held back or changed; all is counted.
+It speaks plain HTTP to its clients, on loopback, and to the API server as KUBECONFIG says, with the credentials there. Watches,
+logs and WebSockets pass through as they come. What a rule names is refused, answered, cut, held back or changed; all is
+counted.
 """
 
 import asyncio
@@ -116,7 +117,8 @@ class FaultProxy:
         assert config.user is not None
         parts = urlsplit(config.cluster.server)
         self._upstream = (parts.hostname or "", parts.port or 443)
-        self._tls = verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False)
+        tls = verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False)
+        self._tls = tls if parts.scheme == "https" else None
         self._auth = getattr(user_auth(config.user), "_bearer", None)
         self.serve = serve
         self.rules: list[Rule] = []

@@ -1,4 +1,4 @@
-"""Pools of warm pods on a real cluster."""
+"""Pools of warm pods."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.manifest import PodSettings
 from optio.model.pool import Pool
 from optio.model.task import Environment
-from tests.executors.pods.place import IMAGE, NAMESPACE
+from tests.executors.pods.place import CLUSTER, IMAGE, NAMESPACE
 from tests.executors.support import Ended, read, shell, until_ended
 from tests.support import eventually
 
@@ -219,7 +219,7 @@ def test_pods_of_a_kind_that_has_changed_are_replaced(make: Make) -> None:
 
 
 def test_a_pod_of_a_pool_whose_keeper_is_gone_ends_by_itself(make: Make) -> None:
-    executor = make(warm_age_s=20.0)
+    executor = make(warm_age_s=20.0 if CLUSTER else 4.0)
     filled(executor, 1)
     (name,) = names(executor)
     executor.close()

@@ -1,0 +1,116 @@
+"""What becomes of an attempt in a pod."""
+
+import hashlib
+import uuid
+from typing import Any
+
+import pytest
+
+from optio.executors.pods import manifest
+from optio.executors.pods.manifest import PodSettings
+from tests.executors.pods.conftest import Make
+from tests.executors.pods.place import CLUSTER, IMAGE, NAMESPACE
+from tests.executors.support import launch, python, read, run, shell, until_ended
+from tests.support import eventually
+
+
+def test_output_that_the_kubelet_has_thrown_away_is_taken_from_the_agents_own_file(make: Make, install: str) -> None:
+    line, count = b"\0\xff" + b"x" * 1000 + b"\n", 25_000
+    source = f"import sys; [sys.stdout.buffer.write({line!r}) for _ in range({count})]; sys.stdout.flush(); open('go').read()"
+    handle = make(memory="256Mi", cpu="500m").start(python(source, setup=("mkfifo go",), timeout_s=120.0))
+    eventually(lambda: handle.spool.sizes["stdout"] == len(line) * count, within=60, what="all of the output")  # type: ignore[attr-defined]
+    handle.close(remove=False)
+
+    another = make()
+    found = another.find("run", 1)
+    assert found is not None
+    eventually(lambda: found.spool.sizes["stdout"] == len(line) * count, within=60, what="all of the output")  # type: ignore[attr-defined]
+    name = manifest.name_of(install, "run", 1)
+    another._call(lambda: another._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
+    ended = until_ended(found, within=60)
+    found.close(remove=True)
+
+    assert hashlib.sha256(ended.stdout).digest() == hashlib.sha256(line * count).digest()
+
+
+def test_a_pod_that_is_deleted_by_hand_ends_its_attempt(make: Make) -> None:
+    executor = make()
+    handle = executor.start(shell("trap '' TERM; echo ready; while :; do sleep 1; done", grace_s=1.0))
+    eventually(lambda: read(handle, "stdout"), what="the agent")
+
+    executor.remove("run", 1)
+    ended = until_ended(handle, within=60).exit
+    handle.close(remove=True)
+
+    assert (ended.reason or ended.stopped_by) in ("deleted", "stop")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "words"),
+    [
+        ({"image": "optio.invalid/none:1"}, "image", "optio.invalid/none:1"),
+        ({"image": "Not An Image"}, "image", "InvalidImageName"),
+        ({"node_selector": {"optio.dev/none": "x"}}, "unschedulable", "node"),
+        *([({"cpu": "1000"}, "unschedulable", "cpu")] if CLUSTER else []),
+    ],
+)
+def test_a_pod_that_does_not_start_says_why_and_is_taken_away(
+    make: Make, changes: dict[str, Any], reason: str, words: str
+) -> None:
+    executor = make(start_s=4.0, **changes)
+
+    ended = run(executor, launch("/bin/true"), within=60).exit
+
+    assert (ended.reason, ended.code) == (reason, None)
+    assert words in ended.message
+    eventually(lambda: executor.attempts() == [], what="the end of the pod")
+
+
+def test_an_attempt_that_is_not_wanted_any_more_before_its_pod_runs_starts_nothing(make: Make) -> None:
+    executor = make(node_selector={"optio.dev/none": "x"})
+    handle = executor.start(shell("echo ran"))
+
+    handle.stop()
+    ended = until_ended(handle)
+    handle.close(remove=True)
+
+    assert (ended.exit.stopped_by, ended.stdout) == ("stop", b"")
+    eventually(lambda: executor.attempts() == [], what="the end of the pod")
+
+
+def test_a_pod_of_somebody_else_is_never_touched(make: Make, install: str) -> None:
+    executor = make()
+    theirs = manifest.tombstone("run", 1, PodSettings(namespace=NAMESPACE, install=install, image=IMAGE))
+    theirs["metadata"]["labels"] = {"app": "theirs"}
+    made = executor._call(lambda: executor._cluster.create(theirs))
+    name, uid = made["metadata"]["name"], made["metadata"]["uid"]
+
+    ended = run(executor, launch("/bin/true")).exit
+    found = executor.find("run", 1)
+    executor.remove("run", 1)
+    after = executor._call(lambda: executor._cluster.pod(name))
+    executor._call(lambda: executor._cluster.delete(name, uid, 0))
+
+    assert (ended.reason, ended.temporary, found) == ("foreign_pod", False, None)
+    assert after is not None
+    assert (after["metadata"]["uid"], "deletionTimestamp" in after["metadata"]) == (uid, False)
+
+
+def test_nothing_of_a_launch_stands_in_the_pod(make: Make, install: str) -> None:
+    executor = make()
+    secret = f"canary-{uuid.uuid4().hex}"
+    handle = executor.start(
+        shell("echo ready; sleep 5", env={"KEY": secret}, files={"k": secret.encode()}, stdin=secret.encode())
+    )
+    eventually(lambda: read(handle, "stdout"), what="the agent")
+
+    text = str(executor._call(lambda: executor._cluster.pod(manifest.name_of(install, "run", 1))))
+    command = ["/bin/sh", "-c", "tr '\\0' '\\n' </proc/1/environ; tr '\\0' ' ' </proc/[0-9]*/cmdline; ls /optio"]
+    _, seen = executor._call(lambda: executor._cluster.run(manifest.name_of(install, "run", 1), manifest.CONTAINER, command))
+    handle.stop()
+    until_ended(handle)
+    handle.close(remove=True)
+
+    assert secret not in text
+    assert secret not in seen.decode()
+    assert not {"parcel", "plan"} & set(seen.decode().split())
