@@ -251,6 +251,9 @@ class PodExecutor:
             if handle.uid:  # nothing was begun in it
                 with contextlib.suppress(Refused, Unreachable):
                     await self._cluster.delete(handle.name, handle.uid, 0)
+            elif err.exit.stopped_by == "stop":  # it may have been begun by another grip on it
+                with contextlib.suppress(Refused, Unreachable):
+                    await self._swept(handle.run_id, handle.attempt)
             return err.exit
         return await self._feed.follow(handle, mark)
 

@@ -57,11 +57,12 @@ class Feed:
                             await self._take(handle, piece)
                     whole = True
             except TimeoutError:
-                began = await self._has_begun(handle)
+                has = await self._has_begun(handle)
                 tries += 1
-                if began:
+                if has:
+                    began = True
                     handle.begin()
-                elif began is False or tries == _TRIES:
+                elif has is False or tries == _TRIES:
                     return _UNLAUNCHED
                 patience = time.monotonic() + _BEGINS_S
                 continue
