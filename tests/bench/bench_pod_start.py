@@ -17,10 +17,11 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from optio.executors.base import Warm
+from optio.broker.base import Topic
 from optio.executors.pods import manifest
 from optio.executors.pods.cluster import Cluster
 from optio.executors.pods.manifest import PodSettings
+from optio.model.registry import Registry
 from optio.model.run import LogKind
 from optio.model.task import Environment
 from tests.executors.pods.api import Api
@@ -95,13 +96,11 @@ def ours(count: int, size: int) -> dict[str, dict[str, list[float]]]:
         with opened(Path(name), settings) as services, working(services):
             for warm in (True, False) if size else (False,):
                 task = command_task(SAYS, extra=f"warmPoolSize: {size if warm else 0}\nmaxRetries: 0\n")
-                if warm:
-                    wanted = [Warm(task_id=task.id, size=size, environment=task.spec.environment)]
-                    services.executor.keep_warm(wanted)
+                services.store.activate(Registry.of({task.id: task}), None)
+                services.broker.tell(Topic.REGISTRY)
                 for _ in range(count if warm else max(2, count // 4)):
                     if warm:
                         eventually(lambda: (p := services.executor.pools()) and p[0].ready >= 1, within=60, what="a pod")
-                        services.executor.keep_warm(wanted)
                     accepted = time.time()
                     run_id = accept(services, task)
                     eventually(lambda r=run_id: services.store.run(r).state.terminal, within=120, what="the end")  # type: ignore[misc]
@@ -115,8 +114,6 @@ def ours(count: int, size: int) -> dict[str, dict[str, list[float]]]:
                     of["line"].append(lines[0].at.timestamp() - accepted)
                     assert known.ended_at is not None
                     of["end"].append(known.ended_at.timestamp() - ended)
-                if warm:
-                    services.executor.keep_warm([])
         api.sweep(f"{manifest.INSTALL}={install}")
     return found
 
