@@ -26,6 +26,8 @@ from optio.model.task import Environment
 
 log = logging.getLogger(__name__)
 _TICK_S = 2.0
+# A pod that was just taken has its launch before its successor is made: on a small node the two are in each other's way.
+_BREATH_S = 0.25
 # A pod that is near to its end by itself is not taken any more.
 _TAKEN_UNTIL = 0.9
 _SWEEP_S = 300.0
@@ -206,6 +208,7 @@ class Pools:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_TICK_S):
                         await self._nudge.wait()
+                        await asyncio.sleep(_BREATH_S)
                 self._nudge.clear()
                 if self._told and (self._wanted or self._warm() or self._is_time()) and await self._leader.hold():
                     await self._settle()
