@@ -140,7 +140,7 @@ def main() -> None:
             "OPTIO_POD_DISK": "64Mi",
         }
         with FaultProxy() as proxy:
-            measure(runs, f"echo begun; sleep {given.seconds}; echo over", "", proxy, more, within=given.seconds + 600)
+            measure(runs, f"echo begun; sleep {given.seconds}; echo over", "", proxy, more, within=given.seconds + 240)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,9 @@ SLOTS = 12
 # A pod that nobody wants is gone after so long.
 GONE_S = 75.0
 _AGENT = """\
-tell() {{ echo "$1 $OPTIO_RUN_ID $OPTIO_ATTEMPT" >/dev/tcp/{address}/{port}; }}
+tell() {{
+    until echo "$1 $OPTIO_RUN_ID $OPTIO_ATTEMPT" >/dev/tcp/{address}/{port}; do sleep 0.2; done 2>/dev/null
+}}
 tell start
 for n in $(seq {lines}); do echo "line $n of $OPTIO_ATTEMPT"; sleep {pause}; done
 tell end

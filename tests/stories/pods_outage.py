@@ -31,7 +31,9 @@ from tests.support import eventually
 
 RUNS = 6
 _AGENT = """\
-tell() {{ echo "$1 $OPTIO_RUN_ID $OPTIO_ATTEMPT" >/dev/tcp/{address}/{port}; }}
+tell() {{
+    until echo "$1 $OPTIO_RUN_ID $OPTIO_ATTEMPT" >/dev/tcp/{address}/{port}; do sleep 0.2; done 2>/dev/null
+}}
 tell start
 for n in $(seq {lines}); do echo "line $n"; sleep 0.5; done
 tell end

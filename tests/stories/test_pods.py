@@ -48,7 +48,9 @@ main(["worker"])
 """
 # Bash alone can speak to a port.
 _AGENT = """\
-tell() {{ echo "$1 $OPTIO_RUN_ID $OPTIO_ATTEMPT" >/dev/tcp/{address}/{port}; }}
+tell() {{
+    until echo "$1 $OPTIO_RUN_ID $OPTIO_ATTEMPT" >/dev/tcp/{address}/{port}; do sleep 0.2; done 2>/dev/null
+}}
 tell start
 for n in $(seq {lines}); do printf 'line %d \\001\\377\\t.\\n' $n; sleep 0.03; done
 tell end
@@ -302,6 +304,7 @@ def crash(directory: Path, point: Point, seed: int, *, warm: int = 0) -> Seen:
                     host=host,
                 )
         finally:
+            here.executor.close()  # it would fill its pools again
             api.sweep(f"{manifest.INSTALL}={install}")
 
 
@@ -315,7 +318,7 @@ def _when_over(sightings: Sightings, kill: Callable[[], None]) -> None:
         found = [pod for pod in list(sightings.pods.values()) if manifest.RUN in pod["metadata"]["labels"]]
         return any(pod["status"].get("phase") in ("Succeeded", "Failed") for pod in found)
 
-    eventually(over, within=60, what="the end of the agent")
+    eventually(over, within=110, what="the end of the agent")
     kill()
 
 
