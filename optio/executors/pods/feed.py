@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 # A launch that was sent says within this time that it has begun.
 _BEGINS_S = 20.0
 _TRIES = 10
+_TOLD_S = 3.0
 _FILL_S = 30.0
 # How long the log of a pod that has ended is asked for, before its attempt counts as failed.
 _READ_S = 300.0
@@ -43,6 +44,7 @@ class Feed:
         patience, tries = time.monotonic() + _BEGINS_S, 0
         over_since: float | None = None
         async for _ in again():
+            await self._readable(handle)
             over, whole = ending.of_status(self._informer.status(handle.name)), False
             try:
                 async with asyncio.timeout(max(1.0, patience - time.monotonic()) if began is False else None) as limit:
@@ -81,6 +83,17 @@ class Feed:
             if await self._is_gone(handle):
                 return _GONE
         raise AssertionError("not reached")
+
+    async def _readable(self, handle: PodHandle) -> None:
+        """A log can be read when the node has told that its container runs, which is later than it does."""
+        limit = time.monotonic() + _TOLD_S
+        while (left := limit - time.monotonic()) > 0:
+            moved, status = self._informer.moved(handle.name), self._informer.status(handle.name)
+            if runs(status) or ending.of_status(status) is not None:
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await moved.wait()
 
     async def _explained(self, handle: PodHandle, ended: Exit) -> Exit:
         """A stop that nobody here has asked for: who did."""

@@ -22,6 +22,7 @@ from optio.executors.procfs import uptime
 
 log = logging.getLogger(__name__)
 ORPHANED = Exit(code=None, signal=None, stopped_by="orphaned")
+_TRIES, _TRY_S, _TRY_WITHIN_S = 10, 0.15, 5.0
 _LOST = Exit(code=None, signal=None, lost=True)
 
 
@@ -126,6 +127,7 @@ class Starter:
 
     async def _running(self, handle: PodHandle, deadline: float) -> None:
         """Wait until the container runs; raises Failed when it will not, or must not any more."""
+        tries = _TRIES
         while True:
             moved = self._informer.moved(handle.name)
             status = self._informer.status(handle.name)
@@ -134,13 +136,24 @@ class Starter:
             failed = _hopeless(status) or ending.of_status(status)
             if failed is not None:
                 raise Failed(exit=failed)
+            # Its node says so a second later than it is so.
+            if tries and "nodeName" in self._informer.pods.get(handle.name, {}).get("spec", {}):
+                tries -= 1
+                if await self._answers(handle):
+                    return
             left = deadline - time.monotonic()
             if left <= 0:
                 reason, message = ending.slow(status)
                 raise Failed(reason, message, temporary=reason != "image")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left, 5.0)):
+                async with asyncio.timeout(min(left, _TRY_S if tries else 5.0)):
                     await moved.wait()
+
+    async def _answers(self, handle: PodHandle) -> bool:
+        with contextlib.suppress(Refused, Unreachable):
+            code, _ = await self._cluster.run(handle.name, pod.CONTAINER, ["/bin/sh", "-c", ":"], within=_TRY_WITHIN_S)
+            return code == 0
+        return False
 
     async def deliver(self, handle: PodHandle, launch: Launch, settings: PodSettings, renewal: Renewal) -> bool:
         """Bring it the launch. False: begun or not, its log tells; raises Failed when it has not, and never will."""
