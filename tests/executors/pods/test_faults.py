@@ -79,7 +79,7 @@ def make(install: str, api: Api, proxy: FaultProxy) -> Iterator[Make]:
             return found
 
     def executor(*, start_s: float = 60.0, **changes: Any) -> Executor:
-        sizes = {"cpu": "150m", "memory": "128Mi", "disk": "256Mi", "image": IMAGE, **changes}
+        sizes = {"cpu": "50m", "memory": "128Mi", "disk": "256Mi", "image": IMAGE, **changes}
         made.append(Kept(PodSettings(namespace=NAMESPACE, install=install, **sizes), {}, start_s=start_s))
         made[-1].place()
         return made[-1]
