@@ -44,20 +44,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["check"]:
         _check_and_leave(arguments)
-    sys.exit(run(arguments))
+    sys.exit(invoke(arguments))
 
 
 def _check_and_leave(arguments: list[str]) -> None:
     """Leaves out what costs a check of one file more than the check: collecting garbage, and tearing the interpreter down."""
     gc.disable()
-    code = run(arguments)
+    code = invoke(arguments)
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
 
 
-def run(argv: list[str]) -> int:
+def invoke(argv: list[str]) -> int:
     """The exit code of one command line."""
     try:
         code = _command(argv)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from optio.cli import run
+from optio.cli import invoke
 from optio.cli.audit import document, text
 from optio.runs.audit import Finding, Report, Tally
 
@@ -73,5 +73,5 @@ def test_programs_get_the_same() -> None:
     ],
 )
 def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, said: str) -> None:
-    assert run(["audit", "triggers", "--data-dir", str(tmp_path / "data"), *arguments]) == code
+    assert invoke(["audit", "triggers", "--data-dir", str(tmp_path / "data"), *arguments]) == code
     assert said in capsys.readouterr().err

@@ -36,7 +36,7 @@ class Here:
         with self._patch.context() as patch:
             for name, value in (environ or {}).items():
                 patch.setenv(name, value)
-            code = optio.cli.run(list(arguments))
+            code = optio.cli.invoke(list(arguments))
         said = self._capture.readouterr()
         return subprocess.CompletedProcess(arguments, code, said.out, said.err)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from optio.cli import run
+from optio.cli import invoke
 from optio.cli.pool import plan_text, seconds, text
 from optio.cli.runs import _details
 from optio.runs.pooling import Demand, Measured, plan
@@ -179,7 +179,7 @@ def test_an_unknown_task_is_not_found(served: Dev) -> None:
 )
 def test_what_cannot_be_honoured_is_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     try:
-        code = run(["pool", *arguments])
+        code = invoke(["pool", *arguments])
     except SystemExit as err:
         code = int(str(err.code))
 

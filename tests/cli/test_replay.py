@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from optio.cli import run
+from optio.cli import invoke
 from optio.cli.replay import summary, text
 
 
@@ -92,5 +92,5 @@ def test_the_summary_counts_what_would_start_and_what_was_started() -> None:
     ],
 )
 def test_options_that_cannot_be_honoured_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["hook", "replay", *arguments]) == 2
+    assert invoke(["hook", "replay", *arguments]) == 2
     assert capsys.readouterr().err.startswith("optio hook: ")

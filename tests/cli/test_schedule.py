@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from optio.cli import past, run
+from optio.cli import invoke, past
 from optio.cli.schedule import fires, text
 from tests.runs.test_schedule import TASK, timed
 from tests.support import COMMAND_TASK
@@ -73,7 +73,7 @@ def test_all_tasks_with_a_schedule_are_listed_and_the_others_are_not(tree: Path,
     write(tree, "two", "*/15 * * * *", enabled="false")
     (tree / "plain.yaml").write_text(COMMAND_TASK.format(name="Plain", command="x"))
 
-    code = run(["schedule", "-n", "3"])
+    code = invoke(["schedule", "-n", "3"])
 
     out = capsys.readouterr().out
     assert code == 0
@@ -85,7 +85,7 @@ def test_all_tasks_with_a_schedule_are_listed_and_the_others_are_not(tree: Path,
 def test_json_has_the_same_for_programs(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tree, "one", "0 9 * * 1", zone="Asia/Tokyo")
 
-    code = run(["schedule", "one", "-n", "1", "--json"])
+    code = invoke(["schedule", "one", "-n", "1", "--json"])
 
     (found,) = json.loads(capsys.readouterr().out)
     (fire,) = found.pop("fires")
@@ -116,7 +116,7 @@ def test_what_cannot_be_answered_is_said(
     (tree / "plain.yaml").write_text(COMMAND_TASK.format(name="Plain", command="x"))
 
     try:
-        ended = run(["schedule", *arguments])
+        ended = invoke(["schedule", *arguments])
     except SystemExit as err:
         ended = err.code  # type: ignore[assignment]
 
@@ -127,7 +127,7 @@ def test_a_broken_file_is_said_and_hides_no_other_schedule(tree: Path, capsys: p
     write(tree, "one", "@daily")
     write(tree, "bad", "61 * * * *")
 
-    assert run(["schedule"]) == run(["schedule", "bad"]) == 1
+    assert invoke(["schedule"]) == invoke(["schedule", "bad"]) == 1
 
     said = capsys.readouterr()
     assert "tasks.d/bad.yaml:" in said.err
@@ -167,5 +167,5 @@ def test_what_became_of_past_times_is_told_in_the_tasks_zone() -> None:
 def test_options_that_would_do_nothing_are_refused(
     tree: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    assert run(["schedule", *arguments]) == 2
+    assert invoke(["schedule", *arguments]) == 2
     assert said in capsys.readouterr().err

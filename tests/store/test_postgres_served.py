@@ -225,7 +225,7 @@ def test_a_database_that_cannot_be_used_ends_a_command_with_one_sentence(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPTIO_DATABASE_URL", url.format(port=running.postgres.port))
 
-    code = optio.cli.run(command)
+    code = optio.cli.invoke(command)
 
     said = capsys.readouterr()
     assert code == 2
