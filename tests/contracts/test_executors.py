@@ -594,7 +594,8 @@ def test_launches_leave_no_descriptor_and_no_zombie_behind(executor: Executor, p
     for number in range(int(200 / place.pace**2)):
         assert run(executor, launch("/bin/true", run_id=f"r{number}")).exit.code == 0
 
-    eventually(lambda: len(os.listdir("/proc/self/fd")) <= before, what="as few open files as before")
+    kept = 0 if place.pace == 1 else 8  # connections to the cluster, for the next request
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= before + kept, what="as few open files as before")
     assert eventually(lambda: not _zombies(), what="no zombies")
 
 
