@@ -25,6 +25,8 @@ TABLE = {
     "GET /healthz": "public",
     "GET /readyz": "public",
     "GET /metrics": "viewer",
+    "GET /api/pools": "viewer",
+    "GET /api/pools/plan": "viewer",
     "GET /api/registry": "viewer",
     "GET /api/diagnostics": "viewer",
     "GET /api/tasks": "viewer",
