@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 _PATIENCE_S = 30.0
 _STOP_S = 30.0
 _FIND_S = 90.0
+_STARTS_S = 15.0
 _LEAVES = "this worker lets go of the cluster"
 
 
@@ -263,6 +264,7 @@ class PodExecutor:
         """The grip on a pod that was launched. One that was not is taken away, and what it could be launched by with it: the
         attempt's name, and pods that were claimed for it (see `Starter`)."""
         last: Exception | None = None
+        began = time.monotonic()
         async for _ in again(time.monotonic() + _FIND_S):
             try:
                 found = await self._candidates(run_id, attempt)
@@ -272,9 +274,13 @@ class PodExecutor:
                     if "deletionTimestamp" in each["metadata"]:
                         if not self._may_live(each):
                             await self._cluster.delete(each["metadata"]["name"], each["metadata"]["uid"], 0)
-                    elif await self._was_launched(each):
+                        continue
+                    launched = await self._was_launched(each)
+                    if launched is None and not runs(each.get("status", {})) and time.monotonic() - began > _STARTS_S:
+                        launched = False  # what does not come to run takes no launch, and will be gone
+                    if launched:
                         return self._gripped(each, run_id, attempt)
-                    else:
+                    if launched is False:
                         await self._cluster.delete(each["metadata"]["name"], each["metadata"]["uid"], 0)
             except (Refused, Unreachable) as err:
                 log.info("whether %s-%d was launched cannot be seen yet: %s", run_id, attempt, err)
@@ -311,13 +317,23 @@ class PodExecutor:
         labels = {**pod.selector(self._settings), pod.RUN: run_id, pod.ATTEMPT: str(attempt)}
         return (await self._cluster.pods(labels))[0]
 
-    async def _was_launched(self, found: Pod) -> bool:
+    async def _was_launched(self, found: Pod) -> bool | None:
+        """None if it cannot be seen now. A launch comes as soon as the container answers, which the pod's status tells later:
+        the pod itself is asked, unless it can have no container yet."""
         status = found.get("status", {})
-        if not runs(status):
-            return ending.of_status(status) is not None
-        code, said = await self._cluster.run(found["metadata"]["name"], pod.CONTAINER, ["/bin/sh", "-c", LOOK])
+        if ending.of_status(status) is not None:
+            return True
+        if "nodeName" not in found.get("spec", {}) or ending.of_start(status) is not None:
+            return False
+        name = found["metadata"]["name"]
+        try:
+            code, said = await self._cluster.run(name, pod.CONTAINER, ["/bin/sh", "-c", LOOK])
+        except (Refused, Unreachable) as err:
+            log.info("whether %s was launched cannot be seen yet: %s", name, err)
+            return None
         if code not in (LAUNCHED, NEVER):
-            raise Unreachable(f"the pod does not tell: exit code {code}: {said.decode('utf-8', 'replace')[:100]}")
+            log.info("%s does not tell whether it was launched: exit code %d: %s", name, code, said[:100])
+            return None
         return code == LAUNCHED
 
     # What handles ask for

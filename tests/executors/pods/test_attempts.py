@@ -114,3 +114,18 @@ def test_nothing_of_a_launch_stands_in_the_pod(make: Make, install: str) -> None
     assert secret not in text
     assert secret not in seen.decode()
     assert not {"parcel", "plan"} & set(seen.decode().split())
+
+
+def test_an_attempt_that_has_just_begun_is_found_before_its_node_has_told_that_it_runs(make: Make) -> None:
+    executor, another = make(), make()
+    another.attempts()
+    handle = executor.start(shell("echo ready; sleep 3; echo done"))
+    eventually(handle.begun, within=60, what="the beginning")
+
+    found = another.find("run", 1)
+    handle.close(remove=False)
+
+    assert found is not None
+    ended = until_ended(found, within=60)
+    found.close(remove=True)
+    assert (ended.exit.code, ended.stdout) == (0, b"ready\ndone\n")
