@@ -23,7 +23,7 @@ NEEDED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("", "pods"): ("create", "get", "list", "watch", "patch", "delete"),
     ("", "pods/log"): ("get",),
     ("", "pods/exec"): ("create", "get"),
-    ("networking.k8s.io", "networkpolicies"): ("create", "get", "list", "delete"),
+    ("networking.k8s.io", "networkpolicies"): ("create", "list", "delete"),
     ("coordination.k8s.io", "leases"): ("create", "get", "update"),
 }
 _HERE, _OWN, _EVERYWHERE = "here", "own", "everywhere"

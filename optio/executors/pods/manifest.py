@@ -58,7 +58,7 @@ class PodSettings:
     runtime_class: str | None = None
     warm_age_s: float = 3600.0
     warm_most: int = 20
-    fence: "Fence | None" = None
+    fence: Fence | None = None
 
     @property
     def idle_s(self) -> float:
