@@ -91,7 +91,8 @@ class Cluster:
     def _path(self, *rest: str, api: str = "/api/v1") -> str:
         return "/".join((api, "namespaces", self._namespace, *rest))
 
-    async def _ask(self, method: str, path: str, body: Any = None, **params: str) -> dict[str, Any]:
+    async def ask(self, method: str, path: str, body: Any = None, **params: str) -> dict[str, Any]:
+        """Any request; raises Refused and Unreachable."""
         content = None if body is None else json.dumps(body).encode()
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         try:
@@ -106,13 +107,9 @@ class Cluster:
         found: dict[str, Any] = answer.json()
         return found
 
-    async def ask(self, method: str, path: str, body: Any = None, **params: str) -> dict[str, Any]:
-        """Anything else, for who looks at the cluster; raises Refused and Unreachable."""
-        return await self._ask(method, path, body, **params)
-
     async def namespace(self) -> dict[str, Any]:
         """The namespace itself; its UID is the cluster's word for a place."""
-        return await self._ask("GET", self._path())
+        return await self.ask("GET", self._path())
 
     async def pod(self, name: str) -> dict[str, Any] | None:
         """The pod, or None."""
@@ -120,7 +117,7 @@ class Cluster:
 
     async def _maybe(self, path: str) -> dict[str, Any] | None:
         try:
-            return await self._ask("GET", path)
+            return await self.ask("GET", path)
         except Refused as err:
             if err.status == 404:
                 return None
@@ -128,22 +125,22 @@ class Cluster:
 
     async def patch(self, name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         """The pod with these changes (RFC 7396); raises Refused 409 if it is not of the version that they name."""
-        return await self._ask("PATCH", self._path("pods", name), changes)
+        return await self.ask("PATCH", self._path("pods", name), changes)
 
     async def create_policy(self, policy: Mapping[str, Any]) -> None:
         """A NetworkPolicy of networking.k8s.io/v1; raises Refused 409 if there is one of this name."""
-        await self._ask("POST", self._path("networkpolicies", api=_NETWORKING), policy)
+        await self.ask("POST", self._path("networkpolicies", api=_NETWORKING), policy)
 
     async def policies(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
         """All NetworkPolicies with these labels."""
         path = self._path("networkpolicies", api=_NETWORKING)
-        found: list[dict[str, Any]] = (await self._ask("GET", path, labelSelector=_selector(labels)))["items"]
+        found: list[dict[str, Any]] = (await self.ask("GET", path, labelSelector=_selector(labels)))["items"]
         return found
 
     async def delete_policy(self, name: str) -> None:
         """It may be gone already."""
         try:
-            await self._ask("DELETE", self._path("networkpolicies", name, api=_NETWORKING))
+            await self.ask("DELETE", self._path("networkpolicies", name, api=_NETWORKING))
         except Refused as err:
             if err.status != 404:
                 raise
@@ -154,15 +151,15 @@ class Cluster:
 
     async def create_lease(self, lease: Mapping[str, Any]) -> dict[str, Any]:
         """As it was made; raises Refused 409 if somebody was sooner."""
-        return await self._ask("POST", self._path("leases", api=_LEASES), lease)
+        return await self.ask("POST", self._path("leases", api=_LEASES), lease)
 
     async def replace_lease(self, lease: Mapping[str, Any]) -> dict[str, Any]:
         """As it is now; raises Refused 409 if it is not of the version that is given any more."""
-        return await self._ask("PUT", self._path("leases", lease["metadata"]["name"], api=_LEASES), lease)
+        return await self.ask("PUT", self._path("leases", lease["metadata"]["name"], api=_LEASES), lease)
 
     async def create(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """The pod as it was made."""
-        return await self._ask("POST", self._path("pods"), manifest)
+        return await self.ask("POST", self._path("pods"), manifest)
 
     async def delete(self, name: str, uid: str, grace_s: int | None = None, *, version: str | None = None) -> None:
         """This very pod, which may be gone already; with `version` only if it has not changed since."""
@@ -171,14 +168,14 @@ class Cluster:
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
         try:
-            await self._ask("DELETE", self._path("pods", name), options)
+            await self.ask("DELETE", self._path("pods", name), options)
         except Refused as err:
             if err.status not in (404, 409):
                 raise
 
     async def pods(self, labels: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
         """All pods with these labels, and the version to watch from."""
-        found = await self._ask("GET", self._path("pods"), labelSelector=_selector(labels))
+        found = await self.ask("GET", self._path("pods"), labelSelector=_selector(labels))
         return found["items"], found["metadata"]["resourceVersion"]
 
     async def watch(self, labels: Mapping[str, str], version: str) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
