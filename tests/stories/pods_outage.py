@@ -24,7 +24,7 @@ from optio.executors.pods import manifest
 from optio.model.run import LogKind
 from tests.executors.pods.api import Api
 from tests.executors.pods.faults import FaultProxy
-from tests.executors.pods.place import IMAGE, NAMESPACE
+from tests.executors.pods.place import NAMESPACE, settings
 from tests.runs.support import accept, log_of, opened
 from tests.stories.test_pods import ADDRESS, Marks, dying
 from tests.support import eventually
@@ -52,7 +52,7 @@ maxConcurrent: 20
 @contextmanager
 def killed(part: str) -> Iterator[None]:
     """One of the cluster's parts, for a while."""
-    pids = Path(os.environ.get("OPTIO_KUBE_PIDS", "/tmp/optio-kube/pid"))
+    pids = Path(os.environ["OPTIO_KUBE_PIDS"])
     pid = int((pids / part).read_text())
     argv = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
     log = os.readlink(f"/proc/{pid}/fd/1")
@@ -81,17 +81,7 @@ def main() -> None:
     install = f"o{uuid.uuid4().hex[:10]}"
     with tempfile.TemporaryDirectory() as name, Marks() as marks, FaultProxy() as proxy, Api(NAMESPACE) as api:
         directory = Path(name)
-        environ = {
-            "OPTIO_DATA_DIR": str(directory / "data"),
-            "OPTIO_TASKS": str(directory / "tasks.d"),
-            "OPTIO_EXECUTOR": "kubernetes",
-            "OPTIO_KUBE_NAMESPACE": NAMESPACE,
-            "OPTIO_KUBE_INSTALL": install,
-            "OPTIO_KUBE_IMAGE": str(IMAGE),
-            "OPTIO_POD_CPU": "50m",
-            "OPTIO_POD_MEMORY": "128Mi",
-            "OPTIO_MAX_WORKFLOW_CONCURRENT": str(2 * RUNS),
-        }
+        environ = settings(directory, install, OPTIO_MAX_WORKFLOW_CONCURRENT=str(2 * RUNS))
         lengths = {"Short": 20, "Long": int(2 * seconds) + 60}
         tasks = {}
         for title, lines in lengths.items():

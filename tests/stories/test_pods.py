@@ -33,7 +33,7 @@ from optio.executors.pods import manifest
 from optio.model.run import LogKind, Run, RunState
 from tests.executors.pods.api import Api
 from tests.executors.pods.faults import FaultProxy
-from tests.executors.pods.place import IMAGE, NAMESPACE
+from tests.executors.pods.place import NAMESPACE, settings
 from tests.runs.support import accept, done, log_of, opened, working
 from tests.support import ROOT, eventually
 
@@ -248,17 +248,7 @@ def crash(directory: Path, point: Point, seed: int, *, warm: int = 0) -> Seen:
     host = dice.choice(("", "elsewhere"))  # then nothing but the lease tells that it is gone
     lines = dice.randint(15, 40)
     install = f"c{uuid.uuid4().hex[:10]}"
-    environ = {
-        "OPTIO_DATA_DIR": str(directory / "data"),
-        "OPTIO_TASKS": str(directory / "tasks.d"),
-        "OPTIO_EXECUTOR": "kubernetes",
-        "OPTIO_KUBE_NAMESPACE": NAMESPACE,
-        "OPTIO_KUBE_INSTALL": install,
-        "OPTIO_KUBE_IMAGE": str(IMAGE),
-        "OPTIO_POD_CPU": "50m",
-        "OPTIO_POD_MEMORY": "128Mi",
-        "OPTIO_LEASE": "2s",
-    }
+    environ = settings(directory, install, OPTIO_LEASE="2s")
     with (
         Marks() as marks,
         Sightings(install) as sightings,

@@ -2,6 +2,7 @@
 the stand-in, if it works, where there is none."""
 
 import os
+from pathlib import Path
 
 from tests.executors.pods import standin
 
@@ -11,3 +12,18 @@ CLUSTER = os.environ.get("OPTIO_TEST_IMAGE") if os.environ.get("KUBECONFIG") els
 STANDIN = standin.IMAGE if standin.works() else None
 """The image on the stand-in; None where that cannot be."""
 IMAGE = CLUSTER or STANDIN
+
+
+def settings(directory: Path, install: str, **more: str) -> dict[str, str]:
+    """Of a part of Optio whose agents are small pods there."""
+    return {
+        "OPTIO_DATA_DIR": str(directory / "data"),
+        "OPTIO_TASKS": str(directory / "tasks.d"),
+        "OPTIO_EXECUTOR": "kubernetes",
+        "OPTIO_KUBE_NAMESPACE": NAMESPACE,
+        "OPTIO_KUBE_INSTALL": install,
+        "OPTIO_KUBE_IMAGE": str(IMAGE),
+        "OPTIO_POD_CPU": "50m",
+        "OPTIO_POD_MEMORY": "128Mi",
+        **more,
+    }
