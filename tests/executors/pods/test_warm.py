@@ -243,3 +243,16 @@ def test_one_worker_keeps_the_pools_and_another_goes_on_at_once_when_it_leaves(m
 
     eventually(lambda: (found := pool(second)) and found.ready == 1, within=14, what="the new keeper")
     assert len(names(second)) == 1
+
+
+def test_of_two_who_know_a_pod_alike_the_second_does_not_get_it(make: Make) -> None:
+    first, second = make(), make()
+    filled(first, 1)
+    (known,) = [each for each in pods(first) if each["metadata"]["labels"][manifest.ROLE] == manifest.WARM_ROLE]
+    second.attempts()
+
+    one = first._call(lambda: first._pools._patched(known, warm("true", run_id="one")))
+    two = second._call(lambda: second._pools._patched(known, warm("true", run_id="two")))
+
+    assert (one is not None, two) == (True, None)
+    assert names(first, manifest.ATTEMPT_ROLE) == {known["metadata"]["name"]}
