@@ -25,7 +25,7 @@ HOMES = {
     "pydantic": ("model", "compiler.spec", "compiler.schema", "compiler.keys", "compiler.wording"),
     "pydantic_core": ("model", "compiler.spec", "compiler.schema", "compiler.keys", "compiler.wording"),
     "litestar": ("server",),
-    "httpx2": ("executors.pods.cluster",),
+    "httpx2": ("executors.pods.cluster", "executors.pods.exec"),
     "lightkube": ("executors.pods.cluster",),
     "msgspec": ("server", "store.sql.transaction"),
     "uvicorn": ("cli.serving",),

@@ -1,7 +1,8 @@
 """How soon an agent in a pod begins, warm and cold, and how soon its end is known.
 
 `python -m tests.bench.bench_pod_start [RUNS]`: one run at a time, from its acceptance in the store, through a real worker (in
-this process) on the cluster of KUBECONFIG. The agent prints the time at which it began and at which it ended; the cluster's one
+this process) on the cluster of KUBECONFIG: warm with a pool that is whole again, warm one straight after the other (the node
+makes the next pods meanwhile), and cold. The agent prints the time at which it began and at which it ended; the cluster's one
 node is this machine, so both are of one clock. Beside it, in the same minutes, what the cluster takes for the least that would
 do: a label patched and a line sent over exec (warm), a pod created until its process runs (cold). OPTIO_TEST_IMAGE and
 OPTIO_TEST_NAMESPACE as in the tests.
@@ -92,15 +93,15 @@ def ours(count: int, size: int) -> dict[str, dict[str, list[float]]]:
         "OPTIO_POD_CPU": "500m",
         "OPTIO_POD_MEMORY": "64Mi",
     }
-    with tempfile.TemporaryDirectory() as name, Api(NAMESPACE) as api:
-        with opened(Path(name), settings) as services, working(services):
-            for warm in (True, False) if size else (False,):
-                task = command_task(SAYS, extra=f"warmPoolSize: {size if warm else 0}\nmaxRetries: 0\n")
+    with tempfile.TemporaryDirectory() as directory, Api(NAMESPACE) as api:
+        with opened(Path(directory), settings) as services, working(services):
+            for name, ready, runs in (("warm", size, count), ("warm, at once", 1, count), ("cold", 0, max(2, count // 4))):
+                task = command_task(SAYS, extra=f"warmPoolSize: {size if ready else 0}\nmaxRetries: 0\n")
                 services.store.activate(Registry.of({task.id: task}), None)
                 services.broker.tell(Topic.REGISTRY)
-                for _ in range(count if warm else max(2, count // 4)):
-                    if warm:
-                        eventually(lambda: (p := services.executor.pools()) and p[0].ready >= 1, within=60, what="a pod")
+                for _ in range(runs):
+                    if ready:
+                        eventually(lambda n=ready: (p := services.executor.pools()) and p[0].ready >= n, within=60, what="pods")  # type: ignore[misc]
                     accepted = time.time()
                     run_id = accept(services, task)
                     eventually(lambda r=run_id: services.store.run(r).state.terminal, within=120, what="the end")  # type: ignore[misc]
@@ -108,8 +109,7 @@ def ours(count: int, size: int) -> dict[str, dict[str, list[float]]]:
                     (attempt,) = services.store.attempts(run_id)
                     lines = [line for line in services.store.log(run_id) if line.kind is LogKind.OUTPUT]
                     began, ended = (float(line.data) for line in lines)
-                    kind = attempt.began or "unknown"
-                    of = found.setdefault(kind, {"process": [], "line": [], "end": []})
+                    of = found.setdefault(name if attempt.began in name else "late", {"process": [], "line": [], "end": []})
                     of["process"].append(began - accepted)
                     of["line"].append(lines[0].at.timestamp() - accepted)
                     assert known.ended_at is not None
@@ -131,9 +131,8 @@ def main() -> None:
         print(row(f"{kind}: accepted -> agent's process", of["process"]))
         print(row(f"{kind}: accepted -> its first line is kept", of["line"]))
         print(row(f"{kind}: agent ended -> run ended", of["end"]))
-    if "warm" in found:
-        print(f"warm / bare, p50: {statistics.median(found['warm']['process']) / statistics.median(warm):.2f}")
-        print(f"cold / bare, p50: {statistics.median(found['cold']['process']) / statistics.median(cold):.2f}")
+    print(f"warm / bare, p50: {statistics.median(found['warm']['process']) / statistics.median(warm):.2f}")
+    print(f"cold / bare, p50: {statistics.median(found['cold']['process']) / statistics.median(cold):.2f}")
 
 
 if __name__ == "__main__":

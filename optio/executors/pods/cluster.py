@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import io
 import json
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -13,12 +12,13 @@ from typing import Any
 
 import httpx2
 from httpx2.websockets import HTTPXWSException
-from lightkube import AsyncClient, KubeConfig
+from lightkube import KubeConfig
 from lightkube.config.client_adapter import AsyncClient as HttpClient
 from lightkube.config.client_adapter import ConnectionParams, verify_cluster
-from lightkube.core.exceptions import ApiError, ConfigError
+from lightkube.core.exceptions import ConfigError
 
 from optio.errors import OptioError, SettingsError
+from optio.executors.pods import exec
 
 _CONNECT_S = 5.0
 _ANSWER_S = 30.0
@@ -74,15 +74,14 @@ class Cluster:
         def client() -> httpx2.AsyncClient:
             return HttpClient(config, ConnectionParams(timeout=timeout, trust_env=False, transport=transport()))  # type: ignore[arg-type]
 
-        self._http, self._streams = client(), client()
-        self._exec = AsyncClient(config=config, namespace=namespace, timeout=timeout, trust_env=False, transport=transport())
+        self._http, self._streams, self._execs = client(), client(), client()
         self._asking, self._running = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
 
     async def close(self) -> None:
         """Drop all connections."""
         await self._streams.aclose()
         await self._http.aclose()
-        await self._exec.close()
+        await self._execs.aclose()
 
     def now(self) -> datetime:
         """The cluster's time, by the last answer."""
@@ -217,20 +216,17 @@ class Cluster:
             raise Unreachable(f"the cluster's API does not answer: {_words(err)}") from err
 
     async def run(
-        self, name: str, container: str, command: Sequence[str], data: bytes = b"", *, within: float = _ANSWER_S
+        self, name: str, container: str, command: Sequence[str], data: bytes | exec.Later = b"", *, within: float = _ANSWER_S
     ) -> tuple[int, bytes]:
-        """(exit code, output) of a command inside the pod that reads `data`."""
-        output = io.BytesIO()
+        """(exit code, output) of a command inside the pod that reads `data`: see `exec.run`."""
+        path = self._path("pods", name, "exec")
         try:
-            async with self._running, asyncio.timeout(within + 1):
-                done = await self._exec.exec(
-                    name, container=container, command=list(command), stdin=data, stdout=output, timeout=within
-                )
-        except ApiError as err:
-            raise Refused(err.status.code or 500, err.status.message or str(err)) from err
-        except (httpx2.HTTPError, HTTPXWSException, OSError, TimeoutError, EOFError) as err:
+            async with self._running, asyncio.timeout(within):
+                return await exec.run(self._execs, path, container, command, data)
+        except exec.NotStarted as err:
+            raise Refused(err.status, str(err)) from err
+        except (httpx2.HTTPError, HTTPXWSException, OSError, TimeoutError) as err:
             raise Unreachable(f"nothing can be run in the pod {name}: {_words(err)}") from err
-        return done.exit_code if done.exit_code is not None else -1, output.getvalue()
 
 
 def _selector(labels: Mapping[str, str]) -> str:

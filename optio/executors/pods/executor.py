@@ -29,7 +29,7 @@ from optio.executors.pods.manifest import PodSettings
 from optio.executors.pods.plan import CONTROL, LAUNCHED, LOOK, NEVER, environment
 from optio.executors.pods.policies import Policies
 from optio.executors.pods.pool import Pools
-from optio.executors.pods.starting import ORPHANED, Failed, Renewal, Starter
+from optio.executors.pods.starting import ORPHANED, Failed, Renewal, Start, Starter
 from optio.executors.procfs import uptime
 from optio.model.pool import Pool
 
@@ -235,19 +235,7 @@ class PodExecutor:
 
     async def _attempt(self, handle: PodHandle, launch: Launch, settings: PodSettings, wanted: Pod, renewal: Renewal) -> Exit:
         try:
-            mark = await self._starter.place(handle, launch, settings, wanted, renewal)
-            # What it says is listened to before it has anything to say.
-            following = asyncio.create_task(self._feed.follow(handle, mark, began=None))
-            try:
-                arrived = await self._starter.deliver(handle, launch, settings, renewal)
-                handle.launched = True
-                if handle.stop_wanted:
-                    await self._stopped(handle)
-                if arrived:
-                    return await following
-            finally:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
+            mark, arrived = await self._starter.start(Start(handle, launch, settings, wanted, renewal))
         except Failed as err:
             if handle.uid:  # nothing was begun in it
                 with contextlib.suppress(Refused, Unreachable):
@@ -256,7 +244,10 @@ class PodExecutor:
                 with contextlib.suppress(Refused, Unreachable):
                     await self._swept(handle.run_id, handle.attempt)
             return err.exit
-        return await self._feed.follow(handle, mark)
+        handle.launched = True
+        if handle.stop_wanted:
+            await self._stopped(handle)
+        return await self._feed.follow(handle, mark, began=arrived)
 
     # Found again
 

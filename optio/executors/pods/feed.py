@@ -38,16 +38,16 @@ class Feed:
     def __init__(self, cluster: Cluster, informer: Informer) -> None:
         self._cluster, self._informer = cluster, informer
 
-    async def follow(self, handle: PodHandle, mark: str, *, began: bool | None = False) -> Exit:
+    async def follow(self, handle: PodHandle, mark: str, *, began: bool) -> Exit:
         """Until its supervisor's last word, or until the pod can say nothing more. A pod that has not `began` is asked after a
-        while, and given up if it never will; with None its launch is still on its way."""
+        while, and given up if it never will."""
         patience, tries = time.monotonic() + _BEGINS_S, 0
         over_since: float | None = None
         async for _ in again():
             await self._readable(handle)
             over, whole = ending.of_status(self._informer.status(handle.name)), False
             try:
-                async with asyncio.timeout(max(1.0, patience - time.monotonic()) if began is False else None) as limit:
+                async with asyncio.timeout(max(1.0, patience - time.monotonic()) if not began else None) as limit:
                     async with aclosing(self._pieces(handle, mark, follow=over is None)) as pieces:
                         async for piece in pieces:
                             if piece.stream == "end":

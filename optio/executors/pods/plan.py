@@ -5,7 +5,6 @@ Nothing of it stands in the pod's specification, in an argument or in the enviro
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
@@ -26,7 +25,7 @@ _FOREIGN = (
     "KUBERNETES_PORT_443_TCP_PROTO KUBERNETES_SERVICE_HOST KUBERNETES_SERVICE_PORT KUBERNETES_SERVICE_PORT_HTTPS HOSTNAME "
     "OLDPWD PWD SHLVL"
 )
-NOTHING: Mapping[str, str] = MappingProxyType({})
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 _FIXED = {
     "HOME": HOME,
     "TMPDIR": "/tmp",  # noqa: S108 - a volume of the pod's own
@@ -34,9 +33,9 @@ _FIXED = {
     "TERM": "dumb",
     "NO_COLOR": "1",
 }
-# Of two who launch the same attempt, or of one who launches it and a pod that ends because nobody did, the first has it.
-TAKE = f"cd {CONTROL} && umask 077 && mkdir taken 2>/dev/null"
-TAKEN = 9
+# What a launch ends with that was not sent after all, and one that another was before: one who launches the same attempt, or a
+# pod that ends because nobody did.
+NOTHING, TAKEN = 8, 9
 # A launch is on the way until it has `go`. Who looks whether it came takes that away: what broke off will then never go on.
 LOOK = (
     f"cd {CONTROL} || exit 1; [ -f stdout ] && exit 3; "
@@ -61,31 +60,32 @@ agent() {{
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What is run in the pod, as arguments, and what it reads."""
-
-    command: list[str]
-    data: bytes
-
-
-def delivery(launch: Launch, *, orphan_s: float, way_out: Mapping[str, str] = NOTHING) -> Delivery:
-    """The launch on its way. `orphan_s` is what is left of the time without a renewal; `way_out` are variables of the place."""
-    parts = [*((f"home/{name}", content) for name, content in launch.files.items()), (_STDIN, launch.stdin)]
-    script = _script(launch, orphan_s, way_out).encode()
-    data = b"".join([script, *(content for _, content in parts)])
-    # Lengths and names are no secrets.
-    steps = [f"{TAKE} || exit {TAKEN}", f"cat >{_PARCEL}", f"[ $(wc -c <{_PARCEL}) -eq {len(data)} ]"]
-    steps += _directories(launch.files)
-    at = len(script)
-    steps.append(f"head -c {at} {_PARCEL} >{PRIVATE}/plan")
-    for name, content in parts:
-        rest = "" if name == _STDIN else f" | head -c {len(content)}"  # the last one
-        steps.append(f"tail -c +{at + 1} {_PARCEL}{rest} >{shlex.quote(name)}")
-        at += len(content)
+def command(launch: Launch) -> list[str]:
+    """What takes the `parcel` of this launch in a pod. It says a line when it is there, and does nothing until the parcel
+    comes: in a pod that may not be had after all it has changed nothing."""
+    # Names and lengths are no secrets.
+    steps = [
+        "echo",
+        f"cd {CONTROL} && umask 077 && read -r size at || exit {NOTHING}",
+        f"mkdir taken 2>/dev/null || exit {TAKEN}",
+    ]
+    unpack = [f"cat >{_PARCEL}", f"[ $(wc -c <{_PARCEL}) -eq $size ]", *_directories(launch.files)]
+    unpack.append(f"head -c $at {_PARCEL} >{PRIVATE}/plan")
+    for name, content in launch.files.items():
+        unpack.append(f"tail -c +$((at + 1)) {_PARCEL} | head -c {len(content)} >{shlex.quote(f'home/{name}')}")
+        unpack.append(f"at=$((at + {len(content)}))")
+    unpack.append(f"tail -c +$((at + 1)) {_PARCEL} >{_STDIN}")
     # The supervisor may have begun only now.
-    steps += ["until [ -p launch ]; do sleep 0.02 2>/dev/null || sleep 1; done", "mkdir go", "echo go >launch"]
-    return Delivery(["/bin/sh", "-c", " && ".join(steps)], data)
+    unpack += ["until [ -p launch ]; do sleep 0.02 2>/dev/null || sleep 1; done", "mkdir go", "echo go >launch"]
+    return ["/bin/sh", "-c", "; ".join([*steps, " && ".join(unpack)])]
+
+
+def parcel(launch: Launch, *, orphan_s: float, way_out: Mapping[str, str] = NO_VARIABLES) -> bytes:
+    """A launch for its `command`. `orphan_s` is what is left of the time without a renewal; `way_out` are variables of the
+    place."""
+    script = _script(launch, orphan_s, way_out).encode()
+    data = b"".join([script, *launch.files.values(), launch.stdin])
+    return b"%d %d\n" % (len(data), len(script)) + data
 
 
 def _directories(names: Iterable[str]) -> list[str]:
@@ -93,7 +93,7 @@ def _directories(names: Iterable[str]) -> list[str]:
     return [f"mkdir -p {shlex.quote(f'home/{folder}')}" for folder in ("", *folders) if names]
 
 
-def environment(launch: Launch, way_out: Mapping[str, str] = NOTHING) -> dict[str, str]:
+def environment(launch: Launch, way_out: Mapping[str, str] = NO_VARIABLES) -> dict[str, str]:
     """All variables of the agent but those of its image, PATH for one."""
     return {
         **_FIXED,

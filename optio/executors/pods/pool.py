@@ -104,13 +104,13 @@ def _over(found: Pod) -> bool:
 
 
 class Pools:
-    """`claim` is for every worker; of `keep` one at a time does something."""
+    """`free` and `take` are for every worker; of `keep` one at a time does something."""
 
     def __init__(self, cluster: Cluster, informer: Informer, policies: Policies, settings: PodSettings) -> None:
         self._cluster, self._informer, self._policies, self._settings = cluster, informer, policies, settings
         self._swept = time.monotonic()
         self._leader = Leader(cluster, pod.lease_name(settings.install))
-        self._claimed: set[str] = set()
+        self._chosen: set[str] = set()
         self._wanted: dict[str, Kind] = {}
         self._told = False  # who has not been told what is wanted keeps nothing, and takes nothing away
         self._trouble: dict[str, _Trouble] = {}
@@ -149,8 +149,8 @@ class Pools:
 
     # Taking one
 
-    async def claim(self, launch: Launch, settings: PodSettings) -> Pod | None:
-        """A ready pod, which is the attempt's own from now on; None when there is none."""
+    async def free(self, launch: Launch, settings: PodSettings) -> Pod | None:
+        """A ready pod that this launch may `take`; None when there is none."""
         if launch.environment is None:
             return None
         with contextlib.suppress(TimeoutError):
@@ -158,28 +158,28 @@ class Pools:
                 await self._informer.listed.wait()
         key = pod.pool_key(launch.environment, settings)
         limit = timedelta(seconds=settings.idle_s * _TAKEN_UNTIL)
-        while True:
-            free = [
-                each
-                for each in self._warm()
-                if each["metadata"]["labels"].get(pod.POOL) == key
-                and is_ready(each)
-                and each["metadata"]["uid"] not in self._claimed
-                and self._cluster.now() - made_at(each) < limit
-            ]
-            if not free:
-                return None
-            # Any of them: so two workers seldom want the same.
-            chosen = random.choice(free)  # noqa: S311
-            uid = chosen["metadata"]["uid"]
-            self._claimed.add(uid)
-            try:
-                claimed = await self._patched(chosen, launch)
-            finally:
-                asyncio.get_running_loop().call_later(60.0, self._claimed.discard, uid)
-            if claimed is not None:
-                self._informer.put(claimed)
-                return claimed
+        free = [
+            each
+            for each in self._warm()
+            if each["metadata"]["labels"].get(pod.POOL) == key
+            and is_ready(each)
+            and each["metadata"]["uid"] not in self._chosen
+            and self._cluster.now() - made_at(each) < limit
+        ]
+        if not free:
+            return None
+        # Any of them: so two workers seldom want the same.
+        chosen = random.choice(free)  # noqa: S311
+        self._chosen.add(chosen["metadata"]["uid"])
+        asyncio.get_running_loop().call_later(60.0, self._chosen.discard, chosen["metadata"]["uid"])
+        return chosen
+
+    async def take(self, chosen: Pod, launch: Launch) -> Pod | None:
+        """The pod as the attempt's own, from now on; None if another was sooner."""
+        claimed = await self._patched(chosen, launch)
+        if claimed is not None:
+            self._informer.put(claimed)
+        return claimed
 
     async def _patched(self, chosen: Pod, launch: Launch) -> Pod | None:
         """The pod with the attempt's name on it, unless another was sooner."""

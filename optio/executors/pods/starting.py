@@ -5,24 +5,29 @@ import contextlib
 import logging
 import time
 from collections.abc import Coroutine, Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any, TypeVar
 
 from optio.executors.base import Exit, Launch
-from optio.executors.pods import ending
+from optio.executors.pods import ending, plan
 from optio.executors.pods import manifest as pod
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
+from optio.executors.pods.delivery import Delivery
 from optio.executors.pods.handle import PodHandle
 from optio.executors.pods.informer import Informer, Pod, again, runs
 from optio.executors.pods.manifest import PodSettings
-from optio.executors.pods.plan import TAKEN, delivery
 from optio.executors.pods.policies import Policies
 from optio.executors.pods.pool import Pools
 from optio.executors.procfs import uptime
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 ORPHANED = Exit(code=None, signal=None, stopped_by="orphaned")
-_TRIES, _TRY_S, _TRY_WITHIN_S = 10, 0.15, 5.0
+# A container runs up to a second before its node says so. From the first of these times on it is tried, with so many pods at
+# most at once: where more begin, the cluster is busy enough.
+_FIRST_S, _TRY_S, _TRIES, _TRYING = 0.3, 0.03, 30, 4
+_LONGEST_S = 5.0
 _LOST = Exit(code=None, signal=None, lost=True)
 
 
@@ -65,37 +70,100 @@ class Renewal:
         self._told = at
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An attempt that is to begin: in a new pod as it is `wanted`, or in one that is ready."""
+
+    handle: PodHandle
+    launch: Launch
+    settings: PodSettings
+    wanted: Pod
+    renewal: Renewal
+
+    def parcel(self) -> bytes:
+        """What is sent at this moment; raises Failed when it must not be."""
+        left = self.renewal.left()
+        if left <= 0:
+            raise Failed(exit=ORPHANED)
+        if self.handle.stop_wanted:
+            raise Failed(stopped_by="stop")
+        way_out = pod.way_out(self.launch.environment, self.settings)
+        return plan.parcel(self.launch, orphan_s=left, way_out=way_out)
+
+    async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the work comes to; raises Failed at once when the attempt is not wanted any more."""
+        working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self.handle.stopping.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise Failed(stopped_by="stop")
+            return working.result()
+        finally:
+            for each in (working, stopping):
+                each.cancel()
+            await asyncio.gather(working, stopping, return_exceptions=True)
+
+
 class Starter:
     """Brings launches into pods. `start_s` is how long a pod may take until its container runs."""
 
     def __init__(self, cluster: Cluster, informer: Informer, pools: Pools, policies: Policies, start_s: float) -> None:
         self._cluster, self._informer, self._pools, self._policies = cluster, informer, pools, policies
         self._start_s = start_s
+        self._trying: set[str] = set()
 
-    async def place(self, handle: PodHandle, launch: Launch, settings: PodSettings, wanted: Pod, renewal: Renewal) -> str:
-        """The mark of a pod that runs and waits for this launch; raises Failed when there is none."""
-        if renewal.left() <= 0:
-            raise Failed(exit=ORPHANED)
-        found = await _unless_stopped(handle, self._place(handle, launch, settings, wanted))
-        mark: str = found["metadata"]["annotations"][pod.MARK]
-        return mark
-
-    async def _place(self, handle: PodHandle, launch: Launch, settings: PodSettings, wanted: Pod) -> Pod:
+    async def start(self, start: Start) -> tuple[str, bool]:
+        """(mark of a pod, whether it has taken the launch). If not, it may have: its log tells. Raises Failed when no pod has
+        taken it, and none will."""
         deadline = time.monotonic() + self._start_s
-        found = await self._pools.claim(launch, settings) if launch.warm else None
+        if start.renewal.left() <= 0:
+            raise Failed(exit=ORPHANED)
+        if start.launch.warm:
+            while (chosen := await self._pools.free(start.launch, start.settings)) is not None:
+                # The way in is opened while it is found out whether we may go.
+                async with self._delivery(start, chosen["metadata"]["name"]) as delivery:
+                    found = await start.unless_stopped(self._taken(start, chosen))
+                    if found is not None:
+                        return await self._delivered(start, found, deadline, delivery)
+        found = await start.unless_stopped(self._made(start, deadline))
+        start.handle.uid = found["metadata"]["uid"]
+        try:
+            return await self._delivered(start, found, deadline)
+        finally:
+            self._trying.discard(start.handle.name)
+
+    def _delivery(self, start: Start, name: str) -> Delivery:
+        return Delivery(self._cluster, name, start.launch, start.parcel)
+
+    async def _delivered(self, start: Start, found: Pod, deadline: float, delivery: Delivery | None = None) -> tuple[str, bool]:
+        name, mark = found["metadata"]["name"], found["metadata"]["annotations"][pod.MARK]
+        for tries in count():
+            told = delivery is not None or await start.unless_stopped(self._near(name, deadline, tries))
+            async with delivery or self._delivery(start, name) as way:
+                try:
+                    return mark, _arrived(start.handle, *await way.go())
+                except (Refused, Unreachable) as err:
+                    if way.sent:
+                        log.warning("the launch of %s got no answer: %s", name, err)
+                        return mark, False
+                    for_good = isinstance(err, Refused) and not err.temporary and err.status != 404
+                    if told and (for_good or time.monotonic() >= deadline):
+                        raise Failed("launch", f"nothing can be run in the pod: {err}", temporary=True) from err
+            delivery = None
+        raise AssertionError("not reached")
+
+    async def _taken(self, start: Start, chosen: Pod) -> Pod | None:
+        found = await self._pools.take(chosen, start.launch)
         if found is not None:
+            handle = start.handle
             handle.name, handle.uid, handle.how = found["metadata"]["name"], found["metadata"]["uid"], "warm"
-            await self._is_free(launch, settings)
-            return found
-        found = await self._made(wanted, launch, settings, deadline)
-        handle.uid = found["metadata"]["uid"]
-        await self._running(handle, deadline)
+            await self._is_free(start)
         return found
 
-    async def _is_free(self, launch: Launch, settings: PodSettings) -> None:
+    async def _is_free(self, start: Start) -> None:
         """Whoever gives an attempt up puts a tombstone before he looks for pods that were claimed for it; we claim before we
         look for a tombstone. So one of us sees the other, and where both do, the pod decides who was first (`LOOK`)."""
-        name = pod.name_of(settings.install, launch.run_id, launch.attempt)
+        name = pod.name_of(start.settings.install, start.launch.run_id, start.launch.attempt)
         async for _ in again(time.monotonic() + self._start_s):
             with contextlib.suppress(Refused, Unreachable):
                 if await self._cluster.pod(name) is None:
@@ -103,16 +171,16 @@ class Starter:
                 break
         raise Failed(exit=_LOST)
 
-    async def _made(self, wanted: Pod, launch: Launch, settings: PodSettings, deadline: float) -> Pod:
+    async def _made(self, start: Start, deadline: float) -> Pod:
         """The pod, which may have been made already by a request that got no answer."""
         taken = False
         async for _ in again(deadline):
             try:
-                found = await self._cluster.pod(wanted["metadata"]["name"]) if taken else None
+                found = await self._cluster.pod(start.wanted["metadata"]["name"]) if taken else None
                 if found is not None:
-                    return _ours(found, settings)
-                await self._policies.ensure(pod.policy(launch.environment, settings))
-                return await self._cluster.create(wanted)
+                    return _ours(found, start.settings)
+                await self._policies.ensure(pod.policy(start.launch.environment, start.settings))
+                return await self._cluster.create(start.wanted)
             except Refused as err:
                 taken = err.status == 409
                 if not taken and not err.temporary:
@@ -125,69 +193,56 @@ class Starter:
                 last = err
         raise Failed("cluster", f"no pod could be made: {last}", temporary=True)
 
-    async def _running(self, handle: PodHandle, deadline: float) -> None:
-        """Wait until the container runs; raises Failed when it will not, or must not any more."""
-        tries = _TRIES
+    async def _near(self, name: str, deadline: float, tries: int) -> bool:
+        """Wait until its container runs, as its node says (True), or until it is worth a try, after so many. Raises Failed when
+        it will not run."""
+        began = time.monotonic()
+        when_told, untold = began + min(_TRY_S * tries, _LONGEST_S), began + (_TRY_S if tries else _FIRST_S)
         while True:
-            moved = self._informer.moved(handle.name)
-            status = self._informer.status(handle.name)
-            if runs(status):
-                return
+            moved = self._informer.moved(name)
+            known = self._informer.pods.get(name) or await self._known(name)
+            status = known.get("status", {})
             failed = _hopeless(status) or ending.of_status(status)
             if failed is not None:
                 raise Failed(exit=failed)
-            # Its node says so a second later than it is so.
-            if tries and "nodeName" in self._informer.pods.get(handle.name, {}).get("spec", {}):
-                tries -= 1
-                if await self._answers(handle):
-                    return
-            left = deadline - time.monotonic()
-            if left <= 0:
+            now, told = time.monotonic(), runs(status)
+            if not told and now >= deadline:
                 reason, message = ending.slow(status)
                 raise Failed(reason, message, temporary=reason != "image")
+            at = when_told if told else untold if self._tries(known, tries) else deadline
+            if now >= at:
+                return told
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left, _TRY_S if tries else 5.0)):
+                async with asyncio.timeout(min(at - now, 5.0)):
                     await moved.wait()
 
-    async def _answers(self, handle: PodHandle) -> bool:
-        with contextlib.suppress(Refused, Unreachable):
-            code, _ = await self._cluster.run(handle.name, pod.CONTAINER, ["/bin/sh", "-c", ":"], within=_TRY_WITHIN_S)
-            return code == 0
-        return False
+    def _tries(self, known: Pod, tries: int) -> bool:
+        name = known["metadata"]["name"]
+        if tries >= _TRIES:
+            self._trying.discard(name)
+        elif "nodeName" in known["spec"] and len(self._trying) < _TRYING:
+            self._trying.add(name)
+        return name in self._trying
 
-    async def deliver(self, handle: PodHandle, launch: Launch, settings: PodSettings, renewal: Renewal) -> bool:
-        """Bring it the launch. False: begun or not, its log tells; raises Failed when it has not, and never will."""
-        left = renewal.left()
-        if left <= 0:
-            raise Failed(exit=ORPHANED)
-        if handle.stop_wanted:
-            raise Failed(stopped_by="stop")
-        parcel = delivery(launch, orphan_s=left, way_out=pod.way_out(launch.environment, settings))
-        try:
-            code, said = await self._cluster.run(handle.name, pod.CONTAINER, parcel.command, parcel.data)
-        except (Refused, Unreachable) as err:
-            log.warning("the launch of %s got no answer: %s", handle.name, err)
-            return False
-        if code == TAKEN:
-            return False  # by a request of ours that got no answer, or by somebody who gave the attempt up
-        if code != 0:
-            raise Failed("launch", f"the launch did not arrive: {said.decode('utf-8', 'replace')[:200]}", temporary=True)
-        handle.begin()
-        return True
+    async def _known(self, name: str) -> Pod:
+        """A pod that the watch does not know: it is new, or gone."""
+        found = None
+        with contextlib.suppress(Unreachable):
+            found = await self._cluster.pod(name)
+            if found is None:
+                raise Failed("deleted", "the pod was deleted", temporary=True)
+            self._informer.put(found)
+        return found or {"metadata": {"name": name}, "spec": {}}
 
 
-async def _unless_stopped(handle: PodHandle, work: Coroutine[Any, Any, Pod]) -> Pod:
-    """What the work comes to; raises Failed at once when the attempt is not wanted any more."""
-    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(handle.stopping.wait())
-    try:
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise Failed(stopped_by="stop")
-        return working.result()
-    finally:
-        for each in (working, stopping):
-            each.cancel()
-        await asyncio.gather(working, stopping, return_exceptions=True)
+def _arrived(handle: PodHandle, code: int, said: bytes) -> bool:
+    """What a launch that was sent came to."""
+    if code == plan.TAKEN:
+        return False  # by a request of ours that got no answer, or by somebody who gave the attempt up
+    if code != 0:
+        raise Failed("launch", f"the launch did not arrive: {said.decode('utf-8', 'replace')[:200]}", temporary=True)
+    handle.begin()
+    return True
 
 
 def _ours(found: Pod, settings: PodSettings) -> Pod:

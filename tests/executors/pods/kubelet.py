@@ -303,18 +303,21 @@ class FakeKubelet:
             b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
             b"sec-websocket-protocol: v5.channel.k8s.io\r\nsec-websocket-accept: " + accept + b"\r\n\r\n"
         )
-        while await _frame(reader) != b"\xff\x00":
-            pass
+        if "parcel" in query:
+            writer.write(_framed(b"\x01\n"))
+        try:
+            while await _frame(reader) != b"\xff\x00":
+                pass
+        except (EOFError, OSError):
+            return  # what is not sent does nothing
         code = asyncio.run_coroutine_threadsafe(self._command(pod, query), self._loop)
         result = await asyncio.wrap_future(code)
         status: dict[str, Any] = {"status": "Success"}
         if result:
             causes = [{"reason": "ExitCode", "message": str(result)}]
             status = {"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": causes}}
-        for data, opcode in ((b"\x03" + json.dumps(status).encode(), 2), (struct.pack(">H", 1000), 8)):
-            short = len(data) < 126
-            size = struct.pack(">B", len(data)) if short else struct.pack(">BH", 126, len(data))
-            writer.write(bytes([0x80 | opcode]) + size + data)
+        writer.write(_framed(b"\x03" + json.dumps(status).encode()))
+        writer.write(_framed(struct.pack(">H", 1000), 8))
         await writer.drain()
         with contextlib.suppress(EOFError, OSError):
             await _frame(reader)
@@ -337,6 +340,11 @@ async def _next(pod: _Container, at: int) -> None:
     moved = pod.moved
     if len(pod.log) == at and not pod.end:
         await moved.wait()
+
+
+def _framed(data: bytes, opcode: int = 2) -> bytes:
+    size = struct.pack(">B", len(data)) if len(data) < 126 else struct.pack(">BH", 126, len(data))
+    return bytes([0x80 | opcode]) + size + data
 
 
 async def _frame(reader: asyncio.StreamReader) -> bytes:

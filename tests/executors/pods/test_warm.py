@@ -1,5 +1,6 @@
 """Pools of warm pods."""
 
+import asyncio
 import threading
 import time
 import uuid
@@ -10,6 +11,7 @@ import pytest
 
 from optio.executors.base import Handle, Launch, Warm
 from optio.executors.pods import manifest
+from optio.executors.pods.delivery import Delivery
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.manifest import PodSettings
 from optio.model.pool import Pool
@@ -164,12 +166,29 @@ def test_a_pod_that_was_taken_but_not_launched_is_given_up_with_its_attempt(make
     executor, another = make(), make()
     filled(executor, 1)
     # So a worker leaves it that dies between the claim and the launch.
-    claimed = executor._call(lambda: executor._pools.claim(warm("echo ran"), executor._settings))
+    (known,) = pods(executor)
+    claimed = executor._call(lambda: executor._pools.take(known, warm("echo ran")))
     assert claimed is not None
 
     assert another.find("run", 1) is None
     eventually(lambda: names(another, manifest.ATTEMPT_ROLE) == set(), within=60, what="the end of the pod")
     another.remove("run", 1)
+
+
+def test_a_launch_that_came_to_a_pod_and_may_not_have_it_changes_nothing_there(make: Make) -> None:
+    executor = make()
+    filled(executor, 1)
+    (name,) = names(executor)
+
+    async def in_vain() -> None:
+        async with Delivery(executor._cluster, name, warm("echo wrong"), lambda: b"") as delivery:
+            await asyncio.sleep(1)  # it waits in the pod
+        assert not delivery.sent
+
+    executor._call(in_vain)
+    handle = executor.start(warm("ls; echo right"))
+
+    assert (how(handle), ended(handle).stdout, handle.name) == ("warm", b"right\n", name)
 
 
 def test_set_up_commands_run_ahead_without_the_runs_secrets_and_only_once(make: Make) -> None:

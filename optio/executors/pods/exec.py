@@ -1,0 +1,77 @@
+"""A command inside a pod, by the API's subprotocol v5.channel.k8s.io: the first byte of a message is its channel."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+
+import httpx2
+from httpx2.websockets import WebSocketUpgradeError
+
+# The first version that can say that the input has ended.
+_V5 = "v5.channel.k8s.io"
+_INPUT, _OUTPUT, _STATUS = 0, 1, 3
+_INPUT_ENDS = bytes((255, _INPUT))
+_LARGEST = 16 << 20
+_GREETS_S = 10.0
+Later = Callable[[], Awaitable[bytes]]
+
+
+class NotStarted(Exception):
+    """The command was not begun. `status` is HTTP's."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def run(
+    http: httpx2.AsyncClient, path: str, container: str, command: Sequence[str], data: bytes | Later
+) -> tuple[int, bytes]:
+    """(exit code, output) of a command that reads `data`. What comes later is asked for when the command has said something;
+    when that raises, or this is cancelled, the command's input ends. Raises NotStarted, TimeoutError, and what httpx2 and
+    `data` raise."""
+    params = {"container": container, "stdin": "true", "stdout": "true", "command": list(command)}
+    output, code = bytearray(), None
+    try:
+        async with http.websocket(path, params=params, subprotocols=[_V5], max_message_size_bytes=_LARGEST) as socket:
+            if socket.subprotocol != _V5:
+                raise NotStarted(400, "the cluster is older than Kubernetes 1.30: it cannot be told that an input has ended")
+
+            async def heard() -> int | None:
+                message = await socket.receive_bytes()
+                if message[0] == _OUTPUT:
+                    output.extend(message[1:])
+                return _code(message[1:]) if message[0] == _STATUS else None
+
+            if not isinstance(data, bytes):
+                async with asyncio.timeout(_GREETS_S):
+                    while code is None and not output:
+                        code = await heard()
+                data = await data() if code is None else b""
+            if code is None:
+                await socket.send_bytes(bytes((_INPUT,)) + data)
+                await socket.send_bytes(_INPUT_ENDS)
+            while code is None:
+                code = await heard()
+            return code, bytes(output)
+    except WebSocketUpgradeError as err:
+        # Its body is gone.
+        raise NotStarted(err.response.status_code, f"HTTP status {err.response.status_code}") from err
+    except BaseExceptionGroup as group:
+        raise _only(group) from group
+
+
+def _only(group: BaseExceptionGroup) -> BaseException:
+    first = group.exceptions[0]
+    return _only(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _code(status: bytes) -> int:
+    """By a `meta/v1` Status."""
+    said = json.loads(status)
+    if said["status"] == "Success":
+        return 0
+    for cause in (said.get("details") or {}).get("causes") or ():
+        if said.get("reason") == "NonZeroExitCode" and cause.get("reason") == "ExitCode":
+            return int(cause["message"])
+    raise NotStarted(said.get("code", 500), said.get("message", "no reason was given"))
