@@ -70,9 +70,9 @@ class Rule:
 
     Exactly one of: `refuse` (the connection is reset), `status` (that answer, after the request was carried out if `done`),
     `cut`, `end` or `hold` (reset, an end in good order, or silence, after so many bytes of the answer's body or of what a
-    WebSocket's server says), `cut_sent` (reset after so many bytes of what a WebSocket's client says), `delay` (seconds before
-    it is carried out), `lines` (each line of the answer becomes none, one or many). `then` is called when that happens, in the
-    proxy's loop."""
+    WebSocket's server says: with `once_told` of what it says when its client has said something), `cut_sent` (reset after so
+    many bytes of what a WebSocket's client says), `delay` (seconds before it is carried out), `lines` (each line of the answer
+    becomes none, one or many). `then` is called when that happens, in the proxy's loop."""
 
     pattern: str
     skip: int = 0
@@ -85,6 +85,7 @@ class Rule:
     done: bool = False
     cut: int | None = None
     cut_sent: int | None = None
+    once_told: bool = False
     end: int | None = None
     hold: int | None = None
     delay: float = 0.0
@@ -309,6 +310,8 @@ class FaultProxy:
         writer.write(_joined(status, answered))
         if code == 101:
             sent = _Limit(exchange, rule.then, cut=rule.cut_sent)
+            if rule.once_told:
+                limit.from_ = sent
             await asyncio.gather(_tunnel(reader, upstream[1], sent), _tunnel(upstream[0], writer, limit))
             raise _Over
         if code != 101 and limit.over:
@@ -363,6 +366,8 @@ class _Limit:
     ) -> None:
         self._exchange, self._then, self._ends, self._holds = exchange, then, end is not None, hold is not None
         self._left = next((each for each in (cut, end, hold) if each is not None), None)
+        self.used = False
+        self.from_: _Limit | None = None  # nothing counts before something has passed there
 
     @property
     def over(self) -> bool:
@@ -370,7 +375,8 @@ class _Limit:
         return self._left == 0
 
     async def passed(self, data: bytes, write: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
-        if self._left is None:
+        self.used = True
+        if self._left is None or (self.from_ is not None and not self.from_.used):
             await write(data)
             return
         part, self._left = data[: self._left], max(0, self._left - len(data))
