@@ -23,14 +23,20 @@ _MOST_SHOWN = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`optio check [PATH ...] [--format full|concise|json]`."""
+    """`optio check [PATH ...] [--format full|concise|json] [--strict] [--verbose] [--fix | --diff] [--unsafe-fixes]`."""
     parser.description = SUMMARY
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files or directories (default: $OPTIO_TASKS, or tasks.d)")
     parser.add_argument("--format", choices=FORMATS, default="full", help="how findings are printed (default: full)")
+    parser.add_argument("--strict", action="store_true", help="ask what a careful reviewer would: some warnings become errors")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print information, too")
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument("--fix", action="store_true", help="apply the fixes that leave each task's meaning as it is")
+    change.add_argument("--diff", action="store_true", help="print what --fix would change, and change nothing")
+    parser.add_argument("--unsafe-fixes", action="store_true", help="with --fix or --diff: guesses, too; look at what they did")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 clean or warnings only, 1 errors, 2 a path that does not exist."""
+    """0 clean or warnings only, 1 errors (or, with --diff, something to fix), 2 a path that does not exist."""
     # What stands in a file, or in its name, need not be something that this terminal can show.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -46,11 +52,27 @@ def run(args: argparse.Namespace) -> int:
             return USAGE
     found: list[Diagnostic] = []
     files = tasks = 0
+    if args.unsafe_fixes and not (args.fix or args.diff):
+        print("optio check: --unsafe-fixes does nothing by itself: add --fix or --diff", file=sys.stderr)
+        return USAGE
+    changes = 0
     for root, only in _roots(paths, default).items():
-        compilation = _compile(root, only)
+        if args.fix or args.diff:
+            compilation, changed = _fix(root, only, args)
+            changes += changed
+        else:
+            compilation = _compile(root, only)
         files += compilation.files
         tasks += len(compilation.registry.tasks)
         found += _clickable(compilation.diagnostics, root)
+    if args.diff:
+        return FOUND if changes else CLEAN
+    if args.strict:
+        from optio.compiler.diagnostics import strictly
+
+        found = strictly(found)
+    if not args.verbose:
+        found = [each for each in found if each.severity != "info"]
     if args.format == "json":
         print(report.as_json(found, files=files, tasks=tasks))
     else:
@@ -96,6 +118,23 @@ def _compile(root: Path, only: list[str] | None) -> "Compilation":
     from optio.compiler.tree import DirectoryTree
 
     return compile_tree(DirectoryTree(root, only=only))
+
+
+def _fix(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple[Compilation, int]":
+    from optio.cli import fixing
+    from optio.compiler.fixes import fixed
+    from optio.compiler.tree import DirectoryTree
+
+    tree = DirectoryTree(root, only=only)
+    done = fixed(tree, unsafe=args.unsafe_fixes)
+    if args.diff:
+        sys.stdout.writelines(fixing.differences(root, tree, done.files))
+    else:
+        fixing.write(root, done.files)
+        if done.count and args.format == "full":
+            count, files = done.count, len(done.files)
+            print(f"fixed {count} finding{'s' * (count > 1)} in {files} file{'s' * (files > 1)}")
+    return done.compilation, done.count
 
 
 def _clickable(diagnostics: "tuple[Diagnostic, ...]", root: Path) -> "list[Diagnostic]":

@@ -1,7 +1,7 @@
 """Diagnostics: findings as data, one shape for terminal, JSON and API."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -34,9 +34,28 @@ class Related(NamedTuple):
     span: Span
 
 
+class Edit(NamedTuple):
+    """What stands at a place of the finding's file becomes `text`."""
+
+    span: Span
+    text: str
+
+
+class Fix(NamedTuple):
+    """A cure that a program can apply. One that is not `safe` may change what the file means: somebody should look at it."""
+
+    edits: tuple[Edit, ...]
+    safe: bool = True
+
+    @classmethod
+    def write(cls, text: str, span: Span, *, safe: bool = True) -> "Fix":
+        """Put this text in the place of another."""
+        return cls((Edit(span, text),), safe)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:
-    """A finding. `message` states the fact, `hint` the cure."""
+    """A finding. `message` states the fact, `hint` the cure, which `fix` applies."""
 
     code: str
     message: str
@@ -46,6 +65,7 @@ class Diagnostic:
     hint: str | None = None
     related: tuple[Related, ...] = ()
     severity: Severity = Severity.ERROR
+    fix: Fix | None = None
 
     @property
     def rule(self) -> str:
@@ -60,17 +80,22 @@ class Diagnostic:
             "severity": self.severity.value,
             "message": self.message,
             "path": self.path,
-            "line": self.span.start.line,
-            "column": self.span.start.column,
-            "endLine": self.span.end.line,
-            "endColumn": self.span.end.column,
+            **_range(self.span),
             "pointer": pointer(self.route),
             "hint": self.hint,
             "related": [
                 {"message": r.message, "path": r.path, "line": r.span.start.line, "column": r.span.start.column}
                 for r in self.related
             ],
+            "fix": None
+            if self.fix is None
+            else {"safe": self.fix.safe, "edits": [{**_range(e.span), "text": e.text} for e in self.fix.edits]},
         }
+
+
+def _range(span: Span) -> dict[str, int]:
+    (line, column), (end_line, end_column) = span
+    return {"line": line, "column": column, "endLine": end_line, "endColumn": end_column}
 
 
 def finding(
@@ -82,13 +107,24 @@ def finding(
     route: Route = (),
     hint: str | None = None,
     related: tuple[Related, ...] = (),
+    fix: Fix | None = None,
 ) -> Diagnostic:
     """A diagnostic with the severity that the catalogue gives its code."""
     severity = Severity(_rule(code).severity)
     message, hint = _one_line(message), None if hint is None else _one_line(hint)
     return Diagnostic(
-        code=code, message=message, path=path, span=span, route=route, hint=hint, related=related, severity=severity
+        code=code, message=message, path=path, span=span, route=route, hint=hint, related=related, severity=severity, fix=fix
     )
+
+
+def strictly(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """The same, with the severities that the catalogue gives them under `--strict`."""
+    graded = []
+    for each in diagnostics:
+        rule = _rule(each.code)
+        raised = rule.strict and each.severity == rule.severity
+        graded.append(replace(each, severity=Severity(rule.strict)) if raised else each)
+    return graded
 
 
 def _rule(code: str) -> "Rule":

@@ -113,6 +113,12 @@ class Document:
                 return self._span(place)
         return Span(position_at(self.text, offset - 1), position_at(self.text, offset - 1 + len(needle)))
 
+    def text_at(self, span: Span) -> str | None:
+        """What is written there, on one line."""
+        if span.start.line != span.end.line:
+            return None
+        return self.text.split("\n", span.start.line)[span.start.line - 1][span.start.column - 1 : span.end.column - 1]
+
     def source(self, route: Route) -> str:
         """A scalar as it is written, quotes included."""
         place = self._place(route)

@@ -4,10 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.emit import emit
-from optio.compiler.pipeline import Compilation, assemble, compile_file
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.pipeline import Compilation, CompiledFile, assemble, compile_file
 from optio.compiler.tree import SourceTree, Unreadable
 from optio.model.registry import CompiledTask
 from optio.model.text import slug
@@ -21,9 +19,8 @@ _LABEL = re.compile(rb"^(id|name):[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
 class _Kept:
     read: dict[str, _Read]
     signs: dict[str, Sign | None]
-    task: ResolvedTask | None
+    file: CompiledFile
     compiled: CompiledTask | None
-    diagnostics: list[Diagnostic]
 
 
 class IncrementalCompiler:
@@ -42,7 +39,7 @@ class IncrementalCompiler:
             kept[path] = (before and _still(before, tree, signs)) or _compile(path, tree, signs)
         self._kept = kept
         compiled = {path: k.compiled for path, k in kept.items() if k.compiled is not None}
-        return assemble(((path, k.task, k.diagnostics) for path, k in kept.items()), lambda task: compiled[task.path])
+        return assemble((k.file for k in kept.values()), lambda task: compiled[task.path])
 
     def known(self) -> dict[str, bytes | None]:
         """Every file that the last compilation read or tried to read, with its bytes."""
@@ -58,9 +55,9 @@ class IncrementalCompiler:
 
 def _compile(path: str, tree: SourceTree, signs: Mapping[str, Sign]) -> _Kept:
     recorder = _Recorder(tree)
-    task, diagnostics = compile_file(path, recorder)
-    compiled = None if task is None else emit(task)
-    return _Kept(recorder.seen, {name: signs.get(name) for name in recorder.seen}, task, compiled, diagnostics)
+    file = compile_file(path, recorder)
+    compiled = None if file.task is None else emit(file.task)
+    return _Kept(recorder.seen, {name: signs.get(name) for name in recorder.seen}, file, compiled)
 
 
 def _still(kept: _Kept, tree: SourceTree, signs: Mapping[str, Sign]) -> _Kept | None:
@@ -83,7 +80,7 @@ def _read(tree: SourceTree, path: str) -> _Read:
 
 def _meant_id(path: str, kept: _Kept) -> str | None:
     """The id that a broken file would have: from what could be understood of it, else from a line that looks right."""
-    task = kept.task
+    task = kept.file.task
     if task is not None:
         return task.id if task.knows(("id",) if task.spec.id else ("name",)) else None
     data = kept.read.get(path)

@@ -3,7 +3,7 @@
 import re
 from functools import lru_cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -37,32 +37,40 @@ _LOOKALIKES = str.maketrans(
 )  # fmt: skip
 
 
-def unknown(root: Any, route: Route) -> tuple[str, str, str]:
-    """Code, message and hint for a key that the schema does not know at its place."""
+class Unknown(NamedTuple):
+    """What is said of a key that the schema does not know at its place; `meant` is the key that it stands for, probably."""
+
+    code: str
+    message: str
+    hint: str
+    meant: str | None = None
+
+
+def unknown(root: Any, route: Route) -> Unknown:
+    """Why it is unknown."""
     key, name = str(route[-1]), show(route)
     known = known_keys(root, route[:-1])
     folded = _folded(key)
     if folded != key and (folded in known or closest(folded, known)):
         odd = next(c for c in key if ord(c) > 127)
-        return (
-            "OPT020",
-            f"`{name}` holds the look-alike letter U+{ord(odd):04X}",
-            f"write `{closest(folded, known) or folded}` in plain letters",
-        )
+        meant = closest(folded, known) or folded
+        message, hint = f"`{name}` holds the look-alike letter U+{ord(odd):04X}", f"write `{meant}` in plain letters"
+        return Unknown("OPT020", message, hint, meant)
     if len(route) == 1 and key in REPOSITORY_KEYS:
-        return "OPT109", f"`{name}` belongs to a Repo Task", "delete it: a standalone task has no repository"
+        return Unknown("OPT109", f"`{name}` belongs to a Repo Task", "delete it: a standalone task has no repository")
     if len(route) == 1 and key in RESERVED_KEYS:
-        hint = "write `promptTemplate:`" if key == "prompt" else "delete it"
-        return ("OPT101", f"unknown key `{name}`", hint) if key == "prompt" else ("OPT116", f"`{name}` is set by Optio", hint)
+        if key == "prompt":
+            return Unknown("OPT101", f"unknown key `{name}`", "write `promptTemplate:`", "promptTemplate")
+        return Unknown("OPT116", f"`{name}` is set by Optio", "delete it")
     same = next((k for k in known if _plain(k) == _plain(key)), None)
     if same:
-        return "OPT111", f"`{name}` is spelled otherwise", f"write `{same}`"
+        return Unknown("OPT111", f"`{name}` is spelled otherwise", f"write `{same}`", same)
     if len(route) == 3 and route[0] == "triggers" and key == "paramMapping":
-        return "OPT322", f"`{name}` stands beside `config`", "move it below `config`"
-    meant = closest(key, known)
-    if meant:
-        return "OPT101", f"unknown key `{name}`", f"did you mean `{meant}`?"
-    return "OPT101", f"unknown key `{name}`", _elsewhere(root, route, key) or "delete it"
+        return Unknown("OPT322", f"`{name}` stands beside `config`", "move it below `config`")
+    near = closest(key, known)
+    if near:
+        return Unknown("OPT101", f"unknown key `{name}`", f"did you mean `{near}`?", near)
+    return Unknown("OPT101", f"unknown key `{name}`", _elsewhere(root, route, key) or "delete it")
 
 
 def _elsewhere(root: Any, route: Route, key: str) -> str | None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from optio.compiler import checks
 from optio.compiler.checks.across import check_across
 from optio.compiler.diagnostics import Diagnostic, Severity, finding, ordered
-from optio.compiler.document import parse
+from optio.compiler.document import Document, parse
 from optio.compiler.emit import emit
+from optio.compiler.ignores import Ignore, ignores, without_ignored
 from optio.compiler.resolve import ResolvedTask, resolve
 from optio.compiler.source import SourceFile
 from optio.compiler.spec import read
@@ -33,48 +34,61 @@ class Compilation:
         return not has_errors(self.diagnostics)
 
 
-FileResult = tuple[str, ResolvedTask | None, list[Diagnostic]]
+@dataclass(frozen=True, slots=True)
+class CompiledFile:
+    """What one file says by itself. A task comes with its errors when something can be said about it; what `ignores` speak of
+    is still among the findings, for those of all files together come to them."""
+
+    path: str
+    task: ResolvedTask | None
+    diagnostics: list[Diagnostic]
+    ignores: tuple[Ignore, ...] = ()
 
 
 def compile_tree(tree: SourceTree) -> Compilation:
     """Never raises for what stands in a file."""
-    return assemble((path, *compile_file(path, tree)) for path in tree.task_files())
+    return assemble(compile_file(path, tree) for path in tree.task_files())
 
 
-def assemble(results: Iterable[FileResult], emit_task: Callable[[ResolvedTask], CompiledTask] = emit) -> Compilation:
-    """The results of all files, checked across, as one compilation."""
+def assemble(files: Iterable[CompiledFile], emit_task: Callable[[ResolvedTask], CompiledTask] = emit) -> Compilation:
+    """All files, checked across, as one compilation."""
+    compiled = list(files)
+    across: dict[str, list[Diagnostic]] = {}
+    resolved = [file.task for file in compiled if file.task is not None]
+    for each in check_across(resolved):
+        across.setdefault(each.path, []).append(each)
     found: list[Diagnostic] = []
-    resolved: list[ResolvedTask] = []
     broken: set[str] = set()
-    files = 0
-    for path, task, diagnostics in results:
-        files += 1
-        if diagnostics:
-            found += diagnostics
-            # An error in a prompt's own file breaks the task that uses it.
-            if has_errors(diagnostics):
-                broken.add(path)
-        if task is not None:
-            resolved.append(task)
-    across = list(check_across(resolved))
-    found += across
-    broken.update(d.path for d in across if d.severity is Severity.ERROR)
+    for file in compiled:
+        mine = file.diagnostics + across.get(file.path, [])
+        if not mine and not file.ignores:
+            continue
+        mine = without_ignored(file.path, mine, file.ignores)
+        found += mine
+        # An error in a prompt's own file breaks the task that uses it.
+        if has_errors(mine):
+            broken.add(file.path)
     tasks: dict[str, CompiledTask] = {t.id: emit_task(t) for t in resolved if t.path not in broken}
-    return Compilation(Registry.of(tasks), frozenset(broken), tuple(ordered(found)), files)
+    return Compilation(Registry.of(tasks), frozenset(broken), tuple(ordered(found)), len(compiled))
 
 
-def compile_file(path: str, tree: SourceTree) -> tuple[ResolvedTask | None, list[Diagnostic]]:
-    """Parse, shape, resolve and check one file. A task comes back with its errors when something can be said about it."""
+def compile_file(path: str, tree: SourceTree) -> CompiledFile:
+    """Parse, shape, resolve and check one file."""
+    document, task, found = _compiled(path, tree)
+    return CompiledFile(path, task, found, () if document is None else ignores(document))
+
+
+def _compiled(path: str, tree: SourceTree) -> tuple[Document | None, ResolvedTask | None, list[Diagnostic]]:
     if posixpath.basename(path) in DEFAULTS:
         hint = "delete the file and write its values into each task"
-        return None, [finding("OPT110", f"`{posixpath.basename(path)}` is not supported yet", path=path, hint=hint)]
+        return None, None, [finding("OPT110", f"`{posixpath.basename(path)}` is not supported yet", path=path, hint=hint)]
     try:
         source = SourceFile(path, tree.read(path))
     except Unreadable as err:
-        return None, [finding(err.code, err.message, path=path, hint=err.hint)]
+        return None, None, [finding(err.code, err.message, path=path, hint=err.hint)]
     document, found = parse(source)
     if document is None:
-        return None, found
+        return None, None, found
     shape, more = read(document)
     if found:
         # A key that is no text, or indented by an odd blank, is unknown as well: say it once.
@@ -82,7 +96,7 @@ def compile_file(path: str, tree: SourceTree) -> tuple[ResolvedTask | None, list
         more = [d for d in more if d.span not in spans]
     found += more
     if shape is None:
-        return None, found
+        return document, None, found
     task, more = resolve(document, shape, tree)
     found += more
     found += checks.run(task)
@@ -90,7 +104,7 @@ def compile_file(path: str, tree: SourceTree) -> tuple[ResolvedTask | None, list
         # A webhook's secret in plain text has been told from other tokens already.
         known = {d.span.start.line for d in found if d.code == "OPT405"}
         found = [d for d in found if d.code != "OPT503" or d.span.start.line not in known]
-    return task, found
+    return document, task, found
 
 
 def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:

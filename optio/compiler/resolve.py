@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from optio.compiler.diagnostics import Diagnostic, finding
+from optio.compiler.diagnostics import Diagnostic, Fix, finding
 from optio.compiler.document import Document
 from optio.compiler.source import Position, Span, span_at
 from optio.compiler.spec import Shape
@@ -61,20 +61,44 @@ class ResolvedTask:
         return self.document.span(route)
 
     def at(
-        self, code: str, message: str, route: Route, *, hint: str | None = None, key: bool = False, span: Span | None = None
+        self,
+        code: str,
+        message: str,
+        route: Route,
+        *,
+        hint: str | None = None,
+        key: bool = False,
+        span: Span | None = None,
+        write: str | None = None,
+        safe: bool = True,
     ) -> Diagnostic:
-        """A finding at a route of this task's file: at its value, or (`key`) at its key."""
+        """A finding at a route of this task's file: at its value, or (`key`) at its key. `write` stands there when it is
+        fixed, which is `safe` when the task means the same as before, or what it can only have meant."""
         place = span or (self.document.key_span(route) if key else self.document.span(route))
-        return finding(code, message, path=self.path, span=place, route=route, hint=hint)
+        fix = None if write is None else Fix.write(write, place, safe=safe)
+        return finding(code, message, path=self.path, span=place, route=route, hint=hint, fix=fix)
 
-    def in_prompt(self, code: str, message: str, start: int, end: int, *, hint: str | None = None) -> Diagnostic:
+    def in_prompt(
+        self,
+        code: str,
+        message: str,
+        start: int,
+        end: int,
+        *,
+        hint: str | None = None,
+        write: str | None = None,
+        safe: bool = True,
+    ) -> Diagnostic:
         """A finding at characters `start:end` of the prompt, in whichever file it is written."""
+        needle = self.prompt[start:end]
         if self.prompt_path is not None:
             span = span_at(self.prompt, start, end)
-            return finding(code, message, path=self.prompt_path, span=span, hint=hint)
-        needle = self.prompt[start:end]
+            fix = None if write is None else Fix.write(write, span, safe=safe)
+            return finding(code, message, path=self.prompt_path, span=span, hint=hint, fix=fix)
         span = self.document.find(("promptTemplate",), needle, _occurrence(self.prompt, needle, start))
-        return self.at(code, message, ("promptTemplate",), hint=hint, span=span)
+        if self.document.text_at(span) != needle:
+            write = None  # escapes or a folded line hide it
+        return self.at(code, message, ("promptTemplate",), hint=hint, span=span, write=write, safe=safe)
 
 
 def resolve(document: Document, shape: Shape, tree: SourceTree) -> tuple[ResolvedTask, list[Diagnostic]]:

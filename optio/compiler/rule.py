@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 
 class Rule(NamedTuple):
-    """`wrong` and `right` are YAML; the tests run both. What they leave out (name, runtime, prompt) is filled in."""
+    """`wrong` and `right` are YAML; the tests run both. What they leave out (name, runtime, prompt) is filled in. `strict` is
+    the severity under `--strict`, where it is another."""
 
     code: str
     name: str
@@ -13,6 +14,7 @@ class Rule(NamedTuple):
     why: str
     wrong: str
     right: str
+    strict: str = ""
 
 
 ERROR, WARNING, INFO = "error", "warning", "info"

@@ -62,7 +62,7 @@ def _read_broken(document: Document, err: ValidationError) -> tuple[Shape | None
 def _meant(document: Document, route: Route, kind: str) -> str | None:
     if kind != "extra_forbidden":
         return None
-    hint = unknown(document.value, route)[2]
+    hint = unknown(document.value, route).hint
     return hint.split("`")[1] if "`" in hint else None
 
 

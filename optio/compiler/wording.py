@@ -5,11 +5,11 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from optio.compiler.diagnostics import Diagnostic, closest, finding
+from optio.compiler.diagnostics import Diagnostic, Fix, closest, finding
 from optio.compiler.document import Document
 from optio.compiler.keys import TRIGGERS, unknown
 from optio.compiler.scalars import single_quoted
-from optio.model.route import Route, show
+from optio.model.route import Route, show, value_at
 
 At = Callable[..., Diagnostic]
 LATER_TYPES = ("connection", "template", "policy")
@@ -24,15 +24,27 @@ def translate(document: Document, error: ErrorDetails, route: Route) -> Iterator
     """One error of the model as diagnostics."""
     kind, value, context = error["type"], error.get("input"), error.get("ctx", {})
 
-    def at(code: str, message: str, hint: str | None = None, *, place: Route = route, key: bool = False) -> Diagnostic:
+    def at(
+        code: str,
+        message: str,
+        hint: str | None = None,
+        *,
+        place: Route = route,
+        key: bool = False,
+        write: str | None = None,
+        safe: bool = True,
+    ) -> Diagnostic:
         span = document.key_span(place) if key else document.span(place)
-        return finding(code, message, path=document.path, span=span, route=place, hint=hint)
+        fix = None if write is None else Fix.write(write, span, safe=safe)
+        return finding(code, message, path=document.path, span=span, route=place, hint=hint, fix=fix)
 
     name = show(route)
     last = route[-1] if route else ""
     if kind == "extra_forbidden":
-        code, message, hint = unknown(document.value, route)
-        yield at(code, message, hint, key=True)
+        what = unknown(document.value, route)
+        free = what.meant is not None and what.meant not in value_at(document.value, route[:-1])
+        write = what.meant if free else None
+        yield at(what.code, what.message, what.hint, key=True, write=write, safe=what.code == "OPT111")
     elif kind == "missing":
         yield at("OPT102", f"`{name}` is missing", f"add `{last}:`", key=True)
     elif kind in ("union_tag_invalid", "union_tag_not_found"):
@@ -54,6 +66,7 @@ def translate(document: Document, error: ErrorDetails, route: Route) -> Iterator
             "OPT610",
             f"`budgetUsd` is {f'`{written}`, no text' if amount else 'no amount of money'}",
             f'write "{written}"' if amount else _MONEY,
+            write=f'"{written}"' if amount else None,
         )
     elif route in _DURATIONS:
         hint = f"write `{value}s` for seconds or `{value}m` for minutes" if type(value) is int and value > 0 else _DURATION
@@ -73,20 +86,24 @@ def translate(document: Document, error: ErrorDetails, route: Route) -> Iterator
 
 def odd_scalar(document: Document, route: Route, text: str, reading: str, wanted: set[str]) -> Diagnostic:
     """An unquoted text that readers disagree about; `wanted` are the types of the errors that the model has with it."""
+    span, fix = document.span(route), None
     if "bool_type" in wanted and reading in ("true", "false"):
         hint = f"write {reading}"
+        fix = Fix.write(reading, span, safe=False)
     elif text.lstrip("+-").isdigit() and "string_type" not in wanted and not _is_free(route):
         hint = f"write {int(text)}"
+        fix = Fix.write(str(int(text)), span)
     elif text.lstrip("+-").isdigit() and not wanted:
         hint = f"write {single_quoted(text)} for the text, {int(text)} for the number"
     else:
         hint = f"write {single_quoted(text)}"
+        fix = Fix.write(single_quoted(text), span)
     message = (
         f"`{text}` without quotes is {reading} to other YAML readers"
         if reading != "null"
         else f"`{text}` without quotes is no text"
     )
-    return finding("OPT006", message, path=document.path, span=document.span(route), route=route, hint=hint)
+    return finding("OPT006", message, path=document.path, span=span, route=route, hint=hint, fix=fix)
 
 
 def _is_free(route: Route) -> bool:
@@ -112,7 +129,9 @@ def _bad_trigger(document: Document, route: Route) -> Diagnostic:
     word = str(value["type"])
     meant = closest(word, TRIGGERS)
     hint = "tickets start Repo Tasks only" if word == "ticket" else f"did you mean `{meant}`?" if meant else allowed
-    return finding("OPT321", f"unknown trigger `{word}`", path=document.path, span=document.span(at), route=at, hint=hint)
+    span = document.span(at)
+    fix = Fix.write(meant, span, safe=False) if meant and word != "ticket" else None
+    return finding("OPT321", f"unknown trigger `{word}`", path=document.path, span=span, route=at, hint=hint, fix=fix)
 
 
 def _bad_word(at: At, route: Route, value: Any, expected: str) -> Diagnostic:
@@ -131,7 +150,8 @@ def _bad_word(at: At, route: Route, value: Any, expected: str) -> Diagnostic:
         return at("OPT110", f"unknown type `{value}`", "Repo Tasks are not supported: write standalone" if repo else hint)
     if route == ("apiVersion",):
         return at("OPT114", f"unknown version `{value}`", hint)
-    return at("OPT104", f"`{show(route)}` is `{value}`" if isinstance(value, str) else f"`{show(route)}` is no text", hint)
+    message = f"`{show(route)}` is `{value}`" if isinstance(value, str) else f"`{show(route)}` is no text"
+    return at("OPT104", message, hint, write=meant, safe=False)
 
 
 def _bad_pattern(at: At, route: Route, value: Any, context: dict[str, Any]) -> Iterator[Diagnostic]:
@@ -150,20 +170,24 @@ def _bad_pattern(at: At, route: Route, value: Any, context: dict[str, Any]) -> I
 
 def _wrong_type(at: At, document: Document, route: Route, kind: str, value: Any) -> Diagnostic:
     written = document.plain(route)
-    hint = None
+    hint = write = None
     if value is None:
         hint = "give a value or delete the key"
     elif kind in ("int_type", "int_from_float") and isinstance(value, str) and value.strip().lstrip("-").isdigit():
-        hint = f"remove the quotes: {value.strip()}"
+        write = value.strip()
+        hint = f"remove the quotes: {write}"
     elif kind == "string_type" and written is not None:
-        hint = f'put quotes around it: "{written}"'
+        write = f'"{written}"'
+        hint = f"put quotes around it: {write}"
     elif kind == "list_type" and not isinstance(value, dict):
         hint = f"write a list: [{written if written is not None else '...'}]"
     elif kind == "bool_type" and isinstance(value, str) and value.lower() in ("true", "false"):
-        hint = f"remove the quotes: {value.lower()}"
+        write = value.lower()
+        hint = f"remove the quotes: {write}"
     elif kind in _WANTED:
         hint = f"write {_WANTED[kind]}"
-    return at("OPT103", f"`{show(route)}` must be {_WANTED.get(kind, 'something else')}, not {_kind_of(value)}", hint)
+    message = f"`{show(route)}` must be {_WANTED.get(kind, 'something else')}, not {_kind_of(value)}"
+    return at("OPT103", message, hint, write=write)
 
 
 _WANTED = {

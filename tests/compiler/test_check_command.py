@@ -11,6 +11,8 @@ import pytest
 
 from optio.cli import check
 
+# A finding that is ignored without a reason.
+IGNORED = "paramsSchema:  # optio: ignore[OPT215]\n  type: object\n  properties: {P: {type: string, x-optio-used-by: a script}}\n"
 GOOD = "name: {}\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
 PARAMETERS = "paramsSchema: {type: object, properties: {REPO: {type: string}}, additionalProperties: false}\n"
 WEBHOOK = "triggers: [{type: webhook, config: {path: a, secret: {name: S}, "
@@ -60,6 +62,68 @@ def test_a_warning_alone_ends_with_0(capsys: pytest.CaptureFixture[str]) -> None
 
     assert run() == 0
     assert "1 warning in 1 file" in capsys.readouterr().out
+
+
+def test_information_is_printed_when_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    write("tasks.d/a.yaml", GOOD.format("A") + IGNORED)
+
+    assert run() == 0
+    assert capsys.readouterr().out == "no findings in 1 file\n"
+    assert run("--verbose") == 0
+    assert "OPT710" in capsys.readouterr().out
+
+
+def test_strictly_a_warning_may_be_an_error_and_information_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    write("tasks.d/a.yaml", GOOD.format("A") + IGNORED)
+    write("tasks.d/b.yaml", GOOD.format("B") + IGNORED.replace("# optio", "# not"))
+
+    assert run("--strict", "--format", "concise") == 1
+    said = capsys.readouterr().out
+    assert ("a.yaml:4:16: warning" in said, "b.yaml:4:1: error" in said, said.count("\n")) == (True, True, 2)
+
+
+def test_fixes_are_written_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+    write("tasks.d/a.yaml", GOOD.format("A") + "max_turns: 1\nmaxRetrie: 2\n")
+    Path("tasks.d/a.yaml").chmod(0o640)
+
+    assert run("--fix") == 1
+
+    assert Path("tasks.d/a.yaml").read_text() == GOOD.format("A") + "maxTurns: 1\nmaxRetrie: 2\n"
+    assert Path("tasks.d/a.yaml").stat().st_mode & 0o777 == 0o640
+    assert [p.name for p in Path("tasks.d").iterdir()] == ["a.yaml"]
+    assert capsys.readouterr().out.startswith("fixed 1 finding in 1 file\n")
+    assert run("--fix", "--unsafe-fixes") == 0
+    assert Path("tasks.d/a.yaml").read_text() == GOOD.format("A") + "maxTurns: 1\nmaxRetries: 2\n"
+
+
+def test_a_link_stays_a_link_when_its_file_is_fixed() -> None:
+    write("tasks.d/sub/a.yaml", GOOD.format("A") + "max_turns: 1\n")
+    Path("tasks.d/b.yaml").symlink_to("sub/a.yaml")
+
+    run("tasks.d/b.yaml", "--fix")
+
+    assert Path("tasks.d/b.yaml").is_symlink()
+    assert Path("tasks.d/sub/a.yaml").read_text().endswith("maxTurns: 1\n")
+
+
+def test_a_diff_is_a_patch_and_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    before = GOOD.format("A") + "max_turns: 1"
+    write("tasks.d/a.yaml", before)
+
+    assert run("--diff") == 1
+
+    patch = capsys.readouterr().out
+    assert Path("tasks.d/a.yaml").read_text() == before
+    subprocess.run(["git", "apply", "-"], input=patch, text=True, check=True)
+    assert Path("tasks.d/a.yaml").read_text() == GOOD.format("A") + "maxTurns: 1"
+    assert (run("--diff"), capsys.readouterr().out) == (0, "")
+
+
+def test_unsafe_fixes_alone_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    write("tasks.d/a.yaml", GOOD.format("A"))
+
+    assert run("--unsafe-fixes") == 2
+    assert "add --fix or --diff" in capsys.readouterr().err
 
 
 def test_a_path_that_does_not_exist_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,6 +73,10 @@ def test_the_json_form_has_the_documented_keys() -> None:
                 "pointer": "/maxTurn",
                 "hint": "did you mean `maxTurns`?",
                 "related": [],
+                "fix": {
+                    "safe": False,
+                    "edits": [{"line": 4, "column": 1, "endLine": 4, "endColumn": 8, "text": "maxTurns"}],
+                },
             }
         ],
         "summary": {"files": 1, "tasks": 0, "errors": 1, "warnings": 0, "infos": 0},

@@ -1,6 +1,6 @@
-"""OPT701 and OPT706: the tree as a whole."""
+"""OPT701 to OPT710: the tree as a whole, and comments to Optio."""
 
-from optio.compiler.rule import ERROR, Rule
+from optio.compiler.rule import ERROR, INFO, WARNING, Rule
 
 RULES = (
     Rule(
@@ -14,5 +14,19 @@ RULES = (
         "Only regular files below the task directory are read: no link that leads out, no device, no pipe.",
         "",
         "",
+    ),
+    Rule(
+        "OPT709", "unused-ignore", WARNING, "a comment that ignores nothing",
+        "It would hide the next mistake of this kind. Errors cannot be ignored: their task is not served.",
+        "maxTurns: 20  # optio: ignore[OPT105] a round number\n",
+        "maxTurns: 20\n",
+    ),
+    Rule(
+        "OPT710", "ignore-no-reason", INFO, "a finding is ignored without a reason",
+        "Whoever reads the file next has to find out once more whether it matters.",
+        "promptTemplate: Greet {{WHOM}}  # optio: ignore[OPT201]\nparamsSchema: {type: object, properties: {}}\n",
+        "promptTemplate: Greet {{WHOM}}  # optio: ignore[OPT201] the agent fills it in\n"
+        "paramsSchema: {type: object, properties: {}}\n",
+        strict=WARNING,
     ),
 )  # fmt: skip

@@ -64,6 +64,7 @@ RULES = (
         "promptTemplate: Say {{A}}\n"
         "paramsSchema:\n  type: object\n  properties: {A: {type: string}}\n  required: [A]\n",
         _with("{type: string}"),
+        strict=ERROR,
     ),
     Rule(
         "OPT226", "shadowed-name", ERROR, "two parameters that differ only by case, or a name that programs reserve",

@@ -13,6 +13,7 @@ RULES = (
         "It is left as it stands and reaches the agent literally.",
         "promptTemplate: Report on {{REPO_NAME}} and {{REPO}}\n" + _SCHEMA,
         "promptTemplate: Report on {{REPO_NAME}}\n" + _SCHEMA,
+        strict=ERROR,
     ),
     Rule(
         "OPT202", "unused-param", WARNING, "a parameter that the prompt never uses",
@@ -25,6 +26,7 @@ RULES = (
         "Only `{{NAME}}` with letters, digits and underscores is replaced; there are no blanks, paths or conditions.",
         "promptTemplate: Report on {{REPO_NAME}}, that is {{ REPO_NAME }}\n" + _SCHEMA,
         "promptTemplate: Report on {{REPO_NAME}}\n" + _SCHEMA,
+        strict=ERROR,
     ),
     Rule(
         "OPT204", "placeholder-case", ERROR, "a placeholder that differs from a parameter only by case",

@@ -58,6 +58,7 @@ RULES = (
         "Such a path gives a list, and the parameter is no list.",
         _mapped('{REPO_NAME: "$.commits[*].id"}'),
         _mapped('{REPO_NAME: "$.commits[0].id"}'),
+        strict=ERROR,
     ),
     Rule(
         "OPT409", "no-root", ERROR, "a mapping that is no JSONPath",
@@ -100,6 +101,7 @@ RULES = (
         "The whole body becomes the parameters, so the sender must know their names.",
         _PARAMS + _webhook(_SIGNED),
         _PARAMS + _webhook(f"{_SIGNED}\n{_MAPPED}"),
+        strict=ERROR,
     ),
     Rule(
         "OPT421", "secret-in-url", ERROR, "a secret in a webhook's URL",

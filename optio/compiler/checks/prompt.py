@@ -51,12 +51,13 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     for name in first(name for name in others if name.casefold() in by_case):
         right = by_case[name.casefold()]
         message = f"`{used[name][0]}` differs from `{right}` only by case"
-        yield task.in_prompt("OPT204", message, *used[name].span(), hint=f"write `{{{{{right}}}}}`")
+        yield task.in_prompt("OPT204", message, *used[name].span(), hint=f"write `{{{{{right}}}}}`", write=f"{{{{{right}}}}}")
     for name in first(name for name in others if name.casefold() not in by_case and known.complete):
         meant = closest(name, known.properties)
         hint = f"did you mean `{{{{{meant}}}}}`?" if meant else f"declare `{name}` under `paramsSchema.properties`"
         message = f"`{used[name][0]}` has no parameter and stays as it is"
-        yield task.in_prompt("OPT201", message, *used[name].span(), hint=hint)
+        write = f"{{{{{meant}}}}}" if meant else None
+        yield task.in_prompt("OPT201", message, *used[name].span(), hint=hint, write=write, safe=False)
 
 
 def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
@@ -67,10 +68,13 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
             if word in known.properties
             else "write `{{NAME}}` with letters, digits and underscores only"
         )
-        yield task.in_prompt("OPT203", f"`{found[0]}` is no placeholder and stays as it is", *found.span(), hint=hint)
+        write = f"{{{{{word}}}}}" if word in known.properties and found[0].endswith("}}") else None
+        message = f"`{found[0]}` is no placeholder and stays as it is"
+        yield task.in_prompt("OPT203", message, *found.span(), hint=hint, write=write)
     for found in first(f for f in re.finditer(SINGLE, task.prompt) if f[1] in known.properties):
-        hint = f"write `{{{{{found[1]}}}}}`"
-        yield task.in_prompt("OPT203", f"`{found[0]}` is no placeholder and stays as it is", *found.span(), hint=hint)
+        write = f"{{{{{found[1]}}}}}"
+        message = f"`{found[0]}` is no placeholder and stays as it is"
+        yield task.in_prompt("OPT203", message, *found.span(), hint=f"write `{write}`", write=write, safe=False)
 
 
 def _unused(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:

@@ -110,7 +110,9 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
     for name in unknown:
         meant = closest(name, names or ())
         hint = f"did you mean `{meant}`?" if meant else "delete it, or declare it under `paramsSchema.properties`"
-        yield task.at("OPT310", f"`{name}` is no parameter of this task", (*route, name), key=True, hint=hint)
+        write = meant if meant not in mapping else None
+        message = f"`{name}` is no parameter of this task"
+        yield task.at("OPT310", message, (*route, name), key=True, hint=hint, write=write, safe=False)
     meant_by_typo = {closest(name, names or ()) for name in unknown}
     for name in known.missing(mapping):
         if name not in meant_by_typo:

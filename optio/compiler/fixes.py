@@ -1,0 +1,105 @@
+"""Fixes: the edits of findings, applied to files. What they do not name stays as it is, byte for byte."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from optio.compiler.diagnostics import Diagnostic, Edit, Severity
+from optio.compiler.pipeline import Compilation, compile_tree
+from optio.compiler.source import Position
+from optio.compiler.tree import OverlayTree, SourceTree
+
+_BOM = "\ufeff"
+# One fix may bring another to light, or make room for it.
+_MOST_ROUNDS = 10
+
+
+@dataclass(slots=True)
+class Fixed:
+    """A tree after its fixes: the files that have changed, how many findings that took, and what is still found."""
+
+    compilation: Compilation
+    files: dict[str, bytes] = field(default_factory=dict)
+    count: int = 0
+
+
+def fixed(tree: SourceTree, *, unsafe: bool) -> Fixed:
+    """Everything that can be fixed. Nothing is written; a fix that would bring an error to its file is left out."""
+    done = Fixed(compile_tree(tree))
+    refused: set[str] = set()
+    for _ in range(_MOST_ROUNDS):
+        chosen = {path: found for path, found in _by_file(done.compilation, unsafe).items() if path not in refused}
+        if not chosen:
+            break
+        now = OverlayTree(tree, dict(done.files))
+        files = {
+            path: apply(now.read(path), (e for d in found if d.fix for e in d.fix.edits)) for path, found in chosen.items()
+        }
+        after = compile_tree(OverlayTree(tree, {**done.files, **files}))
+        worse = {path for path in files if _errors(after, path) > _errors(done.compilation, path)}
+        if worse:
+            refused |= worse
+            continue
+        done.files |= files
+        done.count += sum(map(len, chosen.values()))
+        done.compilation = after
+    return done
+
+
+def _by_file(compilation: Compilation, unsafe: bool) -> dict[str, list[Diagnostic]]:
+    paths = dict.fromkeys(d.path for d in compilation.diagnostics if d.fix is not None)
+    found = {path: fixable(compilation.diagnostics, path, unsafe=unsafe) for path in paths}
+    return {path: mine for path, mine in found.items() if mine}
+
+
+def _errors(compilation: Compilation, path: str) -> int:
+    return sum(d.severity is Severity.ERROR for d in compilation.diagnostics if d.path == path)
+
+
+def fixable(found: Iterable[Diagnostic], path: str, *, unsafe: bool) -> list[Diagnostic]:
+    """Those of one file whose fixes can be applied together, from top to bottom; where two meet, the first has the place."""
+    mine = [d for d in found if d.path == path and d.fix is not None and (d.fix.safe or unsafe)]
+    chosen: list[Diagnostic] = []
+    taken: list[Edit] = []
+    for each in sorted(mine, key=lambda d: (d.span.start, d.code)):
+        edits = each.fix.edits if each.fix is not None else ()
+        if not any(_meet(edit, other) for edit in edits for other in taken):
+            chosen.append(each)
+            taken += edits
+    return chosen
+
+
+def _meet(one: Edit, other: Edit) -> bool:
+    if one == other:
+        return True
+    (start, end), (from_, to) = one.span, other.span
+    return (start < to and from_ < end) or start == from_
+
+
+def apply(data: bytes, edits: Iterable[Edit]) -> bytes:
+    """The bytes with these edits; raises ValueError if they overlap. Their places count as findings do: in characters, without
+    a byte order mark, lines ended by LF, CR LF or CR."""
+    text = data.decode("utf-8")
+    starts = _starts(text)
+    newline = "\r\n" if "\r\n" in text else "\n"
+
+    def offset(at: Position) -> int:
+        return starts[at.line - 1] + at.column - 1
+
+    splices = sorted((offset(e.span.start), offset(e.span.end), e.text.replace("\n", newline)) for e in set(edits))
+    if any(first[1] > second[0] for first, second in pairwise(splices)):
+        raise ValueError("edits overlap")
+    parts, at = [], 0
+    for start, end, new in splices:
+        parts += [text[at:start], new]
+        at = end
+    return ("".join(parts) + text[at:]).encode("utf-8")
+
+
+def _starts(text: str) -> list[int]:
+    """Where each line begins. The mark before the first line counts to no line."""
+    starts = [len(_BOM) if text.startswith(_BOM) else 0]
+    for index, char in enumerate(text):
+        if char == "\n" or (char == "\r" and text[index + 1 : index + 2] != "\n"):
+            starts.append(index + 1)
+    return starts

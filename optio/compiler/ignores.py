@@ -1,0 +1,144 @@
+"""`# optio: ignore[OPT414] reason`: findings that somebody has looked at.
+
+The comment stands behind a value, or above it on lines of its own. It covers that line, and where a text of several lines
+begins there all of them; on `promptFile:` the prompt's own file. Errors cannot be ignored: their task is not served.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity, closest, finding
+from optio.compiler.document import Document
+from optio.compiler.nodes import Node
+from optio.compiler.source import Position, Span, span_at
+
+_SIGN = "optio:"
+_COMMENT = re.compile(r"#[ \t]*optio:[ \t]*(?P<word>[\w-]*)(?P<codes>\[[^\]\n]*\])?[ \t]*(?P<reason>[^\n]*)")
+_CODE = re.compile(r"[^\s,\[\]]+")
+_COMMENT_LINE = re.compile(r"[ \t]*(#.*)?")
+
+
+class Code(NamedTuple):
+    """A rule that a comment names."""
+
+    name: str
+    span: Span
+
+
+class Ignore(NamedTuple):
+    """A comment, the lines that it covers, and whether the prompt's file is covered with them."""
+
+    span: Span
+    whole: Span
+    codes: tuple[Code, ...]
+    reason: str
+    lines: range
+    prompt_file: bool
+
+    def covers(self, diagnostic: Diagnostic, path: str) -> bool:
+        """Whether it speaks of this finding; `path` is the comment's file."""
+        if all(code.name != diagnostic.code for code in self.codes):
+            return False
+        return diagnostic.span.start.line in self.lines if diagnostic.path == path else self.prompt_file
+
+
+def ignores(document: Document) -> tuple[Ignore, ...]:
+    """All of a file."""
+    if _SIGN not in document.text:
+        return ()
+    return tuple(_ignores(document))
+
+
+def _ignores(document: Document) -> Iterator[Ignore]:
+    text = document.text
+    scalars = list(_scalars(document.root))
+    lines = text.split("\n")
+    for match in _COMMENT.finditer(text):
+        if any(_holds(node, text, match.start()) for node in scalars):
+            continue
+        span = span_at(text, match.start(), match.end())
+        line = span.start.line
+        before = lines[line - 1][: span.start.column - 1]
+        # Blanks before it go with it, and so does a line that holds nothing else.
+        whole = Span(Position(line, len(before.rstrip()) + 1), span.end)
+        if not before.strip():
+            whole = Span(Position(line, 1), Position(line + 1, 1) if line < len(lines) else span.end)
+            line = next((n for n in range(line + 1, len(lines) + 1) if not _COMMENT_LINE.fullmatch(lines[n - 1])), line)
+        ends = [node.end_mark.line for node in scalars if node.start_mark.line == line - 1 and node.end_mark.line > line - 1]
+        covered = range(line, max(ends, default=line) + 1)
+        named = "promptFile" in lines[line - 1] and document.key_span(("promptFile",)).start.line == line
+        codes = _codes(text, match) if match["word"] == "ignore" else ()
+        yield Ignore(span, whole, codes, match["reason"].strip(), covered, named)
+
+
+def _codes(text: str, match: re.Match[str]) -> tuple[Code, ...]:
+    if match["codes"] is None:
+        return ()
+    found = _CODE.finditer(text, match.start("codes"), match.end("codes"))
+    return tuple(Code(each[0], span_at(text, each.start(), each.end())) for each in found)
+
+
+def _holds(node: Node, text: str, offset: int) -> bool:
+    """Whether it is text of this scalar. A comment may stand behind the `|` that begins one."""
+    start = node.start_mark.index
+    if node.style in ("|", ">"):
+        start = text.find("\n", start)
+    return 0 <= start <= offset < node.end_mark.index
+
+
+def _scalars(node: Node) -> Iterator[Node]:
+    if node.id == "scalar":
+        yield node
+    for part in node.value if node.id in ("sequence", "mapping") else ():
+        for each in part if isinstance(part, tuple) else (part,):
+            yield from _scalars(each)
+
+
+def without_ignored(path: str, found: Sequence[Diagnostic], comments: Sequence[Ignore]) -> list[Diagnostic]:
+    """The findings that no comment of this file covers, and what is wrong with the comments."""
+    if not comments:
+        return list(found)
+    used: set[tuple[Ignore, str]] = set()
+    left = []
+    for each in found:
+        covering = [comment for comment in comments if comment.covers(each, path)]
+        used |= {(comment, each.code) for comment in covering}
+        if not covering or each.severity is Severity.ERROR:
+            left.append(each)
+    errors = {each.code for each in left if each.severity is Severity.ERROR}
+    for comment in comments:
+        left += _wrong(path, comment, {code for by, code in used if by == comment}, errors)
+    return left
+
+
+def _wrong(path: str, comment: Ignore, used: set[str], errors: set[str]) -> Iterator[Diagnostic]:
+    from optio.compiler.codes import RULES
+
+    if not comment.codes:
+        hint = "write `# optio: ignore[CODE] why`"
+        yield finding("OPT709", "a comment to Optio that names no rule", path=path, span=comment.span, hint=hint)
+        return
+    for code in comment.codes:
+        if code.name not in RULES:
+            meant = closest(code.name, RULES)
+            hint = f"did you mean `{meant}`?" if meant else "delete it"
+            yield finding("OPT709", f"there is no rule `{code.name}`", path=path, span=code.span, hint=hint)
+        elif code.name not in used:
+            message = f"nothing here is {code.name} {RULES[code.name].name}"
+            yield finding("OPT709", message, path=path, span=code.span, hint="delete it", fix=_delete(comment, code))
+        elif code.name in errors:
+            message = f"an error cannot be ignored: {code.name} {RULES[code.name].name}"
+            yield finding("OPT709", message, path=path, span=code.span, hint="mend what it says")
+    if not comment.reason:
+        yield finding("OPT710", "no reason is given", path=path, span=comment.span, hint="say why behind the bracket")
+
+
+def _delete(comment: Ignore, code: Code) -> Fix:
+    """The whole comment, with its line if there is nothing else, or of several codes this one, with its comma."""
+    if len(comment.codes) == 1:
+        return Fix((Edit(comment.whole, ""),))
+    at = comment.codes.index(code)
+    if at:
+        return Fix((Edit(Span(comment.codes[at - 1].span.end, code.span.end), ""),))
+    return Fix((Edit(Span(code.span.start, comment.codes[1].span.start), ""),))

@@ -1,0 +1,113 @@
+"""Fixes: what a finding can mend by itself, and that nothing else is touched."""
+
+import pytest
+
+from optio.compiler.diagnostics import Edit, Severity, strictly
+from optio.compiler.fixes import apply, fixed
+from optio.compiler.pipeline import compile_tree
+from optio.compiler.source import Position, Span
+from optio.compiler.tree import MemoryTree
+from tests.compiler.test_cases import CASES, INPUTS
+
+FILES = {
+    case.relative_to(CASES).as_posix(): {
+        p.relative_to(case.parent if case.is_file() else case).as_posix(): p.read_bytes()
+        for p in ([case] if case.is_file() else case.rglob("*"))
+        if p.is_file()
+    }
+    for case in INPUTS
+}
+FIXABLE = sorted(name for name, files in FILES.items() if any(d.fix for d in compile_tree(MemoryTree(files)).diagnostics))
+TASK = """\
+# A task
+
+name:   Weekly   # with odd blanks
+agentRuntime: "claude-code"
+max_turns: "20"          # quoted
+budgetUsd: 2.50
+description: NO
+
+promptTemplate: |
+  Hello {{ WHO }},
+    and bye.
+paramsSchema: {type: object, additionalProperties: false, properties: {WHO: {type: string, default: you}}}
+"""
+
+
+def written(text: str, *, unsafe: bool = False) -> str:
+    done = fixed(MemoryTree({"task.yaml": text}), unsafe=unsafe)
+    return done.files.get("task.yaml", text.encode()).decode()
+
+
+def test_what_is_not_wrong_stays_as_it_is_to_the_last_blank() -> None:
+    assert written(TASK) == (
+        TASK.replace('max_turns: "20"', "maxTurns: 20")
+        .replace("2.50", '"2.50"')
+        .replace("description: NO", "description: 'NO'")
+        .replace("{{ WHO }}", "{{WHO}}")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "unsafe"), [("agentRuntime: claud-code\n", True), ("agentRuntime: claude-code\nmaxTurn: 3\n", True)]
+)
+def test_a_guess_is_made_only_where_guesses_are_wanted(text: str, unsafe: bool) -> None:
+    text = f"name: Example\npromptTemplate: Say hello\n{text}"
+
+    assert written(text) == text
+    assert compile_tree(MemoryTree({"task.yaml": written(text, unsafe=True)})).diagnostics == ()
+
+
+def test_a_key_is_not_renamed_to_one_that_is_there() -> None:
+    text = "name: Example\nagentRuntime: claude-code\npromptTemplate: Say hello\nmax_turns: 3\nmaxTurns: 4\n"
+
+    assert written(text, unsafe=True) == text
+
+
+@pytest.mark.parametrize("name", FIXABLE)
+def test_a_fix_mends_its_finding_and_brings_no_error(name: str) -> None:
+    tree = MemoryTree(FILES[name])
+    before = compile_tree(tree).diagnostics
+
+    done = fixed(tree, unsafe=True)
+
+    again = fixed(MemoryTree({**FILES[name], **done.files}), unsafe=True)
+    errors = [sum(d.severity is Severity.ERROR for d in each) for each in (before, done.compilation.diagnostics)]
+    assert done.count >= 1
+    assert errors[1] <= errors[0]
+    assert again.files == {}
+    assert [d for d in done.compilation.diagnostics if d in before and d.fix and done.files and d.path not in done.files] == []
+
+
+@pytest.mark.parametrize("name", [name for name in FIXABLE if "byte-order" not in name])
+@pytest.mark.parametrize("ends", ["\r\n", "\r"])
+def test_line_ends_and_byte_order_marks_stay(name: str, ends: str) -> None:
+    def other(data: bytes) -> bytes:
+        return b"\xef\xbb\xbf" + data.replace(b"\n", ends.encode())
+
+    tasks = {path: data for path, data in FILES[name].items() if path.endswith(".yaml")}
+    rest = {path: data for path, data in FILES[name].items() if path not in tasks}
+    done = fixed(MemoryTree(FILES[name]), unsafe=True)
+
+    same = fixed(MemoryTree({**rest, **{path: other(data) for path, data in tasks.items()}}), unsafe=True)
+
+    assert same.files == {path: other(data) if path in tasks else data for path, data in done.files.items()}
+
+
+def test_edits_that_overlap_are_refused() -> None:
+    one = Edit(Span(Position(1, 1), Position(1, 5)), "x")
+    other = Edit(Span(Position(1, 3), Position(1, 7)), "y")
+
+    with pytest.raises(ValueError, match="overlap"):
+        apply(b"some text\n", [one, other])
+    assert apply(b"some text\n", [one, one]) == b"x text\n"
+
+
+def test_strictly_some_warnings_are_errors_and_the_rest_stays() -> None:
+    found = compile_tree(MemoryTree({"task.yaml": TASK.replace("WHO", "WHOM", 1)})).diagnostics
+
+    strict = strictly(found)
+
+    changed = {d.code for d, e in zip(found, strict, strict=True) if d.severity != e.severity}
+    assert changed == {"OPT203"}
+    assert {d.severity for d in strict if d.code == "OPT203"} == {Severity.ERROR}
