@@ -30,4 +30,5 @@ def _whole(path: str, text: str) -> str:
     absent = [line for key, line in _REST.items() if not re.search(rf"^{key}:", text, re.MULTILINE)]
     if "promptFile:" in text and _REST["promptTemplate"] in absent:
         absent.remove(_REST["promptTemplate"])
-    return "".join(f"{line}\n" for line in absent) + text
+    mark = text[:1] if text.startswith("\ufeff") else ""
+    return mark + "".join(f"{line}\n" for line in absent) + text.removeprefix(mark)

@@ -84,7 +84,7 @@ def _holds(node: Node, text: str, offset: int) -> bool:
     start = node.start_mark.index
     if node.style in ("|", ">"):
         start = text.find("\n", start)
-    return 0 <= start <= offset < node.end_mark.index
+    return bool(0 <= start <= offset < node.end_mark.index)
 
 
 def _scalars(node: Node) -> Iterator[Node]:

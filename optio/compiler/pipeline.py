@@ -4,7 +4,7 @@ import posixpath
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from optio.compiler import checks
+from optio.compiler import checks, surface
 from optio.compiler.checks.across import check_across
 from optio.compiler.diagnostics import Diagnostic, Severity, finding, ordered
 from optio.compiler.document import Document, parse
@@ -95,6 +95,8 @@ def _compiled(path: str, tree: SourceTree) -> tuple[Document | None, ResolvedTas
         spans = {d.span for d in found}
         more = [d for d in more if d.span not in spans]
     found += more
+    places = {d.route for d in found}
+    found += [d for d in surface.check(source, document) if not d.route or d.route not in places]
     if shape is None:
         return document, None, found
     task, more = resolve(document, shape, tree)

@@ -101,6 +101,15 @@ def _alias(scene: _Scene) -> _Slip | None:
     return _Slip("OPT010", f"no anchor `&{word}` stands before this alias", hint, scene.row, scene.column, len(word) + 1)
 
 
+def _twice(scene: _Scene) -> _Slip | None:
+    if "duplicate anchor" not in scene.context:
+        return None
+    name = re.match(r"&([^\s\[\]{},]+)", scene.line[scene.column :])
+    word = name[1] if name else ""
+    hint = f"first at {scene.from_row + 1}:{scene.from_column + 1}: give one of them another name"
+    return _Slip("OPT001", f"the anchor `&{word}` is set twice", hint, scene.row, scene.column, len(word) + 1)
+
+
 def _tag(scene: _Scene) -> _Slip | None:
     if "tag" not in scene.problem and "tag" not in scene.context:
         return None
@@ -266,4 +275,4 @@ _LAYOUT = (
         False,
     ),
 )
-_READERS = (_alias, _depth, _template, _indent, _tag, _first_character, _colon, _quote, _bracket, _layout)
+_READERS = (_alias, _twice, _depth, _template, _indent, _tag, _first_character, _colon, _quote, _bracket, _layout)

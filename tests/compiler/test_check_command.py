@@ -12,7 +12,9 @@ import pytest
 from optio.cli import check
 
 # A finding that is ignored without a reason.
-IGNORED = "paramsSchema:  # optio: ignore[OPT215]\n  type: object\n  properties: {P: {type: string, x-optio-used-by: a script}}\n"
+IGNORED = (
+    "paramsSchema:  # optio: ignore[OPT215]\n  type: object\n  properties: {P: {type: string, x-optio-used-by: a script}}\n"
+)
 GOOD = "name: {}\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
 PARAMETERS = "paramsSchema: {type: object, properties: {REPO: {type: string}}, additionalProperties: false}\n"
 WEBHOOK = "triggers: [{type: webhook, config: {path: a, secret: {name: S}, "

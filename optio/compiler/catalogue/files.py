@@ -1,6 +1,6 @@
 """OPT001 to OPT022: the file and its YAML."""
 
-from optio.compiler.rule import ERROR, WARNING, Rule
+from optio.compiler.rule import ERROR, INFO, WARNING, Rule
 
 RULES = (
     Rule(
@@ -14,6 +14,12 @@ RULES = (
         "Any other encoding reads differently from one machine to the next.",
         "description: caf\udce9\n",
         "description: caf\u00e9\n",
+    ),
+    Rule(
+        "OPT003", "bom", INFO, "a byte order mark begins the file",
+        "It is no part of UTF-8 as others read it: scripts see three odd bytes before the first key.",
+        "\ufeffdescription: one\n",
+        "description: one\n",
     ),
     Rule(
         "OPT004", "duplicate-key", ERROR, "a key stands twice in one mapping",
@@ -60,6 +66,18 @@ RULES = (
         "environment:\n  env: {A: &region eu-west-1, B: *region}\n",
     ),
     Rule(
+        "OPT011", "unused-anchor", WARNING, "an anchor that no alias uses",
+        "Whoever reads it looks for the place where its value is repeated.",
+        "environment:\n  env: {A: &region eu-west-1, B: eu-west-1}\n",
+        "environment:\n  env: {A: &region eu-west-1, B: *region}\n",
+    ),
+    Rule(
+        "OPT012", "merge-key", WARNING, "a merged value is overridden",
+        "Of two values for one key the nearest wins, and readers of YAML do not all agree which one that is.",
+        "environment:\n  env:\n    <<: {LEVEL: info}\n    LEVEL: debug\n",
+        "environment:\n  env:\n    <<: {LEVEL: info}\n    COLOUR: never\n",
+    ),
+    Rule(
         "OPT013", "empty-document", ERROR, "more than one document in a file",
         "One file holds one task, so that a path names a task.",
         "---\nname: One\nagentRuntime: claude-code\npromptTemplate: Say one\n"
@@ -79,6 +97,13 @@ RULES = (
         "description: Say hello\n",
     ),
     Rule(
+        "OPT016", "invisible-char", WARNING, "a character that nobody sees",
+        "A reviewer reads another text than the agent does: such characters hide words, or turn their order round.",
+        "promptTemplate: Say \u202eolleh\n",
+        "promptTemplate: Say hello\n",
+        strict=ERROR,
+    ),
+    Rule(
         "OPT017", "key-type", ERROR, "a key that is no text",
         "Keys are text everywhere else: in JSON, in the API, in parameters.",
         "environment:\n  env: {8080: open}\n",
@@ -91,10 +116,22 @@ RULES = (
         "---\nname: Written\nagentRuntime: claude-code\npromptTemplate: Say hello\n",
     ),
     Rule(
+        "OPT019", "line-ends", INFO, "line ends other than LF",
+        "Editors and git disagree about them. The prompt that an agent gets has LF in any case, and so has the task's digest.",
+        "description: one\r\n",
+        "description: one\n",
+    ),
+    Rule(
         "OPT020", "confusable-key", ERROR, "a key with letters that only look like the right ones",
         "A Cyrillic letter in a known key makes an unknown one that no eye can tell from it.",
         "m\u0430xTurns: 20\n",
         "maxTurns: 20\n",
+    ),
+    Rule(
+        "OPT021", "comment-truncation", WARNING, "a comment cuts a value short",
+        "Behind a blank, `#` begins a comment, also where a number, a channel or a colour was meant.",
+        "description: Scans for #1 of the list\n",
+        "description: 'Scans for #1 of the list'\n",
     ),
     Rule(
         "OPT022", "conflict-marker", ERROR, "a merge that was not finished",

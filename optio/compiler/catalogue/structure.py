@@ -70,6 +70,12 @@ RULES = (
         "maxTurns: 20\n",
     ),
     Rule(
+        "OPT113", "null-value", WARNING, "a key without a value",
+        "It says nothing: the default holds, as it would without the key.",
+        "model:\n",
+        "model: sonnet\n",
+    ),
+    Rule(
         "OPT114", "schema-version", ERROR, "an unknown version of the format",
         "Another version may mean something else by the same keys.",
         "apiVersion: optio/v9\n",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from optio.compiler.checks.declared import Declared, declared
 from optio.compiler.diagnostics import Diagnostic, closest, first
 from optio.compiler.resolve import ResolvedTask
+from optio.compiler.surface import invisible
 from optio.model.prompt import PLACEHOLDER, placeholders
 
 LARGEST = 256 * 1024
@@ -28,6 +29,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
     if task.prompt_path is not None and not task.prompt.strip():
         yield task.at("OPT106", f"`{task.spec.prompt_file}` is empty", task.prompt_route, hint="write the prompt into it")
+    if task.prompt_path is not None and not task.prompt.isascii():
+        yield from invisible(task.prompt_path, task.prompt)
     known = declared(task)
     if known is None:
         return

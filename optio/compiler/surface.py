@@ -1,0 +1,141 @@
+"""The surface of a file that can be read: what in it is not what it looks like, or not seen at all."""
+
+import re
+from collections.abc import Iterator
+
+from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Related, finding, first
+from optio.compiler.document import Document
+from optio.compiler.nodes import Node, span_of, walk
+from optio.compiler.scalars import single_quoted
+from optio.compiler.source import START, SourceFile, Span, position_at, span_at
+from optio.model.route import Route, show
+
+_BOM = b"\xef\xbb\xbf"
+# Bidirectional controls, blanks and joiners without a width, and tag characters. Between other letters a joiner is spelling.
+_INVISIBLE = re.compile(
+    "[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\U000e0000-\U000e007f]"
+    "|(?<=[\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?=[\x00-\x7f])"
+)
+# A comment that begins like a number, a channel or a colour, behind a value: `#12`, `#general`, `#ff0000`.
+_CUT = re.compile(r"^[^\n#'\"]*[^\s#'\"\[{,:|>-][ \t]+(#[A-Za-z0-9_][^\n]*)$", re.MULTILINE)
+_ANCHOR = re.compile(r"&([^\s,\[\]{}]+)[ \t]*")
+
+
+def check(file: SourceFile, document: Document) -> Iterator[Diagnostic]:
+    """All of it. A file of plain letters without anchors costs a look."""
+    yield from _bytes(file)
+    text = document.text
+    if not text.isascii():
+        yield from invisible(file.path, text)
+    if "&" in text:
+        yield from _anchors(document)
+    if "<<" in text:
+        yield from _merges(document)
+    if " #" in text or "\t#" in text:
+        yield from _cut(document)
+    yield from _blank(document)
+
+
+def _bytes(file: SourceFile) -> Iterator[Diagnostic]:
+    if file.data.startswith(_BOM):
+        message, hint = "a byte order mark begins the file", "save it as UTF-8 without one"
+        yield finding("OPT003", message, path=file.path, span=START, hint=hint)
+    if b"\r" in file.data:
+        lines = file.data.count(b"\r\n")
+        kind = "CR LF" if lines == file.data.count(b"\n") and lines == file.data.count(b"\r") else "mixed"
+        yield finding(
+            "OPT019", f"line ends are {kind}", path=file.path, span=START, hint="save it with LF; prompts have LF anyhow"
+        )
+
+
+def invisible(path: str, text: str) -> Iterator[Diagnostic]:
+    """Characters that nobody sees and an agent reads; the text may be a prompt's own file."""
+    for found in first(_INVISIBLE.finditer(text)):
+        span = span_at(text, found.start(), found.end())
+        message = f"an invisible character, U+{ord(found[0]):04X}"
+        hint = "delete it; where it is meant, write it as an escape between double quotes"
+        yield finding("OPT016", message, path=path, span=span, hint=hint, fix=Fix.write("", span, safe=False))
+
+
+def _anchors(document: Document) -> Iterator[Diagnostic]:
+    """An alias is the very node of its anchor, so what is reached once only was anchored for nothing."""
+    reached: dict[int, int] = {}
+    anchored: dict[int, Node] = {}
+    stack = [document.root]
+    while stack:
+        node = stack.pop()
+        reached[id(node)] = reached.get(id(node), 0) + 1
+        if reached[id(node)] > 1:
+            continue
+        if document.text[node.start_mark.index : node.start_mark.index + 1] in ("&", "!"):
+            anchored[id(node)] = node
+        if node.id != "scalar":
+            stack += [each for part in node.value for each in (part if isinstance(part, tuple) else (part,))]
+    for key, node in anchored.items():
+        found = _ANCHOR.search(document.text, node.start_mark.index, node.end_mark.index)
+        if found and reached[key] == 1:
+            span = Span(position_at(document.text, found.start()), position_at(document.text, found.end(1)))
+            gone = span_at(document.text, found.start(), found.end())
+            message = f"nothing uses the anchor `&{found[1]}`"
+            yield finding("OPT011", message, path=document.path, span=span, hint="delete it", fix=Fix((Edit(gone, ""),)))
+
+
+def _merges(document: Document) -> Iterator[Diagnostic]:
+    for route, node in walk(document.root, ()):
+        if node.id != "mapping":
+            continue
+        own = {key.value: key for key, _ in node.value if key.id == "scalar" and not (key.value == "<<" and not key.style)}
+        merged: dict[str, Node] = {}
+        for key, value in node.value:
+            if key.id == "scalar" and key.value == "<<" and not key.style:
+                for part in value.value if value.id == "sequence" else [value]:
+                    yield from _overridden(document, route, part, own, merged)
+
+
+def _overridden(
+    document: Document, route: Route, part: Node, own: dict[str, Node], merged: dict[str, Node]
+) -> Iterator[Diagnostic]:
+    for key, _ in part.value if part.id == "mapping" else ():
+        if key.id != "scalar":
+            continue
+        winner = own.get(key.value) or merged.setdefault(key.value, key)
+        if winner is not key:
+            span = span_of(winner, document.text)
+            there = span_of(key, document.text)
+            message = f"`{show((*route, key.value))}` is merged from line {there.start.line}, too, and this one wins"
+            related = (Related("and here", document.path, there),)
+            hint = "delete one of them, or ignore this where an exception is meant"
+            yield finding("OPT012", message, path=document.path, span=span, hint=hint, related=related)
+
+
+def _cut(document: Document) -> Iterator[Diagnostic]:
+    text = document.text
+    ends = None
+    for found in first(_CUT.finditer(text)):
+        if ends is None:
+            nodes = [node for _, node in walk(document.root, ())]
+            ends = {node.end_mark.index: node for node in nodes if node.id == "scalar" and not node.style and node.value}
+        value = ends.get(len(text[: found.start(1)].rstrip(" \t")))
+        if value is None:
+            continue
+        start, span = value.start_mark.index, span_at(text, found.start(1), found.end(1))
+        whole = text[start : found.end(1)].rstrip()
+        fix = Fix.write(single_quoted(whole), span_at(text, start, start + len(whole)), safe=False)
+        message = f"`{_short(found[1])}` is a comment: the value ends before it"
+        hint = "put quotes around the value, or a blank behind the `#`"
+        yield finding("OPT021", message, path=document.path, span=span, hint=hint, fix=fix)
+
+
+def _blank(document: Document) -> Iterator[Diagnostic]:
+    """A key at the top with nothing behind it, where the schema has a default to leave it at."""
+    if not isinstance(document.value, dict):
+        return
+    for key, value in document.value.items():
+        if value is None and document.plain((key,)) == "":
+            span = document.key_span((key,))
+            message, hint = f"`{key}` has no value", "delete the key or give it one"
+            yield finding("OPT113", message, path=document.path, span=span, route=(key,), hint=hint)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 30 else text[:27] + "..."
