@@ -1,12 +1,17 @@
 """OPT205 to OPT226: the parameters' JSON Schema."""
 
-from optio.compiler.rule import ERROR, WARNING, Rule
+from optio.compiler.rule import ERROR, INFO, WARNING, Rule
 
 _HEAD = "promptTemplate: Say {{A}}\nparamsSchema:\n  type: object\n  additionalProperties: false\n"
 
 
 def _with(properties: str, *more: str) -> str:
     return _HEAD + f"  properties:\n    A: {properties}\n" + "".join(f"  {line}\n" for line in (more or ("required: [A]",)))
+
+
+def _hook(path: str) -> str:
+    config = f"{{path: notes, secret: {{name: S}}, paramMapping: {{A: {path}}}}}"
+    return f"triggers:\n  - type: webhook\n    config: {config}\n"
 
 
 RULES = (
@@ -41,6 +46,12 @@ RULES = (
         _with("{type: string}", "required: [A]"),
     ),
     Rule(
+        "OPT210", "required-with-default", WARNING, "a parameter is required and has a default",
+        "Defaults are filled in before anything is missed, so one of the two says something that is not so.",
+        _with("{type: string, default: all}"),
+        _with("{type: string, default: all}", "required: []"),
+    ),
+    Rule(
         "OPT211", "unsatisfiable", ERROR, "a schema that no value fits",
         "Every run would be refused.",
         _with("{type: integer, minimum: 10, maximum: 1}"),
@@ -65,6 +76,44 @@ RULES = (
         "paramsSchema:\n  type: object\n  properties: {A: {type: string}}\n  required: [A]\n",
         _with("{type: string}"),
         strict=ERROR,
+    ),
+    Rule(
+        "OPT216", "unbounded-string", INFO, "a webhook fills a text of any length",
+        "Whoever sends it decides how long the prompt is, and what it costs.",
+        _with("{type: string}") + _hook("$.title"),
+        _with("{type: string, maxLength: 200}") + _hook("$.title"),
+        strict=WARNING,
+    ),
+    Rule(
+        "OPT220", "secret-param", WARNING, "a secret is a parameter of the prompt",
+        "Prompts are stored, shown and sent to a model; secrets of the environment are not.",
+        _HEAD.replace("{{A}}", "{{API_TOKEN}}") + "  properties:\n    API_TOKEN: {type: string}\n  required: [API_TOKEN]\n",
+        _HEAD.replace("{{A}}", "{{USED}}") + "  properties:\n    USED: {type: string}\n  required: [USED]\n",
+        strict=ERROR,
+    ),
+    Rule(
+        "OPT221", "unknown-keyword", WARNING, "a keyword that JSON Schema does not know",
+        "It is passed over: what it was to forbid is allowed.",
+        _with("{type: string, maxLenght: 20}"),
+        _with("{type: string, maxLength: 20, x-shown-as: Name}"),
+    ),
+    Rule(
+        "OPT223", "non-text-param", INFO, "a list or a mapping in the prompt",
+        "It is written as JSON on one line, which is what the agent reads.",
+        _with("{type: array}"),
+        _with("{type: string}"),
+    ),
+    Rule(
+        "OPT224", "nested-placeholder", WARNING, "a placeholder in a default",
+        "The prompt is filled in once, so that no value can ask for another one.",
+        _with('{type: string, default: "about {{B}}"}', "required: []"),
+        _with("{type: string, default: about B}", "required: []"),
+    ),
+    Rule(
+        "OPT225", "duplicate-enum", WARNING, "a value or a name stands twice in a list",
+        "The second one does nothing, and another one may have been meant.",
+        _with("{enum: [a, b, a]}"),
+        _with("{enum: [a, b, c]}"),
     ),
     Rule(
         "OPT226", "shadowed-name", ERROR, "two parameters that differ only by case, or a name that programs reserve",

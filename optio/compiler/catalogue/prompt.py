@@ -1,4 +1,4 @@
-"""OPT201 to OPT204, OPT217, OPT218: the prompt and its placeholders."""
+"""OPT201 to OPT204, OPT217 to OPT219: the prompt and its placeholders."""
 
 from optio.compiler.rule import ERROR, WARNING, Rule
 
@@ -48,5 +48,12 @@ RULES = (
         "No agent reads that much in one piece, and every run would store it again.",
         "# file: task.yaml\npromptFile: long.md\n# file: long.md\n" + "word " * 60_000 + "\n",
         "# file: task.yaml\npromptFile: short.md\n# file: short.md\nSay hello\n",
+    ),
+    Rule(
+        "OPT219", "caller-owned-prompt", WARNING, "the prompt is one parameter",
+        "Whoever may start the task makes an agent with its secrets do anything.",
+        'promptTemplate: "{{REPO_NAME}}"\n' + _SCHEMA,
+        "promptTemplate: Report on {{REPO_NAME}}\n" + _SCHEMA,
+        strict=ERROR,
     ),
 )  # fmt: skip

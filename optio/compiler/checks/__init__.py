@@ -8,6 +8,7 @@ from optio.compiler.checks import (
     environment,
     literals,
     params,
+    params_care,
     pool,
     prompt,
     runtime,
@@ -26,6 +27,7 @@ Check = Callable[[ResolvedTask], Iterator[Diagnostic]]
 FIRST: tuple[Check, ...] = (runtime.check, params.check)
 CHECKS: tuple[Check, ...] = (
     prompt.check,
+    params_care.check,
     triggers.check,
     schedule.check,
     webhook.check,
