@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             compilation, changed = _fix(root, only, args)
             changes += changed
         else:
-            compilation = _compile(root, only)
+            compilation = _compile(root, only, careful=args.strict or args.verbose)
         files += compilation.files
         tasks += len(compilation.registry.tasks)
         found += _clickable(compilation.diagnostics, root)
@@ -113,11 +113,11 @@ def _roots(paths: list[str], default: str) -> "dict[Path, list[str] | None]":
     return roots
 
 
-def _compile(root: Path, only: list[str] | None) -> "Compilation":
+def _compile(root: Path, only: list[str] | None, *, careful: bool) -> "Compilation":
     from optio.compiler.pipeline import compile_tree
     from optio.compiler.tree import DirectoryTree
 
-    return compile_tree(DirectoryTree(root, only=only))
+    return compile_tree(DirectoryTree(root, only=only), careful=careful)
 
 
 def _fix(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple[Compilation, int]":
@@ -126,7 +126,7 @@ def _fix(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple
     from optio.compiler.tree import DirectoryTree
 
     tree = DirectoryTree(root, only=only)
-    done = fixed(tree, unsafe=args.unsafe_fixes)
+    done = fixed(tree, unsafe=args.unsafe_fixes, careful=args.strict or args.verbose)
     if args.diff:
         sys.stdout.writelines(fixing.differences(root, tree, done.files))
     else:

@@ -2,12 +2,24 @@
 
 import re
 
-from optio.compiler.catalogue import across, dedupe, environment, files, params, pool, prompt, schedule, structure, webhook
+from optio.compiler.catalogue import (
+    across,
+    careful,
+    dedupe,
+    environment,
+    files,
+    params,
+    pool,
+    prompt,
+    schedule,
+    structure,
+    webhook,
+)
 from optio.compiler.rule import Rule
 
 RULES: dict[str, Rule] = {
     rule.code: rule
-    for part in (files, structure, prompt, params, dedupe, schedule, webhook, environment, pool, across)
+    for part in (files, structure, prompt, params, dedupe, schedule, webhook, environment, pool, across, careful)
     for rule in part.RULES
 }
 _REST = {"name": "name: Example", "agentRuntime": "agentRuntime: claude-code", "promptTemplate": "promptTemplate: Say hello"}

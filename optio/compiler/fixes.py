@@ -23,9 +23,9 @@ class Fixed:
     count: int = 0
 
 
-def fixed(tree: SourceTree, *, unsafe: bool) -> Fixed:
+def fixed(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> Fixed:
     """Everything that can be fixed. Nothing is written; a fix that would bring an error to its file is left out."""
-    done = Fixed(compile_tree(tree))
+    done = Fixed(compile_tree(tree, careful=careful))
     refused: set[str] = set()
     for _ in range(_MOST_ROUNDS):
         chosen = {path: found for path, found in _by_file(done.compilation, unsafe).items() if path not in refused}
@@ -35,7 +35,7 @@ def fixed(tree: SourceTree, *, unsafe: bool) -> Fixed:
         files = {
             path: apply(now.read(path), (e for d in found if d.fix for e in d.fix.edits)) for path, found in chosen.items()
         }
-        after = compile_tree(OverlayTree(tree, {**done.files, **files}))
+        after = compile_tree(OverlayTree(tree, {**done.files, **files}), careful=careful)
         worse = {path for path in files if _errors(after, path) > _errors(done.compilation, path)}
         if worse:
             refused |= worse

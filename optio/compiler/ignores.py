@@ -95,8 +95,11 @@ def _scalars(node: Node) -> Iterator[Node]:
             yield from _scalars(each)
 
 
-def without_ignored(path: str, found: Sequence[Diagnostic], comments: Sequence[Ignore]) -> list[Diagnostic]:
-    """The findings that no comment of this file covers, and what is wrong with the comments."""
+def without_ignored(
+    path: str, found: Sequence[Diagnostic], comments: Sequence[Ignore], *, careful: bool = False
+) -> list[Diagnostic]:
+    """The findings that no comment of this file covers, and what is wrong with the comments. What was not looked for, not being
+    `careful`, may be ignored in vain."""
     if not comments:
         return list(found)
     used: set[tuple[Ignore, str]] = set()
@@ -108,11 +111,11 @@ def without_ignored(path: str, found: Sequence[Diagnostic], comments: Sequence[I
             left.append(each)
     errors = {each.code for each in left if each.severity is Severity.ERROR}
     for comment in comments:
-        left += _wrong(path, comment, {code for by, code in used if by == comment}, errors)
+        left += _wrong(path, comment, {code for by, code in used if by == comment}, errors, careful)
     return left
 
 
-def _wrong(path: str, comment: Ignore, used: set[str], errors: set[str]) -> Iterator[Diagnostic]:
+def _wrong(path: str, comment: Ignore, used: set[str], errors: set[str], careful: bool) -> Iterator[Diagnostic]:
     from optio.compiler.codes import RULES
 
     if not comment.codes:
@@ -124,7 +127,7 @@ def _wrong(path: str, comment: Ignore, used: set[str], errors: set[str]) -> Iter
             meant = closest(code.name, RULES)
             hint = f"did you mean `{meant}`?" if meant else "delete it"
             yield finding("OPT709", f"there is no rule `{code.name}`", path=path, span=code.span, hint=hint)
-        elif code.name not in used:
+        elif code.name not in used and not (RULES[code.name].careful and not careful):
             message = f"nothing here is {code.name} {RULES[code.name].name}"
             yield finding("OPT709", message, path=path, span=code.span, hint="delete it", fix=_delete(comment, code))
         elif code.name in errors:

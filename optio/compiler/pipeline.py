@@ -45,12 +45,14 @@ class CompiledFile:
     ignores: tuple[Ignore, ...] = ()
 
 
-def compile_tree(tree: SourceTree) -> Compilation:
-    """Never raises for what stands in a file."""
-    return assemble(compile_file(path, tree) for path in tree.task_files())
+def compile_tree(tree: SourceTree, *, careful: bool = False) -> Compilation:
+    """Never raises for what stands in a file. With `careful` a task is also asked for what it could do without."""
+    return assemble((compile_file(path, tree, careful=careful) for path in tree.task_files()), careful=careful)
 
 
-def assemble(files: Iterable[CompiledFile], emit_task: Callable[[ResolvedTask], CompiledTask] = emit) -> Compilation:
+def assemble(
+    files: Iterable[CompiledFile], emit_task: Callable[[ResolvedTask], CompiledTask] = emit, *, careful: bool = False
+) -> Compilation:
     """All files, checked across, as one compilation."""
     compiled = list(files)
     across: dict[str, list[Diagnostic]] = {}
@@ -63,7 +65,7 @@ def assemble(files: Iterable[CompiledFile], emit_task: Callable[[ResolvedTask], 
         mine = file.diagnostics + across.get(file.path, [])
         if not mine and not file.ignores:
             continue
-        mine = without_ignored(file.path, mine, file.ignores)
+        mine = without_ignored(file.path, mine, file.ignores, careful=careful)
         found += mine
         # An error in a prompt's own file breaks the task that uses it.
         if has_errors(mine):
@@ -72,13 +74,13 @@ def assemble(files: Iterable[CompiledFile], emit_task: Callable[[ResolvedTask], 
     return Compilation(Registry.of(tasks), frozenset(broken), tuple(ordered(found)), len(compiled))
 
 
-def compile_file(path: str, tree: SourceTree) -> CompiledFile:
+def compile_file(path: str, tree: SourceTree, *, careful: bool = False) -> CompiledFile:
     """Parse, shape, resolve and check one file."""
-    document, task, found = _compiled(path, tree)
+    document, task, found = _compiled(path, tree, careful)
     return CompiledFile(path, task, found, () if document is None else ignores(document))
 
 
-def _compiled(path: str, tree: SourceTree) -> tuple[Document | None, ResolvedTask | None, list[Diagnostic]]:
+def _compiled(path: str, tree: SourceTree, careful: bool) -> tuple[Document | None, ResolvedTask | None, list[Diagnostic]]:
     if posixpath.basename(path) in DEFAULTS:
         hint = "delete the file and write its values into each task"
         return None, None, [finding("OPT110", f"`{posixpath.basename(path)}` is not supported yet", path=path, hint=hint)]
@@ -101,7 +103,7 @@ def _compiled(path: str, tree: SourceTree) -> tuple[Document | None, ResolvedTas
         return document, None, found
     task, more = resolve(document, shape, tree)
     found += more
-    found += checks.run(task)
+    found += checks.run(task, careful=careful)
     if any(d.code == "OPT405" for d in found):
         # A webhook's secret in plain text has been told from other tokens already.
         known = {d.span.start.line for d in found if d.code == "OPT405"}

@@ -15,13 +15,13 @@ WITH_EXAMPLES = [rule for rule in RULES.values() if rule.wrong]
 CASES = Path(__file__).parents[1] / "cases"
 
 
-def found(example: str) -> tuple[Diagnostic, ...]:
-    return compile_tree(MemoryTree(example_files(example))).diagnostics
+def found(rule: Rule, example: str) -> tuple[Diagnostic, ...]:
+    return compile_tree(MemoryTree(example_files(example)), careful=rule.careful).diagnostics
 
 
 @pytest.mark.parametrize("rule", WITH_EXAMPLES, ids=lambda r: r.code)
 def test_the_wrong_example_breaks_this_rule_and_no_other(rule: Rule) -> None:
-    diagnostics = found(rule.wrong)
+    diagnostics = found(rule, rule.wrong)
 
     assert {d.code for d in diagnostics} == {rule.code}
     assert {d.severity for d in diagnostics} == {rule.severity}
@@ -29,12 +29,12 @@ def test_the_wrong_example_breaks_this_rule_and_no_other(rule: Rule) -> None:
 
 @pytest.mark.parametrize("rule", WITH_EXAMPLES, ids=lambda r: r.code)
 def test_the_right_example_breaks_no_rule(rule: Rule) -> None:
-    assert found(rule.right) == ()
+    assert found(rule, rule.right) == ()
 
 
 @pytest.mark.parametrize("rule", WITH_EXAMPLES, ids=lambda r: r.code)
 def test_every_finding_names_a_cure(rule: Rule) -> None:
-    for diagnostic in found(rule.wrong):
+    for diagnostic in found(rule, rule.wrong):
         assert diagnostic.hint, diagnostic
 
 

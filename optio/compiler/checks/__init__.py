@@ -41,9 +41,15 @@ CHECKS: tuple[Check, ...] = (
 _UNUSABLE_SCHEMA = frozenset({"OPT205", "OPT206", "OPT212", "OPT214"})
 
 
-def run(task: ResolvedTask) -> list[Diagnostic]:
-    """Everything that is wrong with one task, but nothing about what is already known to be wrong."""
+def run(task: ResolvedTask, *, careful: bool = False) -> list[Diagnostic]:
+    """Everything that is wrong with one task, but nothing about what is already known to be wrong. With `careful` also what
+    might be better."""
     found = [d for check in FIRST for d in check(task) if task.knows(d.route)]
     if any(d.code in _UNUSABLE_SCHEMA for d in found):
         task = replace(task, gaps=task.gaps | {params.ROUTE})
-    return found + [d for check in CHECKS for d in check(task) if task.knows(d.route)]
+    checks = CHECKS
+    if careful:
+        from optio.compiler.checks import careful as more
+
+        checks = (*CHECKS, more.check)
+    return found + [d for check in checks for d in check(task) if task.knows(d.route)]

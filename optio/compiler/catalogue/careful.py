@@ -1,0 +1,79 @@
+"""What is asked only with `--strict` or `--verbose`."""
+
+from optio.compiler.rule import INFO, WARNING, Rule
+
+_WHOLE = (
+    "description: Says hello\nmodel: claude-sonnet-4-5-20250929\nmaxTurns: 20\nbudgetUsd: '1.00'\ntimeout: 20m\n"
+    "environment: {network: {egress: [api.anthropic.com]}}\ntriggers: [{type: manual}]\n"
+)
+
+
+def _without(key: str, instead: str = "") -> str:
+    return "".join(line + "\n" for line in _WHOLE.splitlines() if not line.startswith(f"{key}:")) + instead
+
+
+def _hook(more: str = "") -> str:
+    return _without("triggers", f"triggers:\n  - type: webhook\n    config: {{path: hello, secret: {{name: S}}}}\n{more}")
+
+
+RULES = (
+    Rule(
+        "OPT323", "no-trigger", INFO, "nothing starts the task",
+        "The API and the command line still do; whoever reads the file looks for the trigger that was forgotten.",
+        _without("triggers"), _WHOLE,
+        strict=INFO, careful=True,
+    ),
+    Rule(
+        "OPT501", "unpinned-image", INFO, "the image may change",
+        "A tag can be moved: what runs tomorrow, with your secrets, need not be what was reviewed.",
+        _without("environment", "environment:\n  image: ghcr.io/acme/agent:1.4\n  network: {egress: [api.anthropic.com]}\n"),
+        _without(
+            "environment",
+            f"environment:\n  image: ghcr.io/acme/agent:1.4@sha256:{'0123456789abcdef' * 4}\n"
+            "  network: {egress: [api.anthropic.com]}\n",
+        ),
+        strict=WARNING, careful=True,
+    ),
+    Rule(
+        "OPT510", "open-network", INFO, "the agent may reach every public address",
+        "What an agent was talked into sending away goes where it was told to.",
+        _without("environment"), _WHOLE,
+        strict=WARNING, careful=True,
+    ),
+    Rule(
+        "OPT601", "no-budget", INFO, "a run may cost whatever it comes to",
+        "An agent that goes round in circles is paid for until somebody looks.",
+        _without("budgetUsd"), _WHOLE,
+        strict=WARNING, careful=True,
+    ),
+    Rule(
+        "OPT602", "no-turn-limit", INFO, "an agent may take any number of turns",
+        "Turns end an agent in circles where its runtime does not know what it costs.",
+        _without("maxTurns"), _WHOLE,
+        strict=WARNING, careful=True,
+    ),
+    Rule(
+        "OPT605", "no-timeout", INFO, "a run has no time limit of its own",
+        "The server's default was chosen for all tasks, and holds a slot for that long.",
+        _without("timeout"), _WHOLE,
+        strict=WARNING, careful=True,
+    ),
+    Rule(
+        "OPT608", "floating-model", INFO, "the model may change",
+        "An alias stands for another model from one day to the next, at another price.",
+        _without("model", "model: sonnet\n"), _WHOLE,
+        strict=INFO, careful=True,
+    ),
+    Rule(
+        "OPT611", "no-day-cap", INFO, "a webhook may start any number of runs",
+        "A sender that repeats itself, or a stranger with the secret, spends the whole day's money in an hour.",
+        _hook(), _hook("startLimit: {count: 50, per: 24h}\n"),
+        strict=WARNING, careful=True,
+    ),
+    Rule(
+        "OPT712", "doc-gap", INFO, "the task has no description",
+        "Lists of tasks and of runs show it to people who have never seen the file.",
+        _without("description"), _WHOLE,
+        strict=INFO, careful=True,
+    ),
+)  # fmt: skip

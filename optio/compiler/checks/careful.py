@@ -1,0 +1,54 @@
+"""What a careful reviewer would ask for: nothing here is wrong, so it is asked only where somebody wants to be asked."""
+
+import re
+from collections.abc import Iterator
+
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.resolve import ResolvedTask
+from optio.model.trigger import WebhookTrigger
+
+_DATED = re.compile(r"\d{6,8}|-\d{4}-\d{2}-\d{2}|@\d|latest-\d")
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """All of it, at the task's first key where something is absent."""
+    spec = task.spec
+    agent = spec.agent_runtime != "command"
+    if agent and spec.budget_usd is None:
+        hint = 'add `budgetUsd: "1.00"`, the most that one run may cost'
+        yield task.at("OPT601", "no budget: a run may cost whatever it comes to", ("budgetUsd",), key=True, hint=hint)
+    if agent and spec.max_turns is None:
+        yield task.at("OPT602", "no limit of turns", ("maxTurns",), key=True, hint="add `maxTurns: 20`")
+    if spec.timeout is None:
+        yield task.at("OPT605", "no timeout: the server's default holds", ("timeout",), key=True, hint="add `timeout: 20m`")
+    if agent and spec.model is None:
+        yield task.at("OPT608", "no model: the agent's own default decides", ("model",), key=True, hint="add `model:`")
+    elif agent and spec.model is not None and not _DATED.search(spec.model):
+        message = f"the model `{spec.model}` is a name that moves: another one answers to it later"
+        yield task.at("OPT608", message, ("model",), hint="name a dated version where the answer must not change")
+    if not spec.description.strip():
+        yield task.at(
+            "OPT712", "no description", ("description",), key=True, hint="add `description:`, a sentence for whoever is asked"
+        )
+    if not spec.triggers:
+        hint = "add `triggers:`, or `- type: manual` to say that this is meant"
+        yield task.at("OPT323", "no trigger: only the API and the command line start it", ("triggers",), key=True, hint=hint)
+    yield from _environment(task)
+    for index, trigger in enumerate(spec.triggers):
+        if isinstance(trigger, WebhookTrigger) and spec.start_limit is None and spec.dedupe is None:
+            message = "nothing limits how many runs the webhook starts in a day"
+            hint = "add `startLimit: {count: 50, per: 24h}`"
+            yield task.at("OPT611", message, ("triggers", index, "type"), hint=hint)
+
+
+def _environment(task: ResolvedTask) -> Iterator[Diagnostic]:
+    environment = task.spec.environment
+    if environment.network is None:
+        hint = "add `environment: {network: {egress: [api.example.com]}}` with the hosts that it needs"
+        yield task.at("OPT510", "the agent may reach every public address", ("environment", "network"), key=True, hint=hint)
+    image = environment.image
+    if image is not None and "@sha256:" not in image and "{{" not in image:
+        tag = image.rsplit("/", 1)[-1].partition(":")[2]
+        what = "names no version" if tag in ("", "latest") else "may be another one tomorrow"
+        hint = "add its digest: `@sha256:...`"
+        yield task.at("OPT501", f"the image `{image}` {what}", ("environment", "image"), hint=hint)
