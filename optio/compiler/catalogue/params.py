@@ -80,8 +80,8 @@ RULES = (
     Rule(
         "OPT216", "unbounded-string", INFO, "a webhook fills a text of any length",
         "Whoever sends it decides how long the prompt is, and what it costs.",
-        _with("{type: string}") + _hook("$.title"),
-        _with("{type: string, maxLength: 200}") + _hook("$.title"),
+        _with("{type: string}") + _hook("$.repository.name"),
+        _with("{type: string, maxLength: 200}") + _hook("$.repository.name"),
         strict=WARNING,
     ),
     Rule(

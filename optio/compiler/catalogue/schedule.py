@@ -1,6 +1,6 @@
 """OPT301 to OPT322: triggers in general, and schedules."""
 
-from optio.compiler.rule import ERROR, WARNING, Rule
+from optio.compiler.rule import ERROR, INFO, WARNING, Rule
 
 _PARAMS = (
     "promptTemplate: Report on {{REPO_NAME}} with {{COUNT}} items\n"
@@ -39,6 +39,12 @@ RULES = (
         _schedule('cronExpression: "0 9 * * 5"'),
     ),
     Rule(
+        "OPT305", "cron-uneven", INFO, "a step that does not divide its field",
+        "Steps are counted anew at each full hour or day, so the last gap is shorter than the others.",
+        _schedule('cronExpression: "*/7 * * * *"'),
+        _schedule('cronExpression: "*/6 * * * *"'),
+    ),
+    Rule(
         "OPT306", "bad-timezone", ERROR, "an unknown time zone",
         "Zones are IANA names; an offset or an abbreviation knows no daylight saving.",
         _schedule('cronExpression: "0 9 * * 1", timezone: PST'),
@@ -67,6 +73,18 @@ RULES = (
         "A schedule has no payload: the text itself becomes the parameter.",
         _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: $.repository.name}'),
         _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio}'),
+    ),
+    Rule(
+        "OPT314", "overlap", WARNING, "a run may last longer than the gap to the next one",
+        "With one slot the next run waits, and the one after it: the queue grows for as long as runs are slow.",
+        "timeout: 20m\nmaxConcurrent: 1\n" + _schedule('cronExpression: "*/10 * * * *"'),
+        "timeout: 5m\nmaxConcurrent: 1\n" + _schedule('cronExpression: "*/10 * * * *"'),
+    ),
+    Rule(
+        "OPT316", "cron-dialect", INFO, "a word or sign that not every cron reads",
+        "Who copies the line elsewhere gets an error, or other times.",
+        _schedule('cronExpression: "@daily"'),
+        _schedule('cronExpression: "0 0 * * *"'),
     ),
     Rule(
         "OPT320", "duplicate-trigger", ERROR, "two triggers of one type",

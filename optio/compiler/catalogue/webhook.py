@@ -36,6 +36,13 @@ RULES = (
         "# file: a.yaml\nname: A\n" + _webhook(_SIGNED) + "# file: b.yaml\nname: B\n" + _webhook(_SIGNED, "scan-again"),
     ),
     Rule(
+        "OPT403", "guessable-path", WARNING, "an unsigned webhook at a path that can be guessed",
+        "The path is then all that a stranger needs, and paths stand in logs.",
+        _webhook("unsigned: true"),
+        _webhook("unsigned: true", "scan-7f3k9q2m4x8tz"),
+        strict=ERROR,
+    ),
+    Rule(
         "OPT404", "no-secret", ERROR, "a webhook without a secret",
         "Anybody who learns the URL can start runs and spend the budget.",
         _webhook("scheme: optio"),
@@ -83,6 +90,13 @@ RULES = (
         "The parameter would always be missing.",
         "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repo.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
         "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repository.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
+    ),
+    Rule(
+        "OPT414", "untrusted-prompt", WARNING, "the words of a stranger reach the prompt",
+        "An agent takes instructions from what it reads. A signature proves who delivered, not who wrote the words.",
+        _mapped("{REPO_NAME: $.issue.title}"),
+        _mapped("{REPO_NAME: $.repository.name}"),
+        strict=ERROR,
     ),
     Rule(
         "OPT415", "untrusted-shell", ERROR, "a parameter in a shell command",

@@ -14,8 +14,10 @@ from optio.compiler.checks import (
     runtime,
     samples,
     schedule,
+    schedule_care,
     triggers,
     trust,
+    untrusted,
     webhook,
 )
 from optio.compiler.diagnostics import Diagnostic
@@ -30,9 +32,11 @@ CHECKS: tuple[Check, ...] = (
     params_care.check,
     triggers.check,
     schedule.check,
+    schedule_care.check,
     webhook.check,
     samples.check,
     trust.check,
+    untrusted.check,
     environment.check,
     dedupe.check,
     pool.check,

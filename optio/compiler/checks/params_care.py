@@ -111,6 +111,8 @@ def _rendered(task: ResolvedTask, known: Declared, used: set[str]) -> Iterator[D
 
 
 def _owned(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
+    if task.spec.agent_runtime == "command":
+        return  # its prompt is a program's input
     only = PLACEHOLDER.fullmatch(task.prompt.strip())
     if only is not None and only[1] in known.properties and task.knows(task.prompt_route):
         hint = f"write down what is to be done, and where `{only[0]}` belongs in it"
