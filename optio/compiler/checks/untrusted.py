@@ -44,6 +44,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _prompt(task: ResolvedTask, route: Route, mapping: dict[str, Any], known: Declared) -> Iterator[Diagnostic]:
+    if task.spec.agent_runtime == "command":
+        return  # a program takes no instructions from its input
     used = set(placeholders(task.prompt))
     for name in first(name for name, path in mapping.items() if name in used and isinstance(path, str) and _is_strangers(path)):
         sub = known.properties.get(name)
