@@ -15,21 +15,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the command line is read before the compiler is loaded
     from optio.compiler.diagnostics import Diagnostic
     from optio.compiler.pipeline import Compilation
+    from optio.compiler.tree import DirectoryTree
 
 SUMMARY = "report every mistake in the task files"
-FORMATS = ("full", "concise", "json")
+FORMATS = ("full", "concise", "json", "sarif", "github", "junit")
 CLEAN, FOUND, USAGE = 0, 1, 2
 _MOST_SHOWN = 200
+# More is refused as too large by whoever reads it.
+_LONGEST_INPUT = (1 << 20) + 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`optio check [PATH ...] [--format full|concise|json] [--strict] [--verbose] [--fix | --diff] [--unsafe-fixes]`."""
+    """`optio check [PATH ...] [--format FORMAT] [--strict] [--verbose] [--fix | --diff] [--unsafe-fixes]`."""
     parser.description = SUMMARY
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files or directories (default: $OPTIO_TASKS, or tasks.d)")
     parser.add_argument("--format", choices=FORMATS, default="full", help="how findings are printed (default: full)")
     parser.add_argument("--strict", action="store_true", help="ask what a careful reviewer would: some warnings become errors")
     parser.add_argument("-v", "--verbose", action="store_true", help="print information, too")
+    name = "the task file on standard input is checked as if it stood here; only its own findings are printed"
     change = parser.add_mutually_exclusive_group()
+    change.add_argument("--stdin-filename", metavar="PATH", help=name)
     change.add_argument("--fix", action="store_true", help="apply the fixes that leave each task's meaning as it is")
     change.add_argument("--diff", action="store_true", help="print what --fix would change, and change nothing")
     parser.add_argument("--unsafe-fixes", action="store_true", help="with --fix or --diff: guesses, too; look at what they did")
@@ -44,9 +49,13 @@ def run(args: argparse.Namespace) -> int:
     from optio.compiler import report
 
     default = os.environ.get("OPTIO_TASKS") or "tasks.d"
-    paths = args.paths or [default]
+    if args.stdin_filename and args.paths:
+        print("optio check: give a PATH or --stdin-filename, not both", file=sys.stderr)
+        return USAGE
+    given = sys.stdin.buffer.read(_LONGEST_INPUT) if args.stdin_filename else None
+    paths = args.paths or [args.stdin_filename or default]
     for path in paths:
-        if not os.path.exists(path):
+        if given is None and not os.path.exists(path):
             hint = "" if args.paths else " (give a PATH, or set OPTIO_TASKS)"
             print(f"optio check: `{path}` does not exist{hint}", file=sys.stderr)
             return USAGE
@@ -55,16 +64,18 @@ def run(args: argparse.Namespace) -> int:
     if args.unsafe_fixes and not (args.fix or args.diff):
         print("optio check: --unsafe-fixes does nothing by itself: add --fix or --diff", file=sys.stderr)
         return USAGE
-    changes = 0
+    changes, checked = 0, []
     for root, only in _roots(paths, default).items():
         if args.fix or args.diff:
             compilation, changed = _fix(root, only, args)
             changes += changed
         else:
-            compilation = _compile(root, only, careful=args.strict or args.verbose)
+            compilation = _compile(root, only, given, careful=args.strict or args.verbose)
         files += compilation.files
         tasks += len(compilation.registry.tasks)
         found += _clickable(compilation.diagnostics, root)
+        if args.format == "junit":
+            checked += [_seen(root, path) for path in _tree(root, only).task_files()]
     if args.diff:
         return FOUND if changes else CLEAN
     if args.strict:
@@ -75,8 +86,10 @@ def run(args: argparse.Namespace) -> int:
         found = [each for each in found if each.severity != "info"]
     if args.format == "json":
         print(report.as_json(found, files=files, tasks=tasks))
+    elif args.format in ("sarif", "github", "junit"):
+        _print_exchange(found, checked, args.format)
     else:
-        _print_text(found, files, tasks, paths, args.format)
+        _print_text(found, files, tasks, paths, args.format, given)
     return FOUND if any(d.severity == "error" for d in found) else CLEAN
 
 
@@ -113,19 +126,32 @@ def _roots(paths: list[str], default: str) -> "dict[Path, list[str] | None]":
     return roots
 
 
-def _compile(root: Path, only: list[str] | None, *, careful: bool) -> "Compilation":
+def _compile(root: Path, only: list[str] | None, given: bytes | None, *, careful: bool) -> "Compilation":
     from optio.compiler.pipeline import compile_tree
+
+    if given is None:
+        return compile_tree(_tree(root, only), careful=careful)
+    from dataclasses import replace
+
+    from optio.compiler.tree import OverlayTree
+
+    (path,) = only or ("",)
+    whole = compile_tree(OverlayTree(_tree(root, None), {path: given}), careful=careful)
+    own = tuple(d for d in whole.diagnostics if d.path == path)
+    return replace(whole, diagnostics=own, files=1)
+
+
+def _tree(root: Path, only: list[str] | None) -> "DirectoryTree":
     from optio.compiler.tree import DirectoryTree
 
-    return compile_tree(DirectoryTree(root, only=only), careful=careful)
+    return DirectoryTree(root, only=only)
 
 
 def _fix(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple[Compilation, int]":
     from optio.cli import fixing
     from optio.compiler.fixes import fixed
-    from optio.compiler.tree import DirectoryTree
 
-    tree = DirectoryTree(root, only=only)
+    tree = _tree(root, only)
     done = fixed(tree, unsafe=args.unsafe_fixes, careful=args.strict or args.verbose)
     if args.diff:
         sys.stdout.writelines(fixing.differences(root, tree, done.files))
@@ -141,19 +167,41 @@ def _clickable(diagnostics: "tuple[Diagnostic, ...]", root: Path) -> "list[Diagn
     """The same findings with paths as seen from the working directory."""
     from dataclasses import replace
 
-    def seen(path: str) -> str:
-        return os.path.relpath(root / path) if root.absolute().is_relative_to(Path.cwd()) else os.path.join(root, path)
+    return [
+        replace(d, path=_seen(root, d.path), related=tuple(r._replace(path=_seen(root, r.path)) for r in d.related))
+        for d in diagnostics
+    ]
 
-    return [replace(d, path=seen(d.path), related=tuple(r._replace(path=seen(r.path)) for r in d.related)) for d in diagnostics]
+
+def _seen(root: Path, path: str) -> str:
+    return os.path.relpath(root / path) if root.absolute().is_relative_to(Path.cwd()) else os.path.join(root, path)
 
 
-def _print_text(found: "list[Diagnostic]", files: int, tasks: int, paths: list[str], form: str) -> None:
+def _print_exchange(found: "list[Diagnostic]", checked: list[str], form: str) -> None:
+    from optio.compiler import exchange
+
+    if form == "sarif":
+        print(exchange.sarif(found))
+    elif form == "junit":
+        print(exchange.junit(found, checked))
+    else:
+        sys.stdout.writelines(line + "\n" for line in exchange.github(found))
+
+
+def _print_text(found: "list[Diagnostic]", files: int, tasks: int, paths: list[str], form: str, given: bytes | None) -> None:
     from optio.compiler import report
+
+    def text_of(path: str) -> str | None:
+        try:
+            data = Path(path).read_bytes() if given is None else given
+        except OSError:
+            return None
+        return data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
     shown = found[:_MOST_SHOWN]
     if form == "full":
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        lines = report.full(shown, _text_of, colour=colour)
+        lines = report.full(shown, text_of, colour=colour)
     else:
         lines = report.concise(shown)
     sys.stdout.writelines(line + "\n" for line in lines)
@@ -164,11 +212,3 @@ def _print_text(found: "list[Diagnostic]", files: int, tasks: int, paths: list[s
             print(report.closing(found, files, tasks))
         else:
             print(f"no task files in {', '.join(f'`{path}`' for path in paths)}")
-
-
-def _text_of(path: str) -> str | None:
-    try:
-        data = Path(path).read_bytes()
-    except OSError:
-        return None
-    return data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")

@@ -1,6 +1,7 @@
 """`optio check`: what it prints, how it ends, and what it does not load."""
 
 import argparse
+import io
 import json
 import os
 import subprocess
@@ -119,6 +120,42 @@ def test_a_diff_is_a_patch_and_changes_nothing(capsys: pytest.CaptureFixture[str
     subprocess.run(["git", "apply", "-"], input=patch, text=True, check=True)
     assert Path("tasks.d/a.yaml").read_text() == GOOD.format("A") + "maxTurns: 1"
     assert (run("--diff"), capsys.readouterr().out) == (0, "")
+
+
+def test_a_file_on_standard_input_is_checked_in_its_tree(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("tasks.d/a.yaml", GOOD.format("A") + "maxTurn: 1\n")
+    write("tasks.d/b.yaml", GOOD.format("B"))
+    write("tasks.d/prompt.md", "Say hello")
+    text = "name: b\nagentRuntime: claude-code\npromptFile: prompt.md\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+    assert run("--stdin-filename", "tasks.d/c.yaml") == 1
+
+    assert capsys.readouterr().out == (
+        "tasks.d/c.yaml:1:7: error: the id `b` is taken by b.yaml [OPT701 duplicate-name]\n"
+        " 1 | name: b\n"
+        "   |       ^ give one of them another name, or an `id:`\n"
+        "   tasks.d/b.yaml:1:7: also here\n"
+        "\n"
+        "1 error in 1 file\n"
+    )
+
+
+def test_a_file_on_standard_input_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--stdin-filename", "tasks.d/c.yaml", "tasks.d") == 2
+    assert "not both" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("form", "word"), [("sarif", '"version": "2.1.0"'), ("github", "::error file=tasks.d/a.yaml"), ("junit", "<testsuites")]
+)
+def test_other_programs_get_their_own_forms(form: str, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write("tasks.d/a.yaml", GOOD.format("A") + "maxTurn: 1\n")
+
+    assert run("--format", form) == 1
+    assert word in capsys.readouterr().out
 
 
 def test_unsafe_fixes_alone_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

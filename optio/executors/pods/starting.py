@@ -127,6 +127,7 @@ class Starter:
                         return await self._delivered(start, found, deadline, delivery)
         found = await start.unless_stopped(self._made(start, deadline))
         start.handle.uid = found["metadata"]["uid"]
+        self._informer.put(found)
         try:
             return await self._delivered(start, found, deadline)
         finally:

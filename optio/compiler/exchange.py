@@ -1,0 +1,121 @@
+"""Findings in the forms that other programs read: SARIF 2.1.0, annotations of GitHub Actions, JUnit's XML."""
+
+import json
+from collections.abc import Iterator, Sequence
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from optio.compiler.codes import RULES
+from optio.compiler.diagnostics import Diagnostic, Severity
+from optio.compiler.rule import Rule
+from optio.compiler.source import Span
+from optio.version import __version__
+
+_SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}
+_COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
+# What is no character of XML 1.0, which control characters of a message could be.
+_NO_XML = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF], "\ufffd")
+
+
+def sarif(diagnostics: Sequence[Diagnostic]) -> str:
+    """A SARIF 2.1.0 log of one run, with the rules that it speaks of."""
+    codes = sorted({d.code for d in diagnostics})
+    driver = {
+        "name": "optio",
+        "version": __version__,
+        "informationUri": "https://pypi.org/project/optio/",
+        "rules": [_rule(RULES[code]) for code in codes],
+    }
+    results = [_result(d, codes.index(d.code)) for d in diagnostics]
+    run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
+    return json.dumps({"$schema": _SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False)
+
+
+def _rule(rule: Rule) -> dict[str, object]:
+    return {
+        "id": rule.code,
+        "name": "".join(word.capitalize() for word in rule.name.split("-")),
+        "shortDescription": {"text": rule.title},
+        "fullDescription": {"text": rule.why},
+        "help": {"text": f"{rule.why}\n\nWrong:\n{rule.wrong}\nRight:\n{rule.right}" if rule.wrong else rule.why},
+        "defaultConfiguration": {"level": _LEVELS[Severity(rule.severity)]},
+    }
+
+
+def _result(d: Diagnostic, index: int) -> dict[str, object]:
+    result: dict[str, object] = {
+        "ruleId": d.code,
+        "ruleIndex": index,
+        "level": _LEVELS[d.severity],
+        "message": {"text": _text(d)},
+        "locations": [{"physicalLocation": _place(d.path, d.span)}],
+    }
+    if d.related:
+        result["relatedLocations"] = [
+            {"physicalLocation": _place(r.path, r.span), "message": {"text": r.message}} for r in d.related
+        ]
+    if d.fix is not None and d.fix.safe:
+        replacements = [{"deletedRegion": _region(e.span), "insertedContent": {"text": e.text}} for e in d.fix.edits]
+        change = {"artifactLocation": {"uri": d.path}, "replacements": replacements}
+        result["fixes"] = [{"description": {"text": d.hint or d.message}, "artifactChanges": [change]}]
+    return result
+
+
+def _place(path: str, span: Span) -> dict[str, object]:
+    return {"artifactLocation": {"uri": path}, "region": _region(span)}
+
+
+def _region(span: Span) -> dict[str, int]:
+    (line, column), (end_line, end_column) = span
+    return {"startLine": line, "startColumn": column, "endLine": end_line, "endColumn": end_column}
+
+
+def github(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
+    """A workflow command each, which GitHub shows beside the line of a pull request."""
+    for d in diagnostics:
+        (line, column), (end_line, end_column) = d.span
+        place = {"file": d.path, "line": line, "endLine": end_line, "title": f"{d.code} {d.rule}"}
+        if line == end_line:
+            place |= {"col": column, "endColumn": max(column, end_column - 1)}
+        shown = ",".join(f"{name}={_property(str(value))}" for name, value in place.items())
+        yield f"::{_COMMANDS[d.severity]} {shown}::{_data(_text(d))}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def junit(diagnostics: Sequence[Diagnostic], paths: Sequence[str]) -> str:
+    """A test case for each file; what keeps its task from being served is its failure, all else its output."""
+    names = sorted({*paths, *(d.path for d in diagnostics)})
+    failed = sum(any(d.path == name and d.severity is Severity.ERROR for d in diagnostics) for name in names)
+    suite = Element("testsuite", name="optio check", tests=str(len(names)), failures=str(failed), errors="0", skipped="0")
+    for name in names:
+        case = SubElement(suite, "testcase", classname="optio", name=_xml(name), file=_xml(name))
+        mine = [d for d in diagnostics if d.path == name]
+        errors = [d for d in mine if d.severity is Severity.ERROR]
+        if errors:
+            failure = SubElement(case, "failure", message=_xml(_text(errors[0])), type=errors[0].code)
+            failure.text = _xml("\n".join(map(_line, errors)))
+        rest = [d for d in mine if d.severity is not Severity.ERROR]
+        if rest:
+            SubElement(case, "system-out").text = _xml("\n".join(map(_line, rest)))
+    root = Element("testsuites", tests=str(len(names)), failures=str(failed))
+    root.append(suite)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode")
+
+
+def _line(d: Diagnostic) -> str:
+    return f"{d.path}:{d.span.start.line}:{d.span.start.column}: {d.severity.value}: {_text(d)} [{d.code}]"
+
+
+def _xml(text: str) -> str:
+    return text.translate(_NO_XML)
+
+
+def _text(d: Diagnostic) -> str:
+    return d.message if d.hint is None else f"{d.message}: {d.hint}"
