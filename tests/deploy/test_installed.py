@@ -196,7 +196,7 @@ def test_the_doctor_in_the_workers_pod_finds_nothing_wrong_with_the_cluster(opti
     print(f"\n{said}")
     for line in (
         f"ok    cluster       Kubernetes v1.34.4 answers, to {WORKER}",
-        "ok    permissions   all 17 that runs need in optio-runs",
+        "ok    permissions   all 16 that runs need in optio-runs",
         "ok    permissions   none of 13 that it must not have",
         "ok    security      pods of optio-runs must be `restricted`",
         "ok    admission     the pod of a run would be admitted",
