@@ -1,17 +1,21 @@
 """Print the prompt of a task with its parameters filled in, byte for byte as a run would get it. Needs no server."""
 
 import argparse
+import json
 import sys
 
 from optio.cli import FAILED, OK, flags, show
 from optio.cli.run import add_parameters, parameters
 from optio.compiler.diagnostics import Severity, closest
-from optio.compiler.pipeline import Compilation, compile_tree
+from optio.compiler.layers import Bases, origins
+from optio.compiler.pipeline import Compilation, compile_file, compile_tree
 from optio.compiler.report import concise
-from optio.compiler.tree import DirectoryTree
+from optio.compiler.tree import DirectoryTree, SourceTree
 from optio.errors import Invalid, SettingsError
 from optio.model.prompt import placeholders
 from optio.model.registry import CompiledTask
+from optio.model.route import show as name_of
+from optio.model.route import value_at
 from optio.runs.submit import prepare
 
 
@@ -19,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags."""
     parser.add_argument("task", help="the task's id, or its file in the task directory")
     add_parameters(parser)
-    parser.add_argument("--json", action="store_true", help="task, effective parameters and prompt as JSON")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="task, effective parameters and prompt as JSON")
+    how.add_argument("--explain", action="store_true", help="instead of the prompt, every value of the task and who wrote it")
     flags.add(parser, "tasks")
 
 
@@ -29,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     if not root.is_dir():
         raise SettingsError(f"there is no task directory `{root}`: `optio init` makes one, --tasks names another")
     given = parameters(args.param, args.param_json)
+    if args.explain and given:
+        raise SettingsError("--explain shows the task, not a run of it: leave out -p")
     compilation = compile_tree(DirectoryTree(root))
     task = _find(compilation, args.task, str(root))
     if task is None:
@@ -36,6 +44,9 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(f"{root}/{line}" for line in concise(errors)), file=sys.stderr)
         print(f"optio render: `{args.task}` is not among the tasks without errors", file=sys.stderr)
         return FAILED
+    if args.explain:
+        _explain(task, DirectoryTree(root))
+        return OK
     try:
         made = prepare(task, given, new_id="", trigger="manual", actor="")
     except Invalid as err:
@@ -52,6 +63,18 @@ def run(args: argparse.Namespace) -> int:
     if left:
         print(f"\nleft as they are: {', '.join('{{' + name + '}}' for name in left)}", file=sys.stderr)
     return OK
+
+
+def _explain(task: CompiledTask, tree: SourceTree) -> None:
+    """A line for each value: where it stands, and what it is."""
+    found = compile_file(task.origin.path, tree, Bases(tree)).task
+    if found is None:
+        return
+    rows = [(f"{path}:{line}", route) for route, path, line in origins(found.document)]
+    width = max((len(place) for place, _ in rows), default=0)
+    for place, route in rows:
+        value = json.dumps(value_at(found.document.value, route), ensure_ascii=False)
+        print(show.safe(f"{place:<{width}}  {name_of(route)}: {value if len(value) <= 80 else value[:77] + '...'}"))
 
 
 def _find(compilation: Compilation, name: str, root: str) -> CompiledTask | None:

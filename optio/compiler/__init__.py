@@ -1,7 +1,8 @@
 """The compiler: text -> registry + diagnostics.
 
     parse   (document)  SourceFile   -> Document: YAML 1.2 values and a span for every route
-    shape   (spec)      Document     -> TaskSpec, pydantic's errors in our words
+    merge   (layers)    Document     -> Merged: with its templates and defaults, each value with the file that wrote it
+    shape   (spec)      Merged       -> TaskSpec, pydantic's errors in our words
     resolve (resolve)   TaskSpec     -> ResolvedTask: id, prompt text
     check   (checks/*)  ResolvedTask -> diagnostics, one concern per file
     emit    (emit)      ResolvedTasks -> Registry

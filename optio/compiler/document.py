@@ -113,8 +113,12 @@ class Document:
                 return self._span(place)
         return Span(position_at(self.text, offset - 1), position_at(self.text, offset - 1 + len(needle)))
 
-    def text_at(self, span: Span) -> str | None:
-        """What is written there, on one line."""
+    def path_at(self, route: Route) -> str:
+        """The file that wrote the value there."""
+        return self.path
+
+    def text_at(self, span: Span, route: Route) -> str | None:
+        """What is written there, on one line of the file that wrote the value."""
         if span.start.line != span.end.line:
             return None
         return self.text.split("\n", span.start.line)[span.start.line - 1][span.start.column - 1 : span.end.column - 1]

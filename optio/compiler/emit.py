@@ -7,4 +7,6 @@ from optio.model.registry import CompiledTask, Origin
 def emit(task: ResolvedTask) -> CompiledTask:
     """Plain data; the digest is computed when it is asked for."""
     origin = Origin(path=task.path, line=task.document.line)
-    return CompiledTask(id=task.id, spec=task.spec, prompt=task.prompt, origin=origin)
+    # Where its values come from is no part of what a task is.
+    spec = task.spec if task.spec.extends is None else task.spec.model_copy(update={"extends": None})
+    return CompiledTask(id=task.id, spec=spec, prompt=task.prompt, origin=origin)

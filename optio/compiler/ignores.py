@@ -5,7 +5,7 @@ begins there all of them; on `promptFile:` the prompt's own file. Errors cannot 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity, closest, finding
@@ -40,7 +40,9 @@ class Ignore(NamedTuple):
         """Whether it speaks of this finding; `path` is the comment's file."""
         if all(code.name != diagnostic.code for code in self.codes):
             return False
-        return diagnostic.span.start.line in self.lines if diagnostic.path == path else self.prompt_file
+        if diagnostic.path == path:
+            return diagnostic.span.start.line in self.lines
+        return self.prompt_file and not diagnostic.route
 
 
 def ignores(document: Document) -> tuple[Ignore, ...]:
@@ -96,22 +98,27 @@ def _scalars(node: Node) -> Iterator[Node]:
 
 
 def without_ignored(
-    path: str, found: Sequence[Diagnostic], comments: Sequence[Ignore], *, careful: bool = False
-) -> list[Diagnostic]:
-    """The findings that no comment of this file covers, and what is wrong with the comments. What was not looked for, not being
-    `careful`, may be ignored in vain."""
-    if not comments:
-        return list(found)
+    found: Mapping[str, list[Diagnostic]], comments: Mapping[str, tuple[Ignore, ...]], *, careful: bool = False
+) -> dict[str, list[Diagnostic]]:
+    """Of each file the findings that no comment covers, and what is wrong with its comments. A finding may be in another file:
+    in a prompt, or in a template, whose own comments cover it. What was not looked for, not being `careful`, may be ignored in
+    vain."""
     used: set[tuple[Ignore, str]] = set()
-    left = []
-    for each in found:
-        covering = [comment for comment in comments if comment.covers(each, path)]
-        used |= {(comment, each.code) for comment in covering}
-        if not covering or each.severity is Severity.ERROR:
-            left.append(each)
-    errors = {each.code for each in left if each.severity is Severity.ERROR}
-    for comment in comments:
-        left += _wrong(path, comment, {code for by, code in used if by == comment}, errors, careful)
+    left: dict[str, list[Diagnostic]] = {}
+    for path, mine in found.items():
+        left[path] = []
+        for each in mine:
+            covering = [
+                c for place in dict.fromkeys((path, each.path)) for c in comments.get(place, ()) if c.covers(each, place)
+            ]
+            used |= {(comment, each.code) for comment in covering}
+            if not covering or each.severity is Severity.ERROR:
+                left[path].append(each)
+    for path, own in comments.items():
+        errors = {each.code for each in left.get(path, ()) if each.severity is Severity.ERROR}
+        for comment in own:
+            wrong = _wrong(path, comment, {code for by, code in used if by is comment}, errors, careful)
+            left.setdefault(path, []).extend(wrong)
     return left
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from optio.compiler.emit import emit
+from optio.compiler.layers import Bases
 from optio.compiler.pipeline import Compilation, CompiledFile, assemble, compile_file
 from optio.compiler.tree import SourceTree, Unreadable
 from optio.model.registry import CompiledTask
@@ -19,6 +20,7 @@ _LABEL = re.compile(rb"^(id|name):[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
 class _Kept:
     read: dict[str, _Read]
     signs: dict[str, Sign | None]
+    defaults: tuple[str, ...]
     file: CompiledFile
     compiled: CompiledTask | None
 
@@ -34,9 +36,10 @@ class IncrementalCompiler:
         must hold those alone which no change leaves as they are, taken before this call."""
         signs = signs or {}
         kept: dict[str, _Kept] = {}
+        bases = Bases(tree)
         for path in tree.task_files():
             before = self._kept.get(path)
-            kept[path] = (before and _still(before, tree, signs)) or _compile(path, tree, signs)
+            kept[path] = (before and _still(before, tree, signs, bases.defaults(path))) or _compile(path, tree, signs, bases)
         self._kept = kept
         compiled = {path: k.compiled for path, k in kept.items() if k.compiled is not None}
         return assemble((k.file for k in kept.values()), lambda task: compiled[task.path])
@@ -50,18 +53,20 @@ class IncrementalCompiler:
     def unserved(self, compilation: Compilation) -> dict[str, str | None]:
         """The files of the last compilation that gave it no task, each with the id that it seems to mean."""
         served = {task.origin.path for task in compilation.registry.tasks.values()}
-        return {path: _meant_id(path, kept) for path, kept in self._kept.items() if path not in served}
+        return {path: _meant_id(path, kept) for path, kept in self._kept.items() if path not in served and not kept.file.base}
 
 
-def _compile(path: str, tree: SourceTree, signs: Mapping[str, Sign]) -> _Kept:
+def _compile(path: str, tree: SourceTree, signs: Mapping[str, Sign], bases: Bases) -> _Kept:
     recorder = _Recorder(tree)
-    file = compile_file(path, recorder)
+    file = compile_file(path, recorder, bases)
     compiled = None if file.task is None else emit(file.task)
-    return _Kept(recorder.seen, {name: signs.get(name) for name in recorder.seen}, file, compiled)
+    return _Kept(recorder.seen, {name: signs.get(name) for name in recorder.seen}, bases.defaults(path), file, compiled)
 
 
-def _still(kept: _Kept, tree: SourceTree, signs: Mapping[str, Sign]) -> _Kept | None:
+def _still(kept: _Kept, tree: SourceTree, signs: Mapping[str, Sign], defaults: tuple[str, ...]) -> _Kept | None:
     """What is kept, if all that it was made from is as it was."""
+    if kept.defaults != defaults:
+        return None
     if all(sign is not None and signs.get(path) == sign for path, sign in kept.signs.items()):
         return kept
     current = {path: signs.get(path) for path in kept.read}

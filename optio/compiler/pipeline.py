@@ -1,8 +1,7 @@
-"""The five stages in their order: `compile_tree` is the compiler."""
+"""The six stages in their order: `compile_tree` is the compiler."""
 
-import posixpath
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optio.compiler import checks, surface
 from optio.compiler.checks.across import check_across
@@ -10,13 +9,12 @@ from optio.compiler.diagnostics import Diagnostic, Severity, finding, ordered
 from optio.compiler.document import Document, parse
 from optio.compiler.emit import emit
 from optio.compiler.ignores import Ignore, ignores, without_ignored
+from optio.compiler.layers import Bases, inheritable, is_base, layers, merged, strange_keys
 from optio.compiler.resolve import ResolvedTask, resolve
 from optio.compiler.source import SourceFile
 from optio.compiler.spec import read
 from optio.compiler.tree import SourceTree, Unreadable
 from optio.model.registry import CompiledTask, Registry
-
-DEFAULTS = ("_defaults.yaml", "_defaults.yml")
 
 
 @dataclass(frozen=True)
@@ -36,18 +34,20 @@ class Compilation:
 
 @dataclass(frozen=True, slots=True)
 class CompiledFile:
-    """What one file says by itself. A task comes with its errors when something can be said about it; what `ignores` speak of
-    is still among the findings, for those of all files together come to them."""
+    """What one file says by itself. A task comes with its errors when something can be said about it, and never from a `base`
+    of others; what `ignores` speak of is still among the findings, for those of all files together come to them."""
 
     path: str
     task: ResolvedTask | None
     diagnostics: list[Diagnostic]
     ignores: tuple[Ignore, ...] = ()
+    base: bool = False
 
 
 def compile_tree(tree: SourceTree, *, careful: bool = False) -> Compilation:
     """Never raises for what stands in a file. With `careful` a task is also asked for what it could do without."""
-    return assemble((compile_file(path, tree, careful=careful) for path in tree.task_files()), careful=careful)
+    bases = Bases(tree)
+    return assemble((compile_file(path, tree, bases, careful=careful) for path in tree.task_files()), careful=careful)
 
 
 def assemble(
@@ -61,29 +61,28 @@ def assemble(
         across.setdefault(each.path, []).append(each)
     found: list[Diagnostic] = []
     broken: set[str] = set()
-    for file in compiled:
-        mine = file.diagnostics + across.get(file.path, [])
-        if not mine and not file.ignores:
-            continue
-        mine = without_ignored(file.path, mine, file.ignores, careful=careful)
+    comments = {file.path: file.ignores for file in compiled if file.ignores}
+    by_file = {f.path: f.diagnostics + across.get(f.path, []) for f in compiled if f.diagnostics or f.path in across}
+    for path, mine in (without_ignored(by_file, comments, careful=careful) if comments else by_file).items():
         found += mine
-        # An error in a prompt's own file breaks the task that uses it.
+        # An error in a prompt's own file, or in a template, breaks the task that uses it.
         if has_errors(mine):
-            broken.add(file.path)
+            broken.add(path)
     tasks: dict[str, CompiledTask] = {t.id: emit_task(t) for t in resolved if t.path not in broken}
     return Compilation(Registry.of(tasks), frozenset(broken), tuple(ordered(found)), len(compiled))
 
 
-def compile_file(path: str, tree: SourceTree, *, careful: bool = False) -> CompiledFile:
-    """Parse, shape, resolve and check one file."""
-    document, task, found = _compiled(path, tree, careful)
-    return CompiledFile(path, task, found, () if document is None else ignores(document))
+def compile_file(path: str, tree: SourceTree, bases: Bases, *, careful: bool = False) -> CompiledFile:
+    """Parse, merge, shape, resolve and check one file."""
+    document, task, found = _compiled(path, tree, bases, careful)
+    if document is None:
+        return CompiledFile(path, task, found)
+    return CompiledFile(path, task, found, ignores(document), is_base(document))
 
 
-def _compiled(path: str, tree: SourceTree, careful: bool) -> tuple[Document | None, ResolvedTask | None, list[Diagnostic]]:
-    if posixpath.basename(path) in DEFAULTS:
-        hint = "delete the file and write its values into each task"
-        return None, None, [finding("OPT110", f"`{posixpath.basename(path)}` is not supported yet", path=path, hint=hint)]
+def _compiled(
+    path: str, tree: SourceTree, bases: Bases, careful: bool
+) -> tuple[Document | None, ResolvedTask | None, list[Diagnostic]]:
     try:
         source = SourceFile(path, tree.read(path))
     except Unreadable as err:
@@ -91,17 +90,17 @@ def _compiled(path: str, tree: SourceTree, careful: bool) -> tuple[Document | No
     document, found = parse(source)
     if document is None:
         return None, None, found
-    shape, more = read(document)
-    if found:
-        # A key that is no text, or indented by an odd blank, is unknown as well: say it once.
-        spans = {d.span for d in found}
-        more = [d for d in more if d.span not in spans]
-    found += more
-    places = {d.route for d in found}
-    found += [d for d in surface.check(source, document) if not d.route or d.route not in places]
+    if is_base(document):
+        return document, None, _of_base(source, document, found)
+    below, missing = layers(document, tree, bases)
+    if missing:  # what could be said of the rest depends on what is not there
+        return document, None, [*found, *missing]
+    whole = merged(document, below)
+    shape, more = read(whole)
+    found = _with_surface(source, document, found, more)
     if shape is None:
         return document, None, found
-    task, more = resolve(document, shape, tree)
+    task, more = resolve(whole, shape, tree)
     found += more
     found += checks.run(task, careful=careful)
     if any(d.code == "OPT405" for d in found):
@@ -109,6 +108,24 @@ def _compiled(path: str, tree: SourceTree, careful: bool) -> tuple[Document | No
         known = {d.span.start.line for d in found if d.code == "OPT405"}
         found = [d for d in found if d.code != "OPT503" or d.span.start.line not in known]
     return document, task, found
+
+
+def _of_base(source: SourceFile, document: Document, found: list[Diagnostic]) -> list[Diagnostic]:
+    """What is wrong with a template or with defaults in themselves. What is missing there, the tasks have."""
+    bare = replace(document, value=inheritable(document)) if isinstance(document.value, dict) else document
+    _, more = read(bare)
+    more = [d for d in more if d.code != "OPT102" or len(d.route) > 1]
+    return _with_surface(source, document, found, [*strange_keys(document), *more])
+
+
+def _with_surface(source: SourceFile, document: Document, found: list[Diagnostic], more: list[Diagnostic]) -> list[Diagnostic]:
+    if found:
+        # A key that is no text, or indented by an odd blank, is unknown as well: say it once.
+        spans = {d.span for d in found}
+        more = [d for d in more if d.span not in spans]
+    found = found + more
+    places = {d.route for d in found}
+    return found + [d for d in surface.check(source, document) if not d.route or d.route not in places]
 
 
 def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:

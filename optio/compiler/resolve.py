@@ -1,13 +1,13 @@
 """Resolve: what a task needs from elsewhere: its id, its prompt's text, its sample payloads."""
 
 import json
-import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from optio.compiler.diagnostics import Diagnostic, Fix, finding
 from optio.compiler.document import Document
+from optio.compiler.layers import Merged, beside
 from optio.compiler.source import Position, Span, span_at
 from optio.compiler.spec import Shape
 from optio.compiler.tree import SourceTree, Unreadable
@@ -37,7 +37,7 @@ class ResolvedTask:
     id: str
     spec: TaskSpec
     prompt: str
-    document: Document
+    document: Document | Merged
     prompt_path: str | None = None
     gaps: frozenset[Route] = frozenset()
     samples: tuple[Sample, ...] = field(default=())
@@ -76,7 +76,7 @@ class ResolvedTask:
         fixed, which is `safe` when the task means the same as before, or what it can only have meant."""
         place = span or (self.document.key_span(route) if key else self.document.span(route))
         fix = None if write is None else Fix.write(write, place, safe=safe)
-        return finding(code, message, path=self.path, span=place, route=route, hint=hint, fix=fix)
+        return finding(code, message, path=self.document.path_at(route), span=place, route=route, hint=hint, fix=fix)
 
     def in_prompt(
         self,
@@ -96,19 +96,19 @@ class ResolvedTask:
             fix = None if write is None else Fix.write(write, span, safe=safe)
             return finding(code, message, path=self.prompt_path, span=span, hint=hint, fix=fix)
         span = self.document.find(("promptTemplate",), needle, _occurrence(self.prompt, needle, start))
-        if self.document.text_at(span) != needle:
+        if self.document.text_at(span, ("promptTemplate",)) != needle:
             write = None  # escapes or a folded line hide it
         return self.at(code, message, ("promptTemplate",), hint=hint, span=span, write=write, safe=safe)
 
 
-def resolve(document: Document, shape: Shape, tree: SourceTree) -> tuple[ResolvedTask, list[Diagnostic]]:
+def resolve(document: Document | Merged, shape: Shape, tree: SourceTree) -> tuple[ResolvedTask, list[Diagnostic]]:
     """The resolved task, and what could not be resolved."""
     spec, gaps = shape.spec, set(shape.gaps)
     found: list[Diagnostic] = []
 
     def at(code: str, message: str, route: Route, hint: str | None, *, key: bool = False) -> None:
         span = document.key_span(route) if key else document.span(route)
-        found.append(finding(code, message, path=document.path, span=span, route=route, hint=hint))
+        found.append(finding(code, message, path=document.path_at(route), span=span, route=route, hint=hint))
         gaps.add(route)
 
     task_id = spec.id or slug(spec.name)
@@ -121,7 +121,7 @@ def resolve(document: Document, shape: Shape, tree: SourceTree) -> tuple[Resolve
     if spec.prompt_template is not None and spec.prompt_file is not None:
         at("OPT108", "both `promptTemplate` and `promptFile`", ("promptFile",), "keep one", key=True)
     elif spec.prompt_file is not None:
-        prompt_path = _beside(document.path, spec.prompt_file)
+        prompt_path = beside(document.path_at(("promptFile",)), spec.prompt_file)
         try:
             prompt = _prompt_text(tree.read(prompt_path))
         except Unreadable as err:
@@ -145,11 +145,6 @@ def resolve(document: Document, shape: Shape, tree: SourceTree) -> tuple[Resolve
     return task, found
 
 
-def _beside(path: str, name: str) -> str:
-    """A file named in a task file, as a path of the tree. What must be refused is left as it is, for the tree to refuse."""
-    return name if name.startswith(("/", "~")) else posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
-
-
 def _any_gap(gaps: set[Route], *keys: str) -> bool:
     return any((key,) in gaps for key in keys)
 
@@ -158,11 +153,11 @@ def _prompt_text(data: bytes) -> str:
     return data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _sample(document: Document, route: Route, name: str, tree: SourceTree) -> Sample | Diagnostic:
+def _sample(document: Document | Merged, route: Route, name: str, tree: SourceTree) -> Sample | Diagnostic:
     def at(code: str, message: str, hint: str | None) -> Diagnostic:
         return finding(code, message, path=document.path, span=document.span(route), route=route, hint=hint)
 
-    path = _beside(document.path, name)
+    path = beside(document.path, name)
     try:
         return Sample(route, path, json.loads(tree.read(path), parse_constant=_no_constant))
     except Unreadable as err:

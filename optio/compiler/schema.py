@@ -78,6 +78,13 @@ def task_schema() -> str:
             _describe(part, name, model)
     _tidy(schema)
     _tidy(definitions)
+    # A template lacks what its tasks have, and a task what its template or the defaults above it have: all but its name.
+    del schema["required"]
+    kind = schema["properties"]["type"]
+    del kind["const"]
+    kind["enum"] = ["standalone", "template"]
+    schema["if"] = {"properties": {"type": {"const": "template"}}, "required": ["type"]}
+    schema["else"] = {"required": ["name"]}
     whole = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Optio task",

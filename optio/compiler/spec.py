@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.document import Document
 from optio.compiler.keys import TRIGGERS, unknown
+from optio.compiler.layers import Merged
 from optio.compiler.scalars import other_reading
 from optio.compiler.wording import LATER_TYPES, odd_scalar, translate
 from optio.model.route import Route, value_at
@@ -26,7 +27,7 @@ class Shape(NamedTuple):
     gaps: frozenset[Route] = frozenset()
 
 
-def read(document: Document) -> tuple[Shape | None, list[Diagnostic]]:
+def read(document: Document | Merged) -> tuple[Shape | None, list[Diagnostic]]:
     """The task as written, or None when nothing can be said about it; and the reasons."""
     try:
         spec = TaskSpec.model_validate(document.value)
@@ -36,7 +37,7 @@ def read(document: Document) -> tuple[Shape | None, list[Diagnostic]]:
     return Shape(spec, frozenset(document.odd)), odd
 
 
-def _read_broken(document: Document, err: ValidationError) -> tuple[Shape | None, list[Diagnostic]]:
+def _read_broken(document: Document | Merged, err: ValidationError) -> tuple[Shape | None, list[Diagnostic]]:
     errors = [(_route(document.value, error["loc"]), error) for error in err.errors(include_url=False)]
     wanted: dict[Route, set[str]] = {}
     for route, error in errors:
@@ -59,14 +60,14 @@ def _read_broken(document: Document, err: ValidationError) -> tuple[Shape | None
     return _without(document.value, list(wanted), frozenset(readings) | meant), found
 
 
-def _meant(document: Document, route: Route, kind: str) -> str | None:
+def _meant(document: Document | Merged, route: Route, kind: str) -> str | None:
     if kind != "extra_forbidden":
         return None
     hint = unknown(document.value, route).hint
     return hint.split("`")[1] if "`" in hint else None
 
 
-def _misread(document: Document, route: Route, types: set[str]) -> str | None:
+def _misread(document: Document | Merged, route: Route, types: set[str]) -> str | None:
     """`~`, `null` and `1e3` in a text's place: words somebody may have meant."""
     if "string_type" not in types or route == ("budgetUsd",):
         return None

@@ -8,11 +8,12 @@ from pydantic_core import ErrorDetails
 from optio.compiler.diagnostics import Diagnostic, Fix, closest, finding
 from optio.compiler.document import Document
 from optio.compiler.keys import TRIGGERS, unknown
+from optio.compiler.layers import Merged
 from optio.compiler.scalars import single_quoted
 from optio.model.route import Route, show, value_at
 
 At = Callable[..., Diagnostic]
-LATER_TYPES = ("connection", "template", "policy")
+LATER_TYPES = ("connection", "policy")
 _SECRETS = ("secret", "previousSecret")
 _MONEY = 'write the amount as text with at most four decimals, such as "2.50"'
 _DURATION = "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
@@ -20,7 +21,7 @@ _DURATIONS: tuple[Route, ...] = (("timeout",), ("stallTimeout",), ("startLimit",
 _ENV_NAME = "use letters, digits and underscores; no digit first"
 
 
-def translate(document: Document, error: ErrorDetails, route: Route) -> Iterator[Diagnostic]:
+def translate(document: Document | Merged, error: ErrorDetails, route: Route) -> Iterator[Diagnostic]:
     """One error of the model as diagnostics."""
     kind, value, context = error["type"], error.get("input"), error.get("ctx", {})
 
@@ -36,7 +37,7 @@ def translate(document: Document, error: ErrorDetails, route: Route) -> Iterator
     ) -> Diagnostic:
         span = document.key_span(place) if key else document.span(place)
         fix = None if write is None else Fix.write(write, span, safe=safe)
-        return finding(code, message, path=document.path, span=span, route=place, hint=hint, fix=fix)
+        return finding(code, message, path=document.path_at(place), span=span, route=place, hint=hint, fix=fix)
 
     name = show(route)
     last = route[-1] if route else ""
@@ -84,7 +85,7 @@ def translate(document: Document, error: ErrorDetails, route: Route) -> Iterator
         yield _wrong_type(at, document, route, kind, value)
 
 
-def odd_scalar(document: Document, route: Route, text: str, reading: str, wanted: set[str]) -> Diagnostic:
+def odd_scalar(document: Document | Merged, route: Route, text: str, reading: str, wanted: set[str]) -> Diagnostic:
     """An unquoted text that readers disagree about; `wanted` are the types of the errors that the model has with it."""
     span, fix = document.span(route), None
     if "bool_type" in wanted and reading in ("true", "false"):
@@ -103,7 +104,7 @@ def odd_scalar(document: Document, route: Route, text: str, reading: str, wanted
         if reading != "null"
         else f"`{text}` without quotes is no text"
     )
-    return finding("OPT006", message, path=document.path, span=span, route=route, hint=hint, fix=fix)
+    return finding("OPT006", message, path=document.path_at(route), span=span, route=route, hint=hint, fix=fix)
 
 
 def _is_free(route: Route) -> bool:
@@ -111,27 +112,29 @@ def _is_free(route: Route) -> bool:
     return route[0] in ("paramsSchema", "tests") or "paramMapping" in route
 
 
-def _bad_trigger(document: Document, route: Route) -> Diagnostic:
-    value = document.value
-    for step in route:
-        value = value[step]
+def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
+    value = value_at(document.value, route)
     allowed = "allowed: manual, schedule, webhook"
     if not isinstance(value, dict):
         hint = f"write `- type: {value}`" if value in ("manual", "schedule", "webhook") else "write `- type: manual`"
         message = f"`{show(route)}` must be a mapping, not {_kind_of(value)}"
-        return finding("OPT103", message, path=document.path, span=document.span(route), route=route, hint=hint)
+        return finding("OPT103", message, path=document.path_at(route), span=document.span(route), route=route, hint=hint)
     if "type" not in value:
         return finding(
-            "OPT102", f"`{show(route)}.type` is missing", path=document.path, span=document.span(route), route=(*route, "type"),
+            "OPT102",
+            f"`{show(route)}.type` is missing",
+            path=document.path_at(route),
+            span=document.span(route),
+            route=(*route, "type"),
             hint=f"add `type:`; {allowed}",
-        )  # fmt: skip
+        )
     at = (*route, "type")
     word = str(value["type"])
     meant = closest(word, TRIGGERS)
     hint = "tickets start Repo Tasks only" if word == "ticket" else f"did you mean `{meant}`?" if meant else allowed
     span = document.span(at)
     fix = Fix.write(meant, span, safe=False) if meant and word != "ticket" else None
-    return finding("OPT321", f"unknown trigger `{word}`", path=document.path, span=span, route=at, hint=hint, fix=fix)
+    return finding("OPT321", f"unknown trigger `{word}`", path=document.path_at(at), span=span, route=at, hint=hint, fix=fix)
 
 
 def _bad_word(at: At, route: Route, value: Any, expected: str) -> Diagnostic:
@@ -168,7 +171,7 @@ def _bad_pattern(at: At, route: Route, value: Any, context: dict[str, Any]) -> I
         yield at("OPT105", f"`{name}` has characters that are not allowed", f"it must match `{context.get('pattern')}`")
 
 
-def _wrong_type(at: At, document: Document, route: Route, kind: str, value: Any) -> Diagnostic:
+def _wrong_type(at: At, document: Document | Merged, route: Route, kind: str, value: Any) -> Diagnostic:
     written = document.plain(route)
     hint = write = None
     if value is None:

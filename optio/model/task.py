@@ -111,7 +111,9 @@ class TaskSpec(Spec):
     api_version: Literal["optio/v1"] | None = None
     """The version of this format."""
     type: Literal["standalone"] = "standalone"
-    """The kind of document; only standalone tasks are supported."""
+    """The kind of document: `standalone` for a task; `template` for what tasks extend."""
+    extends: Text | None = None
+    """A template, relative to this file, whose values hold where this file has none."""
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=80)] | None = None
     """What URLs, logs and the command line call the task: a-z, 0-9 and single dashes."""
     name: Annotated[Text, Field(max_length=200)]

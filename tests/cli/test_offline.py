@@ -1,6 +1,7 @@
 """`init`, `render` and `compile`: the commands that need no server."""
 
 import json
+import re
 
 import pytest
 
@@ -52,6 +53,19 @@ def test_render_fills_in_defaults_and_finds_a_task_by_its_file(shell: Shell) -> 
 
     shown = json.loads(done.stdout)
     assert (shown["taskId"], shown["params"], shown["prompt"]) == ("echo", {"WHO": "world"}, "Hello, world!")
+
+
+def test_render_explains_who_wrote_each_value(shell: Shell) -> None:
+    shell.write("tasks.d/echo.yaml", ECHO + "extends: base.yaml\n")
+    shell.write("tasks.d/base.yaml", "type: template\nenvironment:\n  env: {LEVEL: info}\n")
+    shell.write("tasks.d/_defaults.yaml", "timeout: 5m\n")
+
+    done = shell("render", "echo", "--explain")
+
+    said = dict(reversed(re.split("  +", line, maxsplit=1)) for line in done.stdout.splitlines())
+    assert said['timeout: "5m"'] == "_defaults.yaml:1"
+    assert said['environment.env.LEVEL: "info"'] == "base.yaml:3"
+    assert shell("render", "echo", "--explain", "-p", "WHO=x").returncode == 2
 
 
 @pytest.mark.parametrize(

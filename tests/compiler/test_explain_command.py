@@ -75,15 +75,13 @@ def editor() -> jsonschema_rs.Draft202012Validator:
 @pytest.mark.parametrize("code", [code for code, rule in RULES.items() if rule.right])
 def test_editors_accept_what_the_compiler_accepts(code: str) -> None:
     for path, data in example_files(RULES[code].right).items():
-        if path.endswith(".yaml"):
+        if path.endswith(".yaml") and not path.startswith("_defaults"):
             document, _ = parse(SourceFile(path, data))
             assert document is not None
             assert editor().is_valid(document.value), list(editor().iter_errors(document.value))
 
 
-@pytest.mark.parametrize(
-    "code", ["OPT101", "OPT102", "OPT103", "OPT104", "OPT105", "OPT110", "OPT111", "OPT321", "OPT405", "OPT610"]
-)
+@pytest.mark.parametrize("code", ["OPT101", "OPT103", "OPT104", "OPT105", "OPT110", "OPT111", "OPT321", "OPT405", "OPT610"])
 def test_editors_refuse_what_is_wrong_in_form(code: str) -> None:
     (data,) = example_files(RULES[code].wrong).values()
     document, _ = parse(SourceFile("a.yaml", data))

@@ -10,6 +10,12 @@ RULES = (
         "# file: a.yaml\nname: Weekly Report\n# file: b.yaml\nname: Daily Report\n",
     ),
     Rule(
+        "OPT703", "extends-cycle", ERROR, "a template that cannot be had",
+        "Without it nobody knows what the task is: it may be the file with the budget.",
+        "# file: task.yaml\nextends: base.yaml\n# file: base.yaml\n---\ntype: template\nextends: base.yaml\n",
+        "# file: task.yaml\nextends: base.yaml\n# file: base.yaml\n---\ntype: template\nmaxTurns: 20\n",
+    ),
+    Rule(
         "OPT706", "symlink-escape", ERROR, "a file that cannot be read safely",
         "Only regular files below the task directory are read: no link that leads out, no device, no pipe.",
         "",

@@ -112,6 +112,12 @@ RULES = (
         "agentRuntime: claude-code\n",
     ),
     Rule(
+        "OPT120", "not-inherited", ERROR, "a key that each task has for itself",
+        "Two tasks of one name, or with one webhook, are one too many.",
+        "# file: _defaults.yaml\n---\nname: All\n",
+        "# file: _defaults.yaml\n---\nmaxTurns: 20\n",
+    ),
+    Rule(
         "OPT610", "bad-money", ERROR, "an amount of money that is no decimal text",
         "A binary fraction cannot hold most amounts, so money is text with at most four decimals.",
         "budgetUsd: 2.50\n",

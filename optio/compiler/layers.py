@@ -1,0 +1,284 @@
+"""Layers: what a task takes from the templates that it extends and from the `_defaults.yaml` above it.
+
+The strongest first: the task itself, its template, that one's template and so on, then the `_defaults.yaml` of the task's
+directory and of each one above it. Mappings are merged key by key; a list, a text or a number replaces what is below it,
+except `paramsSchema.required`, where all names count. `null` takes away what is below. `promptTemplate` and `promptFile` stand
+for each other, so each takes the other one away. Every value knows the file that wrote it.
+"""
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from optio.compiler.diagnostics import Diagnostic, finding
+from optio.compiler.document import Document, parse
+from optio.compiler.source import SourceFile, Span
+from optio.compiler.tree import SourceTree, Unreadable
+from optio.model.route import Route, value_at
+
+DEFAULTS = ("_defaults.yaml", "_defaults.yml")
+# What a file says of itself, and no other one takes from it.
+_OF_ITSELF = frozenset({"type", "apiVersion", "extends"})
+_NOT_IN_TEMPLATES = ("id", "name", "tests")
+_NOT_IN_DEFAULTS = (*_NOT_IN_TEMPLATES, "extends", "triggers", "type")
+# Units: half of one says nothing.
+_WHOLE: tuple[Route, ...] = (("dedupe",), ("startLimit",))
+_UNION: Route = ("paramsSchema", "required")
+_INSTEAD = {"promptTemplate": "promptFile", "promptFile": "promptTemplate"}
+_DEEPEST = 20
+
+
+def is_base(document: Document) -> bool:
+    """Whether the file is there for others: it is no task."""
+    return posixpath.basename(document.path) in DEFAULTS or _is_template(document)
+
+
+def _is_template(document: Document) -> bool:
+    return isinstance(document.value, dict) and document.value.get("type") == "template"
+
+
+class Bases:
+    """The templates and defaults of one compilation, each parsed once; where defaults are is looked up once for a directory."""
+
+    def __init__(self, tree: SourceTree) -> None:
+        self._tree = tree
+        self._parsed: dict[tuple[str, bytes], Document | None] = {}
+        self._defaults: dict[str, tuple[str, ...]] = {}
+
+    def defaults(self, path: str) -> tuple[str, ...]:
+        """The defaults that hold for this file, the nearest first; one that cannot be read is among them."""
+        directory = posixpath.dirname(path)
+        known = self._defaults.get(directory)
+        if known is None:
+            here = tuple(name for each in DEFAULTS if self._is_there(name := posixpath.join(directory, each)))
+            known = self._defaults[directory] = (*here, *(self.defaults(directory) if directory else ()))
+        return known
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            self._tree.read(path)
+        except Unreadable as err:
+            return err.code != "OPT115"
+        return True
+
+    def read(self, path: str, tree: SourceTree) -> Document | None:
+        """The file; None when it cannot be understood, which is reported where it stands. Raises Unreadable."""
+        data = tree.read(path)
+        key = (path, data)
+        if key not in self._parsed:
+            self._parsed[key] = parse(SourceFile(path, data))[0]
+        return self._parsed[key]
+
+
+class Layers(NamedTuple):
+    """The files below a task, the strongest first. With findings they are not all there."""
+
+    below: tuple[Document, ...] = ()
+    found: tuple[Diagnostic, ...] = ()
+
+
+def layers(document: Document, tree: SourceTree, bases: Bases) -> Layers:
+    """All of them."""
+    below: list[Document] = []
+    found: list[Diagnostic] = []
+    for each in _templates(document, tree, bases):
+        (below if isinstance(each, Document) else found).append(each)  # type: ignore[arg-type]
+    for path in bases.defaults(document.path):
+        try:
+            read = bases.read(path, tree)
+        except Unreadable:
+            read = None
+        if read is not None and isinstance(read.value, dict):
+            below.append(read)
+        else:
+            message, hint = f"`{path}` cannot be read, and holds for this task, too", "mend it first"
+            found.append(finding("OPT703", message, path=document.path, hint=hint))
+    return Layers(tuple(below), tuple(found))
+
+
+def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[Document | Diagnostic]:
+    chain = [document]
+    while isinstance(chain[-1].value, dict) and isinstance(name := chain[-1].value.get("extends"), str):
+        last = chain[-1]
+
+        def wrong(message: str, hint: str, code: str = "OPT703", last: Document = last) -> Diagnostic:
+            return finding(code, message, path=last.path, span=last.span(("extends",)), route=("extends",), hint=hint)
+
+        path = beside(last.path, name)
+        paths = [each.path for each in chain]
+        if path in paths:
+            circle = " -> ".join([*paths[paths.index(path) :], path])
+            yield wrong(f"templates extend each other in a circle: {circle}", "take one of them out")
+            return
+        if len(chain) > _DEEPEST:
+            yield wrong(f"more than {_DEEPEST} templates, one on the other", "merge some of them")
+            return
+        try:
+            base = bases.read(path, tree)
+        except Unreadable as err:
+            yield wrong(f"`{name}` {err.message}", err.hint or "name a template", err.code)
+            return
+        if base is None:
+            yield wrong(f"`{name}` cannot be read", "mend it first")
+            return
+        if not _is_template(base):
+            yield wrong(f"`{name}` is no template", "write `type: template` into it, or name another file")
+            return
+        yield base
+        chain.append(base)
+
+
+def beside(path: str, name: str) -> str:
+    """A file named in a task file, as a path of the tree. What must be refused is left as it is, for the tree to refuse."""
+    return name if name.startswith(("/", "~")) else posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
+
+
+def strange_keys(document: Document) -> Iterator[Diagnostic]:
+    """Keys of a base that each task has for itself."""
+    template = _is_template(document)
+    for key in _NOT_IN_TEMPLATES if template else _NOT_IN_DEFAULTS:
+        if isinstance(document.value, dict) and key in document.value:
+            where = "a template" if template else "defaults"
+            message, hint = f"`{key}` in {where}: each task has its own", "write it into the tasks"
+            span = document.key_span((key,))
+            yield finding("OPT120", message, path=document.path, span=span, route=(key,), hint=hint)
+
+
+def inheritable(document: Document) -> dict[str, Any]:
+    """What others take from a base."""
+    left_out = {*_OF_ITSELF, *(_NOT_IN_TEMPLATES if _is_template(document) else _NOT_IN_DEFAULTS)}
+    if _is_template(document):
+        left_out.add("description")  # it tells of the template
+    return {key: value for key, value in document.value.items() if key not in left_out}
+
+
+def merged(document: Document, below: Sequence[Document]) -> "Document | Merged":
+    """The task with everything below it."""
+    if not below or not isinstance(document.value, dict):
+        return document
+    return Merged(document, below)
+
+
+class Merged:
+    """A task and what is below it, as one document: see `Document`, whose places it gives in the file that wrote each value."""
+
+    def __init__(self, document: Document, below: Sequence[Document]) -> None:
+        self._top = document
+        self._layers: list[tuple[Document, dict[str, Any]]] = [
+            (document, document.value),
+            *((each, inheritable(each)) for each in below),
+        ]
+        self.path, self.text, self.line = document.path, document.text, document.line
+        self._elsewhere: dict[Route, tuple[Document, Route]] = {}
+        value: dict[str, Any] = {}
+        for layer, values in reversed(self._layers):
+            value = self._over(value, values, layer, ())
+        self.value = value
+        self.odd = {
+            route: text
+            for layer, values in self._layers
+            for route, text in layer.odd.items()
+            if route[0] in values and self.writer(route) is layer
+        }
+
+    def _over(self, weak: dict[str, Any], strong: dict[str, Any], layer: Document, route: Route) -> dict[str, Any]:
+        done = dict(weak)
+        for key, value in strong.items():
+            here = (*route, key)
+            if not route and key in _INSTEAD:
+                done.pop(_INSTEAD[key], None)
+            if value is None and key in done:
+                del done[key]
+            elif isinstance(value, dict) and isinstance(done.get(key), dict) and here not in _WHOLE:
+                done[key] = self._over(done[key], value, layer, here)
+            elif here == _UNION and isinstance(value, list) and isinstance(done.get(key), list):
+                done[key] = self._union(done[key], value, layer)
+            else:
+                done[key] = value
+                if here == _UNION and isinstance(value, list):
+                    self._elsewhere |= {(*here, index): (layer, (*here, index)) for index in range(len(value))}
+        return done
+
+    def _union(self, weak: list[Any], strong: list[Any], layer: Document) -> list[Any]:
+        done = list(weak)
+        for index, name in enumerate(strong):
+            if name not in done:
+                self._elsewhere[(*_UNION, len(done))] = (layer, (*_UNION, index))
+                done.append(name)
+        return done
+
+    def writer(self, route: Route) -> Document:
+        """The file that wrote the value there; the task's own for what nobody wrote."""
+        return self._written(route)[0]
+
+    def _written(self, route: Route) -> tuple[Document, Route]:
+        if route in self._elsewhere:
+            return self._elsewhere[route]
+        for layer, values in self._layers:
+            steps, value = _followed(values, route)
+            if steps == len(route):
+                if route and value is not None:
+                    return layer, route
+            elif steps and not isinstance(value, dict):
+                return layer, route  # it hides all that other layers have below it
+        return self._top, route
+
+    def path_at(self, route: Route) -> str:
+        """See `Document`."""
+        return self.writer(route).path
+
+    def span(self, route: Route) -> Span:
+        """See `Document`."""
+        layer, there = self._written(route)
+        return layer.span(there)
+
+    def key_span(self, route: Route) -> Span:
+        """See `Document`."""
+        layer, there = self._written(route)
+        return layer.key_span(there)
+
+    def plain(self, route: Route) -> str | None:
+        """See `Document`."""
+        layer, there = self._written(route)
+        return layer.plain(there)
+
+    def inside(self, route: Route, start: int, end: int) -> Span:
+        """See `Document`."""
+        layer, there = self._written(route)
+        return layer.inside(there, start, end)
+
+    def find(self, route: Route, needle: str, nth: int = 0) -> Span:
+        """See `Document`."""
+        layer, there = self._written(route)
+        return layer.find(there, needle, nth)
+
+    def source(self, route: Route) -> str:
+        """See `Document`."""
+        layer, there = self._written(route)
+        return layer.source(there)
+
+    def text_at(self, span: Span, route: Route) -> str | None:
+        """See `Document`."""
+        return self.writer(route).text_at(span, route)
+
+
+def _followed(value: Any, route: Route) -> tuple[int, Any]:
+    """How many steps of the route there are, and what stands where it ends."""
+    for index, step in enumerate(route):
+        if isinstance(value, dict) and step in value:
+            value = value[str(step)]
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            return index, value
+    return len(route), value
+
+
+def origins(document: "Document | Merged", below: Route = ()) -> Iterator[tuple[Route, str, int]]:
+    """(route, path, line) of every value that is no mapping, in the order of the document."""
+    for key, inner in value_at(document.value, below).items():
+        route = (*below, key)
+        if isinstance(inner, dict) and inner:
+            yield from origins(document, route)
+        else:
+            yield route, document.path_at(route), document.key_span(route).start.line
