@@ -58,10 +58,11 @@ QUICKSTART = [block for block in BLOCKS if block.text in section("Quickstart")]
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "yaml"], ids=lambda block: block.place)
 def test_a_yaml_block_compiles_without_a_finding(block: Block) -> None:
-    compilation = compile_tree(MemoryTree({"task.yaml": block.text}))
+    policy = "type: policy" in block.text
+    compilation = compile_tree(MemoryTree({"_policy.yaml" if policy else "task.yaml": block.text}))
 
     assert [d.message for d in compilation.diagnostics] == []
-    assert len(compilation.registry.tasks) == 1
+    assert len(compilation.registry.tasks) == (0 if policy else 1)
 
 
 def test_every_block_is_of_a_kind_that_is_tried() -> None:

@@ -8,7 +8,7 @@ from optio.cli import FAILED, OK, flags, show
 from optio.cli.run import add_parameters, parameters
 from optio.compiler.diagnostics import Severity, closest
 from optio.compiler.layers import Bases, origins
-from optio.compiler.pipeline import Compilation, compile_file, compile_tree
+from optio.compiler.pipeline import Compilation, Policies, compile_file, compile_tree
 from optio.compiler.report import concise
 from optio.compiler.tree import DirectoryTree, SourceTree
 from optio.errors import Invalid, SettingsError
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _explain(task: CompiledTask, tree: SourceTree) -> None:
     """A line for each value: where it stands, and what it is."""
-    found = compile_file(task.origin.path, tree, Bases(tree)).task
+    found = compile_file(task.origin.path, tree, Bases(tree), Policies(tree)).task
     if found is None:
         return
     rows = [(f"{path}:{line}", route) for route, path, line in origins(found.document)]

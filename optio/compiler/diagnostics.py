@@ -1,6 +1,6 @@
 """Diagnostics: findings as data, one shape for terminal, JSON and API."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
@@ -115,6 +115,18 @@ def finding(
     return Diagnostic(
         code=code, message=message, path=path, span=span, route=route, hint=hint, related=related, severity=severity, fix=fix
     )
+
+
+def graded(found: Sequence[Diagnostic], levels: Mapping[str, str]) -> list[Diagnostic]:
+    """The findings with the severities of the policy, without those that it turns off."""
+    done = []
+    for each in found:
+        level = levels.get(each.code)
+        if level is None:
+            done.append(each)
+        elif level != "off":
+            done.append(replace(each, severity=Severity(level)))
+    return done
 
 
 def strictly(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from optio.compiler.emit import emit
-from optio.compiler.layers import Bases
-from optio.compiler.pipeline import Compilation, CompiledFile, assemble, compile_file
+from optio.compiler.layers import POLICY, Bases
+from optio.compiler.pipeline import Compilation, CompiledFile, Policies, assemble, compile_file
 from optio.compiler.tree import SourceTree, Unreadable
 from optio.model.registry import CompiledTask
 from optio.model.text import slug
@@ -20,7 +20,7 @@ _LABEL = re.compile(rb"^(id|name):[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
 class _Kept:
     read: dict[str, _Read]
     signs: dict[str, Sign | None]
-    defaults: tuple[str, ...]
+    around: tuple[str, ...]
     file: CompiledFile
     compiled: CompiledTask | None
 
@@ -36,13 +36,15 @@ class IncrementalCompiler:
         must hold those alone which no change leaves as they are, taken before this call."""
         signs = signs or {}
         kept: dict[str, _Kept] = {}
-        bases = Bases(tree)
+        bases, policy = Bases(tree), Policies(tree)
         for path in tree.task_files():
             before = self._kept.get(path)
-            kept[path] = (before and _still(before, tree, signs, bases.defaults(path))) or _compile(path, tree, signs, bases)
+            kept[path] = (before and _still(before, tree, signs, _around(path, bases, policy))) or _compile(
+                path, tree, signs, bases, policy
+            )
         self._kept = kept
         compiled = {path: k.compiled for path, k in kept.items() if k.compiled is not None}
-        return assemble((k.file for k in kept.values()), lambda task: compiled[task.path])
+        return assemble((k.file for k in kept.values()), lambda task: compiled[task.path], levels=policy.levels)
 
     def known(self) -> dict[str, bytes | None]:
         """Every file that the last compilation read or tried to read, with its bytes."""
@@ -56,16 +58,21 @@ class IncrementalCompiler:
         return {path: _meant_id(path, kept) for path, kept in self._kept.items() if path not in served and not kept.file.base}
 
 
-def _compile(path: str, tree: SourceTree, signs: Mapping[str, Sign], bases: Bases) -> _Kept:
+def _compile(path: str, tree: SourceTree, signs: Mapping[str, Sign], bases: Bases, policy: Policies) -> _Kept:
     recorder = _Recorder(tree)
-    file = compile_file(path, recorder, bases)
+    file = compile_file(path, recorder, bases, policy)
     compiled = None if file.task is None else emit(file.task)
-    return _Kept(recorder.seen, {name: signs.get(name) for name in recorder.seen}, bases.defaults(path), file, compiled)
+    return _Kept(recorder.seen, {name: signs.get(name) for name in recorder.seen}, _around(path, bases, policy), file, compiled)
 
 
-def _still(kept: _Kept, tree: SourceTree, signs: Mapping[str, Sign], defaults: tuple[str, ...]) -> _Kept | None:
+def _around(path: str, bases: Bases, policy: Policies) -> tuple[str, ...]:
+    """What holds for a file without being named in it."""
+    return (*bases.defaults(path), *((POLICY,) if policy.there else ()))
+
+
+def _still(kept: _Kept, tree: SourceTree, signs: Mapping[str, Sign], around: tuple[str, ...]) -> _Kept | None:
     """What is kept, if all that it was made from is as it was."""
-    if kept.defaults != defaults:
+    if kept.around != around:
         return None
     if all(sign is not None and signs.get(path) == sign for path, sign in kept.signs.items()):
         return kept

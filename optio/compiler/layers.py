@@ -17,6 +17,7 @@ from optio.compiler.tree import SourceTree, Unreadable
 from optio.model.route import Route, value_at
 
 DEFAULTS = ("_defaults.yaml", "_defaults.yml")
+POLICY = "_policy.yaml"
 # What a file says of itself, and no other one takes from it.
 _OF_ITSELF = frozenset({"type", "apiVersion", "extends"})
 _NOT_IN_TEMPLATES = ("id", "name", "tests")

@@ -1,20 +1,28 @@
 """The six stages in their order: `compile_tree` is the compiler."""
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from optio.compiler import checks, surface
 from optio.compiler.checks.across import check_across
-from optio.compiler.diagnostics import Diagnostic, Severity, finding, ordered
+from optio.compiler.diagnostics import Diagnostic, Severity, finding, graded, ordered
 from optio.compiler.document import Document, parse
 from optio.compiler.emit import emit
 from optio.compiler.ignores import Ignore, ignores, without_ignored
-from optio.compiler.layers import Bases, inheritable, is_base, layers, merged, strange_keys
+from optio.compiler.layers import POLICY, Bases, inheritable, is_base, layers, merged, strange_keys
 from optio.compiler.resolve import ResolvedTask, resolve
 from optio.compiler.source import SourceFile
 from optio.compiler.spec import read
 from optio.compiler.tree import SourceTree, Unreadable
 from optio.model.registry import CompiledTask, Registry
+
+if TYPE_CHECKING:
+    from optio.model.policy import PolicySpec
+
+NO_LEVELS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,43 @@ class Compilation:
         return not has_errors(self.diagnostics)
 
 
+class Policies:
+    """The policy of a tree, if it has one. One that cannot be read allows nothing."""
+
+    def __init__(self, tree: SourceTree) -> None:
+        self._spec: PolicySpec | None = None
+        self.found: list[Diagnostic] = []
+        self.there = True
+        try:
+            document, _ = parse(SourceFile(POLICY, tree.read(POLICY)))
+        except Unreadable as err:
+            self.there = err.code != "OPT115"
+            return
+        if document is not None:
+            # Imported here: a tree without a policy does not pay for it.
+            from optio.compiler.policy import read_policy
+
+            self._spec, self.found = read_policy(document)
+
+    @property
+    def levels(self) -> Mapping[str, str]:
+        """Severities of rules by code."""
+        return NO_LEVELS if self._spec is None else self._spec.rules
+
+    def judge(self, task: ResolvedTask, tree: SourceTree) -> list[Diagnostic]:
+        """What it does not allow."""
+        if not self.there:
+            return []
+        with contextlib.suppress(Unreadable):
+            tree.read(POLICY)  # for whoever notes what a task was made from
+        if self._spec is None:
+            message, hint = f"`{POLICY}` cannot be read, and allows nothing until it can", "mend it first"
+            return [finding("OPT121", message, path=task.path, hint=hint)]
+        from optio.compiler.policy import check
+
+        return list(check(task, self._spec))
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledFile:
     """What one file says by itself. A task comes with its errors when something can be said about it, and never from a `base`
@@ -46,14 +91,19 @@ class CompiledFile:
 
 def compile_tree(tree: SourceTree, *, careful: bool = False) -> Compilation:
     """Never raises for what stands in a file. With `careful` a task is also asked for what it could do without."""
-    bases = Bases(tree)
-    return assemble((compile_file(path, tree, bases, careful=careful) for path in tree.task_files()), careful=careful)
+    bases, policy = Bases(tree), Policies(tree)
+    files = (compile_file(path, tree, bases, policy, careful=careful) for path in tree.task_files())
+    return assemble(files, levels=policy.levels, careful=careful)
 
 
 def assemble(
-    files: Iterable[CompiledFile], emit_task: Callable[[ResolvedTask], CompiledTask] = emit, *, careful: bool = False
+    files: Iterable[CompiledFile],
+    emit_task: Callable[[ResolvedTask], CompiledTask] = emit,
+    *,
+    levels: Mapping[str, str] = NO_LEVELS,
+    careful: bool = False,
 ) -> Compilation:
-    """All files, checked across, as one compilation."""
+    """All files, checked across, as one compilation. `levels` are the severities of the policy."""
     compiled = list(files)
     across: dict[str, list[Diagnostic]] = {}
     resolved = [file.task for file in compiled if file.task is not None]
@@ -63,6 +113,8 @@ def assemble(
     broken: set[str] = set()
     comments = {file.path: file.ignores for file in compiled if file.ignores}
     by_file = {f.path: f.diagnostics + across.get(f.path, []) for f in compiled if f.diagnostics or f.path in across}
+    if levels:
+        by_file = {path: graded(mine, levels) for path, mine in by_file.items()}
     for path, mine in (without_ignored(by_file, comments, careful=careful) if comments else by_file).items():
         found += mine
         # An error in a prompt's own file, or in a template, breaks the task that uses it.
@@ -72,16 +124,16 @@ def assemble(
     return Compilation(Registry.of(tasks), frozenset(broken), tuple(ordered(found)), len(compiled))
 
 
-def compile_file(path: str, tree: SourceTree, bases: Bases, *, careful: bool = False) -> CompiledFile:
+def compile_file(path: str, tree: SourceTree, bases: Bases, policy: "Policies", *, careful: bool = False) -> CompiledFile:
     """Parse, merge, shape, resolve and check one file."""
-    document, task, found = _compiled(path, tree, bases, careful)
+    document, task, found = _compiled(path, tree, bases, policy, careful)
     if document is None:
         return CompiledFile(path, task, found)
-    return CompiledFile(path, task, found, ignores(document), is_base(document))
+    return CompiledFile(path, task, found, ignores(document), is_base(document) or path == POLICY)
 
 
 def _compiled(
-    path: str, tree: SourceTree, bases: Bases, careful: bool
+    path: str, tree: SourceTree, bases: Bases, policy: "Policies", careful: bool
 ) -> tuple[Document | None, ResolvedTask | None, list[Diagnostic]]:
     try:
         source = SourceFile(path, tree.read(path))
@@ -90,6 +142,8 @@ def _compiled(
     document, found = parse(source)
     if document is None:
         return None, None, found
+    if path == POLICY:
+        return document, None, [*found, *policy.found]
     if is_base(document):
         return document, None, _of_base(source, document, found)
     below, missing = layers(document, tree, bases)
@@ -103,6 +157,7 @@ def _compiled(
     task, more = resolve(whole, shape, tree)
     found += more
     found += checks.run(task, careful=careful)
+    found += policy.judge(task, tree)
     if any(d.code == "OPT405" for d in found):
         # A webhook's secret in plain text has been told from other tokens already.
         known = {d.span.start.line for d in found if d.code == "OPT405"}

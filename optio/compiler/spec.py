@@ -10,7 +10,7 @@ from optio.compiler.document import Document
 from optio.compiler.keys import TRIGGERS, unknown
 from optio.compiler.layers import Merged
 from optio.compiler.scalars import other_reading
-from optio.compiler.wording import LATER_TYPES, odd_scalar, translate
+from optio.compiler.wording import ELSEWHERE, LATER_TYPES, odd_scalar, translate
 from optio.model.route import Route, value_at
 from optio.model.task import TaskSpec
 
@@ -45,7 +45,7 @@ def _read_broken(document: Document | Merged, err: ValidationError) -> tuple[Sha
     readings = {route: str(other_reading(text)) for route, text in document.odd.items()}
     readings |= {route: reading for route, types in wanted.items() if (reading := _misread(document, route, types))}
     found = [odd_scalar(document, r, document.plain(r) or "", reading, wanted.get(r, set())) for r, reading in readings.items()]
-    later = isinstance(document.value, dict) and document.value.get("type") in LATER_TYPES
+    later = isinstance(document.value, dict) and document.value.get("type") in (*LATER_TYPES, *ELSEWHERE)
     reported = set(readings)
     # A misspelt key is one mistake, not a key too many and a key too few.
     meant = {(*route[:-1], word) for route, error in errors[:_MOST_ERRORS] if (word := _meant(document, route, error["type"]))}

@@ -13,7 +13,9 @@ from optio.compiler.scalars import single_quoted
 from optio.model.route import Route, show, value_at
 
 At = Callable[..., Diagnostic]
-LATER_TYPES = ("connection", "policy")
+LATER_TYPES = ("connection",)
+# Documents that are no tasks, and stand in one place.
+ELSEWHERE = {"policy": "a policy is `_policy.yaml` at the top of the tree: move it there"}
 _SECRETS = ("secret", "previousSecret")
 _MONEY = 'write the amount as text with at most four decimals, such as "2.50"'
 _DURATION = "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
@@ -144,6 +146,8 @@ def _bad_word(at: At, route: Route, value: Any, expected: str) -> Diagnostic:
     if len(allowed) > 1 or not meant:
         hint += "allowed: " + ", ".join(allowed)
     hint = hint.strip()
+    if route == ("type",) and isinstance(value, str) and value in ELSEWHERE:
+        return at("OPT110", f"a document of type `{value}` has another place", ELSEWHERE[value])
     if route == ("type",) and value in LATER_TYPES:
         return at(
             "OPT110", f"documents of type `{value}` are not supported yet", "delete the file: only `standalone` tasks are read"

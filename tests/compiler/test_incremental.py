@@ -30,7 +30,7 @@ class CountingTree(MemoryTree):
         self.reads: list[str] = []
 
     def read(self, path: str) -> bytes:
-        if not path.startswith("_defaults"):  # whether they are there is looked up once for a directory
+        if not path.startswith(("_defaults", "_policy")):  # whether they are there is looked up once for a directory
             self.reads.append(path)
         return super().read(path)
 

@@ -6,7 +6,7 @@ import pytest
 
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.layers import Bases, origins
-from optio.compiler.pipeline import Compilation, compile_file, compile_tree
+from optio.compiler.pipeline import Compilation, Policies, compile_file, compile_tree
 from optio.compiler.tree import MemoryTree
 from optio.model.route import show
 from optio.model.task import TaskSpec
@@ -210,7 +210,7 @@ def test_where_each_value_comes_from_is_known() -> None:
             "task.yaml": "name: A\nextends: base.yaml\nenvironment: {env: {LEVEL: debug}}\nparamsSchema: {required: [B]}\n",
         }
     )
-    task = compile_file("task.yaml", tree, Bases(tree)).task
+    task = compile_file("task.yaml", tree, Bases(tree), Policies(tree)).task
     assert task is not None
 
     known = {show(route): (path, line) for route, path, line in origins(task.document)}

@@ -27,4 +27,22 @@ RULES = (
         "environment:\n  network: {egress: [https://api.github.com/]}\n",
         "environment:\n  network: {egress: [api.github.com]}\n",
     ),
+    Rule(
+        "OPT519", "not-allowed", ERROR, "something that the policy does not allow",
+        "The policy holds after every merge of templates and defaults, whoever wrote the value.",
+        "# file: task.yaml\nmodel: opus\n# file: _policy.yaml\n---\ntype: policy\nallow: {models: [sonnet, haiku]}\n",
+        "# file: task.yaml\nmodel: sonnet\n# file: _policy.yaml\n---\ntype: policy\nallow: {models: [sonnet, haiku]}\n",
+    ),
+    Rule(
+        "OPT613", "over-ceiling", ERROR, "more than the policy allows",
+        "A ceiling is for what has a figure: budget, turns, time, retries, runs at a time, pods kept ready.",
+        '# file: task.yaml\nbudgetUsd: "9.00"\n# file: _policy.yaml\n---\ntype: policy\nceilings: {budgetUsd: "5.00"}\n',
+        '# file: task.yaml\nbudgetUsd: "5.00"\n# file: _policy.yaml\n---\ntype: policy\nceilings: {budgetUsd: "5.00"}\n',
+    ),
+    Rule(
+        "OPT713", "required-by-policy", ERROR, "a key that the policy asks for",
+        "An organisation asks for what it needs to know of every task.",
+        "# file: task.yaml\nname: Report\n# file: _policy.yaml\n---\ntype: policy\nrequire: [description]\n",
+        "# file: task.yaml\ndescription: Reports\n# file: _policy.yaml\n---\ntype: policy\nrequire: [description]\n",
+    ),
 )  # fmt: skip

@@ -118,6 +118,12 @@ RULES = (
         "# file: _defaults.yaml\n---\nmaxTurns: 20\n",
     ),
     Rule(
+        "OPT121", "bad-policy", ERROR, "a policy that cannot be read",
+        "Nobody knows then what is allowed, so nothing is: `type: policy`, with `ceilings`, `require`, `allow` and `rules`.",
+        "# file: _policy.yaml\n---\ntype: policy\nceiling: {maxTurns: 20}\n",
+        "# file: _policy.yaml\n---\ntype: policy\nceilings: {maxTurns: 20}\n",
+    ),
+    Rule(
         "OPT610", "bad-money", ERROR, "an amount of money that is no decimal text",
         "A binary fraction cannot hold most amounts, so money is text with at most four decimals.",
         "budgetUsd: 2.50\n",

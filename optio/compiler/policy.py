@@ -1,0 +1,138 @@
+"""Policy: `_policy.yaml` at the top of the tree, read, and held against each task as it is after every merge."""
+
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pydantic import ValidationError
+
+from optio.compiler.diagnostics import Diagnostic, closest, finding
+from optio.compiler.document import Document
+from optio.compiler.layers import POLICY
+from optio.compiler.resolve import ResolvedTask
+from optio.model.policy import Allow, Ceilings, PolicySpec
+from optio.model.route import Route, show
+from optio.model.task import TaskSpec
+from optio.model.text import duration, money
+from optio.model.trigger import Spec
+
+
+def read_policy(document: Document) -> tuple[PolicySpec | None, list[Diagnostic]]:
+    """The policy, or None with the reasons."""
+    try:
+        spec = PolicySpec.model_validate(document.value)
+    except ValidationError as err:
+        return None, list(_wrong(document, err))
+    found = list(_rules(document, spec))
+    return (None if found else spec), found
+
+
+def _wrong(document: Document, err: ValidationError) -> Iterator[Diagnostic]:
+    for error in err.errors(include_url=False):
+        route = tuple(step for step in error["loc"] if step != "[key]")
+        key = error["type"] == "extra_forbidden"
+        span = document.key_span(route) if key else document.span(route)
+        known = _keys(route[:-1])
+        meant = closest(str(route[-1]), known) if key and route else None
+        if error["type"] == "missing":
+            message, hint = f"`{show(route)}` is missing", "add `type: policy`"
+        elif key:
+            message, hint = (
+                f"unknown key `{show(route)}`",
+                f"did you mean `{meant}`?" if meant else f"known: {', '.join(known)}",
+            )
+        else:
+            expected = str(error.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ")
+            message = f"`{show(route)}` cannot be read" if route else "a policy is a mapping"
+            hint = f"allowed: {expected}" if expected else "see `optio explain OPT121`"
+        yield finding("OPT121", message, path=document.path, span=span, route=route, hint=hint)
+
+
+def _keys(route: Route) -> list[str]:
+    models: dict[Route, type[Spec]] = {(): PolicySpec, ("ceilings",): Ceilings, ("allow",): Allow}
+    model = models.get(route)
+    return [] if model is None else [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _rules(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
+    from optio.compiler.codes import RULES
+
+    for code, level in spec.rules.items():
+        route = ("rules", code)
+        if code not in RULES:
+            meant = closest(code, RULES)
+            hint = f"did you mean `{meant}`?" if meant else "`optio explain` lists all"
+            message, key = f"there is no rule `{code}`", True
+        elif RULES[code].severity == "error" and level != "error":
+            message, key, hint = f"{code} is an error, and stays one", False, "delete the line"
+        else:
+            continue
+        span = document.key_span(route) if key else document.span(route)
+        yield finding("OPT121", message, path=document.path, span=span, route=route, hint=hint)
+
+
+def check(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
+    """What the policy does not allow."""
+    for each in (*_ceilings(task, policy.ceilings), *_allowed(task, policy.allow), *_required(task, policy)):
+        if task.knows(each.route):
+            yield each
+
+
+def _ceilings(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
+    reads: dict[str, Any] = {"budget_usd": money, "timeout": duration}
+    for name, field in Ceilings.model_fields.items():
+        most, asked = getattr(ceilings, name), getattr(task.spec, name)
+        if most is None or (name in ("budget_usd", "max_turns") and task.spec.agent_runtime == "command"):
+            continue
+        key = field.alias or name
+        read = reads.get(name, int)
+        if asked is None:
+            message, hint = (
+                f"no `{key}`: the policy allows at most {most}",
+                f'add `{key}: "{most}"`' if read is money else f"add `{key}: {most}`",
+            )
+            yield task.at("OPT613", message, (key,), key=True, hint=hint)
+        elif read(asked) > read(most):
+            message = f"`{key}` is {asked}, and the policy allows at most {most}"
+            yield task.at("OPT613", message, (key,), hint=f"write {most} or less, or ask who keeps `{POLICY}`")
+
+
+def _allowed(task: ResolvedTask, allow: Allow) -> Iterator[Diagnostic]:
+    spec, environment = task.spec, task.spec.environment
+    if allow.runtimes is not None and spec.agent_runtime not in allow.runtimes:
+        yield _refused(task, ("agentRuntime",), spec.agent_runtime, allow.runtimes)
+    if allow.models is not None and spec.agent_runtime != "command":
+        if spec.model is None:
+            hint = f"add `model:`; allowed: {', '.join(allow.models)}"
+            yield task.at("OPT519", "no `model`, of which the policy allows some", ("model",), key=True, hint=hint)
+        elif not _fits(spec.model, allow.models):
+            yield _refused(task, ("model",), spec.model, allow.models)
+    if allow.images is not None and environment.image is not None and not _fits(environment.image, allow.images):
+        yield _refused(task, ("environment", "image"), environment.image, allow.images)
+    if allow.egress is not None:
+        route: Route = ("environment", "network", "egress")
+        if environment.network is None:
+            hint = f"add `environment: {{network: {{egress: [...]}}}}`; allowed: {', '.join(allow.egress)}"
+            yield task.at("OPT519", "no list of hosts, of which the policy allows some", route[:2], key=True, hint=hint)
+        for index, host in enumerate(environment.network.egress if environment.network is not None else ()):
+            if not _fits(host, allow.egress):
+                yield _refused(task, (*route, index), host, allow.egress)
+    for index, name in enumerate(environment.secrets if allow.secrets is not None else ()):
+        if not _fits(name, allow.secrets or ()):
+            yield _refused(task, ("environment", "secrets", index), name, allow.secrets or ())
+
+
+def _refused(task: ResolvedTask, route: Route, asked: str, allowed: Sequence[str]) -> Diagnostic:
+    hint = f"allowed: {', '.join(allowed) or 'none'}; or ask who keeps `{POLICY}`"
+    return task.at("OPT519", f"the policy does not allow `{asked}`", route, hint=hint)
+
+
+def _fits(text: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(text, pattern) for pattern in patterns)
+
+
+def _required(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
+    names = {field.alias or name: name for name, field in TaskSpec.model_fields.items()}
+    for key in policy.require:
+        if not getattr(task.spec, names[key]):
+            yield task.at("OPT713", f"the policy asks for `{key}`", (key,), key=True, hint=f"add `{key}:`")

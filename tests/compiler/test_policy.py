@@ -1,0 +1,142 @@
+"""The policy of a tree: it holds after every merge, and for what nobody wrote."""
+
+import pytest
+
+from optio.compiler.incremental import IncrementalCompiler
+from optio.compiler.pipeline import Compilation, compile_tree
+from optio.compiler.tree import MemoryTree
+
+TASK = "name: A\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
+OPEN = "paramsSchema: {type: object, properties: {P: {type: string, x-optio-used-by: me}}}\n"
+
+
+def compiled(policy: str, task: str = TASK, **more: str) -> Compilation:
+    files = {name.replace("__", "."): text for name, text in more.items()}
+    return compile_tree(MemoryTree({"_policy.yaml": f"type: policy\n{policy}", "task.yaml": task, **files}))
+
+
+def found(policy: str, task: str = TASK, **more: str) -> list[str]:
+    return [
+        f"{d.path}:{d.span.start.line} {d.severity} {d.code} {d.message}" for d in compiled(policy, task, **more).diagnostics
+    ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "task", "message"),
+    [
+        ('ceilings: {budgetUsd: "5.00"}', "", "no `budgetUsd`: the policy allows at most 5.00"),
+        ("ceilings: {maxTurns: 20}", "maxTurns: 21\n", "`maxTurns` is 21, and the policy allows at most 20"),
+        ("ceilings: {timeout: 1h}", "timeout: 61m\n", "`timeout` is 61m, and the policy allows at most 1h"),
+        ("ceilings: {maxRetries: 0}", "", "`maxRetries` is 1, and the policy allows at most 0"),
+        ("ceilings: {maxConcurrent: 1}", "", "`maxConcurrent` is 2, and the policy allows at most 1"),
+        ("ceilings: {warmPoolSize: 0}", "warmPoolSize: 1\n", "`warmPoolSize` is 1, and the policy allows at most 0"),
+        ("allow: {runtimes: [codex]}", "", "the policy does not allow `claude-code`"),
+        ("allow: {models: [sonnet]}", "", "no `model`, of which the policy allows some"),
+        ("allow: {models: ['claude-*']}", "model: gpt-5\n", "the policy does not allow `gpt-5`"),
+        (
+            "allow: {images: ['ghcr.io/acme/*']}",
+            "environment: {image: 'docker.io/x:1'}\n",
+            "the policy does not allow `docker.io/x:1`",
+        ),
+        ("allow: {egress: ['*.acme.com']}", "", "no list of hosts, of which the policy allows some"),
+        (
+            "allow: {egress: ['*.acme.com']}",
+            "environment: {network: {egress: [a.acme.com, acme.org]}}\n",
+            "the policy does not allow `acme.org`",
+        ),
+        ("allow: {secrets: ['ACME_*']}", "environment: {secrets: [ACME_KEY, OTHER]}\n", "the policy does not allow `OTHER`"),
+        ("require: [timeout]", "", "the policy asks for `timeout`"),
+    ],
+)
+def test_what_the_policy_does_not_allow_is_an_error(policy: str, task: str, message: str) -> None:
+    done = compiled(policy, TASK + task)
+
+    assert [d.message for d in done.diagnostics if d.severity == "error"] == [message]
+    assert dict(done.registry.tasks) == {}
+
+
+@pytest.mark.parametrize(
+    ("policy", "task"),
+    [
+        ('ceilings: {budgetUsd: "5.00", maxTurns: 20}', 'budgetUsd: "4.99"\nmaxTurns: 20\n'),
+        ("ceilings: {timeout: 1h}", "timeout: 60m\n"),
+        (
+            "allow: {models: ['claude-*'], egress: ['*.acme.com'], secrets: []}",
+            "model: claude-x\nenvironment: {network: {egress: [a.acme.com]}}\n",
+        ),
+        ("require: [description]", "description: Says hello\n"),
+    ],
+)
+def test_what_it_allows_is_served(policy: str, task: str) -> None:
+    assert found(policy, TASK + task) == []
+
+
+def test_it_holds_after_templates_and_defaults_and_points_at_who_wrote_the_value() -> None:
+    lines = found(
+        "ceilings: {maxTurns: 20, maxRetries: 1}",
+        TASK + "extends: base.yaml\n",
+        base__yaml="type: template\nmaxTurns: 50\n",
+        _defaults__yaml="maxRetries: 9\n",
+    )
+
+    assert lines == [
+        "_defaults.yaml:1 error OPT613 `maxRetries` is 9, and the policy allows at most 1",
+        "base.yaml:2 error OPT613 `maxTurns` is 50, and the policy allows at most 20",
+    ]
+
+
+def test_a_program_has_no_turns_and_no_budget_of_its_own() -> None:
+    task = "name: A\nagentRuntime: command\ncommand: [cat]\npromptTemplate: x\n"
+
+    assert found('ceilings: {budgetUsd: "5.00", maxTurns: 20}\nallow: {models: [sonnet]}', task) == []
+
+
+def test_it_grades_rules_up_down_and_off() -> None:
+    assert [line.split()[1] for line in found("rules: {OPT215: error}", TASK + OPEN)] == ["error"]
+    assert [line.split()[1] for line in found("rules: {OPT215: info}", TASK + OPEN)] == ["info"]
+    assert found("rules: {OPT215: off}", TASK + OPEN) == []
+
+
+def test_what_it_makes_an_error_cannot_be_ignored() -> None:
+    ignored = OPEN.replace("paramsSchema:", "# optio: ignore[OPT215] why not\nparamsSchema:")
+
+    assert found("rules: {}", TASK + ignored) == []
+    assert [line.split()[2] for line in found("rules: {OPT215: error}", TASK + ignored)] == ["OPT709", "OPT215"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ("rules: {OPT101: warning}", "OPT101 is an error, and stays one"),
+        ("rules: {OPT999: off}", "there is no rule `OPT999`"),
+        ("rules: {OPT215: loud}", "`rules.OPT215` cannot be read"),
+        ("ceilings: {budgetUsd: 5}", "`ceilings.budgetUsd` cannot be read"),
+        ("allows: {}", "unknown key `allows`"),
+        ("require: [budget]", "`require[0]` cannot be read"),
+        ("a: [", None),
+    ],
+)
+def test_a_policy_that_cannot_be_read_allows_nothing(policy: str, message: str | None) -> None:
+    done = compiled(policy)
+
+    first, *rest = done.diagnostics
+    assert first.path == "_policy.yaml"
+    assert message in (None, first.message)
+    assert [(d.path, d.code) for d in rest] == [("task.yaml", "OPT121")]
+    assert dict(done.registry.tasks) == {}
+
+
+def test_a_policy_elsewhere_is_sent_to_its_place() -> None:
+    done = compile_tree(MemoryTree({"team/_policy.yaml": "type: policy\n", "task.yaml": TASK}))
+
+    assert [(d.path, d.code) for d in done.diagnostics] == [("team/_policy.yaml", "OPT110")]
+
+
+def test_a_new_policy_is_held_against_every_file_and_goes_with_its_file() -> None:
+    compiler, files = IncrementalCompiler(), {"task.yaml": TASK}
+    assert set(compiler.compile(MemoryTree(files)).registry.tasks) == {"a"}
+
+    strict = {**files, "_policy.yaml": "type: policy\nrequire: [timeout]\n"}
+    assert set(compiler.compile(MemoryTree(strict)).registry.tasks) == set()
+    assert set(compiler.compile(MemoryTree({**strict, "_policy.yaml": "type: policy\n"})).registry.tasks) == {"a"}
+    assert set(compiler.compile(MemoryTree(files)).registry.tasks) == {"a"}
