@@ -113,6 +113,11 @@ class Document:
                 return self._span(place)
         return Span(position_at(self.text, offset - 1), position_at(self.text, offset - 1 + len(needle)))
 
+    @property
+    def texts(self) -> tuple[tuple[str, str], ...]:
+        """(path, text) of every file that the value comes from."""
+        return ((self.path, self.text),)
+
     def path_at(self, route: Route) -> str:
         """The file that wrote the value there."""
         return self.path

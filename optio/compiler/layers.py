@@ -169,7 +169,8 @@ class Merged:
             (document, document.value),
             *((each, inheritable(each)) for each in below),
         ]
-        self.path, self.text, self.line = document.path, document.text, document.line
+        self.path, self.line = document.path, document.line
+        self.texts = tuple((each.path, each.text) for each, _ in self._layers)
         self._elsewhere: dict[Route, tuple[Document, Route]] = {}
         value: dict[str, Any] = {}
         for layer, values in reversed(self._layers):

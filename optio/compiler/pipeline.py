@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from optio.compiler import checks, surface
 from optio.compiler.checks.across import check_across
+from optio.compiler.checks.literals import search
 from optio.compiler.diagnostics import Diagnostic, Severity, finding, graded, ordered
 from optio.compiler.document import Document, parse
 from optio.compiler.emit import emit
@@ -170,7 +171,7 @@ def _of_base(source: SourceFile, document: Document, found: list[Diagnostic]) ->
     bare = replace(document, value=inheritable(document)) if isinstance(document.value, dict) else document
     _, more = read(bare)
     more = [d for d in more if d.code != "OPT102" or len(d.route) > 1]
-    return _with_surface(source, document, found, [*strange_keys(document), *more])
+    return _with_surface(source, document, found, [*strange_keys(document), *more, *search(document.path, document.text)])
 
 
 def _with_surface(source: SourceFile, document: Document, found: list[Diagnostic], more: list[Diagnostic]) -> list[Diagnostic]:

@@ -181,6 +181,32 @@ def test_a_mistake_is_told_where_it_was_written_and_once(files: dict[str, str], 
     assert found(files) == expected
 
 
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [
+        (
+            "environment: {setupCommands: ['git clone {{REPO}}']}\n",
+            "base.yaml:2:42 OPT415 `{{REPO}}` in `environment.setupCommands[0]`",
+        ),
+        ("model: '{{REPO}}'\n", "base.yaml:2:9 OPT416 `{{REPO}}` in `model`"),
+        (f"environment: {{env: {{A: ghp_{'a' * 36}}}}}\n", "base.yaml:2:24 OPT503 a GitHub token in plain text"),
+        (
+            "paramsSchema: {properties: {REPO: {$ref: 'https://example.com/x'}}}\n",
+            "base.yaml:2:42 OPT214 `https://example.com/x` leads out of the schema",
+        ),
+    ],
+)
+def test_what_is_forbidden_is_forbidden_in_a_template(base: str, expected: str) -> None:
+    schema = "paramsSchema: {type: object, additionalProperties: false, properties: {REPO: {maxLength: 9}}, required: [REPO]}\n"
+    task = f"name: A\nextends: base.yaml\nagentRuntime: claude-code\npromptFile: p.md\n{schema}"
+    files = {"base.yaml": f"type: template\n{base}", "task.yaml": task, "p.md": "Report on {{REPO}}"}
+
+    done = compiled(files)
+
+    assert found(files) == [expected]
+    assert dict(done.registry.tasks) == {}
+
+
 def test_who_inherits_an_error_is_not_served_and_others_are() -> None:
     files = {
         "base.yaml": BASE.replace("maxTurns: 20", "maxTurns: many"),

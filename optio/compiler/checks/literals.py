@@ -25,12 +25,14 @@ _TOKENS = (
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """The value itself is never repeated."""
-    yield from _search(task.path, task.document.text)
+    for path, text in task.document.texts:
+        yield from search(path, text)
     if task.prompt_path is not None:
-        yield from _search(task.prompt_path, task.prompt)
+        yield from search(task.prompt_path, task.prompt)
 
 
-def _search(path: str, text: str) -> Iterator[Diagnostic]:
+def search(path: str, text: str) -> Iterator[Diagnostic]:
+    """Tokens in one file."""
     for sign, kind, shape in _TOKENS:
         if sign in text:
             for found in first(re.finditer(shape, text)):

@@ -29,7 +29,7 @@ _ENOUGH = 10**9
 
 def references(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     """Every `$ref` of the schema; nothing is fetched to find out."""
-    if not any(word in task.document.text for word in _REFS):
+    if not any(word in text for word in _REFS for _, text in task.document.texts):
         return
     places = list(_every_ref(schema))
     walk = _Walk(schema)

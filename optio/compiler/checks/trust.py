@@ -13,7 +13,7 @@ from optio.model.route import Route, show
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Only names that are parameters count: `{{.State}}` in a command is somebody else's template."""
     template = task.spec.prompt_template or ""
-    if task.document.text.count("{{") == template.count("{{"):
+    if sum(text.count("{{") for _, text in task.document.texts) == template.count("{{"):
         return
     known = declared(task)
     names = set(known.properties) if known is not None else set()
