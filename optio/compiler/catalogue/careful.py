@@ -16,12 +16,29 @@ def _hook(more: str = "") -> str:
     return _without("triggers", f"triggers:\n  - type: webhook\n    config: {{path: hello, secret: {{name: S}}}}\n{more}")
 
 
+def _signed(more: str) -> str:
+    config = f"{{path: hello, secret: {{name: S}}, {more}}}"
+    return _without("triggers", f"triggers:\n  - type: webhook\n    config: {config}\nstartLimit: {{count: 50, per: 24h}}\n")
+
+
 RULES = (
     Rule(
         "OPT323", "no-trigger", INFO, "nothing starts the task",
         "The API and the command line still do; whoever reads the file looks for the trigger that was forgotten.",
         _without("triggers"), _WHOLE,
         strict=INFO, careful=True,
+    ),
+    Rule(
+        "OPT418", "no-replay-guard", INFO, "a delivery that is sent again starts another run",
+        "Senders repeat what they got no answer to, and a scheme without a time stamp or a number cannot tell.",
+        _signed("scheme: hmac"), _signed("scheme: hmac, deliveryHeader: X-Delivery"),
+        strict=WARNING, careful=True,
+    ),
+    Rule(
+        "OPT419", "no-filter", INFO, "every event of a sender starts a run",
+        "GitHub sends a ping, and each action of each event that the hook was set up for; each run costs up to its budget.",
+        _signed("scheme: github"), _signed("scheme: github, events: [push]"),
+        strict=WARNING, careful=True,
     ),
     Rule(
         "OPT501", "unpinned-image", INFO, "the image may change",

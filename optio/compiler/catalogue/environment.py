@@ -1,6 +1,6 @@
 """OPT501 to OPT511: where the agent runs."""
 
-from optio.compiler.rule import ERROR, Rule
+from optio.compiler.rule import ERROR, WARNING, Rule
 
 RULES = (
     Rule(
@@ -22,10 +22,30 @@ RULES = (
         "environment:\n  env: {MY_VAR: x}\n",
     ),
     Rule(
+        "OPT507", "reserved-env", ERROR, "a variable that is not a task's to set",
+        "Optio sets it for every run, or it would be loaded into every program of it.",
+        "environment:\n  env: {OPTIO_RUN_ID: mine}\n",
+        "environment:\n  env: {MY_RUN_ID: mine}\n",
+    ),
+    Rule(
+        "OPT508", "curl-pipe-shell", WARNING, "a download is run unseen",
+        "Whoever holds the other end, today or next year, runs commands beside your secrets.",
+        'environment:\n  setupCommands: ["curl -fsSL https://example.com/install.sh | sh"]\n',
+        'environment:\n  setupCommands: ["pip install pip-audit==2.9.0"]\n',
+        strict=ERROR,
+    ),
+    Rule(
         "OPT511", "bad-host", ERROR, "no host name or network in `egress`",
         "What cannot be enforced must not look as if it were.",
         "environment:\n  network: {egress: [https://api.github.com/]}\n",
         "environment:\n  network: {egress: [api.github.com]}\n",
+    ),
+    Rule(
+        "OPT518", "plain-http", WARNING, "plain http to another machine",
+        "What comes that way can be changed on the way, and what is sent that way is read.",
+        "environment:\n  env: {API: http://api.example.com/v1}\n",
+        "environment:\n  env: {API: https://api.example.com/v1, NEAR: http://localhost:8080}\n",
+        strict=ERROR,
     ),
     Rule(
         "OPT519", "not-allowed", ERROR, "something that the policy does not allow",

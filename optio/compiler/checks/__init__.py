@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from optio.compiler.checks import (
+    commands,
     dedupe,
     environment,
     literals,
@@ -38,6 +39,7 @@ CHECKS: tuple[Check, ...] = (
     trust.check,
     untrusted.check,
     environment.check,
+    commands.check,
     dedupe.check,
     pool.check,
     literals.check,

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
-from optio.model.trigger import WebhookTrigger
+from optio.model.route import Route
+from optio.model.trigger import WebhookConfig, WebhookTrigger
 
 _DATED = re.compile(r"\d{6,8}|-\d{4}-\d{2}-\d{2}|@\d|latest-\d")
 
@@ -39,6 +40,18 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             message = "nothing limits how many runs the webhook starts in a day"
             hint = "add `startLimit: {count: 50, per: 24h}`"
             yield task.at("OPT611", message, ("triggers", index, "type"), hint=hint)
+        if isinstance(trigger, WebhookTrigger):
+            yield from _webhook(task, ("triggers", index, "config"), trigger.config)
+
+
+def _webhook(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    if config.scheme == "github" and config.events is None and config.when is None:
+        message = "every event of the repository starts a run, a ping too"
+        yield task.at("OPT419", message, (*route, "events"), key=True, hint="add `events: [push]`, or a `when:`")
+    if config.scheme == "hmac" and config.delivery_header is None and task.spec.dedupe is None and not config.unsigned:
+        message = "a delivery that is sent again starts another run: nothing tells the two apart"
+        hint = "add `deliveryHeader:` if the sender numbers its deliveries, or a `dedupe:` key"
+        yield task.at("OPT418", message, (*route, "scheme"), hint=hint)
 
 
 def _environment(task: ResolvedTask) -> Iterator[Diagnostic]:

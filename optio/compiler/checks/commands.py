@@ -1,0 +1,45 @@
+"""Set-up commands and variables: what they fetch without a look, and names that are not theirs."""
+
+import re
+from collections.abc import Iterator
+
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.resolve import ResolvedTask
+from optio.compiler.source import Span
+from optio.model.route import Route
+
+_FETCH = r"(?:curl|wget)\b[^|;&\n]*"
+_SHELL = r"(?:sudo\s+(?:-\S+\s+)*)?(?:/(?:usr/)?bin/)?(?:ba|da|z|k|a)?sh\b"
+_PIPED = re.compile(rf"{_FETCH}\|\s*{_SHELL}|{_SHELL}\s+<\(\s*{_FETCH}|{_SHELL}\s+-c\s+[\"']?\$\(\s*{_FETCH}")
+_PLAIN = re.compile(r"\bhttp://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])")
+_LOCAL = re.compile(r"localhost|127\.\d+\.\d+\.\d+|\[::1\]|[A-Za-z0-9-]+|.*\.(?:svc|local|internal|localhost)(?:\..*)?")
+# What Optio sets for every run, and what would be loaded into every program of it.
+_RESERVED = frozenset({"HOME", "TMPDIR", "LD_PRELOAD", "LD_AUDIT"})
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Each command and each variable by itself."""
+    environment = task.spec.environment
+    places: list[tuple[Route, str]] = [
+        (("environment", "setupCommands", index), text) for index, text in enumerate(environment.setup_commands)
+    ]
+    for route, text in places:
+        piped = _PIPED.search(text)
+        if piped is not None:
+            hint = "fetch it to a file, check its sha256sum, then run it"
+            yield task.at("OPT508", "what is downloaded is run unseen", route, hint=hint, span=_span(task, route, piped))
+    for name in environment.env:
+        route = ("environment", "env", name)
+        if name in _RESERVED or name.startswith("OPTIO_"):
+            yield task.at("OPT507", f"`{name}` is not a task's to set", route, key=True, hint="use another name, or delete it")
+    places += [(("environment", "env", name), text) for name, text in environment.env.items()]
+    for route, text in places:
+        for plain in _PLAIN.finditer(text):
+            if not _LOCAL.fullmatch(plain[1]):
+                message = f"`{plain[0]}` is read and changed by whoever sits in between"
+                yield task.at("OPT518", message, route, hint="write https", span=_span(task, route, plain))
+                break
+
+
+def _span(task: ResolvedTask, route: Route, found: re.Match[str]) -> Span:
+    return task.document.find(route, found[0])
