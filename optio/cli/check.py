@@ -64,6 +64,9 @@ def run(args: argparse.Namespace) -> int:
     if args.unsafe_fixes and not (args.fix or args.diff):
         print("optio check: --unsafe-fixes does nothing by itself: add --fix or --diff", file=sys.stderr)
         return USAGE
+    if args.diff and args.format != "full":
+        print(f"optio check: --diff prints a patch: leave out --format {args.format}", file=sys.stderr)
+        return USAGE
     changes, checked = 0, []
     for root, only in _roots(paths, default).items():
         if args.fix or args.diff:

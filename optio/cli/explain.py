@@ -31,7 +31,9 @@ def run(args: argparse.Namespace) -> int:
         meant = closest(wanted.upper(), RULES) or closest(wanted.lower(), names)
         print(f"optio explain: no rule `{wanted}`" + (f": did you mean `{meant}`?" if meant else ""), file=sys.stderr)
         return 2
-    print(f"{found.code} {found.name} ({found.severity})\n\n{found.title}\n{found.why}")
+    strict = f"; {found.strict} with --strict" if found.strict and found.strict != found.severity else ""
+    asked = "; looked for with --strict or --verbose only" if found.careful else ""
+    print(f"{found.code} {found.name} ({found.severity}{strict}{asked})\n\n{found.title}\n{found.why}")
     for heading, example in (("Wrong", found.wrong), ("Right", found.right)):
         if example:
             print(f"\n{heading}:\n{_indented(example)}")

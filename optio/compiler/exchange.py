@@ -23,7 +23,6 @@ def sarif(diagnostics: Sequence[Diagnostic]) -> str:
     driver = {
         "name": "optio",
         "version": __version__,
-        "informationUri": "https://pypi.org/project/optio/",
         "rules": [_rule(RULES[code]) for code in codes],
     }
     results = [_result(d, codes.index(d.code)) for d in diagnostics]

@@ -45,6 +45,8 @@ def _wrong(document: Document, err: ValidationError) -> Iterator[Diagnostic]:
             expected = str(error.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ")
             message = f"`{show(route)}` cannot be read" if route else "a policy is a mapping"
             hint = f"allowed: {expected}" if expected else "see `optio explain OPT121`"
+            if route == ("ceilings", "budgetUsd"):
+                hint = 'write the amount as text, such as "5.00"'
         yield finding("OPT121", message, path=document.path, span=span, route=route, hint=hint)
 
 

@@ -158,6 +158,13 @@ def test_other_programs_get_their_own_forms(form: str, word: str, capsys: pytest
     assert word in capsys.readouterr().out
 
 
+def test_a_patch_has_no_other_form(capsys: pytest.CaptureFixture[str]) -> None:
+    write("tasks.d/a.yaml", GOOD.format("A"))
+
+    assert run("--diff", "--format", "json") == 2
+    assert capsys.readouterr().err == "optio check: --diff prints a patch: leave out --format json\n"
+
+
 def test_unsafe_fixes_alone_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     write("tasks.d/a.yaml", GOOD.format("A"))
 
