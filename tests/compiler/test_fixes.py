@@ -60,6 +60,13 @@ def test_a_guess_is_made_only_where_guesses_are_wanted(text: str, unsafe: bool) 
     assert compile_tree(MemoryTree({"task.yaml": written(text, unsafe=True)})).diagnostics == ()
 
 
+def test_a_fix_that_would_bring_errors_is_left_out() -> None:
+    schema = "paramsSchem: {type: object, properties: {A: {type: strin}, B: {type: strin}}}\n"
+    text = f"name: Example\nagentRuntime: claude-code\npromptTemplate: Say hello\n{schema}"
+
+    assert written(text, unsafe=True) == text
+
+
 def test_a_key_is_not_renamed_to_one_that_is_there() -> None:
     text = "name: Example\nagentRuntime: claude-code\npromptTemplate: Say hello\nmax_turns: 3\nmaxTurns: 4\n"
 
