@@ -5,12 +5,9 @@ With --past: what became of the times that have passed, as the server knows it.
 
 import argparse
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from optio.cli import FAILED, OK, flags, show
 from optio.compiler.diagnostics import Severity, closest
@@ -19,18 +16,11 @@ from optio.compiler.report import concise
 from optio.compiler.tree import DirectoryTree
 from optio.errors import SettingsError
 from optio.model import cron
+from optio.model.calendar import fires
 from optio.model.registry import CompiledTask
 from optio.model.trigger import ScheduleTrigger
 
 _MOST = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Fire:
-    """One fire, as the clock on the wall of the task's zone shows it; `note` says what an odd night did to it."""
-
-    at: datetime
-    note: str = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,13 +72,6 @@ def run(args: argparse.Namespace) -> int:
     return FAILED if errors else OK
 
 
-def fires(expression: str, zone: str, after: datetime) -> Iterator[Fire]:
-    """What comes later than `after`, in the zone's time."""
-    for at in cron.fires(expression, zone, after):
-        local = at.astimezone(ZoneInfo(zone))
-        yield Fire(local, _note(expression, local))
-
-
 def document(task: CompiledTask, trigger: ScheduleTrigger, now: datetime, count: int) -> dict[str, Any]:
     """The schedule of a task as plain data."""
     config = trigger.config
@@ -121,20 +104,6 @@ def text(task: CompiledTask, trigger: ScheduleTrigger, now: datetime, count: int
         for fire in islice(fires(config.cron_expression, config.timezone, now), count)
     ]
     return "\n".join([head, *rows])
-
-
-def _note(expression: str, local: datetime) -> str:
-    """Read as if there were no summer time, the expression either has this time of the clock or it does not."""
-    wall = local.replace(tzinfo=UTC, fold=0)
-    moment = timedelta(seconds=1)
-    if cron.next_fire(expression, "UTC", wall - moment) != wall:
-        meant = cron.last_fires(expression, "UTC", wall, wall - timedelta(days=1), 1)
-        return f"moved from {meant[0]:%H:%M}, which the clocks skip that night" if meant else "moved by the clocks"
-    first, second = local.replace(fold=0).utcoffset(), local.replace(fold=1).utcoffset()
-    if first is not None and second is not None and first > second:
-        which = "second" if local.fold else "first"
-        return f"the {which} {local:%H:%M} of that night: the clocks go back"
-    return ""
 
 
 def _count(text: str) -> int:

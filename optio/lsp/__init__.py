@@ -1,0 +1,1 @@
+"""A language server: what the compiler knows, in an editor."""

@@ -1,0 +1,1 @@
+"""Plan: what a change of the tasks will do, told from two registries. Pure."""

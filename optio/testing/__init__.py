@@ -1,0 +1,1 @@
+"""Testing: the `tests:` of task files, run offline by the code that serves."""
