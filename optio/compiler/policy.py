@@ -10,7 +10,8 @@ from optio.compiler.diagnostics import Diagnostic, closest, finding
 from optio.compiler.document import Document
 from optio.compiler.layers import POLICY
 from optio.compiler.resolve import ResolvedTask
-from optio.model.policy import Allow, Ceilings, PolicySpec
+from optio.model.effect import Kind, Weight
+from optio.model.policy import Allow, Ceilings, Fleet, PolicySpec
 from optio.model.route import Route, show
 from optio.model.task import TaskSpec
 from optio.model.text import duration, money
@@ -45,13 +46,20 @@ def _wrong(document: Document, err: ValidationError) -> Iterator[Diagnostic]:
             expected = str(error.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ")
             message = f"`{show(route)}` cannot be read" if route else "a policy is a mapping"
             hint = f"allowed: {expected}" if expected else "see `optio explain OPT121`"
-            if route == ("ceilings", "budgetUsd"):
+            if route and str(route[-1]).endswith("Usd"):
                 hint = 'write the amount as text, such as "5.00"'
+            elif route[:1] == ("failOn",) and isinstance(error["input"], str):
+                message, hint = _no_effect(error["input"])
         yield finding("OPT121", message, path=document.path, span=span, route=route, hint=hint)
 
 
+def _no_effect(name: str) -> tuple[str, str]:
+    meant = closest(name, [*Weight, *Kind])
+    return f"there is no effect `{name}`", f"did you mean `{meant}`?" if meant else "`optio plan --kinds` lists all"
+
+
 def _keys(route: Route) -> list[str]:
-    models: dict[Route, type[Spec]] = {(): PolicySpec, ("ceilings",): Ceilings, ("allow",): Allow}
+    models: dict[Route, type[Spec]] = {(): PolicySpec, ("ceilings",): Ceilings, ("fleet",): Fleet, ("allow",): Allow}
     model = models.get(route)
     return [] if model is None else [field.alias or name for name, field in model.model_fields.items()]
 
@@ -81,10 +89,15 @@ def check(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
 
 
 def _ceilings(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
+    """Of what is a key of the task; what it comes to in a day or a month is another question."""
     reads: dict[str, Any] = {"budget_usd": money, "timeout": duration}
     for name, field in Ceilings.model_fields.items():
-        most, asked = getattr(ceilings, name), getattr(task.spec, name)
-        if most is None or (name in ("budget_usd", "max_turns") and task.spec.agent_runtime == "command"):
+        most, asked = getattr(ceilings, name), getattr(task.spec, name, None)
+        if (
+            most is None
+            or name not in TaskSpec.model_fields
+            or (name in ("budget_usd", "max_turns") and task.spec.agent_runtime == "command")
+        ):
             continue
         key = field.alias or name
         read = reads.get(name, int)

@@ -2,13 +2,24 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from optio.model.effect import Kind, Weight
 from optio.model.task import INT32, Duration, Money, Runtime
 from optio.model.trigger import Spec, Text, no_items, no_keys
 
 Required = Literal["description", "model", "maxTurns", "budgetUsd", "timeout", "startLimit", "tests"]
 Level = Literal["error", "warning", "info", "off"]
+_EFFECTS = [*Weight, *Kind]
+
+
+def _effect(name: str) -> str:
+    if name not in _EFFECTS:
+        raise ValueError("no effect")
+    return name
+
+
+Effect = Annotated[str, AfterValidator(_effect), Field(json_schema_extra={"enum": [str(name) for name in _EFFECTS]})]
 
 
 class Ceilings(Spec):
@@ -26,6 +37,19 @@ class Ceilings(Spec):
     """Runs of one task at a time."""
     warm_pool_size: Annotated[int, Field(ge=0, le=INT32)] | None = None
     """Pods that are kept ready for one task."""
+    day_usd: Money | None = None
+    """US dollars that the triggers of one task may spend in any day at the worst, as text."""
+    month_usd: Money | None = None
+    """US dollars that the triggers of one task may spend in 30 days at the worst, as text."""
+
+
+class Fleet(Spec):
+    """The most that all tasks together may come to."""
+
+    day_usd: Money | None = None
+    """US dollars that all triggers may spend in any day at the worst, as text."""
+    month_usd: Money | None = None
+    """US dollars that all triggers may spend in 30 days at the worst, as text."""
 
 
 class Allow(Spec):
@@ -52,9 +76,13 @@ class PolicySpec(Spec):
     """Whom to ask, and why it is so."""
     ceilings: Ceilings = Ceilings()
     """The most that a task may ask for."""
+    fleet: Fleet = Fleet()
+    """The most that all tasks together may come to."""
     require: list[Required] = Field(default_factory=no_items)
     """Keys that every task must have."""
     allow: Allow = Allow()
     """What tasks may use."""
     rules: dict[str, Level] = Field(default_factory=no_keys)
     """Severities of rules by their codes. An error stays one."""
+    fail_on: list[Effect] = Field(default_factory=no_items)
+    """Effects, or weights of effects, with which `optio plan` fails: `[danger, money-up]`."""

@@ -65,6 +65,7 @@ def test_what_the_policy_does_not_allow_is_an_error(policy: str, task: str, mess
             "model: claude-x\nenvironment: {network: {egress: [a.acme.com]}}\n",
         ),
         ("require: [description]", "description: Says hello\n"),
+        ("failOn: [danger, money-up]", ""),
     ],
 )
 def test_what_it_allows_is_served(policy: str, task: str) -> None:
@@ -111,6 +112,10 @@ def test_what_it_makes_an_error_cannot_be_ignored() -> None:
         ("rules: {OPT999: off}", "there is no rule `OPT999`"),
         ("rules: {OPT215: loud}", "`rules.OPT215` cannot be read"),
         ("ceilings: {budgetUsd: 5}", "`ceilings.budgetUsd` cannot be read"),
+        ("ceilings: {monthUsd: 5}", "`ceilings.monthUsd` cannot be read"),
+        ("fleet: {day: 5}", "unknown key `fleet.day`"),
+        ("failOn: [dangr]", "there is no effect `dangr`"),
+        ("failOn: [[danger]]", "`failOn[0]` cannot be read"),
         ("allows: {}", "unknown key `allows`"),
         ("require: [budget]", "`require[0]` cannot be read"),
         ("a: [", None),
