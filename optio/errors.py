@@ -4,6 +4,8 @@
     ├── NotFound            no such task, run, hook, definition
     ├── Conflict            the state does not allow it (already finished, same key with another body): Duplicate
     ├── Invalid             what was sent is wrong: one `Problem` per fault
+    ├── Malformed           what was sent cannot be read: no JSON, or headers that contradict each other
+    │   └── Unsupported     it says itself that it is something else than JSON
     ├── Refused             who asks may not: Unauthorized, Forbidden
     ├── TooMany             a rate window is full
     │   └── QueueFull       too many runs wait already
@@ -63,6 +65,14 @@ class Invalid(OptioError):
     def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
         self.problems = tuple(problems)
         super().__init__(message)
+
+
+class Malformed(OptioError):
+    """What was sent cannot be read."""
+
+
+class Unsupported(Malformed):
+    """What was sent says itself that it is something else than JSON."""
 
 
 class Unauthorized(OptioError):

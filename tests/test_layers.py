@@ -27,7 +27,7 @@ HOMES = {
     "litestar": ("server",),
     "httpx2": ("executors.pods.cluster", "executors.pods.exec"),
     "lightkube": ("executors.pods.cluster",),
-    "msgspec": ("server", "store.sql.transaction"),
+    "msgspec": ("runs.body", "server", "store.sql.transaction"),
     "uvicorn": ("cli.serving",),
     "watchfiles": ("reload",),
     "sqlite3": ("store.sqlite", "store.sqlite_examine"),

@@ -11,8 +11,8 @@ from pathlib import Path
 from optio.cli import OK, client, flags, show
 from optio.errors import SettingsError
 from optio.model.trigger import WebhookConfig
+from optio.runs.signature import delivery_header, event_header, sign
 from optio.secrets import LocalSecrets
-from optio.server.signature import delivery_header, event_header, sign
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

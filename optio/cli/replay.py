@@ -17,8 +17,9 @@ from optio.compiler.report import concise
 from optio.compiler.tree import DirectoryTree, SourceTree
 from optio.errors import SettingsError
 from optio.model.registry import Registry
+from optio.runs import judge
 from optio.runs.replay import Judgement, diff, differences
-from optio.server import judge, views
+from optio.server import views
 
 # Of one span of time so many deliveries are looked at.
 MOST = 10_000

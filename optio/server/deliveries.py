@@ -11,8 +11,9 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.errors import Conflict, Forbidden, Invalid, NotFound, Problem
 from optio.model.route import pointer
+from optio.runs import judge
 from optio.runs.replay import Judgement
-from optio.server import judge, payload, views
+from optio.server import payload, views
 from optio.server.auth import ROLES, role
 from optio.server.hub import Hub
 from optio.server.runs import refuse_unknown

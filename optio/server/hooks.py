@@ -17,10 +17,23 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from optio.broker.base import Topic
-from optio.errors import Conflict, Duplicate, Invalid, NotFound, OptioError, QueueFull, StoreUnavailable, TooMany, Unauthorized
+from optio.errors import (
+    Conflict,
+    Duplicate,
+    Invalid,
+    Malformed,
+    NotFound,
+    OptioError,
+    QueueFull,
+    StoreUnavailable,
+    TooMany,
+    Unauthorized,
+    Unsupported,
+)
 from optio.model.registry import CompiledTask
 from optio.model.trigger import WebhookConfig
-from optio.server import judge, payload, problems, signature
+from optio.runs import judge, signature
+from optio.server import payload, problems
 from optio.server.edge import answer
 from optio.server.hub import Hub
 from optio.server.landing import Landing
@@ -48,9 +61,11 @@ _REFUSALS: dict[type[OptioError], str] = {
     Duplicate: "duplicate",
     Conflict: "conflict",
     Invalid: "invalid",
+    Unsupported: "unsupported",
+    Malformed: "unreadable",
     StoreUnavailable: "unavailable",
 }
-_STATUSES = {400: "unreadable", 405: "method", 413: "too_large", 415: "unsupported"}
+_STATUSES = {405: "method", 413: "too_large"}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -166,7 +181,7 @@ class _Receipt:
                 verdict = self._judge()
             if isinstance(verdict, NewRun):
                 self.hub.backlog.admit()
-        except (HttpProblem, Invalid, QueueFull) as err:
+        except (Malformed, Invalid, QueueFull) as err:
             # A delivery that was received before gets its first answer, whatever the task has become since.
             return await self._again(err)
         try:
@@ -203,22 +218,20 @@ class _Receipt:
             # The sender did nothing wrong, and gets to know nothing: the log and `optio doctor` tell the operator.
             where = self.hub.services.secrets.where(config.secret.name)
             log.error("webhook %s: the secret %s has no value: %s", config.path, config.secret.name, where)
-        if not keys or not signature.valid(config, keys, self.body, self.header):
-            self._reject("unsigned", 401, "the signature is missing or wrong", proved=False)
-        elif not signature.fresh(config, self.header, time.time()):
-            self._reject("stale", 401, "the time stamp is too old or too new", proved=False)
-        else:
-            return
-        raise Unauthorized("the signature is missing or wrong")
+        doubt = signature.doubt(config, keys, self.body, self.header, time.time())
+        if doubt is not None:
+            verdict, detail = doubt
+            self._reject(verdict, 401, detail, proved=False)
+            raise Unauthorized("the signature is missing or wrong")
 
     def _key(self) -> str | None:
-        """The sender's id of this delivery; raises HttpProblem for two of them."""
+        """The sender's id of this delivery; raises Malformed for two of them."""
         names = [signature.delivery_header(self.config)]
         if self.config.delivery_header is None and self.config.scheme in ("optio", "hmac"):
             names.append("idempotency-key")
         values = next((found for name in names if (found := self.header(name))), [])
         if len(values) > 1:
-            raise HttpProblem(400, "Bad request", "the header that names the delivery stands twice")
+            raise Malformed("the header that names the delivery stands twice")
         if not values or not values[0]:
             return None
         # A long one still tells deliveries apart.
@@ -226,11 +239,11 @@ class _Receipt:
         return "sha256:" + hashlib.sha256(values[0].encode()).hexdigest() if long else values[0]
 
     def _judge(self) -> NewRun | str:
-        """The run to start, or why none is wanted; raises HttpProblem and Invalid."""
+        """The run to start, or why none is wanted; raises Malformed and Invalid."""
         actor = f"webhook:{self.config.path}"
         return judge.judge(self.task, self.config, self.header, self.body, new_id=self.hub.new_id(), actor=actor)
 
-    async def _again(self, err: HttpProblem | Invalid | QueueFull) -> dict[str, Any]:
+    async def _again(self, err: Malformed | Invalid | QueueFull) -> dict[str, Any]:
         """The answer of an earlier delivery with the same id; else the error, which is kept unless it is the server's own."""
         if self.key is not None:
             first = await asyncio.to_thread(self.hub.services.store.known_delivery, self.task.id, self.key)

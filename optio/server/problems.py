@@ -20,6 +20,8 @@ STATUS: dict[type[OptioError], tuple[int, str]] = {
     errors.Conflict: (409, "Conflict"),
     errors.WritesDenied: (409, "Writes are denied here"),
     errors.Invalid: (422, "Invalid"),
+    errors.Malformed: (400, "Bad request"),
+    errors.Unsupported: (415, "Unsupported"),
     errors.Unauthorized: (401, "Not authenticated"),
     errors.Forbidden: (403, "Forbidden"),
     errors.TooMany: (429, "Too many requests"),
@@ -31,7 +33,7 @@ _WHOLE = "the server failed: its log tells more"
 
 
 class HttpProblem(OptioError):
-    """A refusal that belongs to HTTP itself (400, 405, 408, 413, 415)."""
+    """A refusal that belongs to HTTP itself (405, 408, 413)."""
 
     def __init__(self, status: int, title: str, detail: str, headers: dict[str, str] | None = None) -> None:
         self.status, self.title, self.headers = status, title, headers or {}

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from optio.errors import Invalid
+from optio.errors import Invalid, Malformed, Unsupported
 from optio.model import mapping
 from optio.model.registry import CompiledTask, Registry
 from optio.model.trigger import WebhookConfig
+from optio.runs import body as payload
+from optio.runs import signature
 from optio.runs.replay import Judgement
 from optio.runs.submit import prepare
-from optio.server import payload, signature
-from optio.server.problems import HttpProblem
 from optio.store.base import NewRun
 
 Header = Callable[[str], Sequence[str]]
@@ -34,10 +34,10 @@ def judge(
     actor: str,
     delivery_id: str | None = None,
 ) -> NewRun | str:
-    """The run to start, or why none is wanted; raises HttpProblem and Invalid."""
+    """The run to start, or why none is wanted; raises Malformed and Invalid."""
     types = header("content-type")
     if types and not payload.is_json(types[0]):
-        raise HttpProblem(415, "Unsupported", "send application/json")
+        raise Unsupported("send application/json")
     document = payload.decode(body)
     try:
         if not _wanted(config, header, document):
@@ -65,10 +65,12 @@ def _wanted(config: WebhookConfig, header: Header, document: Any) -> bool:
     return config.when is None or mapping.compile_when(config.when).holds(document)
 
 
-def refusal(err: HttpProblem | Invalid) -> tuple[str, int, str]:
+def refusal(err: Malformed | Invalid) -> tuple[str, int, str]:
     """Verdict, status and detail of what `judge` raises."""
-    if isinstance(err, HttpProblem):
-        return "unsupported" if err.status == 415 else "unreadable", err.status, str(err)
+    if isinstance(err, Unsupported):
+        return "unsupported", 415, str(err)
+    if isinstance(err, Malformed):
+        return "unreadable", 400, str(err)
     return "invalid", 422, ("; ".join(f"{p.pointer} {p.message}" for p in err.problems) or str(err))[:_LONGEST_DETAIL]
 
 
@@ -96,7 +98,7 @@ def again(
         verdict = judge(
             task, task.spec.webhook.config, kept(headers), body, new_id=new_id, actor=actor, delivery_id=delivery_id
         )
-    except (HttpProblem, Invalid) as err:
+    except (Malformed, Invalid) as err:
         word, _, detail = refusal(err)
         return replace(here, verdict=word, detail=detail), None
     if isinstance(verdict, str):

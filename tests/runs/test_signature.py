@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from optio.model.trigger import WebhookConfig
-from optio.server import signature
+from optio.runs import signature
 
 BODY = b'{"a": 1}'
 STANDARD = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()

@@ -77,6 +77,15 @@ def fresh(config: WebhookConfig, header: Header, now: float) -> bool:
     return abs(now - int(values[0])) <= TOLERANCE_S
 
 
+def doubt(config: WebhookConfig, keys: Sequence[bytes], body: bytes, header: Header, now: float) -> tuple[str, str] | None:
+    """Verdict and detail of a request whose sender is not proved; None when he is."""
+    if not keys or not valid(config, keys, body, header):
+        return "unsigned", "the signature is missing or wrong"
+    if not fresh(config, header, now):
+        return "stale", "the time stamp is too old or too new"
+    return None
+
+
 def sign(config: WebhookConfig, secret: str, body: bytes, *, delivery: str, now: float) -> dict[str, str]:
     """The headers that a sender of this scheme would send."""
     headers = {delivery_header(config): delivery}
