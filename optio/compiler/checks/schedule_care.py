@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import islice, pairwise
+from functools import lru_cache
+from itertools import islice, pairwise, takewhile
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
@@ -16,6 +17,9 @@ _NAMES = ("minute", "hour")
 # Any time does: what is looked for repeats.
 _START = datetime(2024, 1, 1, tzinfo=UTC)
 _LOOKED_AT = 500
+_DAY = timedelta(days=1)
+# No zone sets its clocks by more in one night.
+_MOST_SET = timedelta(hours=2)
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -33,7 +37,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         fields = expand(trigger.config.cron_expression).split()
         yield from _uneven(task, route, fields)
         yield from _dialect(task, route, trigger.config.cron_expression, fields)
-        yield from _overlap(task, route, trigger)
+        yield from _overlap(task, route, trigger, fields)
 
 
 def _uneven(task: ResolvedTask, route: Route, fields: list[str]) -> Iterator[Diagnostic]:
@@ -62,22 +66,38 @@ def _has(field: str, sign: str) -> bool:
     return any(part == sign or (part.endswith(sign) and not part.isalpha()) for part in field.split(","))
 
 
-def _overlap(task: ResolvedTask, route: Route, trigger: ScheduleTrigger) -> Iterator[Diagnostic]:
+def _overlap(task: ResolvedTask, route: Route, trigger: ScheduleTrigger, fields: list[str]) -> Iterator[Diagnostic]:
     """With one slot, a run that takes its whole time is still there when the next one is due."""
     spec = task.spec
     if spec.timeout is None or spec.max_concurrent != 1 or not task.knows(("timeout",)) or trigger.config.overlap == "skip":
         return
-    from optio.model.cron import fires
-
-    times = islice(fires(trigger.config.cron_expression, trigger.config.timezone, _START), _LOOKED_AT)
+    if _least_gap(fields[0], fields[1]) - _MOST_SET >= duration(spec.timeout):
+        return
     try:
-        gap = min((b - a for a, b in pairwise(times)), default=timedelta.max)
+        gap = _gap(trigger.config.cron_expression, trigger.config.timezone)
     except (KeyError, ValueError, OSError):  # the zone is reported where it stands
         return
     if gap < duration(spec.timeout):
         message = f"fires every {_words(gap)} at times, and a run may take {spec.timeout}: runs queue behind each other"
         hint = "write `overlap: skip`, a shorter `timeout`, or `maxConcurrent: 2`"
         yield task.at("OPT314", message, route, hint=hint)
+
+
+@lru_cache(maxsize=4096)
+def _gap(expression: str, zone: str) -> timedelta:
+    from optio.model.cron import fires
+
+    times = islice(fires(expression, zone, _START), _LOOKED_AT)
+    return min((b - a for a, b in pairwise(times)), default=timedelta.max)
+
+
+@lru_cache(maxsize=4096)
+def _least_gap(minute: str, hour: str) -> timedelta:
+    """A bound that costs little: the gap if every day counted and nobody set the clocks."""
+    from optio.model.cron import fires
+
+    times = takewhile(lambda at: at <= _START + 2 * _DAY, fires(f"{minute} {hour} * * *", "UTC", _START))
+    return min(b - a for a, b in pairwise(times))
 
 
 def _words(gap: timedelta) -> str:
