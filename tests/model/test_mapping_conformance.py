@@ -1,0 +1,99 @@
+"""Mappings take what RFC 9535 takes and find what it finds, by its compliance suite; what is refused is a stated bound."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optio.model.mapping import MAX_PATH_LENGTH, MAX_WORK, MappingFailed, PathSyntax, compile_path, compile_when
+
+SUITE = Path(__file__).parents[1] / "data" / "jsonpath-compliance-test-suite" / "cts.json"
+CASES: list[dict[str, Any]] = json.loads(SUITE.read_text(encoding="utf-8"))["tests"]
+WRONG = [case for case in CASES if case.get("invalid_selector")]
+RIGHT = [case for case in CASES if not case.get("invalid_selector")]
+
+
+def wide(count: int) -> dict[str, Any]:
+    return {"items": [{"id": i} for i in range(count)]}
+
+
+def test_the_suite_is_there() -> None:
+    assert (len(RIGHT), len(WRONG)) == (456, 247)
+
+
+@pytest.mark.parametrize("case", RIGHT, ids=lambda case: case["name"])
+def test_a_query_finds_what_the_standard_says(case: dict[str, Any]) -> None:
+    found = compile_path(case["selector"]).values(case["document"])
+
+    assert json.dumps(found) in [json.dumps(allowed) for allowed in case.get("results") or [case["result"]]]
+
+
+@pytest.mark.parametrize("case", WRONG, ids=lambda case: case["name"])
+def test_what_the_standard_forbids_is_refused_at_a_place_in_the_query(case: dict[str, Any]) -> None:
+    with pytest.raises(PathSyntax) as refused:
+        compile_path(case["selector"])
+
+    assert 0 <= refused.value.index <= len(case["selector"])
+
+
+BOUNDS = {
+    "length": ("$" + ".a" * (MAX_PATH_LENGTH // 2), "longer than 2,000"),
+    "two descents": ("$..a..b", "more than one `..`"),
+    "nesting": ("$[?" + "(" * 900 + "@.a" + ")" * 900 + "]", "nested too deeply"),
+    "selectors": ("$" + "['a','b']" * 14, "more than 10,000"),
+    "selectors inside filters": ("$[?@['a','b','c','d']['a','b','c','d']]" + "['a','b','c','d']" * 5, "more than 10,000"),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_a_query_beyond_a_bound_is_refused_by_its_name(name: str) -> None:
+    query, reason = BOUNDS[name]
+
+    with pytest.raises(PathSyntax) as refused:
+        compile_path(query)
+
+    assert reason.replace(",", "") in str(refused.value).replace(",", "")
+
+
+@pytest.mark.parametrize(
+    "query", ["$" + ".a" * 999, "$..a", "$[?@..a]..b", "$" + "['a','b']" * 13, "$[?" + "(" * 50 + "@.a" + ")" * 50 + "]"]
+)
+def test_a_query_within_the_bounds_is_taken(query: str) -> None:
+    compile_path(query)
+
+
+@pytest.mark.parametrize("query", ["$.items[?count($..*) > 3]", "$..[?@..[?@..a]]", "$.items[?$.items[?@.id == 1]]"])
+def test_a_filter_that_searches_the_payload_for_each_item_takes_small_payloads_only(query: str) -> None:
+    assert isinstance(compile_path(query).values(wide(3)), list)
+
+    with pytest.raises(MappingFailed, match="too large"):
+        compile_path(query).values(wide(MAX_WORK // 100))
+
+
+def test_a_filter_that_looks_into_its_items_takes_large_payloads_too() -> None:
+    assert len(compile_path("$.items[?@.id >= 0 && @[?@ >= 0]].id").values(wide(20_000))) == 20_000
+
+
+def test_a_filter_of_deliveries_is_asked_once_and_may_search_a_large_payload() -> None:
+    assert compile_when("count($[0].items[*]) == 20000").holds(wide(20_000))
+
+    with pytest.raises(MappingFailed, match="too large"):
+        compile_when("@.items[?@ == $[0].items[0]] || $[0].items[?count($..id) > 1]").holds(wide(20_000))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches"),
+    [
+        ("a.c", ["abc", "a\u2028c"]),
+        (r"a\.c", ["a.c"]),
+        ("a[.]c", ["a.c"]),
+        ("a[^.]c", ["abc", "a\u2028c", "a\rc", "a\nc"]),
+        ("(?s)a.c", ["abc", "a\u2028c", "a\rc", "a\nc", "a.c"]),
+    ],
+)
+def test_a_dot_in_a_pattern_is_any_character_but_a_line_end(pattern: str, matches: list[str]) -> None:
+    texts = ["abc", "a\u2028c", "a\rc", "a\nc", "a.c"]
+    expected = [*matches, "a.c"] if pattern == "a.c" else matches
+
+    assert compile_path(f"$[?match(@, {json.dumps(pattern)})]").values(texts) == expected
