@@ -13,13 +13,14 @@ from optio.compiler.catalogue import (
     prompt,
     schedule,
     structure,
+    tests,
     webhook,
 )
 from optio.compiler.rule import Rule
 
 RULES: dict[str, Rule] = {
     rule.code: rule
-    for part in (files, structure, prompt, params, dedupe, schedule, webhook, environment, pool, across, careful)
+    for part in (files, structure, prompt, params, dedupe, schedule, webhook, tests, environment, pool, across, careful)
     for rule in part.RULES
 }
 _REST = {"name": "name: Example", "agentRuntime": "agentRuntime: claude-code", "promptTemplate": "promptTemplate: Say hello"}

@@ -7,6 +7,8 @@ from optio.model.registry import CompiledTask, Origin
 def emit(task: ResolvedTask) -> CompiledTask:
     """Plain data; the digest is computed when it is asked for."""
     origin = Origin(path=task.path, line=task.document.line)
-    # Where its values come from is no part of what a task is.
-    spec = task.spec if task.spec.extends is None else task.spec.model_copy(update={"extends": None})
+    # Where its values come from, and how it is tested, is no part of what a task is.
+    spec = task.spec
+    if spec.extends is not None or spec.tests:
+        spec = spec.model_copy(update={"extends": None, "tests": []})
     return CompiledTask(id=task.id, spec=spec, prompt=task.prompt, origin=origin)

@@ -11,6 +11,7 @@ from optio.compiler.layers import Merged, beside
 from optio.compiler.source import Position, Span, span_at
 from optio.compiler.spec import Shape
 from optio.compiler.tree import SourceTree, Unreadable
+from optio.model.example import Example
 from optio.model.route import Route
 from optio.model.task import TaskSpec
 from optio.model.text import slug
@@ -19,11 +20,12 @@ LONGEST_ID = 80
 
 
 class Sample(NamedTuple):
-    """A payload that a test names."""
+    """A payload that a test names; `verdict` is what must become of it."""
 
     route: Route
     path: str
     payload: Any
+    verdict: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,11 +137,13 @@ def resolve(document: Document | Merged, shape: Shape, tree: SourceTree) -> tupl
         at("OPT102", "`promptTemplate` is missing", ("promptTemplate",), hint, key=True)
     samples: list[Sample] = []
     for index, example in enumerate(spec.tests):
+        if example.webhook is None:
+            continue
         route: Route = ("tests", index, "webhook")
-        loaded = _sample(document, route, example.webhook, tree)
+        loaded = _sample(document, route, example, example.webhook, tree)
         if isinstance(loaded, Sample):
             samples.append(loaded)
-        else:
+        elif loaded is not None:
             found.append(loaded)
     task = ResolvedTask(task_id, spec, prompt, document, prompt_path, frozenset(gaps), tuple(samples))
     return task, found
@@ -153,21 +157,28 @@ def _prompt_text(data: bytes) -> str:
     return data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _sample(document: Document | Merged, route: Route, name: str, tree: SourceTree) -> Sample | Diagnostic:
+def _sample(
+    document: Document | Merged, route: Route, example: Example, name: str, tree: SourceTree
+) -> Sample | Diagnostic | None:
+    """The payload; None for one that cannot be read, and is there to show just that."""
+
     def at(code: str, message: str, hint: str | None) -> Diagnostic:
         return finding(code, message, path=document.path, span=document.span(route), route=route, hint=hint)
 
     path = beside(document.path, name)
     try:
-        return Sample(route, path, json.loads(tree.read(path), parse_constant=_no_constant))
+        payload = json.loads(tree.read(path), parse_constant=_no_constant)
+        return Sample(route, path, payload, example.expect.word)
     except Unreadable as err:
         return at(err.code, f"`{name}` {err.message}", err.hint)
-    except json.JSONDecodeError as err:
+    except (ValueError, RecursionError) as err:
+        if example.expect.word == "unreadable":
+            return None
+        if not isinstance(err, json.JSONDecodeError):
+            return at("OPT424", f"`{name}` is no JSON", "give the payload as it was received")
         return at(
             "OPT424", f"`{name}` is no JSON: line {err.lineno}, column {err.colno}", "give the payload as it was received"
         )
-    except (ValueError, RecursionError):
-        return at("OPT424", f"`{name}` is no JSON", "give the payload as it was received")
 
 
 def _no_constant(word: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from optio.model import task, trigger
+from optio.model import example, task, trigger
 from optio.model.task import TaskSpec
 
 _EXAMPLES: dict[str, dict[str, list[Any]]] = {
@@ -110,7 +110,7 @@ def _describe(part: dict[str, Any], name: str, model: type[BaseModel]) -> None:
 
 
 def _models() -> dict[str, type[BaseModel]]:
-    members = [*vars(task).values(), *vars(trigger).values()]
+    members = [*vars(task).values(), *vars(trigger).values(), *vars(example).values()]
     return {m.__name__: m for m in members if isinstance(m, type) and issubclass(m, BaseModel) and m is not BaseModel}
 
 

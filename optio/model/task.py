@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from optio.model import text
+from optio.model.example import Example
 from optio.model.trigger import ScheduleTrigger, Spec, Text, Trigger, WebhookTrigger, no_items, no_keys
 
 Runtime = Literal["claude-code", "codex", "copilot", "gemini", "opencode", "command"]
@@ -94,15 +95,6 @@ class Dedupe(Spec):
     def window_span(self) -> timedelta | None:
         """`window` as a duration."""
         return None if self.window is None else text.duration(self.window)
-
-
-class Example(Spec):
-    """One offline test of a task: a payload file and what must come of it."""
-
-    webhook: Text
-    """A sample payload: a JSON file, relative to this file."""
-    expect: dict[str, Any]
-    """What must come of it, such as `{params: {REPO_NAME: hello}}`."""
 
 
 class TaskSpec(Spec):

@@ -11,7 +11,8 @@ from optio.model.route import Route
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """A path that finds nothing in any sample is a mistake; so is a sample that gives no valid parameters."""
+    """A path that finds nothing in any sample is a mistake; so is a sample that should be accepted and gives no valid
+    parameters."""
     index = next((i for i, t in enumerate(task.spec.triggers) if t.type == "webhook" and task.knows(("triggers", i))), None)
     if not task.samples or index is None or task.spec.webhook is None:
         return
@@ -28,10 +29,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             for name, source in (mapping or {}).items()
             if isinstance(source, str) and source[:1] == "$"
         }
-        lost = {n: p for n, p in paths.items() if p.singular and not any(p.values(s.payload) for s in task.samples)}
+        wanted = [sample for sample in task.samples if sample.verdict == "accepted"]
+        lost = {n: p for n, p in paths.items() if wanted and p.singular and not any(p.values(s.payload) for s in task.samples)}
         for name, path in lost.items():
             yield _lost(task, (*route, name), path.text)
-        for sample in task.samples:
+        for sample in wanted:
             if lost or (mapping is None and not isinstance(sample.payload, dict)):
                 continue
             params = sample.payload if mapping is None else from_payload(mapping, sample.payload)
@@ -52,8 +54,6 @@ def _lost(task: ResolvedTask, route: Route, text: str) -> Diagnostic:
 
 
 def _invalid(task: ResolvedTask, sample: Sample, params: dict[str, Any], schema: dict[str, Any] | None) -> Iterator[Diagnostic]:
-    if "params" not in task.spec.tests[int(sample.route[1])].expect:
-        return
     for place, message, _ in faults(schema, params):
         name = place[0] if place else "the parameters"
         yield task.at(

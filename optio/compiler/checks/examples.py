@@ -1,0 +1,73 @@
+"""Examples: whether a task's own tests say one thing each, and one that can be."""
+
+from collections.abc import Iterator
+
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.resolve import ResolvedTask
+from optio.model.example import Example
+from optio.model.route import Route
+
+_KINDS = ("webhook", "schedule", "params")
+# Key of the file and field of the model.
+_OF_WEBHOOKS = (("headers", "headers"), ("signature", "signature"))
+_OF_RUNS = (("params", "params"), ("prompt", "prompt"), ("promptContains", "prompt_contains"))
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Every test of the task."""
+    for index, example in enumerate(task.spec.tests):
+        route: Route = ("tests", index)
+        if any(gap[:2] == route or gap == ("tests",) for gap in task.gaps):
+            continue
+        kinds = [kind for kind in _KINDS if getattr(example, kind) is not None]
+        if not kinds:
+            hint = "add `webhook:` with a payload file, `schedule:` with a time, or `params:`"
+            yield task.at("OPT425", "the test does not say what happens", route, hint=hint)
+        elif len(kinds) > 1:
+            message = f"both `{kinds[0]}` and `{kinds[1]}` in one test"
+            yield task.at("OPT108", message, (*route, kinds[1]), hint="keep one, and make another test of the other", key=True)
+        else:
+            yield from _trigger(task, route, example, kinds[0])
+            yield from _expectation(task, (*route, "expect"), example, kinds[0])
+
+
+def _trigger(task: ResolvedTask, route: Route, example: Example, kind: str) -> Iterator[Diagnostic]:
+    known = all(task.knows(("triggers", place)) for place in range(len(task.spec.triggers))) and task.knows(("triggers",))
+    if known and kind != "params" and not any(trigger.type == kind for trigger in task.spec.triggers):
+        hint = f"add the trigger, or try the task with `params:` instead of `{kind}:`"
+        yield task.at("OPT425", f"the task has no {kind} trigger to test", (*route, kind), hint=hint, key=True)
+        return
+    for key, name in _OF_WEBHOOKS:
+        if kind != "webhook" and getattr(example, name):
+            yield task.at(
+                "OPT425", f"`{key}` without `webhook`: nothing is sent", (*route, key), hint=f"delete `{key}`", key=True
+            )
+    if kind == "schedule":
+        try:
+            example.slot  # noqa: B018 - it raises
+        except ValueError:
+            message = f"`{example.schedule}` is no time"
+            yield task.at("OPT425", message, (*route, kind), hint="write it as `2026-03-30T07:00`, in the schedule's own zone")
+    if kind == "webhook" and example.signature is not None and task.spec.webhook is not None:
+        config = task.spec.webhook.config
+        if config.unsigned and config.secret is None:
+            message, hint = "`signature` of a webhook that is not signed", "delete `signature`"
+            yield task.at("OPT425", message, (*route, "signature"), hint=hint, key=True)
+        elif example.signature == "stale" and config.scheme != "standard-webhooks":
+            message = f"a signature by `scheme: {config.scheme}` has no time stamp that could be stale"
+            yield task.at("OPT425", message, (*route, "signature"), hint="write `missing` or `wrong`")
+
+
+def _expectation(task: ResolvedTask, route: Route, example: Example, kind: str) -> Iterator[Diagnostic]:
+    expected = example.expect
+    if kind != "webhook" and expected.word not in ("accepted", "invalid"):
+        message = f"only a delivery can be `{expected.word}`"
+        yield task.at("OPT425", message, (*route, "verdict"), hint="write `accepted` or `invalid`")
+    if expected.error is not None and expected.word in ("accepted", "filtered"):
+        message = f"`error` of what is `{expected.word}`: there is none"
+        yield task.at("OPT425", message, (*route, "error"), hint="delete `error`, or write `verdict: invalid`", key=True)
+    for key, name in _OF_RUNS:
+        given = getattr(expected, name)
+        if expected.word != "accepted" and given not in (None, []):
+            message = f"`{key}` of a run that does not come: the verdict is `{expected.word}`"
+            yield task.at("OPT425", message, (*route, key), hint=f"delete `{key}`", key=True)

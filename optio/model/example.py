@@ -1,0 +1,67 @@
+"""Offline tests of a task, as a task file has them: what happens, and what must come of it."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from optio.model.trigger import Spec, Text, no_items, no_keys
+
+Verdict = Literal["accepted", "filtered", "invalid", "unsigned", "stale", "unreadable", "unsupported"]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$", max_length=64)]
+HeaderValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]*$", max_length=1_000)]
+
+
+class Expectation(Spec):
+    """What must come of it. What is left out may be anything."""
+
+    verdict: Verdict | None = None
+    """What the server makes of it; `accepted` unless `error` is given, `invalid` then."""
+    params: dict[str, Any] | None = None
+    """The parameters of the run, all of them, with their defaults."""
+    prompt: Text | None = None
+    """A file with the whole prompt of the run, relative to this file; `optio test --update` writes it."""
+    prompt_contains: list[Text] = Field(default_factory=no_items)
+    """Texts that the prompt of the run must hold."""
+    error: Text | None = None
+    """A part of the reason why it is refused, such as `/params/REPO_NAME`."""
+
+    @property
+    def word(self) -> Verdict:
+        """The verdict, also where none is written."""
+        return self.verdict or ("accepted" if self.error is None else "invalid")
+
+
+class Example(Spec):
+    """One offline test of a task: exactly one of `webhook`, `schedule` and `params`, and what must come of it."""
+
+    name: Text | None = None
+    """What the test shows, in a few words."""
+    webhook: Text | None = None
+    """A delivery arrives with this payload: a JSON file, relative to this file."""
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=no_keys)
+    """With `webhook`: headers of the delivery, such as `{X-GitHub-Event: push}`."""
+    signature: Literal["valid", "missing", "wrong", "stale"] | None = None
+    """With `webhook`: how the delivery is signed, with a made-up secret; `valid` by default."""
+    schedule: Text | None = None
+    """The schedule fires at this time, in its own zone: `2026-03-30T07:00`."""
+    params: dict[str, Any] | None = None
+    """A run is asked for by hand with these parameters."""
+    expect: Expectation
+    """What must come of it, such as `{params: {REPO_NAME: hello}}`."""
+
+    @property
+    def slot(self) -> datetime:
+        """`schedule` as a time, without a zone where none is written; raises ValueError."""
+        return datetime.fromisoformat(self.schedule or "")
+
+    @property
+    def label(self) -> str:
+        """`name`, or what happens."""
+        if self.name is not None:
+            return self.name
+        if self.webhook is not None:
+            return f"webhook {self.webhook}"
+        if self.schedule is not None:
+            return f"schedule {self.schedule}"
+        return "params " + (", ".join(self.params or ()) or "none")
