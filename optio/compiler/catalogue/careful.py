@@ -58,6 +58,13 @@ RULES = (
         strict=WARNING, careful=True,
     ),
     Rule(
+        "OPT514", "unused-secret", INFO, "a secret that the task has no use for",
+        "Nobody can talk an agent out of what it does not have; and whoever has a signing secret can forge deliveries.",
+        _without("environment", "environment:\n  secrets: [WIKI_TOKEN]\n  network: {egress: [api.anthropic.com]}\n"),
+        _without("environment", "environment:\n  secrets: [ANTHROPIC_API_KEY]\n  network: {egress: [api.anthropic.com]}\n"),
+        strict=WARNING, careful=True,
+    ),
+    Rule(
         "OPT601", "no-budget", INFO, "a run may cost whatever it comes to",
         "An agent that goes round in circles is paid for until somebody looks.",
         _without("budgetUsd"), _WHOLE,

@@ -1,6 +1,19 @@
-"""OPT501 to OPT511: where the agent runs."""
+"""OPT502 to OPT520: where the agent runs."""
 
 from optio.compiler.rule import ERROR, WARNING, Rule
+
+
+def _trio(network: str) -> str:
+    ignored = "# optio: ignore[OPT414] the agent is told to take it as data"
+    return (
+        "promptTemplate: Sort the issue named {{TITLE}} with `gh`\n"
+        "paramsSchema:\n  type: object\n  properties: {TITLE: {type: string, maxLength: 200}}\n"
+        "  required: [TITLE]\n  additionalProperties: false\n"
+        f"environment:\n  secrets: [ANTHROPIC_API_KEY, GITHUB_TOKEN]\n{network}"
+        "triggers:\n  - type: webhook\n    config:\n      path: issues\n      secret: {name: HOOK_SECRET}\n"
+        f"      paramMapping:\n        TITLE: $.issue.title  {ignored}\n"
+    )
+
 
 RULES = (
     Rule(
@@ -14,6 +27,21 @@ RULES = (
         "Whoever can read the repository knows it, for ever.",
         "environment:\n  env: {TOKEN: ghp_0123456789abcdefghijABCDEFGHIJ012345}\n",
         "environment:\n  secrets: [TOKEN]\n",
+    ),
+    Rule(
+        "OPT504", "unknown-secret", WARNING, "a secret is used that is not there",
+        "The variable is empty, or holds the text `$NAME`, and what needs it fails late and says little.",
+        'environment:\n  setupCommands: ["git config --global url.https://$GIT_TOKEN@example.com/.insteadOf https://example.com/"]\n',
+        'environment:\n  secrets: [GIT_TOKEN]\n'
+        '  setupCommands: ["git config --global url.https://$GIT_TOKEN@example.com/.insteadOf https://example.com/"]\n',
+        strict=ERROR,
+    ),
+    Rule(
+        "OPT505", "secret-in-prompt", WARNING, "a secret stands in the prompt as if it were filled in",
+        "Prompts are stored, shown and sent to a model, so no secret is ever put there; the agent has it as a variable.",
+        'promptTemplate: Sign in with $WIKI_TOKEN and list the pages\nenvironment: {secrets: [WIKI_TOKEN]}\n',
+        'promptTemplate: List the pages; `$WIKI_TOKEN` signs in\nenvironment: {secrets: [WIKI_TOKEN]}\n',
+        strict=ERROR,
     ),
     Rule(
         "OPT506", "bad-env-name", ERROR, "no name of an environment variable",
@@ -35,10 +63,28 @@ RULES = (
         strict=ERROR,
     ),
     Rule(
+        "OPT509", "setup-syntax", ERROR, "a set-up command that no shell can read",
+        "It would fail in each run, after the pod was started for it. Each entry of the list is a whole command.",
+        'environment:\n  setupCommands: ["apt-get update &&", "apt-get install -y jq"]\n',
+        'environment:\n  setupCommands: ["apt-get update && apt-get install -y jq"]\n',
+    ),
+    Rule(
         "OPT511", "bad-host", ERROR, "no host name or network in `egress`",
         "What cannot be enforced must not look as if it were.",
         "environment:\n  network: {egress: [https://api.github.com/]}\n",
         "environment:\n  network: {egress: [api.github.com]}\n",
+    ),
+    Rule(
+        "OPT513", "resources", ERROR, "an amount of cpu or memory that cannot be meant",
+        "The pod could never start: `m` is a thousandth, also of a byte, and memory without a unit is bytes.",
+        "environment:\n  resources: {memory: 512m}\n",
+        "environment:\n  resources: {memory: 512Mi, cpu: 500m}\n",
+    ),
+    Rule(
+        "OPT516", "lethal-trio", WARNING, "strangers' words, a secret and an open network in one task",
+        "Whoever writes those words can ask the agent to send the secret anywhere; the key of the agent itself does not count.",
+        _trio(""), _trio("  network: {egress: [api.anthropic.com, api.github.com]}\n"),
+        strict=ERROR,
     ),
     Rule(
         "OPT518", "plain-http", WARNING, "plain http to another machine",
@@ -52,6 +98,19 @@ RULES = (
         "The policy holds after every merge of templates and defaults, whoever wrote the value.",
         "# file: task.yaml\nmodel: opus\n# file: _policy.yaml\n---\ntype: policy\nallow: {models: [sonnet, haiku]}\n",
         "# file: task.yaml\nmodel: sonnet\n# file: _policy.yaml\n---\ntype: policy\nallow: {models: [sonnet, haiku]}\n",
+    ),
+    Rule(
+        "OPT520", "lost-effect", WARNING, "a set-up command whose effect ends with it",
+        "Each command has a shell of its own: a directory, a variable or an option that it sets is gone before the next.",
+        'environment:\n  setupCommands: ["cd /opt/tools", "npm ci"]\n',
+        'environment:\n  setupCommands: ["cd /opt/tools && npm ci"]\n',
+    ),
+    Rule(
+        "OPT607", "model-runtime", WARNING, "a model that the agent's service does not offer",
+        "The first call of each run would be refused. Nothing is said where the agent is sent to another service.",
+        "model: gpt-5\n",
+        "model: sonnet\n",
+        strict=ERROR,
     ),
     Rule(
         "OPT613", "over-ceiling", ERROR, "more than the policy allows",

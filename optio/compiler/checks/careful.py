@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from optio.compiler.checks import granted
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
@@ -35,6 +36,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         hint = "add `triggers:`, or `- type: manual` to say that this is meant"
         yield task.at("OPT323", "no trigger: only the API and the command line start it", ("triggers",), key=True, hint=hint)
     yield from _environment(task)
+    yield from granted.unused(task)
     for index, trigger in enumerate(spec.triggers):
         if isinstance(trigger, WebhookTrigger) and spec.start_limit is None and spec.dedupe is None:
             message = "nothing limits how many runs the webhook starts in a day"

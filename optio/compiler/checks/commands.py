@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from optio.compiler.checks import shell
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.source import Span
@@ -13,6 +14,12 @@ _SHELL = r"(?:sudo\s+(?:-\S+\s+)*)?(?:/(?:usr/)?bin/)?(?:ba|da|z|k|a)?sh\b"
 _PIPED = re.compile(rf"{_FETCH}\|\s*{_SHELL}|{_SHELL}\s+<\(\s*{_FETCH}|{_SHELL}\s+-c\s+[\"']?\$\(\s*{_FETCH}")
 _PLAIN = re.compile(r"\bhttp://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])")
 _LOCAL = re.compile(r"localhost|127\.\d+\.\d+\.\d+|\[::1\]|[A-Za-z0-9-]+|.*\.(?:svc|local|internal|localhost)(?:\..*)?")
+# What changes the shell that it runs in, and nothing else.
+_FORGOTTEN = re.compile(r"\s*(cd|export|source|\.|set|alias|unset|umask|ulimit)\s+[^;&|\n]*\s*")
+_HINTS = {
+    "cd": "put it before the command that needs it: `cd DIRECTORY && COMMAND`",
+    "export": "set it under `environment.env`",
+}
 # What Optio sets for every run, and what would be loaded into every program of it.
 _RESERVED = frozenset({"HOME", "TMPDIR", "LD_PRELOAD", "LD_AUDIT"})
 
@@ -24,6 +31,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         (("environment", "setupCommands", index), text) for index, text in enumerate(environment.setup_commands)
     ]
     for route, text in places:
+        yield from _shell(task, route, text)
         piped = _PIPED.search(text)
         if piped is not None:
             hint = "fetch it to a file, check its sha256sum, then run it"
@@ -39,6 +47,20 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 message = f"`{plain[0]}` is read and changed by whoever sits in between"
                 yield task.at("OPT518", message, route, hint="write https", span=_span(task, route, plain))
                 break
+
+
+def _shell(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    slip = shell.slip(text)
+    if slip is not None:
+        span = task.document.inside(route, slip.start, slip.end)
+        yield task.at("OPT509", slip.message, route, hint=slip.hint, span=span)
+        return
+    forgotten = _FORGOTTEN.fullmatch(text)
+    if forgotten is not None:
+        hint = _HINTS.get(forgotten[1], "put it before the command that needs it, joined by `&&`")
+        yield task.at(
+            "OPT520", f"`{forgotten[1]}` ends with its own command: each one has a shell of its own", route, hint=hint
+        )
 
 
 def _span(task: ResolvedTask, route: Route, found: re.Match[str]) -> Span:

@@ -11,7 +11,8 @@ LONGEST_IMAGE = 512
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*(?::[0-9]{1,5})?/)?"
 _IMAGE = rf"{_HOST}{_PART}(?:/{_PART})*(?::[\w][\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
-_QUANTITY = r"[0-9]+(?:\.[0-9]+)?(?:m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?"
+# No process lives in less memory, and no node has more cores.
+_LEAST_MEMORY, _MOST_CORES = 1 << 20, 1_000
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -23,9 +24,25 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _egress(task, environment.network.egress)
     if environment.resources is not None:
         for key, value in (("cpu", environment.resources.cpu), ("memory", environment.resources.memory)):
-            if value is not None and not re.fullmatch(_QUANTITY, value):
-                hint = 'write "1" or 500m' if key == "cpu" else "write 2Gi or 512Mi"
-                yield task.at("OPT105", f"`{value}` is no quantity of {key}", ("environment", "resources", key), hint=hint)
+            wrong = None if value is None or "{{" in value else _bad_quantity(key, value)
+            if wrong is not None:
+                yield task.at("OPT513", wrong[0], ("environment", "resources", key), hint=wrong[1])
+
+
+def _bad_quantity(key: str, value: str) -> tuple[str, str] | None:
+    """Fact and cure."""
+    from optio.model.pool import quantity  # few tasks name any
+
+    amount = quantity(value)
+    if amount is None:
+        return f"`{value}` is no quantity of {key}", 'write "1" or 500m' if key == "cpu" else "write 2Gi or 512Mi"
+    if key == "cpu" and amount > _MOST_CORES:
+        return f"`{value}` is {amount:,.0f} cores", 'write "1" for a core, 500m for half of one'
+    if key == "memory" and amount < _LEAST_MEMORY:
+        number = value.rstrip("m")
+        fact = f"{number} thousandths of a byte" if value != number else f"{amount:,.0f} bytes"
+        return f"`{value}` of memory is {fact}", f"write {number}Mi or {number}Gi" if number.isdigit() else "write 512Mi"
+    return None
 
 
 def _is_image(image: str) -> bool:

@@ -50,7 +50,8 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         hint = "add a default, or list it under `required`"
         message = f"`{used[name][0]}` stays as it is when nobody gives `{name}`"
         yield task.in_prompt("OPT217", message, *used[name].span(), hint=hint)
-    others = [name for name in used if name not in known.properties]
+    secrets = task.spec.environment.secrets  # of which more is said elsewhere
+    others = [name for name in used if name not in known.properties and name not in secrets]
     for name in first(name for name in others if name.casefold() in by_case):
         right = by_case[name.casefold()]
         message = f"`{used[name][0]}` differs from `{right}` only by case"

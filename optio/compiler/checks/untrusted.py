@@ -43,14 +43,28 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             yield from _prompt(task, (*route, "paramMapping"), trigger.config.param_mapping, known)
 
 
-def _prompt(task: ResolvedTask, route: Route, mapping: dict[str, Any], known: Declared) -> Iterator[Diagnostic]:
+def strangers_words(task: ResolvedTask) -> Iterator[str]:
+    """Every path of a payload by which what a stranger has written reaches the prompt."""
+    known = declared(task)
+    for index, trigger in enumerate(task.spec.triggers):
+        if known is not None and isinstance(trigger, WebhookTrigger):
+            mapping = trigger.config.param_mapping or {}
+            if task.knows(("triggers", index, "config", "paramMapping")):
+                yield from (mapping[name] for name in _unbounded(task, mapping, known))
+
+
+def _unbounded(task: ResolvedTask, mapping: dict[str, Any], known: Declared) -> Iterator[str]:
     if task.spec.agent_runtime == "command":
         return  # a program takes no instructions from its input
     used = set(placeholders(task.prompt))
-    for name in first(name for name, path in mapping.items() if name in used and isinstance(path, str) and _is_strangers(path)):
+    for name in (name for name, path in mapping.items() if name in used and isinstance(path, str) and _is_strangers(path)):
         sub = known.properties.get(name)
-        if isinstance(sub, dict) and (_BOUND & set(sub) or sub.get("type") in ("integer", "number", "boolean")):
-            continue
+        if not isinstance(sub, dict) or not (_BOUND & set(sub) or sub.get("type") in ("integer", "number", "boolean")):
+            yield name
+
+
+def _prompt(task: ResolvedTask, route: Route, mapping: dict[str, Any], known: Declared) -> Iterator[Diagnostic]:
+    for name in first(_unbounded(task, mapping, known)):
         message = f"`{{{{{name}}}}}` puts into the prompt what a stranger has written: `{mapping[name]}`"
         hint = "map its number or id and let the agent fetch it, or bound it with `enum` or `pattern`"
         yield task.at("OPT414", message, (*route, name), hint=hint)

@@ -1,0 +1,161 @@
+"""Secrets that a task is given: names that are used and not given, given and not used, or on their way to a stranger."""
+
+import re
+from collections.abc import Iterator
+
+from optio.compiler.checks import shell
+from optio.compiler.checks.declared import declared
+from optio.compiler.checks.untrusted import strangers_words
+from optio.compiler.diagnostics import Diagnostic, closest, first
+from optio.compiler.resolve import ResolvedTask
+from optio.model.route import Route
+
+SECRETS: Route = ("environment", "secrets")
+SECRET_NAME = re.compile(
+    r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIALS?)(?:$|_)", re.IGNORECASE
+)
+# What each agent signs in with by itself.
+RUNTIME_KEYS = frozenset(
+    {
+        *("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "CODEX_API_KEY", "OPENAI_API_KEY"),
+        *("COPILOT_PROVIDER_API_KEY", "COPILOT_GITHUB_TOKEN", "GEMINI_API_KEY", "GOOGLE_API_KEY", "OPENROUTER_API_KEY"),
+    }
+)
+_IN_TEXT = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))|\{\{([A-Za-z_]\w*)\}\}", re.ASCII)
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
+# Words in the names of secrets that do not say what the secret is for.
+_ANY_SECRET = frozenset({"token", "key", "api", "secret", "url", "webhook", "access", "id", "password", "auth", "my", "user"})
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ash", "/bin/sh", "/bin/bash", "/usr/bin/bash"})
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """A task without secrets and without a `$` costs a look."""
+    if not task.knows(SECRETS):
+        return
+    yield from first(_in_commands(task))
+    yield from first(_in_variables(task))
+    if task.spec.environment.secrets:
+        yield from first(_in_prompt(task))
+        yield from _three_together(task)
+
+
+def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
+    environment = task.spec.environment
+    secrets, known = set(environment.secrets), {*environment.secrets, *environment.env}
+    for index, text in enumerate(environment.setup_commands):
+        route: Route = ("environment", "setupCommands", index)
+        for each in shell.variables(text):
+            if each.name in secrets and environment.setup_ahead and not each.guarded:
+                message = f"`{each.text}` is empty here: with `setupAhead` commands run before any run, without its secrets"
+                hint = "delete `setupAhead`, or leave what needs the secret to the agent"
+                yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, each.text))
+            elif (unknown := _unknown(task, route, each, known)) is not None:
+                yield unknown
+    for route, text in _command(task):
+        for each in shell.variables(text):
+            if (unknown := _unknown(task, route, each, known)) is not None:
+                yield unknown
+
+
+def _command(task: ResolvedTask) -> Iterator[tuple[Route, str]]:
+    """The command as far as a shell reads it."""
+    command = task.spec.command
+    if isinstance(command, str):
+        yield ("command",), command
+    elif command and command[0] in _SHELLS and "-c" in command[1:-1]:
+        index = command.index("-c") + 1
+        yield ("command", index), command[index]
+
+
+def _unknown(task: ResolvedTask, route: Route, each: shell.Variable, known: set[str]) -> Diagnostic | None:
+    if each.name in known or each.guarded or each.name in RUNTIME_KEYS or each.name.startswith("OPTIO_"):
+        return None
+    meant = closest(each.name, known)
+    if meant is None and not SECRET_NAME.search(each.name):
+        return None  # the image may well have it
+    hint = f"did you mean `${meant}`?" if meant else f"add `{each.name}` to `environment.secrets`"
+    message = f"`{each.text}` is no secret and no variable of this task"
+    span = task.document.find(route, each.text)
+    return task.at("OPT504", message, route, hint=hint, span=span)
+
+
+def _in_variables(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """A variable's value is a text, and no shell reads it."""
+    secrets = set(task.spec.environment.secrets)
+    for name, text in task.spec.environment.env.items():
+        found = _IN_TEXT.search(text) if "$" in text or "{{" in text else None
+        meant = (found[1] or found[2] or found[3]) if found is not None else ""
+        if found is not None and (meant in secrets or SECRET_NAME.search(meant)):
+            route: Route = ("environment", "env", name)
+            message = f"`{found[0]}` stays as it is: nothing is filled into the value of a variable"
+            hint = f"delete the line, and add `{name}` to `environment.secrets`"
+            yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, found[0]))
+
+
+def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Between backquotes a variable is a command's, and the agent knows what to do with it."""
+    if not (task.knows(("promptTemplate",)) and task.knows(("promptFile",))) or task.spec.agent_runtime == "command":
+        return
+    known = declared(task)
+    parameters = set(known.properties) if known is not None else set()
+    code = [found.span() for found in _CODE.finditer(task.prompt)] if "`" in task.prompt else []
+    secrets = set(task.spec.environment.secrets)
+    for found in _IN_TEXT.finditer(task.prompt):
+        name = found[1] or found[2] or found[3]
+        quoted = any(start < found.start() < end for start, end in code)
+        if name not in secrets or (quoted and found[3] is None) or (found[3] and name in parameters):
+            continue
+        message = f"`{found[0]}` stays as it is: a secret is never filled into the prompt"
+        hint = f"name the variable for the agent to use, between backquotes: `${name}`"
+        yield task.in_prompt("OPT505", message, *found.span(), hint=hint)
+
+
+def _three_together(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Words of strangers, something worth having, and a way out: any two of them are harmless."""
+    own = [(i, name) for i, name in enumerate(task.spec.environment.secrets) if name not in RUNTIME_KEYS]
+    words = next(strangers_words(task), None) if own else None
+    if words is None or not _open(task):
+        return
+    index, name = own[0]
+    others = f" (of {len(own)})" if len(own) > 1 else ""
+    message = f"the secret `{name}`{others}, an open network and what a stranger writes (`{words}`) meet in this task"
+    hint = "list the hosts that it needs under `environment.network.egress`, or take one of the other two away"
+    yield task.at("OPT516", message, (*SECRETS, index), hint=hint)
+
+
+def _open(task: ResolvedTask) -> bool:
+    """Whether the agent may send to a place that nobody named."""
+    network = task.spec.environment.network
+    if not task.knows(("environment", "network")):
+        return False
+    return network is None or any(re.fullmatch(r"(?:0\.0\.0\.0|\[?::)/0\]?(?::\d+)?", entry) for entry in network.egress)
+
+
+def unused(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Secrets that the task is given and that nothing in it names, and those that are for the server alone."""
+    webhook = task.spec.webhook
+    refs = (webhook.config.secret, webhook.config.previous_secret) if webhook is not None else ()
+    signing = {ref.name for ref in refs if ref is not None}
+    told = "\n".join(_texts(task)).casefold()
+    for index, name in enumerate(task.spec.environment.secrets):
+        route = (*SECRETS, index)
+        if name in signing:
+            message = f"`{name}` signs the webhook's deliveries, and the agent gets it, too"
+            yield task.at("OPT514", message, route, hint="delete it here: the server reads it by itself")
+        elif task.spec.agent_runtime != "command" and name not in RUNTIME_KEYS and not _is_told(name, told):
+            message = f"nothing in this task names `{name}`"
+            yield task.at("OPT514", message, route, hint=f"delete it, or tell the agent in the prompt what `${name}` is for")
+
+
+def _is_told(name: str, text: str) -> bool:
+    """Whether the text speaks of it, or of what it is for: of Slack, where the secret is SLACK_TOKEN."""
+    words = [word for word in name.casefold().split("_") if len(word) > 1 and word not in _ANY_SECRET]
+    return name.casefold() in text or any(re.search(rf"\b{re.escape(word)}\b", text) for word in words)
+
+
+def _texts(task: ResolvedTask) -> Iterator[str]:
+    environment = task.spec.environment
+    yield task.prompt
+    yield task.spec.description
+    yield from environment.setup_commands
+    yield from environment.env.values()

@@ -1,0 +1,42 @@
+"""Models: whether the agent's own service offers a model of that name."""
+
+import re
+from collections.abc import Iterator
+
+from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.resolve import ResolvedTask
+
+# Whose a model is, by how its name begins.
+_MAKERS = (
+    ("Anthropic", re.compile(r"claude|sonnet|opus|haiku", re.IGNORECASE)),
+    ("OpenAI", re.compile(r"gpt-|chatgpt|codex|o[134](?:-|$)", re.IGNORECASE)),
+    ("Google", re.compile(r"gemini", re.IGNORECASE)),
+)
+# The agents that offer the models of one maker, with names that they take.
+_OFFERED = {
+    "claude-code": ("Anthropic", ("sonnet", "opus", "haiku", "default", "opusplan", "claude-sonnet-4-5", "claude-opus-4-5")),
+    "codex": ("OpenAI", ("gpt-5", "gpt-5-codex")),
+    "gemini": ("Google", ("gemini-2.5-pro", "gemini-2.5-flash")),
+}
+# With one of these the agent asks another service, which has names of its own.
+_ELSEWHERE = re.compile(r"BASE_URL$|^CLAUDE_CODE_USE_|ENDPOINT$|API_BASE$")
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Nothing is said of names that nobody here knows."""
+    spec = task.spec
+    offered = _OFFERED.get(spec.agent_runtime)
+    if spec.model is None or offered is None or "{{" in spec.model or not task.knows(("model",)):
+        return
+    maker, examples = offered
+    known = next((name for name, begins in _MAKERS if begins.match(spec.model)), None)
+    if known == maker or any(_ELSEWHERE.search(name) for name in (*spec.environment.env, *spec.environment.secrets)):
+        return
+    if known is not None:
+        runtime = next((name for name, (its, _) in _OFFERED.items() if its == known), None)
+        message = f"`{spec.model}` is a model of {known}, and `{spec.agent_runtime}` asks {maker}"
+        hint = f"write a model of {maker} such as `{examples[0]}`, or `agentRuntime: {runtime}`"
+        yield task.at("OPT607", message, ("model",), hint=hint)
+    elif (meant := closest(spec.model.lower(), examples)) is not None:
+        message = f"`{spec.agent_runtime}` knows no model `{spec.model}`"
+        yield task.at("OPT607", message, ("model",), hint=f"did you mean `{meant}`?", write=meant, safe=False)

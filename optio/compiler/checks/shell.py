@@ -1,0 +1,125 @@
+"""What can be said of a shell command by reading it: variables, and quotes that stay open. Nothing is run to find out."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)([^}]*)\})", re.ASCII)
+_SET = re.compile(
+    r"(?:^|[\s;&|(])(?:(?:export|local|readonly|declare|for|read|typeset)\s+(?:-\w+\s+)*)?([A-Za-z_]\w*)(?==|\s+in\b)", re.ASCII
+)
+_READ = re.compile(r"\b(?:read|export|unset)\s+(?:-\w+\s+)*([A-Za-z_][\w \t]*)", re.ASCII)
+_JOINED = re.compile(r"(&&|\|\||\|)\s*$")
+_BEGINS = re.compile(r"\s*(&&|\|\||\||;)")
+_WORD_ENDS = " \t\n;&|()"
+
+
+class Variable(NamedTuple):
+    """`$NAME` or `${NAME}` where the shell fills it in; `guarded` when the command says what happens without it."""
+
+    name: str
+    text: str
+    start: int
+    guarded: bool
+
+
+class Slip(NamedTuple):
+    """What no shell can read, and the characters to look at."""
+
+    message: str
+    hint: str
+    start: int
+    end: int
+
+
+def variables(text: str) -> Iterator[Variable]:
+    """Those that the command expands and does not set itself."""
+    if "$" not in text:
+        return
+    own = set(_SET.findall(text)) | {name for names in _READ.findall(text) for name in names.split()}
+    literal = _Scan(text).single
+    for found in _VARIABLE.finditer(text):
+        name = found[1] or found[2]
+        hidden = any(start < found.start() < end for start, end in literal) or _escaped(text, found.start())
+        if name not in own and not hidden:
+            yield Variable(name, found[0], found.start(), bool(found[3]))
+
+
+def slip(text: str) -> Slip | None:
+    """The first thing that ends the command before it has begun. What a here-document holds is not looked into."""
+    begins = _BEGINS.match(text)
+    if begins is not None:
+        hint = "delete it, or write the command that stands before it into this entry"
+        return Slip(f"a command cannot begin with `{begins[1]}`", hint, begins.start(1), begins.end(1))
+    if "<<" in text:
+        return None
+    scan = _Scan(text)
+    if scan.unclosed is not None:
+        sign = text[scan.unclosed]
+        return Slip(
+            f"the `{sign}` that opens here is never closed", f"close it with `{sign}`", scan.unclosed, scan.unclosed + 1
+        )
+    joined = _JOINED.search(text, 0, scan.end)
+    if joined is not None and not _escaped(text, joined.start()):
+        hint = "write the next command behind it: each entry is a whole command, and a failed one ends the set-up anyhow"
+        return Slip(f"nothing follows `{joined[1]}`", hint, joined.start(1), joined.end(1))
+    return None
+
+
+def _escaped(text: str, at: int) -> bool:
+    before = text[:at]
+    return (len(before) - len(before.rstrip("\\"))) % 2 == 1
+
+
+class _Scan:
+    """One walk through quotes, comments and `$(...)`. `single` are the ranges of text between single quotes."""
+
+    def __init__(self, text: str) -> None:
+        self.single: list[tuple[int, int]] = []
+        self.unclosed: int | None = None
+        self.end = len(text)
+        at = 0
+        # Where each double quote and each `$(` that is still open began; what is quoted inside `$(...)` is anew.
+        opened: list[tuple[str, int]] = []
+        while at < len(text):
+            char = text[at]
+            quoted = bool(opened) and opened[-1][0] == '"'
+            if char == "\\":
+                at += 1
+            elif char == '"':
+                if quoted:
+                    opened.pop()
+                else:
+                    opened.append((char, at))
+            elif char == "'" and not quoted:
+                closing = self._closing(text, at)
+                if closing < 0:
+                    self.unclosed = at
+                    return
+                self.single.append((at, closing))
+                at = closing
+            elif text.startswith("$(", at):
+                opened.append(("(", at))
+                at += 1
+            elif char == "(" and not quoted and opened:
+                opened.append(("(", at))
+            elif char == ")" and opened and not quoted:
+                opened.pop()
+            elif char == "#" and not quoted and (at == 0 or text[at - 1] in _WORD_ENDS):
+                newline = text.find("\n", at)
+                if newline < 0:
+                    self.end = min(self.end, at)
+                    break
+                at = newline
+            at += 1
+        # A `case` has brackets of its own, so an open one alone proves nothing.
+        self.unclosed = next((where for sign, where in reversed(opened) if sign == '"'), None)
+
+    @staticmethod
+    def _closing(text: str, at: int) -> int:
+        if text[at - 1 : at] != "$":
+            return text.find("'", at + 1)
+        end = at + 1  # in `$'...'` a backslash hides a quote, in some shells
+        while end < len(text) and text[end] != "'":
+            end += 2 if text[end] == "\\" else 1
+        return end if end < len(text) else -1
