@@ -1,7 +1,7 @@
 """Parse: YAML text -> values and a place for every route. With `syntax`, the only module that knows PyYAML.
 
 Values are built from the C parser's nodes with YAML 1.2 core types; no tag is ever looked up, so nothing can run. Places
-are looked up in the nodes when they are asked for: a clean file pays for none. Columns count characters.
+are looked up in the nodes when they are asked for. Columns count characters.
 """
 
 import re
@@ -65,8 +65,12 @@ class Document:
 
     @cached_property
     def root(self) -> Node:
-        """The nodes, composed again when a place is asked for: a clean file keeps none of them in memory."""
+        """The nodes: there from the start, and composed again when a place is asked for after they were let go."""
         return _compose(self.text)[0]
+
+    def let_go(self) -> None:
+        """Keep no nodes in memory: they are far larger than the text."""
+        self.__dict__.pop("root", None)
 
     def span(self, route: Route) -> Span:
         """The value's place; of what is absent, the nearest parent's key."""
@@ -188,7 +192,9 @@ def parse(file: SourceFile) -> tuple[Document | None, list[Diagnostic]]:
     if values is None:
         return None, builder.found
     line = span_of(root, text).start.line
-    return Document(file.path, text, values.value, values.odd, line), builder.found
+    document = Document(file.path, text, values.value, values.odd, line)
+    document.__dict__["root"] = root
+    return document, builder.found
 
 
 def _compose(text: str) -> list[Node]:

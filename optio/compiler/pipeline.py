@@ -1,14 +1,15 @@
 """The six stages in their order: `compile_tree` is the compiler."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from optio.compiler import checks, surface
 from optio.compiler.checks.across import check_across
 from optio.compiler.checks.literals import search
+from optio.compiler.claims import Claim, claim
 from optio.compiler.diagnostics import Diagnostic, Severity, finding, graded, ordered
 from optio.compiler.document import Document, parse
 from optio.compiler.emit import emit
@@ -79,15 +80,29 @@ class Policies:
 
 
 @dataclass(frozen=True, slots=True)
-class CompiledFile:
-    """What one file says by itself. A task comes with its errors when something can be said about it, and never from a `base`
-    of others; what `ignores` speak of is still among the findings, for those of all files together come to them."""
+class Verdict:
+    """What one file says by itself, as plain data. A task comes with its errors when something can be said about it; what
+    `ignores` speak of is still among the findings, for those of all files together come to them."""
 
     path: str
-    task: ResolvedTask | None
     diagnostics: list[Diagnostic]
+    claim: Claim | None = None
     ignores: tuple[Ignore, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledFile(Verdict):
+    """A verdict with the task that it is about; there never is one in a `base` of others."""
+
+    task: ResolvedTask | None = None
     base: bool = False
+
+
+class Judgement(NamedTuple):
+    """All verdicts together: the paths of files with errors, and every finding, in order."""
+
+    broken: frozenset[str]
+    diagnostics: tuple[Diagnostic, ...]
 
 
 def compile_tree(tree: SourceTree, *, careful: bool = False) -> Compilation:
@@ -106,14 +121,20 @@ def assemble(
 ) -> Compilation:
     """All files, checked across, as one compilation. `levels` are the severities of the policy."""
     compiled = list(files)
+    broken, found = judge(compiled, levels=levels, careful=careful)
+    tasks = {f.task.id: emit_task(f.task) for f in compiled if f.task is not None and f.path not in broken}
+    return Compilation(Registry.of(tasks), broken, found, len(compiled))
+
+
+def judge(files: Sequence[Verdict], *, levels: Mapping[str, str] = NO_LEVELS, careful: bool = False) -> Judgement:
+    """What all files say together."""
     across: dict[str, list[Diagnostic]] = {}
-    resolved = [file.task for file in compiled if file.task is not None]
-    for each in check_across(resolved):
+    for each in check_across([file.claim for file in files if file.claim is not None]):
         across.setdefault(each.path, []).append(each)
     found: list[Diagnostic] = []
     broken: set[str] = set()
-    comments = {file.path: file.ignores for file in compiled if file.ignores}
-    by_file = {f.path: f.diagnostics + across.get(f.path, []) for f in compiled if f.diagnostics or f.path in across}
+    comments = {file.path: file.ignores for file in files if file.ignores}
+    by_file = {f.path: f.diagnostics + across.get(f.path, []) for f in files if f.diagnostics or f.path in across}
     if levels:
         by_file = {path: graded(mine, levels) for path, mine in by_file.items()}
     for path, mine in (without_ignored(by_file, comments, careful=careful) if comments else by_file).items():
@@ -121,16 +142,18 @@ def assemble(
         # An error in a prompt's own file, or in a template, breaks the task that uses it.
         if has_errors(mine):
             broken.add(path)
-    tasks: dict[str, CompiledTask] = {t.id: emit_task(t) for t in resolved if t.path not in broken}
-    return Compilation(Registry.of(tasks), frozenset(broken), tuple(ordered(found)), len(compiled))
+    return Judgement(frozenset(broken), tuple(ordered(found)))
 
 
 def compile_file(path: str, tree: SourceTree, bases: Bases, policy: "Policies", *, careful: bool = False) -> CompiledFile:
     """Parse, merge, shape, resolve and check one file."""
     document, task, found = _compiled(path, tree, bases, policy, careful)
     if document is None:
-        return CompiledFile(path, task, found)
-    return CompiledFile(path, task, found, ignores(document), is_base(document) or path == POLICY)
+        return CompiledFile(path, found)
+    said = claim(task) if task is not None else None
+    file = CompiledFile(path, found, said, ignores(document), task, is_base(document) or path == POLICY)
+    document.let_go()
+    return file
 
 
 def _compiled(

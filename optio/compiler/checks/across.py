@@ -2,53 +2,37 @@
 
 from collections.abc import Iterator, Sequence
 
+from optio.compiler.claims import Claim, Hook, Place
 from optio.compiler.diagnostics import Diagnostic, Related, finding
-from optio.compiler.resolve import ResolvedTask
-from optio.model.route import Route
-from optio.model.trigger import WebhookTrigger
 
 
-def check_across(tasks: Sequence[ResolvedTask]) -> Iterator[Diagnostic]:
+def check_across(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
     """Duplicate ids and webhook paths; the first file in path order keeps them."""
-    yield from _duplicate_ids(tasks)
-    yield from _duplicate_paths(tasks)
+    yield from _duplicate_ids(claims)
+    yield from _duplicate_paths(claims)
 
 
-def _duplicate_ids(tasks: Sequence[ResolvedTask]) -> Iterator[Diagnostic]:
-    first: dict[str, ResolvedTask] = {}
-    for task in tasks:
-        if not (task.knows(("name",)) if task.spec.id is None else task.knows(("id",))):
+def _duplicate_ids(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
+    first: dict[str, tuple[Claim, Place]] = {}
+    for claim in claims:
+        if claim.named is None:
             continue
-        other = first.setdefault(task.id, task)
-        if other is not task:
-            route = ("id",) if task.spec.id else ("name",)
-            yield finding(
-                "OPT701",
-                f"the id `{task.id}` is taken by {other.path}",
-                path=task.path,
-                span=task.span(route),
-                route=route,
-                hint="give one of them another name, or an `id:`",
-                related=(Related("also here", other.path, other.span(("id",) if other.spec.id else ("name",))),),
-            )
+        other, there = first.setdefault(claim.id, (claim, claim.named))
+        if other is not claim:
+            message, hint = f"the id `{claim.id}` is taken by {other.path}", "give one of them another name, or an `id:`"
+            yield _taken("OPT701", message, hint, claim, claim.named, other, there)
 
 
-def _duplicate_paths(tasks: Sequence[ResolvedTask]) -> Iterator[Diagnostic]:
-    first: dict[str, tuple[ResolvedTask, Route]] = {}
-    for task in tasks:
-        for index, trigger in enumerate(task.spec.triggers):
-            route: Route = ("triggers", index, "config", "path")
-            if not isinstance(trigger, WebhookTrigger) or not task.knows(route):
-                continue
-            path = trigger.config.path
-            other, there = first.setdefault(path.strip("/").lower(), (task, route))
-            if other is not task:
-                yield finding(
-                    "OPT402",
-                    f"the webhook path `{path}` is taken by {other.path}",
-                    path=task.path,
-                    span=task.span(route),
-                    route=route,
-                    hint="choose another path",
-                    related=(Related("also here", other.path, other.span(there)),),
-                )
+def _duplicate_paths(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
+    first: dict[str, tuple[Claim, Hook]] = {}
+    for claim in claims:
+        for hook in claim.hooks:
+            other, there = first.setdefault(hook.path.strip("/").lower(), (claim, hook))
+            if other is not claim:
+                message, hint = f"the webhook path `{hook.path}` is taken by {other.path}", "choose another path"
+                yield _taken("OPT402", message, hint, claim, hook.place, other, there.place)
+
+
+def _taken(code: str, message: str, hint: str, claim: Claim, place: Place, other: Claim, there: Place) -> Diagnostic:
+    related = (Related("also here", other.path, there.span),)
+    return finding(code, message, path=claim.path, span=place.span, route=place.route, hint=hint, related=related)
