@@ -1,6 +1,6 @@
 """Print when scheduled tasks fire next: in words, in the task's own zone, and in this machine's time. Needs no server.
 
-With --past: what became of the times that have passed, as the server knows it.
+With --past: what became of the times that have passed, as the server knows it. With --calendar: the whole tree, day by day.
 """
 
 import argparse
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from optio.cli import FAILED, OK, flags, show
+from optio.cli import FAILED, OK, calendar, flags, show
 from optio.compiler.diagnostics import Severity, closest
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.report import concise
@@ -20,16 +20,17 @@ from optio.model.calendar import fires
 from optio.model.registry import CompiledTask
 from optio.model.trigger import ScheduleTrigger
 
-_MOST = 1000
+_FEW, _MOST = 5, 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags."""
     parser.add_argument("task", nargs="?", metavar="TASK", help="the task's id (default: all that have a schedule)")
-    parser.add_argument("-n", dest="count", type=_count, default=5, metavar="COUNT", help="fires of each task (default: 5)")
+    parser.add_argument("-n", dest="count", type=_count, metavar="COUNT", help=f"fires of each task (default: {_FEW})")
     parser.add_argument(
         "--past", action="store_true", help="the last ones instead, with the run that each started, or why none"
     )
+    calendar.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
     flags.add(parser, "tasks")
     flags.add(parser, "url", "token")
@@ -37,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0, or 1 when a file has errors or the task has no schedule; raises SettingsError for a task that does not exist."""
+    calendar.check(args)
+    args.count = args.count or _FEW
     if args.past:
         from optio.cli.past import tell
 
@@ -44,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
     for name in ("url", "token"):
         if getattr(args, name) is not None:
             raise SettingsError(f"--{name} is for --past: what comes next is read from the task directory")
-    root = flags.settings(args).tasks
+    settings = flags.settings(args)
+    root = settings.tasks
     if not root.is_dir():
         raise SettingsError(f"there is no task directory `{root}`: `optio init` makes one, --tasks names another")
     compilation = compile_tree(DirectoryTree(root))
@@ -62,7 +66,13 @@ def run(args: argparse.Namespace) -> int:
     chosen = [task for task in tasks.values() if args.task in (None, task.id)]
     wanted = [(task, task.spec.schedule) for task in chosen if task.spec.schedule is not None]
     now = datetime.now(UTC)
-    if args.json:
+    if args.calendar and (wanted or args.json):
+        from optio.cli.calendar_text import text as calendar_text
+
+        span = calendar.range_of(args, {trigger.config.timezone for _, trigger in wanted}, now)
+        found = calendar.calendar([task for task, _ in wanted], span, settings.max_workflow_concurrent, compilation.diagnostics)
+        print(show.as_json(calendar.document(found)) if args.json else calendar_text(found, grid=args.grid))
+    elif args.json:
         print(show.as_json([document(*each, now, args.count) for each in wanted]))
     elif wanted:
         print("\n\n".join(text(*each, now, args.count) for each in wanted))

@@ -8,10 +8,12 @@ it fires in both repeated hours and not in the skipped one.
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import pairwise
+from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
+
+from optio.model.clocks import stretches
 
 WORDS = {
     "@hourly": "0 * * * *",
@@ -30,8 +32,6 @@ PRESETS = {
 FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
-# Nobody waits for what is further away.
-_LAST_YEAR = 9000
 # Who counts over more than this gets no number.
 _LONGEST_COUNT = timedelta(days=3653)
 
@@ -58,7 +58,7 @@ def check_expression(expression: str) -> None:
 
 def fires(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
     """Fire times later than `after`, in UTC, in order; raises CronError before the first one."""
-    if _elapses(expression):
+    if elapses(expression):
         _simulator(expression, after)
         return _elapsing(expression, zone, after)
     simulator = _simulator(expression, after.astimezone(ZoneInfo(zone)))
@@ -75,7 +75,7 @@ def last_fires(expression: str, zone: str, before: datetime, since: datetime, mo
     """At most `most` fire times in (since, before], oldest first, in UTC; walks backwards, so a long gap costs nothing."""
     # CronSim's reverse walk is exclusive of its start; a second later makes `before` itself count.
     start = datetime.fromtimestamp(int(before.timestamp()) + 1, UTC)
-    if _elapses(expression):
+    if elapses(expression):
         walk = _elapsed(expression, zone, start)
     else:
         walk = (fire.astimezone(UTC) for fire in _simulator(expression, start.astimezone(ZoneInfo(zone)), reverse=True))
@@ -95,7 +95,7 @@ def count(expression: str, zone: str, after: datetime, until: datetime) -> int |
     simulator = _simulator(expression, after)
     each_day = len(simulator.minutes) * len(simulator.hours)
     total, position = 0, after
-    for begin, end, offset in _stretches(zone, after):
+    for begin, end, offset in stretches(zone, after):
         # Whole days between two changes of the clocks have the same fires each; what is left is walked.
         first = _midnight(max(begin, position) + offset) + _DAY
         last = _midnight(min(end, until) + offset)
@@ -109,20 +109,25 @@ def count(expression: str, zone: str, after: datetime, until: datetime) -> int |
     return total
 
 
-def explain(expression: str) -> str:
-    """The schedule in words."""
-    return _simulator(expression, datetime(2024, 1, 1, tzinfo=UTC)).explain()
+def on_clock(expression: str, begin: datetime, end: datetime) -> list[datetime]:
+    """The times of the clock in [begin, end) that the expression has, whether or not a zone has them that day."""
+    return list(takewhile(lambda at: at < end, _simulator(expression, begin - _SECOND)))
 
 
-def _elapses(expression: str) -> bool:
+def elapses(expression: str) -> bool:
     """Whether it follows elapsed time: it says of minutes or hours that each counts, not which."""
     minute, _, rest = expand(expression).partition(" ")
     return minute.startswith("*") or rest.startswith("*")
 
 
+def explain(expression: str) -> str:
+    """The schedule in words."""
+    return _simulator(expression, datetime(2024, 1, 1, tzinfo=UTC)).explain()
+
+
 def _elapsing(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
     """CronSim loses its way where clocks change by less than an hour: it is led through one stretch of even time at a time."""
-    for begin, end, offset in _stretches(zone, after):
+    for begin, end, offset in stretches(zone, after):
         for wall in _simulator(expression, _wall(max(after, begin - _SECOND), offset)):
             fire = _utc(wall, offset)
             if fire >= end:
@@ -134,7 +139,7 @@ def _elapsing(expression: str, zone: str, after: datetime) -> Iterator[datetime]
 
 def _elapsed(expression: str, zone: str, before: datetime) -> Iterator[datetime]:
     """The same backwards: fire times earlier than `before`."""
-    for begin, end, offset in _stretches(zone, before, backwards=True):
+    for begin, end, offset in stretches(zone, before, backwards=True):
         for wall in _simulator(expression, _wall(min(before, end), offset), reverse=True):
             fire = _utc(wall, offset)
             if fire < begin:
@@ -151,41 +156,6 @@ def _walked(expression: str, zone: str, after: datetime, until: datetime) -> int
             break
         number += 1
     return number
-
-
-def _stretches(zone: str, at: datetime, *, backwards: bool = False) -> Iterator[tuple[datetime, datetime, timedelta]]:
-    """Stretches [begin, end) in which the zone's clocks go evenly, each with its offset; from the one at `at` on."""
-    years = range(at.year, 1, -1) if backwards else range(at.year, _LAST_YEAR)
-    for year in years:
-        found = pairwise(_changes(zone, year))
-        for begin, end in reversed(list(found)) if backwards else found:
-            if begin < at if backwards else end > at:
-                yield begin, end, _offset(zone, begin)
-
-
-@lru_cache(maxsize=8192)
-def _changes(zone: str, year: int) -> tuple[datetime, ...]:
-    """The beginning of the year, the moments at which the zone's offset changes, and the end of the year."""
-    begin, end = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
-    days = [begin + _DAY * place for place in range((end - begin).days + 1)]
-    found = {begin, end}
-    for before, after in pairwise(days):
-        if _offset(zone, before) != _offset(zone, after):
-            found.add(_change(zone, before, after))
-    return tuple(sorted(found))
-
-
-def _change(zone: str, before: datetime, after: datetime) -> datetime:
-    """The second at which the offset has changed."""
-    old = _offset(zone, before)
-    while after - before > _SECOND:
-        middle = before + timedelta(seconds=(after - before) // _SECOND // 2)
-        before, after = (middle, after) if _offset(zone, middle) == old else (before, middle)
-    return after
-
-
-def _offset(zone: str, at: datetime) -> timedelta:
-    return at.astimezone(ZoneInfo(zone)).utcoffset() or timedelta()
 
 
 def _wall(at: datetime, offset: timedelta) -> datetime:

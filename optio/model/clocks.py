@@ -1,0 +1,76 @@
+"""Clocks of a zone: when they are set, and how far they stand from UTC in between."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+_SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
+# Nobody waits for what is further away.
+_LAST_YEAR = 9000
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The moment at which a zone's clocks are set, in UTC, and how far they stand from UTC before and after it."""
+
+    at: datetime
+    before: timedelta
+    after: timedelta
+
+    @property
+    def old(self) -> datetime:
+        """What the clocks show when they are set; of no zone."""
+        return (self.at + self.before).replace(tzinfo=None)
+
+    @property
+    def new(self) -> datetime:
+        """What they are set to; of no zone."""
+        return (self.at + self.after).replace(tzinfo=None)
+
+
+def changes(zone: str, after: datetime, until: datetime) -> Iterator[Change]:
+    """Every change in (after, until], in order."""
+    for (_, end, before), (_, _, then) in pairwise(stretches(zone, after)):
+        if end > until:
+            return
+        if before != then:
+            yield Change(end, before, then)
+
+
+def stretches(zone: str, at: datetime, *, backwards: bool = False) -> Iterator[tuple[datetime, datetime, timedelta]]:
+    """Stretches [begin, end) in which the zone's clocks go evenly, each with its offset; from the one at `at` on."""
+    years = range(at.year, 1, -1) if backwards else range(at.year, _LAST_YEAR)
+    for year in years:
+        found = pairwise(_of_year(zone, year))
+        for begin, end in reversed(list(found)) if backwards else found:
+            if begin < at if backwards else end > at:
+                yield begin, end, _offset(zone, begin)
+
+
+@lru_cache(maxsize=8192)
+def _of_year(zone: str, year: int) -> tuple[datetime, ...]:
+    """The beginning of the year, the moments at which the zone's offset changes, and the end of the year."""
+    begin, end = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
+    days = [begin + _DAY * place for place in range((end - begin).days + 1)]
+    found = {begin, end}
+    for before, after in pairwise(days):
+        if _offset(zone, before) != _offset(zone, after):
+            found.add(_change(zone, before, after))
+    return tuple(sorted(found))
+
+
+def _change(zone: str, before: datetime, after: datetime) -> datetime:
+    """The second at which the offset has changed."""
+    old = _offset(zone, before)
+    while after - before > _SECOND:
+        middle = before + timedelta(seconds=(after - before) // _SECOND // 2)
+        before, after = (middle, after) if _offset(zone, middle) == old else (before, middle)
+    return after
+
+
+def _offset(zone: str, at: datetime) -> timedelta:
+    return at.astimezone(ZoneInfo(zone)).utcoffset() or timedelta()
