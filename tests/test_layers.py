@@ -25,6 +25,8 @@ HOMES = {
     "pydantic": ("model", "compiler.spec", "compiler.schema", "compiler.keys", "compiler.wording", "compiler.policy"),
     "pydantic_core": ("model", "compiler.spec", "compiler.schema", "compiler.keys", "compiler.wording", "compiler.policy"),
     "litestar": ("server",),
+    "pygls": ("lsp.server",),
+    "lsprotocol": ("lsp.server",),
     "httpx2": ("executors.pods.cluster", "executors.pods.exec"),
     "lightkube": ("executors.pods.cluster",),
     "msgspec": ("runs.body", "server", "store.sql.transaction"),

@@ -16,6 +16,7 @@ COMMANDS = {
     "compile": ("compile", "print the registry that task files compile to"),
     "explain": ("explain", "explain a diagnostic code"),
     "schema": ("schema", "print the JSON Schema of task files"),
+    "lsp": ("lsp", "serve an editor: findings, fixes, hover, completion"),
     "render": ("render", "print the prompt of a task with its parameters filled in"),
     "schedule": ("schedule", "print when scheduled tasks fire next"),
     "run": ("run", "start a run of a task"),

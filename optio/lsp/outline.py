@@ -1,0 +1,403 @@
+"""Outline: the keys and values of a YAML text and their places, read line by line, also while the text is no YAML.
+
+It is for what an editor asks while somebody types. What is right is decided by the compiler's own reader.
+"""
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+from optio.model.route import Route
+
+_KEY = re.compile(
+    r"""("(?:[^"\\\n]|\\.)*" | '(?:[^'\n]|'')*' | [^\s,\[\]{}#&*!|>'"%@`\-?:][^\n#]*? | -[^\s:\#\n][^\n#]*?)"""
+    r"""[ \t]*:(?=[ \t\n]|\Z)""",
+    re.VERBOSE,
+)
+_PROPERTIES = re.compile(r"(?:[&!][^\s,\[\]{}]*[ \t]+)+")
+_HEADER = re.compile(r"[|>][^\n]*")
+_PLAIN_END = re.compile(r"[ \t]+#|[ \t]*(?=\n|\Z)")
+_FLOW_PLAIN = re.compile(r"(?:[^\s,\[\]{}:#\"']|:(?![\s,\[\]{}]|\Z)|(?<=\S)[#\"']|[ \t](?=[^\s,\[\]{}:#]))+")
+
+
+class Kind(Enum):
+    """How a value is written. `NONE`: nothing stands behind the key on its line."""
+
+    NONE = "none"
+    SCALAR = "scalar"
+    BLOCK = "block"
+    FLOW = "flow"
+
+
+class Where(Enum):
+    """What belongs at a place."""
+
+    KEY = "key"
+    VALUE = "value"
+    TEXT = "text"
+    NOTHING = "nothing"
+
+
+class Entry(NamedTuple):
+    """A key or an item of a list: offsets of the key (or dash), and of the value behind it."""
+
+    route: Route
+    start: int
+    end: int
+    value: int
+    stop: int
+    kind: Kind
+
+
+class Context(NamedTuple):
+    """What could be written at a place: a key of the mapping at `route`, or its value. `word` is what is there of it, from
+    `start` on."""
+
+    where: Where
+    route: Route
+    word: str
+    start: int
+    flow: bool = False
+    quote: str = ""
+
+
+@dataclass(slots=True)
+class _Frame:
+    column: int
+    step: str | int
+    filled: bool = False
+
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self.step, int)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A bracket that is not closed; `step` is the key or index that a value now belongs to."""
+
+    is_list: bool
+    step: str | int | None
+
+
+def entries(text: str) -> list[Entry]:
+    """All of a text, in its order."""
+    reader = _Reader(text)
+    reader.read()
+    return reader.found
+
+
+def at(found: list[Entry], offset: int) -> Entry | None:
+    """The innermost entry whose key or value is there."""
+    best = None
+    for entry in found:
+        if entry.start > offset:
+            break
+        if offset <= entry.end or entry.value <= offset <= entry.stop:
+            best = entry
+    return best
+
+
+def context(text: str, offset: int) -> Context:
+    """What could be written at an offset, by what stands before it."""
+    reader = _Reader(text[:offset])
+    reader.read()
+    return reader.context()
+
+
+@dataclass
+class _Reader:
+    text: str
+    found: list[Entry] = field(default_factory=list)
+    _frames: list[_Frame] = field(default_factory=list)
+    _last: Context | None = None
+
+    def read(self) -> None:
+        at, length = 0, len(self.text)
+        while at < length:
+            start = at
+            end = self._line_end(at)
+            at = self._indented(at, end)
+            if at < end and self.text[at] != "#" and not (at == start and self.text.startswith(("---", "...", "%"), at)):
+                self._last = None
+                at = self._line(at, at - start)
+            else:
+                at = end
+            at = self._line_end(at) + 1
+
+    def context(self) -> Context:
+        length = len(self.text)
+        if self._last is not None:
+            return self._last
+        begin = self.text.rfind("\n") + 1
+        line = self.text[begin:]
+        if "#" in line and (line.lstrip().startswith("#") or re.search(r"[ \t]#", line)):
+            return Context(Where.NOTHING, (), "", length)
+        if not line.strip():
+            return Context(Where.KEY, self._below(len(line)), "", length)
+        return Context(Where.NOTHING, (), "", length)
+
+    def _line(self, at: int, column: int) -> int:
+        """One line from its first character on, and what goes on below it; gives the offset up to which it was read."""
+        text, end = self.text, self._line_end(at)
+        dash = self._is_dash(at)
+        while self._frames and (
+            self._frames[-1].column > column or (self._frames[-1].column == column and self._frames[-1].is_list and not dash)
+        ):
+            self._frames.pop()
+        begin = at - column
+        while self._is_dash(at):
+            column = at - begin
+            while self._frames and self._frames[-1].column > column:
+                self._frames.pop()
+            if self._frames and self._frames[-1].is_list and self._frames[-1].column == column:
+                self._frames[-1].step = int(self._frames[-1].step) + 1
+                self._frames[-1].filled = False
+            else:
+                self._fill()
+                self._frames.append(_Frame(column, 0))
+            rest = self._indented(at + 1, end)
+            self._add(at, at + 1, rest, rest, Kind.NONE)
+            if rest >= end and len(text) == end and rest > at + 1:
+                self._last = Context(Where.KEY, self._route(), "", rest)
+            at = rest
+        if at >= end or text[at] == "#":
+            return end
+        column = at - begin
+        key = _KEY.match(text, at)
+        if key is None:
+            return self._value_only(at, end, column)
+        name = _name(key[1])
+        if self._frames and not self._frames[-1].is_list and self._frames[-1].column == column:
+            self._frames[-1].step, self._frames[-1].filled = name, False
+        else:
+            self._fill()
+            self._frames.append(_Frame(column, name))
+        value = self._indented(key.end(), end)
+        return self._value(key.start(), key.end(1), value, end, column)
+
+    def _value_only(self, at: int, end: int, column: int) -> int:
+        """No key: an item of a list, more of a text that began above, or a key that is being written."""
+        top = self._frames[-1] if self._frames else None
+        item = top is not None and top.is_list and not top.filled and top.column < column
+        if end == len(self.text):
+            word = self.text[at:end]
+            if not (top and top.filled and top.column < column):
+                where = Where.VALUE if word[:1] in "\"'{[|>&*!" else Where.KEY
+                self._last = Context(where, self._below(column) if not item else self._route(), word, at)
+        if item:
+            entry = self.found[-1]
+            return self._value(entry.start, entry.end, at, end, top.column if top else column, again=True)
+        if self.found and self.found[-1].kind is Kind.SCALAR and top is not None and top.column < column:
+            last = self.found[-1]
+            self.found[-1] = last._replace(stop=_PLAIN_END.search(self.text, at, end + 1).start())  # type: ignore[union-attr]
+        return end
+
+    def _value(self, start: int, stop: int, value: int, end: int, column: int, *, again: bool = False) -> int:
+        text = self.text
+        properties = _PROPERTIES.match(text, value, end)
+        begin = properties.end() if properties else value
+        sign = text[begin : begin + 1] if begin < end else ""
+        kind, done = Kind.SCALAR, end
+        route = self._route()
+        if sign in ("", "#"):
+            kind, begin, done = Kind.NONE, stop, end
+            if end == len(text) and sign == "" and value > stop + 1:
+                self._last = Context(Where.VALUE, route, "", end)
+        elif sign in "|>" and _HEADER.match(text, begin):
+            kind, done = Kind.BLOCK, self._block_end(end, column)
+            if done == len(text) and end < len(text):
+                self._last = Context(Where.TEXT, route, text[text.rfind("\n") + 1 :], text.rfind("\n") + 1)
+        elif sign in "{[":
+            kind, done = Kind.FLOW, -1
+        elif sign in "\"'":
+            done = self._quoted_end(begin, column)
+            if done == len(text) and not _closed(text, begin, done):
+                self._last = Context(Where.VALUE, route, text[begin + 1 :], begin + 1, quote=sign)
+        else:
+            found = _PLAIN_END.search(text, begin, end + 1)
+            done = found.start() if found else end
+            if end == len(text) and done == end:
+                self._last = Context(Where.VALUE, route, text[begin:end], begin)
+        if kind is not Kind.NONE:
+            self._fill()
+        if again:
+            self.found.pop()
+        if kind is Kind.FLOW:
+            index = len(self.found)
+            self._add(start, stop, begin, begin, kind)
+            done = self._flow(begin, column)
+            self.found[index] = self.found[index]._replace(stop=done)
+        else:
+            self._add(start, stop, begin, done if kind is not Kind.NONE else begin, kind)
+        return max(done, value)
+
+    def _flow(self, at: int, column: int) -> int:
+        """What stands between brackets, from the first one on; gives the offset behind the last one."""
+        text, length = self.text, len(self.text)
+        stack: list[_Open] = []
+        token: tuple[int, int] | None = None
+        base = self._route()
+
+        def route(*more: str | int) -> Route:
+            return (*base, *(each.step for each in stack if each.step is not None), *more)
+
+        def item(begin: int, end: int) -> None:
+            """A value without a key, in a list."""
+            if stack[-1].is_list:
+                self.found.append(Entry(route(), begin, begin, begin, end, Kind.SCALAR))
+            elif stack[-1].step is not None:
+                last = next((i for i in range(len(self.found) - 1, -1, -1) if self.found[i].route == route()), None)
+                if last is not None:
+                    self.found[last] = self.found[last]._replace(value=begin, stop=end, kind=Kind.SCALAR)
+
+        pending: list[int | None] = []
+        while at < length:
+            char = text[at]
+            if char in "{[":
+                if stack and stack[-1].step is not None:
+                    item(at, at)
+                    pending.append(
+                        next((i for i in range(len(self.found) - 1, -1, -1) if self.found[i].route == route()), None)
+                    )
+                else:
+                    pending.append(None)
+                stack.append(_Open(char == "[", 0 if char == "[" else None))
+                token = None
+            elif char in "}]":
+                if token is not None:
+                    item(*token)
+                token = None
+                stack.pop()
+                opened = pending.pop()
+                if opened is not None:
+                    self.found[opened] = self.found[opened]._replace(stop=at + 1, kind=Kind.FLOW)
+                if not stack:
+                    return at + 1
+            elif char == ",":
+                if token is not None:
+                    item(*token)
+                token = None
+                top = stack[-1]
+                top.step = int(top.step) + 1 if top.is_list and top.step is not None else None
+            elif char == "#" and text[at - 1].isspace():
+                at = self._line_end(at)
+                if at == length:
+                    self._last = Context(Where.NOTHING, (), "", length)
+                    return at
+                continue
+            elif char == "\n":
+                following = self._indented(at + 1, self._line_end(at + 1))
+                if following - at - 1 <= column and _KEY.match(text, following) and text[following] not in "\"'":
+                    return at
+            elif char in "\"'":
+                end = self._quoted_end(at, column)
+                if end == length and not _closed(text, at, end):
+                    where = Where.VALUE if stack[-1].is_list or stack[-1].step is not None else Where.KEY
+                    self._last = Context(where, route(), text[at + 1 :], at + 1, flow=True, quote=char)
+                    return end
+                token, at = (at, end), end - 1
+            elif char == ":":
+                if token is not None and not stack[-1].is_list and stack[-1].step is None:
+                    stack[-1].step = _name(text[slice(*token)])
+                    self.found.append(Entry(route(), token[0], token[1], at + 1, at + 1, Kind.NONE))
+                token = None
+            elif not char.isspace():
+                plain = _FLOW_PLAIN.match(text, at)
+                end = plain.end() if plain else at + 1
+                token, at = (at, end), end - 1
+            at += 1
+        if stack:
+            begin, end = token or (length, length)
+            if end < length:
+                begin, word = length, ""
+            else:
+                word = text[begin:end]
+            top = stack[-1]
+            where = Where.VALUE if top.is_list or top.step is not None else Where.KEY
+            self._last = Context(where, route(), word, begin, flow=True)
+        return length
+
+    def _block_end(self, end: int, column: int) -> int:
+        """Behind the last line of a block scalar; blank lines count to it if they are indented like it or something follows."""
+        length = len(self.text)
+        done = at = end
+        while at < length:
+            begin = at + 1
+            stop = self._line_end(begin)
+            indent = self._indented(begin, stop) - begin
+            if begin + indent < stop:
+                if indent <= column:
+                    break
+                done = stop
+            elif indent > column and stop == length:
+                done = stop
+            at = stop
+        return done
+
+    def _quoted_end(self, at: int, column: int) -> int:
+        """Behind the closing quote; of one that is not closed, the end of its line or of what is indented below it."""
+        text, length, quote = self.text, len(self.text), self.text[at]
+        at += 1
+        while at < length:
+            char = text[at]
+            if char == quote:
+                if quote == "'" and text[at + 1 : at + 2] == "'":
+                    at += 1
+                else:
+                    return at + 1
+            elif char == "\\" and quote == '"':
+                at += 1
+            elif char == "\n":
+                stop = self._line_end(at + 1)
+                following = self._indented(at + 1, stop)
+                if following < stop and following - at - 1 <= column:
+                    return at
+            at += 1
+        return length
+
+    def _add(self, start: int, end: int, value: int, stop: int, kind: Kind) -> None:
+        self.found.append(Entry(self._route(), start, end, value, stop, kind))
+
+    def _fill(self) -> None:
+        if self._frames:
+            self._frames[-1].filled = True
+
+    def _route(self) -> Route:
+        return tuple(frame.step for frame in self._frames)
+
+    def _below(self, column: int) -> Route:
+        """The mapping to which a key at this column would belong."""
+        frames = list(self._frames)
+        while frames and (frames[-1].column > column or (frames[-1].column == column and frames[-1].is_list)):
+            frames.pop()
+        if frames and frames[-1].column == column:
+            frames.pop()
+        return tuple(frame.step for frame in frames)
+
+    def _is_dash(self, at: int) -> bool:
+        return self.text[at : at + 1] == "-" and self.text[at + 1 : at + 2] in ("", " ", "\t", "\n")
+
+    def _indented(self, at: int, end: int) -> int:
+        while at < end and self.text[at] in " \t":
+            at += 1
+        return at
+
+    def _line_end(self, at: int) -> int:
+        found = self.text.find("\n", at)
+        return len(self.text) if found < 0 else found
+
+
+def _closed(text: str, begin: int, end: int) -> bool:
+    return (
+        end - begin > 1
+        and text[end - 1] == text[begin]
+        and not (text[begin] == '"' and text[end - 2] == "\\" and end - begin == 2)
+    )
+
+
+def _name(key: str) -> str:
+    if key[:1] in "\"'" and key[-1:] == key[:1] and len(key) > 1:
+        return key[1:-1]
+    return key.strip()

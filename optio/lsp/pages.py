@@ -1,0 +1,54 @@
+"""Pages: open documents, each in one version."""
+
+from functools import cached_property
+from pathlib import Path
+
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.resolve import ResolvedTask
+from optio.compiler.tree import SUFFIXES
+from optio.lsp import outline
+from optio.lsp.positions import Lines
+from optio.lsp.trees import Options, TaskTree
+
+
+class Page:
+    """One version of an open document. `path` is its name in its tree."""
+
+    def __init__(
+        self, uri: str, file: Path, version: int | None, lines: Lines, tree: TaskTree | None, before: "Page | None"
+    ) -> None:
+        self.uri, self.file, self.version, self.lines, self.tree = uri, file, version, lines, tree
+        self.path = tree.relative(file) if tree is not None else file.name
+        self.alone: tuple[Diagnostic, ...] = ()
+        """What it says by itself."""
+        self.shared: tuple[Diagnostic, ...] = before.shared if before is not None else ()
+        """Findings in which other files have a part, as the tree was when it was last read."""
+        self._known: ResolvedTask | None = before._known if before is not None else None
+
+    def read(self, options: Options) -> None:
+        """Understand it as far as that needs no other task."""
+        if self.tree is not None and self.is_yaml:
+            file, found = self.tree.alone(self.path, options)
+            self.alone = tuple(each for each in found if each.path == self.path)
+            self._known = file.task or self._known
+
+    @property
+    def is_yaml(self) -> bool:
+        """Whether it may be a task, or what tasks are made from."""
+        return self.path.endswith(SUFFIXES)
+
+    @property
+    def text(self) -> str:
+        """As the compiler reads it."""
+        return self.lines.text
+
+    @cached_property
+    def entries(self) -> list[outline.Entry]:
+        """Its keys and values."""
+        return outline.entries(self.text)
+
+    @property
+    def task(self) -> ResolvedTask | None:
+        """The task, or what it was when it could last be understood."""
+        found = self.tree.file(self.path) if self.tree is not None and self.is_yaml else None
+        return (found and found.task) or self._known

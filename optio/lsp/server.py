@@ -1,0 +1,410 @@
+"""The protocol: messages of an editor's to questions of ours, and the answers back. The only module that knows pygls."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lsprotocol import types as lsp
+from pygls import uris
+from pygls.exceptions import JsonRpcInvalidRequest
+from pygls.lsp.server import LanguageServer
+from pygls.protocol import LanguageServerProtocol
+
+from optio.compiler.diagnostics import Diagnostic, Severity
+from optio.compiler.source import Span
+from optio.lsp.pages import Page
+from optio.lsp.positions import Lines
+from optio.lsp.trees import Options, TaskTree, by_path, root_of, tasks_of
+from optio.version import __version__
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+SOURCE = "optio"
+_SEVERITIES = {
+    Severity.ERROR: lsp.DiagnosticSeverity.Error,
+    Severity.WARNING: lsp.DiagnosticSeverity.Warning,
+    Severity.INFO: lsp.DiagnosticSeverity.Information,
+}
+_UNUSED = frozenset({"OPT011", "OPT202", "OPT709"})
+# Whoever types on is not kept waiting by a tree that is being read: it begins when the hands rest.
+_REST = 0.12
+_PARENT_EVERY = 5.0
+
+
+class _Protocol(LanguageServerProtocol):
+    """Says no to what is asked after the end, where the library says nothing."""
+
+    def handle_message(self, message: Any) -> None:
+        if self._shutdown and hasattr(message, "id") and getattr(message, "method", lsp.EXIT) != lsp.EXIT:
+            self._send_response(message.id, error=JsonRpcInvalidRequest("the server is shutting down").to_response_error())
+            return
+        super().handle_message(message)
+
+
+class _Worker(threading.Thread):
+    """One thread for what takes long. It never keeps the process from ending."""
+
+    def __init__(self) -> None:
+        super().__init__(name="compiler", daemon=True)
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            self._work.get()()
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """Wait for its result, or raise what it raised."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(act: Callable[[Any], None], value: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(lambda: None if future.done() else act(value))
+
+        def run() -> None:
+            try:
+                settle(future.set_result, work())
+            except Exception as err:
+                settle(future.set_exception, err)
+
+        self._work.put(run)
+        return await future
+
+
+class Server(LanguageServer):
+    """What is open, the trees it belongs to, and what was told of them."""
+
+    def __init__(self) -> None:
+        # Whole texts are sent at each change: the library's own way to put pieces together takes other characters for line
+        # ends than the protocol does.
+        super().__init__("optio", __version__, protocol_cls=_Protocol, text_document_sync_kind=lsp.TextDocumentSyncKind.Full)
+        self.options = Options(tasks=tasks_of())
+        self.pages: dict[str, Page] = {}
+        self._trees: dict[Path, TaskTree] = {}
+        self._told: dict[str, tuple[lsp.Diagnostic, ...]] = {}
+        self._files: dict[TaskTree, set[str]] = {}
+        self._busy: dict[TaskTree, asyncio.Task[None]] = {}
+        self._again: set[TaskTree] = set()
+        self._worker: _Worker | None = None
+
+    # What is open
+
+    def put(self, uri: str, text: str, version: int | None) -> None:
+        """A document was opened or changed."""
+        file = file_of(uri)
+        if file is None:
+            return
+        before = self.pages.get(uri)
+        lines = Lines(text, self.units)
+        tree = before.tree if before is not None and before.tree is not None else self.tree_of(file, text)
+        page = self.pages[uri] = Page(uri, file, version, lines, tree, before)
+        if tree is None:
+            return
+        tree.type(page.path, text.encode("utf-8", "surrogatepass"))
+        page.read(self.options)
+        self.tell_page(page)
+        self.stir(tree)
+
+    def drop(self, uri: str) -> None:
+        """A document was closed."""
+        page = self.pages.pop(uri, None)
+        if page is not None and page.tree is not None:
+            page.tree.forget(page.path)
+            self._files.setdefault(page.tree, set()).add(page.path)
+            if page.tree.loose:
+                self._tell(uri, page.lines, ())
+            self.stir(page.tree)
+
+    def tree_of(self, file: Path, text: str) -> TaskTree | None:
+        """The tree of a file, which is read from now on."""
+        root = root_of(file, text, self.folders, self.options.tasks)
+        if root is None:
+            return None
+        if root not in self._trees:
+            loose = not self._is_tasks(root)
+            self._trees[root] = TaskTree(root, loose=loose)
+        return self._trees[root]
+
+    def _is_tasks(self, root: Path) -> bool:
+        return root.name == "tasks.d" or any(root == folder / self.options.tasks for folder in self.folders)
+
+    @property
+    def folders(self) -> list[Path]:
+        """The directories that are open in the editor."""
+        found = [file_of(folder.uri) for folder in self.workspace.folders.values()]
+        if not found and self.workspace.root_uri:
+            found = [file_of(self.workspace.root_uri)]
+        return [folder for folder in found if folder is not None]
+
+    @property
+    def units(self) -> str:
+        """What the editor counts columns in."""
+        return str(getattr(self.workspace.position_encoding, "value", self.workspace.position_encoding))
+
+    def open_folders(self) -> None:
+        """Read the task directories of the workspace."""
+        for folder in self.folders:
+            root = folder / self.options.tasks
+            if root.is_dir():
+                self._trees.setdefault(root, TaskTree(root))
+        for tree in self._trees.values():
+            self.stir(tree)
+
+    def look_again(self, files: list[Path] | None = None) -> None:
+        """Something may have changed on the disk: in these files, or anywhere."""
+        for tree in self._trees.values():
+            if files is None or any(tree.holds(file) for file in files):
+                tree.stale()
+                self.stir(tree)
+
+    def configure(self, given: object) -> None:
+        """Take over options; what they cannot be is told, and left as it was."""
+        if not isinstance(given, Mapping):
+            return
+        mine = given.get("optio", given)
+        if not isinstance(mine, Mapping):
+            return
+        known: dict[str, Any] = {"strict": self.options.strict, "verbose": self.options.verbose, "tasks": self.options.tasks}
+        for name, value in mine.items():
+            if name not in known:
+                self.warn(f"`{name}` is no option of optio: there are `strict`, `verbose` and `tasks`")
+            elif type(value) is not type(known[name]) or value == "":
+                self.warn(f"`{name}` must be {'true or false' if name != 'tasks' else 'the name of a directory'}")
+            else:
+                known[name] = value
+        if Options(**known) == self.options:
+            return
+        if known["tasks"] != self.options.tasks:
+            self._forget_trees()
+        self.options = Options(**known)
+        for page in list(self.pages.values()):
+            self.put(page.uri, page.lines.raw, page.version)
+        self.open_folders()
+
+    def _forget_trees(self) -> None:
+        self._trees.clear()
+        for uri in [uri for uri, told in self._told.items() if told]:
+            self._publish(uri, (), None)
+        for page in self.pages.values():
+            page.tree = None
+
+    # What is told
+
+    def stir(self, tree: TaskTree) -> None:
+        """Read the whole tree, once more if it is being read already."""
+        self._again.add(tree)
+        if tree not in self._busy:
+            task = self._busy[tree] = asyncio.ensure_future(self._follow(tree))
+            task.add_done_callback(lambda _: self._busy.pop(tree, None))
+
+    async def _follow(self, tree: TaskTree) -> None:
+        while tree in self._again:
+            self._again.discard(tree)
+            if tree.compiled:
+                await asyncio.sleep(_REST)
+                if tree in self._again:
+                    continue
+            try:
+                await self._compile(tree)
+            except Exception as err:
+                log.exception("compiling %s", tree.root)
+                self.report(err)
+
+    async def _compile(self, tree: TaskTree) -> None:
+        if self._worker is None:
+            self._worker = _Worker()
+        options = self.options
+        token = None if tree.compiled or tree.loose else await self._begin(tree)
+        try:
+            found = await self._worker.do(lambda: tree.compile(options))
+        finally:
+            if token is not None:
+                self.work_done_progress.end(token, lsp.WorkDoneProgressEnd())
+        if self._trees.get(tree.root) is tree and tree not in self._again:
+            self._tell_tree(tree, found)
+
+    async def _begin(self, tree: TaskTree) -> str | None:
+        window = self.client_capabilities.window
+        if window is None or not window.work_done_progress:
+            return None
+        token = f"optio:{tree.root}"
+        with contextlib.suppress(Exception):  # an editor that cannot show it is no reason to stop
+            await asyncio.wait_for(self.work_done_progress.create_async(token), 2)
+            begin = lsp.WorkDoneProgressBegin(title="Optio", message=f"reading {tree.root.name}")
+            self.work_done_progress.begin(token, begin)
+            return token
+        return None
+
+    def _tell_tree(self, tree: TaskTree, found: dict[str, tuple[Diagnostic, ...]]) -> None:
+        pages = {page.path: page for page in self.pages.values() if page.tree is tree}
+        for page in pages.values():
+            mine = found.get(page.path, ())
+            alone = set(by_path(page.alone, self.options).get(page.path, ()))
+            page.shared = tuple(each for each in mine if each not in alone)
+        before = self._files.get(tree, set())
+        self._files[tree] = set(found)
+        for path in sorted(before | set(found) | set(pages)):
+            page_or_none = pages.get(path)
+            if page_or_none is not None:
+                self._tell(page_or_none.uri, page_or_none.lines, found.get(path, ()), page_or_none.version)
+            else:
+                mine = found.get(path, ())
+                lines = Lines((tree.read(path) or b"").decode("utf-8", "replace") if mine else "", self.units)
+                self._tell(uri_of(tree.root / path), lines, mine)
+
+    def tell_page(self, page: Page) -> None:
+        """What is known of a page at once; the rest comes when its tree has been read."""
+        alone = by_path(page.alone, self.options).get(page.path, ())
+        self._tell(page.uri, page.lines, (*alone, *(each for each in page.shared if each not in alone)), page.version)
+
+    def _tell(self, uri: str, lines: Lines, found: tuple[Diagnostic, ...], version: int | None = None) -> None:
+        self._publish(uri, tuple(self._diagnostic(each, lines) for each in found), version)
+
+    def _publish(self, uri: str, found: tuple[lsp.Diagnostic, ...], version: int | None) -> None:
+        if self._told.get(uri, ()) == found and version is None:
+            return
+        self._told[uri] = found
+        params = lsp.PublishDiagnosticsParams(uri=uri, diagnostics=list(found), version=version)
+        self.text_document_publish_diagnostics(params)
+
+    def _diagnostic(self, found: Diagnostic, lines: Lines) -> lsp.Diagnostic:
+        from optio.compiler.codes import RULES
+
+        return lsp.Diagnostic(
+            range=range_of(found.span, lines),
+            severity=_SEVERITIES[found.severity],
+            code=found.code,
+            source=SOURCE,
+            message=f"{found.message}\n{found.hint}" if found.hint else found.message,
+            tags=[lsp.DiagnosticTag.Unnecessary] if found.code in _UNUSED else None,
+            related_information=self._related(found) or None,
+            data={"rule": RULES[found.code].name, "fix": None if found.fix is None else "safe" if found.fix.safe else "unsafe"},
+        )
+
+    def _related(self, found: Diagnostic) -> list[lsp.DiagnosticRelatedInformation]:
+        return [
+            lsp.DiagnosticRelatedInformation(location=lsp.Location(uri, range_of(each.span, lines)), message=each.message)
+            for each in found.related
+            for uri, lines in [self._elsewhere(found, each.path)]
+        ]
+
+    def _elsewhere(self, found: Diagnostic, path: str) -> tuple[str, Lines]:
+        for tree in self._trees.values():
+            page = next((page for page in self.pages.values() if page.tree is tree and page.path == path), None)
+            if page is not None:
+                return page.uri, page.lines
+            data = tree.read(path)
+            if data is not None:
+                return uri_of(tree.root / path), Lines(data.decode("utf-8", "replace"), self.units)
+        return path, Lines("", self.units)
+
+    def warn(self, message: str) -> None:
+        """Tell the person at the editor."""
+        self.window_show_message(lsp.ShowMessageParams(type=lsp.MessageType.Warning, message=message))
+
+    def report(self, err: BaseException) -> None:
+        """A bug of ours: said, and not the end."""
+        message = f"a bug in Optio: {type(err).__name__}: {err}"
+        self.window_log_message(lsp.LogMessageParams(type=lsp.MessageType.Error, message=message))
+
+
+def file_of(uri: str) -> Path | None:
+    """The file of a document; None where it has none."""
+    try:
+        name = uris.to_fs_path(uri)
+    except (ValueError, UnicodeError):
+        return None
+    if not name or "\0" in name:
+        return None
+    return Path(os.path.normpath(name))
+
+
+def uri_of(file: Path) -> str:
+    """Where a file is, for an editor."""
+    return file.absolute().as_uri()
+
+
+def range_of(span: Span, lines: Lines) -> lsp.Range:
+    """A place as the editor counts."""
+    return lsp.Range(lsp.Position(*lines.to_editor(span.start)), lsp.Position(*lines.to_editor(span.end)))
+
+
+def create() -> Server:
+    """A server that is not running yet."""
+    server = Server()
+    feature = server.feature
+
+    @feature(lsp.INITIALIZE)
+    def initialize(params: lsp.InitializeParams) -> None:
+        server.configure(params.initialization_options)
+        if params.process_id is not None:
+            asyncio.ensure_future(_end_with(params.process_id))  # noqa: RUF006 - it lives as long as the loop
+
+    @feature(lsp.INITIALIZED)
+    async def initialized(params: lsp.InitializedParams) -> None:
+        server.open_folders()
+        files = server.client_capabilities.workspace and server.client_capabilities.workspace.did_change_watched_files
+        if files and files.dynamic_registration:
+            watchers = [lsp.FileSystemWatcher(glob_pattern="**/*")]
+            options = lsp.DidChangeWatchedFilesRegistrationOptions(watchers=watchers)
+            wanted = lsp.Registration(id="files", method=lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES, register_options=options)
+            with contextlib.suppress(Exception):  # then files are looked at when one is saved
+                await server.client_register_capability_async(lsp.RegistrationParams([wanted]))
+
+    @feature(lsp.TEXT_DOCUMENT_DID_OPEN)
+    def did_open(params: lsp.DidOpenTextDocumentParams) -> None:
+        document = params.text_document
+        server.put(document.uri, document.text, document.version)
+
+    @feature(lsp.TEXT_DOCUMENT_DID_CHANGE)
+    def did_change(params: lsp.DidChangeTextDocumentParams) -> None:
+        document = params.text_document
+        server.put(document.uri, server.workspace.get_text_document(document.uri).source, document.version)
+
+    @feature(lsp.TEXT_DOCUMENT_DID_SAVE)
+    def did_save(params: lsp.DidSaveTextDocumentParams) -> None:
+        server.look_again()
+
+    @feature(lsp.TEXT_DOCUMENT_DID_CLOSE)
+    def did_close(params: lsp.DidCloseTextDocumentParams) -> None:
+        server.drop(params.text_document.uri)
+
+    @feature(lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES)
+    def files_changed(params: lsp.DidChangeWatchedFilesParams) -> None:
+        server.look_again([file for change in params.changes if (file := file_of(change.uri)) is not None])
+
+    @feature(lsp.WORKSPACE_DID_CHANGE_CONFIGURATION)
+    def configured(params: lsp.DidChangeConfigurationParams) -> None:
+        server.configure(params.settings)
+
+    @feature(lsp.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
+    def folders_changed(params: lsp.DidChangeWorkspaceFoldersParams) -> None:
+        server.open_folders()
+
+    return server
+
+
+async def _end_with(process: int) -> None:
+    """An editor that was killed says no goodbye, and what it leaves open may keep our input open, too."""
+    while True:
+        await asyncio.sleep(_PARENT_EVERY)
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            os._exit(1)
+        except OSError:
+            continue
+
+
+def serve() -> int:
+    """Answer an editor on standard input and output until it leaves: 0 if it said so before."""
+    server = create()
+    server.start_io()
+    return 0 if server.protocol._shutdown else 1

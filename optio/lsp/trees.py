@@ -1,0 +1,182 @@
+"""Trees: a task directory as an editor has it: what is typed, over what is saved."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from optio.compiler.diagnostics import Diagnostic, Severity, ordered, strictly
+from optio.compiler.incremental import IncrementalCompiler, Sign
+from optio.compiler.layers import Bases
+from optio.compiler.pipeline import CompiledFile, Policies, assemble, compile_file
+from optio.compiler.tree import SUFFIXES, DirectoryTree, SourceTree, Unreadable
+from optio.look import Look, Missing, look
+
+TASKS = "tasks.d"
+_LOOKS_LIKE_A_TASK = re.compile(
+    r"^(?:type:[ \t]*[\"']?(?:standalone|template|policy)\b|agentRuntime:|# yaml-language-server:[^\n]*\btask\.schema\.json)",
+    re.MULTILINE,
+)
+_NOTHING_SEEN = Look({}, frozenset(), frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What somebody may set for the whole server. `tasks` names the task directory of a workspace."""
+
+    strict: bool = False
+    verbose: bool = False
+    tasks: str = TASKS
+
+    @property
+    def careful(self) -> bool:
+        """Whether rules are asked that look for what a task could do without."""
+        return self.strict or self.verbose
+
+
+def root_of(path: Path, text: str, folders: Sequence[Path], tasks: str) -> Path | None:
+    """The task directory of a file, as `optio check` sees it: that of its workspace, else the nearest `tasks.d` above it. None
+    for a file that is in none and does not look like a task: editors have many YAML files."""
+    for folder in folders:
+        if path.is_relative_to(folder / tasks):
+            return folder / tasks
+    inside = next((each for each in path.parents if each.name == TASKS), None)
+    if inside is not None:
+        return inside
+    return path.parent if path.name.endswith(SUFFIXES) and _LOOKS_LIKE_A_TASK.search(text) else None
+
+
+class _View:
+    """A directory with what is typed over it. A file that is typed is there also when the disk has lost it."""
+
+    def __init__(self, below: DirectoryTree, names: Sequence[str], typed: Mapping[str, "_Typed"]) -> None:
+        self._below, self._names, self._typed = below, names, typed
+
+    def task_files(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def read(self, path: str) -> bytes:
+        typed = self._typed.get(path)
+        return typed.data if typed is not None else self._below.read(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Typed:
+    data: bytes
+    sign: Sign
+
+
+class TaskTree:
+    """One task directory. `compile` is for one thread, everything else for another. A `loose` tree has those files alone that
+    somebody has opened."""
+
+    def __init__(self, root: Path, *, loose: bool = False) -> None:
+        self.root, self.loose = root, loose
+        self._compiler = IncrementalCompiler()
+        # Replaced as a whole, never changed: the other thread may be reading them.
+        self._typed: Mapping[str, _Typed] = {}
+        self._seen = _NOTHING_SEEN
+        self._count = 0
+        self._stale = True
+        self.compiled = False
+
+    def type(self, path: str, data: bytes) -> None:
+        """The file holds this, whatever the disk says."""
+        self._count += 1
+        self._typed = {**self._typed, path: _Typed(data, (-self._count,))}
+
+    def forget(self, path: str) -> None:
+        """The file holds what the disk says."""
+        self._typed = {each: typed for each, typed in self._typed.items() if each != path}
+        self._stale = True
+
+    def stale(self) -> None:
+        """Something may have changed on the disk."""
+        self._stale = True
+
+    def holds(self, path: Path) -> bool:
+        """Whether it is a file of this tree."""
+        return path.is_relative_to(self.root)
+
+    def relative(self, path: Path) -> str:
+        """The file's name in the tree."""
+        return path.relative_to(self.root).as_posix()
+
+    def compile(self, options: Options) -> dict[str, tuple[Diagnostic, ...]]:
+        """The findings of every file that has any."""
+        typed = self._typed
+        if self._stale and not self.loose:
+            # What changes from here on is seen the next time.
+            self._stale = False
+            try:
+                self._seen = look(self.root, self._compiler.known())
+            except Missing:
+                self._seen = _NOTHING_SEEN
+        view, seen = self._view(typed), self._seen
+        signs = {path: sign for path, sign in seen.signs.items() if path not in seen.racy}
+        signs |= {path: each.sign for path, each in typed.items()}
+        found: list[Diagnostic] = list(self._compiler.compile(view, signs).diagnostics)
+        self._stale = self._stale or bool(seen.racy)
+        if options.careful:
+            more = (_alone(path, view, options)[1] for path in typed if path.endswith(SUFFIXES))
+            found = ordered([*found, *chain.from_iterable(more)])
+        self.compiled = True
+        return by_path(found, options)
+
+    def alone(self, path: str, options: Options, data: bytes | None = None) -> tuple[CompiledFile, list[Diagnostic]]:
+        """What one file says by itself, at once; `data` is what it could hold instead."""
+        typed = self._typed if data is None else {**self._typed, path: _Typed(data, ())}
+        return _alone(path, self._view(typed), options)
+
+    def file(self, path: str) -> CompiledFile:
+        """What can be understood of one file now."""
+        view = self._view(self._typed)
+        return compile_file(path, view, Bases(view), Policies(view))
+
+    def only(self, path: str) -> SourceTree:
+        """The tree as if this were its only task."""
+        return _View(DirectoryTree(self.root), [path], self._typed)
+
+    def read(self, path: str) -> bytes | None:
+        """What a file holds; None for one that cannot be read."""
+        try:
+            return self._view(self._typed).read(path)
+        except Unreadable:
+            return None
+
+    def paths(self) -> list[str]:
+        """All files that it was seen to have."""
+        return sorted({*self._seen.walked, *self._typed})
+
+    def _view(self, typed: Mapping[str, _Typed]) -> _View:
+        names = {path for path in typed if path.endswith(SUFFIXES) and not _is_hidden(path)}
+        return _View(
+            DirectoryTree(self.root), sorted(names.union(path for path in self._seen.walked if path.endswith(SUFFIXES))), typed
+        )
+
+
+def _alone(path: str, view: SourceTree, options: Options) -> tuple[CompiledFile, list[Diagnostic]]:
+    policy = Policies(view)
+    file = compile_file(path, view, Bases(view), policy, careful=options.careful)
+    return file, list(assemble([file], levels=policy.levels, careful=options.careful).diagnostics)
+
+
+def by_path(found: Sequence[Diagnostic], options: Options) -> dict[str, tuple[Diagnostic, ...]]:
+    """With the severities that are asked for; information only where it is."""
+    graded = strictly(found) if options.strict else found
+    files: dict[str, list[Diagnostic]] = {}
+    for each in graded:
+        if options.verbose or each.severity is not Severity.INFO:
+            files.setdefault(each.path, []).append(each)
+    return {path: tuple(mine) for path, mine in files.items()}
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
+
+
+def tasks_of(environ: Mapping[str, str] = os.environ) -> str:
+    """The name of the task directory where nobody says another."""
+    return environ.get("OPTIO_TASKS") or TASKS
