@@ -8,6 +8,8 @@ import pytest
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.tree import DirectoryTree
 from optio.model.registry import CompiledTask
+from optio.testing.coverage import coverage
+from optio.testing.run import run
 from tests.stub_model import TEXT, StubModel
 from tests.support import CLAUDE, ROOT, Dev
 
@@ -26,6 +28,13 @@ def tasks(example: Path) -> list[CompiledTask]:
     return list(compile_tree(DirectoryTree(example / "tasks.d")).registry.tasks.values())
 
 
+def payload(example: Path) -> Path | None:
+    """The delivery that its README sends, which is the first that its tests try."""
+    (task,) = run(DirectoryTree(example / "tasks.d")).tested
+    names = [test.webhook for test in task.task.spec.tests if test.webhook is not None]
+    return example / "tasks.d" / names[0] if names else None
+
+
 @pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree.parent.name)
 def test_a_tree_of_ours_compiles_without_a_finding(tree: Path) -> None:
     compilation = compile_tree(DirectoryTree(tree))
@@ -39,7 +48,7 @@ def test_an_example_explains_itself_and_has_what_its_webhook_needs(example: Path
     hooks = [task for task in tasks(example) if task.spec.webhook is not None]
 
     assert (example / "README.md").read_text().startswith("# ")
-    assert (example / "payload.json").exists() == bool(hooks)
+    assert (payload(example) is not None) == bool(hooks)
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +65,20 @@ def serving(tmp_path_factory: pytest.TempPathFactory, scripted_model: StubModel)
         },
     )
     for example in EXAMPLES:
-        for path in (example / "tasks.d").iterdir():
-            process.write(path.name, path.read_text())
+        for path in (example / "tasks.d").rglob("*.*"):
+            if path.is_file():
+                process.write(path.relative_to(example / "tasks.d").as_posix(), path.read_text())
     process.start()
     yield process
     process.stop()
+
+
+@pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree.parent.name)
+def test_the_own_tests_of_a_tree_pass_and_leave_nothing_out(tree: Path) -> None:
+    report = run(DirectoryTree(tree))
+
+    assert [(result.name, result.failures) for result in report.results if not result.passed] == []
+    assert {each.task.id: coverage(each).missing for each in report.tested} == {each.task.id: [] for each in report.tested}
 
 
 def test_every_example_is_run_here() -> None:
@@ -77,10 +95,10 @@ def test_an_example_runs(serving: Dev, task_id: str) -> None:
     assert OUTPUT.get(task_id, TEXT) in done.stdout
 
 
-@pytest.mark.parametrize("example", [path for path in EXAMPLES if (path / "payload.json").exists()], ids=lambda path: path.name)
+@pytest.mark.parametrize("example", [path for path in EXAMPLES if payload(path) is not None], ids=lambda path: path.name)
 def test_an_examples_payload_starts_its_run(serving: Dev, example: Path) -> None:
     (task,) = tasks(example)
 
-    done = serving.cli("hook", "send", task.id, str(example / "payload.json"), "--wait")
+    done = serving.cli("hook", "send", task.id, str(payload(example)), "--wait")
 
     assert done.returncode == 0, done.stdout + done.stderr

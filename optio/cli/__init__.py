@@ -17,6 +17,7 @@ COMMANDS = {
     "explain": ("explain", "explain a diagnostic code"),
     "schema": ("schema", "print the JSON Schema of task files"),
     "lsp": ("lsp", "serve an editor: findings, fixes, hover, completion"),
+    "test": ("test", "run the tests of task files, offline"),
     "render": ("render", "print the prompt of a task with its parameters filled in"),
     "schedule": ("schedule", "print when scheduled tasks fire next"),
     "run": ("run", "start a run of a task"),

@@ -94,17 +94,23 @@ def junit(diagnostics: Sequence[Diagnostic], paths: Sequence[str]) -> str:
     failed = sum(any(d.path == name and d.severity is Severity.ERROR for d in diagnostics) for name in names)
     suite = Element("testsuite", name="optio check", tests=str(len(names)), failures=str(failed), errors="0", skipped="0")
     for name in names:
-        case = SubElement(suite, "testcase", classname="optio", name=_xml(name), file=_xml(name))
+        case = SubElement(suite, "testcase", classname="optio", name=printable(name), file=printable(name))
         mine = [d for d in diagnostics if d.path == name]
         errors = [d for d in mine if d.severity is Severity.ERROR]
         if errors:
-            failure = SubElement(case, "failure", message=_xml(_text(errors[0])), type=errors[0].code)
-            failure.text = _xml("\n".join(map(_line, errors)))
+            failure = SubElement(case, "failure", message=printable(_text(errors[0])), type=errors[0].code)
+            failure.text = printable("\n".join(map(_line, errors)))
         rest = [d for d in mine if d.severity is not Severity.ERROR]
         if rest:
-            SubElement(case, "system-out").text = _xml("\n".join(map(_line, rest)))
-    root = Element("testsuites", tests=str(len(names)), failures=str(failed))
-    root.append(suite)
+            SubElement(case, "system-out").text = printable("\n".join(map(_line, rest)))
+    return as_xml([suite])
+
+
+def as_xml(suites: Sequence[Element]) -> str:
+    """A JUnit document of these suites, with their counts."""
+    counts = {name: sum(int(suite.get(name, "0")) for suite in suites) for name in ("tests", "failures", "errors")}
+    root = Element("testsuites", {name: str(count) for name, count in counts.items()})
+    root.extend(suites)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="unicode")
 
 
@@ -112,7 +118,8 @@ def _line(d: Diagnostic) -> str:
     return f"{d.path}:{d.span.start.line}:{d.span.start.column}: {d.severity.value}: {_text(d)} [{d.code}]"
 
 
-def _xml(text: str) -> str:
+def printable(text: str) -> str:
+    """The text with a mark in the place of what XML cannot hold."""
     return text.translate(_NO_XML)
 
 

@@ -1,0 +1,164 @@
+"""Run the tests of task files: what comes of a delivery, of a time of the schedule, or of parameters.
+
+They are judged by the code that serves. No server, no secret and no agent is needed.
+"""
+
+import argparse
+import io
+import os
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from optio.cli import FAILED, OK, fixing, flags, show
+from optio.cli.results import Done, document, text
+from optio.compiler.diagnostics import closest
+from optio.compiler.report import concise
+from optio.compiler.tree import SUFFIXES, DirectoryTree
+from optio.errors import SettingsError
+from optio.model.example import Example
+from optio.testing.coverage import Coverage, coverage, percentage
+from optio.testing.run import Report, Snapshot
+from optio.testing.run import run as run_tests
+
+FORMATS = ("text", "json", "junit")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags."""
+    parser.add_argument("what", nargs="*", metavar="PATH|TASK", help="files, directories or ids of tasks (default: all tasks)")
+    parser.add_argument("-k", dest="name", metavar="TEXT", help="only tests with this text in their name")
+    parser.add_argument("--update", action="store_true", help="write the prompts that have changed into their snapshots")
+    parser.add_argument("--coverage", action="store_true", help="what of the mappings, filters and defaults no test has tried")
+    parser.add_argument("--min-coverage", type=_percent, metavar="PERCENT", help="fail below it; prints --coverage")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="how results are printed (default: text)")
+    flags.add(parser, "tasks")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0, or 1 when a test failed, a file has errors, or too little is covered; raises SettingsError for what does not exist."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    counted = args.coverage or args.min_coverage is not None
+    if args.format == "junit" and args.coverage:
+        raise SettingsError("JUnit's XML has no place for coverage: leave out --coverage, or --format junit")
+    wanted = _wanted(args.what, flags.settings(args).tasks)
+    done = [Done(root, each.names, *_tested(root, each, args)) for root, each in wanted.items()]
+    errors = [error for each in done for error in each.errors()]
+    if errors:
+        print("\n".join(concise(errors)), file=sys.stderr)
+    covered = [coverage(each) for one in done for each in one.report.tested if not each.broken] if counted else []
+    _print(done, covered, args.format)
+    results = [result for each in done for result in each.report.results]
+    if not results and (args.what or args.name):
+        print("no test is named so" if args.name else "it has no tests: write some under `tests:`", file=sys.stderr)
+        return FAILED
+    share = percentage([item for each in covered for item in each.items])
+    if args.min_coverage is not None and share < args.min_coverage:
+        print(f"{share:.1f}% is covered, less than {args.min_coverage:g}%", file=sys.stderr)
+        return FAILED
+    return FAILED if errors or not all(result.passed for result in results) else OK
+
+
+@dataclass
+class _Wanted:
+    """What of a tree was named; nothing named is all of it."""
+
+    paths: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    everything: bool = False
+    only: bool = False
+
+    def names(self, path: str) -> bool:
+        return self.everything or path in self.paths
+
+    def holds(self, task_id: str, path: str) -> bool:
+        return task_id in self.ids or self.names(path)
+
+
+def _wanted(words: list[str], default: Path) -> dict[Path, _Wanted]:
+    """Trees, each with what of it was named. A file belongs to the task directory when it stands inside it."""
+    found: dict[Path, _Wanted] = {}
+    for word in words or [str(default)]:
+        path = Path(word)
+        if path.is_dir():
+            found.setdefault(path, _Wanted()).everything = True
+        elif path.exists():
+            inside = default.is_dir() and path.absolute().is_relative_to(default.absolute())
+            root = default if inside else path.parent
+            tree = found.setdefault(root, _Wanted(only=not inside))
+            tree.paths.append(path.absolute().relative_to(root.absolute()).as_posix())
+        elif "/" in word or word.endswith(SUFFIXES) or not default.is_dir():
+            hint = "" if words else ": `optio init` makes one, --tasks names another"
+            raise SettingsError(f"`{word}` does not exist" if words else f"there is no task directory `{word}`{hint}")
+        else:
+            found.setdefault(default, _Wanted()).ids.append(word)
+    return found
+
+
+def _tested(root: Path, wanted: _Wanted, args: argparse.Namespace) -> tuple[Report, list[Snapshot]]:
+    only = wanted.paths if wanted.only and not wanted.everything else None
+
+    def chosen(task_id: str, path: str, example: Example) -> bool:
+        return args.name is None or args.name.lower() in f"{task_id}: {example.label}".lower()
+
+    report = run_tests(DirectoryTree(root, only=only), chosen)
+    known = {each.task.id for each in report.tested}
+    for task_id in wanted.ids:
+        if task_id not in known:
+            raise _unknown(task_id, known, report)
+    report = _only(report, wanted)
+    updates = {result.update.path: result.update for result in report.results if result.update is not None}
+    if not args.update or not updates:
+        return report, []
+    _write(root, list(updates.values()))
+    return _only(run_tests(DirectoryTree(root, only=only), chosen), wanted), list(updates.values())
+
+
+def _only(report: Report, wanted: _Wanted) -> Report:
+    return replace(report, tested=tuple(each for each in report.tested if wanted.holds(each.task.id, each.task.path)))
+
+
+def _unknown(task_id: str, known: set[str], report: Report) -> SettingsError:
+    meant = closest(task_id, known)
+    if meant:
+        return SettingsError(f"no task `{task_id}`: did you mean `{meant}`?")
+    if report.compilation.broken:
+        return SettingsError(f"no task `{task_id}`; a file that cannot be read may hold it: `optio check` tells")
+    return SettingsError(f"no task `{task_id}`: there are {', '.join(sorted(known)[:20]) or 'none'}")
+
+
+def _write(root: Path, snapshots: list[Snapshot]) -> None:
+    """Below the root alone, also where a directory is a link."""
+    real = os.path.realpath(root)
+    for each in snapshots:
+        target = root / each.path
+        if not os.path.realpath(target).startswith(real.rstrip(os.sep) + os.sep):
+            raise SettingsError(f"`{target}` leads out of the task tree: nothing was written there")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+            fixing.write(root, {each.path: each.prompt.encode("utf-8", "surrogatepass")})
+        except OSError as err:
+            raise SettingsError(f"the snapshot `{target}` cannot be written: {err.strerror}") from err
+
+
+def _print(done: list[Done], covered: list[Coverage], form: str) -> None:
+    if form == "junit":
+        from optio.testing.junit import Seen, junit
+
+        print(junit([Seen(each.report, each.seen, each.errors()) for each in done]))
+    elif form == "json":
+        print(show.as_json(document(done, covered)))
+    else:
+        print("\n".join(text(done, covered)))
+
+
+def _percent(word: str) -> float:
+    try:
+        number = float(word)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 100:
+        raise argparse.ArgumentTypeError(f"`{word}` is no number from 0 to 100")
+    return number

@@ -1,0 +1,81 @@
+"""What a test expects, beside what came of it."""
+
+import difflib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optio.compiler.tree import Unreadable
+from optio.model.example import Expectation
+from optio.model.registry import canonical
+from optio.model.route import Route
+from optio.runs.replay import Judgement
+
+# Of a longer difference so many lines are shown.
+_MOST_LINES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """An expectation that did not hold: where it stands below `expect`, in words, and line by line."""
+
+    route: Route
+    message: str
+    diff: tuple[str, ...] = ()
+
+
+def mismatches(expected: Expectation, got: Judgement, snapshot: Callable[[str], str]) -> Iterator[Mismatch]:
+    """All of them; with another verdict nothing else is compared. `snapshot` reads one, and raises Unreadable."""
+    if got.verdict != expected.word:
+        where: Route = ("verdict",) if expected.verdict is not None else ("error",) if expected.error is not None else ()
+        why = f": {got.detail}" if got.detail else ""
+        yield Mismatch(where, f"expected `{expected.word}`, got `{got.verdict}`{why}")
+        return
+    if expected.error is not None and expected.error not in (got.detail or ""):
+        yield Mismatch(("error",), f"`{expected.error}` is no part of the reason: {got.detail}")
+    if expected.params is not None and canonical(expected.params) != canonical(got.params):
+        yield _other_params(expected.params, got.params or {})
+    prompt = got.prompt or ""
+    if expected.prompt is not None:
+        yield from _against(expected.prompt, prompt, snapshot)
+    for index, part in enumerate(expected.prompt_contains):
+        if part not in prompt:
+            lines = tuple(f"  {line}" for line in prompt.splitlines()[:_MOST_LINES])
+            yield Mismatch(("promptContains", index), f"`{part}` is not in the prompt:", lines)
+
+
+def _other_params(expected: Mapping[str, Any], got: Mapping[str, Any]) -> Mismatch:
+    """At the first one that differs, where it is expected."""
+    names = [name for name in expected if name not in got or canonical(expected[name]) != canonical(got[name])]
+    where: Route = ("params", names[0]) if names else ("params",)
+    return Mismatch(where, "other parameters than expected", _diff(_lines(expected), _lines(got)))
+
+
+def _against(name: str, prompt: str, snapshot: Callable[[str], str]) -> Iterator[Mismatch]:
+    try:
+        kept = snapshot(name)
+    except Unreadable as err:
+        cure = "`optio test --update` writes it" if err.code == "OPT115" and "exist" in err.message else err.hint or ""
+        yield Mismatch(("prompt",), f"`{name}` {err.message}" + (f": {cure}" if cure else ""))
+        return
+    if kept != prompt:
+        message = f"another prompt than `{name}`: mend the task, or take the new one with `optio test --update`"
+        yield Mismatch(("prompt",), message, _diff(kept, prompt))
+
+
+def _lines(params: Mapping[str, Any]) -> str:
+    return json.dumps(params, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _diff(expected: str, got: str) -> tuple[str, ...]:
+    # Line ends stay: a prompt may differ in nothing else.
+    before, after = expected.splitlines(keepends=True), got.splitlines(keepends=True)
+    found: list[str] = []
+    for line in difflib.unified_diff(before, after, "expected", "got", lineterm="\n", n=2):
+        text = line.removesuffix("\n")
+        found.append(text)
+        if text == line and line[:1] in "+- ":
+            found.append("\\ no line end")
+    more = len(found) - _MOST_LINES
+    return (*found[:_MOST_LINES], f"... {more:,} lines more") if more > 0 else tuple(found)

@@ -1,0 +1,192 @@
+"""Coverage: what of a task its tests have tried, and what none has.
+
+Counted are each trigger; each name of a mapping, once its path has found a value; each event, and one that is not wanted; a
+`when` that holds and one that does not; each default, once it was needed; and each required parameter, once its absence was
+refused.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optio.compiler.resolve import ResolvedTask
+from optio.errors import Malformed
+from optio.model import mapping
+from optio.model.example import Example
+from optio.model.params import faults, fill
+from optio.model.route import Route, show, value_at
+from optio.model.trigger import WebhookConfig
+from optio.runs import body
+from optio.runs.signature import event_header
+from optio.testing.run import Result, Tested
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something that tests can try, where it is written, and whether one has."""
+
+    text: str
+    path: str
+    line: int
+    tried: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The items of one task."""
+
+    task_id: str
+    items: tuple[Item, ...]
+
+    @property
+    def missing(self) -> list[Item]:
+        """What no test has tried."""
+        return [item for item in self.items if not item.tried]
+
+
+def percentage(items: Sequence[Item]) -> float:
+    """Of the items that were tried; 100 when there are none."""
+    return 100.0 if not items else 100 * sum(item.tried for item in items) / len(items)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One test that was run: its payload, the parameters before defaults where it came so far, and whether a run came of it."""
+
+    example: Example
+    payload: Any
+    given: Mapping[str, Any] | None
+    accepted: bool
+    proved: bool
+
+    def is_of(self, kind: str) -> bool:
+        return getattr(self.example, kind) is not None
+
+
+Tell = Callable[[str, Route, bool], Item]
+
+
+def coverage(tested: Tested) -> Coverage:
+    """What the tests of a task without errors have tried."""
+    task = tested.task
+    seen = [found for result in tested.results if (found := _seen(task, result)) is not None]
+
+    def tell(text: str, route: Route, tried: bool) -> Item:
+        return Item(text, task.document.path_at(route), task.document.key_span(route).start.line, tried)
+
+    items = [*_triggers(task, seen, tell), *_schema(task, seen, tell)]
+    return Coverage(task.id, tuple(sorted(items, key=lambda item: (item.path, item.line))))
+
+
+def _seen(task: ResolvedTask, result: Result) -> _Seen | None:
+    trial, example = result.trial, result.example
+    if trial is None:
+        return None
+    verdict = trial.judgement.verdict
+    accepted, proved = verdict == "accepted", verdict not in ("unsigned", "stale", "unsupported", "unreadable")
+    payload: Any = None
+    given: Mapping[str, Any] | None = None
+    if example.webhook is not None and task.spec.webhook is not None and result.body is not None:
+        try:
+            payload = body.decode(result.body)
+        except Malformed:
+            return None
+        if verdict in ("accepted", "invalid"):
+            given = _mapped(task.spec.webhook.config, payload)
+    elif example.schedule is not None and task.spec.schedule is not None:
+        given = task.spec.schedule.config.param_mapping
+    elif example.params is not None:
+        given = example.params
+    return _Seen(example, payload, given, accepted, proved)
+
+
+def _mapped(config: WebhookConfig, payload: Any) -> Mapping[str, Any] | None:
+    if config.param_mapping is None:
+        return payload if isinstance(payload, dict) else None
+    try:
+        return mapping.from_payload(config.param_mapping, payload)
+    except mapping.MappingFailed:
+        return None
+
+
+def _triggers(task: ResolvedTask, seen: list[_Seen], tell: Tell) -> Iterator[Item]:
+    for index, trigger in enumerate(task.spec.triggers):
+        route: Route = ("triggers", index)
+        kind = "params" if trigger.type == "manual" else trigger.type
+        runs = [each for each in seen if each.is_of(kind) and each.accepted]
+        yield tell(f"the {trigger.type} trigger starts a run", (*route, "type"), bool(runs))
+        if trigger.type == "manual":
+            continue
+        for name in trigger.config.param_mapping or ():
+            taken = any(each.given is not None and name in each.given for each in runs)
+            yield tell(f"`{name}` is filled by the {trigger.type}", (*route, "config", "paramMapping", name), taken)
+        if trigger.type == "webhook":
+            yield from _filters(trigger.config, (*route, "config"), [each for each in seen if each.is_of(kind)], tell)
+
+
+def _filters(config: WebhookConfig, route: Route, seen: list[_Seen], tell: Tell) -> Iterator[Item]:
+    proved = [each for each in seen if each.proved]
+    events = [_event(config, each.example) for each in proved]
+    for index, name in enumerate(config.events or ()):
+        yield tell(f"the event `{name}` is wanted", (*route, "events", index), name in events)
+    if config.events is not None:
+        other = any(event not in config.events for event in events)
+        yield tell("an event that is not wanted is filtered", (*route, "events"), other)
+    if config.when is not None:
+        filter_ = mapping.compile_when(config.when)
+        wanted = [each for each, event in zip(proved, events, strict=True) if config.events is None or event in config.events]
+        outcomes = {_holds(filter_, each.payload) for each in wanted}
+        yield tell("`when` lets a delivery through", (*route, "when"), True in outcomes)
+        yield tell("`when` filters a delivery", (*route, "when"), False in outcomes)
+
+
+def _event(config: WebhookConfig, example: Example) -> str | None:
+    headers = {name.lower(): value for name, value in example.headers.items()}
+    return headers.get(event_header(config))
+
+
+def _holds(filter_: mapping.When, payload: Any) -> bool | None:
+    try:
+        return filter_.holds(payload)
+    except mapping.MappingFailed:
+        return None
+
+
+def _schema(task: ResolvedTask, seen: list[_Seen], tell: Tell) -> Iterator[Item]:
+    schema = task.spec.params_schema or {}
+    for name in _defaults(schema):
+        needed = any(each.accepted and each.given is not None and _lacks(each.given, name) for each in seen)
+        steps = tuple(step for part in name for step in ("properties", part))
+        yield tell(f"the default of `{show(name)}` is needed", ("paramsSchema", *steps, "default"), needed)
+    required = schema.get("required")
+    properties = schema.get("properties")
+    for index, name in enumerate(required if isinstance(required, list) else ()):
+        sub = value_at(properties, (name,))
+        if isinstance(sub, dict) and "default" in sub:
+            continue
+        refused = any(
+            each.given is not None and not each.accepted and _refused_without(schema, each.given, name) for each in seen
+        )
+        yield tell(f"a run without `{name}` is refused", ("paramsSchema", "required", index), refused)
+
+
+def _refused_without(schema: Mapping[str, Any], given: Mapping[str, Any], name: str) -> bool:
+    return name not in given and any(
+        route == (name,) and keyword == "required" for route, _, keyword in faults(schema, fill(schema, given))
+    )
+
+
+def _defaults(schema: Mapping[str, Any], above: Route = ()) -> Iterator[Route]:
+    """The names of parameters that have a default, members of objects too."""
+    properties = schema.get("properties")
+    for name, sub in properties.items() if isinstance(properties, Mapping) else ():
+        if isinstance(sub, Mapping):
+            if "default" in sub:
+                yield (*above, name)
+            yield from _defaults(sub, (*above, name))
+
+
+def _lacks(given: Mapping[str, Any], name: Route) -> bool:
+    """Whether only the last step is missing, so that its default was filled in."""
+    inside = value_at(given, name[:-1])
+    return isinstance(inside, Mapping) and name[-1] not in inside

@@ -1,0 +1,171 @@
+"""All tests of a tree: tree -> Report. Writes nothing."""
+
+import posixpath
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from optio.compiler.emit import emit
+from optio.compiler.layers import Bases, beside
+from optio.compiler.pipeline import Compilation, Policies, assemble, compile_file
+from optio.compiler.resolve import ResolvedTask
+from optio.compiler.tree import SourceTree, Unreadable
+from optio.model.example import Example
+from optio.testing.compare import Mismatch, mismatches
+from optio.testing.trial import Impossible, Trial, tried
+
+Chosen = Callable[[str, str, Example], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a test failed, and the place of the expectation that did not hold. With `broken` it could not even be run."""
+
+    path: str
+    line: int
+    message: str
+    diff: tuple[str, ...] = ()
+    broken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A prompt, and the file of the tree that a test keeps it in. `new` when there is no such file yet."""
+
+    path: str
+    prompt: str
+    new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One test. `update` is the snapshot to write where the prompt alone has changed; `trial` is None for what was not run."""
+
+    name: str
+    line: int
+    example: Example
+    trial: Trial | None = None
+    body: bytes | None = None
+    failures: tuple[Failure, ...] = ()
+    update: Snapshot | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether all that was expected came."""
+        return not self.failures
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """The tests of one task that were chosen; `broken` when its file has errors."""
+
+    task: ResolvedTask
+    results: tuple[Result, ...]
+    broken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Every task of a tree with its tests, and what its compilation found."""
+
+    compilation: Compilation
+    tested: tuple[Tested, ...]
+
+    @property
+    def results(self) -> list[Result]:
+        """All tests."""
+        return [result for each in self.tested for result in each.results]
+
+
+def run(tree: SourceTree, chosen: Chosen = lambda task_id, path, example: True) -> Report:
+    """Run the chosen tests: those of which (task id, path of its file, test) hold."""
+    bases, policies = Bases(tree), Policies(tree)
+    files = [compile_file(path, tree, bases, policies) for path in tree.task_files()]
+    compilation = assemble(files, levels=policies.levels)
+    tested = [
+        _tested(file.task, tree, chosen, broken=file.path in compilation.broken) for file in files if file.task is not None
+    ]
+    return Report(compilation, tuple(tested))
+
+
+def _tested(task: ResolvedTask, tree: SourceTree, chosen: Chosen, *, broken: bool) -> Tested:
+    results: list[Result] = []
+    compiled = emit(task)
+    for index, example in enumerate(task.spec.tests):
+        if not chosen(task.id, task.path, example):
+            continue
+        if broken:
+            line = task.span(("tests", index)).start.line
+            why = Failure(task.path, line, "cannot be run: the file has errors", broken=True)
+            results.append(Result(name=example.label, line=line, example=example, failures=(why,)))
+        else:
+            results.append(_result(task, index, example, tree, partial(tried, compiled, example)))
+    return Tested(task, tuple(results), broken)
+
+
+def _result(
+    task: ResolvedTask, index: int, example: Example, tree: SourceTree, attempt: Callable[[bytes | None], Trial]
+) -> Result:
+    line = task.span(("tests", index)).start.line
+    body = None
+    try:
+        if example.webhook is not None:
+            body = tree.read(beside(task.path, example.webhook))
+        trial = attempt(body)
+    except (Impossible, Unreadable) as err:
+        key = "webhook" if example.webhook is not None else "schedule"
+        where = task.span(("tests", index, key)).start.line
+        failure = Failure(task.path, where, f"cannot be run: {err}", broken=True)
+        return Result(name=example.label, line=line, example=example, failures=(failure,))
+
+    def snapshot(name: str) -> str:
+        return _text(tree, snapshot_path(task.path, name))
+
+    found = list(mismatches(example.expect, trial.judgement, snapshot))
+    return Result(
+        name=example.label,
+        line=line,
+        example=example,
+        trial=trial,
+        body=body,
+        failures=tuple(_failures(task, index, found)),
+        update=_update(task, example, trial, tree),
+    )
+
+
+def _failures(task: ResolvedTask, index: int, found: list[Mismatch]) -> Iterator[Failure]:
+    for each in found:
+        line = task.document.key_span(("tests", index, "expect", *each.route)).start.line
+        yield Failure(task.path, line, each.message, each.diff)
+
+
+def _update(task: ResolvedTask, example: Example, trial: Trial, tree: SourceTree) -> Snapshot | None:
+    """The snapshot that is missing or out of date: inside the tree, and of a run that was expected."""
+    name, prompt = example.expect.prompt, trial.judgement.prompt
+    if name is None or prompt is None or trial.judgement.verdict != example.expect.word:
+        return None
+    try:
+        path = snapshot_path(task.path, name)
+    except Unreadable:
+        return None
+    try:
+        return None if _text(tree, path) == prompt else Snapshot(path, prompt, new=False)
+    except Unreadable as err:
+        return Snapshot(path, prompt, new=True) if err.code == "OPT115" else None
+
+
+def snapshot_path(task_path: str, name: str) -> str:
+    """Its path in the tree; raises Unreadable for one that leads out of it, and for a task file."""
+    path = beside(task_path, name)
+    if path.startswith(("/", "~")) or ".." in path.split("/"):
+        raise Unreadable("OPT115", "leads out of the task tree", "give a path below the task file")
+    if posixpath.splitext(path)[1] in (".yaml", ".yml"):
+        raise Unreadable("OPT706", "would be read as a task", "give it another ending, such as `.md`")
+    return path
+
+
+def _text(tree: SourceTree, path: str) -> str:
+    try:
+        return tree.read(path).decode("utf-8")
+    except UnicodeDecodeError:
+        return ""

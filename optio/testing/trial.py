@@ -1,0 +1,100 @@
+"""One test tried: what the task makes of what happens, by the code that serves, without a server and without a clock.
+
+A trigger that is switched off is tried as if it were on: its tests tell whether it can be switched on again.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from optio.errors import Invalid, Malformed, Problem
+from optio.model import cron
+from optio.model.example import Example
+from optio.model.registry import CompiledTask
+from optio.model.trigger import ScheduleConfig, WebhookConfig
+from optio.runs import judge, signature
+from optio.runs.replay import Judgement
+from optio.runs.submit import prepare
+from optio.store.base import NewRun
+
+# When a delivery without a slot arrives.
+NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
+# Made up, and base64, as one of the schemes needs it.
+_SECRET, _ANOTHER = "b3B0aW8gdGVzdA==", "c29tZWJvZHkgZWxzZQ=="
+_DELIVERY = "optio-test"
+_SECOND = timedelta(seconds=1)
+
+
+class Impossible(Exception):
+    """What the test says cannot happen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of a test; `problems` are the faults of the parameters, if they were why it was refused."""
+
+    judgement: Judgement
+    problems: tuple[Problem, ...] = ()
+
+
+def tried(task: CompiledTask, example: Example, body: bytes | None = None) -> Trial:
+    """Try it; `body` is its payload. Raises Impossible."""
+    here = Judgement(verdict="accepted", task_id=task.id, definition=task.digest)
+    try:
+        made = _happens(task, example, body)
+    except (Malformed, Invalid) as err:
+        word, _, detail = judge.refusal(err)
+        return Trial(replace(here, verdict=word, detail=detail), err.problems if isinstance(err, Invalid) else ())
+    if isinstance(made, NewRun):
+        return Trial(replace(here, params=made.params, prompt=made.prompt))
+    verdict, detail = made
+    return Trial(replace(here, verdict=verdict, detail=detail))
+
+
+def _happens(task: CompiledTask, example: Example, body: bytes | None) -> NewRun | tuple[str, str]:
+    """The run, or verdict and detail of what wants none."""
+    if example.webhook is not None:
+        if task.spec.webhook is None or body is None:
+            raise Impossible("the task has no webhook trigger")
+        return _arrives(task, task.spec.webhook.config, example, body)
+    if example.schedule is not None:
+        if task.spec.schedule is None:
+            raise Impossible("the task has no schedule trigger")
+        config = task.spec.schedule.config
+        slot = slot_of(config, example)
+        return prepare(task, config.param_mapping, new_id="", trigger="schedule", actor="scheduler", slot=slot)
+    return prepare(task, example.params, new_id="", trigger="manual", actor="")
+
+
+def _arrives(task: CompiledTask, config: WebhookConfig, example: Example, body: bytes) -> NewRun | tuple[str, str]:
+    headers = {"content-type": "application/json"}
+    kind, now = example.signature or "valid", NOW.timestamp()
+    if config.secret is not None and kind != "missing":
+        signed_at = now - 2 * signature.TOLERANCE_S if kind == "stale" else now
+        secret = _ANOTHER if kind == "wrong" else _SECRET
+        headers |= signature.sign(config, secret, body, delivery=_DELIVERY, now=signed_at)
+    headers |= {name.lower(): value for name, value in example.headers.items()}
+
+    def header(name: str) -> list[str]:
+        return [headers[name]] if name in headers else []
+
+    if config.secret is not None:
+        doubt = signature.doubt(config, [signature.key(config, _SECRET)], body, header, now)
+        if doubt is not None:
+            return doubt
+    made = judge.judge(task, config, header, body, new_id="", actor=f"webhook:{config.path}")
+    return made if isinstance(made, NewRun) else ("filtered", made)
+
+
+def slot_of(config: ScheduleConfig, example: Example) -> datetime:
+    """The fire that the test speaks of; raises Impossible when the schedule has none at that time."""
+    zone, at = ZoneInfo(config.timezone), example.slot
+    # On a night on which the clocks go back, a time of the clock stands for two.
+    times = [at.replace(tzinfo=zone, fold=fold) for fold in (0, 1)] if at.tzinfo is None else [at]
+    for time in times:
+        slot = time.astimezone(UTC)
+        if cron.next_fire(config.cron_expression, config.timezone, slot - _SECOND) == slot:
+            return slot
+    coming = cron.next_fire(config.cron_expression, config.timezone, times[0])
+    then = "there is none later" if coming is None else f"the next is {coming.astimezone(zone):%Y-%m-%dT%H:%M, a %A}"
+    raise Impossible(f"`{example.schedule}` is no fire of `{config.cron_expression}` ({config.timezone}): {then}")
