@@ -21,6 +21,23 @@ def _signed(more: str) -> str:
     return _without("triggers", f"triggers:\n  - type: webhook\n    config: {config}\nstartLimit: {{count: 50, per: 24h}}\n")
 
 
+def _fetching(egress: str) -> str:
+    config = "{path: pages, secret: {name: S}, paramMapping: {PAGE: $.page.url}}"
+    network = f"environment: {{network: {{egress: [{egress}]}}}}"
+    return "".join(
+        f"{line}\n"
+        for line in (
+            *(line for line in _WHOLE.splitlines() if not line.startswith(("environment", "triggers"))),
+            f"triggers: [{{type: webhook, config: {config}}}]",
+            "startLimit: {count: 50, per: 24h}",
+            network,
+            "promptTemplate: Read {{PAGE}}",
+            "paramsSchema:\n  type: object\n  properties:\n    PAGE: {type: string, maxLength: 200}",
+            "  required: [PAGE]\n  additionalProperties: false",
+        )
+    )
+
+
 RULES = (
     Rule(
         "OPT323", "no-trigger", INFO, "nothing starts the task",
@@ -38,6 +55,12 @@ RULES = (
         "OPT419", "no-filter", INFO, "every event of a sender starts a run",
         "GitHub sends a ping, and each action of each event that the hook was set up for; each run costs up to its budget.",
         _signed("scheme: github"), _signed("scheme: github, events: [push]"),
+        strict=WARNING, careful=True,
+    ),
+    Rule(
+        "OPT423", "ssrf-url", INFO, "a URL from outside, and a network that lets the agent go there",
+        "Whoever sends it makes the agent fetch a page, and do what it finds there.",
+        _fetching("'0.0.0.0/0'"), _fetching("api.anthropic.com"),
         strict=WARNING, careful=True,
     ),
     Rule(

@@ -55,6 +55,12 @@ RULES = (
         _webhook(_SIGNED),
     ),
     Rule(
+        "OPT406", "weak-secret", ERROR, "a placeholder stands where a secret is named",
+        "It is no secret that anybody could sign with; the file names one, and its value is made at random and kept elsewhere.",
+        _webhook("secret: whsec_..."),
+        _webhook(_SIGNED),
+    ),
+    Rule(
         "OPT407", "jsonpath-syntax", ERROR, "a JSONPath or filter that cannot be read",
         "Paths follow RFC 9535; names with dashes or blanks stand in brackets.",
         _mapped("{REPO_NAME: $.repository.full-name}"),
@@ -86,8 +92,14 @@ RULES = (
         _mapped("{REPO_NAME: $.repository.name}"),
     ),
     Rule(
-        "OPT413", "path-not-in-payload", ERROR, "a JSONPath that finds nothing in the task's own samples",
-        "The parameter would always be missing.",
+        "OPT412", "type-mismatch", WARNING, "GitHub sends another type than the parameter takes",
+        "A delivery whose values do not fit the schema is refused; nobody sees it but in the list of deliveries.",
+        _mapped("{REPO_NAME: $.repository.id}").replace("secret:", "scheme: github\n      secret:"),
+        _mapped("{REPO_NAME: $.repository.name}").replace("secret:", "scheme: github\n      secret:"),
+    ),
+    Rule(
+        "OPT413", "path-not-in-payload", ERROR, "a JSONPath that finds nothing in what is sent",
+        "The parameter would always be missing. The task's own samples say what is sent; without any, GitHub's event does.",
         "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repo.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
         "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repository.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
     ),
@@ -116,6 +128,12 @@ RULES = (
         _PARAMS + _webhook(_SIGNED),
         _PARAMS + _webhook(f"{_SIGNED}\n{_MAPPED}"),
         strict=ERROR,
+    ),
+    Rule(
+        "OPT420", "scheme-mismatch", WARNING, "the sender signs in another way than the scheme reads",
+        "Every delivery would be refused as unsigned, or no event would ever fit.",
+        _webhook(_SIGNED + "\nevents: [pull_request]"),
+        _webhook(_SIGNED + "\nscheme: github\nevents: [pull_request]"),
     ),
     Rule(
         "OPT421", "secret-in-url", ERROR, "a secret in a webhook's URL",

@@ -4,11 +4,17 @@ import re
 from collections.abc import Iterator
 
 from optio.compiler.checks import granted
+from optio.compiler.checks.declared import declared
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
+from optio.model.prompt import placeholders
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
+_URL = re.compile(
+    r"(?:^|[._'\"])(?:[a-z]*_)?(?:url|uri|href|link|webhook)['\"\]]*$|[a-z](?:Url|URL|Uri|URI|Link)['\"\]]*$", re.ASCII
+)
+_PEOPLES_URL = re.compile(r"\.(?:homepage|blog|target_url|details_url|environment_url|log_url)$")
 _DATED = re.compile(r"\d{6,8}|-\d{4}-\d{2}-\d{2}|@\d|latest-\d")
 
 
@@ -44,6 +50,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             yield task.at("OPT611", message, ("triggers", index, "type"), hint=hint)
         if isinstance(trigger, WebhookTrigger):
             yield from _webhook(task, ("triggers", index, "config"), trigger.config)
+            yield from _urls(task, ("triggers", index, "config", "paramMapping"), trigger.config)
 
 
 def _webhook(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
@@ -54,6 +61,21 @@ def _webhook(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterato
         message = "a delivery that is sent again starts another run: nothing tells the two apart"
         hint = "add `deliveryHeader:` if the sender numbers its deliveries, or a `dedupe:` key"
         yield task.at("OPT418", message, (*route, "scheme"), hint=hint)
+
+
+def _urls(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    """URLs that the sender chooses; GitHub makes its own, but for a few that people write."""
+    if task.spec.agent_runtime == "command" or not granted.is_open(task) or not task.knows(route):
+        return
+    used, known = set(placeholders(task.prompt)), declared(task)
+    for name, path in (config.param_mapping or {}).items() if known is not None else ():
+        sub = known.properties.get(name) if known is not None else None
+        bound = isinstance(sub, dict) and {"enum", "const", "pattern"} & set(sub)
+        chosen = _PEOPLES_URL if config.scheme == "github" else _URL
+        if name in used and isinstance(path, str) and chosen.search(path) and not bound:
+            message = f"`{path}` is a URL that the sender chooses, and the agent may fetch any"
+            hint = "list the hosts under `environment.network.egress`, or bound the URL with `pattern: ^https://example\\.com/`"
+            yield task.at("OPT423", message, (*route, name), hint=hint)
 
 
 def _environment(task: ResolvedTask) -> Iterator[Diagnostic]:

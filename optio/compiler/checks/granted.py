@@ -114,7 +114,7 @@ def _three_together(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Words of strangers, something worth having, and a way out: any two of them are harmless."""
     own = [(i, name) for i, name in enumerate(task.spec.environment.secrets) if name not in RUNTIME_KEYS]
     words = next(strangers_words(task), None) if own else None
-    if words is None or not _open(task):
+    if words is None or not is_open(task):
         return
     index, name = own[0]
     others = f" (of {len(own)})" if len(own) > 1 else ""
@@ -123,7 +123,7 @@ def _three_together(task: ResolvedTask) -> Iterator[Diagnostic]:
     yield task.at("OPT516", message, (*SECRETS, index), hint=hint)
 
 
-def _open(task: ResolvedTask) -> bool:
+def is_open(task: ResolvedTask) -> bool:
     """Whether the agent may send to a place that nobody named."""
     network = task.spec.environment.network
     if not task.knows(("environment", "network")):

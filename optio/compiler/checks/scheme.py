@@ -1,0 +1,64 @@
+"""Schemes: whether the sender that the file speaks of signs in the way that the file says."""
+
+import re
+from collections.abc import Iterator
+
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.resolve import ResolvedTask
+from optio.model.route import Route
+from optio.model.trigger import WebhookConfig, WebhookTrigger
+
+# Events that only GitHub names so, in the header that only its own scheme reads.
+_GITHUB_EVENTS = frozenset(
+    {
+        *("pull_request", "pull_request_review", "issues", "issue_comment", "workflow_run", "check_run", "check_suite"),
+        *("workflow_dispatch", "deployment_status", "repository_dispatch", "dependabot_alert"),
+    }
+)
+# Headers whose signature no scheme reads, and what is in them.
+_UNREAD = {
+    "stripe-signature": "Stripe signs a time stamp together with the body",
+    "x-slack-signature": "Slack signs a time stamp together with the body",
+    "x-gitlab-token": "GitLab sends the secret itself, and no signature",
+}
+_STANDARD = frozenset({"webhook-signature", "svix-signature"})
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Every webhook that is signed."""
+    for index, trigger in enumerate(task.spec.triggers):
+        route: Route = ("triggers", index, "config")
+        if isinstance(trigger, WebhookTrigger) and trigger.config.secret is not None and task.knows(route):
+            if task.knows((*route, "scheme")):
+                yield from _one(task, route, trigger.config)
+
+
+def _one(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    scheme, header = config.scheme, (config.signature_header or "").lower()
+    if config.signature_encoding != "hex" and scheme != "hmac":
+        message = f"`signatureEncoding` does nothing with `scheme: {scheme}`"
+        yield task.at("OPT420", message, (*route, "signatureEncoding"), key=True, hint="delete it, or write `scheme: hmac`")
+    if why := _UNREAD.get(header):
+        message = f"no scheme reads `{config.signature_header}`: {why}"
+        hint = "let a relay check it and sign the delivery anew, and name the relay's header here"
+        yield task.at("OPT420", message, (*route, "signatureHeader"), hint=hint)
+    elif header in _STANDARD and scheme != "standard-webhooks":
+        message = f"`{config.signature_header}` is the header of Standard Webhooks, and `scheme: {scheme}` reads another form"
+        yield task.at("OPT420", message, (*route, "signatureHeader"), hint="write `scheme: standard-webhooks`, and delete this")
+    elif scheme != "github":
+        yield from _github(task, route, config, header)
+
+
+def _github(task: ResolvedTask, route: Route, config: WebhookConfig, header: str) -> Iterator[Diagnostic]:
+    hint = "write `scheme: github`"
+    events = [(index, event) for index, event in enumerate(config.events or ()) if event in _GITHUB_EVENTS]
+    if header == "x-hub-signature-256":
+        message = f"`{config.signature_header}` is the header of GitHub, whose events `scheme: {config.scheme}` does not read"
+        yield task.at("OPT420", message, (*route, "signatureHeader"), hint=f"{hint}, and delete this")
+    elif events:
+        index, event = events[0]
+        message = f"`{event}` is an event of GitHub, and `scheme: {config.scheme}` reads it from `X-Optio-Event`"
+        yield task.at("OPT420", message, (*route, "events", index), hint=hint)
+    elif config.scheme == "optio" and header == "" and re.search(r"(?:^|-)github(?:-|$)", config.path):
+        message = "`scheme: optio` reads `X-Optio-Signature`, and GitHub signs in `X-Hub-Signature-256`"
+        yield task.at("OPT420", message, (*route, "path"), hint=hint)
