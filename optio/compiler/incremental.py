@@ -1,14 +1,12 @@
 """Compile again what changed: a file's result is kept as long as the bytes it was made from are the same."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from optio.compiler.emit import emit
 from optio.compiler.layers import POLICY, Bases
 from optio.compiler.pipeline import Compilation, CompiledFile, Policies, assemble, compile_file
 from optio.compiler.tree import SourceTree, Unreadable
-from optio.model.registry import CompiledTask
 from optio.model.text import slug
 
 Sign = tuple[int, ...]
@@ -22,29 +20,46 @@ class _Kept:
     signs: dict[str, Sign | None]
     around: tuple[str, ...]
     file: CompiledFile
-    compiled: CompiledTask | None
 
 
 class IncrementalCompiler:
     """Equal to `compile_tree` for every tree, in the time of what changed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, careful: bool = False) -> None:
+        self._careful = careful
         self._kept: dict[str, _Kept] = {}
 
-    def compile(self, tree: SourceTree, signs: Mapping[str, Sign] | None = None) -> Compilation:
+    def compile(
+        self, tree: SourceTree, signs: Mapping[str, Sign] | None = None, *, changed: Collection[str] | None = None
+    ) -> Compilation:
         """Never raises for what stands in a file. A file with the sign that it had last time is not read again: `signs`
-        must hold those alone which no change leaves as they are, taken before this call."""
+        must hold those alone which no change leaves as they are, taken before this call.
+
+        Who knows everything that came, went or changed since the last call, as an editor does, names it as `changed`: then
+        nothing else is looked at, whatever its sign.
+        """
         signs = signs or {}
-        kept: dict[str, _Kept] = {}
         bases, policy = Bases(tree), Policies(tree)
+        around: dict[str, tuple[str, ...]] = {}
+        same = _Same(tree, signs, None if changed is None else frozenset(changed))
+        kept: dict[str, _Kept] = {}
         for path in tree.task_files():
+            directory = path.rpartition("/")[0]
+            if directory not in around:
+                around[directory] = (*bases.defaults(path), *((POLICY,) if policy.there else ()))
             before = self._kept.get(path)
-            kept[path] = (before and _still(before, tree, signs, _around(path, bases, policy))) or _compile(
-                path, tree, signs, bases, policy
+            kept[path] = (before and same.still(before, around[directory])) or self._compile(
+                path, tree, signs, bases, policy, around[directory]
             )
         self._kept = kept
-        compiled = {path: k.compiled for path, k in kept.items() if k.compiled is not None}
-        return assemble((k.file for k in kept.values()), lambda task: compiled[task.path], levels=policy.levels)
+        return assemble((k.file for k in kept.values()), levels=policy.levels, careful=self._careful)
+
+    def _compile(
+        self, path: str, tree: SourceTree, signs: Mapping[str, Sign], bases: Bases, policy: Policies, around: tuple[str, ...]
+    ) -> _Kept:
+        recorder = _Recorder(tree)
+        file = compile_file(path, recorder, bases, policy, careful=self._careful)
+        return _Kept(recorder.seen, {name: signs.get(name) for name in recorder.seen}, around, file)
 
     def known(self) -> dict[str, bytes | None]:
         """Every file that the last compilation read or tried to read, with its bytes."""
@@ -58,29 +73,29 @@ class IncrementalCompiler:
         return {path: _meant_id(path, kept) for path, kept in self._kept.items() if path not in served and not kept.file.base}
 
 
-def _compile(path: str, tree: SourceTree, signs: Mapping[str, Sign], bases: Bases, policy: Policies) -> _Kept:
-    recorder = _Recorder(tree)
-    file = compile_file(path, recorder, bases, policy)
-    compiled = None if file.task is None else emit(file.task)
-    return _Kept(recorder.seen, {name: signs.get(name) for name in recorder.seen}, _around(path, bases, policy), file, compiled)
+class _Same:
+    """Tells whether all that a result was made from is as it was."""
 
+    def __init__(self, tree: SourceTree, signs: Mapping[str, Sign], changed: frozenset[str] | None) -> None:
+        self._tree, self._signs, self._changed = tree, signs, changed
 
-def _around(path: str, bases: Bases, policy: Policies) -> tuple[str, ...]:
-    """What holds for a file without being named in it."""
-    return (*bases.defaults(path), *((POLICY,) if policy.there else ()))
-
-
-def _still(kept: _Kept, tree: SourceTree, signs: Mapping[str, Sign], around: tuple[str, ...]) -> _Kept | None:
-    """What is kept, if all that it was made from is as it was."""
-    if kept.around != around:
-        return None
-    if all(sign is not None and signs.get(path) == sign for path, sign in kept.signs.items()):
-        return kept
-    current = {path: signs.get(path) for path in kept.read}
-    for path, sign in current.items():
-        if (sign is None or sign != kept.signs[path]) and _read(tree, path) != kept.read[path]:
+    def still(self, kept: _Kept, around: tuple[str, ...]) -> _Kept | None:
+        """What is kept, if it still holds. `around` is what holds for the file without being named in it."""
+        if kept.around != around:
             return None
-    return replace(kept, signs=current)
+        if self._changed is not None:
+            return kept if self._changed.isdisjoint(kept.signs) else self._compared(kept)
+        for path, sign in kept.signs.items():
+            if sign is None or self._signs.get(path) != sign:
+                return self._compared(kept)
+        return kept
+
+    def _compared(self, kept: _Kept) -> _Kept | None:
+        current = {path: self._signs.get(path) for path in kept.read}
+        for path, sign in current.items():
+            if (sign is None or sign != kept.signs[path]) and _read(self._tree, path) != kept.read[path]:
+                return None
+        return replace(kept, signs=current)
 
 
 def _read(tree: SourceTree, path: str) -> _Read:

@@ -1,7 +1,7 @@
 """The six stages in their order: `compile_tree` is the compiler."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -92,9 +92,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class CompiledFile(Verdict):
-    """A verdict with the task that it is about; there never is one in a `base` of others."""
+    """A verdict with the task that it is about, and what is served of it if nothing is wrong. There never is one in a `base` of
+    others."""
 
     task: ResolvedTask | None = None
+    compiled: CompiledTask | None = None
     base: bool = False
 
 
@@ -112,17 +114,11 @@ def compile_tree(tree: SourceTree, *, careful: bool = False) -> Compilation:
     return assemble(files, levels=policy.levels, careful=careful)
 
 
-def assemble(
-    files: Iterable[CompiledFile],
-    emit_task: Callable[[ResolvedTask], CompiledTask] = emit,
-    *,
-    levels: Mapping[str, str] = NO_LEVELS,
-    careful: bool = False,
-) -> Compilation:
+def assemble(files: Iterable[CompiledFile], *, levels: Mapping[str, str] = NO_LEVELS, careful: bool = False) -> Compilation:
     """All files, checked across, as one compilation. `levels` are the severities of the policy."""
     compiled = list(files)
     broken, found = judge(compiled, levels=levels, careful=careful)
-    tasks = {f.task.id: emit_task(f.task) for f in compiled if f.task is not None and f.path not in broken}
+    tasks = {f.compiled.id: f.compiled for f in compiled if f.compiled is not None and f.path not in broken}
     return Compilation(Registry.of(tasks), broken, found, len(compiled))
 
 
@@ -150,10 +146,10 @@ def compile_file(path: str, tree: SourceTree, bases: Bases, policy: "Policies", 
     document, task, found = _compiled(path, tree, bases, policy, careful)
     if document is None:
         return CompiledFile(path, found)
-    said = claim(task) if task is not None else None
-    file = CompiledFile(path, found, said, ignores(document), task, is_base(document) or path == POLICY)
+    said, compiled = (None, None) if task is None else (claim(task), emit(task))
+    comments = ignores(document)
     document.let_go()
-    return file
+    return CompiledFile(path, found, said, comments, task, compiled, is_base(document) or path == POLICY)
 
 
 def _compiled(

@@ -12,7 +12,8 @@ from optio.compiler.tree import MemoryTree
 GOOD = "name: {name}\nagentRuntime: claude-code\npromptTemplate: Say {word}\n"
 FROM_FILE = "name: {name}\nagentRuntime: claude-code\npromptFile: prompts/{word}.md\n"
 HOOK = GOOD + "triggers:\n  - type: webhook\n    config: {{path: {word}, unsigned: true}}\n"
-TEXTS = [GOOD, FROM_FILE, HOOK, "", "name: [\n", "name: {name}\n", "- {word}\n"]
+TEXTS = [GOOD, FROM_FILE, HOOK, "extends: base.yaml\n" + GOOD, "", "name: [\n", "name: {name}\n", "- {word}\n"]
+FOR_OTHERS = ["_defaults.yaml", "c/_defaults.yaml", "_policy.yaml", "base.yaml"]
 NAMES, WORDS = ["One", "Two", "Three"], ["red", "blue"]
 
 
@@ -43,9 +44,12 @@ class Edits(RuleBasedStateMachine):
         self.files: dict[str, str] = {}
         self.versions: dict[str, int] = {}
         self.compiler = IncrementalCompiler()
+        self.told, self.careful = IncrementalCompiler(), IncrementalCompiler(careful=True)
+        self.changed: set[str] = set()
         self.clock = 0
 
     def _touch(self, path: str) -> None:
+        self.changed.add(path)
         self.clock += 1
         self.versions[path] = self.clock
 
@@ -67,12 +71,22 @@ class Edits(RuleBasedStateMachine):
         self.files[path] = text
         self._touch(path)
 
+    @rule(
+        path=st.sampled_from(FOR_OTHERS),
+        turns=st.integers(1, 3),
+    )
+    def write_for_others(self, path: str, turns: int) -> None:
+        kind = {"base.yaml": "type: template\n", "_policy.yaml": "type: policy\nceilings:\n  "}.get(path, "")
+        self.files[path] = f"{kind}maxTurns: {turns}\n"
+        self._touch(path)
+
     @rule(data=st.data())
     def delete(self, data: st.DataObject) -> None:
         if self.files:
             path = data.draw(st.sampled_from(sorted(self.files)))
             del self.files[path]
             del self.versions[path]
+            self.changed.add(path)
 
     @rule(data=st.data())
     def touch(self, data: st.DataObject) -> None:
@@ -87,12 +101,31 @@ class Edits(RuleBasedStateMachine):
         compilation = self.compiler.compile(tree, signs)
 
         assert told(compilation) == told(compile_tree(tree))
+        assert told(self.told.compile(tree, changed=self.changed)) == told(compilation)
+        assert told(self.careful.compile(tree, signs)) == told(compile_tree(tree, careful=True))
+        self.changed.clear()
         served = {task.origin.path for task in compilation.registry.tasks.values()}
-        assert set(self.compiler.unserved(compilation)) | served == {p for p in self.files if p.endswith(".yaml")}
+        assert set(self.compiler.unserved(compilation)) | served == {p for p in self.files if p.endswith(".yaml")} - {
+            *FOR_OTHERS
+        }
 
 
 TestEdits = Edits.TestCase
 TestEdits.settings = settings(max_examples=60, stateful_step_count=12, deadline=None)
+
+
+def test_only_what_is_named_as_changed_is_looked_at() -> None:
+    files = {"a.yaml": GOOD.format(name="One", word="x"), "b.yaml": GOOD.format(name="Two", word="x")}
+    compiler = IncrementalCompiler()
+    compiler.compile(CountingTree(files))
+    again, changed = CountingTree(files), CountingTree({**files, "a.yaml": files["a.yaml"] + "maxTurns: 3\n"})
+
+    compiler.compile(again, changed=[])
+    compilation = compiler.compile(changed, changed=["a.yaml"])
+
+    assert again.reads == []
+    assert set(changed.reads) == {"a.yaml"}
+    assert compilation.registry.task("one").spec.max_turns == 3
 
 
 def test_a_file_with_the_sign_that_it_had_is_not_read_again() -> None:

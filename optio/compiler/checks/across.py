@@ -13,6 +13,8 @@ def check_across(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
 
 
 def _duplicate_ids(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
+    if len({claim.id for claim in claims}) == len(claims):
+        return
     first: dict[str, tuple[Claim, Place]] = {}
     for claim in claims:
         if claim.named is None:
@@ -24,10 +26,14 @@ def _duplicate_ids(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
 
 
 def _duplicate_paths(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
+    paths = [hook.path.strip("/").lower() for claim in claims for hook in claim.hooks]
+    if len(set(paths)) == len(paths):
+        return
     first: dict[str, tuple[Claim, Hook]] = {}
+    each = iter(paths)
     for claim in claims:
         for hook in claim.hooks:
-            other, there = first.setdefault(hook.path.strip("/").lower(), (claim, hook))
+            other, there = first.setdefault(next(each), (claim, hook))
             if other is not claim:
                 message, hint = f"the webhook path `{hook.path}` is taken by {other.path}", "choose another path"
                 yield _taken("OPT402", message, hint, claim, hook.place, other, there.place)
