@@ -23,13 +23,18 @@ class Expectation(Spec):
     """A file with the whole prompt of the run, relative to this file; `optio test --update` writes it."""
     prompt_contains: list[Text] = Field(default_factory=no_items)
     """Texts that the prompt of the run must hold."""
-    error: Text | None = None
-    """A part of the reason why it is refused, such as `/params/REPO_NAME`."""
+    error: Text | list[Text] | None = None
+    """A part of the reason why it is refused, or several, such as `/params/REPO_NAME`."""
 
     @property
     def word(self) -> Verdict:
         """The verdict, also where none is written."""
         return self.verdict or ("accepted" if self.error is None else "invalid")
+
+    @property
+    def reasons(self) -> list[str]:
+        """`error` as a list."""
+        return [self.error] if isinstance(self.error, str) else self.error or []
 
 
 class Example(Spec):
@@ -44,7 +49,7 @@ class Example(Spec):
     signature: Literal["valid", "missing", "wrong", "stale"] | None = None
     """With `webhook`: how the delivery is signed, with a made-up secret; `valid` by default."""
     schedule: Text | None = None
-    """The schedule fires at this time, in its own zone: `2026-03-30T07:00`."""
+    """The schedule fires at this time: `2026-03-30T07:00` in its own zone, or with an offset, `2026-03-30T07:00+02:00`."""
     params: dict[str, Any] | None = None
     """A run is asked for by hand with these parameters."""
     expect: Expectation

@@ -32,8 +32,10 @@ def mismatches(expected: Expectation, got: Judgement, snapshot: Callable[[str], 
         why = f": {got.detail}" if got.detail else ""
         yield Mismatch(where, f"expected `{expected.word}`, got `{got.verdict}`{why}")
         return
-    if expected.error is not None and expected.error not in (got.detail or ""):
-        yield Mismatch(("error",), f"`{expected.error}` is no part of the reason: {got.detail}")
+    for index, part in enumerate(expected.reasons):
+        if part not in (got.detail or ""):
+            where = ("error",) if isinstance(expected.error, str) else ("error", index)
+            yield Mismatch(where, f"`{part}` is no part of the reason: {got.detail}")
     if expected.params is not None and canonical(expected.params) != canonical(got.params):
         yield _other_params(expected.params, got.params or {})
     prompt = got.prompt or ""

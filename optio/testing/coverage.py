@@ -1,8 +1,8 @@
 """Coverage: what of a task its tests have tried, and what none has.
 
-Counted are each trigger; each name of a mapping, once its path has found a value; each event, and one that is not wanted; a
-`when` that holds and one that does not; each default, once it was needed; and each required parameter, once its absence was
-refused.
+Counted are each trigger; each name of a mapping, once its path has found a value; a signature that does not hold; each event,
+and one that is not wanted; a `when` that holds and one that does not; each default, once it was needed; and each required
+parameter, once its absence was refused.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,13 +51,25 @@ def percentage(items: Sequence[Item]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """One test that was run: its payload, the parameters before defaults where it came so far, and whether a run came of it."""
+    """One test that was run: its payload, the parameters before defaults where it came so far, and its verdict."""
 
     example: Example
     payload: Any
     given: Mapping[str, Any] | None
-    accepted: bool
-    proved: bool
+    verdict: str
+
+    @property
+    def accepted(self) -> bool:
+        return self.verdict == "accepted"
+
+    @property
+    def refused(self) -> bool:
+        return self.verdict in ("unsigned", "stale")
+
+    @property
+    def proved(self) -> bool:
+        """Whether it came as far as the filters."""
+        return self.verdict in ("accepted", "filtered", "invalid")
 
     def is_of(self, kind: str) -> bool:
         return getattr(self.example, kind) is not None
@@ -83,7 +95,6 @@ def _seen(task: ResolvedTask, result: Result) -> _Seen | None:
     if trial is None:
         return None
     verdict = trial.judgement.verdict
-    accepted, proved = verdict == "accepted", verdict not in ("unsigned", "stale", "unsupported", "unreadable")
     payload: Any = None
     given: Mapping[str, Any] | None = None
     if example.webhook is not None and task.spec.webhook is not None and result.body is not None:
@@ -97,7 +108,7 @@ def _seen(task: ResolvedTask, result: Result) -> _Seen | None:
         given = task.spec.schedule.config.param_mapping
     elif example.params is not None:
         given = example.params
-    return _Seen(example, payload, given, accepted, proved)
+    return _Seen(example, payload, given, verdict)
 
 
 def _mapped(config: WebhookConfig, payload: Any) -> Mapping[str, Any] | None:
@@ -125,6 +136,9 @@ def _triggers(task: ResolvedTask, seen: list[_Seen], tell: Tell) -> Iterator[Ite
 
 
 def _filters(config: WebhookConfig, route: Route, seen: list[_Seen], tell: Tell) -> Iterator[Item]:
+    if config.secret is not None:
+        refused = any(each.refused for each in seen)
+        yield tell("a delivery that is not rightly signed is refused", (*route, "secret"), refused)
     proved = [each for each in seen if each.proved]
     events = [_event(config, each.example) for each in proved]
     for index, name in enumerate(config.events or ()):

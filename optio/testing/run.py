@@ -77,18 +77,23 @@ class Report:
         return [result for each in self.tested for result in each.results]
 
 
-def run(tree: SourceTree, chosen: Chosen = lambda task_id, path, example: True) -> Report:
+def _every(task_id: str, path: str, example: Example) -> bool:
+    return True
+
+
+def run(tree: SourceTree, chosen: Chosen = _every) -> Report:
     """Run the chosen tests: those of which (task id, path of its file, test) hold."""
     bases, policies = Bases(tree), Policies(tree)
     files = [compile_file(path, tree, bases, policies) for path in tree.task_files()]
     compilation = assemble(files, levels=policies.levels)
     tested = [
-        _tested(file.task, tree, chosen, broken=file.path in compilation.broken) for file in files if file.task is not None
+        try_all(file.task, tree, chosen, broken=file.path in compilation.broken) for file in files if file.task is not None
     ]
     return Report(compilation, tuple(tested))
 
 
-def _tested(task: ResolvedTask, tree: SourceTree, chosen: Chosen, *, broken: bool) -> Tested:
+def try_all(task: ResolvedTask, tree: SourceTree, chosen: Chosen = _every, *, broken: bool = False) -> Tested:
+    """Run the chosen tests of one task; of one whose file is `broken`, say that they cannot be run."""
     results: list[Result] = []
     compiled = emit(task)
     for index, example in enumerate(task.spec.tests):

@@ -1,0 +1,47 @@
+"""The tests of our own tasks are worth their name: each slip in what they say of a task makes one of them fail."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from optio.compiler.resolve import ResolvedTask
+from optio.compiler.tree import DirectoryTree
+from optio.testing.run import run, try_all
+from tests.support import ROOT
+from tests.testing.mutants import Mutant, mutants
+
+TREES = [ROOT / "tasks.d", *sorted(ROOT.glob("examples/*/tasks.d"))]
+TASKS = [(tree, each.task) for tree in TREES for each in run(DirectoryTree(tree)).tested]
+
+
+def survivors(tree: Path, found: list[Mutant]) -> list[str]:
+    files = DirectoryTree(tree)
+    return [name for name, task in found if all(result.passed for result in try_all(task, files).results)]
+
+
+@pytest.mark.parametrize(("tree", "task"), TASKS, ids=[task.id for _, task in TASKS])
+def test_every_mutant_of_a_task_is_killed_by_its_own_tests(tree: Path, task: ResolvedTask) -> None:
+    found = list(mutants(task))
+
+    alive = survivors(tree, found)
+
+    assert not alive, f"{len(alive)} of {len(found)} survive:\n" + "\n".join(alive)
+
+
+def test_without_tests_every_mutant_survives() -> None:
+    tree, task = next((tree, task) for tree, task in TASKS if task.id == "push-review")
+    found = [
+        mutant._replace(task=replace(mutant.task, spec=mutant.task.spec.model_copy(update={"tests": []})))
+        for mutant in mutants(task)
+    ]
+
+    assert survivors(tree, found) == [mutant.name for mutant in found]
+
+
+def test_there_are_mutants_of_every_task_and_of_every_kind() -> None:
+    kinds = Counter(mutant.name.split(": ", 1)[1].split(" ")[0] for _, task in TASKS for mutant in mutants(task))
+
+    assert {task.id for _, task in TASKS if not list(mutants(task))} == set()
+    assert set(kinds) >= {"webhook", "schedule", "default", "when", "event", "events", "secret", "cron", "timezone", "prompt"}
