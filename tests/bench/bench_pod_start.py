@@ -1,11 +1,11 @@
 """How soon an agent in a pod begins, warm and cold, and how soon its end is known.
 
 `python -m tests.bench.bench_pod_start [RUNS]`: one run at a time, from its acceptance in the store, through a real worker (in
-this process) on the cluster of KUBECONFIG: warm with a pool that is whole again, warm one straight after the other (the node
-makes the next pods meanwhile), and cold. The agent prints the time at which it began and at which it ended; the cluster's one
-node is this machine, so both are of one clock. Beside it, in the same minutes, what the cluster takes for the least that would
-do: a label patched and a line sent over exec (warm), a pod created until its process runs (cold). OPTIO_TEST_IMAGE and
-OPTIO_TEST_NAMESPACE as in the tests.
+this process) on the cluster of KUBECONFIG: warm with a pool that is whole again and a node that has taken the last pod away,
+warm one straight after the other (the node makes the next pods and takes the last ones away meanwhile), and cold. The agent
+prints the time at which it began and at which it ended; the cluster's one node is this machine, so both are of one clock.
+Beside it, in the same minutes, what the cluster takes for the least that would do: a label patched and a line sent over exec
+(warm), a pod created until its process runs (cold). OPTIO_TEST_IMAGE and OPTIO_TEST_NAMESPACE as in the tests.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from optio.broker.base import Topic
@@ -28,7 +28,7 @@ from optio.model.task import Environment
 from tests.executors.pods.api import Api
 from tests.executors.pods.place import IMAGE, NAMESPACE
 from tests.runs.support import accept, opened, working
-from tests.support import command_task, eventually
+from tests.support import command_task
 
 SAYS = "date +%s.%N; read x; date +%s.%N"
 
@@ -81,6 +81,14 @@ def bare(count: int) -> tuple[list[float], list[float]]:
     return asyncio.run(measure())
 
 
+def wait(until: Callable[[], object]) -> None:
+    """Looks seldom: the worker is in this process."""
+    limit = time.monotonic() + 120
+    while not until():
+        assert time.monotonic() < limit, "it did not come true within two minutes"
+        time.sleep(0.05)
+
+
 def ours(count: int, size: int) -> dict[str, dict[str, list[float]]]:
     """how -> what -> seconds."""
     found: dict[str, dict[str, list[float]]] = {}
@@ -101,10 +109,13 @@ def ours(count: int, size: int) -> dict[str, dict[str, list[float]]]:
                 services.broker.tell(Topic.REGISTRY)
                 for _ in range(runs):
                     if ready:
-                        eventually(lambda n=ready: (p := services.executor.pools()) and p[0].ready >= n, within=60, what="pods")  # type: ignore[misc]
+                        wait(lambda n=ready: (p := services.executor.pools()) and p[0].ready >= n)  # type: ignore[misc]
+                    if ready == size:
+                        wait(lambda: len(api.pods(f"{manifest.INSTALL}={install}")) == size)
+                        time.sleep(0.5)
                     accepted = time.time()
                     run_id = accept(services, task)
-                    eventually(lambda r=run_id: services.store.run(r).state.terminal, within=120, what="the end")  # type: ignore[misc]
+                    wait(lambda r=run_id: services.store.run(r).state.terminal)  # type: ignore[misc]
                     known = services.store.run(run_id)
                     (attempt,) = services.store.attempts(run_id)
                     lines = [line for line in services.store.log(run_id) if line.kind is LogKind.OUTPUT]

@@ -36,12 +36,19 @@ _FIXED = {
 # What a launch ends with that was not sent after all, and one that another was before: one who launches the same attempt, or a
 # pod that ends because nobody did.
 NOTHING, TAKEN = 8, 9
+LAUNCHED, NEVER = 3, 4
+
+
+def _first(name: str) -> str:
+    """Makes a file that must not be there yet: one of those who try succeeds. No program is needed for it."""
+    return f"{{ set -C; true >{name}; }} 2>/dev/null"
+
+
 # A launch is on the way until it has `go`. Who looks whether it came takes that away: what broke off will then never go on.
 LOOK = (
-    f"cd {CONTROL} || exit 1; [ -f stdout ] && exit 3; "
-    "umask 077; mkdir taken 2>/dev/null; mkdir go 2>/dev/null && exit 4; exit 3"
+    f"cd {CONTROL} || exit 1; [ -f stdout ] && exit {LAUNCHED}; "
+    f"umask 077; {_first('taken')}; {_first('go')} && exit {NEVER}; exit {LAUNCHED}"
 )
-LAUNCHED, NEVER = 3, 4
 # A program that cannot be started is told from one that ends with the same code.
 _AGENT = """\
 unstarted() {{
@@ -67,7 +74,7 @@ def command(launch: Launch) -> list[str]:
     steps = [
         "echo",
         f"cd {CONTROL} && umask 077 && read -r size at || exit {NOTHING}",
-        f"mkdir taken 2>/dev/null || exit {TAKEN}",
+        f"{_first('taken')} || exit {TAKEN}; set +C",
     ]
     unpack = [f"cat >{_PARCEL}", f"[ $(wc -c <{_PARCEL}) -eq $size ]", *_directories(launch.files)]
     unpack.append(f"head -c $at {_PARCEL} >{PRIVATE}/plan")
@@ -76,7 +83,7 @@ def command(launch: Launch) -> list[str]:
         unpack.append(f"at=$((at + {len(content)}))")
     unpack.append(f"tail -c +$((at + 1)) {_PARCEL} >{_STDIN}")
     # The supervisor may have begun only now.
-    unpack += ["until [ -p launch ]; do sleep 0.02 2>/dev/null || sleep 1; done", "mkdir go", "echo go >launch"]
+    unpack += ["until [ -p launch ]; do sleep 0.02 2>/dev/null || sleep 1; done", _first("go"), "echo go >launch"]
     return ["/bin/sh", "-c", "; ".join([*steps, " && ".join(unpack)])]
 
 

@@ -43,7 +43,8 @@ if [ -n "$idle" ]; then
         trap 'kill $!; exit' TERM
         sleep "$idle" &
         wait $!
-        mkdir taken && kill -TERM 1
+        set -C
+        true >taken && kill -TERM 1
     ) 2>/dev/null &
     idle=$!
 fi
@@ -52,7 +53,6 @@ IFS= read -r word <launch
 [ "$word" = go ] || exit 71
 [ -z "$idle" ] || kill "$idle"
 . ./private/plan
-rm private/plan private/parcel launch ready
 
 cr=$(printf '\r')
 at_o=0 at_e=0 at_r=0 results=no stopped= ended= signalled=
@@ -107,9 +107,6 @@ trap 'ended=yes' USR1
 trap 'stop stop "$GRACE"' TERM
 trap 'stop timeout "$GRACE"' ALRM
 trap orphan USR2
-(sleep "$TIMEOUT"; kill -ALRM 1) &
-(while sleep "$ORPHAN_TICK"; do kill -USR2 1; done) &
-
 # Lives until the agent has ended, whoever is told to stop, and keeps how.
 (
     trap : TERM
@@ -132,6 +129,9 @@ trap orphan USR2
     mv ended.new ended
     kill -USR1 1
 ) &
+(sleep "$TIMEOUT"; kill -ALRM 1) &
+(while sleep "$ORPHAN_TICK"; do kill -USR2 1; done) &
+rm private/plan private/parcel launch ready
 say s started
 naps=0 short=0.02 long=0.2
 sleep 0.001 2>/dev/null || short=1 long=1

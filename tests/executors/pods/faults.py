@@ -32,7 +32,7 @@ _COMMANDS = {
     "parcel": "launch",
     "/renewed": "renew",
     "kill -TERM": "stop",
-    "mkdir taken": "take",
+    ">taken": "take",
     "wc -c": "look",
     "tail": "copy",
 }

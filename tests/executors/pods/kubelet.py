@@ -324,7 +324,7 @@ class FakeKubelet:
 
     async def _command(self, pod: _Container, query: str) -> int:
         """The exit code of what is run in it."""
-        if "mkdir taken" in query:
+        if ">taken" in query:
             if pod.taken:
                 return 9
             pod.taken = True
