@@ -2,21 +2,33 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema_rs
 import pytest
 import yaml
 
-from optio.compiler.schema import task_schema
+from optio.compiler.codes import RULES
+from optio.compiler.schema import SCHEMAS, task_schema
 from tests.support import ROOT
 
 FILES = sorted([*(ROOT / "tasks.d").rglob("*.yaml"), *(ROOT / "examples").rglob("tasks.d/**/*.yaml")])
 
 
-def test_the_kept_schema_is_current() -> None:
-    kept = (ROOT / "schemas" / "task.schema.json").read_text()
+def fits(kind: str, value: Any) -> bool:
+    return jsonschema_rs.Draft202012Validator(json.loads(SCHEMAS[kind]())).is_valid(value)
 
-    assert kept == task_schema(), "run `optio schema --write`"
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_the_kept_schema_is_current(kind: str) -> None:
+    kept = (ROOT / "schemas" / f"{kind}.schema.json").read_text()
+
+    assert kept == SCHEMAS[kind](), "run `optio schema --write`"
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_a_schema_is_one(kind: str) -> None:
+    assert jsonschema_rs.meta.is_valid(json.loads(SCHEMAS[kind]()))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -32,3 +44,42 @@ def test_every_task_file_here_names_the_schema_for_editors(path: Path) -> None:
 
     assert first.startswith("# yaml-language-server: $schema=")
     assert (path.parent / first.partition("=")[2]).resolve() == ROOT / "schemas" / "task.schema.json"
+
+
+def test_defaults_need_nothing_and_have_no_key_that_each_task_has_for_itself() -> None:
+    assert fits("defaults", {})
+    assert fits("defaults", {"model": "sonnet", "environment": {"image": "x"}})
+    assert not fits("defaults", {"name": "A"})
+    assert not fits("defaults", {"triggers": []})
+    assert not fits("defaults", {"modle": "sonnet"})
+
+
+def test_a_policy_knows_each_rule_and_leaves_errors_errors() -> None:
+    assert fits("policy", {"type": "policy", "ceilings": {"budgetUsd": "5.00"}, "rules": {"OPT202": "off"}})
+    assert not fits("policy", {"type": "policy", "rules": {"OPT101": "off"}})
+    assert not fits("policy", {"type": "policy", "rules": {"OPT999": "error"}})
+    assert set(json.loads(SCHEMAS["policy"]())["properties"]["rules"]["properties"]) == set(RULES)
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_every_key_is_described_and_every_choice_says_what_it_means(kind: str) -> None:
+    def look(schema: Any, at: str) -> None:
+        if "enumDescriptions" in schema:
+            assert len(schema["enumDescriptions"]) == len(schema["enum"]), at
+        for word in ("properties", "$defs"):
+            for key, sub in schema.get(word, {}).items():
+                assert sub.get("description"), f"{at}.{key}"
+                look(sub, f"{at}.{key}")
+        if isinstance(schema.get("additionalProperties"), dict):
+            look(schema["additionalProperties"], f"{at}.*")
+
+    look(json.loads(SCHEMAS[kind]()), kind)
+
+
+def test_examples_and_defaults_fit_where_they_stand() -> None:
+    whole = json.loads(task_schema())
+    for part in (whole, *whole["$defs"].values()):
+        for key, sub in part.get("properties", {}).items():
+            schema = jsonschema_rs.Draft202012Validator({**sub, "$defs": whole["$defs"]})
+            for value in (*sub.get("examples", []), *([sub["default"]] if "default" in sub else [])):
+                assert schema.is_valid(value), f"{key}: {value}"

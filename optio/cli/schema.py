@@ -1,38 +1,47 @@
-"""`optio schema`: the JSON Schema of task files, for editors."""
+"""`optio schema`: the JSON Schemas of task files, of defaults and of policies, for editors."""
 
 import argparse
 import sys
 from pathlib import Path
 
-SUMMARY = "print or write the JSON Schema of task files"
-NAME = "task.schema.json"
+SUMMARY = "print or write the JSON Schemas of task files"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`optio schema [--write DIR | --check DIR]`."""
+    """`optio schema [KIND] [--write DIR | --check DIR]`."""
+    from optio.compiler.schema import SCHEMAS
+
     parser.description = SUMMARY
+    kinds = ", ".join(f"`{kind}`" for kind in SCHEMAS)
+    parser.add_argument("kind", nargs="?", choices=SCHEMAS, metavar="KIND", help=f"what is printed: {kinds} (default: task)")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--write", metavar="DIR", nargs="?", const="schemas", help=f"write DIR/{NAME} (default: schemas)")
-    where.add_argument("--check", metavar="DIR", nargs="?", const="schemas", help=f"fail unless DIR/{NAME} is current")
+    where.add_argument(
+        "--write", metavar="DIR", nargs="?", const="schemas", help="write DIR/KIND.schema.json (default: schemas)"
+    )
+    where.add_argument("--check", metavar="DIR", nargs="?", const="schemas", help="fail unless those in DIR are current")
 
 
 def run(args: argparse.Namespace) -> int:
     """0, or 1 when `--check` finds a file that is missing or out of date."""
-    from optio.compiler.schema import task_schema
+    from optio.compiler.schema import SCHEMAS
 
-    text = task_schema()
+    kinds = [args.kind] if args.kind else list(SCHEMAS)
     if args.write is not None:
-        target = Path(args.write) / NAME
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
-        print(target)
+        for kind in kinds:
+            target = Path(args.write) / f"{kind}.schema.json"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(SCHEMAS[kind](), encoding="utf-8")
+            print(target)
         return 0
     if args.check is not None:
-        target = Path(args.check) / NAME
-        if target.is_file() and target.read_text(encoding="utf-8") == text:
-            return 0
-        state = "is out of date" if target.is_file() else "does not exist"
-        print(f"optio schema: `{target}` {state} (run `optio schema --write {args.check}`)", file=sys.stderr)
-        return 1
-    sys.stdout.write(text)
+        wrong = 0
+        for kind in kinds:
+            target = Path(args.check) / f"{kind}.schema.json"
+            if target.is_file() and target.read_text(encoding="utf-8") == SCHEMAS[kind]():
+                continue
+            state = "is out of date" if target.is_file() else "does not exist"
+            print(f"optio schema: `{target}` {state} (run `optio schema --write {args.check}`)", file=sys.stderr)
+            wrong = 1
+        return wrong
+    sys.stdout.write(SCHEMAS[args.kind or "task"]())
     return 0

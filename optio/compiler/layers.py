@@ -21,7 +21,7 @@ POLICY = "_policy.yaml"
 # What a file says of itself, and no other one takes from it.
 _OF_ITSELF = frozenset({"type", "apiVersion", "extends"})
 _NOT_IN_TEMPLATES = ("id", "name", "tests")
-_NOT_IN_DEFAULTS = (*_NOT_IN_TEMPLATES, "extends", "triggers", "type")
+NOT_IN_DEFAULTS = (*_NOT_IN_TEMPLATES, "extends", "triggers", "type")
 # Units: half of one says nothing.
 _WHOLE: tuple[Route, ...] = (("dedupe",), ("startLimit",))
 _UNION: Route = ("paramsSchema", "required")
@@ -137,7 +137,7 @@ def beside(path: str, name: str) -> str:
 def strange_keys(document: Document) -> Iterator[Diagnostic]:
     """Keys of a base that each task has for itself."""
     template = _is_template(document)
-    for key in _NOT_IN_TEMPLATES if template else _NOT_IN_DEFAULTS:
+    for key in _NOT_IN_TEMPLATES if template else NOT_IN_DEFAULTS:
         if isinstance(document.value, dict) and key in document.value:
             where = "a template" if template else "defaults"
             message, hint = f"`{key}` in {where}: each task has its own", "write it into the tasks"
@@ -147,7 +147,7 @@ def strange_keys(document: Document) -> Iterator[Diagnostic]:
 
 def inheritable(document: Document) -> dict[str, Any]:
     """What others take from a base."""
-    left_out = {*_OF_ITSELF, *(_NOT_IN_TEMPLATES if _is_template(document) else _NOT_IN_DEFAULTS)}
+    left_out = {*_OF_ITSELF, *(_NOT_IN_TEMPLATES if _is_template(document) else NOT_IN_DEFAULTS)}
     if _is_template(document):
         left_out.add("description")  # it tells of the template
     return {key: value for key, value in document.value.items() if key not in left_out}

@@ -1,116 +1,140 @@
-"""The JSON Schema that editors use, generated from the model; the keys' descriptions are the docstrings below its fields."""
+"""The JSON Schemas that editors use, generated from the model; the keys' descriptions are the docstrings below its fields.
+
+They are draft 2020-12, with words of editors that the standard passes over: `markdownDescription`, `markdownEnumDescriptions`,
+`enumDescriptions`, `defaultSnippets` and `patternErrorMessage`.
+"""
 
 import ast
 import inspect
 import json
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel
 
-from optio.model import example, task, trigger
+from optio.compiler import schema_words as words
+from optio.compiler.codes import RULES
+from optio.compiler.layers import NOT_IN_DEFAULTS
+from optio.model import example, policy, task, trigger
+from optio.model.policy import PolicySpec
 from optio.model.task import TaskSpec
 
-_EXAMPLES: dict[str, dict[str, list[Any]]] = {
-    "TaskSpec": {
-        "name": ["Weekly Security Report"],
-        "id": ["weekly-security-report"],
-        "agentRuntime": ["claude-code"],
-        "model": ["sonnet"],
-        "command": [["python3", "report.py"]],
-        "promptTemplate": ["Report on {{REPO_NAME}}"],
-        "promptFile": ["prompts/report.md"],
-        "paramsSchema": [
-            {
-                "type": "object",
-                "properties": {"REPO_NAME": {"type": "string", "maxLength": 200}},
-                "required": ["REPO_NAME"],
-                "additionalProperties": False,
-            }
-        ],
-        "maxTurns": [20],
-        "budgetUsd": ["2.50"],
-        "startLimit": [{"count": 10, "per": "1h"}],
-        "dedupe": [{"key": "{{REPO}}#{{PR}}"}],
-        "timeout": ["20m"],
-        "stallTimeout": ["5m"],
-    },
-    "Environment": {
-        "image": ["ghcr.io/acme/agent:1.4"],
-        "setupCommands": [["pip install pip-audit==2.9.0"]],
-        "env": [{"LOG_LEVEL": "info"}],
-        "secrets": [["ANTHROPIC_API_KEY"]],
-    },
-    "StartLimit": {"per": ["1h"]},
-    "Dedupe": {"key": ["{{REPO}}#{{PR}}"], "window": ["10m"]},
-    "Network": {"egress": [["api.anthropic.com", "10.0.0.0/8"]]},
-    "Resources": {"cpu": ["1", "500m"], "memory": ["2Gi"]},
-    "ScheduleConfig": {
-        "cronExpression": ["0 9 * * 1", "@daily"],
-        "timezone": ["Europe/Berlin"],
-        "paramMapping": [{"REPO_NAME": "optio"}],
-    },
-    "WebhookConfig": {
-        "path": ["security-scan"],
-        "secret": [{"name": "SECURITY_SCAN_SECRET"}],
-        "when": ["@.action == 'opened'"],
-        "paramMapping": [{"REPO_NAME": "$.repository.name"}],
-    },
-}
-_DURATION = r"^(?=.)([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$"
-_PATTERNS = {
-    "TaskSpec": {
-        "budgetUsd": r"^[0-9]{1,9}(\.[0-9]{1,4})?$",
-        "timeout": _DURATION,
-        "stallTimeout": _DURATION,
-    },
-    "StartLimit": {"per": _DURATION},
-    "Dedupe": {"window": _DURATION},
-}
+Schema = dict[str, Any]
 
 
 def task_schema() -> str:
-    """`schemas/task.schema.json`, ready to be written."""
-    schema = TaskSpec.model_json_schema(by_alias=True)
-    definitions = schema.pop("$defs", {})
-    for name, model in _models().items():
-        part = schema if name == "TaskSpec" else definitions.get(name)
-        if part is not None:
-            _describe(part, name, model)
-    _tidy(schema)
-    _tidy(definitions)
+    """`schemas/task.schema.json`, ready to be written: tasks, and the templates that they extend."""
+    schema = _task()
     # A template lacks what its tasks have, and a task what its template or the defaults above it have: all but its name.
-    del schema["required"]
-    kind = schema["properties"]["type"]
-    del kind["const"]
-    kind["enum"] = ["standalone", "template"]
     schema["if"] = {"properties": {"type": {"const": "template"}}, "required": ["type"]}
     schema["else"] = {"required": ["name"]}
-    whole = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Optio task",
-        **schema,
-        "$defs": definitions,
+    schema["defaultSnippets"] = words.TASK
+    return _written("Optio task", schema)
+
+
+def defaults_schema() -> str:
+    """`schemas/defaults.schema.json`: what may stand in `_defaults.yaml`."""
+    schema = _task()
+    schema["description"] = "What holds for every task of this directory and of those below it, unless the task says otherwise."
+    for key in NOT_IN_DEFAULTS:
+        del schema["properties"][key]
+    return _written("Optio defaults", _without_unused(schema))
+
+
+def policy_schema() -> str:
+    """`schemas/policy.schema.json`: what may stand in `_policy.yaml`."""
+    schema = _of(PolicySpec, policy)
+    kept = schema["properties"]["rules"]
+    schema["properties"]["rules"] = {
+        "type": "object",
+        "description": kept["description"],
+        "properties": {code: _level(rule.title, rule.severity) for code, rule in RULES.items()},
+        "additionalProperties": False,
     }
-    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    _mark(schema)
+    return _written("Optio policy", schema)
 
 
-def _describe(part: dict[str, Any], name: str, model: type[BaseModel]) -> None:
+SCHEMAS: dict[str, Callable[[], str]] = {"task": task_schema, "defaults": defaults_schema, "policy": policy_schema}
+
+
+def _task() -> Schema:
+    schema = _of(TaskSpec, task, trigger, example)
+    del schema["required"]
+    properties = schema["properties"]
+    kind = properties["type"]
+    kind.pop("const", None)
+    _choose(kind, words.MEANINGS["TaskSpec"]["type"])
+    properties["paramsSchema"] |= {key: value for key, value in words.parameters().items() if value}
+    properties["triggers"]["items"].pop("discriminator", None)
+    properties["triggers"]["items"]["defaultSnippets"] = words.TRIGGERS
+    schema["$defs"]["Environment"]["defaultSnippets"] = words.ENVIRONMENT
+    _mark(schema)
+    return schema
+
+
+def _level(title: str, severity: str) -> Schema:
+    found: Schema = {"description": f"{title[:1].upper()}{title[1:]}."}
+    # An error stays one.
+    _choose(found, {"error": words.LEVELS["error"]} if severity == "error" else words.LEVELS)
+    return found
+
+
+def _of(model: type[BaseModel], *modules: object) -> Schema:
+    schema = model.model_json_schema(by_alias=True)
+    definitions = schema.pop("$defs", {})
+    _tidy(schema)
+    _tidy(definitions)
+    for name, each in _models(*modules).items():
+        part = schema if each is model else definitions.get(name)
+        if part is not None:
+            _describe(part, name, each)
+    return {**schema, "$defs": definitions}
+
+
+def _describe(part: Schema, name: str, model: type[BaseModel]) -> None:
     documented = _docstrings(model)
     for field_name, field in model.model_fields.items():
         key = field.alias or field_name
         found = part["properties"][key]
         if field_name in documented:
-            found["description"] = documented[field_name]
-        if key in _EXAMPLES.get(name, {}):
-            found["examples"] = _EXAMPLES[name][key]
-        if key in _PATTERNS.get(name, {}):
+            found["description"] = " ".join(documented[field_name].split())
+        if key in words.EXAMPLES.get(name, {}):
+            found["examples"] = words.EXAMPLES[name][key]
+        if key in words.SNIPPETS.get(name, {}):
+            found["defaultSnippets"] = words.SNIPPETS[name][key]
+        if key in words.MEANINGS.get(name, {}):
+            _choose(found, words.MEANINGS[name][key])
+        if key in words.PATTERNS.get(name, {}):
             for option in found.get("anyOf", [found]):
                 if option.get("type") == "string":
-                    option["pattern"] = _PATTERNS[name][key]
+                    option["pattern"], option["patternErrorMessage"] = words.PATTERNS[name][key]
 
 
-def _models() -> dict[str, type[BaseModel]]:
-    members = [*vars(task).values(), *vars(trigger).values(), *vars(example).values()]
+def _choose(found: Schema, meanings: dict[str, str]) -> None:
+    """The values with what each of them means. A constant is a choice of one."""
+    found.pop("const", None)
+    found |= {"type": "string", "enum": list(meanings), "enumDescriptions": list(meanings.values())}
+
+
+def _mark(schema: Any) -> None:
+    """The same descriptions for editors that show `backquotes` as code, and what they know not to escape then."""
+    if isinstance(schema, list):
+        for item in schema:
+            _mark(item)
+    if not isinstance(schema, dict):
+        return
+    for word, value in schema.items():
+        if word not in ("examples", "default", "enum", "defaultSnippets", "enumDescriptions"):
+            _mark(value)
+    for plain, marked in (("description", "markdownDescription"), ("enumDescriptions", "markdownEnumDescriptions")):
+        value = schema.get(plain)
+        if isinstance(value, str if plain == "description" else list) and "`" in str(value):
+            schema[marked] = value
+
+
+def _models(*modules: object) -> dict[str, type[BaseModel]]:
+    members = [member for module in modules for member in vars(module).values()]
     return {m.__name__: m for m in members if isinstance(m, type) and issubclass(m, BaseModel) and m is not BaseModel}
 
 
@@ -128,7 +152,8 @@ def _docstrings(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _tidy(schema: Any) -> None:
-    """Without the titles that pydantic makes from names, and without `or null`: an empty value helps nobody in an editor."""
+    """Without the titles that pydantic makes from names, without `or null`, for an empty value helps nobody in an editor, and
+    without defaults that say no more than that nothing is there."""
     if isinstance(schema, list):
         for item in schema:
             _tidy(item)
@@ -136,14 +161,37 @@ def _tidy(schema: Any) -> None:
         return
     if isinstance(schema.get("title"), str):
         del schema["title"]
+    if isinstance(schema.get("description"), str):
+        schema["description"] = " ".join(schema["description"].split())
     options = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
     if len(options) == 1:
         del schema["anyOf"]
         schema.update({**options[0], **schema})
     elif options:
         schema["anyOf"] = options
-    if schema.get("default", 0) is None:
+    default = schema.get("default", 0)
+    if default in (None, "") or isinstance(default, dict | list):
         del schema["default"]
     for word, value in schema.items():
         if word not in ("examples", "default", "enum", "const"):
             _tidy(value)
+
+
+def _without_unused(schema: Schema) -> Schema:
+    """Without definitions that nothing leads to."""
+    definitions = schema["$defs"]
+    used: set[str] = set()
+    ahead = [{key: value for key, value in schema.items() if key != "$defs"}]
+    while ahead:
+        part = ahead.pop()
+        for name in definitions.keys() - used:
+            if f'"#/$defs/{name}"' in json.dumps(part):
+                used.add(name)
+                ahead.append(definitions[name])
+    return {**schema, "$defs": {name: part for name, part in definitions.items() if name in used}}
+
+
+def _written(title: str, schema: Schema) -> str:
+    definitions = schema.pop("$defs")
+    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **schema, "$defs": definitions}
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,255 @@
+"""What the JSON Schemas say beyond the model: examples, patterns, what each choice means, what an editor may write."""
+
+from typing import Any
+
+EXAMPLES: dict[str, dict[str, list[Any]]] = {
+    "TaskSpec": {
+        "name": ["Weekly Security Report"],
+        "id": ["weekly-security-report"],
+        "description": ["Scans dependencies and generates a vulnerability summary"],
+        "agentRuntime": ["claude-code"],
+        "model": ["sonnet"],
+        "command": [["python3", "report.py"]],
+        "promptTemplate": ["Report on {{REPO_NAME}}"],
+        "promptFile": ["prompts/report.md"],
+        "extends": ["templates/report.yaml"],
+        "paramsSchema": [
+            {
+                "type": "object",
+                "properties": {"REPO_NAME": {"type": "string", "maxLength": 200}},
+                "required": ["REPO_NAME"],
+                "additionalProperties": False,
+            }
+        ],
+        "maxTurns": [20],
+        "budgetUsd": ["2.50"],
+        "startLimit": [{"count": 10, "per": "1h"}],
+        "dedupe": [{"key": "{{REPO}}#{{PR}}"}],
+        "timeout": ["20m"],
+        "stallTimeout": ["5m"],
+        "tests": [[{"webhook": "payloads/push.json", "expect": {"params": {"REPO_NAME": "hello"}}}]],
+    },
+    "Environment": {
+        "image": ["ghcr.io/acme/agent:1.4"],
+        "setupCommands": [["pip install pip-audit==2.9.0"]],
+        "env": [{"LOG_LEVEL": "info"}],
+        "secrets": [["ANTHROPIC_API_KEY"]],
+    },
+    "StartLimit": {"count": [10], "per": ["1h"]},
+    "Dedupe": {"key": ["{{REPO}}#{{PR}}"], "window": ["10m"]},
+    "Network": {"egress": [["api.anthropic.com", "10.0.0.0/8"]]},
+    "Resources": {"cpu": ["1", "500m"], "memory": ["2Gi"]},
+    "ScheduleConfig": {
+        "cronExpression": ["0 9 * * 1", "@daily"],
+        "timezone": ["Europe/Berlin"],
+        "paramMapping": [{"REPO_NAME": "optio"}],
+    },
+    "SecretRef": {"name": ["WEBHOOK_SECRET"]},
+    "WebhookConfig": {
+        "path": ["security-scan"],
+        "secret": [{"name": "SECURITY_SCAN_SECRET"}],
+        "signatureHeader": ["X-Signature"],
+        "deliveryHeader": ["X-Request-Id"],
+        "events": [["push"]],
+        "when": ["@.action == 'opened'"],
+        "paramMapping": [{"REPO_NAME": "$.repository.name"}],
+    },
+    "Example": {
+        "webhook": ["payloads/push.json"],
+        "headers": [{"X-GitHub-Event": "push"}],
+        "schedule": ["2026-03-30T07:00"],
+        "params": [{"REPO_NAME": "hello"}],
+    },
+    "Expectation": {"params": [{"REPO_NAME": "hello"}], "prompt": ["prompts/push.expected.md"]},
+    "PolicySpec": {
+        "description": ["Ask #platform; costs are capped by the budget of the quarter"],
+        "require": [["description", "budgetUsd"]],
+        "failOn": [["danger"]],
+    },
+    "Ceilings": {
+        "budgetUsd": ["5.00"],
+        "maxTurns": [50],
+        "timeout": ["1h"],
+        "maxRetries": [3],
+        "maxConcurrent": [5],
+        "warmPoolSize": [2],
+        "dayUsd": ["20.00"],
+        "monthUsd": ["200.00"],
+    },
+    "Fleet": {"dayUsd": ["100.00"], "monthUsd": ["1000.00"]},
+    "Allow": {
+        "runtimes": [["claude-code", "command"]],
+        "models": [["sonnet", "claude-*"]],
+        "images": [["ghcr.io/acme/*"]],
+        "egress": [["*.github.com"]],
+        "secrets": [["TEAM_*"]],
+    },
+}
+
+_DURATION = r"^(?=.)([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$", "write a duration such as `90s`, `20m` or `1h30m`"
+_MONEY = r"^[0-9]{1,9}(\.[0-9]{1,4})?$", 'write the amount as text, such as "2.50"'
+PATTERNS: dict[str, dict[str, tuple[str, str]]] = {
+    "TaskSpec": {"budgetUsd": _MONEY, "timeout": _DURATION, "stallTimeout": _DURATION},
+    "StartLimit": {"per": _DURATION},
+    "Dedupe": {"window": _DURATION},
+    "Ceilings": {"budgetUsd": _MONEY, "timeout": _DURATION, "dayUsd": _MONEY, "monthUsd": _MONEY},
+    "Fleet": {"dayUsd": _MONEY, "monthUsd": _MONEY},
+}
+
+_RUNTIMES = {
+    "claude-code": "Claude Code",
+    "codex": "Codex CLI",
+    "copilot": "GitHub Copilot CLI",
+    "gemini": "Gemini CLI",
+    "opencode": "opencode",
+    "command": "a program of your own, which `command:` names",
+}
+MEANINGS: dict[str, dict[str, dict[str, str]]] = {
+    "TaskSpec": {
+        "apiVersion": {"optio/v1": "the only version there is"},
+        "type": {"standalone": "a task", "template": "no task: values for tasks that name it under `extends:`"},
+        "agentRuntime": _RUNTIMES,
+    },
+    "Dedupe": {
+        "onDuplicate": {
+            "join": "the sender gets the run that is there already",
+            "reject": "the sender is refused",
+            "replace": "the run that still waits is cancelled, and the new one takes its place",
+        }
+    },
+    "ScheduleConfig": {
+        "misfire": {"last": "one run for all of them", "skip": "none", "all": "one run for each, at most `maxCatchUp`"},
+        "overlap": {"queue": "the new run waits for its turn", "skip": "the new run is left out"},
+    },
+    "WebhookConfig": {
+        "scheme": {
+            "optio": "`X-Optio-Signature`: HMAC-SHA256 of the body, in hex",
+            "github": "`X-Hub-Signature-256`, as GitHub signs",
+            "standard-webhooks": "`webhook-signature`, with the id and the time of the delivery",
+            "hmac": "HMAC-SHA256 of the body in a header of your choice: `signatureHeader`",
+        },
+        "signatureEncoding": {"hex": "hexadecimal digits", "base64": "Base64"},
+    },
+    "Example": {
+        "signature": {
+            "valid": "as the sender would",
+            "missing": "not at all",
+            "wrong": "with another secret",
+            "stale": "rightly, and too long ago",
+        }
+    },
+    "Expectation": {
+        "verdict": {
+            "accepted": "a run is started",
+            "filtered": "accepted, and no run: `when` or `events` leave it out",
+            "invalid": "refused: the parameters do not fit `paramsSchema`",
+            "unsigned": "refused: the signature is missing or wrong",
+            "stale": "refused: signed too long ago",
+            "unreadable": "refused: the body is no JSON",
+            "unsupported": "refused: the body's type is not taken",
+        }
+    },
+}
+LEVELS = {
+    "error": "its task is not served",
+    "warning": "said, and served",
+    "info": "said with `--verbose` only",
+    "off": "not said",
+}
+
+_MANUAL = {"type": "manual"}
+_SCHEDULE = {"type": "schedule", "config": {"cronExpression": "${1:0 9 * * 1}", "timezone": "${2:UTC}"}}
+_WEBHOOK = {"type": "webhook", "config": {"path": "${1:path}", "secret": {"name": "${2:WEBHOOK_SECRET}"}}}
+_PARAMS = {
+    "type": "object",
+    "properties": {"${1:NAME}": {"type": "${2:string}", "maxLength": "^${3:200}"}},
+    "required": ["${1:NAME}"],
+    "additionalProperties": False,
+}
+
+
+def _snippet(label: str, body: Any) -> dict[str, Any]:
+    return {"label": label, "body": body}
+
+
+TRIGGERS = [
+    _snippet("manual trigger", _MANUAL),
+    _snippet("schedule trigger", _SCHEDULE),
+    _snippet("webhook trigger", _WEBHOOK),
+]
+SNIPPETS: dict[str, dict[str, list[dict[str, Any]]]] = {
+    "TaskSpec": {
+        "paramsSchema": [_snippet("one parameter", _PARAMS)],
+        "startLimit": [_snippet("ten starts an hour", {"count": "^${1:10}", "per": "${2:1h}"})],
+        "dedupe": [_snippet("one run for a key", {"key": "${1:{{REPO\\}\\}}"})],
+        "tests": [
+            _snippet("a delivery", [
+                {"webhook": "${1:payloads/push.json}", "expect": {"params": {"${2:NAME}": "${3:value}"}}},
+            ]),
+        ],
+    },
+}  # fmt: skip
+ENVIRONMENT = [
+    _snippet("image, secret and hosts", {
+        "image": "${1:image}",
+        "secrets": ["${2:ANTHROPIC_API_KEY}"],
+        "network": {"egress": ["${3:api.anthropic.com}"]},
+    }),
+]  # fmt: skip
+TASK = [
+    _snippet("new task", {
+        "name": "${1:Name}",
+        "description": "${2:What it is for}",
+        "agentRuntime": "${3:claude-code}",
+        "promptTemplate": "${4:Prompt}",
+        "maxTurns": "^${5:20}",
+        "budgetUsd": "'${6:2.50}'",
+        "triggers": [_MANUAL],
+    }),
+]  # fmt: skip
+
+_PARAMETER: dict[str, tuple[str, dict[str, Any]]] = {
+    "type": ("What a value must be.", {}),
+    "description": ("What the parameter is for.", {}),
+    "default": ("The value of a run that gives none.", {}),
+    "enum": ("The values that are allowed.", {}),
+    "const": ("The only value that is allowed.", {}),
+    "examples": ("Values to show.", {}),
+    "maxLength": ("The most characters of a text; words of strangers need such a limit.", {}),
+    "minLength": ("The fewest characters of a text.", {}),
+    "pattern": ("A regular expression that must be found in a text: `^` and `$` mean all of it.", {}),
+    "format": ("What a text must be.", {"examples": ["email", "uri", "date", "date-time", "uuid"]}),
+    "minimum": ("The least of a number.", {}),
+    "maximum": ("The most of a number.", {}),
+    "items": ("What each item of a list must be.", {}),
+    "maxItems": ("The most items of a list.", {}),
+}
+TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
+
+
+def parameters() -> dict[str, Any]:
+    """JSON Schema of what stands under `paramsSchema`, for completion: it refuses nothing, for that the compiler is there."""
+    one = {key: {"description": text, **more} for key, (text, more) in _PARAMETER.items()}
+    one["type"]["examples"] = list(TYPES)
+    parameter = {"description": "What a value of this parameter must be.", "properties": one}
+    return {
+        "description": "",
+        "properties": {
+            "type": {"description": "`object`: parameters have names.", "examples": ["object"]},
+            "properties": {
+                "description": "The parameters by their names.",
+                "additionalProperties": parameter,
+                "defaultSnippets": [
+                    _snippet("text", {"${1:NAME}": {"type": "string", "maxLength": "^${2:200}"}}),
+                    _snippet("text with a default", {"${1:NAME}": {"type": "string", "default": "${2:value}"}}),
+                    _snippet("choice", {"${1:NAME}": {"enum": ["${2:one}", "${3:other}"]}}),
+                    _snippet("number", {"${1:NAME}": {"type": "integer", "minimum": "^${2:1}", "maximum": "^${3:100}"}}),
+                ],
+            },
+            "required": {"description": "The parameters without which no run is started.", "examples": [["NAME"]]},
+            "additionalProperties": {
+                "description": "`false`: parameters that are not declared are refused.",
+                "examples": [False],
+            },
+        },
+    }
