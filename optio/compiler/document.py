@@ -15,7 +15,7 @@ from yaml._yaml import CParser
 from optio.compiler.diagnostics import Diagnostic, finding
 from optio.compiler.encoding import decode
 from optio.compiler.limits import TooMuch, refuse_bombs
-from optio.compiler.nodes import PROPERTIES, Node, child, span_of
+from optio.compiler.nodes import PROPERTIES, Node, alias_inside, child, span_of
 from optio.compiler.source import Position, SourceFile, Span, position_at
 from optio.compiler.syntax import explain
 from optio.compiler.values import Builder
@@ -186,7 +186,8 @@ def parse(file: SourceFile) -> tuple[Document | None, list[Diagnostic]]:
         try:
             refuse_bombs(root)
         except TooMuch as err:
-            return None, [finding(err.code, err.message, path=file.path, span=span_of(err.node, text), hint=err.hint)]
+            span = alias_inside(err.node, text) if err.code == "OPT009" else span_of(err.node, text)
+            return None, [finding(err.code, err.message, path=file.path, span=span, hint=err.hint)]
     builder = Builder(file.path, text, root)
     values = builder.build()
     if values is None:

@@ -35,7 +35,16 @@ def refuse_bombs(root: yaml.Node) -> None:
             stack.extend((child, False) for child in children(node))
     expanded = sizes[id(root)]
     if expanded > MAX_EXPANDED or (expanded > _SMALL and expanded > MAX_RATIO * len(sizes)):
-        raise TooMuch("OPT008", f"aliases expand to {expanded:,} values", root, "write the values out")
+        raise TooMuch("OPT008", f"aliases expand to {expanded:,} values", _largest(root, sizes), "write the values out")
+
+
+def _largest(node: yaml.Node, sizes: dict[int, int]) -> yaml.Node:
+    """Where most of it is: down from the root for as long as one child is the greater part."""
+    while True:
+        child = max(children(node), key=lambda each: sizes[id(each)], default=node)
+        if 2 * sizes[id(child)] <= sizes[id(node)]:
+            return node
+        node = child
 
 
 def children(node: yaml.Node) -> Iterator[yaml.Node]:

@@ -12,6 +12,7 @@ from optio.model.route import Route
 
 Node = Any
 PROPERTIES = re.compile(r"(?:[&!]\S*\s+)+")
+_ANCHOR = re.compile(r"(?:!\S*\s+)?&([^\s,\[\]{}]+)")
 _OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")
 
 
@@ -62,6 +63,15 @@ def walk(node: Node, route: Route) -> Iterator[tuple[Route, Node]]:
         for key, value in node.value:
             if key.id == "scalar":
                 yield from walk(value, route if key.value == "<<" and not key.style else (*route, key.value))
+
+
+def alias_inside(node: Node, text: str) -> Span:
+    """The place of the alias of this node's anchor, inside it."""
+    anchor = _ANCHOR.match(text, node.start_mark.index)
+    alias = anchor and re.compile(rf"\*{re.escape(anchor[1])}(?=[\s,\[\]{{}}:]|\Z)").search(text, anchor.end())
+    if not alias:
+        return span_of(node, text)
+    return Span(position_at(text, alias.start()), position_at(text, alias.end()))
 
 
 def short_tag(tag: str) -> str:

@@ -12,8 +12,13 @@ from optio.compiler.source import Position, Span, position_at
 BLANKS = "\u00a0\u2007\u202f\u3000\ufeff"
 _TEMPLATE_VALUE = r"^\s*(?:- +)*(?:[^\s:#][^:#]*:\s+)?(\{\{.*)$"
 _TEMPLATE_LINE = r"^\s*(?:\{\{-?\s*(?:if|else|end|range|with|define|include|template|/\*)\b|\{%|<%)|:\s+(?:\{\{-|\{\{\s*\.|<%)"
+_TEMPLATED = (
+    "template text of Helm, Jinja or ERB is no YAML",
+    "task files are not templated: write the values out, or quote the text",
+)
 _ANCHOR = r"(?:^|[\s\[{,])&([^\s\[\]{},]+)"
 _LEADING = rf"^[ ]*([\t{BLANKS}])"
+_BLOCK_HEADER = r"^ *(?P<item>- +(?=\S+:))?(?:- +)*(?:[^\s#][^#]*:\s+)?(?P<sign>[|>])[-+]?\s*(?:#.*)?$"
 _COMMENT = r"\s+#.*$"
 
 
@@ -36,6 +41,8 @@ def explain(err: yaml.YAMLError, path: str, text: str) -> Diagnostic:
 
 def braces(line: str, column: int) -> tuple[str, str]:
     """Message and hint for a value that begins with `{{`."""
+    if re.search(_TEMPLATE_LINE, line):
+        return _TEMPLATED
     return "the value starts with `{{`", f"put quotes around the value: {quoted(line[column:])}"
 
 
@@ -124,14 +131,37 @@ def _depth(scene: _Scene) -> _Slip | None:
     return _Slip("OPT014", "nested too deeply", "flatten it", scene.row, scene.column)
 
 
+def _block(scene: _Scene) -> _Slip | None:
+    """A line that was to belong to the text below `|`, whose first line is indented deeper than this one."""
+    indent = _indent_of(scene.line)
+    for row in range(scene.row - 1, -1, -1):
+        line = scene.lines[row]
+        header = re.match(_BLOCK_HEADER, line)
+        if header and _indent_of(line) < indent:
+            text = next((each for each in scene.lines[row + 1 : scene.row] if each.strip()), "")
+            if _indent_of(text) <= indent or not scene.problem.startswith(("did not find expected", "could not find expected")):
+                return None
+            sign = header["sign"]
+            message = f"the text below `{sign}` ends here: its first line is indented deeper than this one"
+            instead = f", or write `{sign}{indent - _indent_of(line)}` for `{sign}`" if not header["item"] else ""
+            return _Slip("OPT001", message, f"indent it like the first line{instead}", scene.row, indent)
+        if line.strip() and _indent_of(line) <= indent:
+            return None
+    return None
+
+
+def _indent_of(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
+
+
 def _template(scene: _Scene) -> _Slip | None:
     for row in dict.fromkeys((scene.row, scene.from_row)):
         line = scene.lines[row]
         engine = re.search(_TEMPLATE_LINE, line)
         if engine:
             start = len(line) - len(line.lstrip(" ")) if engine.start() == 0 else engine.start() + 2
-            hint = "task files are not templated: write the values out, or quote the text"
-            return _Slip("OPT001", "template text of Helm, Jinja or ERB is no YAML", hint, row, start, 2)
+            message, hint = _TEMPLATED
+            return _Slip("OPT001", message, hint, row, start, 2)
         value = re.match(_TEMPLATE_VALUE, line)
         if value:
             message, hint = braces(line, value.start(1))
@@ -275,4 +305,4 @@ _LAYOUT = (
         False,
     ),
 )
-_READERS = (_alias, _twice, _depth, _template, _indent, _tag, _first_character, _colon, _quote, _bracket, _layout)
+_READERS = (_alias, _twice, _depth, _block, _template, _indent, _tag, _first_character, _colon, _quote, _bracket, _layout)

@@ -1,0 +1,44 @@
+"""Clean files have no finding; a file with one mistake has one, at the character where the mistake is."""
+
+from collections import Counter
+
+import pytest
+
+from optio.compiler.codes import RULES
+from optio.compiler.diagnostics import Diagnostic, Severity
+from optio.compiler.pipeline import compile_tree
+from optio.compiler.tree import MemoryTree
+from tests.corpus.corpus import Mistake, clean_files, companions, mistakes
+
+MISTAKES = list(mistakes())
+
+
+def found(files: dict[str, bytes], code: str) -> tuple[Diagnostic, ...]:
+    return compile_tree(MemoryTree(files), careful=RULES[code].careful).diagnostics
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda m: f"{m.code} {m.name}")
+def test_a_mistake_has_one_finding_at_its_place(mistake: Mistake) -> None:
+    clean = clean_files()
+    before = companions(clean) | {path: clean[path] for path in mistake.changed if path in clean}
+    known = Counter((d.path, d.code) for d in found(before, mistake.code))
+
+    new = []
+    for each in found(dict(mistake.files), mistake.code):
+        if known[each.path, each.code]:
+            known[each.path, each.code] -= 1
+        else:
+            new.append(each)
+
+    shown = [f"{d.path}:{d.span.start.line}:{d.span.start.column} {d.code} {d.message}" for d in new]
+    expected = f"{mistake.path}:{mistake.start.line}:{mistake.start.column} {mistake.code}"
+    assert [line.split(" ")[:2] for line in shown] == [expected.split(" ")], shown
+    if mistake.end is not None:
+        assert new[0].span.end == mistake.end, shown
+
+
+def test_clean_files_have_no_finding() -> None:
+    compilation = compile_tree(MemoryTree(clean_files()))
+
+    assert [d for d in compilation.diagnostics if d.severity is not Severity.INFO] == []
+    assert len(compilation.registry.tasks) >= 100
