@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from optio.compiler.codes import RULES
@@ -55,13 +56,18 @@ def _result(d: Diagnostic, index: int) -> dict[str, object]:
         ]
     if d.fix is not None and d.fix.safe:
         replacements = [{"deletedRegion": _region(e.span), "insertedContent": {"text": e.text}} for e in d.fix.edits]
-        change = {"artifactLocation": {"uri": d.path}, "replacements": replacements}
+        change = {"artifactLocation": {"uri": _uri(d.path)}, "replacements": replacements}
         result["fixes"] = [{"description": {"text": d.hint or d.message}, "artifactChanges": [change]}]
     return result
 
 
 def _place(path: str, span: Span) -> dict[str, object]:
-    return {"artifactLocation": {"uri": path}, "region": _region(span)}
+    return {"artifactLocation": {"uri": _uri(path)}, "region": _region(span)}
+
+
+def _uri(path: str) -> str:
+    """The path as a reference, in which neither a blank nor a colon can be taken for something else."""
+    return ("file://" if path.startswith("/") else "") + quote(path, errors="surrogateescape")
 
 
 def _region(span: Span) -> dict[str, int]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from optio.compiler import schema_words as words
 from optio.compiler.codes import RULES
 from optio.compiler.layers import NOT_IN_DEFAULTS
+from optio.compiler.rule import Rule
 from optio.model import example, policy, task, trigger
 from optio.model.policy import PolicySpec
 from optio.model.task import TaskSpec
@@ -48,9 +49,11 @@ def policy_schema() -> str:
     schema["properties"]["rules"] = {
         "type": "object",
         "description": kept["description"],
-        "properties": {code: _level(rule.title, rule.severity) for code, rule in RULES.items()},
+        "properties": {code: _level(rule) for code, rule in RULES.items()},
         "additionalProperties": False,
     }
+    # An error stays one.
+    schema["$defs"] |= {"Level": _choice(words.LEVELS), "Error": _choice({"error": words.LEVELS["error"]})}
     _mark(schema)
     return _written("Optio policy", schema)
 
@@ -64,7 +67,7 @@ def _task() -> Schema:
     properties = schema["properties"]
     kind = properties["type"]
     kind.pop("const", None)
-    _choose(kind, words.MEANINGS["TaskSpec"]["type"])
+    kind |= _choice(words.MEANINGS["TaskSpec"]["type"])
     properties["paramsSchema"] |= {key: value for key, value in words.parameters().items() if value}
     properties["triggers"]["items"].pop("discriminator", None)
     properties["triggers"]["items"]["defaultSnippets"] = words.TRIGGERS
@@ -73,11 +76,9 @@ def _task() -> Schema:
     return schema
 
 
-def _level(title: str, severity: str) -> Schema:
-    found: Schema = {"description": f"{title[:1].upper()}{title[1:]}."}
-    # An error stays one.
-    _choose(found, {"error": words.LEVELS["error"]} if severity == "error" else words.LEVELS)
-    return found
+def _level(rule: Rule) -> Schema:
+    kind = "Error" if rule.severity == "error" else "Level"
+    return {"$ref": f"#/$defs/{kind}", "description": f"{rule.title[:1].upper()}{rule.title[1:]}."}
 
 
 def _of(model: type[BaseModel], *modules: object) -> Schema:
@@ -104,17 +105,17 @@ def _describe(part: Schema, name: str, model: type[BaseModel]) -> None:
         if key in words.SNIPPETS.get(name, {}):
             found["defaultSnippets"] = words.SNIPPETS[name][key]
         if key in words.MEANINGS.get(name, {}):
-            _choose(found, words.MEANINGS[name][key])
+            found.pop("const", None)
+            found |= _choice(words.MEANINGS[name][key])
         if key in words.PATTERNS.get(name, {}):
             for option in found.get("anyOf", [found]):
                 if option.get("type") == "string":
                     option["pattern"], option["patternErrorMessage"] = words.PATTERNS[name][key]
 
 
-def _choose(found: Schema, meanings: dict[str, str]) -> None:
+def _choice(meanings: dict[str, str]) -> Schema:
     """The values with what each of them means. A constant is a choice of one."""
-    found.pop("const", None)
-    found |= {"type": "string", "enum": list(meanings), "enumDescriptions": list(meanings.values())}
+    return {"type": "string", "enum": list(meanings), "enumDescriptions": list(meanings.values())}
 
 
 def _mark(schema: Any) -> None:

@@ -61,6 +61,17 @@ def test_sarif_leads_to_the_other_place_and_has_the_severity_that_was_asked_for(
     assert {each["level"] for each in results if each["ruleId"] == "OPT203"} == {"error"}
 
 
+def test_sarif_writes_paths_as_references() -> None:
+    def uri(path: str) -> str:
+        (result,) = json.loads(sarif([Diagnostic(code="OPT101", message="m", path=path)]))["runs"][0]["results"]
+        return str(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"])
+
+    assert uri("teams/a b.yaml") == "teams/a%20b.yaml"
+    assert uri("c:100%.yaml") == "c%3A100%25.yaml"
+    assert uri("/tasks/\N{SNOWMAN}.yaml") == "file:///tasks/%E2%98%83.yaml"
+    assert uri("odd\udcff.yaml") == "odd%FF.yaml"
+
+
 def test_a_workflow_command_carries_its_place_and_escapes_what_it_must() -> None:
     lines = list(github(FOUND))
 
