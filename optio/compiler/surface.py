@@ -18,6 +18,7 @@ _INVISIBLE = re.compile(
 )
 # A comment that begins like a number, a channel or a colour, behind a value: `#12`, `#general`, `#ff0000`.
 _CUT = re.compile(r"^[^\n#'\"]*[^\s#'\"\[{,:|>-][ \t]+(#[A-Za-z0-9_][^\n]*)$", re.MULTILINE)
+_INDENTED_TAB = re.compile(r"^[ ]*\t", re.MULTILINE)
 _ANCHOR = re.compile(r"&([^\s,\[\]{}]+)[ \t]*")
 
 
@@ -33,6 +34,8 @@ def check(file: SourceFile, document: Document) -> Iterator[Diagnostic]:
         yield from _merges(document)
     if " #" in text or "\t#" in text:
         yield from _cut(document)
+    if "\t" in text:
+        yield from first(_tabs(document))
     yield from _blank(document)
 
 
@@ -124,6 +127,23 @@ def _cut(document: Document) -> Iterator[Diagnostic]:
         message = f"`{_short(found[1])}` is a comment: the value ends before it"
         hint = "put quotes around the value, or a blank behind the `#`"
         yield finding("OPT021", message, path=document.path, span=span, hint=hint, fix=fix)
+
+
+def _tabs(document: Document) -> Iterator[Diagnostic]:
+    """A tab that indents a line of a text whose other lines are indented by spaces."""
+    for route, node in walk(document.root, ()):
+        if node.id != "scalar" or node.style not in ("|", ">") or "\t" not in node.value:
+            continue
+        starts = [re.match(r"[ \t]*", line) for line in node.value.split("\n")]
+        inner = [found[0] for found in starts if found is not None]
+        if not (any("\t" in blanks for blanks in inner) and any(blanks.startswith(" ") for blanks in inner)):
+            continue
+        where = _INDENTED_TAB.search(document.text, node.start_mark.index, node.end_mark.index)
+        if where is not None:
+            span = span_at(document.text, where.end() - 1, where.end())
+            message = "a tab indents this line of the text, and spaces indent others"
+            hint = "write spaces in all of them, or tabs"
+            yield finding("OPT023", message, path=document.path, span=span, route=route, hint=hint)
 
 
 def _blank(document: Document) -> Iterator[Diagnostic]:

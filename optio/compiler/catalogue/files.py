@@ -1,4 +1,4 @@
-"""OPT001 to OPT022: the file and its YAML."""
+"""OPT001 to OPT023: the file and its YAML."""
 
 from optio.compiler.rule import ERROR, INFO, WARNING, Rule
 
@@ -138,5 +138,11 @@ RULES = (
         "Both sides of a conflict are in the file, and neither is what somebody decided.",
         "<<<<<<< HEAD\nmaxTurns: 20\n=======\nmaxTurns: 30\n>>>>>>> branch\n",
         "maxTurns: 30\n",
+    ),
+    Rule(
+        "OPT023", "tab-in-prompt-indent", INFO, "tabs and spaces indent one text",
+        "An agent counts a tab as it likes; lists and code that line up in the editor need not do so in the prompt.",
+        "promptTemplate: |\n  Say these:\n    - hello\n  \t- goodbye\n",
+        "promptTemplate: |\n  Say these:\n    - hello\n    - goodbye\n",
     ),
 )  # fmt: skip

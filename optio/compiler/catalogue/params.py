@@ -98,6 +98,12 @@ RULES = (
         _with("{type: string, maxLength: 20, x-shown-as: Name}"),
     ),
     Rule(
+        "OPT222", "format-not-asserted", INFO, "a format that nothing is held against",
+        "Any word may stand there. Checked are dates, times, e-mail, hosts, addresses, URIs, UUIDs, JSON pointers, patterns.",
+        _with("{type: string, format: phone}"),
+        _with('{type: string, format: phone, pattern: "^[+][0-9]+$"}'),
+    ),
+    Rule(
         "OPT223", "non-text-param", INFO, "a list or a mapping in the prompt",
         "It is written as JSON on one line, which is what the agent reads.",
         _with("{type: array}"),

@@ -1,5 +1,6 @@
 """Parameters: is the schema sound, can it be satisfied, do its own values fit."""
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,12 @@ ONE = (
     "unevaluatedProperties",
     "unevaluatedItems",
 )
+_NOT_IN_PATTERNS = {
+    r"\(\?[=!]": "look-ahead",
+    r"\(\?<[=!]": "look-behind",
+    r"\(\?>": "an atomic group",
+    r"\\[1-9]": "a back-reference",
+}
 TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
 RESERVED = frozenset({"__proto__", "constructor", "prototype"})
 
@@ -97,8 +104,9 @@ def subschemas(schema: Any, route: Route) -> Iterator[tuple[Route, dict[str, Any
 def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     patterns = dict(_bad_patterns(schema))
     for place, (key, pattern) in first(patterns.items()):
-        hint = "RE2 syntax: no look-around, no back-references; close all brackets"
-        yield task.at("OPT212", f"`{pattern}` is no usable pattern", ROUTE + place, key=key, hint=hint)
+        why, hint, within = _wrong_with(pattern)
+        span = None if key else task.document.inside(ROUTE + place, *within)
+        yield task.at("OPT212", f"`{pattern}` {why}", ROUTE + place, key=key, hint=hint, span=span)
     for place, _, message in first(faults_of_schema(schema)):
         if place in patterns or any(place == p[: len(place)] for p in patterns):
             continue
@@ -112,6 +120,28 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]
         else:
             hint = "give it the form that JSON Schema asks for"
             yield task.at("OPT205", f"`{word or 'paramsSchema'}` {message}", route, hint=hint)
+
+
+def _wrong_with(pattern: str) -> tuple[str, str, tuple[int, int]]:
+    """Fact, cure, and where in the pattern. Patterns take linear time, whatever text they are held against, so some things do
+    not exist in them."""
+    for sign, name in _NOT_IN_PATTERNS.items():
+        found = re.search(sign, pattern)
+        if found is not None:
+            hint = "write what is allowed, and no more: `^[a-z]+$`"
+            return f"uses {name}, which patterns here do not have", hint, found.span()
+    whole = (0, len(pattern))
+    if "{" in pattern and _is_sound(pattern):
+        return "is too large a pattern: its repetitions multiply", "repeat less, and bound the length by `maxLength`", whole
+    return "is no pattern", "close each bracket, and write a backslash before a sign that stands for itself: `\\(`", whole
+
+
+def _is_sound(pattern: str) -> bool:
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return True
 
 
 def _bad_patterns(schema: dict[str, Any]) -> Iterator[tuple[Route, tuple[bool, str]]]:

@@ -24,6 +24,13 @@ _WORDS = frozenset(
     }
 )
 _BOUNDS = frozenset({"maxLength", "enum", "const", "pattern", "format", "$ref", "allOf", "anyOf", "oneOf"})
+# What the validator holds a text against; of all other formats it says nothing.
+ASSERTED = frozenset(
+    {
+        *("date-time", "date", "time", "duration", "email", "idn-email", "hostname", "idn-hostname", "ipv4", "ipv6", "uri"),
+        *("uri-reference", "iri", "iri-reference", "uuid", "uri-template", "json-pointer", "relative-json-pointer", "regex"),
+    }
+)
 _SECRET = re.compile(r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|PRIVATE_?KEY|CREDENTIALS?)(?:$|_)", re.IGNORECASE)
 
 
@@ -35,6 +42,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     for route, sub in subschemas(known.schema, ROUTE):
         yield from _words(task, route, sub)
         yield from _twice(task, route, sub)
+        yield from _format(task, route, sub)
     used = set(placeholders(task.prompt))
     yield from _secrets(task, known, used)
     yield from _defaults(task, known)
@@ -51,6 +59,17 @@ def _words(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Di
             hint = f"did you mean `{meant}`? a keyword of your own begins with `x-`"
             message = f"`{word}` is no keyword of JSON Schema and does nothing"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint, write=write, safe=False)
+
+
+def _format(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
+    name = sub.get("format")
+    if not isinstance(name, str) or name in ASSERTED or name == "password" or "pattern" in sub:
+        return
+    meant = closest(name, ASSERTED)
+    hint = f"did you mean `{meant}`?" if meant else "add a `pattern` that says what it looks like"
+    yield task.at(
+        "OPT222", f"no text is held against the format `{name}`", (*route, "format"), hint=hint, write=meant, safe=False
+    )
 
 
 def _twice(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
@@ -111,7 +130,7 @@ def _rendered(task: ResolvedTask, known: Declared, used: set[str]) -> Iterator[D
 
 
 def _owned(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
-    if task.spec.agent_runtime == "command":
+    if task.spec.agent_runtime == "command" or not task.knows(("agentRuntime",)):
         return  # its prompt is a program's input
     only = PLACEHOLDER.fullmatch(task.prompt.strip())
     if only is not None and only[1] in known.properties and task.knows(task.prompt_route):

@@ -28,9 +28,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Every webhook that is signed."""
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index, "config")
-        if isinstance(trigger, WebhookTrigger) and trigger.config.secret is not None and task.knows(route):
-            if task.knows((*route, "scheme")):
-                yield from _one(task, route, trigger.config)
+        sound = task.knows(route) and task.knows((*route, "scheme"))
+        if isinstance(trigger, WebhookTrigger) and trigger.config.secret is not None and sound:
+            yield from _one(task, route, trigger.config)
 
 
 def _one(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
