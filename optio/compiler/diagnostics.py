@@ -157,8 +157,9 @@ def _one_line(text: str) -> str:
 
 def ordered(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     """By file, line, column and code, each once, and bounded: a broken generator must not bury the terminal."""
-    unique = sorted(set(diagnostics), key=lambda d: (d.path, d.span.start, d.code, d.message))
-    return list(_bounded(unique))
+    # What is wrong with an anchor's value is wrong at each of its aliases: that is one mistake.
+    unique = {(d.path, d.span, d.code, d.message): d for d in diagnostics}
+    return list(_bounded(sorted(unique.values(), key=lambda d: (d.path, d.span.start, d.code, d.message))))
 
 
 def _bounded(diagnostics: list[Diagnostic]) -> Iterator[Diagnostic]:

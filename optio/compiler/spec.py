@@ -63,8 +63,8 @@ def _read_broken(document: Document | Merged, err: ValidationError) -> tuple[Sha
 def _meant(document: Document | Merged, route: Route, kind: str) -> str | None:
     if kind != "extra_forbidden":
         return None
-    hint = unknown(document.value, route).hint
-    return hint.split("`")[1] if "`" in hint else None
+    what = unknown(document.value, route)
+    return what.meant or (what.hint.split("`")[1] if "`" in what.hint else None)
 
 
 def _misread(document: Document | Merged, route: Route, types: set[str]) -> str | None:

@@ -10,6 +10,7 @@ from optio.compiler.pipeline import compile_tree
 from optio.compiler.tree import MemoryTree
 from tests.corpus.corpus import Mistake, clean_files, companions, mistakes
 
+CLEAN = clean_files()
 MISTAKES = list(mistakes())
 
 
@@ -19,8 +20,7 @@ def found(files: dict[str, bytes], code: str) -> tuple[Diagnostic, ...]:
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda m: f"{m.code} {m.name}")
 def test_a_mistake_has_one_finding_at_its_place(mistake: Mistake) -> None:
-    clean = clean_files()
-    before = companions(clean) | {path: clean[path] for path in mistake.changed if path in clean}
+    before = companions(CLEAN) | {path: CLEAN[path] for path in mistake.changed if path in CLEAN}
     known = Counter((d.path, d.code) for d in found(before, mistake.code))
 
     new = []
@@ -38,7 +38,7 @@ def test_a_mistake_has_one_finding_at_its_place(mistake: Mistake) -> None:
 
 
 def test_clean_files_have_no_finding() -> None:
-    compilation = compile_tree(MemoryTree(clean_files()))
+    compilation = compile_tree(MemoryTree(CLEAN))
 
     assert [d for d in compilation.diagnostics if d.severity is not Severity.INFO] == []
     assert len(compilation.registry.tasks) >= 100

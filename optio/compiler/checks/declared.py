@@ -30,8 +30,9 @@ class Declared(NamedTuple):
         return isinstance(sub, dict) and "default" in sub
 
     def missing(self, given: Any) -> list[str]:
-        """Required parameters that neither `given` nor a default provides."""
-        return [name for name in sorted(self.required) if name not in given and not self.has_default(name)]
+        """Required parameters that neither `given` nor a default provides. One that is not declared is another mistake."""
+        wanted = (name for name in sorted(self.required) if name in self.properties or not self.complete)
+        return [name for name in wanted if name not in given and not self.has_default(name)]
 
 
 def declared(task: ResolvedTask) -> Declared | None:

@@ -107,7 +107,7 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]
         why, hint, within = _wrong_with(pattern)
         span = None if key else task.document.inside(ROUTE + place, *within)
         yield task.at("OPT212", f"`{pattern}` {why}", ROUTE + place, key=key, hint=hint, span=span)
-    for place, _, message in first(faults_of_schema(schema)):
+    for place, keyword, message in first(faults_of_schema(schema)):
         if place in patterns or any(place == p[: len(place)] for p in patterns):
             continue
         route: Route = ROUTE + place
@@ -117,6 +117,10 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]
             meant = closest(value, TYPES)
             hint = f"did you mean `{meant}`?" if meant else "allowed: " + ", ".join(TYPES)
             yield task.at("OPT205", f"`{value}` is no JSON Schema type", route, hint=hint)
+        elif keyword == "uniqueItems" and isinstance(value, list):
+            twice = next(index for index, member in enumerate(value) if member in value[:index])
+            message = f"`{value[twice]}` stands twice in `{word}`"
+            yield task.at("OPT205", message, (*route, twice), hint="delete one of them")
         else:
             hint = "give it the form that JSON Schema asks for"
             yield task.at("OPT205", f"`{word or 'paramsSchema'}` {message}", route, hint=hint)

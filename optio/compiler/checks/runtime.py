@@ -13,7 +13,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """`command` goes with its runtime and with no other; connections do not exist yet."""
     spec = task.spec
     if task.knows(("agentRuntime",)):
-        if spec.agent_runtime == "command" and spec.command is None:
+        if spec.agent_runtime == "command" and spec.command is None and task.knows(("command",)):
             yield task.at(
                 "OPT118",
                 "`agentRuntime: command` without `command`",

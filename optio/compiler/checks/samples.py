@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from optio.compiler.checks.declared import declared
+from optio.compiler.checks.declared import Declared, declared
 from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask, Sample
 from optio.model.params import faults, fill
@@ -37,7 +37,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             if lost or (mapping is None and not isinstance(sample.payload, dict)):
                 continue
             params = sample.payload if mapping is None else from_payload(mapping, sample.payload)
-            yield from _invalid(task, sample, fill(known.schema, params), known.schema)
+            yield from _invalid(task, sample, fill(known.schema, params), known)
     except PathSyntax:  # reported where it stands
         return
     except MappingFailed:
@@ -53,8 +53,10 @@ def _lost(task: ResolvedTask, route: Route, text: str) -> Diagnostic:
     return task.at("OPT413", f"`{text}` finds nothing in {where}", route, hint=hint)
 
 
-def _invalid(task: ResolvedTask, sample: Sample, params: dict[str, Any], schema: dict[str, Any] | None) -> Iterator[Diagnostic]:
-    for place, message, _ in faults(schema, params):
+def _invalid(task: ResolvedTask, sample: Sample, params: dict[str, Any], known: Declared) -> Iterator[Diagnostic]:
+    for place, message, word in faults(known.schema, params):
+        if word == "required" and len(place) == 1 and place[0] not in known.properties and known.complete:
+            continue  # nobody can give it, which is said where it is required
         name = place[0] if place else "the parameters"
         yield task.at(
             "OPT424",
