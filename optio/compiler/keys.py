@@ -27,8 +27,33 @@ REPOSITORY_KEYS = frozenset(
         "gitRef",
     }
 )
-RESERVED_KEYS = frozenset(
-    {"digest", "origin", "revision", "generation", "status", "createdAt", "updatedAt", "slug", "prompt", "paused"}
+RESERVED_KEYS = frozenset({"digest", "origin", "revision", "generation", "status", "createdAt", "updatedAt", "slug", "paused"})
+# What other systems call it: the key here that holds the same, or else what to do.
+_ELSEWHERE_CALLED = {
+    "prompt": "promptTemplate", "instructions": "promptTemplate", "systemPrompt": "promptTemplate", "runtime": "agentRuntime",
+    "agent": "agentRuntime", "engine": "agentRuntime", "params": "paramsSchema", "parameters": "paramsSchema",
+    "inputs": "paramsSchema", "schema": "paramsSchema", "budget": "budgetUsd", "maxCost": "budgetUsd", "turns": "maxTurns",
+    "retries": "maxRetries", "concurrency": "maxConcurrent", "title": "name",
+}  # fmt: skip
+_SAME_VALUE = frozenset({"promptTemplate", "agentRuntime", "name"})
+_ADVICE = {
+    **dict.fromkeys(("schedule", "cron", "cronExpression"),
+        "write `triggers: [{type: schedule, config: {cronExpression: \"0 9 * * 1\"}}]`"),
+    **dict.fromkeys(("webhook", "webhooks", "hook"),
+        "write `triggers: [{type: webhook, config: {path: my-path, secret: {name: NAME}}}]`"),
+    **dict.fromkeys(("steps", "script", "run", "setup"),
+        "what runs before the agent goes below `environment.setupCommands`; a task that is a program has `command:`"),
+    **dict.fromkeys(("timeoutMinutes", "timeoutSeconds", "maxDuration"), "write `timeout: 20m`"),
+    "trigger": "write `triggers:` and a list: `- type: manual`",
+    **dict.fromkeys(("tools", "mcpServers", "mcp", "allowedTools", "permissions"), "delete it: agents bring their own tools"),
+}  # fmt: skip
+# What a pod is never given, wherever it is asked for.
+_NEVER = frozenset(
+    {
+        *("privileged", "securityContext", "hostPath", "hostNetwork", "hostPID", "hostIPC", "volumes", "volumeMounts"),
+        *("capabilities", "runAsUser", "runAsRoot", "allowPrivilegeEscalation", "serviceAccount", "serviceAccountName"),
+        *("automountServiceAccountToken", "nodeName", "docker", "dockerSocket"),
+    }
 )
 # Letters that look like Latin ones, by what they look like.
 _LOOKALIKES = str.maketrans(
@@ -58,10 +83,13 @@ def unknown(root: Any, route: Route) -> Unknown:
         return Unknown("OPT020", message, hint, meant)
     if len(route) == 1 and key in REPOSITORY_KEYS:
         return Unknown("OPT109", f"`{name}` belongs to a Repo Task", "delete it: a standalone task has no repository")
+    if key in _NEVER:
+        hint = "delete it: a run has no privileges, no service account and nothing of its node, whatever its task says"
+        return Unknown("OPT101", f"unknown key `{name}`", hint)
     if len(route) == 1 and key in RESERVED_KEYS:
-        if key == "prompt":
-            return Unknown("OPT101", f"unknown key `{name}`", "write `promptTemplate:`", "promptTemplate")
         return Unknown("OPT116", f"`{name}` is set by Optio", "delete it")
+    if len(route) == 1 and (called := _called(root, key)) is not None:
+        return Unknown("OPT101", f"unknown key `{name}`", *called)
     same = next((k for k in known if _plain(k) == _plain(key)), None)
     if same:
         return Unknown("OPT111", f"`{name}` is spelled otherwise", f"write `{same}`", same)
@@ -71,6 +99,16 @@ def unknown(root: Any, route: Route) -> Unknown:
     if near:
         return Unknown("OPT101", f"unknown key `{name}`", f"did you mean `{near}`?", near)
     return Unknown("OPT101", f"unknown key `{name}`", _elsewhere(root, route, key) or "delete it")
+
+
+def _called(root: Any, key: str) -> tuple[str, str | None] | None:
+    """What to do with a key that other systems have, and the one that takes its value as it is."""
+    ours = _ELSEWHERE_CALLED.get(key)
+    if ours is not None and isinstance(root, dict) and ours in root:
+        return f"delete it: `{ours}` is there", None
+    if ours is not None:
+        return f"write `{ours}:`", ours if ours in _SAME_VALUE else None
+    return (_ADVICE[key], None) if key in _ADVICE else None
 
 
 def _elsewhere(root: Any, route: Route, key: str) -> str | None:
