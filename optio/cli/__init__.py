@@ -14,6 +14,7 @@ COMMANDS = {
     "dev": ("dev", "serve a task directory on this machine, with hot reload"),
     "check": ("check", "say what is wrong with task files"),
     "compile": ("compile", "print the registry that task files compile to"),
+    "plan": ("plan", "say what a change of task files will do"),
     "explain": ("explain", "explain a diagnostic code"),
     "schema": ("schema", "print the JSON Schema of task files"),
     "lsp": ("lsp", "serve an editor: findings, fixes, hover, completion"),

@@ -18,17 +18,35 @@ _FILE, _LINK = "100", "120000"
 
 def tree_at(root: Path, revision: str) -> tuple[MemoryTree, str]:
     """The tree below `root` as it was at a revision, and the commit that this is; raises SettingsError."""
+    commit = commit_of(root, revision)
+    prefix = _git(root, "rev-parse", "--show-prefix").decode("utf-8", "surrogateescape").rstrip("\n")
+    return MemoryTree(_files(root, commit, prefix)), commit
+
+
+def commit_of(root: Path, revision: str) -> str:
+    """The commit that a revision names in the repository of `root`; raises SettingsError."""
     if not root.is_dir():
         raise SettingsError(f"there is no task directory `{root}`: --tasks names another")
     if not revision.strip() or revision.startswith("-"):
-        raise SettingsError(f"--rev: `{revision}` is no revision: give a branch, a tag or a commit")
-    prefix = _git(root, "rev-parse", "--show-prefix").decode("utf-8", "surrogateescape").rstrip("\n")
+        raise SettingsError(f"`{revision}` is no revision: give a branch, a tag or a commit")
+    # First of all: whoever is in no repository, or in another's, wants to read that.
+    _git(root, "rev-parse", "--show-prefix")
     try:
         wanted = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}")
     except _Failed as err:
-        raise SettingsError(f"--rev: the repository of `{root}` has no revision `{revision}`") from err
-    commit = wanted.decode().strip()
-    return MemoryTree(_files(root, commit, prefix)), commit
+        raise SettingsError(f"the repository of `{root}` has no revision `{revision}`") from err
+    return wanted.decode().strip()
+
+
+def merge_base(root: Path, one: str, other: str) -> str:
+    """The newest commit that both have in their history; raises SettingsError when there is none."""
+    commits = commit_of(root, one), commit_of(root, other)
+    try:
+        return _git(root, "merge-base", *commits).decode().strip()
+    except _Failed as err:
+        raise SettingsError(
+            f"`{one}` and `{other}` have no commit in common here: fetch more of their history (`git fetch --unshallow`)"
+        ) from err
 
 
 class _Failed(SettingsError):
@@ -46,12 +64,12 @@ def _git(root: Path, *arguments: str, data: bytes | None = None) -> bytes:
             check=False,
         )
     except FileNotFoundError as err:
-        raise SettingsError("--rev needs the git program, which is not installed") from err
+        raise SettingsError("a revision needs the git program, which is not installed") from err
     except (subprocess.TimeoutExpired, ValueError, OSError) as err:
-        raise SettingsError(f"--rev: git could not be asked: {err}") from err
+        raise SettingsError(f"git could not be asked: {err}") from err
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise _Failed(f"--rev: git cannot read `{root}`: {said[0] if said else f'exit code {done.returncode}'}")
+        raise _Failed(f"git cannot read `{root}`: {said[0] if said else f'exit code {done.returncode}'}")
     return done.stdout
 
 
@@ -74,12 +92,12 @@ def _files(root: Path, commit: str, prefix: str) -> dict[str, bytes]:
             continue  # hidden, as on a disk
         if int(size) > MAX_FILE_BYTES:
             if path.endswith(SUFFIXES):
-                raise SettingsError(f"--rev: `{path}` is larger than {MAX_FILE_BYTES >> 20} MiB there")
+                raise SettingsError(f"`{path}` is larger than {MAX_FILE_BYTES >> 20} MiB there")
             continue
         total += int(size)
         (links if mode == _LINK else blobs)[path] = name
     if len(blobs) > _MOST_FILES or total > _MOST_BYTES:
-        raise SettingsError(f"--rev: {len(blobs):,} files with {total >> 20:,} MiB are too many to be tried at once")
+        raise SettingsError(f"{len(blobs):,} files with {total >> 20:,} MiB are too many to be tried at once")
     texts = _contents(root, [*blobs.values(), *links.values()])
     found = {path: texts[name] for path, name in blobs.items()}
     for path, name in links.items():

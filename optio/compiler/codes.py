@@ -5,6 +5,7 @@ import re
 from optio.compiler.catalogue import (
     across,
     careful,
+    changes,
     dedupe,
     environment,
     files,
@@ -20,7 +21,21 @@ from optio.compiler.rule import Rule
 
 RULES: dict[str, Rule] = {
     rule.code: rule
-    for part in (files, structure, prompt, params, dedupe, schedule, webhook, tests, environment, pool, across, careful)
+    for part in (
+        files,
+        structure,
+        prompt,
+        params,
+        dedupe,
+        schedule,
+        webhook,
+        tests,
+        environment,
+        pool,
+        across,
+        careful,
+        changes,
+    )
     for rule in part.RULES
 }
 _REST = {"name": "name: Example", "agentRuntime": "agentRuntime: claude-code", "promptTemplate": "promptTemplate: Say hello"}

@@ -43,7 +43,6 @@ class Kind(StrEnum):
     FILTER_CHANGED = "filter-changed", "other deliveries start a run"
     MAPPING_CHANGED = "mapping-changed", "deliveries become other parameters"
     REPEATS_CHANGED = "repeats-changed", "a delivery that is sent again is told from a new one in another way"
-    MANUAL_CHANGED = "manual-changed", "the task says something else about being started by hand"
 
     CALLERS_BREAK = "callers-break", "parameters that were taken are refused"
     PARAMS_WIDENED = "params-widened", "parameters are taken that were refused"

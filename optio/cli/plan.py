@@ -1,0 +1,166 @@
+"""Say what a change of task files will do: fires, webhooks, callers, prompts, secrets, hosts, money. It starts nothing.
+
+optio plan                  the working tree against HEAD
+optio plan main             the working tree against `main`
+optio plan main..feature    one revision against another
+optio plan main...feature   the same since they parted: what a pull request means
+optio plan OLD NEW          two directories
+optio plan --server         the working tree against what the server serves
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from optio.cli import FAILED, OK, flags, show
+from optio.cli.client import Client
+from optio.cli.sides import Sides, of_directories, of_revisions, of_server
+from optio.compiler import exchange
+from optio.compiler.diagnostics import Diagnostic, Severity, closest, graded
+from optio.compiler.report import concise
+from optio.errors import SettingsError
+from optio.model.effect import Kind, Weight
+from optio.plan import document, markdown, report
+from optio.plan.compare import Plan, compare
+from optio.plan.effect import Effect, Outlook
+from optio.plan.findings import findings
+from optio.plan.side import Side
+from optio.plan.words import brief, number
+from optio.settings import Settings
+
+FORMATS = ("text", "markdown", "json", "sarif", "github")
+_MOST_ERRORS = 20
+_MOST_REASONS = 10
+
+Failing = Sequence[tuple[str, Effect]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("what", nargs="*", metavar="WHAT", help="BASE..HEAD, BASE...HEAD, BASE, or two directories")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="how it is printed (default: text)")
+    fail_on = (
+        "exit 1 when there is such an effect, or one of such a weight (info, notice, danger); beside the policy's `failOn`"
+    )
+    parser.add_argument("--fail-on", action="append", default=[], metavar="EFFECT", help=fail_on)
+    parser.add_argument("--kinds", action="store_true", help="list the effects by their names, and stop")
+    parser.add_argument("--allow-prune", action="store_true", help="it is meant that so many tasks are removed")
+    parser.add_argument("-v", "--verbose", action="store_true", help="also the tasks that do the same and whose files differ")
+    parser.add_argument("--server", action="store_true", help="against what the server serves, instead of a revision")
+    flags.add(parser, "tasks", "webhook_rate_per_minute")
+    flags.add(parser, "url", "token")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0, or 1 when a file has errors, or for an effect that the policy or --fail-on names; raises SettingsError."""
+    if args.kinds:
+        print("\n".join(_kinds()))
+        return OK
+    _known(args.fail_on)
+    settings = flags.settings(args)
+    sides = _sides(args, settings)
+    outlook = Outlook(now=datetime.now(UTC).replace(second=0, microsecond=0), rate_per_minute=settings.webhook_rate_per_minute)
+    for each, name in zip((sides.after, sides.before), reversed(sides.names), strict=True):
+        sys.stderr.writelines(line + "\n" for line in _errors(each, name))
+    plan = compare(sides.before, sides.after, outlook)
+    # A change does not loosen the gate that it goes through: what either policy names holds.
+    policies = [each.policy for each in (sides.before, sides.after) if each.policy is not None]
+    failing = plan.failing([*args.fail_on, *(name for policy in policies for name in policy.fail_on)])
+    found = findings(plan, sides.tree, allow_prune=args.allow_prune)
+    found = graded(found, policies[0].rules) if policies else found
+    refused = [each for each in found if each.severity is Severity.ERROR]
+    sys.stdout.writelines(_printed(plan, found, args, sides, failing))
+    if args.format in ("text", "markdown"):
+        sys.stderr.writelines(line + "\n" for line in _reasons(failing, refused, sides))
+    return FAILED if sides.after.errors or failing or refused else OK
+
+
+def _kinds() -> Iterator[str]:
+    width = max(map(len, Kind))
+    yield from (f"{kind:<{width}}  {kind.says}" for kind in Kind)
+    yield ""
+    yield "each is of a weight: info, notice, or danger, which somebody should look at"
+
+
+def _known(names: Sequence[str]) -> None:
+    known = [*Weight, *Kind]
+    for name in names:
+        if name not in known:
+            meant = closest(name, known)
+            hint = f"did you mean `{meant}`?" if meant else "`optio plan --kinds` lists all"
+            raise SettingsError(f"--fail-on: there is no effect `{name}`: {hint}")
+
+
+def _sides(args: argparse.Namespace, settings: Settings) -> Sides:
+    what, root = args.what, settings.tasks
+    if len(what) > 2:
+        raise SettingsError("give BASE..HEAD, BASE, or two directories")
+    if not args.server:
+        for name in ("url", "token"):
+            if getattr(args, name) is not None:
+                raise SettingsError(f"--{name} goes with --server")
+    elif what:
+        raise SettingsError("--server takes the place of what is compared: leave out what else is named")
+    else:
+        return of_server(root, Client(settings))
+    if len(what) == 2:
+        if args.tasks is not None:
+            raise SettingsError("two directories are both named already: leave out --tasks")
+        return of_directories(*map(Path, what))
+    if what and Path(what[0]).is_dir() and ".." not in what[0]:
+        raise SettingsError(f"`{what[0]}` is a directory: name another one to compare it with, or a revision")
+    return of_revisions(root, what[0] if what else "HEAD")
+
+
+def _errors(side: Side, name: str) -> Iterator[str]:
+    for line in concise(side.errors[:_MOST_ERRORS]):
+        yield f"{name}/{line}"
+    if len(side.errors) > _MOST_ERRORS:
+        yield f"... and {number(len(side.errors) - _MOST_ERRORS, 'error')} more in {name}"
+
+
+def _printed(plan: Plan, found: list[Diagnostic], args: argparse.Namespace, sides: Sides, failing: Failing) -> Iterator[str]:
+    if args.format == "markdown":
+        yield markdown.text(plan, sides.seen)
+    elif args.format == "json":
+        yield json.dumps(_document(plan, found, sides, failing), indent=2, ensure_ascii=False) + "\n"
+    elif args.format == "text":
+        yield from (line + "\n" for line in report.lines(plan, sides.seen, paint=_paint, verbose=args.verbose))
+    else:
+        shown = [replace(each, path=sides.seen(each.path)) for each in found if args.verbose or each.code != "OPT809"]
+        yield from (line + "\n" for line in ([exchange.sarif(shown)] if args.format == "sarif" else exchange.github(shown)))
+
+
+def _paint(text: str, style: str) -> str:
+    return show.coloured(text, style) if style != "0" else text
+
+
+def _document(plan: Plan, found: list[Diagnostic], sides: Sides, failing: Failing) -> dict[str, object]:
+    errors = {
+        side: [replace(each, path=f"{name}/{each.path}").to_json() for each in mine.errors]
+        for side, mine, name in zip(("before", "after"), (sides.before, sides.after), sides.names, strict=True)
+    }
+    return {
+        "before": sides.names[0],
+        "after": sides.names[1],
+        **document.of(plan, sides.seen),
+        "errors": errors,
+        "findings": [replace(each, path=sides.seen(each.path)).to_json() for each in found],
+        "failing": [{"taskId": task or None, "kind": effect.kind.value, "text": effect.text} for task, effect in failing],
+    }
+
+
+def _reasons(failing: Failing, refused: Sequence[Diagnostic], sides: Sides) -> Iterator[str]:
+    """Why the exit code is 1, when files have no errors."""
+    if failing:
+        yield f"optio plan: {number(len(failing), 'effect')} that must be looked at (`failOn`):"
+        for task, effect in failing[:_MOST_REASONS]:
+            yield f"  {task or 'the policy'}: {effect.kind}: {brief(effect.text, 200)}"
+        if len(failing) > _MOST_REASONS:
+            yield f"  ... and {len(failing) - _MOST_REASONS} more"
+    yield from concise([replace(each, path=sides.seen(each.path)) for each in refused])

@@ -1,0 +1,172 @@
+"""What a run gets into its hands: secrets, hosts, the image and what is done to it, variables and services."""
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from difflib import unified_diff
+from typing import TYPE_CHECKING
+
+from optio.model.effect import Kind, Weight
+from optio.model.registry import CompiledTask
+from optio.model.task import Environment, Resources
+from optio.plan.effect import Effect
+from optio.plan.words import brief, listed, number, quoted
+
+if TYPE_CHECKING:
+    from optio.model.egress import Entry
+
+_BARE = Environment()
+_OPEN = "every public address"
+
+
+def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
+    """What is within reach that was not, or no more; of a task that is gone nothing is."""
+    if after is None:
+        return
+    old = _BARE if before is None else before.spec.environment
+    new = after.spec.environment
+    yield from _secrets(old.secrets, new.secrets)
+    if before is not None or new.network is None:
+        yield from _egress(before, old, new)
+    if before is not None:
+        yield from _changes(old, new)
+    were = [] if before is None else before.spec.connections
+    if sorted(set(were)) != sorted(set(after.spec.connections)):
+        was, now = (listed(sorted(set(each))) or "none" for each in (were, after.spec.connections))
+        weight = Weight.DANGER if set(after.spec.connections) - set(were) else Weight.NOTICE
+        yield Effect(
+            kind=Kind.CONNECTIONS_CHANGED,
+            text=f"connections: {was} -> {now}",
+            weight=weight,
+            before=was,
+            after=now,
+            route=("connections",),
+        )
+
+
+def _secrets(old: Sequence[str], new: Sequence[str]) -> Iterator[Effect]:
+    for index, name in enumerate(new):
+        if name not in old and name not in new[:index]:
+            text = f"gets the secret {name}"
+            place = ("environment", "secrets", index)
+            yield Effect(kind=Kind.SECRET_ADDED, text=text, weight=Weight.DANGER, after=name, route=place)
+    for name in dict.fromkeys(old):
+        if name not in new:
+            yield Effect(
+                kind=Kind.SECRET_REMOVED,
+                text=f"has the secret {name} no more",
+                before=name,
+                route=("environment", "secrets"),
+            )
+
+
+def _egress(before: CompiledTask | None, old: Environment, new: Environment) -> Iterator[Effect]:
+    route = ("environment", "network")
+    was = None if old.network is None else old.network.egress
+    now = None if new.network is None else new.network.egress
+    if before is None:
+        text = f"reaches {_OPEN}: it has no list of hosts"
+        yield Effect(kind=Kind.EGRESS_OPENED, text=text, after=_OPEN, route=route)
+        return
+    if was is None and now is None:
+        return
+    shown = [_OPEN if each is None else listed(sorted(set(each))) or "nothing" for each in (was, now)]
+    opened = [_OPEN] if now is None else [] if was is None else _beyond(now, was)
+    closed = [f"{_OPEN} but {shown[1]}" if now else _OPEN] if was is None else _beyond(was, now) if now is not None else []
+    if opened:
+        text = f"reaches {listed(opened)}, which it did not" if now is not None else f"reaches {_OPEN}, not only {shown[0]}"
+        yield Effect(
+            kind=Kind.EGRESS_OPENED,
+            text=text,
+            weight=Weight.DANGER,
+            before=shown[0],
+            after=shown[1],
+            route=(*route, "egress"),
+        )
+    if closed:
+        text = f"reaches {listed(closed)} no more"
+        yield Effect(kind=Kind.EGRESS_CLOSED, text=text, before=shown[0], after=shown[1], route=(*route, "egress"))
+
+
+def _beyond(these: Sequence[str], those: Sequence[str]) -> list[str]:
+    """What of these is not within those."""
+    from optio.model.egress import parse  # most tasks have no list
+
+    around = [parse(each) for each in those]
+    return sorted({str(entry) for entry in map(parse, these) if not any(_within(entry, one) for one in around)})
+
+
+def _within(inner: "Entry", outer: "Entry") -> bool:
+    from optio.model.egress import Block, Host
+
+    if inner.port != outer.port:
+        return False
+    if isinstance(inner, Host) and isinstance(outer, Host):
+        if not outer.name.startswith("*."):
+            return inner.name == outer.name
+        return inner.name.removeprefix("*").endswith(outer.name[1:]) and inner.name != outer.name[2:]
+    if isinstance(inner, Block) and isinstance(outer, Block):
+        one, other = ipaddress.ip_network(inner.network), ipaddress.ip_network(outer.network)
+        return one.version == other.version and one.subnet_of(other)  # type: ignore[arg-type]
+    return False
+
+
+def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
+    if old.image != new.image:
+        was, now = (brief(each.image) if each.image else "the server's default" for each in (old, new))
+        elsewhere = _repository(old.image) != _repository(new.image)
+        yield Effect(
+            kind=Kind.IMAGE_CHANGED,
+            text=f"image: {was} -> {now}" + (": from elsewhere" if elsewhere and new.image else ""),
+            weight=Weight.DANGER if elsewhere and new.image else Weight.NOTICE,
+            before=was,
+            after=now,
+            route=("environment", "image"),
+        )
+    if old.setup_commands != new.setup_commands:
+        was, now = (number(len(each.setup_commands), "command") for each in (old, new))
+        yield Effect(
+            kind=Kind.SETUP_CHANGED,
+            text=f"set-up: {was} -> {now}" if was != now else f"set-up: other commands ({now})",
+            before=was,
+            after=now,
+            diff=tuple(list(unified_diff(_lines(old.setup_commands), _lines(new.setup_commands), lineterm="", n=1))[2:]),
+            route=("environment", "setupCommands"),
+        )
+    if old.setup_ahead != new.setup_ahead:
+        was, now = ("before a run has come" if each.setup_ahead else "as a part of each run" for each in (old, new))
+        text = f"set-up runs: {was} -> {now}"
+        yield Effect(kind=Kind.SETUP_CHANGED, text=text, before=was, after=now, route=("environment", "setupAhead"))
+    for name in sorted({*old.env, *new.env}):
+        was, now = (quoted(each.env[name]) if name in each.env else "not set" for each in (old, new))
+        if was != now:
+            text = f"{name}: {was} -> {now}"
+            yield Effect(kind=Kind.ENV_CHANGED, text=text, before=was, after=now, route=("environment", "env", name))
+    was, now = _size(old.resources), _size(new.resources)
+    if was != now:
+        yield Effect(
+            kind=Kind.RESOURCES_CHANGED,
+            text=f"pods ask for: {was} -> {now}",
+            weight=Weight.INFO,
+            before=was,
+            after=now,
+            route=("environment", "resources"),
+        )
+
+
+def _repository(image: str | None) -> str | None:
+    """Where an image comes from, without its tag and digest."""
+    if image is None:
+        return None
+    name = image.partition("@")[0]
+    head, slash, last = name.rpartition("/")
+    return head + slash + last.partition(":")[0]
+
+
+def _lines(commands: Sequence[str]) -> list[str]:
+    return [line for command in commands for line in command.splitlines()]
+
+
+def _size(resources: Resources | None) -> str:
+    cpu = resources.cpu if resources is not None else None
+    memory = resources.memory if resources is not None else None
+    return f"cpu {cpu or 'by default'}, memory {memory or 'by default'}"

@@ -1,0 +1,184 @@
+"""Two sides -> a plan: every task that does something else, and what all of them together may spend."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from optio.model.effect import Kind, Weight
+from optio.model.registry import CompiledTask
+from optio.plan import effects, policy
+from optio.plan.effect import Effect, Outlook
+from optio.plan.money import Total, total
+from optio.plan.pairs import Pair, pairs
+from optio.plan.side import Side
+from optio.plan.words import amount, number
+
+
+class Status(StrEnum):
+    """What became of a task. `broken` has errors now; `mended` had some before."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    RENAMED = "renamed"
+    REMOVED = "removed"
+    BROKEN = "broken"
+    MENDED = "mended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A task that does something else."""
+
+    status: Status
+    before: CompiledTask | None
+    after: CompiledTask | None
+    effects: tuple[Effect, ...]
+
+    @property
+    def task(self) -> CompiledTask:
+        """As it is now, or as it last was."""
+        task = self.after or self.before
+        if task is None:
+            raise ValueError("a change of nothing")
+        return task
+
+    @property
+    def weight(self) -> Weight:
+        """Its heaviest effect's."""
+        return max((each.weight for each in self.effects), key=list(Weight).index, default=Weight.INFO)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a change does. `policy` are effects of the tree's own policy; `cosmetic` are tasks whose files differ and which do
+    the same; `removed` of `known` tasks are gone."""
+
+    changes: tuple[Change, ...]
+    policy: tuple[Effect, ...]
+    before: Total
+    after: Total
+    cosmetic: tuple[CompiledTask, ...]
+    known: int
+    outlook: Outlook
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """All of them."""
+        return (*self.policy, *(effect for change in self.changes for effect in change.effects))
+
+    def failing(self, fail_on: Sequence[str]) -> list[tuple[str, Effect]]:
+        """The effects, with their tasks, that one of these kinds or weights names."""
+        wanted = set(fail_on)
+        found = [("", effect) for effect in self.policy]
+        found += [(change.task.id, effect) for change in self.changes for effect in change.effects]
+        return [(task, effect) for task, effect in found if {str(effect.kind), str(effect.weight)} & wanted]
+
+    @property
+    def summary(self) -> str:
+        """The first line for everybody."""
+        if not self.changes and not self.policy:
+            return "no effect"
+        parts = [self._counted(status) for status in Status if any(each.status is status for each in self.changes)]
+        if parts:
+            first = next(status for status in Status if any(each.status is status for each in self.changes))
+            many = sum(each.status is first for each in self.changes)
+            parts[0] = f"{number(many, 'task')} {_WORDS[first]}"
+        if self.policy:
+            parts.append("another policy")
+        return "; ".join([", ".join(parts), *self._money()])
+
+    def _counted(self, status: Status) -> str:
+        return f"{sum(each.status is status for each in self.changes):,} {_WORDS[status]}"
+
+    def _money(self) -> Iterator[str]:
+        if self.before == self.after:
+            if self.after != Total():
+                yield f"worst case {self.after} a month, as before"
+            return
+        more = self.after.month - self.before.month
+        change = f" ({'+' if more > 0 else '-'}{amount(abs(more))})" if more and self.before.month and self.after.month else ""
+        yield f"worst case {self.before} -> {self.after} a month{change}"
+
+
+_WORDS = {
+    Status.ADDED: "added",
+    Status.CHANGED: "changed",
+    Status.RENAMED: "renamed",
+    Status.REMOVED: "removed",
+    Status.BROKEN: "cannot be told",
+    Status.MENDED: "mended",
+}
+
+
+def compare(before: Side, after: Side, outlook: Outlook) -> Plan:
+    """What changes from one to the other."""
+    old, new = before.registry.tasks, after.registry.tasks
+    untold = {task_id: task for task_id, task in old.items() if task_id not in new and _is_broken(task, after)}
+    mended = {task_id: task for task_id, task in new.items() if task_id not in old and _is_broken(task, before)}
+    found = pairs(
+        {task_id: task for task_id, task in old.items() if task_id not in untold},
+        {task_id: task for task_id, task in new.items() if task_id not in mended},
+    )
+    changes = [_change(pair, outlook) for pair in found]
+    changes += [_untold(task) for task in untold.values()]
+    changes += [_mended(task, outlook) for task in mended.values()]
+    told = sorted((each for each in changes if each is not None), key=lambda each: each.task.id)
+    known = {each.task.id for each in told}
+    return Plan(
+        changes=tuple(told),
+        policy=tuple(policy.effects(before.policy, after.policy)),
+        before=total(old.values(), outlook),
+        after=total([*new.values(), *untold.values()], outlook),
+        cosmetic=tuple(pair.after for pair in found if pair.id not in known and pair.after and _differs(pair, before, after)),
+        known=len(old),
+        outlook=outlook,
+    )
+
+
+def _is_broken(task: CompiledTask, there: Side) -> bool:
+    return task.id in there.broken_ids or task.origin.path in there.broken
+
+
+def _change(pair: Pair, outlook: Outlook) -> Change | None:
+    if pair.before is not None and pair.after is not None and pair.before.digest == pair.after.digest:
+        return None
+    found = effects.between(pair.before, pair.after, outlook)
+    if not found:
+        return None
+    status = (
+        Status.ADDED
+        if pair.before is None
+        else Status.REMOVED
+        if pair.after is None
+        else Status.RENAMED
+        if pair.renamed
+        else Status.CHANGED
+    )
+    return Change(status=status, before=pair.before, after=pair.after, effects=found)
+
+
+def _untold(task: CompiledTask) -> Change:
+    text = "its file has errors: what it will do cannot be told; its money is counted as it was"
+    effect = Effect(kind=Kind.TASK_BROKEN, text=text, weight=Weight.DANGER)
+    return Change(status=Status.BROKEN, before=task, after=None, effects=(effect,))
+
+
+def _mended(task: CompiledTask, outlook: Outlook) -> Change:
+    """What it does now; against what cannot be told."""
+    first, *rest = effects.between(None, task, outlook)
+    text = f"its file had errors before, so this is all that it does: {first.text}"
+    return Change(
+        status=Status.MENDED, before=None, after=task, effects=(replace(first, kind=Kind.TASK_BROKEN, text=text), *rest)
+    )
+
+
+def _differs(pair: Pair, before: Side, after: Side) -> bool:
+    if pair.before is None or pair.after is None:
+        return False
+    one, other = pair.before.origin.path, pair.after.origin.path
+    return one != other or before.texts.get(one) != after.texts.get(other)
+
+
+def ordered(effects: Sequence[Effect]) -> Iterator[Effect]:
+    """The dangers first, else as they were found."""
+    yield from sorted(effects, key=lambda each: -list(Weight).index(each.weight))

@@ -1,0 +1,293 @@
+"""Parameters: does a caller who did everything right still get a run? Two JSON Schemas, compared keyword by keyword.
+
+What was taken and is refused breaks callers; what was refused and is taken does not. Keywords that combine schemas (`anyOf`,
+`$ref` and their like) are not solved: where they differ it is said that it cannot be decided.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optio.model.effect import Kind, Weight
+from optio.model.params import SchemaError, validator
+from optio.model.registry import CompiledTask, canonical
+from optio.model.route import Route
+from optio.plan.effect import Effect
+from optio.plan.words import listed, quoted
+
+_TYPES = frozenset({"null", "boolean", "object", "array", "number", "integer", "string"})
+# They say something to people, and nothing to the validator.
+_REMARKS = frozenset(
+    {"title", "description", "examples", "$comment", "deprecated", "readOnly", "writeOnly", "$schema", "$id", "$anchor"}
+)
+_UNDERSTOOD = frozenset(
+    {
+        *("type", "enum", "const", "default", "properties", "required", "additionalProperties", "items"),
+        *("uniqueItems", "pattern", "format", "multipleOf"),
+    }
+)
+# Keyword -> whether a greater value takes less, and its words.
+_BOUNDS = {
+    "minimum": (True, "least value"),
+    "exclusiveMinimum": (True, "value that it must be more than"),
+    "maximum": (False, "greatest value"),
+    "exclusiveMaximum": (False, "value that it must be less than"),
+    "minLength": (True, "shortest length"),
+    "maxLength": (False, "greatest length"),
+    "minItems": (True, "least number of items"),
+    "maxItems": (False, "greatest number of items"),
+    "minProperties": (True, "least number of keys"),
+    "maxProperties": (False, "greatest number of keys"),
+}
+_DEEPEST = 20
+_WEIGHTS = {Kind.CALLERS_BREAK: Weight.DANGER, Kind.PARAMS_WIDENED: Weight.INFO}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What one keyword does; `name` is the parameter, empty for all of them together."""
+
+    kind: Kind
+    text: str
+    route: Route
+    name: str = ""
+
+
+def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
+    """One for each difference."""
+    if before is None or after is None:
+        return
+    for each in differences(before.spec.params_schema, after.spec.params_schema):
+        text = f"{each.name}: {each.text}" if each.name else each.text
+        weight = _WEIGHTS.get(each.kind, Weight.NOTICE)
+        yield Effect(kind=each.kind, text=text, weight=weight, route=("paramsSchema", *each.route))
+
+
+def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[Difference]:
+    """Of two schemas of parameters; None takes any."""
+    if before is None and after is not None:
+        # Any object was taken.
+        before = {"type": "object"}
+    if after is None and before is not None:
+        after = {"type": "object"}
+    return [] if before is None or after is None else list(_schema(before, after, (), ""))
+
+
+def _schema(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+    if canonical(old) == canonical(new):
+        return
+    if isinstance(old, bool) or isinstance(new, bool) or len(route) > _DEEPEST:
+        yield from _whole(old, new, route, name)
+        return
+    yield from _default(old, new, route, name)
+    if _members(old) is not None or _members(new) is not None:
+        yield from _finite(old, new, route, name)
+        return
+    types = list(_types(old, new, route, name))
+    if types and not _all_types(old) & _all_types(new):
+        yield from types
+        return
+    undecided = list(_others(old, new, route, name))
+    found = [*types, *(each for part in (_bounds, _asked, _object, _items) for each in part(old, new, route, name))]
+    # What one keyword takes more, another one, which is not understood, may refuse.
+    yield from (each for each in found if not undecided or each.kind is not Kind.PARAMS_WIDENED)
+    yield from undecided
+
+
+def _whole(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+    if new is False:
+        yield Difference(Kind.CALLERS_BREAK, "nothing is taken any more", route, name)
+    elif old is False:
+        yield Difference(Kind.PARAMS_WIDENED, "is taken now", route, name)
+    elif new is True or new == {}:
+        yield Difference(Kind.PARAMS_WIDENED, "anything is taken", route, name)
+    else:
+        yield Difference(Kind.PARAMS_CHANGED, "is checked in another way", route, name)
+
+
+def _types(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+    was, now = _all_types(old), _all_types(new)
+    place = (*route, "type")
+    # A number that was taken may be no integer, and an integer is a number.
+    lost = {t for t in was - now if not (t == "integer" and "number" in now)}
+    gained = {t for t in now - was if not (t == "integer" and "number" in was)}
+    text = f"type {_typed(was)} -> {_typed(now)}"
+    if lost:
+        yield Difference(Kind.CALLERS_BREAK, text, place, name)
+    elif gained:
+        yield Difference(Kind.PARAMS_WIDENED, text, place, name)
+
+
+def _all_types(schema: Mapping[str, Any]) -> set[str]:
+    given = schema.get("type", sorted(_TYPES - {"integer"}))
+    return {given} if isinstance(given, str) else set(given)
+
+
+def _typed(types: set[str]) -> str:
+    return "any" if types >= _TYPES - {"integer"} else " or ".join(sorted(types))
+
+
+def _finite(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+    """Where one of both takes nothing but a few values, each of them is tried on the other."""
+    was, now = _members(old), _members(new)
+    place = (*route, "enum") if "enum" in new else (*route, "const") if "const" in new else route
+    try:
+        lost = None if was is None else [value for value in was if not _takes(new, value)]
+        gained = None if now is None else [value for value in now if not _takes(old, value)]
+    except SchemaError:  # half of a schema says nothing
+        yield Difference(Kind.PARAMS_CHANGED, "other values, and whether callers break cannot be decided", place, name)
+        return
+    if lost is None and now is not None:
+        yield Difference(Kind.CALLERS_BREAK, f"only {_values(now)} {_is(now)} taken", place, name)
+    elif lost:
+        yield Difference(Kind.CALLERS_BREAK, f"{_values(lost)} {_is(lost)} refused", place, name)
+    if now is None:
+        yield Difference(Kind.PARAMS_WIDENED, "other values are taken, too", place, name)
+    elif gained:
+        yield Difference(Kind.PARAMS_WIDENED, f"{_values(gained)} {_is(gained)} taken", place, name)
+
+
+def _takes(schema: Any, value: Any) -> bool:
+    return bool(validator(schema).is_valid(value))
+
+
+def _members(schema: Mapping[str, Any]) -> list[Any] | None:
+    if "const" in schema:
+        return [schema["const"]]
+    return schema["enum"] if isinstance(schema.get("enum"), list) else None
+
+
+def _values(values: list[Any]) -> str:
+    return listed([quoted(value) for value in values])
+
+
+def _is(values: list[Any]) -> str:
+    return "is" if len(values) == 1 else "are"
+
+
+def _bounds(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+    for keyword, (lower, what) in _BOUNDS.items():
+        was, now = old.get(keyword), new.get(keyword)
+        if was == now:
+            continue
+        text = f"{what} {_bound(was)} -> {_bound(now)}"
+        tighter = now is not None and (was is None or (now > was if lower else now < was))
+        yield Difference(Kind.CALLERS_BREAK if tighter else Kind.PARAMS_WIDENED, text, (*route, keyword), name)
+
+
+def _bound(value: Any) -> str:
+    return "none" if value is None else f"{value}"
+
+
+def _asked(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+    """Keywords that ask for something or do not: when both do, and not for the same, who is right cannot be told."""
+    for keyword, nothing in (("uniqueItems", False), ("pattern", None), ("format", None), ("multipleOf", None)):
+        was, now = old.get(keyword, nothing), new.get(keyword, nothing)
+        if was == now:
+            continue
+        place = (*route, keyword)
+        if was == nothing:
+            asked = keyword if now is True else f"{keyword} {quoted(now)}"
+            yield Difference(Kind.CALLERS_BREAK, f"must have {asked}", place, name)
+        elif now == nothing:
+            yield Difference(Kind.PARAMS_WIDENED, f"need not have {keyword} any more", place, name)
+        else:
+            yield Difference(Kind.PARAMS_CHANGED, f"{keyword} {quoted(was)} -> {quoted(now)}", place, name)
+
+
+def _default(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+    missing = object()
+    was, now = old.get("default", missing), new.get("default", missing)
+    if (was is missing) == (now is missing) and (was is missing or canonical(was) == canonical(now)):
+        return
+    shown = ["none" if value is missing else quoted(value) for value in (was, now)]
+    yield Difference(Kind.DEFAULT_CHANGED, f"default {shown[0]} -> {shown[1]}", (*route, "default"), name)
+
+
+def _object(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+    were, are = old.get("properties", {}), new.get("properties", {})
+    yield from _rest(old, new, route, name)
+    yield from _required(old, new, route, name)
+    for key in sorted({*were, *are}):
+        inner, place = _inside(name, key), (*route, "properties", key)
+        if key in were and key in are:
+            yield from _schema(were[key], are[key], place, inner)
+        elif key in are:
+            yield from _new_property(old, new, key, place, inner)
+        else:
+            yield from _gone_property(new, were[key], (*route, "properties"), inner)
+
+
+def _inside(name: str, key: str) -> str:
+    return f"{name}.{key}" if name else key
+
+
+def _new_property(old: Any, new: Any, key: str, route: Route, name: str) -> Iterator[Difference]:
+    rest, schema = old.get("additionalProperties", True), new["properties"][key]
+    default = f", by default {quoted(schema['default'])}" if _has_default(schema) else ""
+    if rest is False:
+        if key not in _needed(new):
+            yield Difference(Kind.PARAMS_WIDENED, f"a new parameter{default}", route, name)
+    elif rest is True or rest == {}:
+        text = f"a new parameter{default}: it was taken as anything, and is checked now"
+        yield Difference(Kind.PARAMS_CHANGED, text, route, name)
+    else:
+        yield from _schema(rest, schema, route, name)
+
+
+def _gone_property(new: Any, schema: Any, route: Route, name: str) -> Iterator[Difference]:
+    rest = new.get("additionalProperties", True)
+    if rest is False:
+        yield Difference(Kind.CALLERS_BREAK, "is no parameter any more, and is refused", route, name)
+    elif rest is True or rest == {}:
+        if _has_default(schema):
+            yield Difference(Kind.DEFAULT_CHANGED, f"default {quoted(schema['default'])} -> none", route, name)
+        yield Difference(Kind.PARAMS_WIDENED, "is no parameter any more: it is taken as anything", route, name)
+    else:
+        yield from _schema(schema, rest, route, name)
+
+
+def _rest(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+    was, now = old.get("additionalProperties", True), new.get("additionalProperties", True)
+    was, now = (True if each == {} else each for each in (was, now))
+    if canonical(was) == canonical(now):
+        return
+    place = (*route, "additionalProperties")
+    if now is False:
+        yield Difference(Kind.CALLERS_BREAK, "parameters that are not in the schema are refused", place, name)
+    elif was is False or now is True:
+        yield Difference(Kind.PARAMS_WIDENED, "parameters that are not in the schema are taken", place, name)
+    else:
+        yield Difference(Kind.PARAMS_CHANGED, "parameters that are not in the schema are checked in another way", place, name)
+
+
+def _required(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+    """What must be given: it is required, and has no default that would be filled in."""
+    was, now = _needed(old), _needed(new)
+    for key in sorted(now - was):
+        yield Difference(Kind.CALLERS_BREAK, "must be given", (*route, "required"), _inside(name, key))
+    for key in sorted(was - now):
+        if key in new.get("properties", {}):
+            yield Difference(Kind.PARAMS_WIDENED, "may be left out", (*route, "required"), _inside(name, key))
+
+
+def _needed(schema: Mapping[str, Any]) -> set[str]:
+    properties = schema.get("properties", {})
+    return {key for key in schema.get("required", ()) if not _has_default(properties.get(key))}
+
+
+def _has_default(schema: Any) -> bool:
+    return isinstance(schema, Mapping) and "default" in schema
+
+
+def _items(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+    if "items" in old or "items" in new:
+        yield from _schema(old.get("items", {}), new.get("items", {}), (*route, "items"), f"{name}[]")
+
+
+def _others(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
+    for keyword in sorted({*old, *new} - _UNDERSTOOD - {*_BOUNDS} - _REMARKS):
+        if keyword.startswith("x-") or canonical(old.get(keyword)) == canonical(new.get(keyword)):
+            continue
+        text = f"`{keyword}` differs: whether callers break cannot be decided"
+        yield Difference(Kind.PARAMS_CHANGED, text, (*route, keyword), name)

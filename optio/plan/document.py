@@ -1,0 +1,70 @@
+"""A plan as JSON, for programs.
+
+summary   {text, tasks: {added, changed, renamed, removed, broken, mended}, effects: {danger, notice, info},
+           worstCase: {before, after: {dayUsd, monthUsd, unboundedTasks}}}
+from, to  the time that was simulated;  ratePerMinute  deliveries that a webhook takes at most
+policy    effects of `_policy.yaml`
+tasks     [{id, idBefore, status, path, pathBefore, digest, digestBefore, effects}]
+cosmetic  ids of tasks whose file differs and that do the same
+an effect is {kind, weight, text, before, after, lines, diff, pointer}
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from optio.model.effect import Weight
+from optio.model.route import pointer
+from optio.plan.compare import Change, Plan, Status
+from optio.plan.effect import Effect
+from optio.plan.money import Total
+from optio.plan.words import utc
+
+
+def of(plan: Plan, seen: Callable[[str], str]) -> dict[str, Any]:
+    """See the module; `seen` is a path as people see it."""
+    return {
+        "summary": {
+            "text": plan.summary,
+            "tasks": {status.value: sum(each.status is status for each in plan.changes) for status in Status},
+            "effects": {weight.value: sum(each.weight is weight for each in plan.effects) for weight in Weight},
+            "worstCase": {"before": _total(plan.before), "after": _total(plan.after)},
+        },
+        "from": utc(plan.outlook.now),
+        "to": utc(plan.outlook.until),
+        "ratePerMinute": plan.outlook.rate_per_minute,
+        "policy": [effect(each) for each in plan.policy],
+        "tasks": [_change(each, seen) for each in plan.changes],
+        "cosmetic": [task.id for task in plan.cosmetic],
+    }
+
+
+def _change(change: Change, seen: Callable[[str], str]) -> dict[str, Any]:
+    before, after = change.before, change.after
+    return {
+        "id": change.task.id,
+        "idBefore": None if before is None else before.id,
+        "status": change.status.value,
+        "path": None if after is None else seen(after.origin.path),
+        "pathBefore": None if before is None else before.origin.path,
+        "digest": None if after is None else after.digest,
+        "digestBefore": None if before is None else before.digest,
+        "effects": [effect(each) for each in change.effects],
+    }
+
+
+def effect(value: Effect) -> dict[str, Any]:
+    """One effect."""
+    return {
+        "kind": value.kind.value,
+        "weight": value.weight.value,
+        "text": value.text,
+        "before": value.before,
+        "after": value.after,
+        "lines": list(value.lines),
+        "diff": list(value.diff),
+        "pointer": pointer(value.route),
+    }
+
+
+def _total(value: Total) -> dict[str, Any]:
+    return {"dayUsd": f"{value.day:f}", "monthUsd": f"{value.month:f}", "unboundedTasks": value.unbounded}

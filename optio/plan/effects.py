@@ -1,0 +1,23 @@
+"""All effects of one task: the concerns in the order in which a reviewer asks."""
+
+from collections.abc import Iterator
+
+from optio.model.registry import CompiledTask
+from optio.plan import access, contract, fires, hooks, identity, money, prompt, running
+from optio.plan.effect import Effect, Outlook
+
+
+def between(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> tuple[Effect, ...]:
+    """What it does differently; empty where the files differ and the task does not."""
+    return tuple(_all(before, after, outlook))
+
+
+def _all(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> Iterator[Effect]:
+    yield from identity.effects(before, after)
+    yield from fires.effects(before, after, outlook)
+    yield from hooks.effects(before, after)
+    yield from contract.effects(before, after)
+    yield from prompt.effects(before, after)
+    yield from running.effects(before, after)
+    yield from access.effects(before, after)
+    yield from money.effects(before, after, outlook)

@@ -1,0 +1,109 @@
+"""A plan as diagnostics, for what shows findings beside the lines that make them: OPT801-OPT809."""
+
+from collections.abc import Iterator, Mapping
+
+from optio.compiler.diagnostics import Diagnostic, finding, ordered
+from optio.compiler.layers import Bases
+from optio.compiler.pipeline import Policies, compile_file
+from optio.compiler.resolve import ResolvedTask
+from optio.compiler.tree import SourceTree
+from optio.model.effect import Kind, Weight
+from optio.plan.compare import Change, Plan, Status
+from optio.plan.effect import Effect
+from optio.plan.words import brief, number
+
+# So many tasks of a tree may go at once, and of a small tree so many.
+_SHARE, _FEW = 0.2, 2
+_TRUST = frozenset({Kind.SECRET_ADDED, Kind.EGRESS_OPENED, Kind.CONNECTIONS_CHANGED, Kind.WEBHOOK_UNSIGNED, Kind.IMAGE_CHANGED})
+_BEHAVIOUR = frozenset(
+    {Kind.PROMPT_CHANGED, Kind.MODEL_CHANGED, Kind.RUNTIME_CHANGED, Kind.COMMAND_CHANGED, Kind.IMAGE_CHANGED}
+)
+_SENDERS = frozenset({Kind.WEBHOOK_MOVED, Kind.WEBHOOK_REMOVED, Kind.SIGNATURE_CHANGED})
+_HINTS = {
+    "OPT801": "tell the senders, or keep the old one in a second task until they have changed",
+    "OPT802": "give it a `default`, or tell who starts the task",
+    "OPT803": "keep it with `enabled: false` until nobody uses it",
+    "OPT804": "`--allow-prune` says that it is meant",
+    "OPT805": "let somebody approve it who answers for that",
+    "OPT806": "a lower `budgetUsd`, fewer starts, or `startLimit: {count: 50, per: 24h}`",
+    "OPT807": "try it: `optio test`, or `optio run` in a tree of your own",
+    "OPT808": "tell who waits for it",
+    "OPT809": "nothing to do",
+}
+
+
+def findings(
+    plan: Plan, tree: SourceTree, *, busy: Mapping[str, int] | None = None, allow_prune: bool = False
+) -> list[Diagnostic]:
+    """In the files of the newer tree; what is gone is told at the file that it stood in. `busy` has the runs of tasks that are
+    gone, as a server knows them."""
+    return ordered([*_of_tasks(plan, tree), *mass_delete(plan, allow_prune=allow_prune), *_busy(plan, busy or {})])
+
+
+def mass_delete(plan: Plan, *, allow_prune: bool) -> Iterator[Diagnostic]:
+    """OPT804, at each task that goes."""
+    gone = [change for change in plan.changes if change.status is Status.REMOVED]
+    if allow_prune or not gone or (len(gone) < plan.known and len(gone) <= max(_FEW, _SHARE * plan.known)):
+        return
+    path = min(_origin(change) for change in gone)
+    yield finding(
+        "OPT804",
+        f"{len(gone):,} of {number(plan.known, 'task')} would be removed",
+        path=path,
+        hint=_HINTS["OPT804"],
+    )
+
+
+def _origin(change: Change) -> str:
+    return change.task.origin.path
+
+
+def _busy(plan: Plan, busy: Mapping[str, int]) -> Iterator[Diagnostic]:
+    for change in plan.changes:
+        if change.status is Status.REMOVED and busy.get(change.task.id):
+            many = number(busy[change.task.id], "run")
+            message = f"`{change.task.id}` is removed, and has {many} that wait or run, or began in the last 30 days"
+            yield finding("OPT803", message, path=_origin(change), hint=_HINTS["OPT803"])
+
+
+def _of_tasks(plan: Plan, tree: SourceTree) -> Iterator[Diagnostic]:
+    bases, policies = Bases(tree), Policies(tree)
+    there = set(tree.task_files())
+
+    def resolved(path: str) -> ResolvedTask | None:
+        return compile_file(path, tree, bases, policies).task if path in there else None
+
+    for change in plan.changes:
+        task = resolved(_origin(change)) if change.after is not None else None
+        for effect in change.effects:
+            for code in codes(effect):
+                yield _at(code, change, effect, task)
+    for each in plan.cosmetic:
+        message, hint = f"`{each.id}` does the same: its file alone differs", _HINTS["OPT809"]
+        yield finding("OPT809", message, path=each.origin.path, hint=hint)
+
+
+def codes(effect: Effect) -> Iterator[str]:
+    """The rules that an effect is a finding of."""
+    danger = effect.weight is Weight.DANGER
+    if effect.kind in _SENDERS and danger:
+        yield "OPT801"
+    if effect.kind is Kind.CALLERS_BREAK:
+        yield "OPT802"
+    if effect.kind in _TRUST and danger:
+        yield "OPT805"
+    elif effect.kind in _BEHAVIOUR:
+        yield "OPT807"
+    if effect.kind is Kind.MONEY_UP:
+        yield "OPT806"
+    if effect.kind is Kind.FIRES_CHANGED and any(line.startswith("next: ") for line in effect.lines):
+        yield "OPT808"
+
+
+def _at(code: str, change: Change, effect: Effect, task: ResolvedTask | None) -> Diagnostic:
+    message = f"{change.task.id}: {brief(effect.text, 300)}"
+    if code == "OPT808":
+        message = f"{change.task.id}: {effect.lines[0]}"
+    if task is None:
+        return finding(code, message, path=_origin(change), hint=_HINTS[code])
+    return task.at(code, message, effect.route, hint=_HINTS[code])

@@ -1,0 +1,168 @@
+"""When the schedule starts the task, before and after, by walking both through the same days."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
+from itertools import islice, pairwise
+from zoneinfo import ZoneInfo
+
+from optio.model import calendar, cron
+from optio.model.effect import Kind
+from optio.model.money import DAY, busiest
+from optio.model.registry import CompiledTask
+from optio.model.route import Route
+from optio.model.trigger import ScheduleConfig
+from optio.plan.effect import Effect, Outlook
+from optio.plan.words import moment, number, quoted
+
+# Beyond so many in the time they are counted, not listed.
+MOST_WALKED = 5_000
+# Two schedules that agree for so long are one.
+_AGREE = 1_000
+_SHOWN = 3
+_MOMENT = timedelta(seconds=1)
+# An hour has no more minutes.
+_AN_HOUR = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Fires:
+    """What a schedule starts in the time: `slots` are None where there are too many to be listed. `busiest_day` is the most
+    in any 24 hours."""
+
+    count: int
+    busiest_day: int
+    first: datetime | None
+    slots: tuple[datetime, ...] | None
+
+
+NONE = Fires(0, 0, None, ())
+
+
+def config_of(task: CompiledTask | None) -> ScheduleConfig | None:
+    """The schedule that starts the task, if one does."""
+    if task is None or not task.spec.enabled or task.spec.schedule is None or not task.spec.schedule.enabled:
+        return None
+    return task.spec.schedule.config
+
+
+def fires_of(task: CompiledTask | None, outlook: Outlook) -> Fires:
+    """Its fires within the horizon."""
+    config = config_of(task)
+    return NONE if config is None else _fires(config.cron_expression, config.timezone, outlook.now, outlook.until)
+
+
+@lru_cache(maxsize=4096)
+def _fires(expression: str, zone: str, now: datetime, until: datetime) -> Fires:
+    first = cron.next_fire(expression, zone, now)
+    count = cron.count(expression, zone, now, until) or 0
+    if count > MOST_WALKED:
+        return Fires(count, _busiest_of_many(expression, zone, now, until), first, None)
+    slots = tuple(islice(cron.fires(expression, zone, now), count))
+    return Fires(count, busiest(slots, DAY), first, slots)
+
+
+def _busiest_of_many(expression: str, zone: str, now: datetime, until: datetime) -> int:
+    """Not less than the most in any 24 hours. What a stretch has of its second date it lacks of its first one, so it has no
+    more than the fuller of both; but where the clocks go forward in it, it has an hour more of the second."""
+    clock = ZoneInfo(zone)
+    first, last = now.astimezone(clock).date(), until.astimezone(clock).date()
+    dates = [first + timedelta(days=place) for place in range((last - first).days + 2)]
+    midnights = [datetime.combine(date, time(), clock).astimezone(UTC) for date in dates]
+    counts = [cron.count(expression, zone, a - _MOMENT, b - _MOMENT) or 0 for a, b in pairwise(midnights)]
+    return max(counts) + (_AN_HOUR if any(b - a < DAY for a, b in pairwise(midnights)) else 0)
+
+
+def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> Iterator[Effect]:
+    """What the schedule does differently."""
+    old, new = config_of(before), config_of(after)
+    route = _route(after)
+    if old is None and new is None:
+        return
+    if old is None or new is None or not _same(old, new, outlook.now):
+        yield _changed(before, after, outlook, (*route, "cronExpression"))
+    if old is None or new is None:
+        return
+    if _catch_up(old) != _catch_up(new):
+        text = f"missed and overlapping times: {_catch_up(old)} -> {_catch_up(new)}"
+        yield Effect(
+            kind=Kind.CATCH_UP_CHANGED, text=text, before=_catch_up(old), after=_catch_up(new), route=(*route, "misfire")
+        )
+    for name in sorted({*old.param_mapping, *new.param_mapping}):
+        was, now = (quoted(each.param_mapping[name]) if name in each.param_mapping else "not given" for each in (old, new))
+        if was != now:
+            place = (*route, "paramMapping", name)
+            text = f"the schedule's runs get {name}: {was} -> {now}"
+            yield Effect(kind=Kind.SCHEDULE_PARAMS_CHANGED, text=text, before=was, after=now, route=place)
+
+
+def _route(task: CompiledTask | None) -> Route:
+    types = [] if task is None else [trigger.type for trigger in task.spec.triggers]
+    return ("triggers", types.index("schedule"), "config") if "schedule" in types else ("triggers",)
+
+
+def _catch_up(config: ScheduleConfig) -> str:
+    most = f" of at most {config.max_catch_up}" if config.misfire == "all" else ""
+    return f"misfire {config.misfire}{most}, overlap {config.overlap}"
+
+
+def _same(old: ScheduleConfig, new: ScheduleConfig, now: datetime) -> bool:
+    return _agree(old.cron_expression, old.timezone, new.cron_expression, new.timezone, now)
+
+
+@lru_cache(maxsize=4096)
+def _agree(old: str, old_zone: str, new: str, new_zone: str, now: datetime) -> bool:
+    if (cron.expand(old), old_zone) == (cron.expand(new), new_zone):
+        return True
+    one, other = cron.fires(old, old_zone, now), cron.fires(new, new_zone, now)
+    return all(a == b for a, b in zip(islice(one, _AGREE), islice(other, _AGREE), strict=False))
+
+
+def _changed(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook, route: Route) -> Effect:
+    old, new = fires_of(before, outlook), fires_of(after, outlook)
+    shown = _words(config_of(before)), _words(config_of(after))
+    lines = [_next(old, new, config_of(before), config_of(after))]
+    if old.slots is None or new.slots is None:
+        lines.append(f"more than {MOST_WALKED:,} in the time: they are counted, not listed")
+    else:
+        were, are = set(old.slots), set(new.slots)
+        lines += _slots("added", [at for at in new.slots if at not in were], config_of(after))
+        lines += _slots("lost", [at for at in old.slots if at not in are], config_of(before))
+        if were == are:
+            lines.append("the same times in these days, and other ones later")
+    text = f"fires in 30 days: {old.count:,} -> {new.count:,}"
+    if shown[0] != shown[1]:
+        text += f"  ({shown[0]} -> {shown[1]})" if all(shown) else f"  ({shown[0] or shown[1]})"
+    return Effect(
+        kind=Kind.FIRES_CHANGED, text=text, before=shown[0], after=shown[1], lines=tuple(filter(None, lines)), route=route
+    )
+
+
+def _words(config: ScheduleConfig | None) -> str | None:
+    return None if config is None else f"{cron.explain(config.cron_expression)}, {config.timezone}"
+
+
+def _next(old: Fires, new: Fires, was: ScheduleConfig | None, now: ScheduleConfig | None) -> str:
+    if old.first == new.first:
+        return ""
+    return f"next: {_at(old.first, was)} -> {_at(new.first, now)}"
+
+
+def _at(at: datetime | None, config: ScheduleConfig | None) -> str:
+    if at is None or config is None:
+        return "never"
+    return moment(at.astimezone(ZoneInfo(config.timezone)))
+
+
+def _slots(what: str, slots: list[datetime], config: ScheduleConfig | None) -> list[str]:
+    if not slots or config is None:
+        return []
+    zone = ZoneInfo(config.timezone)
+    shown = []
+    for at in slots[:_SHOWN]:
+        local = at.astimezone(zone)
+        note = calendar.note(config.cron_expression, local)
+        shown.append(moment(local) + (f" ({note})" if note else ""))
+    more = f" and {len(slots) - _SHOWN:,} more" if len(slots) > _SHOWN else ""
+    return [f"{number(len(slots), 'time')} {what}: {', '.join(shown)}{more}"]

@@ -1,0 +1,135 @@
+"""Webhooks: which URLs start runs, who may send to them, and what becomes of what is sent."""
+
+from collections.abc import Iterator
+
+from optio.model.effect import Kind, Weight
+from optio.model.registry import CompiledTask
+from optio.model.route import Route
+from optio.model.trigger import WebhookConfig
+from optio.plan.effect import Effect
+from optio.plan.words import listed, quoted
+
+_DEFAULT_HEADER = "X-Signature"
+
+
+def config_of(task: CompiledTask | None) -> WebhookConfig | None:
+    """The webhook that starts the task, if one does."""
+    if task is None or not task.spec.enabled or task.spec.webhook is None or not task.spec.webhook.enabled:
+        return None
+    return task.spec.webhook.config
+
+
+def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
+    """What the webhook does differently."""
+    old, new = config_of(before), config_of(after)
+    route = _route(after)
+    if old is None and new is not None:
+        yield _new(new, route)
+    if old is not None and new is None:
+        text = f"{_url(old)} answers 404: its senders are turned away"
+        yield Effect(kind=Kind.WEBHOOK_REMOVED, text=text, weight=Weight.DANGER, before=_url(old), route=route)
+    if (
+        new is not None
+        and new.unsigned
+        and new.secret is None
+        and not (old is not None and old.unsigned and old.secret is None)
+    ):
+        text = f"{_url(new)} takes deliveries from anybody: they are not signed"
+        yield Effect(kind=Kind.WEBHOOK_UNSIGNED, text=text, weight=Weight.DANGER, after="unsigned", route=(*route, "unsigned"))
+    if old is not None and new is not None:
+        yield from _changed(old, new, route)
+
+
+def _route(task: CompiledTask | None) -> Route:
+    types = [] if task is None else [trigger.type for trigger in task.spec.triggers]
+    return ("triggers", types.index("webhook"), "config") if "webhook" in types else ("triggers",)
+
+
+def _url(config: WebhookConfig) -> str:
+    return f"/api/hooks/{config.path}"
+
+
+def _new(config: WebhookConfig, route: Route) -> Effect:
+    lines = [f"signed: {_signature(config)}", f"starts runs for: {_filter(config)}"]
+    text = f"{_url(config)} starts runs"
+    return Effect(kind=Kind.WEBHOOK_ADDED, text=text, after=_url(config), lines=tuple(lines), route=(*route, "path"))
+
+
+def _changed(old: WebhookConfig, new: WebhookConfig, route: Route) -> Iterator[Effect]:
+    if old.path != new.path:
+        yield Effect(
+            kind=Kind.WEBHOOK_MOVED,
+            text=f"{_url(old)} -> {_url(new)}: who sends to the old one is answered 404",
+            weight=Weight.DANGER,
+            before=_url(old),
+            after=_url(new),
+            route=(*route, "path"),
+        )
+    if _signature(old) != _signature(new) and new.secret is not None:
+        kept = old.secret is not None and new.previous_secret == old.secret and _form(old) == _form(new)
+        refused = _refused(old, new)
+        lines = ("the old secret is still taken: its senders may change to the new one",) if kept else ()
+        yield Effect(
+            kind=Kind.SIGNATURE_CHANGED,
+            text=f"signed: {_signature(old)} -> {_signature(new)}" + (": senders must sign anew" if refused else ""),
+            weight=Weight.DANGER if refused else Weight.NOTICE,
+            before=_signature(old),
+            after=_signature(new),
+            lines=lines,
+            route=(*route, "secret"),
+        )
+    if _filter(old) != _filter(new):
+        text = f"starts runs for: {_filter(old)} -> {_filter(new)}"
+        key = "events" if old.events != new.events else "when"
+        yield Effect(kind=Kind.FILTER_CHANGED, text=text, before=_filter(old), after=_filter(new), route=(*route, key))
+    yield from _mapping(old, new, route)
+    if (old.delivery_header or "").lower() != (new.delivery_header or "").lower():
+        was, now = old.delivery_header or "the scheme's own", new.delivery_header or "the scheme's own"
+        text = f"header that tells deliveries apart: {was} -> {now}"
+        place = (*route, "deliveryHeader")
+        yield Effect(kind=Kind.REPEATS_CHANGED, text=text, before=was, after=now, route=place)
+
+
+def _form(config: WebhookConfig) -> tuple[str, str, str]:
+    """How it is signed; what only `hmac` has is the same for all others."""
+    if config.scheme != "hmac":
+        return config.scheme, "", ""
+    return config.scheme, (config.signature_header or _DEFAULT_HEADER).title(), config.signature_encoding
+
+
+def _signature(config: WebhookConfig) -> str:
+    if config.secret is None:
+        return "not at all"
+    scheme, header, encoding = _form(config)
+    before = f" or {config.previous_secret.name}" if config.previous_secret is not None else ""
+    return f"with {config.secret.name}{before}, {scheme}" + (f" in {header} as {encoding}" if header else "")
+
+
+def _refused(old: WebhookConfig, new: WebhookConfig) -> bool:
+    """Whether something that was taken is refused."""
+    if old.secret is None:
+        return True
+    were = {each.name for each in (old.secret, old.previous_secret) if each is not None}
+    are = {each.name for each in (new.secret, new.previous_secret) if each is not None}
+    return _form(old) != _form(new) or not were <= are
+
+
+def _filter(config: WebhookConfig) -> str:
+    events = "every event" if config.events is None else f"events {listed(sorted(set(config.events)))}"
+    return events if config.when is None else f"{events} when {quoted(config.when)}"
+
+
+def _mapping(old: WebhookConfig, new: WebhookConfig, route: Route) -> Iterator[Effect]:
+    place = (*route, "paramMapping")
+    if (old.param_mapping is None) != (new.param_mapping is None):
+        was, now = ("the whole body" if each.param_mapping is None else "a mapping" for each in (old, new))
+        text = f"parameters of a delivery: {was} -> {now}"
+        lines = tuple(f"{name}: {quoted(value)}" for name, value in sorted((new.param_mapping or {}).items()))
+        yield Effect(kind=Kind.MAPPING_CHANGED, text=text, before=was, after=now, lines=lines, route=place)
+        return
+    were, are = old.param_mapping or {}, new.param_mapping or {}
+    for name in sorted({*were, *are}):
+        was, now = (quoted(each[name]) if name in each else "not given" for each in (were, are))
+        if was != now:
+            text = f"a delivery's {name}: {was} -> {now}"
+            yield Effect(kind=Kind.MAPPING_CHANGED, text=text, before=was, after=now, route=(*place, name))

@@ -1,0 +1,48 @@
+"""Whether a task is there, what it is called, and whether triggers may start it."""
+
+from collections.abc import Iterator
+
+from optio.model.effect import Kind, Weight
+from optio.model.money import a_run
+from optio.model.registry import CompiledTask
+from optio.plan.effect import Effect
+from optio.plan.words import amount, brief
+
+
+def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
+    """Added, removed, renamed, switched on or off."""
+    if before is None and after is not None:
+        yield _added(after)
+    if after is None and before is not None:
+        text = "its triggers end and its id answers 404; runs that wait or run go on as they are"
+        yield Effect(kind=Kind.TASK_REMOVED, text=text, weight=Weight.DANGER, before=before.id)
+    if before is not None and after is not None:
+        yield from _changed(before, after)
+
+
+def _added(task: CompiledTask) -> Effect:
+    spec = task.spec
+    agent = spec.agent_runtime if spec.model is None else f"{spec.agent_runtime}, {brief(spec.model)}"
+    cost = a_run(spec)
+    most = "without a budget" if cost is None else f"at most {amount(cost)} a run with its retries"
+    lines = () if spec.enabled else ("`enabled: false`: no trigger starts it yet",)
+    return Effect(kind=Kind.TASK_ADDED, text=f"{agent}, {most}", after=task.id, lines=lines, route=("name",))
+
+
+def _changed(before: CompiledTask, after: CompiledTask) -> Iterator[Effect]:
+    if before.id != after.id:
+        yield Effect(
+            kind=Kind.TASK_RENAMED,
+            text=f"{before.id} -> {after.id}: the old id answers 404, and its runs and a pause stay with it",
+            before=before.id,
+            after=after.id,
+            route=("id",) if after.spec.id is not None else ("name",),
+        )
+    elif before.spec.name != after.spec.name:
+        was, now = brief(before.spec.name), brief(after.spec.name)
+        text = f"name: {was} -> {now}"
+        yield Effect(kind=Kind.NAME_CHANGED, text=text, weight=Weight.INFO, before=was, after=now, route=("name",))
+    if before.spec.enabled and not after.spec.enabled:
+        yield Effect(kind=Kind.TASK_DISABLED, text="no trigger starts it any more", route=("enabled",))
+    if after.spec.enabled and not before.spec.enabled:
+        yield Effect(kind=Kind.TASK_ENABLED, text="its triggers start it again", route=("enabled",))

@@ -1,0 +1,96 @@
+"""A plan as Markdown, for a comment on a pull request.
+
+What a file holds stands in code only: in a span or a block whose fence is longer than any row of backquotes in it. So it can
+neither break out, nor mention people, nor load pictures.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+
+from optio.model.effect import Weight
+from optio.plan.compare import Change, Plan
+from optio.plan.effect import Effect
+from optio.plan.report import MARKS
+from optio.plan.words import brief, number
+
+# GitHub takes 65,536 characters.
+LONGEST = 60_000
+_MOST_ROWS = 100
+_LONGEST_LINE = 400
+_TICKS = re.compile("`+")
+_FOOT = 400
+
+
+def text(plan: Plan, seen: Callable[[str], str]) -> str:
+    """A summary, a table, and each task's effects folded below it. What would make it too long is left out, which is said."""
+    parts = [f"### {plan.summary}"]
+    if not plan.changes and not plan.policy:
+        return parts[0] + "\n"
+    parts += ["\n".join(_table(plan, seen))]
+    if plan.policy:
+        parts.append("**The policy**\n\n" + "\n".join(_effects(plan.policy, diff=True)))
+    room = LONGEST - _FOOT - sum(len(part) + 2 for part in parts)
+    for index, change in enumerate(plan.changes):
+        block = _details(change, diff=True)
+        if len(block) > room:
+            block = _details(change, diff=False)
+        if len(block) > room:
+            left = len(plan.changes) - index
+            parts.append(f"... and {number(left, 'task')} more, which would make this too long: `optio plan` shows all.")
+            break
+        room -= len(block) + 2
+        parts.append(block)
+    parts.append(
+        f"<sub>:warning: marks what somebody should look at. Times from {plan.outlook.now:%Y-%m-%d %H:%M} UTC on, for 30 days; "
+        f"a webhook takes {plan.outlook.rate_per_minute:,} deliveries a minute at most.</sub>"
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(plan: Plan, seen: Callable[[str], str]) -> Iterator[str]:
+    yield "| | task | file | effects |"
+    yield "|---|---|---|---|"
+    for change in plan.changes[:_MOST_ROWS]:
+        kinds = dict.fromkeys(_marked(each) for each in change.effects)
+        where = code(seen(change.task.origin.path)).replace("|", "\\|")
+        yield f"| {MARKS[change.status]} {change.status} | {code(change.task.id)} | {where} | {', '.join(kinds)} |"
+    if len(plan.changes) > _MOST_ROWS:
+        yield f"| | ... and {number(len(plan.changes) - _MOST_ROWS, 'task')} more | | |"
+
+
+def _marked(effect: Effect) -> str:
+    return f":warning: {effect.kind}" if effect.weight is Weight.DANGER else str(effect.kind)
+
+
+def _details(change: Change, *, diff: bool) -> str:
+    opened = " open" if change.weight is Weight.DANGER else ""
+    head = f"<details{opened}><summary>{MARKS[change.status]} {change.task.id} ({change.status})</summary>"
+    return "\n".join([head, "", *_effects(change.effects, diff=diff), "", "</details>"])
+
+
+def _effects(effects: tuple[Effect, ...], *, diff: bool) -> Iterator[str]:
+    for effect in effects:
+        yield f"- {_marked(effect)}: {code(effect.text)}"
+        for line in effect.lines:
+            yield f"  - {code(line)}"
+        if effect.diff and diff:
+            shown = [brief(line, _LONGEST_LINE) for line in effect.diff]
+            fence = "`" * max(3, 1 + max(_longest(line) for line in shown))
+            yield f"\n  {fence}diff"
+            yield from (f"  {line}" for line in shown)
+            yield f"  {fence}\n"
+        elif effect.diff:
+            yield f"  - {number(len(effect.diff), 'line')} of difference are left out"
+
+
+def code(value: str) -> str:
+    """A code span that holds exactly this, on one line."""
+    shown = brief(value, _LONGEST_LINE)
+    fence = "`" * (1 + _longest(shown))
+    blank = " " if shown.startswith("`") or shown.endswith("`") or not shown.strip() else ""
+    return f"{fence}{blank}{shown}{blank}{fence}"
+
+
+def _longest(text: str) -> int:
+    """The longest row of backquotes."""
+    return max((len(found) for found in _TICKS.findall(text)), default=0)

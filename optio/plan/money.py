@@ -1,0 +1,126 @@
+"""What a task's triggers may spend at the worst, in the busiest 24 hours and in all of the coming 30 days.
+
+What is counted and what is not is said in `optio.model.money`.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+from optio.model.effect import Kind, Weight
+from optio.model.money import DAY, MONTH, NOTHING, Worst, a_run, deliveries_within, worst
+from optio.model.registry import CompiledTask
+from optio.plan import hooks
+from optio.plan.effect import Effect, Outlook
+from optio.plan.fires import config_of, fires_of
+from optio.plan.words import amount, moment, number
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """The worst of a day and of 30 days."""
+
+    day: Worst
+    month: Worst
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The worst of several tasks together: what has a bound as a sum, and how many tasks have none."""
+
+    day: Decimal = NOTHING
+    month: Decimal = NOTHING
+    unbounded: int = 0
+
+    def __str__(self) -> str:
+        if not self.unbounded:
+            return amount(self.month)
+        without = f"no bound for {number(self.unbounded, 'task')}"
+        return f"{amount(self.month)} and {without}" if self.month else without
+
+
+def spend(task: CompiledTask | None, outlook: Outlook) -> Spend:
+    """Nothing for a task that is not there."""
+    if task is None:
+        nothing = Worst(runs=0, attempts=0, usd=NOTHING)
+        return Spend(nothing, nothing)
+    fires = fires_of(task, outlook)
+    # What fires later than in 30 days, and does fire, is not free.
+    month = max(fires.count, 1 if fires.first is not None else 0)
+    day = max(fires.busiest_day, 1 if fires.first is not None else 0)
+    rate = outlook.rate_per_minute
+    return Spend(
+        worst(task.spec, fires=day, deliveries=deliveries_within(rate, DAY), over=DAY),
+        worst(task.spec, fires=month, deliveries=deliveries_within(rate, MONTH), over=MONTH),
+    )
+
+
+def total(tasks: Iterable[CompiledTask], outlook: Outlook) -> Total:
+    """Of all tasks of a tree."""
+    found = [spend(task, outlook) for task in tasks]
+    return Total(
+        day=sum((each.day.usd for each in found if each.day.usd is not None), NOTHING),
+        month=sum((each.month.usd for each in found if each.month.usd is not None), NOTHING),
+        unbounded=sum(each.month.usd is None for each in found),
+    )
+
+
+def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> Iterator[Effect]:
+    """The worst case, if it is another."""
+    old, new = spend(before, outlook), spend(after, outlook)
+    if (old.day.usd, old.month.usd) == (new.day.usd, new.month.usd):
+        return
+    up = _is_up(old, new)
+    was, now = amount(old.month.usd), amount(new.month.usd)
+    text = f"worst case in 30 days: {was} -> {now}; in a day: {amount(old.day.usd)} -> {amount(new.day.usd)}"
+    yield Effect(
+        kind=Kind.MONEY_UP if up else Kind.MONEY_DOWN,
+        text=text,
+        weight=_weight(before, after, old, new) if up else Weight.INFO,
+        before=was,
+        after=now,
+        lines=tuple(_account(after, new, outlook)),
+        route=("budgetUsd",),
+    )
+
+
+def _is_up(old: Spend, new: Spend) -> bool:
+    for was, now in ((old.month.usd, new.month.usd), (old.day.usd, new.day.usd)):
+        if was != now:
+            return now is None or (was is not None and now > was)
+    return False
+
+
+def _weight(before: CompiledTask | None, after: CompiledTask | None, old: Spend, new: Spend) -> Weight:
+    """What has no bound any more, or is twice as much. A program that runs no agent need not cost anything."""
+    if new.month.usd is None:
+        return Weight.NOTICE if after is not None and after.spec.agent_runtime == "command" else Weight.DANGER
+    if before is None or not old.month.usd:
+        return Weight.NOTICE
+    return Weight.DANGER if new.month.usd >= 2 * old.month.usd else Weight.NOTICE
+
+
+def _account(task: CompiledTask | None, new: Spend, outlook: Outlook) -> Iterator[str]:
+    """How it comes to that."""
+    if task is None or not new.month.runs:
+        return
+    sources = []
+    fires = fires_of(task, outlook)
+    if config_of(task) is not None:
+        sources.append(number(fires.count, "fire"))
+        if not fires.count and fires.first is not None:
+            sources = [f"1 fire, though the next one is only at {moment(fires.first)}"]
+    if hooks.config_of(task) is not None:
+        many = deliveries_within(outlook.rate_per_minute, MONTH)
+        sources.append(f"{number(many, 'delivery', 'deliveries')} at {outlook.rate_per_minute} a minute")
+    spec = task.spec
+    what = f"{' and '.join(sources)} in 30 days, each with {number(spec.max_retries, 'retry', 'retries')}"
+    if new.month.limited and spec.start_limit is not None:
+        what += f"; of these attempts `startLimit` lets {new.month.attempts:,} start"
+    else:
+        what += f": {number(new.month.attempts, 'attempt')}"
+    yield what
+    if spec.budget is None:
+        yield "no `budgetUsd`: an attempt may cost whatever it comes to"
+    else:
+        yield f"each attempt at most {amount(spec.budget)}; by hand a run costs at most {amount(a_run(spec))}"

@@ -1,0 +1,115 @@
+"""Pairs: which task of one tree is which of the other. By id; what is left over, by what it is."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optio.model.registry import CompiledTask, canonical
+from optio.model.route import pointer
+
+# Of two tasks that have so much in common, of their prompts' words and of their other values, one was made from the other.
+ALIKE = 0.6
+# Each is held against each: where that comes to more, only equal definitions and files are looked at.
+_MOST_COMPARED = 10_000
+_NAMES = ("id", "name")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A task before and after; one of them may be missing."""
+
+    before: CompiledTask | None
+    after: CompiledTask | None
+
+    @property
+    def id(self) -> str:
+        """What it is called, now if it is there."""
+        return _known(self).id
+
+    @property
+    def renamed(self) -> bool:
+        """Whether it is one task with two ids."""
+        return self.before is not None and self.after is not None and self.before.id != self.after.id
+
+
+def _known(pair: Pair) -> CompiledTask:
+    task = pair.after or pair.before
+    if task is None:
+        raise ValueError("a pair of nothing")
+    return task
+
+
+def pairs(before: Mapping[str, CompiledTask], after: Mapping[str, CompiledTask]) -> list[Pair]:
+    """Every task of both trees once, by id."""
+    gone = {task_id: task for task_id, task in before.items() if task_id not in after}
+    new = {task_id: task for task_id, task in after.items() if task_id not in before}
+    found = [Pair(before[task_id], task) for task_id, task in after.items() if task_id in before]
+    found += [Pair(gone.pop(old), new.pop(now)) for old, now in list(_renamed(gone, new))]
+    found += [Pair(task, None) for task in gone.values()]
+    found += [Pair(None, task) for task in new.values()]
+    return sorted(found, key=lambda pair: pair.id)
+
+
+def _renamed(gone: Mapping[str, CompiledTask], new: Mapping[str, CompiledTask]) -> Iterator[tuple[str, str]]:
+    """The surest first: equal but for their names, then in one file, then alike."""
+    left, right = dict(sorted(gone.items())), dict(sorted(new.items()))
+    for mark in (_definition, _file):
+        for old, now in _equal(left, right, mark):
+            del left[old], right[now]
+            yield old, now
+    if len(left) * len(right) > _MOST_COMPARED:
+        return
+    facts = {id(task): (_words(task), _values(task)) for task in (*left.values(), *right.values())}
+    alike = sorted((-_likeness(facts[id(a)], facts[id(b)]), a.id, b.id) for a in left.values() for b in right.values())
+    for score, old, now in alike:
+        if -score >= ALIKE and old in left and now in right:
+            del left[old], right[now]
+            yield old, now
+
+
+def _equal(
+    left: Mapping[str, CompiledTask], right: Mapping[str, CompiledTask], mark: Callable[[CompiledTask], str]
+) -> list[tuple[str, str]]:
+    ids: dict[str, list[str]] = {}
+    for task in left.values():
+        ids.setdefault(mark(task), []).append(task.id)
+    return [(same.pop(0), task.id) for task in right.values() if (same := ids.get(mark(task)))]
+
+
+def _file(task: CompiledTask) -> str:
+    return task.origin.path
+
+
+def _definition(task: CompiledTask) -> str:
+    spec = {key: value for key, value in task.document["spec"].items() if key not in _NAMES}
+    return canonical([spec, task.prompt])
+
+
+def _likeness(one: tuple[Counter[str], Counter[str]], other: tuple[Counter[str], Counter[str]]) -> float:
+    return min(_common(a, b) for a, b in zip(one, other, strict=True))
+
+
+def _common(one: Counter[str], other: Counter[str]) -> float:
+    both = one.total() + other.total()
+    return 2 * (one & other).total() / both if both else 1.0
+
+
+def _words(task: CompiledTask) -> Counter[str]:
+    return Counter(task.prompt.split())
+
+
+def _values(task: CompiledTask) -> Counter[str]:
+    spec = task.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={*_NAMES, "prompt_template"})
+    return Counter(_leaves(spec))
+
+
+def _leaves(value: Any, route: tuple[int | str, ...] = ()) -> Iterator[str]:
+    if isinstance(value, dict) and value:
+        for key, each in value.items():
+            yield from _leaves(each, (*route, key))
+    elif isinstance(value, list) and value:
+        for each in value:
+            yield from _leaves(each, (*route, "-"))
+    else:
+        yield f"{pointer(route)}={canonical(value)}"

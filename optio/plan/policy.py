@@ -1,0 +1,76 @@
+"""The policy of the tree, before and after: what it asks of every task."""
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+from optio.model.effect import Kind, Weight
+from optio.model.policy import Allow, Ceilings, Fleet, PolicySpec
+from optio.model.route import Route, show
+from optio.model.text import duration, money
+from optio.model.trigger import Spec
+from optio.plan.effect import Effect
+from optio.plan.words import listed
+
+NOTHING = PolicySpec.model_validate({"type": "policy"})
+_LEVELS = ("off", "info", "warning", "error")
+
+
+def effects(before: PolicySpec | None, after: PolicySpec | None) -> Iterator[Effect]:
+    """What it asks for more, and (danger) what it gives up."""
+    old, new = before or NOTHING, after or NOTHING
+    for key, was, now in (("ceilings", old.ceilings, new.ceilings), ("fleet", old.fleet, new.fleet)):
+        yield from _most(key, was, now)
+    yield from _lists(old.allow, new.allow)
+    yield from _named(("require",), "asked of every task", old.require, new.require)
+    yield from _named(("failOn",), "a reason for a plan to fail", old.fail_on, new.fail_on)
+    for code in sorted({*old.rules, *new.rules}):
+        level, other = old.rules.get(code, "as usual"), new.rules.get(code, "as usual")
+        if level != other:
+            usual = "as usual" in (level, other)
+            looser = _is_less(other, level) if usual else _LEVELS.index(other) < _LEVELS.index(level)
+            yield _effect(("rules", code), f"{code}: {level} -> {other}", looser)
+
+
+def _is_less(level: str, before: str) -> bool:
+    """Where one of both is not said: what is off is less than it was, and what was an error may be less."""
+    return level == "off" or before == "error"
+
+
+def _most(key: str, old: Ceilings | Fleet, new: Ceilings | Fleet) -> Iterator[Effect]:
+    model: type[Spec] = type(old)
+    for name, field in model.model_fields.items():
+        was, now = getattr(old, name), getattr(new, name)
+        if _value(name, was) == _value(name, now):
+            continue
+        route = (key, field.alias or name)
+        looser = now is None or (was is not None and _value(name, now) > _value(name, was))
+        shown = ["none" if each is None else f"{each}" for each in (was, now)]
+        yield _effect(route, f"{show(route)}: {shown[0]} -> {shown[1]}", looser)
+
+
+def _value(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, int):
+        return value
+    return money(value) if name.endswith("_usd") else Decimal(duration(value).total_seconds())
+
+
+def _lists(old: Allow, new: Allow) -> Iterator[Effect]:
+    for name in Allow.model_fields:
+        was, now = getattr(old, name), getattr(new, name)
+        if (None if was is None else sorted(set(was))) == (None if now is None else sorted(set(now))):
+            continue
+        more = now is None or (was is not None and set(now) - set(was))
+        shown = ["anything" if each is None else listed(sorted(set(each))) or "nothing" for each in (was, now)]
+        yield _effect(("allow", name), f"allowed {name}: {shown[0]} -> {shown[1]}", bool(more))
+
+
+def _named(route: Route, what: str, old: Sequence[str], new: Sequence[str]) -> Iterator[Effect]:
+    for name in sorted({*old} ^ {*new}):
+        gone = name in old
+        yield _effect(route, f"{name} is {what}{' no more' if gone else ''}", gone)
+
+
+def _effect(route: Route, text: str, looser: bool) -> Effect:
+    weight = Weight.DANGER if looser else Weight.NOTICE
+    return Effect(kind=Kind.POLICY_CHANGED, text=f"the policy: {text}", weight=weight, route=route)

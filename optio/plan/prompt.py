@@ -1,0 +1,44 @@
+"""What the agent is told, before and after."""
+
+from collections.abc import Iterator
+from difflib import unified_diff
+
+from optio.model.effect import Kind, Weight
+from optio.model.registry import CompiledTask
+from optio.plan.effect import Effect
+
+_BYTES_OF_A_TOKEN = 4
+# Beyond so many lines a diff takes minutes to find, and nobody reads it.
+_MOST_LINES = 5_000
+
+
+def tokens(text: str) -> int:
+    """About how many tokens a prompt has: a quarter of its bytes, rounded up. Exact counts need the model's own tokenizer."""
+    return -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_OF_A_TOKEN)
+
+
+def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
+    """The prompt's difference."""
+    if before is None or after is None or before.prompt == after.prompt:
+        return
+    old, new = before.prompt, after.prompt
+    route = ("promptFile",) if after.spec.prompt_file is not None else ("promptTemplate",)
+    was, now = f"about {tokens(old):,} tokens", f"about {tokens(new):,} tokens"
+    if old.split() == new.split():
+        text = "the prompt differs in blanks and line ends only"
+        yield Effect(kind=Kind.PROMPT_CHANGED, text=text, weight=Weight.INFO, before=was, after=now, route=route)
+        return
+    diff = _diff(old, new)
+    added = sum(line.startswith("+") for line in diff)
+    lost = sum(line.startswith("-") for line in diff)
+    lines = f", {added:+,} {-lost:,} lines" if diff else ""
+    text = f"prompt: about {tokens(old):,} -> {tokens(new):,} tokens (bytes / {_BYTES_OF_A_TOKEN}){lines}"
+    yield Effect(kind=Kind.PROMPT_CHANGED, text=text, before=was, after=now, route=route, diff=diff)
+
+
+def _diff(old: str, new: str) -> tuple[str, ...]:
+    one, other = old.splitlines(), new.splitlines()
+    if len(one) + len(other) > _MOST_LINES:
+        return ()
+    lines = list(unified_diff(one, other, lineterm="", n=2))[2:]
+    return tuple(lines)

@@ -1,0 +1,82 @@
+"""A plan as text for a terminal."""
+
+from collections.abc import Callable, Iterator
+
+from optio.model.effect import Weight
+from optio.plan.compare import Change, Plan, Status
+from optio.plan.effect import Effect
+from optio.plan.words import brief, number
+
+Paint = Callable[[str, str], str]
+MARKS = {
+    Status.ADDED: "+",
+    Status.CHANGED: "~",
+    Status.RENAMED: "~",
+    Status.REMOVED: "-",
+    Status.BROKEN: "!",
+    Status.MENDED: "+",
+}
+_COLOURS = {Weight.DANGER: "31;1", Weight.NOTICE: "0", Weight.INFO: "2"}
+_STATUS = {"+": "32;1", "~": "33;1", "-": "31;1", "!": "31;1"}
+_MOST_DIFF = 60
+_LONGEST = 400
+_INDENT = 4
+
+
+def plain(text: str, style: str) -> str:
+    """Without colour."""
+    return text
+
+
+def lines(plan: Plan, seen: Callable[[str], str], *, paint: Paint = plain, verbose: bool = False) -> Iterator[str]:
+    """The summary first, then every task with its effects; `seen` is a path as people see it. What is only information is
+    left out of the rest when there is something else to say, unless `verbose`."""
+    yield paint(plan.summary, "1")
+    if plan.policy:
+        yield ""
+    for effect in plan.policy:
+        yield from _effect(effect, len(effect.kind), paint)
+    for change in plan.changes:
+        yield ""
+        yield from _change(change, seen, paint)
+    if plan.changes or plan.policy:
+        yield ""
+        yield from _legend(plan)
+    if verbose and plan.cosmetic:
+        yield ""
+        for task in plan.cosmetic:
+            yield f"= {task.id} ({seen(task.origin.path)}): its file differs, and it does the same"
+
+
+def _change(change: Change, seen: Callable[[str], str], paint: Paint) -> Iterator[str]:
+    mark = MARKS[change.status]
+    where = seen(change.task.origin.path)
+    yield paint(f"{mark} {change.task.id}", _STATUS[mark]) + paint(f"  {change.status}, {brief(where, _LONGEST)}", "2")
+    width = max(len(each.kind) for each in change.effects)
+    for effect in change.effects:
+        yield from _effect(effect, width, paint)
+
+
+def _effect(effect: Effect, width: int, paint: Paint) -> Iterator[str]:
+    mark = "!" if effect.weight is Weight.DANGER else " "
+    yield f"{'':<{_INDENT - 2}}{paint(mark, '31;1')} {paint(f'{effect.kind:<{width}}', _COLOURS[effect.weight])}  " + brief(
+        effect.text, _LONGEST
+    )
+    below = " " * (_INDENT + width + 2)
+    for line in effect.lines:
+        yield below + brief(line, _LONGEST)
+    for line in effect.diff[:_MOST_DIFF]:
+        style = "32" if line.startswith("+") else "31" if line.startswith("-") else "2"
+        yield below + paint(brief(line, _LONGEST), style)
+    if len(effect.diff) > _MOST_DIFF:
+        yield f"{below}... {number(len(effect.diff) - _MOST_DIFF, 'line')} more"
+
+
+def _legend(plan: Plan) -> Iterator[str]:
+    dangers = sum(each.weight is Weight.DANGER for each in plan.effects)
+    if dangers:
+        yield f"`!` marks what somebody should look at: {number(dangers, 'effect')}"
+    yield (
+        f"times from {plan.outlook.now:%Y-%m-%d %H:%M} UTC on, for 30 days; a webhook takes "
+        f"{plan.outlook.rate_per_minute:,} deliveries a minute at most"
+    )

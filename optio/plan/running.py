@@ -1,0 +1,78 @@
+"""How runs are run: by what, for how long, how often and how many at a time."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from shlex import join
+
+from optio.model.effect import Kind, Weight
+from optio.model.money import a_run
+from optio.model.registry import CompiledTask
+from optio.model.task import Dedupe, StartLimit, TaskSpec
+from optio.model.text import span
+from optio.plan.effect import Effect
+from optio.plan.words import amount, brief, quoted
+
+
+def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
+    """Of a task that was there and still is."""
+    if before is None or after is None:
+        return
+    old, new = before.spec, after.spec
+    for kind, key, what, read in _ROWS:
+        was, now = read(old), read(new)
+        if was != now:
+            lines = _of_a_run(old, new) if key in ("budgetUsd", "maxRetries") else ()
+            weight = Weight.INFO if key == "priority" else Weight.NOTICE
+            text = f"{what}: {was} -> {now}"
+            yield Effect(kind=kind, text=text, weight=weight, before=was, after=now, lines=lines, route=(key,))
+
+
+def _of_a_run(old: TaskSpec, new: TaskSpec) -> tuple[str, ...]:
+    was, now = a_run(old), a_run(new)
+    return () if was == now else (f"a run with its retries, started by hand or not: at most {amount(was)} -> {amount(now)}",)
+
+
+def _budget(spec: TaskSpec) -> str:
+    return "none" if spec.budget is None else amount(spec.budget)
+
+
+def _turns(spec: TaskSpec) -> str:
+    return "no limit" if spec.max_turns is None else str(spec.max_turns)
+
+
+def _time(length: timedelta | None, otherwise: str) -> str:
+    return otherwise if length is None else span(length)
+
+
+def _command(spec: TaskSpec) -> str:
+    if spec.command is None:
+        return "none"
+    return quoted(join(spec.command)) if isinstance(spec.command, list) else f"sh -c {quoted(spec.command)}"
+
+
+def _start_limit(limit: StartLimit | None) -> str:
+    return "none" if limit is None else f"{limit.count:,} in {span(limit.window)}"
+
+
+def _dedupe(dedupe: Dedupe | None) -> str:
+    if dedupe is None:
+        return "none"
+    window = "while one is queued or running" if dedupe.window_span is None else f"for {span(dedupe.window_span)}"
+    return f"{quoted(dedupe.key)} {window}, {dedupe.on_duplicate}"
+
+
+_ROWS: tuple[tuple[Kind, str, str, Callable[[TaskSpec], str]], ...] = (
+    (Kind.RUNTIME_CHANGED, "agentRuntime", "runtime", lambda spec: spec.agent_runtime),
+    (Kind.MODEL_CHANGED, "model", "model", lambda spec: brief(spec.model or "the agent's own")),
+    (Kind.COMMAND_CHANGED, "command", "command", _command),
+    (Kind.BUDGET_CHANGED, "budgetUsd", "budget of an attempt", _budget),
+    (Kind.TURNS_CHANGED, "maxTurns", "turns of an agent", _turns),
+    (Kind.TIME_CHANGED, "timeout", "time of an attempt", lambda spec: _time(spec.timeout_span, "the server's default")),
+    (Kind.TIME_CHANGED, "stallTimeout", "silence of an attempt", lambda spec: _time(spec.stall_span, "the server's default")),
+    (Kind.RETRIES_CHANGED, "maxRetries", "retries of a failed run", lambda spec: str(spec.max_retries)),
+    (Kind.CONCURRENCY_CHANGED, "maxConcurrent", "runs at one time", lambda spec: str(spec.max_concurrent)),
+    (Kind.PRIORITY_CHANGED, "priority", "priority", lambda spec: str(spec.priority)),
+    (Kind.START_LIMIT_CHANGED, "startLimit", "starts", lambda spec: _start_limit(spec.start_limit)),
+    (Kind.DEDUPE_CHANGED, "dedupe", "runs that stand for the same", lambda spec: _dedupe(spec.dedupe)),
+    (Kind.POOL_CHANGED, "warmPoolSize", "pods kept ready", lambda spec: str(spec.warm_pool_size)),
+)

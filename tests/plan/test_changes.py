@@ -1,0 +1,144 @@
+"""The corpus: `changes/<name>/{before,after}/` are two trees, `expected.txt` is what `optio plan -v` prints of them.
+
+The kinds of effects stand here as well, so that a text that was written anew cannot hide one that is missing or too many.
+`REWRITE_CHANGES=1 pytest tests/plan/test_changes.py` writes the texts anew; read the difference before you commit it.
+"""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from optio.compiler.tree import DirectoryTree
+from optio.model.effect import Kind
+from optio.plan import report
+from optio.plan.compare import Plan, compare
+from optio.plan.effect import Outlook
+from optio.plan.side import side
+
+CHANGES = Path(__file__).parent / "changes"
+NAMES = sorted(path.name for path in CHANGES.iterdir())
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+KINDS = {
+    "a-bound-loosened": "params-widened",
+    "a-bound-tightened": "callers-break",
+    "a-budget-doubled": "budget-changed money-up",
+    "a-budget-lowered": "budget-changed money-down",
+    "a-budget-taken-away": "budget-changed money-up",
+    "a-business-key": "dedupe-changed",
+    "a-default": "default-changed",
+    "a-description": "",
+    "a-few-of-many-removed": "task-removed",
+    "a-file-moved": "",
+    "a-file-with-errors": "task-broken",
+    "a-file-with-errors-mended": "task-broken",
+    "a-header-for-deliveries": "repeats-changed",
+    "a-host-more": "egress-opened",
+    "a-larger-pod": "resources-changed",
+    "a-manual-trigger": "",
+    "a-mapping": "mapping-changed",
+    "a-name": "name-changed",
+    "a-narrower-network": "egress-closed",
+    "a-parameter-gone": "callers-break prompt-changed",
+    "a-parameter-new": "params-widened prompt-changed",
+    "a-parameter-required": "callers-break default-changed mapping-changed schedule-params-changed",
+    "a-policy-loosened": "policy-changed",
+    "a-policy-tightened": "policy-changed",
+    "a-prompt": "prompt-changed",
+    "a-prompt-moved-into-a-file": "",
+    "a-schedule-switched-off": "fires-changed",
+    "a-schedule-taken-away": "fires-changed",
+    "a-scheduled-task-added": "fires-changed money-up task-added",
+    "a-schema-that-cannot-be-compared": "params-changed",
+    "a-secret-less": "secret-removed",
+    "a-secret-more": "secret-added",
+    "a-secret-rotated": "signature-changed",
+    "a-start-limit": "money-up start-limit-changed",
+    "a-start-limit-taken-away": "money-up start-limit-changed",
+    "a-task-added": "task-added",
+    "a-task-removed": "task-removed",
+    "a-task-renamed": "task-renamed",
+    "a-task-renamed-and-moved": "task-renamed",
+    "a-task-renamed-moved-and-changed": "prompt-changed task-renamed",
+    "a-task-replaced-by-another": "egress-opened task-added task-removed",
+    "a-task-switched-off": "fires-changed money-down task-disabled webhook-removed",
+    "a-task-switched-on": "fires-changed money-up task-enabled webhook-added",
+    "a-test": "",
+    "a-type-narrowed": "callers-break",
+    "a-type-widened": "params-widened",
+    "a-value-gone-and-another-new": "callers-break params-widened",
+    "a-variable": "env-changed",
+    "a-webhook-added": "money-up webhook-added",
+    "a-webhook-moved": "webhook-moved",
+    "a-webhook-taken-away": "money-down webhook-removed",
+    "a-webhook-without-a-signature": "webhook-unsigned",
+    "a-whole-task-removed": "fires-changed money-down task-removed webhook-removed",
+    "a-wider-network": "egress-opened",
+    "all-tasks-removed": "task-removed",
+    "an-image-from-elsewhere": "image-changed",
+    "another-hour": "fires-changed",
+    "another-model": "model-changed",
+    "another-program": "command-changed",
+    "another-runtime": "command-changed model-changed runtime-changed",
+    "another-scheme": "signature-changed",
+    "another-secret-for-a-webhook": "signature-changed",
+    "another-tag": "image-changed",
+    "another-zone": "fires-changed",
+    "another-zone-with-the-same-clocks": "",
+    "blanks-in-a-prompt": "prompt-changed",
+    "catch-up": "catch-up-changed",
+    "comments-and-blanks": "",
+    "defaults-for-all": "retries-changed",
+    "events-and-a-filter": "filter-changed",
+    "every-day": "fires-changed",
+    "every-host": "egress-opened",
+    "every-minute": "fires-changed",
+    "further-parameters-taken": "params-widened",
+    "order-of-keys": "",
+    "order-of-lists-without-one": "",
+    "parameters-of-a-schedule": "schedule-params-changed",
+    "pods-kept-ready": "pool-changed",
+    "priority": "priority-changed",
+    "quotes-and-flow": "",
+    "remarks-in-a-schema": "",
+    "retries": "retries-changed",
+    "runs-at-one-time": "concurrency-changed",
+    "set-up-ahead": "setup-changed",
+    "set-up-commands": "setup-changed",
+    "the-other-half-of-the-year": "fires-changed",
+    "the-same-in-other-words": "",
+    "time": "time-changed",
+    "turns": "turns-changed",
+    "values-instead-of-any-text": "callers-break",
+    "values-moved-into-a-template": "",
+}
+
+
+def planned(name: str) -> Plan:
+    before, after = (side(DirectoryTree(CHANGES / name / which)) for which in ("before", "after"))
+    return compare(before, after, Outlook(now=NOW))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_change_has_these_effects_and_no_others(name: str) -> None:
+    assert sorted({effect.kind.value for effect in planned(name).effects}) == KINDS[name].split()
+
+
+def test_every_kind_of_effect_is_shown_by_a_change() -> None:
+    shown = {kind for kinds in KINDS.values() for kind in kinds.split()}
+
+    assert set(Kind) - shown == {Kind.CONNECTIONS_CHANGED}, "connections are an error for now"
+    assert set(KINDS) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_change_has_the_text_that_stands_beside_it(name: str) -> None:
+    expected = CHANGES / name / "expected.txt"
+
+    found = "".join(line + "\n" for line in report.lines(planned(name), str, verbose=True))
+
+    if os.environ.get("REWRITE_CHANGES"):
+        expected.write_text(found, encoding="utf-8")
+    assert found == expected.read_text(encoding="utf-8")

@@ -1,0 +1,166 @@
+"""Every key of a task file: a change of it is told, or it stands in a list of those that mean nothing when a task runs."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from optio.model.registry import CompiledTask, Origin
+from optio.model.task import Dedupe, Environment, Network, Resources, StartLimit, TaskSpec
+from optio.model.trigger import ScheduleConfig, ScheduleTrigger, SecretRef, WebhookConfig, WebhookTrigger
+from optio.plan.effect import Outlook
+from optio.plan.effects import between
+
+OUTLOOK = Outlook(now=datetime(2026, 1, 2, 12, tzinfo=UTC))
+# They are for people, for `optio test`, or for the compiler, which has done with them.
+WITHOUT_MEANING = {"apiVersion", "type", "extends", "description", "tests"}
+# What a run never sees, for it is in `prompt` or in the trigger's place in the list.
+ELSEWHERE = {"promptTemplate", "promptFile", "triggers", "environment"}
+HMAC = {"scheme": "hmac", "signatureHeader": "X-Sign"}
+
+TASK: dict[str, Any] = {
+    "name": "Report",
+    "agentRuntime": "claude-code",
+    "promptTemplate": "Look at {{A}}",
+    "budgetUsd": "1.00",
+    "triggers": [
+        {"type": "schedule", "config": {"cronExpression": "0 9 * * 1", "misfire": "all"}},
+        {"type": "webhook", "config": {"path": "report", "secret": {"name": "S"}, **HMAC}},
+    ],
+    "environment": {"network": {"egress": ["api.example.com"]}, "setupCommands": ["true"]},
+}
+OTHER: dict[str, Any] = {
+    "id": "other",
+    "name": "Other",
+    "enabled": False,
+    "agentRuntime": "codex",
+    "model": "opus",
+    "command": ["cat"],
+    "paramsSchema": {"type": "object", "required": ["A"]},
+    "maxTurns": 3,
+    "budgetUsd": "2.00",
+    "maxConcurrent": 1,
+    "priority": 1,
+    "startLimit": {"count": 1, "per": "1h"},
+    "dedupe": {"key": "{{A}}"},
+    "maxRetries": 4,
+    "timeout": "1h",
+    "stallTimeout": "1m",
+    "warmPoolSize": 1,
+    "connections": ["slack"],
+    "environment.image": "agent:1",
+    "environment.setupCommands": ["false"],
+    "environment.setupAhead": True,
+    "environment.env": {"A": "1"},
+    "environment.secrets": ["S"],
+    "environment.network": {"egress": ["*.example.com"]},
+    "environment.network.egress": [],
+    "environment.resources": {"cpu": "1"},
+    "environment.resources.cpu": "2",
+    "environment.resources.memory": "1Gi",
+    "startLimit.count": 2,
+    "startLimit.per": "2h",
+    "dedupe.key": "{{B}}",
+    "dedupe.window": "1h",
+    "dedupe.onDuplicate": "reject",
+    "triggers.0.enabled": False,
+    "triggers.0.config.cronExpression": "0 9 * * 2",
+    "triggers.0.config.timezone": "Asia/Tokyo",
+    "triggers.0.config.paramMapping": {"A": "x"},
+    "triggers.0.config.misfire": "skip",
+    "triggers.0.config.maxCatchUp": 3,
+    "triggers.0.config.overlap": "skip",
+    "triggers.1.enabled": False,
+    "triggers.1.config.path": "other",
+    "triggers.1.config.secret": {"name": "T"},
+    "triggers.1.config.secret.name": "T",
+    "triggers.1.config.previousSecret": {"name": "T"},
+    "triggers.1.config.scheme": "github",
+    "triggers.1.config.signatureHeader": "X-Other",
+    "triggers.1.config.signatureEncoding": "base64",
+    "triggers.1.config.deliveryHeader": "X-Id",
+    "triggers.1.config.events": ["push"],
+    "triggers.1.config.when": "@.a == 1",
+    "triggers.1.config.paramMapping": {"A": "$.a"},
+}
+# Said by the absence of `secret`; a deliberate word for the compiler.
+IMPLIED = {"triggers.1.config.unsigned", "triggers.0.type", "triggers.1.type", "triggers.0.config", "triggers.1.config"}
+# Where something must be there to be changed.
+BEFORE: dict[str, Any] = {
+    "startLimit": {"count": 1, "per": "1h"},
+    "dedupe": {"key": "{{A}}"},
+    "environment.resources": {"cpu": "1", "memory": "2Gi"},
+}
+
+
+def keys() -> Iterator[str]:
+    """Every key of a task file as a dotted path into TASK."""
+    models: list[tuple[str, type[BaseModel]]] = [
+        ("", TaskSpec),
+        ("environment.", Environment),
+        ("environment.network.", Network),
+        ("environment.resources.", Resources),
+        ("startLimit.", StartLimit),
+        ("dedupe.", Dedupe),
+        ("triggers.0.", ScheduleTrigger),
+        ("triggers.0.config.", ScheduleConfig),
+        ("triggers.1.", WebhookTrigger),
+        ("triggers.1.config.", WebhookConfig),
+        ("triggers.1.config.secret.", SecretRef),
+    ]
+    for prefix, model in models:
+        for name, field in model.model_fields.items():
+            yield prefix + (field.alias or name)
+
+
+def with_value(value: Any, path: list[str], new: Any) -> Any:
+    first, *rest = path
+    if isinstance(value, list):
+        place = int(first)
+        return [with_value(each, rest, new) if rest and index == place else each for index, each in enumerate(value)]
+    return {**value, first: with_value(value.get(first, {}), rest, new) if rest else new}
+
+
+def task(document: dict[str, Any]) -> CompiledTask:
+    spec = TaskSpec.model_validate(document)
+    return CompiledTask(id=spec.id or "report", spec=spec, prompt=spec.prompt_template or "", origin=Origin(path="a", line=1))
+
+
+def changed(key: str) -> tuple[CompiledTask, CompiledTask]:
+    document = TASK
+    for name, value in BEFORE.items():
+        if key.startswith(name + "."):
+            document = with_value(document, name.split("."), value)
+    return task(document), task(with_value(document, key.split("."), OTHER[key]))
+
+
+@pytest.mark.parametrize("key", sorted(set(keys()) - WITHOUT_MEANING - ELSEWHERE - IMPLIED))
+def test_a_change_of_a_key_is_told(key: str) -> None:
+    before, after = changed(key)
+
+    found = between(before, after, OUTLOOK)
+
+    assert found, f"`{key}` changes what the task does, and no effect says so"
+    assert between(before, before, OUTLOOK) == between(after, after, OUTLOOK) == ()
+
+
+def test_the_prompt_is_told_wherever_it_stands() -> None:
+    before = task(TASK)
+    after = CompiledTask(id=before.id, spec=before.spec, prompt="Look elsewhere", origin=before.origin)
+
+    assert [effect.kind for effect in between(before, after, OUTLOOK)] == ["prompt-changed"]
+
+
+@pytest.mark.parametrize("key", ["description", "apiVersion"])
+def test_a_key_without_meaning_is_not_told(key: str) -> None:
+    after = task({**TASK, key: {"description": "Words", "apiVersion": "optio/v1"}[key]})
+
+    assert between(task(TASK), after, OUTLOOK) == ()
+
+
+def test_each_trigger_that_goes_is_told() -> None:
+    for index in (0, 1):
+        left = [trigger for place, trigger in enumerate(TASK["triggers"]) if place != index]
+        assert between(task(TASK), task({**TASK, "triggers": left}), OUTLOOK)
