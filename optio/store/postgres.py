@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from optio.errors import CommitUnknown, StoreMismatch, StoreUnavailable
+from optio.errors import CommitUnknown, SettingsError, StoreMismatch, StoreUnavailable
 from optio.store import pg_errors, pg_url
 from optio.store.pg_pool import Connection, Pool
 from optio.store.sql import schema
@@ -53,7 +53,7 @@ def open_store(
     url: str, *, clock: Callable[[], float] | None = None, patience: float = PATIENCE, migrated: bool = True
 ) -> SqlStore:
     """A store in this database, migrated to this version if that is wanted; raises StoreUnavailable, StoreMismatch, and
-    SettingsError for a URL that cannot be read.
+    SettingsError for a URL that cannot be read and a database that lacks most characters.
 
     `clock` gives seconds since 1970 in place of the server's own clock; a call ends after `patience` seconds.
     """
@@ -136,10 +136,15 @@ class PostgresEngine:
         self._queue = WriteQueue(MOST_IN_A_COMMIT)
         self._writers: list[threading.Thread] = []
         try:
+            encoding = self._pool.call(lambda connection: connection.info.parameter_status("server_encoding"))
+            if encoding not in ("UTF8", None):  # what stands between may not tell
+                # It would take the schema, and then refuse the first letter that is not in it.
+                raise SettingsError(
+                    f"the database {self._name} keeps {encoding}, which lacks most characters: make one with "
+                    "`createdb --encoding=UTF8 --template=template0`, and set OPTIO_DATABASE_URL to it"
+                )
             if migrated:
                 self.migrate()
-            else:
-                self._pool.call(lambda connection: None)
         except BaseException:
             self._pool.close()
             raise

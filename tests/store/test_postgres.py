@@ -807,6 +807,18 @@ def test_a_column_that_is_added_under_prepared_statements_is_not_noticed(opened:
     end(store, claim)
 
 
+def test_a_database_that_lacks_most_characters_is_refused_before_it_is_changed(server: PostgresServer) -> None:
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE narrow TEMPLATE template0 ENCODING SQL_ASCII LC_COLLATE 'C' LC_CTYPE 'C'")
+    narrow = server.url.rpartition("/")[0] + "/narrow"
+
+    with pytest.raises(SettingsError, match=r"narrow .* keeps SQL_ASCII, .*: make one with `createdb --encoding=UTF8"):
+        open_store(narrow)
+
+    with psycopg.connect(narrow) as connection:
+        assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
+
+
 # URLs and passwords
 
 PASSWORD = "s3cr3t@/:?#% w0rd"
