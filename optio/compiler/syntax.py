@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import yaml
 
-from optio.compiler.diagnostics import Diagnostic, finding
+from optio.compiler.diagnostics import Diagnostic, Edit, Fix, finding
 from optio.compiler.scalars import single_quoted
 from optio.compiler.source import Position, Span, position_at
 
@@ -35,8 +35,25 @@ def explain(err: yaml.YAMLError, path: str, text: str) -> Diagnostic:
     """One diagnostic for the parser's error, at the smallest place that can be named."""
     slip = _read(err, text)
     start = Position(slip.line + 1, slip.column + 1)
-    end = Position(slip.line + 1, slip.column + 1 + max(1, slip.width))
-    return finding(slip.code, slip.message, path=path, span=Span(start, end), hint=slip.hint)
+    rest = len(text.split("\n")[slip.line]) - slip.column
+    end = Position(slip.line + 1, slip.column + 1 + max(0, min(slip.width, rest)))
+    fix = indented(text, slip.line) if slip.code == "OPT005" else None
+    return finding(slip.code, slip.message, path=path, span=Span(start, end), hint=slip.hint, fix=fix)
+
+
+def indented(text: str, row: int) -> Fix:
+    """Spaces for other blanks, in this line and those that follow it without one that is right. How wide a tab was meant to be
+    nobody knows; every other blank is as wide as a space."""
+    edits, safe = [], True
+    for number, line in enumerate(text.split("\n")[row:], start=row + 1):
+        blanks = line[: len(line) - len(line.lstrip(f" \t{BLANKS}"))]
+        if line.strip() and not blanks.strip(" "):
+            break
+        if blanks.strip(" "):
+            safe = safe and "\t" not in blanks
+            new = re.sub(f"[{BLANKS}]", " ", blanks.replace("\t", "  "))
+            edits.append(Edit(Span(Position(number, 1), Position(number, len(blanks) + 1)), new))
+    return Fix(tuple(edits), safe)
 
 
 def braces(line: str, column: int) -> tuple[str, str]:

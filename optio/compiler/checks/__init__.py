@@ -12,6 +12,7 @@ from optio.compiler.checks import (
     granted,
     literals,
     models,
+    overrides,
     params,
     params_care,
     pool,
@@ -50,6 +51,7 @@ CHECKS: tuple[Check, ...] = (
     commands.check,
     granted.check,
     models.check,
+    overrides.check,
     dedupe.check,
     pool.check,
     literals.check,
@@ -60,8 +62,9 @@ _UNUSABLE_SCHEMA = frozenset({"OPT205", "OPT206", "OPT212", "OPT214"})
 def run(task: ResolvedTask, *, careful: bool = False) -> list[Diagnostic]:
     """Everything that is wrong with one task, but nothing about what is already known to be wrong. With `careful` also what
     might be better."""
-    found = [d for check in FIRST for d in check(task) if task.knows(d.route)]
-    if any(d.code in _UNUSABLE_SCHEMA for d in found):
+    first = [d for check in FIRST for d in check(task)]
+    found = [d for d in first if task.knows(d.route)]
+    if any(d.code in _UNUSABLE_SCHEMA for d in first):
         task = replace(task, gaps=task.gaps | {params.ROUTE})
     checks = CHECKS
     if careful:

@@ -1,0 +1,86 @@
+"""What holds of every tree of files, whatever stands in them."""
+
+import json
+import time
+from collections.abc import Mapping
+from xml.etree import ElementTree
+
+from optio.compiler import exchange, report
+from optio.compiler.diagnostics import Diagnostic, Severity, strictly
+from optio.compiler.fixes import fixed
+from optio.compiler.pipeline import Compilation, compile_tree
+from optio.compiler.source import Position, Span
+from optio.compiler.tree import MemoryTree, OverlayTree
+
+
+class Broken(AssertionError):
+    """Something that must always hold does not."""
+
+
+def must(holds: bool, what: str, *about: object) -> None:
+    """Raises Broken, with what it is about."""
+    if not holds:
+        raise Broken(f"{what}: {about!r}")
+
+
+def text_of(data: bytes) -> str:
+    """A file as an editor shows it."""
+    return data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def compiles(files: Mapping[str, bytes], *, careful: bool = False) -> tuple[Compilation, float]:
+    """The compilation and the seconds of work that it took."""
+    start = time.process_time()
+    compilation = compile_tree(MemoryTree(files), careful=careful)
+    work = time.process_time() - start
+    lines = {path: text_of(data).split("\n") for path, data in files.items()}
+    for each in compilation.diagnostics:
+        must("\n" not in each.message + (each.hint or ""), "a message is one line", each)
+        must(each.path in files, "a finding is in a file of the tree", each)
+        is_inside(each.span, lines[each.path], each)
+        for related in each.related:
+            is_inside(related.span, lines[related.path], each)
+        for edit in each.fix.edits if each.fix is not None else ():
+            is_inside(edit.span, lines[each.path], each)
+    errors = {d.path for d in compilation.diagnostics if d.severity is Severity.ERROR}
+    must(compilation.ok == (not errors), "a compilation with errors is not sound", errors)
+    must(not errors or bool(compilation.broken), "an error breaks a file", errors)
+    return compilation, work
+
+
+def is_inside(span: Span, lines: list[str], about: Diagnostic) -> None:
+    """The place is one that an editor can go to."""
+    must(span.start <= span.end, "a place ends behind its start", about)
+    for at in span:
+        must(1 <= at.line <= len(lines) or at == Position(len(lines) + 1, 1), "a line of the file", about, len(lines))
+        longest = len(lines[at.line - 1]) if at.line <= len(lines) else 0
+        must(1 <= at.column <= longest + 1, "a column of the line", about, longest)
+
+
+def prints(compilation: Compilation, files: Mapping[str, bytes]) -> None:
+    """Every form of report can be read by what reads it."""
+    for found in (compilation.diagnostics, strictly(compilation.diagnostics)):
+        for line in (*report.concise(found), *report.full(found, lambda path: text_of(files.get(path, b"")))):
+            must("\n" not in line, "a line of a report is one line", line)
+        shown = json.loads(report.as_json(found, files=1, tasks=0).encode("utf-8", "surrogatepass"))
+        must(len(shown["diagnostics"]) == len(found), "JSON holds every finding", shown)
+        run = json.loads(exchange.sarif(found).encode("utf-8", "surrogatepass"))["runs"][0]
+        must(len(run["results"]) == len(found), "SARIF holds every finding", run)
+        must(all("\n" not in line for line in exchange.github(found)), "an annotation is one line")
+        root = ElementTree.fromstring(exchange.junit(found, list(files)).encode("utf-8", "surrogatepass"))  # noqa: S314
+        must(len(root.findall(".//testcase")) == len(files), "JUnit holds every file")
+
+
+def mends(files: Mapping[str, bytes], before: Compilation, *, unsafe: bool) -> int:
+    """Fixing makes nothing worse, and leaves nothing to fix; returns how much was fixed."""
+    tree = MemoryTree(files)
+    done = fixed(tree, unsafe=unsafe)
+    errors = [sum(d.severity is Severity.ERROR for d in c.diagnostics) for c in (before, done.compilation)]
+    must(errors[1] <= errors[0], "a fix brings no error", errors, done.files)
+    again = fixed(OverlayTree(tree, dict(done.files)), unsafe=unsafe)
+    must(not again.files, "what was fixed needs no fix", done.files, again.files)
+    now, _ = compiles({**files, **done.files})
+    must(now.diagnostics == done.compilation.diagnostics, "what is left is what is found anew", done.files)
+    for path in done.files:
+        must(path in files, "only files of the tree are changed", path)
+    return done.count

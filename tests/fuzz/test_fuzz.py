@@ -1,0 +1,44 @@
+"""Two thousand damaged trees: each gets findings at places that are there, reports that can be read, and fixes that help."""
+
+import random
+
+import pytest
+
+from tests.fuzz.always import compiles, mends, prints
+from tests.fuzz.seeds import drawn, trees
+
+ROUNDS, PER_ROUND = 40, 50
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_damaged_files_get_findings_and_nothing_else(number: int) -> None:
+    for seed in range(number * PER_ROUND, (number + 1) * PER_ROUND):
+        rng = random.Random(seed)
+        files = drawn(rng)
+
+        compilation, _ = compiles(files, careful=seed % 5 == 0)
+
+        if seed % 10 == 0:
+            prints(compilation, files)
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_fixes_of_damaged_files_make_nothing_worse_and_leave_nothing_to_fix(number: int) -> None:
+    for seed in range(10_000 + number * 10, 10_000 + (number + 1) * 10):
+        files = drawn(random.Random(seed))
+        before, _ = compiles(files)
+
+        mends(files, before, unsafe=seed % 2 == 0)
+
+
+def test_what_is_damaged_is_found_to_be() -> None:
+    wrong = 0
+    for seed in range(200):
+        compilation, _ = compiles(drawn(random.Random(seed)))
+        wrong += not compilation.ok
+
+    assert 100 < wrong < 195
+
+
+def test_there_are_hundreds_of_trees_to_damage() -> None:
+    assert len(trees()) > 500
