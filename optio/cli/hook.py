@@ -1,4 +1,4 @@
-"""Sign a payload the way its sender would and post it to a webhook, or judge deliveries that were received again."""
+"""Sign a payload the way its sender would and post it to a webhook; judge deliveries again; turn one into a test."""
 
 import argparse
 import json
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flags.add(send, "data_dir", "secrets_dir")
     client.add_arguments(send)
     _add_replay(verbs.add_parser("replay", help="judge deliveries again, by the tasks of now or of another revision"))
+    _add_capture(verbs.add_parser("capture", help="turn a delivery into a test of its task, without what is secret"))
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
@@ -48,12 +49,26 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
     client.add_arguments(parser)
 
 
+def _add_capture(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("delivery", metavar="DELIVERY", help="the id of the delivery")
+    parser.add_argument("--task", help="the task to write the test for; by default the one with the delivery's webhook")
+    parser.add_argument("--name", help="what the test shows, in a few words")
+    parser.add_argument("--redact-emails", action="store_true", help="put made-up addresses in the place of e-mail addresses")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be written, and write nothing")
+    flags.add(parser, "tasks", "data_dir", "secrets_dir")
+    client.add_arguments(parser)
+
+
 def run(args: argparse.Namespace) -> int:
     """The verb's exit code."""
     if args.verb == "replay":
         from optio.cli import replay
 
         return replay.run(args)
+    if args.verb == "capture":
+        from optio.cli import capture
+
+        return capture.run(args)
     return _send(args)
 
 

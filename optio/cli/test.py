@@ -5,12 +5,11 @@ They are judged by the code that serves. No server, no secret and no agent is ne
 
 import argparse
 import io
-import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from optio.cli import FAILED, OK, fixing, flags, show
+from optio.cli import FAILED, OK, flags, placing, show
 from optio.cli.results import Done, document, text
 from optio.compiler.diagnostics import closest
 from optio.compiler.report import concise
@@ -111,7 +110,8 @@ def _tested(root: Path, wanted: _Wanted, args: argparse.Namespace) -> tuple[Repo
     updates = {result.update.path: result.update for result in report.results if result.update is not None}
     if not args.update or not updates:
         return report, []
-    _write(root, list(updates.values()))
+    for each in updates.values():
+        placing.place(root, each.path, each.prompt.encode())
     return _only(run_tests(DirectoryTree(root, only=only), chosen), wanted), list(updates.values())
 
 
@@ -126,21 +126,6 @@ def _unknown(task_id: str, known: set[str], report: Report) -> SettingsError:
     if report.compilation.broken:
         return SettingsError(f"no task `{task_id}`; a file that cannot be read may hold it: `optio check` tells")
     return SettingsError(f"no task `{task_id}`: there are {', '.join(sorted(known)[:20]) or 'none'}")
-
-
-def _write(root: Path, snapshots: list[Snapshot]) -> None:
-    """Below the root alone, also where a directory is a link."""
-    real = os.path.realpath(root)
-    for each in snapshots:
-        target = root / each.path
-        if not os.path.realpath(target).startswith(real.rstrip(os.sep) + os.sep):
-            raise SettingsError(f"`{target}` leads out of the task tree: nothing was written there")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.touch()
-            fixing.write(root, {each.path: each.prompt.encode("utf-8", "surrogatepass")})
-        except OSError as err:
-            raise SettingsError(f"the snapshot `{target}` cannot be written: {err.strerror}") from err
 
 
 def _print(done: list[Done], covered: list[Coverage], form: str) -> None:

@@ -39,7 +39,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One test. `update` is the snapshot to write where the prompt alone has changed; `trial` is None for what was not run."""
+    """One test. `update` is the snapshot to write where only the prompt is another; `trial` is None for what was not run."""
 
     name: str
     line: int
@@ -134,7 +134,7 @@ def _result(
         trial=trial,
         body=body,
         failures=tuple(_failures(task, index, found)),
-        update=_update(task, example, trial, tree),
+        update=_update(task, example, trial, tree) if all(each.route == ("prompt",) for each in found) else None,
     )
 
 
@@ -145,9 +145,9 @@ def _failures(task: ResolvedTask, index: int, found: list[Mismatch]) -> Iterator
 
 
 def _update(task: ResolvedTask, example: Example, trial: Trial, tree: SourceTree) -> Snapshot | None:
-    """The snapshot that is missing or out of date: inside the tree, and of a run that was expected."""
+    """The snapshot that is missing or out of date, and inside the tree."""
     name, prompt = example.expect.prompt, trial.judgement.prompt
-    if name is None or prompt is None or trial.judgement.verdict != example.expect.word:
+    if name is None or prompt is None:
         return None
     try:
         path = snapshot_path(task.path, name)

@@ -33,9 +33,14 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def search(path: str, text: str) -> Iterator[Diagnostic]:
     """Tokens in one file."""
+    for kind, found in first(tokens(text)):
+        span = span_at(text, found.start(), found.end())
+        hint = "rotate it: it is known now; then name it under `environment.secrets`"
+        yield finding("OPT503", f"{kind} in plain text", path=path, span=span, hint=hint)
+
+
+def tokens(text: str) -> Iterator[tuple[str, re.Match[str]]]:
+    """What has the shape of a token, with its kind."""
     for sign, kind, shape in _TOKENS:
         if sign in text:
-            for found in first(re.finditer(shape, text)):
-                span = span_at(text, found.start(), found.end())
-                hint = "rotate it: it is known now; then name it under `environment.secrets`"
-                yield finding("OPT503", f"{kind} in plain text", path=path, span=span, hint=hint)
+            yield from ((kind, found) for found in re.finditer(shape, text))

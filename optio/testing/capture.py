@@ -1,0 +1,82 @@
+"""Capture: a delivery that came -> a test, with what the task makes of it now as what is expected."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optio.compiler.document import parse
+from optio.compiler.edit import CannotEdit, edit
+from optio.compiler.source import SourceFile
+from optio.errors import Invalid
+from optio.model.example import Example
+from optio.model.registry import CompiledTask
+from optio.model.text import slug
+from optio.model.trigger import WebhookConfig
+from optio.runs import body, judge
+from optio.runs.signature import event_header
+from optio.testing.redact import Redaction, Redactor
+from optio.testing.trial import tried
+
+# As their senders write them.
+_SPELLED = {"x-github-event": "X-GitHub-Event"}
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """The payload and its name beside the task's file, the test as a value, and what was taken out of the payload."""
+
+    payload_name: str
+    payload: bytes
+    entry: dict[str, Any]
+    redactions: tuple[Redaction, ...]
+
+
+def captured(
+    task: CompiledTask, config: WebhookConfig, delivery: Mapping[str, Any], data: bytes, redact: Redactor, name: str | None
+) -> Captured:
+    """The test of a delivery as the API shows it, with its bytes; raises Malformed for what is no JSON, and Invalid for what
+    cannot be captured."""
+    payload = redact(body.decode(data))
+    text = json.dumps(payload, indent=2, ensure_ascii=False) + "\n"
+    header = judge.kept(delivery["headers"])
+    headers = {_spelled(one): value for one in (event_header(config), "content-type") for value in header(one)}
+    if body.is_json(headers.get("Content-Type", "application/json")):
+        headers.pop("Content-Type", None)
+    event = headers.get(_spelled(event_header(config)))
+    words = [task.id, *([slug(event)] if event and slug(event) else []), delivery["id"].replace("-", "")[-8:]]
+    payload_name = ".".join(words) + ".json"
+    entry: dict[str, Any] = {
+        "name": name or f"{event or 'delivery'} of {delivery['receivedAt'][:16].replace('T', ' ')}",
+        "webhook": payload_name,
+        **({"headers": headers} if headers else {}),
+    }
+    entry["expect"] = _expected(task, entry, text.encode())
+    return Captured(payload_name, text.encode(), entry, tuple(redact.found))
+
+
+def _spelled(header: str) -> str:
+    return _SPELLED.get(header, "-".join(word.capitalize() for word in header.split("-")))
+
+
+def _expected(task: CompiledTask, entry: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
+    """What the task makes of it."""
+    trial = tried(task, Example.model_validate({**entry, "expect": {}}), payload)
+    got = trial.judgement
+    if got.verdict == "accepted":
+        return {"params": dict(got.params or {})}
+    if got.verdict != "invalid":
+        return {"verdict": got.verdict}
+    reasons = [f"{problem.pointer} {problem.message}" for problem in trial.problems] or [got.detail or ""]
+    return {"error": reasons[0] if len(reasons) == 1 else reasons}
+
+
+def with_test(path: str, data: bytes, entry: Mapping[str, Any]) -> bytes:
+    """The task's file with one more test, and else as it was; raises CannotEdit, and Invalid when it has this test."""
+    document, found = parse(SourceFile(path, data))
+    if document is None:
+        raise CannotEdit(found[0].message, found[0].span.start.line)
+    tests = document.value.get("tests") or []
+    if any(isinstance(test, dict) and test.get("webhook") == entry["webhook"] for test in tests):
+        raise Invalid(f"`{path}` has a test with `{entry['webhook']}`: this delivery was captured before")
+    return edit(path, data, {**document.value, "tests": [*tests, dict(entry)]})

@@ -1,0 +1,73 @@
+"""Redact: a payload without what must not stand in a repository. Texts stay texts, so that it still fits the same mapping."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from optio.compiler.checks.literals import tokens
+from optio.model.route import Route
+from optio.runs.mask import MASK, Masker
+
+REDACTED = "REDACTED"
+# The last word of a name whose value is a credential: `access_token`, `clientSecret`, `X-Api-Key`.
+_CREDENTIAL = re.compile(
+    r"(?:^|_)(?:token|secret|passwords?|passwd|passphrase|authorization|cookie|credentials?|(?:api|private|access|secret)_?key)$"
+)
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
+# `git@github.com:acme/shop` is the address of a repository.
+_EMAIL = re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?![A-Za-z0-9-]|\.\w|:\S)")
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """What was taken out, and where it stood."""
+
+    route: Route
+    kind: str
+
+
+@dataclass
+class Redactor:
+    """Takes out the values of secrets, whatever has the shape or the name of one, and, if asked, e-mail addresses: each of
+    those becomes one of `example.com`, the same one wherever it stands."""
+
+    secrets: Iterable[str] = ()
+    emails: bool = False
+    found: list[Redaction] = field(default_factory=list)
+    _people: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._masker = Masker(self.secrets)
+
+    def __call__(self, value: Any, route: Route = ()) -> Any:
+        """The value without them; what was taken out is told in `found`."""
+        if isinstance(value, dict):
+            return {self._text(key, (*route, key)): self(inner, (*route, key)) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self(inner, (*route, index)) for index, inner in enumerate(value)]
+        if not isinstance(value, str) or not value:
+            return value
+        name = next((step for step in reversed(route) if isinstance(step, str)), "")
+        if _CREDENTIAL.search(_WORDS.sub("_", name).lower()):
+            self.found.append(Redaction(route, "a credential, by its name"))
+            return REDACTED
+        return self._text(value, route)
+
+    def _text(self, text: str, route: Route) -> str:
+        masked = self._masker.text(text)
+        if masked != text:
+            self.found.append(Redaction(route, "the value of a secret of the task"))
+            text = masked.replace(MASK.decode(), REDACTED)
+        for kind, token in list(tokens(text)):
+            self.found.append(Redaction(route, kind))
+            text = text.replace(token[0], f"://{REDACTED}@" if token[0].startswith("://") else REDACTED)
+        if self.emails and "@" in text:
+            text = _EMAIL.sub(lambda found: self._person(found[0], route), text)
+        return text
+
+    def _person(self, address: str, route: Route) -> str:
+        if address.lower().endswith("@example.com") or address.startswith(REDACTED):
+            return address
+        self.found.append(Redaction(route, "an e-mail address"))
+        return self._people.setdefault(address.lower(), f"person{len(self._people) + 1}@example.com")

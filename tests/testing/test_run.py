@@ -1,0 +1,145 @@
+"""What a tree's tests say: what failed, where, and what would be written."""
+
+from typing import Any
+
+import pytest
+
+from optio.compiler.tree import OverlayTree
+from optio.testing.run import Snapshot, run
+from tests.testing.support import TRIAGE, delivery, report, result, tree
+
+HEAD = TRIAGE.count("\n") + 1  # the line of `tests:`
+PARAMS = {"NUMBER": 7, "TITLE": "Slow", "LABEL": "bug"}
+
+
+@pytest.mark.parametrize(
+    ("expect", "said"),
+    [
+        ({"verdict": "filtered"}, "expected `filtered`, got `accepted`"),
+        ({"error": "/params"}, "expected `invalid`, got `accepted`"),
+        ({"params": {"NUMBER": 7, "TITLE": "Slow"}}, "other parameters than expected"),
+        ({"params": {**PARAMS, "NUMBER": "7"}}, "other parameters than expected"),
+        ({"params": {**PARAMS, "NUMBER": 7.0}}, "other parameters than expected"),
+        ({"params": {**PARAMS, "MORE": 1}}, "other parameters than expected"),
+        ({"promptContains": ["#7", "#8"]}, "`#8` is not in the prompt:"),
+        ({"prompt": "gone.md"}, "`gone.md` does not exist: `optio test --update` writes it"),
+        ({"prompt": "other.md"}, "another prompt than `other.md`"),
+        ({"prompt": "../out.md"}, "`../out.md` leads out of the task tree"),
+        ({"prompt": "/etc/passwd"}, "`/etc/passwd` leads out of the task tree"),
+        ({"prompt": "task.yaml"}, "`task.yaml` would be read as a task"),
+    ],
+)
+def test_what_does_not_hold_is_said(expect: dict[str, Any], said: str) -> None:
+    failed = result(delivery(expect=expect), **{"other.md": b"#8 Slow (bug)"})
+
+    (failure,) = failed.failures
+    assert failure.message.startswith(said)
+    assert (failure.path, failure.broken) == ("triage.yaml", False)
+
+
+@pytest.mark.parametrize(
+    "expect", [{}, {"params": PARAMS}, {"promptContains": ["#7 Slow"]}, {"prompt": "same.md"}, {"verdict": "accepted"}]
+)
+def test_what_holds_passes(expect: dict[str, Any]) -> None:
+    assert result(delivery(expect=expect), **{"same.md": b"#7 Slow (bug)"}).passed
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        ("/params/TITLE", True),
+        (["/params/TITLE is required", "/params/NUMBER is required"], True),
+        (["/params/TITLE", "/params/LABEL"], False),
+        ("/params/LABEL", False),
+    ],
+)
+def test_every_reason_must_be_part_of_the_refusal(error: Any, passes: bool) -> None:
+    assert result({"params": {}, "expect": {"error": error}}).passed == passes
+
+
+def test_a_failure_names_the_line_of_its_expectation() -> None:
+    text = TRIAGE + (
+        "tests:\n"
+        "  - name: first\n"
+        "    params: {NUMBER: 1, TITLE: a}\n"
+        "    expect:\n"
+        "      params:\n"
+        "        NUMBER: 1\n"
+        "        TITLE: b\n"
+        "        LABEL: none\n"
+        "      promptContains:\n"
+        "        - '#1'\n"
+        "        - nothing\n"
+        "      prompt: gone.md\n"
+    )
+    (only,) = run(OverlayTree(tree(), {"triage.yaml": text.encode()})).results
+
+    assert [(failure.line - HEAD, failure.message.split(" ")[0]) for failure in only.failures] == [
+        (6, "other"),
+        (11, "`gone.md`"),
+        (10, "`nothing`"),
+    ]
+
+
+def test_a_difference_is_shown_line_by_line_and_down_to_the_end_of_the_last_one() -> None:
+    (params,) = result(delivery(expect={"params": {**PARAMS, "TITLE": "Fast"}})).failures
+    (prompt,) = result(delivery(expect={"prompt": "other.md"}), **{"other.md": b"#7 Slow (bug)\n"}).failures
+
+    assert params.diff[-4:-1] == ('   "NUMBER": 7,', '-  "TITLE": "Fast"', '+  "TITLE": "Slow"')
+    assert prompt.diff[-3:] == ("-#7 Slow (bug)", "+#7 Slow (bug)", "\\ no line end")
+
+
+def test_a_snapshot_that_is_missing_or_other_is_offered_and_no_other() -> None:
+    missing = result(delivery(expect={"prompt": "a/new.md"}))
+    other = result(delivery(expect={"prompt": "other.md"}), **{"other.md": b"old"})
+    same = result(delivery(expect={"prompt": "same.md"}), **{"same.md": b"#7 Slow (bug)"})
+    filtered = result(delivery(headers={}, expect={"prompt": "a/new.md"}))
+    outside = result(delivery(expect={"prompt": "../new.md"}))
+
+    assert missing.update == Snapshot("a/new.md", "#7 Slow (bug)", new=True)
+    assert other.update == Snapshot("other.md", "#7 Slow (bug)", new=False)
+    assert (same.update, filtered.update, outside.update) == (None, None, None)
+
+
+def test_the_tests_of_a_file_with_errors_cannot_be_run() -> None:
+    found = report(delivery(), task=TRIAGE.replace("type: integer", "type: number of it"))
+    broken = report(delivery(), task=TRIAGE.replace("type: manual", "type: manuel"))
+
+    assert found.compilation.broken == broken.compilation.broken == {"triage.yaml"}
+    for each in (found, broken):
+        (only,) = each.results
+        assert [(f.message, f.broken) for f in only.failures] == [("cannot be run: the file has errors", True)]
+
+
+def test_a_time_that_is_no_fire_cannot_be_run_and_is_said_where_it_stands() -> None:
+    (only,) = report({"schedule": "2026-01-05T02:31", "expect": {}}).results
+
+    (failure,) = only.failures
+    assert failure.broken
+    assert failure.message.startswith("cannot be run: `2026-01-05T02:31` is no fire of `30 2 * * *` (Europe/Berlin)")
+    assert failure.line == HEAD + 1
+
+
+def test_only_the_chosen_tests_are_run() -> None:
+    whole = tree(delivery(name="one"), delivery(name="two"))
+
+    found = run(whole, lambda task_id, path, example: (task_id, path, example.name) == ("triage", "triage.yaml", "two"))
+
+    assert [each.name for each in found.results] == ["two"]
+
+
+def test_a_test_without_a_name_is_called_by_what_happens() -> None:
+    names = [
+        each.name
+        for each in report(
+            delivery(), {"schedule": "2026-01-05T02:30", "expect": {}}, {"params": {"A": 1}, "expect": {}}
+        ).results
+    ]
+
+    assert names == ["webhook opened", "schedule 2026-01-05T02:30", "params A"]
+
+
+def test_tests_are_no_part_of_what_is_served() -> None:
+    with_tests, without = report(delivery()).compilation.registry, run(tree()).compilation.registry
+
+    assert with_tests.digest == without.digest
