@@ -1,13 +1,14 @@
 """Worst cases: what the starts that a task's file allows may cost at most.
 
-What is counted: every attempt that a trigger and the retries of its runs may start, each at its whole budget. What is not: runs
-that people and programs start by hand, attempts that are repeated because a machine was lost (at most five of a run), and the
-one call of a model by which an agent may be over its budget when it is stopped.
+What is counted is every attempt that starts within a length of time, at its whole budget, of the runs that a schedule or a
+webhook starts within it. What is not: runs that people and programs start by hand; runs that have waited since before, in a
+queue or for a task that was paused, or that are caught up, which count when they were due; attempts that are repeated because
+a machine was lost (at most five of a run); and the one call of a model by which an agent may be over its budget when it is
+stopped.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 
 from optio.model.task import TaskSpec
@@ -55,13 +56,3 @@ def worst(spec: TaskSpec, *, fires: int, deliveries: int, over: timedelta) -> Wo
 def deliveries_within(rate_per_minute: int, over: timedelta) -> int:
     """How many a webhook takes at most: so many in any minute."""
     return rate_per_minute * -(-over // timedelta(minutes=1))
-
-
-def busiest(fires: Sequence[datetime], over: timedelta) -> int:
-    """The most of these times, which are in order, in any stretch of this length."""
-    most = first = 0
-    for last, fire in enumerate(fires):
-        while fire - fires[first] >= over:
-            first += 1
-        most = max(most, last - first + 1)
-    return most

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from optio.model.defaults import WEBHOOK_RATE_PER_MINUTE
 from optio.model.effect import Kind, Weight
 from optio.model.route import Route
 
@@ -29,7 +30,7 @@ class Outlook:
     """What is foreseen: from when on, and how many deliveries in a minute a webhook takes at most."""
 
     now: datetime
-    rate_per_minute: int = 60
+    rate_per_minute: int = WEBHOOK_RATE_PER_MINUTE
 
     @property
     def until(self) -> datetime:

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from functools import lru_cache
-from itertools import islice, pairwise
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 from optio.model import calendar, cron
+from optio.model.clocks import changes
 from optio.model.effect import Kind
-from optio.model.money import DAY, busiest
 from optio.model.registry import CompiledTask
 from optio.model.route import Route
 from optio.model.trigger import ScheduleConfig
-from optio.plan.effect import Effect, Outlook
+from optio.plan.effect import HORIZON, Effect, Outlook
 from optio.plan.words import moment, number, quoted
 
 # Beyond so many in the time they are counted, not listed.
@@ -22,22 +22,18 @@ MOST_WALKED = 5_000
 _AGREE = 1_000
 _SHOWN = 3
 _MOMENT = timedelta(seconds=1)
-# An hour has no more minutes.
-_AN_HOUR = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Fires:
-    """What a schedule starts in the time: `slots` are None where there are too many to be listed. `busiest_day` is the most
-    in any 24 hours."""
+    """What a schedule starts in the time: `slots` are None where there are too many to be listed."""
 
     count: int
-    busiest_day: int
     first: datetime | None
     slots: tuple[datetime, ...] | None
 
 
-NONE = Fires(0, 0, None, ())
+NONE = Fires(0, None, ())
 
 
 def config_of(task: CompiledTask | None) -> ScheduleConfig | None:
@@ -58,20 +54,25 @@ def _fires(expression: str, zone: str, now: datetime, until: datetime) -> Fires:
     first = cron.next_fire(expression, zone, now)
     count = cron.count(expression, zone, now, until) or 0
     if count > MOST_WALKED:
-        return Fires(count, _busiest_of_many(expression, zone, now, until), first, None)
-    slots = tuple(islice(cron.fires(expression, zone, now), count))
-    return Fires(count, busiest(slots, DAY), first, slots)
+        return Fires(count, first, None)
+    return Fires(count, first, tuple(islice(cron.fires(expression, zone, now), count)))
 
 
-def _busiest_of_many(expression: str, zone: str, now: datetime, until: datetime) -> int:
-    """Not less than the most in any 24 hours. What a stretch has of its second date it lacks of its first one, so it has no
-    more than the fuller of both; but where the clocks go forward in it, it has an hour more of the second."""
-    clock = ZoneInfo(zone)
-    first, last = now.astimezone(clock).date(), until.astimezone(clock).date()
-    dates = [first + timedelta(days=place) for place in range((last - first).days + 2)]
-    midnights = [datetime.combine(date, time(), clock).astimezone(UTC) for date in dates]
-    counts = [cron.count(expression, zone, a - _MOMENT, b - _MOMENT) or 0 for a, b in pairwise(midnights)]
-    return max(counts) + (_AN_HOUR if any(b - a < DAY for a, b in pairwise(midnights)) else 0)
+def most(config: ScheduleConfig | None, outlook: Outlook) -> tuple[int, int]:
+    """How often a schedule fires at most on one date of its zone, and in 30 days."""
+    return (0, 0) if config is None else _most(config.cron_expression, config.timezone, outlook.now, outlook.until)
+
+
+@lru_cache(maxsize=4096)
+def _most(expression: str, zone: str, now: datetime, until: datetime) -> tuple[int, int]:
+    day, month = cron.most(expression, 1), cron.most(expression, HORIZON.days)
+    # An hour that the clocks show twice may have fires twice.
+    for change in changes(zone, now, until):
+        midnight = datetime.combine(change.old.date(), time(), ZoneInfo(zone))
+        morrow = datetime.combine(change.old.date() + timedelta(days=1), time(), ZoneInfo(zone))
+        day = max(day, cron.count(expression, zone, midnight - _MOMENT, morrow - _MOMENT) or 0)
+        month = max(month, cron.count(expression, zone, now, until) or 0)
+    return day, month
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> Iterator[Effect]:

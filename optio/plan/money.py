@@ -1,4 +1,4 @@
-"""What a task's triggers may spend at the worst, in the busiest 24 hours and in all of the coming 30 days.
+"""What a task's triggers may spend at the worst, in a day and in any 30 days.
 
 What is counted and what is not is said in `optio.model.money`.
 """
@@ -12,8 +12,8 @@ from optio.model.money import DAY, MONTH, NOTHING, Worst, a_run, deliveries_with
 from optio.model.registry import CompiledTask
 from optio.plan import hooks
 from optio.plan.effect import Effect, Outlook
-from optio.plan.fires import config_of, fires_of
-from optio.plan.words import amount, moment, number
+from optio.plan.fires import config_of, most
+from optio.plan.words import amount, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,7 @@ def spend(task: CompiledTask | None, outlook: Outlook) -> Spend:
     if task is None:
         nothing = Worst(runs=0, attempts=0, usd=NOTHING)
         return Spend(nothing, nothing)
-    fires = fires_of(task, outlook)
-    # What fires later than in 30 days, and does fire, is not free.
-    month = max(fires.count, 1 if fires.first is not None else 0)
-    day = max(fires.busiest_day, 1 if fires.first is not None else 0)
+    day, month = most(config_of(task), outlook)
     rate = outlook.rate_per_minute
     return Spend(
         worst(task.spec, fires=day, deliveries=deliveries_within(rate, DAY), over=DAY),
@@ -105,16 +102,13 @@ def _account(task: CompiledTask | None, new: Spend, outlook: Outlook) -> Iterato
     if task is None or not new.month.runs:
         return
     sources = []
-    fires = fires_of(task, outlook)
     if config_of(task) is not None:
-        sources.append(number(fires.count, "fire"))
-        if not fires.count and fires.first is not None:
-            sources = [f"1 fire, though the next one is only at {moment(fires.first)}"]
+        sources.append(number(most(config_of(task), outlook)[1], "fire"))
     if hooks.config_of(task) is not None:
         many = deliveries_within(outlook.rate_per_minute, MONTH)
         sources.append(f"{number(many, 'delivery', 'deliveries')} at {outlook.rate_per_minute} a minute")
     spec = task.spec
-    what = f"{' and '.join(sources)} in 30 days, each with {number(spec.max_retries, 'retry', 'retries')}"
+    what = f"at most {' and '.join(sources)} in any 30 days, each with {number(spec.max_retries, 'retry', 'retries')}"
     if new.month.limited and spec.start_limit is not None:
         what += f"; of these attempts `startLimit` lets {new.month.attempts:,} start"
     else:

@@ -1,0 +1,124 @@
+"""The stated worst case, held against what really could be spent."""
+
+import random
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optio.model.cron import fires
+from optio.model.effect import Kind, Weight
+from optio.plan.effect import Outlook
+from optio.plan.effects import between
+from optio.plan.fires import most
+from optio.plan.money import spend, total
+from tests.plan.histories import hold_schedule, hold_webhook
+from tests.plan.test_fields import task
+
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+OUTLOOK = Outlook(now=NOW)
+PLAIN = {"name": "Report", "agentRuntime": "claude-code", "promptTemplate": "x", "budgetUsd": "1.00"}
+
+
+def scheduled(expression: str, zone: str = "UTC", **more: object) -> dict[str, object]:
+    return {**PLAIN, "triggers": [{"type": "schedule", "config": {"cronExpression": expression, "timezone": zone}}], **more}
+
+
+@given(st.integers())
+@settings(max_examples=200)
+def test_a_webhook_never_spends_more_than_its_worst_case(seed: int) -> None:
+    spent, stated = hold_webhook(random.Random(seed))
+
+    assert spent <= stated
+
+
+@given(st.integers())
+@settings(max_examples=200)
+def test_a_schedule_never_spends_more_than_its_worst_case(seed: int) -> None:
+    spent, stated = hold_schedule(random.Random(seed))
+
+    assert spent <= stated
+
+
+@pytest.mark.parametrize("hold", [hold_webhook, hold_schedule])
+def test_the_worst_case_is_not_more_than_what_can_happen(hold: object) -> None:
+    found = [hold(random.Random(seed)) for seed in range(300)]  # type: ignore[operator]
+
+    assert any(spent == stated for spent, stated in found)
+
+
+@pytest.mark.parametrize(
+    ("document", "day", "month"),
+    [
+        (PLAIN, "0", "0"),
+        (scheduled("0 9 * * *"), "2", "60"),
+        (scheduled("0 9 * * 1"), "2", "10"),
+        (scheduled("0 9 * * *", maxRetries=0), "1", "30"),
+        (scheduled("0 9 * * *", enabled=False), "0", "0"),
+        (scheduled("0 0 1 1 *"), "2", "2"),
+        (scheduled("* * * * *", startLimit={"count": 5, "per": "24h"}), "5", "150"),
+        (scheduled("* * * * *", startLimit={"count": 5, "per": "7h"}), "20", "515"),
+        ({**PLAIN, "triggers": [{"type": "webhook", "config": {"path": "x", "unsigned": True}}]}, "172800", "5184000"),
+    ],
+)
+def test_fires_deliveries_retries_and_limits_make_the_worst_case(document: dict[str, object], day: str, month: str) -> None:
+    found = spend(task(document), OUTLOOK)
+
+    assert (found.day.usd, found.month.usd) == (Decimal(day), Decimal(month))
+
+
+def test_a_night_with_two_hours_of_a_name_has_the_fires_of_both() -> None:
+    document = task(scheduled("*/15 2 * * *", "Europe/Berlin"))
+    assert document.spec.schedule is not None
+
+    assert most(document.spec.schedule.config, Outlook(now=datetime(2026, 10, 20, tzinfo=UTC)))[0] == 8
+    assert most(document.spec.schedule.config, Outlook(now=NOW))[0] == 4
+
+
+@given(
+    expression=st.sampled_from(["0 9 * * *", "*/15 2 * * *", "30 2 * * *", "0 * * * *", "0 0 1 * *", "59 23 * * 1-5"]),
+    zone=st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Beirut"]),
+    days=st.integers(0, 400),
+)
+@settings(max_examples=100)
+def test_no_date_and_no_30_days_have_more_fires_than_is_said(expression: str, zone: str, days: int) -> None:
+    outlook = Outlook(now=NOW + timedelta(days=days))
+    document = task(scheduled(expression, zone))
+    assert document.spec.schedule is not None
+    day, month = most(document.spec.schedule.config, outlook)
+
+    found = []
+    for at in fires(expression, zone, outlook.now):
+        if at > outlook.until:
+            break
+        found.append(at)
+    dates = [at.astimezone(ZoneInfo(zone)).date() for at in found]
+    assert len(found) <= month
+    assert max(map(dates.count, dates), default=0) <= day
+
+
+def test_no_budget_has_no_bound_and_counts_beside_the_sum() -> None:
+    without = {key: value for key, value in scheduled("0 9 * * *").items() if key != "budgetUsd"}
+
+    found = total([task(scheduled("0 9 * * *")), task(without)], OUTLOOK)
+
+    assert str(found) == "$60.00 and no bound for 1 task"
+
+
+def weight(before: dict[str, object], after: dict[str, object]) -> Weight | None:
+    found = [each for each in between(task(before), task(after), OUTLOOK) if each.kind is Kind.MONEY_UP]
+    return found[0].weight if found else None
+
+
+def test_more_money_is_a_danger_when_it_doubles_or_has_no_bound() -> None:
+    daily = scheduled("0 9 * * *")
+    unbounded = {key: value for key, value in daily.items() if key != "budgetUsd"}
+
+    assert weight(daily, {**daily, "budgetUsd": "1.99"}) is Weight.NOTICE
+    assert weight(daily, {**daily, "budgetUsd": "2.00"}) is Weight.DANGER
+    assert weight(daily, unbounded) is Weight.DANGER
+    assert weight(daily, {**daily, "budgetUsd": "0.99"}) is None
+    assert weight(unbounded, {**unbounded, "maxRetries": 3}) is None
