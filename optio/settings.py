@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from optio.errors import SettingsError
+from optio.model.defaults import MAX_WORKFLOW_CONCURRENT, WEBHOOK_RATE_PER_MINUTE
 from optio.model.text import duration
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -164,13 +165,13 @@ SETTINGS: Mapping[str, Setting] = {
     "pod_runtime_class": Setting(None, _label, "the runtime class of the pods, such as gVisor's"),
     "pod_warm_age": Setting("1h", _span, "a warm pod that waited for so long is replaced"),
     "pod_warm_limit": Setting("20", _count, "warm pods of all tasks together"),
-    "max_workflow_concurrent": Setting("5", _count, "runs at once, over all tasks"),
+    "max_workflow_concurrent": Setting(str(MAX_WORKFLOW_CONCURRENT), _count, "runs at once, over all tasks"),
     "max_queued": Setting("100000", _count, "runs that may wait; beyond them new triggers are answered by 429"),
     "worker_concurrent": Setting(None, _count, "runs at once on one worker; by default as many as over all tasks"),
     "orphan_timeout": Setting(
         "15m", _span, "an agent ends before its machine's workers missed the database for so long; others repeat its run then"
     ),
-    "webhook_rate_per_minute": Setting("60", _count, "requests in any minute for each webhook path"),
+    "webhook_rate_per_minute": Setting(str(WEBHOOK_RATE_PER_MINUTE), _count, "requests in any minute for each webhook path"),
     "max_body_bytes": Setting(str(1 << 20), _count, "largest request body"),
     "writes": Setting(
         "deny",

@@ -174,7 +174,7 @@ def _look(found: Calendar) -> Iterator[str]:
 
 def _night(night: Night) -> str:
     old, new = night.change.old, night.change.new
-    way = "forward" if new > old else "back"
+    way = "forward" if night.change.skips else "back"
     return f"{old:%a %Y-%m-%d}: the clocks of {night.zone} go {way}, from {old:%H:%M} to {new:%H:%M}"
 
 

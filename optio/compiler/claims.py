@@ -4,11 +4,12 @@ on disks, so checks across files see them alone; a check that must know more of 
 
 from collections.abc import Iterator
 from typing import NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.source import Span
 from optio.model.route import Route
-from optio.model.trigger import WebhookTrigger
+from optio.model.trigger import ScheduleTrigger, WebhookTrigger
 
 
 class Place(NamedTuple):
@@ -25,19 +26,81 @@ class Hook(NamedTuple):
     place: Place
 
 
+class When(NamedTuple):
+    """A schedule that may start the task."""
+
+    expression: str
+    zone: str
+    place: Place
+
+
+class Spend(NamedTuple):
+    """US dollars, as text, that the task's triggers may spend in a day and in 30 days; None where it sets no bound."""
+
+    day: str | None
+    month: str | None
+
+
+class Cap(NamedTuple):
+    """The most of such dollars of all tasks together, by the policy."""
+
+    most: str
+    place: Place
+
+
+NO_CAPS: tuple[Cap | None, Cap | None] = (None, None)
+
+
 class Claim(NamedTuple):
-    """The task in the file `path`; `named` is what its id comes from, or None when that is wrong."""
+    """The task in the file `path`; `named` is what its id comes from, or None when that is wrong. `when` it starts is there
+    for a careful check, what it may `spend` under a policy that caps all of them together; `caps` are that policy's own."""
 
     path: str
     id: str
     named: Place | None
     hooks: tuple[Hook, ...] = ()
+    when: When | None = None
+    spend: Spend | None = None
+    caps: tuple[Cap | None, Cap | None] = NO_CAPS
 
 
-def claim(task: ResolvedTask) -> Claim:
+def claim(task: ResolvedTask, *, careful: bool = False, priced: bool = False) -> Claim:
     """What a task says."""
     route = ("id",) if task.spec.id else ("name",)
-    return Claim(task.path, task.id, _place(task, route) if task.knows(route) else None, tuple(_hooks(task)))
+    return Claim(
+        task.path,
+        task.id,
+        _place(task, route) if task.knows(route) else None,
+        tuple(_hooks(task)),
+        _when(task) if careful else None,
+        _spend(task) if priced else None,
+    )
+
+
+def _when(task: ResolvedTask) -> When | None:
+    for index, trigger in enumerate(task.spec.triggers):
+        if not isinstance(trigger, ScheduleTrigger) or not trigger.enabled or not task.spec.enabled or task.gaps:
+            continue
+        from optio.model.cron import CronError, check_expression
+
+        config = trigger.config
+        try:
+            check_expression(config.cron_expression)
+            ZoneInfo(config.timezone)
+        except (CronError, ZoneInfoNotFoundError, ValueError, OSError):
+            continue
+        return When(config.cron_expression, config.timezone, _place(task, ("triggers", index, "config", "cronExpression")))
+    return None
+
+
+def _spend(task: ResolvedTask) -> Spend | None:
+    # Imported here: a tree without such a policy does not pay for it.
+    from optio.compiler.spending import spending
+
+    found = spending(task)
+    if found is None or not found.day.attempts:
+        return None
+    return Spend(*(None if worst.usd is None else str(worst.usd) for worst in (found.day, found.month)))
 
 
 def _hooks(task: ResolvedTask) -> Iterator[Hook]:

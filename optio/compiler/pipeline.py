@@ -48,6 +48,7 @@ class Policies:
     def __init__(self, tree: SourceTree) -> None:
         self._spec: PolicySpec | None = None
         self.found: list[Diagnostic] = []
+        self.claim: Claim | None = None
         self.there = True
         try:
             document, _ = parse(SourceFile(POLICY, tree.read(POLICY)))
@@ -56,9 +57,11 @@ class Policies:
             return
         if document is not None:
             # Imported here: a tree without a policy does not pay for it.
-            from optio.compiler.policy import read_policy
+            from optio.compiler.policy import claim_of, read_policy
 
             self._spec, self.found = read_policy(document)
+            if self._spec is not None:
+                self.claim = claim_of(document, self._spec)
 
     @property
     def levels(self) -> Mapping[str, str]:
@@ -125,7 +128,7 @@ def assemble(files: Iterable[CompiledFile], *, levels: Mapping[str, str] = NO_LE
 def judge(files: Sequence[Verdict], *, levels: Mapping[str, str] = NO_LEVELS, careful: bool = False) -> Judgement:
     """What all files say together."""
     across: dict[str, list[Diagnostic]] = {}
-    for each in check_across([file.claim for file in files if file.claim is not None]):
+    for each in check_across([file.claim for file in files if file.claim is not None], careful=careful):
         across.setdefault(each.path, []).append(each)
     found: list[Diagnostic] = []
     broken: set[str] = set()
@@ -146,7 +149,9 @@ def compile_file(path: str, tree: SourceTree, bases: Bases, policy: "Policies", 
     document, task, found = _compiled(path, tree, bases, policy, careful)
     if document is None:
         return CompiledFile(path, found)
-    said, compiled = (None, None) if task is None else (claim(task), emit(task))
+    said, compiled = (policy.claim if path == POLICY else None), None
+    if task is not None:
+        said, compiled = claim(task, careful=careful, priced=policy.claim is not None), emit(task)
     comments = ignores(document)
     document.let_go()
     return CompiledFile(path, found, said, comments, task, compiled, is_base(document) or path == POLICY)

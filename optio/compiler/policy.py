@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from optio.compiler import spending
+from optio.compiler.claims import Cap, Claim, Place
 from optio.compiler.diagnostics import Diagnostic, closest, finding
 from optio.compiler.document import Document
 from optio.compiler.layers import POLICY
@@ -81,9 +83,23 @@ def _rules(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
         yield finding("OPT121", message, path=document.path, span=span, route=route, hint=hint)
 
 
+def claim_of(document: Document, policy: PolicySpec) -> Claim | None:
+    """What it says of all tasks together."""
+    caps = [
+        None if most is None else Cap(most, Place(("fleet", key), document.span(("fleet", key))))
+        for key, most in (("dayUsd", policy.fleet.day_usd), ("monthUsd", policy.fleet.month_usd))
+    ]
+    return Claim(POLICY, "", None, caps=(caps[0], caps[1])) if any(caps) else None
+
+
 def check(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
     """What the policy does not allow."""
-    for each in (*_ceilings(task, policy.ceilings), *_allowed(task, policy.allow), *_required(task, policy)):
+    for each in (
+        *_ceilings(task, policy.ceilings),
+        *spending.check(task, policy.ceilings),
+        *_allowed(task, policy.allow),
+        *_required(task, policy),
+    ):
         if task.knows(each.route):
             yield each
 

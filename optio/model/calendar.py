@@ -15,6 +15,8 @@ _MOMENT = timedelta(seconds=1)
 # How long after the clocks are set something may come that was meant for before.
 _ODD_HOURS = timedelta(hours=3)
 _EVERY_HOUR = "*"
+# What was decided of single years is over by then, and the zones' rules repeat; in so many years all dates and weekdays meet.
+_RULES, _CYCLE = 2040, 28
 
 What = Literal["moved", "skipped", "once", "twice"]
 
@@ -137,13 +139,29 @@ def days(schedules: Iterable[Timed], found: Coming, zone: str) -> list[Day]:
 
 def odd(expression: str, change: Change) -> Odd | None:
     """What a change of the clocks does to a schedule; None when nobody would notice. What goes by elapsed time goes on."""
-    skips = change.new > change.old
     times = cron.on_clock(expression, min(change.old, change.new), max(change.old, change.new))
     if not times or cron.expand(expression).split()[1] == _EVERY_HOUR:
         return None
     if cron.elapses(expression):
-        return Odd("skipped" if skips else "twice", tuple(times))
-    return Odd("moved" if skips else "once", tuple(times))
+        return Odd("skipped" if change.skips else "twice", tuple(times))
+    return Odd("moved" if change.skips else "once", tuple(times))
+
+
+@lru_cache(maxsize=4096)
+def odd_nights(expression: str, zone: str) -> tuple[tuple[Change, Odd], ...]:
+    """What the clocks of a zone do to a schedule by the rules that hold from now on: the first night that skips some of its
+    times, and the first that shows some twice."""
+    first, second = datetime(_RULES, 1, 1, tzinfo=UTC), datetime(_RULES + 1, 1, 1, tzinfo=UTC)
+    times = " ".join([*cron.expand(expression).split()[:2], "* * *"])
+    if all(odd(times, change) is None for change in changes(zone, first, second)):
+        return ()
+    found: dict[bool, tuple[Change, Odd]] = {}
+    for change in changes(zone, first, second.replace(year=_RULES + _CYCLE)):
+        if change.skips not in found and (it := odd(expression, change)) is not None:
+            found[change.skips] = change, it
+        if len(found) == 2:
+            break
+    return tuple(found[skips] for skips in (True, False) if skips in found)
 
 
 def nights(schedules: Iterable[Timed], after: datetime, until: datetime) -> list[Night]:

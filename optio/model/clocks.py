@@ -27,6 +27,11 @@ class Change:
         return (self.at + self.before).replace(tzinfo=None)
 
     @property
+    def skips(self) -> bool:
+        """Whether they go forward."""
+        return self.after > self.before
+
+    @property
     def new(self) -> datetime:
         """What they are set to; of no zone."""
         return (self.at + self.after).replace(tzinfo=None)

@@ -8,7 +8,7 @@ it fires in both repeated hours and not in the skipped one.
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -32,6 +32,9 @@ PRESETS = {
 FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
+# In so many years every date has fallen on every weekday.
+_CYCLE, _YEARS = datetime(2024, 1, 1, tzinfo=UTC), 28
+_SELDOM = timedelta(days=400)
 # Who counts over more than this gets no number.
 _LONGEST_COUNT = timedelta(days=3653)
 
@@ -53,7 +56,7 @@ def expand(expression: str) -> str:
 @lru_cache(maxsize=4096)
 def check_expression(expression: str) -> None:
     """Raises CronError for what is no schedule, or for one that never fires."""
-    next(_simulator(expression, datetime(2024, 1, 1, tzinfo=UTC)))
+    next(_simulator(expression, _CYCLE))
 
 
 def fires(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
@@ -120,9 +123,50 @@ def elapses(expression: str) -> bool:
     return minute.startswith("*") or rest.startswith("*")
 
 
+def most(expression: str, days: int) -> int:
+    """The most fires in so many days on end; what clocks skip or show twice is left out of account."""
+    simulator = _simulator(expression, _CYCLE)
+    return len(simulator.minutes) * len(simulator.hours) * _most_days(expand(expression).split(" ", 2)[2], days)
+
+
+@lru_cache(maxsize=4096)
+def longest_gap(expression: str) -> tuple[datetime, datetime] | None:
+    """Two fires, in UTC, between which the schedule rests for longer than a year and a month; None for one that never does."""
+    _, _, day, month, weekday = expand(expression).split()
+    # Only a day that not every year has can be missed for so long.
+    if month.startswith("*") or ("#" not in weekday and not day.startswith(("29", "30", "31"))):
+        return None
+    found: list[tuple[datetime, datetime]] = []
+    for year in range(_CYCLE.year + 1, _CYCLE.year + _YEARS + 1):
+        begin = datetime(year, 1, 1, tzinfo=UTC)
+        before = last_fires(expression, "UTC", begin - _SECOND, _CYCLE - _DAY * 366, 1)
+        after = next_fire(expression, "UTC", begin - _SECOND)
+        if before and after is not None and after - before[0] > _SELDOM:
+            found.append((before[0], after))
+    # Of equal ones the last: it is still to come.
+    return max(reversed(found), key=lambda gap: gap[1] - gap[0], default=None)
+
+
+@lru_cache(maxsize=4096)
+def _most_days(fields: str, days: int) -> int:
+    """The most days on end, of so many, that these three fields have."""
+    day, month, weekday = fields.split()
+    if (day, month, weekday) == ("*", "*", "*"):
+        return days
+    simulator = _simulator(f"0 0 {fields}", _CYCLE)
+    length = _YEARS * 366
+    if weekday == "*":
+        length = 4 * 366
+    elif (day, month) == ("*", "*") and not set(weekday) & set("#Ll"):
+        length = days + 7
+    dates = (_CYCLE.date() + _DAY * place for place in range(length))
+    counts = [0, *accumulate(day.month in simulator.months and simulator.match_day(day) for day in dates)]
+    return max(last - first for first, last in zip(counts, counts[days:], strict=False))
+
+
 def explain(expression: str) -> str:
     """The schedule in words."""
-    return _simulator(expression, datetime(2024, 1, 1, tzinfo=UTC)).explain()
+    return _simulator(expression, _CYCLE).explain()
 
 
 def _elapsing(expression: str, zone: str, after: datetime) -> Iterator[datetime]:

@@ -2,6 +2,16 @@
 
 from optio.compiler.rule import ERROR, INFO, WARNING, Rule
 
+
+def _fleet(budget: str) -> str:
+    schedule = 'triggers:\n  - type: schedule\n    config: {cronExpression: "0 9 * * *"}\n'
+    return (
+        f'# file: a.yaml\nname: A\nmaxRetries: 0\nbudgetUsd: "1.00"\n{schedule}'
+        f'# file: b.yaml\nname: B\nmaxRetries: 0\nbudgetUsd: "{budget}"\n{schedule}'
+        '# file: _policy.yaml\n---\ntype: policy\nfleet: {monthUsd: "60.00"}\n'
+    )
+
+
 RULES = (
     Rule(
         "OPT701", "duplicate-name", ERROR, "two tasks with one id",
@@ -20,6 +30,12 @@ RULES = (
         "Only regular files below the task directory are read: no link that leads out, no device, no pipe.",
         "",
         "",
+    ),
+    Rule(
+        "OPT708", "fleet-budget", WARNING, "all tasks together may spend more than the policy allows",
+        "Each is within its own limits, and nobody has added them up.",
+        _fleet("2.00"), _fleet("1.00"),
+        strict=ERROR,
     ),
     Rule(
         "OPT709", "unused-ignore", WARNING, "a comment that ignores nothing",

@@ -1,5 +1,7 @@
 """What is asked only with `--strict` or `--verbose`."""
 
+from collections.abc import Callable
+
 from optio.compiler.rule import INFO, WARNING, Rule
 
 _WHOLE = (
@@ -14,6 +16,14 @@ def _without(key: str, instead: str = "") -> str:
 
 def _hook(more: str = "") -> str:
     return _without("triggers", f"triggers:\n  - type: webhook\n    config: {{path: hello, secret: {{name: S}}}}\n{more}")
+
+
+def _herd(minute: Callable[[int], int]) -> str:
+    return "".join(
+        f"# file: task-{place}.yaml\nname: Task {place}\n"
+        + _without("triggers", f'triggers:\n  - type: schedule\n    config: {{cronExpression: "{minute(place)} 4 * * *"}}\n')
+        for place in range(10)
+    )
 
 
 def _signed(more: str) -> str:
@@ -39,6 +49,12 @@ def _fetching(egress: str) -> str:
 
 
 RULES = (
+    Rule(
+        "OPT312", "herd", INFO, "ten tasks or more start in one minute",
+        "Few of them begin then and the rest wait, while the minutes beside it are empty.",
+        _herd(lambda place: 0), _herd(lambda place: 6 * place),
+        strict=INFO, careful=True,
+    ),
     Rule(
         "OPT323", "no-trigger", INFO, "nothing starts the task",
         "The API and the command line still do; whoever reads the file looks for the trigger that was forgotten.",
@@ -97,6 +113,12 @@ RULES = (
         "OPT602", "no-turn-limit", INFO, "an agent may take any number of turns",
         "Turns end an agent in circles where its runtime does not know what it costs.",
         _without("maxTurns"), _WHOLE,
+        strict=WARNING, careful=True,
+    ),
+    Rule(
+        "OPT604", "over-global", INFO, "more runs at a time than all tasks together may have",
+        "The rest of them wait in the queue, in the places of other tasks; only a server that is set up for more runs them.",
+        _WHOLE + "maxConcurrent: 50\n", _WHOLE + "maxConcurrent: 5\n",
         strict=WARNING, careful=True,
     ),
     Rule(

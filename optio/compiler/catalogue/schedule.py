@@ -1,4 +1,4 @@
-"""OPT301 to OPT322: triggers in general, and schedules."""
+"""OPT301 to OPT322, and OPT603: triggers in general, schedules, and what they may spend."""
 
 from optio.compiler.rule import ERROR, INFO, WARNING, Rule
 
@@ -11,6 +11,14 @@ _PARAMS = (
 
 def _schedule(config: str) -> str:
     return f"triggers:\n  - type: schedule\n    config: {{{config}}}\n"
+
+
+def _capped(ceiling: str, expression: str) -> str:
+    return (
+        '# file: task.yaml\nbudgetUsd: "1.00"\n'
+        + _schedule(f'cronExpression: "{expression}"')
+        + f"# file: _policy.yaml\n---\ntype: policy\nceilings: {{{ceiling}}}\n"
+    )
 
 
 RULES = (
@@ -51,6 +59,12 @@ RULES = (
         _schedule('cronExpression: "0 9 * * 1", timezone: America/Los_Angeles'),
     ),
     Rule(
+        "OPT307", "dst-gap", WARNING, "a time that the clocks skip or show twice",
+        "In one night of the year it fires at another time, not at all, or twice; `optio schedule --calendar` has the dates.",
+        _schedule('cronExpression: "30 2 * * *", timezone: Europe/Berlin'),
+        _schedule('cronExpression: "30 3 * * *", timezone: Europe/Berlin'),
+    ),
+    Rule(
         "OPT308", "schedule-missing-param", ERROR, "a schedule does not give a required parameter",
         "Every run that it starts would be refused.",
         _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {COUNT: 5}'),
@@ -75,10 +89,22 @@ RULES = (
         _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio}'),
     ),
     Rule(
+        "OPT313", "month-cost", WARNING, "triggers may spend more in 30 days than the policy allows",
+        "Every fire and delivery with all its retries, each at its whole budget, is what the file allows.",
+        _capped('monthUsd: "50.00"', "*/30 9-17 * * *"), _capped('monthUsd: "60.00"', "0 9 * * *"),
+        strict=ERROR,
+    ),
+    Rule(
         "OPT314", "overlap", WARNING, "a run may last longer than the gap to the next one",
         "With one slot the next run waits, and the one after it: the queue grows for as long as runs are slow.",
         "timeout: 20m\nmaxConcurrent: 1\n" + _schedule('cronExpression: "*/10 * * * *"'),
         "timeout: 5m\nmaxConcurrent: 1\n" + _schedule('cronExpression: "*/10 * * * *"'),
+    ),
+    Rule(
+        "OPT315", "far-future", INFO, "a schedule that rests for more than a year",
+        "What is wrong with it is found out when it fires, by somebody who has forgotten it.",
+        _schedule('cronExpression: "0 0 29 2 *"'),
+        _schedule('cronExpression: "0 0 28 2 *"'),
     ),
     Rule(
         "OPT316", "cron-dialect", INFO, "a word or sign that not every cron reads",
@@ -103,5 +129,11 @@ RULES = (
         "It belongs into `config`, where it is read.",
         'triggers:\n  - type: schedule\n    paramMapping: {}\n    config: {cronExpression: "0 9 * * 1"}\n',
         'triggers:\n  - type: schedule\n    config: {cronExpression: "0 9 * * 1", paramMapping: {}}\n',
+    ),
+    Rule(
+        "OPT603", "worst-case", WARNING, "triggers may spend more in a day than the policy allows",
+        "Every fire and delivery with all its retries, each at its whole budget, is what the file allows.",
+        _capped('dayUsd: "5.00"', "*/30 9-17 * * *"), _capped('dayUsd: "5.00"', "0 9 * * *"),
+        strict=ERROR,
     ),
 )  # fmt: skip

@@ -2,14 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 
-from optio.compiler.claims import Claim, Hook, Place
+from optio.compiler.claims import NO_CAPS, Claim, Hook, Place
 from optio.compiler.diagnostics import Diagnostic, Related, finding
 
 
-def check_across(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
-    """Duplicate ids and webhook paths; the first file in path order keeps them."""
+def check_across(claims: Sequence[Claim], *, careful: bool = False) -> Iterator[Diagnostic]:
+    """Duplicate ids and webhook paths, which the first file in path order keeps; and what all tasks come to together."""
     yield from _duplicate_ids(claims)
     yield from _duplicate_paths(claims)
+    if careful or any(claim.caps != NO_CAPS for claim in claims):
+        # Imported here: what all tasks come to is asked of few trees.
+        from optio.compiler.checks import fleet
+
+        yield from fleet.check(claims)
 
 
 def _duplicate_ids(claims: Sequence[Claim]) -> Iterator[Diagnostic]:

@@ -7,6 +7,7 @@ from optio.compiler.checks import granted
 from optio.compiler.checks.declared import declared
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
+from optio.model.defaults import MAX_WORKFLOW_CONCURRENT
 from optio.model.prompt import placeholders
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
@@ -41,6 +42,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if not spec.triggers:
         hint = "add `triggers:`, or `- type: manual` to say that this is meant"
         yield task.at("OPT323", "no trigger: only the API and the command line start it", ("triggers",), key=True, hint=hint)
+    if spec.max_concurrent > MAX_WORKFLOW_CONCURRENT:
+        message = f"{spec.max_concurrent} runs at a time, where {MAX_WORKFLOW_CONCURRENT} of all tasks together are the default"
+        hint = f"write {MAX_WORKFLOW_CONCURRENT}, or see that OPTIO_MAX_WORKFLOW_CONCURRENT is more"
+        yield task.at("OPT604", message, ("maxConcurrent",), hint=hint)
     yield from _environment(task)
     yield from granted.unused(task)
     for index, trigger in enumerate(spec.triggers):

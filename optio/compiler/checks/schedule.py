@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from optio.compiler.checks.declared import declared, parameter_names
 from optio.compiler.diagnostics import Diagnostic, closest, first
 from optio.compiler.resolve import ResolvedTask
+from optio.compiler.source import Span
 from optio.model.params import faults, fill
 from optio.model.route import Route
 from optio.model.trigger import ScheduleTrigger
@@ -68,17 +69,25 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
         )
     if len(words) != len(RANGES):  # a word such as `@daily`, which is never wrong
         return task.at("OPT301", message, route)
-    offset = 0
-    for word in words[:field]:
-        offset = expression.index(word, offset) + len(word)
-    start = expression.index(words[field], offset)
-    span = task.document.inside(route, start, start + len(words[field]))
+    span = field_span(task, route, expression, field)
     if never:
         message = f"`{expression}` never fires: no month has such a day"
         return task.at(
             "OPT302", message, route, span=span, hint="change the day; to switch a trigger off write `enabled: false`"
         )
     return task.at("OPT301", f"bad {RANGES[field].split(' is ')[0]} `{words[field]}`", route, span=span, hint=RANGES[field])
+
+
+def field_span(task: ResolvedTask, route: Route, expression: str, index: int) -> Span:
+    """The place of one of the five fields; of the whole value for a word that stands for all of them."""
+    words = expression.split()
+    if index >= len(words):
+        return task.span(route)
+    offset = 0
+    for word in words[:index]:
+        offset = expression.index(word, offset) + len(word)
+    start = expression.index(words[index], offset)
+    return task.document.inside(route, start, start + len(words[index]))
 
 
 def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:

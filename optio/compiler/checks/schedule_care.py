@@ -1,15 +1,16 @@
 """Schedules that fire, and not quite as they read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice, pairwise, takewhile
 
+from optio.compiler.checks.schedule import field_span
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 from optio.model.text import duration
-from optio.model.trigger import ScheduleTrigger
+from optio.model.trigger import ScheduleConfig, ScheduleTrigger
 
 # How many values a field has; a step that does not divide it leaves an odd gap at its end.
 _SIZES = (60, 24)
@@ -17,6 +18,14 @@ _NAMES = ("minute", "hour")
 # Any time does: what is looked for repeats.
 _START = datetime(2024, 1, 1, tzinfo=UTC)
 _LOOKED_AT = 500
+_MOST_TIMES = 4
+# When it fires then.
+_ENDS = {
+    "moved": "fires at {:%H:%M} instead",
+    "skipped": "does not fire",
+    "once": "fires at the first of the two",
+    "twice": "fires both times",
+}
 _DAY = timedelta(days=1)
 # No zone sets its clocks by more in one night.
 _MOST_SET = timedelta(hours=2)
@@ -38,6 +47,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _uneven(task, route, fields)
         yield from _dialect(task, route, trigger.config.cron_expression, fields)
         yield from _overlap(task, route, trigger, fields)
+        yield from _seldom(task, route, trigger.config.cron_expression, fields)
+        yield from _odd_nights(task, route, trigger.config, fields)
 
 
 def _uneven(task: ResolvedTask, route: Route, fields: list[str]) -> Iterator[Diagnostic]:
@@ -81,6 +92,67 @@ def _overlap(task: ResolvedTask, route: Route, trigger: ScheduleTrigger, fields:
         message = f"fires every {_words(gap)} at times, and a run may take {spec.timeout}: runs queue behind each other"
         hint = "write `overlap: skip`, a shorter `timeout`, or `maxConcurrent: 2`"
         yield task.at("OPT314", message, route, hint=hint)
+
+
+def _seldom(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
+    from optio.model.cron import longest_gap
+
+    gap = longest_gap(expression)
+    if gap is None:
+        return
+    before, after = gap
+    years = after.year - before.year
+    message = f"not every year has such a day: it rests for {years} years, as from {before:%Y-%m-%d} to {after:%Y-%m-%d}"
+    hint = "keep it if that is meant"
+    if fields[2] == "29" and fields[4] == "*":
+        hint = f"`{' '.join([*fields[:2], '28', *fields[3:]])}` fires each year; {hint}"
+    yield task.at("OPT315", message, route, hint=hint)
+
+
+def _odd_nights(task: ResolvedTask, route: Route, config: ScheduleConfig, fields: list[str]) -> Iterator[Diagnostic]:
+    """What the clocks do to it, by the rules of its zone: no day of today's comes into it, so that a file which was clean
+    stays clean."""
+    if config.timezone == "UTC" or fields[1] == "*":
+        return
+    from optio.model.calendar import odd_nights
+
+    try:
+        found = odd_nights(config.cron_expression, config.timezone)
+    except (KeyError, ValueError, OSError):  # the zone is reported where it stands
+        return
+    if not found:
+        return
+    facts: list[str] = []
+    for change, odd in found:
+        same = facts and _times(odd.times) == _times(found[0][1].times)
+        times = ("it" if len(odd.times) == 1 else "them") if same else _times(odd.times)
+        where = "another" if facts else "one night"
+        facts.append(f"skip {times} in {where}" if change.skips else f"show {times} twice in {where}")
+    message = f"the clocks of {config.timezone} {' and '.join(facts)}"
+    ends = [_ENDS[odd.what].format(change.new) for change, odd in found]
+    then = f"it {ends[0]}" if len(ends) == 1 else f"in the one it {ends[0]}, in the other it {ends[1]}"
+    hint = f"{then}; {_even(fields, config.timezone)}"
+    span = field_span(task, route, config.cron_expression, 1)
+    yield task.at("OPT307", message, route, hint=hint, span=span)
+
+
+def _times(times: Sequence[datetime]) -> str:
+    if len(times) > _MOST_TIMES:
+        return f"{times[0]:%H:%M} to {times[-1]:%H:%M}"
+    *most, last = (f"{at:%H:%M}" for at in times)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _even(fields: list[str], zone: str) -> str:
+    """A way to write it that no change of the clocks touches."""
+    from optio.model.calendar import odd_nights
+
+    if fields[1].isdigit():
+        for hour in range(int(fields[1]) + 1, 24):
+            moved = " ".join([fields[0], str(hour), *fields[2:]])
+            if not odd_nights(moved, zone):
+                return f"`{moved}` meets no such night"
+    return "`timezone: UTC` has no such nights"
 
 
 @lru_cache(maxsize=4096)

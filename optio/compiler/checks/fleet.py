@@ -1,0 +1,99 @@
+"""All tasks together: what they may spend, and how many start in one minute."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from optio.compiler.claims import Cap, Claim, When
+from optio.compiler.diagnostics import Diagnostic, Fix, finding
+from optio.model.defaults import MAX_WORKFLOW_CONCURRENT
+from optio.model.text import money
+
+# So many that state one minute are no accident of two.
+HERD = 10
+# A month that begins on the first of the week and of the year; any would do, for what is looked for repeats.
+_AFTER = datetime(2024, 1, 1, tzinfo=UTC) - timedelta(seconds=1)
+_UNTIL = _AFTER + timedelta(days=31)
+_LENGTHS = ("in a day", "in 30 days")
+_MOST_NAMES = 3
+
+
+def check(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
+    """Of tasks with another's id the first one counts."""
+    tasks = {claim.id: claim for claim in reversed(claims) if claim.id}
+    yield from _herd(tasks)
+    for claim in claims:
+        caps = [(place, cap) for place, cap in enumerate(claim.caps) if cap is not None]
+        for place, cap in caps:
+            yield from _budget(claim.path, cap, place, tasks.values())
+        if caps:
+            yield from _unbounded(claim.path, caps[0][1], tasks.values())
+
+
+def _budget(path: str, cap: Cap, place: int, tasks: Iterable[Claim]) -> Iterator[Diagnostic]:
+    from optio.compiler.spending import dollars
+
+    spent = {claim.id: Decimal(usd) for claim in tasks if claim.spend is not None and (usd := claim.spend[place]) is not None}
+    total, most = sum(spent.values(), Decimal(0)), money(cap.most)
+    span, route = cap.place.span, cap.place.route
+    if total > most:
+        first = sorted(spent, key=lambda name: (-spent[name], name))
+        shares = _names([f"`{name}` ({dollars(spent[name])})" for name in first])
+        message = (
+            f"all triggers together may spend {dollars(total)} {_LENGTHS[place]}, and the policy allows at most ${cap.most}"
+        )
+        hint = f"begin with {shares}: a smaller `budgetUsd`, a `startLimit`, or fewer fires"
+        yield finding("OPT708", message, path=path, span=span, route=route, hint=hint)
+
+
+def _unbounded(path: str, cap: Cap, tasks: Iterable[Claim]) -> Iterator[Diagnostic]:
+    names = sorted(claim.id for claim in tasks if claim.spend is not None and None in claim.spend)
+    if names:
+        each = _names([f"`{name}`" for name in names])
+        message = f"{each} {'has' if len(names) == 1 else 'have'} no `budgetUsd`, so that nothing bounds what all tasks spend"
+        hint = "add `budgetUsd:`, the most that a run may cost"
+        yield finding("OPT708", message, path=path, span=cap.place.span, route=cap.place.route, hint=hint)
+
+
+def _names(names: Sequence[str]) -> str:
+    if len(names) <= _MOST_NAMES:
+        return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return f"{', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} more"
+
+
+def _herd(tasks: Mapping[str, Claim]) -> Iterator[Diagnostic]:
+    from optio.model.calendar import Timed, coming
+    from optio.model.cron import expand
+    from optio.model.herd import herd
+
+    # A step or a list of minutes is no choice of one.
+    timed = [
+        Timed(task_id, claim.when.expression, claim.when.zone)
+        for task_id, claim in tasks.items()
+        if claim.when is not None and expand(claim.when.expression).split()[0].isdigit()
+    ]
+    if len(timed) < HERD:
+        return
+    found = coming(timed, _AFTER, _UNTIL)
+    together = herd(timed, found, _AFTER, _UNTIL, MAX_WORKFLOW_CONCURRENT)
+    if together.most < HERD:
+        return
+    crowd = {at: number for at, number in together.crowded if number >= HERD}
+    for move in together.moves:
+        claim = tasks[move.task_id]
+        if claim.when is None:
+            continue
+        fires = found[claim.when.expression, claim.when.zone]
+        most = max((crowd.get(fire.at.astimezone(UTC), 0) for fire in fires), default=0)
+        if most:
+            yield _crowded(claim.path, claim.when, move.new, most)
+
+
+def _crowded(path: str, when: When, new: str, most: int) -> Diagnostic:
+    span, route = when.place.span, when.place.route
+    message = f"{most - 1} other tasks start in the same minute, and {MAX_WORKFLOW_CONCURRENT} runs at once are the default"
+    hint = f"write `{new}`, a minute that follows from the task's id; `optio schedule --calendar` shows all of them"
+    # What a template says is not to be changed in the task.
+    fix = Fix.write(json.dumps(new), span, safe=False) if route != ("extends",) else None
+    return finding("OPT312", message, path=path, span=span, route=route, hint=hint, fix=fix)

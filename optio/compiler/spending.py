@@ -1,0 +1,114 @@
+"""Money: what a task's triggers may spend at the worst by its file, and where that is more than the policy allows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.layers import POLICY
+from optio.compiler.resolve import ResolvedTask
+from optio.model.defaults import WEBHOOK_RATE_PER_MINUTE
+from optio.model.money import DAY, MONTH, Worst, deliveries_within, worst
+from optio.model.policy import Ceilings
+from optio.model.text import money
+from optio.model.trigger import ScheduleTrigger, WebhookTrigger
+
+# What `startLimit.count` may be.
+_MOST_STARTS = 10_000
+_LENGTHS = ((DAY, "in a day"), (MONTH, "in 30 days"))
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """The worst of a day and of 30 days, with the fires and deliveries that it is made of."""
+
+    day: Worst
+    month: Worst
+    fires: tuple[int, int]
+    deliveries: tuple[int, int]
+
+
+def spending(task: ResolvedTask) -> Spending | None:
+    """None for a task of which not all is known, and for a program without a budget, which need not cost anything."""
+    spec = task.spec
+    if task.gaps or (spec.budget is None and spec.agent_runtime == "command"):
+        return None
+    fires, deliveries = _fires(spec.schedule), _deliveries(spec.webhook)
+    if fires is None:
+        return None
+    day, month = (
+        worst(spec, fires=fires[place], deliveries=deliveries[place], over=length) for place, (length, _) in enumerate(_LENGTHS)
+    )
+    return Spending(day, month, fires, deliveries)
+
+
+def _fires(schedule: ScheduleTrigger | None) -> tuple[int, int] | None:
+    """In a day and in 30 days; None for what is no schedule."""
+    if schedule is None or not schedule.enabled:
+        return 0, 0
+    from optio.model.cron import CronError, check_expression, most
+
+    expression = schedule.config.cron_expression
+    try:
+        check_expression(expression)
+    except CronError:
+        return None
+    return most(expression, DAY.days), most(expression, MONTH.days)
+
+
+def _deliveries(webhook: WebhookTrigger | None) -> tuple[int, int]:
+    if webhook is None or not webhook.enabled:
+        return 0, 0
+    return deliveries_within(WEBHOOK_RATE_PER_MINUTE, DAY), deliveries_within(WEBHOOK_RATE_PER_MINUTE, MONTH)
+
+
+def check(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
+    """More in a day, or in 30 days, than the policy allows a task."""
+    if ceilings.day_usd is None and ceilings.month_usd is None:
+        return
+    found = spending(task)
+    if found is None or not found.day.attempts:
+        return
+    for code, most, place in (("OPT603", ceilings.day_usd, 0), ("OPT313", ceilings.month_usd, 1)):
+        if most is None:
+            continue
+        spent = (found.day, found.month)[place]
+        length = _LENGTHS[place][1]
+        if spent.usd is None:
+            message = f"without `budgetUsd` nothing bounds what its triggers spend {length}: the policy allows at most ${most}"
+            yield task.at(code, message, ("budgetUsd",), key=True, hint=_cure(task, money(most), place))
+        elif spent.usd > money(most):
+            message = f"its triggers may spend {dollars(spent.usd)} {length}, and the policy allows at most ${most}"
+            yield task.at(
+                code, f"{message}: {_account(task, found, place)}", ("budgetUsd",), hint=_cure(task, money(most), place)
+            )
+
+
+def _account(task: ResolvedTask, found: Spending, place: int) -> str:
+    """How it comes to that."""
+    spec, spent = task.spec, (found.day, found.month)[place]
+    if spent.limited and spec.start_limit is not None:
+        return f"{spent.attempts:,} starts by `startLimit` at {dollars(spec.budget or Decimal(0))}"
+    fires, deliveries = found.fires[place], found.deliveries[place]
+    sources = [f"{fires:,} fire{'s' * (fires != 1)}"] if fires else []
+    sources += [f"{deliveries:,} deliveries"] if deliveries else []
+    attempts = 1 + spec.max_retries
+    tries = f", each tried {attempts} times," if attempts > 1 else ""
+    return f"{' and '.join(sources)}{tries} at {dollars(spec.budget or Decimal(0))}"
+
+
+def _cure(task: ResolvedTask, most: Decimal, place: int) -> str:
+    """What to write, with the number of starts that the policy's amount pays for."""
+    budget = task.spec.budget
+    if budget is None:
+        return 'add `budgetUsd: "1.00"`, or what a run may cost'
+    days = _LENGTHS[place][0].days
+    count = min(int(most / (budget * days)), _MOST_STARTS) if budget else 0
+    if count:
+        return f"write `startLimit: {{count: {count}, per: 24h}}`, a smaller `budgetUsd`, or ask who keeps `{POLICY}`"
+    return f"write a smaller `budgetUsd`, fewer `maxRetries`, fire less often, or ask who keeps `{POLICY}`"
+
+
+def dollars(amount: Decimal) -> str:
+    """`$1,234.50`: two decimals, or as many as there are."""
+    return f"${amount:,.2f}" if amount == round(amount, 2) else f"${amount:,}"
