@@ -205,8 +205,8 @@ def test_pure_packages_do_not_ask_for_the_time() -> None:
     assert wrong == []
 
 
-def test_check_needs_the_core_libraries_only() -> None:
-    reached, ahead = set(), ["cli.check"]
+def reached_from(command: str) -> set[str]:
+    reached, ahead = set(), [command]
     while ahead:
         name = ahead.pop()
         if name in reached:
@@ -215,6 +215,18 @@ def test_check_needs_the_core_libraries_only() -> None:
         packages = [name.rpartition(".")[0]] if "." in name else []
         ahead += packages
         ahead += [found.imported.partition(".")[2] for found in OURS if found.importer == name]
+    return reached
+
+
+def test_test_needs_no_server() -> None:
+    reached = reached_from("cli.test")
+
+    libraries = {found.imported.split(".")[0] for found in ALL if found.importer in reached}
+    assert libraries & set(HOMES) <= CORE | {"msgspec"}
+
+
+def test_check_needs_the_core_libraries_only() -> None:
+    reached = reached_from("cli.check")
 
     libraries = {found.imported for found in ALL if found.importer in reached}
     assert {name.split(".")[0] for name in libraries} & set(HOMES) <= CORE

@@ -1,0 +1,114 @@
+"""What comes of a test is what comes of the same delivery, time or parameters on a real server."""
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from optio.compiler.pipeline import compile_tree
+from optio.compiler.tree import DirectoryTree
+from optio.model.example import Example
+from optio.runs import signature
+from optio.testing.trial import tried
+from tests.support import Dev, eventually
+from tests.testing.support import OPENED, TRIAGE
+
+KEY = base64.b64encode(b"0123456789abcdef").decode()
+SCHEMES = {
+    "github": "scheme: github",
+    "optio": "scheme: optio",
+    "standard": "scheme: standard-webhooks",
+    "shop": "scheme: hmac\n      signatureHeader: X-Shop\n      signatureEncoding: base64",
+}
+PAYLOADS: dict[str, bytes] = {
+    name: data if isinstance(data, bytes) else json.dumps(data).encode()
+    for name, data in {
+        "opened": OPENED,
+        "unlabelled": {**OPENED, "issue": {"number": 7, "title": "Slow"}},
+        "closed": {**OPENED, "action": "closed"},
+        "untitled": {**OPENED, "issue": {"number": 7}},
+        "wrong type": {**OPENED, "issue": {"number": "7", "title": ["Slow"]}},
+        "a half of a character": {**OPENED, "issue": {"number": 7, "title": "\ud800"}},
+        "a NUL": {**OPENED, "issue": {"number": 7, "title": "a\0b"}},
+        "a list": [],
+        "torn": b'{"action": "opened"',
+        "NaN": b'{"action": "opened", "issue": {"number": NaN, "title": "x"}}',
+        "too deep": b"[" * 100 + b"]" * 100,
+        "a mark": b"\xef\xbb\xbf{}",
+        "nothing": b"",
+    }.items()
+}
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    made = Dev(tmp_path_factory.mktemp("served"), environ={"OPTIO_SECRET_HOOK": KEY, "OPTIO_WEBHOOK_RATE_PER_MINUTE": "1000"})
+    for name, scheme in SCHEMES.items():
+        text = TRIAGE.replace("name: Triage", f"name: {name}").replace("path: triage", f"path: {name}")
+        made.write(f"{name}.yaml", text.replace("scheme: github", scheme))
+    made.start()
+    yield made
+    made.stop()
+
+
+def served(dev: Dev, path: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
+    """Verdict and detail of a delivery, and its run's parameters and prompt."""
+
+    def newest() -> dict[str, Any]:
+        return next(iter(dev.get(f"/api/deliveries?path={path}&limit=1").json["items"]), {})
+
+    before = newest().get("id")
+    answer = dev.request("POST", f"/api/hooks/{path}", raw=body, headers=headers).json
+    # Its sender does not wait until a refusal is kept.
+    kept = eventually(lambda: found if (found := newest()).get("id") != before else None, what="the delivery being kept")
+    assert kept is not None
+    found = {"verdict": kept["verdict"], "detail": kept["detail"], "params": None, "prompt": None}
+    if kept["verdict"] == "accepted":
+        run = dev.get(f"/api/workflow-runs/{answer['runId']}").json
+        found |= {"params": run["params"], "prompt": run["prompt"]}
+    return found
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_a_delivery_is_judged_as_on_a_server(dev: Dev, name: str) -> None:
+    task = compile_tree(DirectoryTree(dev.tasks)).registry.task(name)
+    assert task.spec.webhook is not None
+    config = task.spec.webhook.config
+    event = signature.event_header(config)
+    cases = [
+        *((payload, "valid", {event: "issues"}) for payload in PAYLOADS),
+        *(("opened", kind, {event: "issues"}) for kind in ("missing", "wrong")),
+        *([("opened", "stale", {event: "issues"})] if name == "standard" else []),
+        *(("opened", "valid", headers) for headers in ({}, {event: "push"}, {event: "issues", "content-type": "text/xml"})),
+    ]
+    differ = []
+    for number, (payload, kind, headers) in enumerate(cases):
+        body, now = PAYLOADS[payload], time.time() - (600 if kind == "stale" else 0)
+        secret = KEY if kind != "wrong" else KEY[::-1].replace("=", "A")
+        signed = {} if kind == "missing" else signature.sign(config, secret, body, delivery=f"{name}-{number}", now=now)
+        there = served(dev, name, body, signed | headers)
+        example = Example.model_validate({"webhook": "x", "headers": headers, "signature": kind, "expect": {}})
+        got = tried(task, example, body).judgement
+        here = {"verdict": got.verdict, "detail": got.detail, "params": got.params, "prompt": got.prompt}
+        if here != there:
+            differ.append((payload, kind, headers, here, there))
+
+    assert differ == []
+
+
+@pytest.mark.parametrize("params", [{}, {"NUMBER": 1, "TITLE": "a"}, {"NUMBER": "1", "TITLE": "a" * 31}, {"NUMBER": 1, "X": 2}])
+def test_parameters_are_judged_as_on_a_server(dev: Dev, params: dict[str, Any]) -> None:
+    task = compile_tree(DirectoryTree(dev.tasks)).registry.task("github")
+
+    answer = dev.post("/api/tasks/github/runs", {"params": params})
+    got = tried(task, Example.model_validate({"params": params, "expect": {}})).judgement
+
+    if answer.status == 202:
+        run = dev.get(f"/api/workflow-runs/{answer.json['runId']}").json
+        assert (got.verdict, got.params, got.prompt) == ("accepted", run["params"], run["prompt"])
+    else:
+        reasons = "; ".join(f"{each['pointer']} {each['message']}" for each in answer.json["errors"])
+        assert (answer.status, got.verdict, got.detail) == (422, "invalid", reasons)
