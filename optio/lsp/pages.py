@@ -4,11 +4,13 @@ from functools import cached_property
 from pathlib import Path
 
 from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.layers import beside
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.tree import SUFFIXES
 from optio.lsp import outline
 from optio.lsp.positions import Lines
 from optio.lsp.trees import Options, TaskTree
+from optio.model.route import Route
 
 
 class Page:
@@ -46,6 +48,37 @@ class Page:
     def entries(self) -> list[outline.Entry]:
         """Its keys and values."""
         return outline.entries(self.text)
+
+    @cached_property
+    def _by_route(self) -> dict[Route, outline.Entry]:
+        return {entry.route: entry for entry in self.entries}
+
+    def entry(self, route: Route) -> outline.Entry | None:
+        """The key or item at a route."""
+        return self._by_route.get(route)
+
+    def written(self, route: Route) -> str | None:
+        """The scalar at a route, as text."""
+        entry = self._by_route.get(route)
+        return None if entry is None or entry.kind is not outline.Kind.SCALAR else self.scalar(entry)
+
+    def scalar(self, entry: outline.Entry) -> str:
+        """The text of a scalar without its quotes."""
+        text = self.text[entry.value : entry.stop]
+        if text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) > 1:
+            return text[1:-1]
+        return text
+
+    def beside(self, name: str) -> bytes | None:
+        """The bytes of a file that is named in this one."""
+        return None if self.tree is None else self.tree.read(beside(self.path, name))
+
+    def users(self) -> list[ResolvedTask]:
+        """The tasks whose prompt this file is."""
+        if self.tree is None:
+            return []
+        found = (self.tree.file(path).task for path in self.tree.users_of(self.path))
+        return [task for task in found if task is not None]
 
     @property
     def task(self) -> ResolvedTask | None:

@@ -1,4 +1,4 @@
-"""The protocol: messages of an editor's to questions of ours, and the answers back. The only module that knows pygls."""
+"""Server: what is open in an editor, the trees it belongs to, and answers to what the editor asks."""
 
 import asyncio
 import contextlib
@@ -6,45 +6,32 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lsprotocol import types as lsp
-from pygls import uris
-from pygls.exceptions import JsonRpcInvalidRequest
 from pygls.lsp.server import LanguageServer
-from pygls.protocol import LanguageServerProtocol
 
-from optio.compiler.diagnostics import Diagnostic, Severity
-from optio.compiler.source import Span
+from optio.compiler.diagnostics import Diagnostic
+from optio.lsp import wire
+from optio.lsp.actions import Action, actions, fix_all
+from optio.lsp.complete import complete
+from optio.lsp.hover import hover
+from optio.lsp.links import Target, definition, references
 from optio.lsp.pages import Page
 from optio.lsp.positions import Lines
+from optio.lsp.symbols import symbols
 from optio.lsp.trees import Options, TaskTree, by_path, root_of, tasks_of
+from optio.lsp.wire import FIX_ALL, file_of, range_at, range_of, uri_of, wanted
 from optio.version import __version__
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-SOURCE = "optio"
-_SEVERITIES = {
-    Severity.ERROR: lsp.DiagnosticSeverity.Error,
-    Severity.WARNING: lsp.DiagnosticSeverity.Warning,
-    Severity.INFO: lsp.DiagnosticSeverity.Information,
-}
-_UNUSED = frozenset({"OPT011", "OPT202", "OPT709"})
 # Whoever types on is not kept waiting by a tree that is being read: it begins when the hands rest.
 _REST = 0.12
 _PARENT_EVERY = 5.0
-
-
-class _Protocol(LanguageServerProtocol):
-    """Says no to what is asked after the end, where the library says nothing."""
-
-    def handle_message(self, message: Any) -> None:
-        if self._shutdown and hasattr(message, "id") and getattr(message, "method", lsp.EXIT) != lsp.EXIT:
-            self._send_response(message.id, error=JsonRpcInvalidRequest("the server is shutting down").to_response_error())
-            return
-        super().handle_message(message)
 
 
 class _Worker(threading.Thread):
@@ -84,7 +71,9 @@ class Server(LanguageServer):
     def __init__(self) -> None:
         # Whole texts are sent at each change: the library's own way to put pieces together takes other characters for line
         # ends than the protocol does.
-        super().__init__("optio", __version__, protocol_cls=_Protocol, text_document_sync_kind=lsp.TextDocumentSyncKind.Full)
+        super().__init__(
+            "optio", __version__, protocol_cls=wire.Protocol, text_document_sync_kind=lsp.TextDocumentSyncKind.Full
+        )
         self.options = Options(tasks=tasks_of())
         self.pages: dict[str, Page] = {}
         self._trees: dict[Path, TaskTree] = {}
@@ -119,7 +108,7 @@ class Server(LanguageServer):
             page.tree.forget(page.path)
             self._files.setdefault(page.tree, set()).add(page.path)
             if page.tree.loose:
-                self._tell(uri, page.lines, ())
+                self._tell(page.tree, uri, page.lines, ())
             self.stir(page.tree)
 
     def tree_of(self, file: Path, text: str) -> TaskTree | None:
@@ -253,19 +242,24 @@ class Server(LanguageServer):
         for path in sorted(before | set(found) | set(pages)):
             page_or_none = pages.get(path)
             if page_or_none is not None:
-                self._tell(page_or_none.uri, page_or_none.lines, found.get(path, ()), page_or_none.version)
+                self._tell(tree, page_or_none.uri, page_or_none.lines, found.get(path, ()), page_or_none.version)
             else:
                 mine = found.get(path, ())
                 lines = Lines((tree.read(path) or b"").decode("utf-8", "replace") if mine else "", self.units)
-                self._tell(uri_of(tree.root / path), lines, mine)
+                self._tell(tree, uri_of(tree.root / path), lines, mine)
 
-    def tell_page(self, page: Page) -> None:
+    def findings(self, page: Page) -> list[Diagnostic]:
         """What is known of a page at once; the rest comes when its tree has been read."""
         alone = by_path(page.alone, self.options).get(page.path, ())
-        self._tell(page.uri, page.lines, (*alone, *(each for each in page.shared if each not in alone)), page.version)
+        return [*alone, *(each for each in page.shared if each not in alone)]
 
-    def _tell(self, uri: str, lines: Lines, found: tuple[Diagnostic, ...], version: int | None = None) -> None:
-        self._publish(uri, tuple(self._diagnostic(each, lines) for each in found), version)
+    def tell_page(self, page: Page) -> None:
+        """The same, to the editor."""
+        if page.tree is not None:
+            self._tell(page.tree, page.uri, page.lines, self.findings(page), page.version)
+
+    def _tell(self, tree: TaskTree, uri: str, lines: Lines, found: Sequence[Diagnostic], version: int | None = None) -> None:
+        self._publish(uri, tuple(self._diagnostic(each, lines, tree) for each in found), version)
 
     def _publish(self, uri: str, found: tuple[lsp.Diagnostic, ...], version: int | None) -> None:
         if self._told.get(uri, ()) == found and version is None:
@@ -274,36 +268,71 @@ class Server(LanguageServer):
         params = lsp.PublishDiagnosticsParams(uri=uri, diagnostics=list(found), version=version)
         self.text_document_publish_diagnostics(params)
 
-    def _diagnostic(self, found: Diagnostic, lines: Lines) -> lsp.Diagnostic:
-        from optio.compiler.codes import RULES
-
-        return lsp.Diagnostic(
-            range=range_of(found.span, lines),
-            severity=_SEVERITIES[found.severity],
-            code=found.code,
-            source=SOURCE,
-            message=f"{found.message}\n{found.hint}" if found.hint else found.message,
-            tags=[lsp.DiagnosticTag.Unnecessary] if found.code in _UNUSED else None,
-            related_information=self._related(found) or None,
-            data={"rule": RULES[found.code].name, "fix": None if found.fix is None else "safe" if found.fix.safe else "unsafe"},
+    def _diagnostic(self, found: Diagnostic, lines: Lines, tree: TaskTree) -> lsp.Diagnostic:
+        return wire.diagnostic(
+            found, lines, [(each.message, *self._in_tree(tree, each.path), each.span) for each in found.related]
         )
 
-    def _related(self, found: Diagnostic) -> list[lsp.DiagnosticRelatedInformation]:
+    # What is asked
+
+    def place(self, document: lsp.TextDocumentIdentifier, position: lsp.Position) -> tuple[Page | None, int]:
+        """The page and the offset that are asked about."""
+        page = self.pages.get(document.uri)
+        if page is None or page.tree is None:
+            return None, 0
+        return page, page.lines.offset(page.lines.from_editor(position.line, position.character))
+
+    @property
+    def knows_snippets(self) -> bool:
+        """Whether the editor can fill in what is inserted."""
+        completion = getattr(self.client_capabilities.text_document, "completion", None)
+        return bool(completion and completion.completion_item and completion.completion_item.snippet_support)
+
+    def locations(self, page: Page, found: list[Target]) -> list[lsp.Location]:
+        """Places in files of the page's tree."""
         return [
-            lsp.DiagnosticRelatedInformation(location=lsp.Location(uri, range_of(each.span, lines)), message=each.message)
-            for each in found.related
-            for uri, lines in [self._elsewhere(found, each.path)]
+            lsp.Location(uri, range_of(each.span, lines))
+            for each in found
+            if page.tree is not None
+            for uri, lines in [self._in_tree(page.tree, each.path)]
         ]
 
-    def _elsewhere(self, found: Diagnostic, path: str) -> tuple[str, Lines]:
-        for tree in self._trees.values():
-            page = next((page for page in self.pages.values() if page.tree is tree and page.path == path), None)
-            if page is not None:
-                return page.uri, page.lines
-            data = tree.read(path)
-            if data is not None:
-                return uri_of(tree.root / path), Lines(data.decode("utf-8", "replace"), self.units)
-        return path, Lines("", self.units)
+    def _in_tree(self, tree: TaskTree, path: str) -> tuple[str, Lines]:
+        page = self._page_of(tree, path)
+        if page is not None:
+            return page.uri, page.lines
+        return uri_of(tree.root / path), Lines((tree.read(path) or b"").decode("utf-8", "replace"), self.units)
+
+    def actions(self, page: Page, params: lsp.CodeActionParams) -> Iterator[lsp.CodeAction]:
+        """What can be done about the findings in a range, and about all of the file."""
+        only = params.context.only
+        start = page.lines.from_editor(params.range.start.line, params.range.start.character)
+        end = page.lines.from_editor(params.range.end.line, params.range.end.character)
+        here = [each for each in self.findings(page) if each.span.start <= end and start <= each.span.end]
+        if wanted(lsp.CodeActionKind.QuickFix, only):
+            for each in actions(page, here, self.options):
+                yield self._action(page, each, lsp.CodeActionKind.QuickFix)
+        if wanted(FIX_ALL, only) and any(each.fix is not None and each.fix.safe for each in page.alone):
+            whole = fix_all(page)
+            if whole is not None:
+                yield self._action(page, whole, FIX_ALL)
+
+    def _action(self, page: Page, action: Action, kind: str) -> lsp.CodeAction:
+        assert page.tree is not None  # noqa: S101 - a page without a tree has no findings
+        uri, lines = self._in_tree(page.tree, action.path)
+        edits = [lsp.TextEdit(range_of(edit.span, lines), edit.text) for edit in action.edits]
+        workspace = self.client_capabilities.workspace
+        if workspace and workspace.workspace_edit and workspace.workspace_edit.document_changes:
+            target = self._page_of(page.tree, action.path)
+            document = lsp.OptionalVersionedTextDocumentIdentifier(uri, target.version if target is not None else None)
+            edit = lsp.WorkspaceEdit(document_changes=[lsp.TextDocumentEdit(document, [*edits])])
+        else:
+            edit = lsp.WorkspaceEdit(changes={uri: edits})
+        found = None if action.found is None else [self._diagnostic(action.found, page.lines, page.tree)]
+        return lsp.CodeAction(action.title, kind, found, action.preferred or None, edit=edit)
+
+    def _page_of(self, tree: TaskTree, path: str) -> Page | None:
+        return next((page for page in self.pages.values() if page.tree is tree and page.path == path), None)
 
     def warn(self, message: str) -> None:
         """Tell the person at the editor."""
@@ -313,27 +342,6 @@ class Server(LanguageServer):
         """A bug of ours: said, and not the end."""
         message = f"a bug in Optio: {type(err).__name__}: {err}"
         self.window_log_message(lsp.LogMessageParams(type=lsp.MessageType.Error, message=message))
-
-
-def file_of(uri: str) -> Path | None:
-    """The file of a document; None where it has none."""
-    try:
-        name = uris.to_fs_path(uri)
-    except (ValueError, UnicodeError):
-        return None
-    if not name or "\0" in name:
-        return None
-    return Path(os.path.normpath(name))
-
-
-def uri_of(file: Path) -> str:
-    """Where a file is, for an editor."""
-    return file.absolute().as_uri()
-
-
-def range_of(span: Span, lines: Lines) -> lsp.Range:
-    """A place as the editor counts."""
-    return lsp.Range(lsp.Position(*lines.to_editor(span.start)), lsp.Position(*lines.to_editor(span.end)))
 
 
 def create() -> Server:
@@ -375,6 +383,49 @@ def create() -> Server:
     @feature(lsp.TEXT_DOCUMENT_DID_CLOSE)
     def did_close(params: lsp.DidCloseTextDocumentParams) -> None:
         server.drop(params.text_document.uri)
+
+    @feature(lsp.TEXT_DOCUMENT_HOVER)
+    def on_hover(params: lsp.HoverParams) -> lsp.Hover | None:
+        page, offset = server.place(params.text_document, params.position)
+        found = hover(page, offset, datetime.now(UTC)) if page is not None else None
+        if page is None or found is None:
+            return None
+        content = lsp.MarkupContent(lsp.MarkupKind.Markdown, found.text)
+        return lsp.Hover(content, range_at(found.start, found.end, page.lines))
+
+    completing = lsp.CompletionOptions(trigger_characters=["{", ":", " ", "-", ".", "$", '"', "/"])
+
+    @feature(lsp.TEXT_DOCUMENT_COMPLETION, completing)
+    def on_completion(params: lsp.CompletionParams) -> lsp.CompletionList:
+        page, offset = server.place(params.text_document, params.position)
+        found = complete(page, offset, snippets=server.knows_snippets) if page is not None else []
+        return lsp.CompletionList(
+            is_incomplete=False, items=[wire.completion(each, page.lines) for each in found if page is not None]
+        )
+
+    @feature(lsp.TEXT_DOCUMENT_DEFINITION)
+    def on_definition(params: lsp.DefinitionParams) -> list[lsp.Location]:
+        page, offset = server.place(params.text_document, params.position)
+        return server.locations(page, definition(page, offset)) if page is not None else []
+
+    @feature(lsp.TEXT_DOCUMENT_REFERENCES)
+    def on_references(params: lsp.ReferenceParams) -> list[lsp.Location]:
+        page, offset = server.place(params.text_document, params.position)
+        return server.locations(page, references(page, offset)) if page is not None else []
+
+    @feature(lsp.TEXT_DOCUMENT_DOCUMENT_SYMBOL)
+    def on_symbols(params: lsp.DocumentSymbolParams) -> list[lsp.DocumentSymbol]:
+        page = server.pages.get(params.text_document.uri)
+        if page is None or not page.is_yaml or page.tree is None:
+            return []
+        return [wire.document_symbol(each, page.lines) for each in symbols(page)]
+
+    kinds = [lsp.CodeActionKind.QuickFix, FIX_ALL]
+
+    @feature(lsp.TEXT_DOCUMENT_CODE_ACTION, lsp.CodeActionOptions(code_action_kinds=kinds))
+    def on_actions(params: lsp.CodeActionParams) -> list[lsp.CodeAction]:
+        page = server.pages.get(params.text_document.uri)
+        return list(server.actions(page, params)) if page is not None and page.tree is not None else []
 
     @feature(lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES)
     def files_changed(params: lsp.DidChangeWatchedFilesParams) -> None:

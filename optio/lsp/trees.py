@@ -9,10 +9,11 @@ from pathlib import Path
 
 from optio.compiler.diagnostics import Diagnostic, Severity, ordered, strictly
 from optio.compiler.incremental import IncrementalCompiler, Sign
-from optio.compiler.layers import Bases
+from optio.compiler.layers import Bases, beside
 from optio.compiler.pipeline import CompiledFile, Policies, assemble, compile_file
 from optio.compiler.tree import SUFFIXES, DirectoryTree, SourceTree, Unreadable
 from optio.look import Look, Missing, look
+from optio.model.registry import CompiledTask
 
 TASKS = "tasks.d"
 _LOOKS_LIKE_A_TASK = re.compile(
@@ -78,6 +79,7 @@ class TaskTree:
         # Replaced as a whole, never changed: the other thread may be reading them.
         self._typed: Mapping[str, _Typed] = {}
         self._seen = _NOTHING_SEEN
+        self._tasks: Mapping[str, CompiledTask] = {}
         self._count = 0
         self._stale = True
         self.compiled = False
@@ -117,7 +119,9 @@ class TaskTree:
         view, seen = self._view(typed), self._seen
         signs = {path: sign for path, sign in seen.signs.items() if path not in seen.racy}
         signs |= {path: each.sign for path, each in typed.items()}
-        found: list[Diagnostic] = list(self._compiler.compile(view, signs).diagnostics)
+        compilation = self._compiler.compile(view, signs)
+        found: list[Diagnostic] = list(compilation.diagnostics)
+        self._tasks = compilation.registry.tasks
         self._stale = self._stale or bool(seen.racy)
         if options.careful:
             more = (_alone(path, view, options)[1] for path in typed if path.endswith(SUFFIXES))
@@ -145,6 +149,14 @@ class TaskTree:
             return self._view(self._typed).read(path)
         except Unreadable:
             return None
+
+    def users_of(self, path: str) -> list[str]:
+        """The task files whose prompt stands in this file, of those that are without errors."""
+        return [
+            task.origin.path
+            for task in self._tasks.values()
+            if task.spec.prompt_file is not None and beside(task.origin.path, task.spec.prompt_file) == path
+        ]
 
     def paths(self) -> list[str]:
         """All files that it was seen to have."""

@@ -47,7 +47,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _lost(task: ResolvedTask, route: Route, text: str) -> Diagnostic:
-    meant = closest(text, sorted({path for sample in task.samples for path in _paths(sample.payload)}))
+    meant = closest(text, sorted({path for sample in task.samples for path in paths_of(sample.payload)}))
     where = f"`{task.samples[0].path}`" if len(task.samples) == 1 else "any sample"
     hint = f"did you mean `{meant}`?" if meant else "look at the sample for the right path"
     return task.at("OPT413", f"`{text}` finds nothing in {where}", route, hint=hint)
@@ -66,7 +66,7 @@ def _invalid(task: ResolvedTask, sample: Sample, params: dict[str, Any], known: 
         )
 
 
-def _paths(payload: Any) -> Iterator[str]:
+def paths_of(payload: Any) -> Iterator[str]:
     """The paths of a payload's members, enough of them to guess from."""
     stack: list[tuple[str, Any]] = [("$", payload)]
     count = 0

@@ -1,0 +1,139 @@
+"""Actions: what a finding offers to do about itself."""
+
+import re
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from itertools import accumulate
+from typing import NamedTuple
+
+from optio.compiler.diagnostics import Diagnostic, Edit, Severity
+from optio.compiler.fixes import apply, fixed
+from optio.compiler.source import Position, Span
+from optio.lsp.pages import Page
+from optio.lsp.positions import Lines
+from optio.lsp.trees import Options
+
+_MOST_COMPARED = 4_000
+
+
+class Action(NamedTuple):
+    """Edits of one file that a person may choose; `found` is the finding that goes with them, if it is one."""
+
+    title: str
+    path: str
+    edits: tuple[Edit, ...]
+    found: Diagnostic | None = None
+    preferred: bool = False
+    fix_all: bool = False
+
+
+def actions(page: Page, found: Sequence[Diagnostic], options: Options) -> Iterator[Action]:
+    """For some findings of a page."""
+    for each in found:
+        if each.fix is not None:
+            what = _what(each)
+            title = what if each.fix.safe else f"{what} (a guess)"
+            yield Action(title, each.path, each.fix.edits, each, preferred=each.fix.safe)
+    for each in found:
+        if each.severity is not Severity.ERROR:
+            edit = ignoring(page, each, options)
+            if edit is not None:
+                yield Action(f"Ignore {each.code} {each.rule} here", edit[0], (edit[1],), each)
+
+
+def _what(found: Diagnostic) -> str:
+    """The cure in a line."""
+    hint = found.hint or found.message
+    if hint.startswith("did you mean ") and found.fix is not None:
+        return f"Write `{found.fix.edits[0].text}`"
+    return hint[:1].upper() + hint[1:]
+
+
+def fix_all(page: Page) -> Action | None:
+    """Everything that can be fixed without a change of meaning, as one change."""
+    if page.tree is None or not page.is_yaml:
+        return None
+    done = fixed(page.tree.only(page.path), unsafe=False)
+    data = done.files.get(page.path)
+    if data is None:
+        return None
+    edits = tuple(changes(page.lines.text, Lines(data.decode("utf-8", "surrogatepass")).text))
+    return Action("Fix all that is safe to fix", page.path, edits, fix_all=True) if edits else None
+
+
+def changes(before: str, after: str) -> Iterator[Edit]:
+    """What makes one text of the other, line by line."""
+    lines = Lines(before)
+    old, new = _with_ends(before), _with_ends(after)
+    starts = list(accumulate(map(len, old), initial=0))
+    if max(len(old), len(new)) > _MOST_COMPARED:
+        yield Edit(Span(lines.position(0), lines.position(len(before))), after)
+        return
+    for tag, i, j, k, m in SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
+        if tag != "equal":
+            yield Edit(Span(lines.position(starts[i]), lines.position(starts[j])), "".join(new[k:m]))
+
+
+def _with_ends(text: str) -> list[str]:
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+def ignoring(page: Page, found: Diagnostic, options: Options) -> tuple[str, Edit] | None:
+    """A comment that makes the finding go away, in the file that it must stand in: tried before it is offered."""
+    if page.tree is None:
+        return None
+    path = page.path
+    text, route = page.text, found.route
+    if not page.is_yaml:
+        user = next(iter(page.users()), None)
+        if user is None:
+            return None
+        path, route = user.path, ("promptFile",)
+        text = Lines((page.tree.read(path) or b"").decode("utf-8", "replace")).text
+    lines = text.split("\n")
+    for line in _lines_for(page, found, route, text):
+        edit = _comment(lines, line, found.code)
+        data = apply(text.encode("utf-8", "surrogatepass"), [edit])
+        before, after = page.tree.alone(path, options)[1], page.tree.alone(path, options, data)[1]
+        # What several files have brought about is not seen in one of them.
+        gone = _count(before, found) > _count(after, found) or not _count(before, found)
+        if gone and _errors(after) <= _errors(before):
+            return path, edit
+    return None
+
+
+def _lines_for(page: Page, found: Diagnostic, route: tuple[str | int, ...], text: str) -> Iterator[int]:
+    """Lines above which the comment may stand: that of the finding, those of the keys around it."""
+    if page.is_yaml:
+        yield found.span.start.line
+    else:
+        for index, line in enumerate(text.split("\n")):
+            if line.startswith("promptFile"):
+                yield index + 1
+        return
+    while route:
+        entry = page.entry(route)
+        if entry is not None:
+            yield page.lines.position(entry.start).line
+        route = route[:-1]
+
+
+def _comment(lines: list[str], line: int, code: str) -> Edit:
+    """A line of its own, or the code within a comment that is there."""
+    above = lines[line - 2] if line > 1 else ""
+    begin = above.find("# optio: ignore[")
+    if above.lstrip().startswith("# optio: ignore[") and "]" in above:
+        at = Position(line - 1, above.index("]", begin) + 1)
+        return Edit(Span(at, at), f", {code}")
+    whole = lines[line - 1]
+    indent = whole[: len(whole) - len(whole.lstrip(" "))]
+    at = Position(line, 1)
+    return Edit(Span(at, at), f"{indent}# optio: ignore[{code}] \n")
+
+
+def _count(found: Sequence[Diagnostic], one: Diagnostic) -> int:
+    return sum(each.code == one.code and each.path == one.path for each in found)
+
+
+def _errors(found: Sequence[Diagnostic]) -> int:
+    return sum(each.severity is Severity.ERROR for each in found)

@@ -1,0 +1,237 @@
+"""Completion: what could be written at a place."""
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Any, NamedTuple
+from zoneinfo import available_timezones
+
+from optio.compiler.checks.samples import paths_of
+from optio.compiler.checks.schedule import MACHINE_ZONES
+from optio.compiler.tree import SUFFIXES
+from optio.lsp import keys, outline, params
+from optio.lsp.keys import Schema
+from optio.lsp.outline import Context, Kind, Where
+from optio.lsp.pages import Page
+from optio.model import cron
+from optio.model.route import Route
+
+_MOST = 1_000
+_INDENT = "  "
+_TEMPLATES: Route = ("extends",)
+_FILES: dict[Route, tuple[str, ...]] = {
+    ("extends",): SUFFIXES,
+    ("promptFile",): (".md", ".txt", ".prompt"),
+    ("tests", 0, "webhook"): (".json",),
+    ("tests", 0, "expect", "prompt"): (".md", ".txt"),
+}
+
+
+class Sort(Enum):
+    """What kind of thing is offered."""
+
+    KEY = "key"
+    VALUE = "value"
+    PARAMETER = "parameter"
+    FILE = "file"
+    SNIPPET = "snippet"
+
+
+class Item(NamedTuple):
+    """`text` stands in the place of `start:end`; a snippet has places to fill in."""
+
+    label: str
+    text: str
+    sort: Sort
+    start: int
+    end: int
+    detail: str = ""
+    markdown: str = ""
+    rank: int = 1
+    snippet: bool = False
+
+
+def complete(page: Page, offset: int, *, snippets: bool) -> list[Item]:
+    """Everything that could be written at an offset, the likeliest first."""
+    word = params.begun(page.text, offset)
+    if not page.is_yaml:
+        return list(_placeholders(page, offset, word)) if word is not None else []
+    context = outline.context(page.text, offset)
+    if word is not None and context.where in (Where.TEXT, Where.VALUE):
+        return list(_placeholders(page, offset, word))
+    if context.where is Where.KEY:
+        found = [*_keys(page, context, offset), *_values(page, context, offset)]
+    elif context.where is Where.VALUE:
+        found = list(_values(page, context, offset))
+    else:
+        return []
+    found = [each if snippets or not each.snippet else _plainly(each) for each in found]
+    return [each for each in found if each.text][:_MOST]
+
+
+def _placeholders(page: Page, offset: int, word: str) -> Iterator[Item]:
+    closed = page.text.startswith("}}", offset)
+    tasks = [page.task] if page.is_yaml else page.users()
+    for task in tasks:
+        for name, schema in params.names(task).items() if task is not None else ():
+            detail = str(schema.get("type", "")) if isinstance(schema, dict) else ""
+            text = name if closed else name + "}}"
+            yield Item(name, text, Sort.PARAMETER, offset - len(word), offset, detail, _told(schema))
+
+
+def _told(schema: Any) -> str:
+    return str(schema.get("description", "")) if isinstance(schema, dict) else ""
+
+
+def _keys(page: Page, context: Context, offset: int) -> Iterator[Item]:
+    route, task = context.route, page.task
+    there = {
+        entry.route[-1] for entry in page.entries if entry.route[:-1] == route and not entry.start <= context.start <= entry.end
+    }
+    if len(route) == 4 and route[0] == "triggers" and route[3] == "paramMapping" and task is not None:
+        webhook = page.written((*route[:2], "type")) == "webhook"
+        for name, schema in params.names(task).items():
+            if name not in there:
+                needed = name in params.required(task)
+                text = f"{name}: {'$.' if webhook else ''}$0" if not webhook else f"{name}: \\$.$0"
+                yield Item(
+                    name, text, Sort.PARAMETER, context.start, offset, "required" if needed else "", _told(schema),
+                    0 if needed else 1, snippet=True,
+                )  # fmt: skip
+        return
+    for schema in keys.at(keys.kind_of(page.path), route, page.written):
+        wanted = schema.get("required", ())
+        for key, sub in schema.get("properties", {}).items():
+            if key in there:
+                continue
+            resolved = keys.at(keys.kind_of(page.path), (*route, key), page.written)
+            own = resolved[0] if resolved else sub
+            yield Item(
+                key, _with_key(key, own, context), Sort.KEY, context.start, offset, keys.words(own), keys.described(key, own),
+                0 if key in wanted else 1, snippet=True,
+            )  # fmt: skip
+        if not there:
+            yield from _snippets(schema, context, offset)
+
+
+def _with_key(key: str, schema: Schema, context: Context) -> str:
+    """The key, and as much of its value as is always there."""
+    found = keys.choices(schema)
+    if len(found) == 1:
+        return f"{key}: {found[0].text}"
+    if found:
+        return f"{key}: ${{1|{','.join(each.text for each in found)}|}}"
+    if key == "promptTemplate" and not context.flow:
+        return f"{key}: |\n{_INDENT}$0"
+    kind = schema.get("type")
+    if kind == "object" or "properties" in schema:
+        return f"{key}: {{$0}}" if context.flow else f"{key}:\n{_INDENT}$0"
+    if kind == "array":
+        return f"{key}: [$0]" if context.flow else f"{key}:\n{_INDENT}- $0"
+    if kind == "string" and "pattern" in schema and schema.get("examples"):
+        example = str(schema["examples"][0])
+        quoted = f'"${{1:{example}}}"' if example[:1].isdigit() and example.replace(".", "").isdigit() else f"${{1:{example}}}"
+        return f"{key}: {quoted}"
+    return f"{key}: $0"
+
+
+def _snippets(schema: Schema, context: Context, offset: int) -> Iterator[Item]:
+    if context.flow:
+        return
+    for each in schema.get("defaultSnippets", ()):
+        text = "\n".join(_lines(each["body"]))
+        yield Item(each["label"], text, Sort.SNIPPET, context.start, offset, "", f"```yaml\n{text}\n```", 2, snippet=True)
+
+
+def _lines(body: Any) -> Iterator[str]:
+    """The body of a snippet as YAML. `^` before a place to fill in says that no quotes belong there."""
+    if isinstance(body, Mapping):
+        for key, value in body.items():
+            if isinstance(value, Mapping | list):
+                yield f"{key}:"
+                yield from (_INDENT + line for line in _lines(value))
+            else:
+                yield f"{key}: {_scalar(value)}"
+    else:
+        for item in body:
+            first, *rest = _lines(item) if isinstance(item, Mapping | list) else [_scalar(item)]
+            yield f"- {first}"
+            yield from (_INDENT + line for line in rest)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value).removeprefix("^")
+
+
+def _values(page: Page, context: Context, offset: int) -> Iterator[Item]:
+    route = context.route
+    general: Route = tuple(0 if isinstance(step, int) else step for step in route)
+    if general in _FILES:
+        yield from _files(page, context, offset, _FILES[general])
+    elif route[-1:] == ("timezone",):
+        for zone in sorted(available_timezones() - MACHINE_ZONES):
+            yield Item(zone, zone, Sort.VALUE, context.start, offset)
+    elif route[-1:] == ("cronExpression",):
+        for words, expression in cron.PRESETS.items():
+            text = expression if context.quote else f'"{expression}"'
+            yield Item(expression, text, Sort.VALUE, context.start, offset, words)
+    elif len(route) == 5 and route[3] == "paramMapping":
+        yield from _payload(page, context, offset)
+    elif general == (*params.REQUIRED, 0):
+        items = (entry for entry in page.entries if entry.route[:-1] == params.REQUIRED and entry.kind is Kind.SCALAR)
+        there = {page.scalar(entry) for entry in items}
+        for name in params.names(page.task) if page.task is not None else ():
+            if name not in there or name == context.word:
+                yield Item(name, name, Sort.PARAMETER, context.start, offset)
+    else:
+        yield from _choices(page, context, offset)
+
+
+def _choices(page: Page, context: Context, offset: int) -> Iterator[Item]:
+    for schema in keys.at(keys.kind_of(page.path), context.route, page.written):
+        for each in keys.choices(schema):
+            yield Item(each.text, each.text, Sort.VALUE, context.start, offset, "", each.meaning)
+        if not keys.choices(schema) and "properties" not in schema:
+            for example in schema.get("examples", ()):
+                if isinstance(example, str):
+                    needs_quotes = not context.quote and (example[:1] in "@*&!%" or example.replace(".", "").isdigit())
+                    yield Item(
+                        example, f'"{example}"' if needs_quotes else example, Sort.VALUE, context.start, offset, "an example"
+                    )
+
+
+def _files(page: Page, context: Context, offset: int, endings: tuple[str, ...]) -> Iterator[Item]:
+    """Files of the tree as this one names them. What may not be read from here is not offered."""
+    if page.tree is None:
+        return
+    here = posixpath.dirname(page.path)
+    for path in page.tree.paths():
+        name = posixpath.relpath(path, here or ".")
+        if path.endswith(endings) and path != page.path and not name.startswith(".."):
+            if context.route == _TEMPLATES and b"type: template" not in (page.tree.read(path) or b""):
+                continue
+            yield Item(name, name, Sort.FILE, context.start, offset)
+
+
+def _payload(page: Page, context: Context, offset: int) -> Iterator[Item]:
+    """The paths of what the samples hold."""
+    task = page.task
+    if task is None or page.written((*context.route[:2], "type")) != "webhook":
+        return
+    seen: dict[str, str] = {}
+    for sample in task.samples:
+        for path in paths_of(sample.payload):
+            seen.setdefault(path, sample.path)
+    for path, sample_path in sorted(seen.items()):
+        odd = " #" in path or ": " in path or (context.flow and any(sign in path for sign in "[]{},"))
+        quoted = odd and not context.quote
+        yield Item(path, f"'{path}'" if quoted else path, Sort.VALUE, context.start, offset, sample_path)
+
+
+def _plainly(item: Item) -> Item:
+    """For editors that know no snippets: what is sure of it."""
+    if item.sort is Sort.SNIPPET:
+        return item._replace(text="")
+    return item._replace(text=item.label + ": " if item.sort in (Sort.KEY, Sort.PARAMETER) else item.text, snippet=False)

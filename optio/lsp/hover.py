@@ -1,0 +1,204 @@
+"""Hover: what is shown of the place under the pointer."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, NamedTuple
+
+from optio.compiler.codes import RULES
+from optio.compiler.emit import emit
+from optio.compiler.resolve import ResolvedTask
+from optio.lsp import keys, outline, params
+from optio.lsp.markdown import code, inline
+from optio.lsp.outline import Entry, Kind
+from optio.lsp.pages import Page
+from optio.model import cron, money
+from optio.model.calendar import fires
+from optio.model.mapping import MappingFailed, PathSyntax, compile_path
+from optio.model.params import fill
+from optio.model.prompt import placeholders, render
+from optio.testing.trial import Impossible, tried
+
+_FIRES = 5
+# What a webhook takes unless somebody sets `OPTIO_WEBHOOK_RATE_PER_MINUTE`.
+_DELIVERIES_A_MINUTE = 60
+_PROMPT = ("promptTemplate", "promptFile")
+
+
+class Hover(NamedTuple):
+    """Markdown, and the offsets of what it speaks of."""
+
+    text: str
+    start: int
+    end: int
+
+
+def hover(page: Page, offset: int, now: datetime) -> Hover | None:
+    """Of a task file, or of a prompt's own file."""
+    if not page.is_yaml:
+        return _of_prompt(page, offset)
+    use = params.use_at(params.uses(page.text, page.entries), offset)
+    task = page.task
+    if use is not None and task is not None:
+        text = _parameter(task, use.name)
+        if text:
+            return Hover(_joined([text, *_rules(page, offset)]), use.start, use.end)
+    entry = outline.at(page.entries, offset)
+    if entry is None or not isinstance(entry.route[-1], str | int):
+        return None
+    on_key = entry.start <= offset <= entry.end
+    parts = list(_of_entry(page, entry, on_key=on_key, now=now))
+    parts += _rules(page, offset)
+    if not parts:
+        return None
+    return Hover(_joined(parts), entry.start if on_key else entry.value, entry.end if on_key else entry.stop)
+
+
+def _joined(parts: list[str]) -> str:
+    return "\n\n".join(parts)
+
+
+def _of_entry(page: Page, entry: Entry, *, on_key: bool, now: datetime) -> Iterator[str]:
+    route, task = entry.route, page.task
+    schemas = keys.at(keys.kind_of(page.path), route, page.written)
+    if on_key and isinstance(route[-1], str) and schemas:
+        yield keys.described(route[-1], schemas[0])
+    if not on_key and schemas and entry.kind is Kind.SCALAR:
+        text = page.scalar(entry)
+        yield from (f"`{each.text}`: {each.meaning}" for each in keys.choices(schemas[0]) if each.text == text and each.meaning)
+    if task is None:
+        return
+    if route[-1] == "cronExpression":
+        yield _schedule(task, page.scalar(entry), _zone(task), now)
+    elif route == ("budgetUsd",):
+        yield _worst(task, now)
+    elif on_key and route[0] in _PROMPT and len(route) == 1:
+        yield _rendered(page, task)
+    elif len(route) == 5 and route[3] == "paramMapping" and not on_key:
+        yield from _found(task, page.scalar(entry))
+
+
+def _zone(task: ResolvedTask) -> str:
+    return task.spec.schedule.config.timezone if task.spec.schedule is not None else "UTC"
+
+
+def _schedule(task: ResolvedTask, expression: str, zone: str, now: datetime) -> str:
+    """Words, and the next fires on the clock of the zone."""
+    try:
+        head = f"{cron.explain(expression)} ({zone})"
+        coming = list(islice(fires(expression, zone, now), _FIRES))
+    except (cron.CronError, KeyError, ValueError, OSError):
+        return f"{inline(expression)} is no schedule that can be read"
+    lines = (f"- {fire.at:%a %Y-%m-%d %H:%M %Z}" + (f": {fire.note}" if fire.note else "") for fire in coming)
+    return "\n".join([head, "", *lines])
+
+
+def _worst(task: ResolvedTask, now: datetime) -> str:
+    """What a run may cost, and what its triggers may come to in a month."""
+    spec = task.spec
+    run = money.a_run(spec)
+    if run is None:
+        return ""
+    again = f", with {spec.max_retries} {'retry' if spec.max_retries == 1 else 'retries'}" if spec.max_retries else ""
+    lines = [f"A run costs ${run} at most{again}."]
+    schedule = spec.schedule.config if spec.schedule is not None and spec.schedule.enabled else None
+    count = 0
+    if schedule is not None:
+        try:
+            count = cron.count(schedule.cron_expression, schedule.timezone, now, now + money.MONTH) or 0
+        except (cron.CronError, KeyError, ValueError, OSError):
+            return lines[0]
+        worst = money.worst(spec, fires=count, deliveries=0, over=money.MONTH)
+        lines.append(f"- by its schedule, in 30 days: {worst.runs:,} {_runs(worst.runs)}, ${worst.usd} at most")
+    if spec.webhook is not None and spec.webhook.enabled:
+        most = money.deliveries_within(_DELIVERIES_A_MINUTE, timedelta(days=30))
+        worst = money.worst(spec, fires=count, deliveries=most, over=money.MONTH)
+        kept = "`startLimit` keeps it there" if worst.limited else "only the rate of deliveries limits it: add `startLimit`"
+        lines.append(f"- by all its triggers, in 30 days: {worst.runs:,} {_runs(worst.runs)}, ${worst.usd:,} at most; {kept}")
+    return "\n".join(lines)
+
+
+def _runs(count: int) -> str:
+    return "run" if count == 1 else "runs"
+
+
+def _rendered(page: Page, task: ResolvedTask) -> str:
+    """The prompt of a run: as the first test makes it that can be tried, or else with defaults alone."""
+    compiled = emit(task)
+    for example in task.spec.tests:
+        body = None if example.webhook is None else page.beside(example.webhook)
+        try:
+            made = tried(compiled, example, body).judgement
+        except (Impossible, ValueError, KeyError, OSError):
+            continue
+        if made.prompt is not None:
+            return f"The prompt, as the test {inline(example.label)} makes it:\n\n{code(made.prompt)}"
+    given = fill(task.spec.params_schema, {})
+    left = [name for name in placeholders(task.prompt) if name not in given]
+    how = "with its defaults" if given else "as it stands"
+    missing = f"; a run gives {', '.join(inline(name) for name in left)}" if left else ""
+    return f"The prompt, {how}{missing}:\n\n{code(render(task.prompt, given))}"
+
+
+def _parameter(task: ResolvedTask, name: str) -> str:
+    """What is declared of a parameter, and who gives it."""
+    declared = params.names(task)
+    if name not in declared:
+        return ""
+    schema = declared[name] if isinstance(declared[name], dict) else {}
+    kind = schema.get("type")
+    notes = [str(kind)] if isinstance(kind, str) else []
+    if name in params.required(task):
+        notes.append("required")
+    lines = [f"**`{name}`**" + (f": {', '.join(notes)}" if notes else "")]
+    if isinstance(schema.get("description"), str):
+        lines += ["", schema["description"]]
+    lines.append("")
+    if "default" in schema:
+        lines.append(f"- default: {inline(_json(schema['default']))}")
+    for trigger, given in params.sources(task, name):
+        lines.append(f"- from the {trigger}: {inline(given if isinstance(given, str) else _json(given))}")
+    rest = {key: value for key, value in schema.items() if key not in ("type", "description", "default")}
+    if rest:
+        lines.append(f"- {inline(_json(rest))}")
+    return "\n".join(lines).rstrip()
+
+
+def _found(task: ResolvedTask, source: str) -> Iterator[str]:
+    """What a path finds in the payloads of the task's own tests."""
+    if not source.startswith("$"):
+        return
+    try:
+        path = compile_path(source)
+    except PathSyntax:
+        return
+    for sample in task.samples:
+        try:
+            values = path.values(sample.payload)
+        except MappingFailed:
+            continue
+        if not values and path.singular:
+            yield f"In {inline(sample.path)} it finds nothing."
+        else:
+            yield f"In {inline(sample.path)} it finds {inline(_json(values[0] if path.singular else values))}"
+
+
+def _rules(page: Page, offset: int) -> list[str]:
+    """Why what is found there is a finding."""
+    at = page.lines.position(offset)
+    here = [each for each in (*page.alone, *page.shared) if each.span.start <= at <= each.span.end]
+    return [f"`{code}` {RULES[code].title}. {RULES[code].why}" for code in dict.fromkeys(each.code for each in here)]
+
+
+def _of_prompt(page: Page, offset: int) -> Hover | None:
+    use = params.use_at(params.placeholders(page.text, 0, len(page.text)), offset)
+    if use is None:
+        return None
+    found = [(task.path, text) for task in page.users() if (text := _parameter(task, use.name))]
+    parts = [text if len(found) == 1 else f"{inline(path)}\n\n{text}" for path, text in found]
+    return Hover(_joined(parts), use.start, use.end) if parts else None
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,116 @@
+"""Keys: what the schema for editors says of a place in a file."""
+
+import json
+import posixpath
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from optio.compiler.layers import DEFAULTS, POLICY
+from optio.compiler.schema import SCHEMAS
+from optio.model.route import Route
+
+Schema = Mapping[str, Any]
+Written = Callable[[Route], str | None]
+"""The text that stands at a route of the file."""
+_MOST_OF_A_DEFAULT = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A value that may stand there."""
+
+    text: str
+    meaning: str = ""
+
+
+def kind_of(path: str) -> str:
+    """Which schema a file has."""
+    name = posixpath.basename(path)
+    return "policy" if path == POLICY else "defaults" if name in DEFAULTS else "task"
+
+
+def at(kind: str, route: Route, written: Written) -> list[Schema]:
+    """What the value there may be: several where the schema leaves it open."""
+    whole = _schema(kind)
+    found: list[Schema] = [whole]
+    for index, step in enumerate(route):
+        here = route[:index]
+        found = [sub for each in found for option in _options(each, whole, here, written) for sub in _step(option, step)]
+    return [option for each in found for option in _options(each, whole, route, written)]
+
+
+@cache
+def _schema(kind: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(SCHEMAS[kind]())
+    return loaded
+
+
+def _options(schema: Schema, whole: Schema, route: Route, written: Written) -> Iterator[Schema]:
+    """The schema without references; of several, those that go with the `type` that is written there."""
+    if "$ref" in schema:
+        name = str(schema["$ref"]).rpartition("/")[2]
+        schema = {**whole["$defs"][name], **{key: value for key, value in schema.items() if key != "$ref"}}
+    several = schema.get("oneOf") or schema.get("anyOf")
+    if several is None:
+        yield schema
+        return
+    kind = written((*route, "type"))
+    found = [option for each in several for option in _options(each, whole, route, written)]
+    fitting = [each for each in found if kind is not None and _constant(each, "type") == kind]
+    shared = {key: value for key, value in schema.items() if key not in ("oneOf", "anyOf")}
+    for each in fitting or found:
+        yield {**each, **shared} if "properties" not in each else each
+
+
+def _constant(schema: Schema, key: str) -> object:
+    return schema.get("properties", {}).get(key, {}).get("const")
+
+
+def _step(schema: Schema, step: str | int) -> Iterator[Schema]:
+    if isinstance(step, int):
+        if isinstance(schema.get("items"), Mapping):
+            yield schema["items"]
+    elif step in schema.get("properties", {}):
+        yield schema["properties"][step]
+    elif isinstance(schema.get("additionalProperties"), Mapping):
+        yield schema["additionalProperties"]
+
+
+def choices(schema: Schema) -> list[Choice]:
+    """The values among which one may choose."""
+    if "const" in schema:
+        return [Choice(str(schema["const"]))]
+    if "enum" in schema:
+        meanings = schema.get("enumDescriptions", [])
+        return [Choice(str(each), meanings[i] if i < len(meanings) else "") for i, each in enumerate(schema["enum"])]
+    if schema.get("type") == "boolean":
+        return [Choice("true"), Choice("false")]
+    return []
+
+
+def words(schema: Schema) -> str:
+    """What kind of value it is."""
+    if "enum" in schema or "const" in schema:
+        return "one of a few"
+    if schema.get("type") == "integer":
+        least, most = schema.get("minimum"), schema.get("maximum")
+        if least is not None and most is not None and most < 2**31 - 1:
+            return f"a number from {least:,} to {most:,}"
+        return "a number" if least is None else f"a number, {least:,} or more"
+    named = {"string": "a text", "boolean": "true or false", "array": "a list", "object": "a mapping"}
+    return named.get(str(schema.get("type")), "")
+
+
+def described(key: str, schema: Schema) -> str:
+    """A key as Markdown: what it is for, what may stand there, and what holds if nothing does."""
+    lines = [f"**`{key}`**" + (f": {kind}" if (kind := words(schema)) else "")]
+    if schema.get("description"):
+        lines += ["", str(schema["description"])]
+    found = choices(schema) if schema.get("type") != "boolean" else []
+    if found:
+        lines += ["", *(f"- `{each.text}`" + (f": {each.meaning}" if each.meaning else "") for each in found)]
+    if "default" in schema:
+        lines += ["", f"Default: `{json.dumps(schema['default'], ensure_ascii=False)[:_MOST_OF_A_DEFAULT]}`"]
+    return "\n".join(lines)

@@ -1,0 +1,104 @@
+"""Parameters: where one is declared, given and used."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from optio.compiler.resolve import ResolvedTask
+from optio.compiler.source import Span, span_at
+from optio.lsp.outline import Entry, Kind
+from optio.model.prompt import PLACEHOLDER
+from optio.model.route import Route
+from optio.model.trigger import ManualTrigger
+
+PROPERTIES: Route = ("paramsSchema", "properties")
+REQUIRED: Route = ("paramsSchema", "required")
+_PARTLY = re.compile(r"\{\{[ \t]*([A-Za-z0-9_]*)\Z")
+
+
+class Use(NamedTuple):
+    """A name of a parameter at a place of a text, by offsets."""
+
+    name: str
+    start: int
+    end: int
+    declares: bool = False
+
+
+def uses(text: str, entries: list[Entry]) -> Iterator[Use]:
+    """All of a task file, in no order."""
+    for entry in entries:
+        route = entry.route
+        if route[:-1] == PROPERTIES:
+            yield Use(str(route[-1]), entry.start, entry.end, declares=True)
+        elif route[:-1] == REQUIRED and entry.kind is Kind.SCALAR:
+            yield _scalar(text, entry)
+        elif _is_given(route):
+            yield Use(str(route[-1]), entry.start, entry.end)
+        elif (route == ("promptTemplate",) or route == ("dedupe", "key")) and entry.kind is not Kind.NONE:
+            yield from placeholders(text, entry.value, entry.stop)
+
+
+def _is_given(route: Route) -> bool:
+    """Whether the key gives a value to a parameter: in a mapping of a trigger, or in a test."""
+    if len(route) == 5:
+        return route[0] == "triggers" and route[2:4] == ("config", "paramMapping")
+    return route[:1] == ("tests",) and (route[2:-1] == ("params",) or route[2:-1] == ("expect", "params"))
+
+
+def _scalar(text: str, entry: Entry) -> Use:
+    start, end = entry.value, entry.stop
+    if text[start : start + 1] in "\"'" and end - start > 1:
+        start, end = start + 1, end - 1
+    return Use(text[start:end], start, end)
+
+
+def placeholders(text: str, start: int, end: int) -> Iterator[Use]:
+    """Those of a prompt."""
+    for found in PLACEHOLDER.finditer(text, start, end):
+        yield Use(found[1], found.start(1), found.end(1))
+
+
+def use_at(found: Iterator[Use], offset: int) -> Use | None:
+    """The one at a place; braces belong to it."""
+    return next((use for use in found if use.start - 2 * (not use.declares) <= offset <= use.end + 1), None)
+
+
+def begun(text: str, offset: int) -> str | None:
+    """What is written of a placeholder that is not closed at this place."""
+    found = _PARTLY.search(text[max(0, offset - 200) : offset])
+    return None if found is None else found[1]
+
+
+def names(task: ResolvedTask) -> dict[str, Any]:
+    """The declared parameters with their schemas."""
+    properties = (task.spec.params_schema or {}).get("properties")
+    return dict(properties) if isinstance(properties, dict) else {}
+
+
+def required(task: ResolvedTask) -> list[str]:
+    """The names of those without which no run is started."""
+    found = (task.spec.params_schema or {}).get("required")
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+
+def sources(task: ResolvedTask, name: str) -> list[tuple[str, Any]]:
+    """(trigger, what it gives) of each trigger that has something to say of the parameter."""
+    return [
+        (str(trigger.type), mapping[name])
+        for trigger in task.spec.triggers
+        if not isinstance(trigger, ManualTrigger) and name in (mapping := trigger.config.param_mapping or {})
+    ]
+
+
+def declaration(task: ResolvedTask, name: str) -> tuple[str, Span] | None:
+    """The file and the place where it is declared, which may be a template's."""
+    route = (*PROPERTIES, name)
+    if name not in names(task):
+        return None
+    return task.document.path_at(route), task.document.key_span(route)
+
+
+def prompt_span(text: str, use: Use) -> Span:
+    """The place of a use."""
+    return span_at(text, use.start, use.end)

@@ -1,0 +1,52 @@
+"""Symbols: the outline of a file as an editor lists it."""
+
+from dataclasses import dataclass, field
+
+from optio.lsp.outline import Entry, Kind
+from optio.lsp.pages import Page
+
+_MOST = 2_000
+_LONGEST = 80
+
+
+@dataclass(slots=True)
+class Symbol:
+    """A key or an item with what is below it; offsets of all of it, and of its name."""
+
+    name: str
+    detail: str
+    start: int
+    end: int
+    name_end: int
+    below: list["Symbol"] = field(default_factory=list)
+    is_item: bool = False
+
+
+def symbols(page: Page) -> list[Symbol]:
+    """Of the whole file, nested as its values are."""
+    top: list[Symbol] = []
+    by_route: dict[tuple[str | int, ...], Symbol] = {}
+    for entry in page.entries[:_MOST]:
+        made = _symbol(page, entry)
+        above = by_route.get(entry.route[:-1])
+        (top if above is None else above.below).append(made)
+        by_route[entry.route] = made
+    for each in top:
+        _widen(each)
+    return top
+
+
+def _symbol(page: Page, entry: Entry) -> Symbol:
+    detail = page.scalar(entry)[:_LONGEST] if entry.kind is Kind.SCALAR else ""
+    step, end = entry.route[-1], max(entry.end, entry.stop)
+    if isinstance(step, str):
+        return Symbol(step or "''", detail, entry.start, end, entry.end)
+    name = page.written((*entry.route, "type")) or detail or str(step + 1)
+    return Symbol(name, "", entry.start, end, entry.end, is_item=True)
+
+
+def _widen(symbol: Symbol) -> None:
+    """What stands around others ends where the last of them ends."""
+    for each in symbol.below:
+        _widen(each)
+        symbol.end = max(symbol.end, each.end)

@@ -1,0 +1,119 @@
+"""Wire: our values as the protocol has them."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lsprotocol import types as lsp
+from pygls import uris
+from pygls.exceptions import JsonRpcInvalidRequest
+from pygls.protocol import LanguageServerProtocol
+
+from optio.compiler.diagnostics import Diagnostic, Severity
+from optio.compiler.source import Span
+from optio.lsp.complete import Item, Sort
+from optio.lsp.positions import Lines
+from optio.lsp.symbols import Symbol
+
+SOURCE = "optio"
+_SEVERITIES = {
+    Severity.ERROR: lsp.DiagnosticSeverity.Error,
+    Severity.WARNING: lsp.DiagnosticSeverity.Warning,
+    Severity.INFO: lsp.DiagnosticSeverity.Information,
+}
+_ITEMS = {
+    Sort.KEY: lsp.CompletionItemKind.Property,
+    Sort.VALUE: lsp.CompletionItemKind.Value,
+    Sort.PARAMETER: lsp.CompletionItemKind.Variable,
+    Sort.FILE: lsp.CompletionItemKind.File,
+    Sort.SNIPPET: lsp.CompletionItemKind.Snippet,
+}
+FIX_ALL = "source.fixAll.optio"
+_UNUSED = frozenset({"OPT011", "OPT202", "OPT709"})
+
+
+class Protocol(LanguageServerProtocol):
+    """Says no to what is asked after the end, where the library says nothing."""
+
+    def handle_message(self, message: Any) -> None:
+        if self._shutdown and hasattr(message, "id") and getattr(message, "method", lsp.EXIT) != lsp.EXIT:
+            self._send_response(message.id, error=JsonRpcInvalidRequest("the server is shutting down").to_response_error())
+            return
+        super().handle_message(message)
+
+
+def file_of(uri: str) -> Path | None:
+    """The file of a document; None where it has none."""
+    try:
+        name = uris.to_fs_path(uri)
+    except (ValueError, UnicodeError):
+        return None
+    if not name or "\0" in name:
+        return None
+    return Path(os.path.normpath(name))
+
+
+def uri_of(file: Path) -> str:
+    """Where a file is, for an editor."""
+    return file.absolute().as_uri()
+
+
+def range_of(span: Span, lines: Lines) -> lsp.Range:
+    """A place as the editor counts."""
+    return lsp.Range(lsp.Position(*lines.to_editor(span.start)), lsp.Position(*lines.to_editor(span.end)))
+
+
+def range_at(start: int, end: int, lines: Lines) -> lsp.Range:
+    """The same for offsets."""
+    return lsp.Range(lsp.Position(*lines.to_editor_at(start)), lsp.Position(*lines.to_editor_at(end)))
+
+
+def wanted(kind: str, only: Sequence[str] | None) -> bool:
+    """Whether an editor that asks for these kinds asks for this one: `source` is every `source.fixAll`, too."""
+    return not only or any(kind == each or kind.startswith(f"{each}.") for each in only)
+
+
+def completion(item: Item, lines: Lines) -> lsp.CompletionItem:
+    """One proposal."""
+    return lsp.CompletionItem(
+        label=item.label,
+        kind=_ITEMS[item.sort],
+        detail=item.detail or None,
+        documentation=lsp.MarkupContent(lsp.MarkupKind.Markdown, item.markdown) if item.markdown else None,
+        sort_text=f"{item.rank}{item.label}",
+        filter_text=item.label,
+        insert_text_format=lsp.InsertTextFormat.Snippet if item.snippet else None,
+        text_edit=lsp.TextEdit(range_at(item.start, item.end, lines), item.text),
+    )
+
+
+def document_symbol(symbol: Symbol, lines: Lines) -> lsp.DocumentSymbol:
+    """A symbol with all below it."""
+    kind = lsp.SymbolKind.Object if symbol.below else lsp.SymbolKind.Property
+    return lsp.DocumentSymbol(
+        name=symbol.name,
+        detail=symbol.detail or None,
+        kind=lsp.SymbolKind.Array if symbol.is_item else kind,
+        range=range_at(symbol.start, symbol.end, lines),
+        selection_range=range_at(symbol.start, symbol.name_end, lines),
+        children=[document_symbol(each, lines) for each in symbol.below] or None,
+    )
+
+
+def diagnostic(found: Diagnostic, lines: Lines, related: Sequence[tuple[str, str, Lines, Span]]) -> lsp.Diagnostic:
+    """A finding; `related` are (message, document, its lines, place) of what belongs to it."""
+    places = [
+        lsp.DiagnosticRelatedInformation(lsp.Location(uri, range_of(span, there)), message)
+        for message, uri, there, span in related
+    ]
+    return lsp.Diagnostic(
+        range=range_of(found.span, lines),
+        severity=_SEVERITIES[found.severity],
+        code=found.code,
+        source=SOURCE,
+        message=f"{found.message}\n{found.hint}" if found.hint else found.message,
+        tags=[lsp.DiagnosticTag.Unnecessary] if found.code in _UNUSED else None,
+        related_information=places or None,
+        data={"rule": found.rule, "fix": None if found.fix is None else "safe" if found.fix.safe else "unsafe"},
+    )
