@@ -120,7 +120,7 @@ def odd_scalar(document: Document | Merged, route: Route, text: str, reading: st
 
 def _is_free(route: Route) -> bool:
     """Whether the author's own schema, and not ours, says what stands here."""
-    return route[0] in ("paramsSchema", "tests") or "paramMapping" in route
+    return route[:1] in (("paramsSchema",), ("tests",)) or "paramMapping" in route
 
 
 def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
