@@ -126,6 +126,24 @@ class Document:
         """The file that wrote the value there."""
         return self.path
 
+    def written(self, route: Route) -> "tuple[Document, Route]":
+        """The file that wrote the value there, and where in it."""
+        return self, route
+
+    def has(self, route: Route) -> bool:
+        """Whether the file itself says something there."""
+        return self._place(route) is not None
+
+    def is_flow(self, route: Route) -> bool:
+        """Whether what stands there is written between brackets, or within some."""
+        node = self.root
+        for step in route:
+            found = child(node, step)
+            if getattr(node, "flow_style", False) or found is None:
+                break
+            node = found[0]
+        return bool(getattr(node, "flow_style", False))
+
     def text_at(self, span: Span, route: Route) -> str | None:
         """What is written there, on one line of the file that wrote the value."""
         if span.start.line != span.end.line:

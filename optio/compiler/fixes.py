@@ -1,6 +1,6 @@
 """Fixes: the edits of findings, applied to files. What they do not name stays as it is, byte for byte."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -10,6 +10,12 @@ from optio.compiler.source import Position
 from optio.compiler.tree import OverlayTree, SourceTree
 
 _BOM = "\ufeff"
+# What is wrong with the bytes has no place in the text. It is information, so it is mended where somebody asks for that.
+_OF_BYTES: dict[str, Callable[[bytes], bytes]] = {
+    "OPT003": lambda data: data.removeprefix(_BOM.encode()),
+    "OPT019": lambda data: data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"),
+}
+_UNREADABLE = frozenset({"OPT001", "OPT005"})
 # One fix may bring another to light, or make room for it.
 _MOST_ROUNDS = 10
 
@@ -28,15 +34,13 @@ def fixed(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> Fixed:
     done = Fixed(compile_tree(tree, careful=careful))
     refused: set[str] = set()
     for _ in range(_MOST_ROUNDS):
-        chosen = {path: found for path, found in _by_file(done.compilation, unsafe).items() if path not in refused}
+        chosen = {path: found for path, found in _by_file(done.compilation, unsafe, careful).items() if path not in refused}
         if not chosen:
             break
         now = OverlayTree(tree, dict(done.files))
-        files = {
-            path: apply(now.read(path), (e for d in found if d.fix for e in d.fix.edits)) for path, found in chosen.items()
-        }
+        files = {path: _mended(now.read(path), found) for path, found in chosen.items()}
         after = compile_tree(OverlayTree(tree, {**done.files, **files}), careful=careful)
-        worse = {path for path in files if _errors(after, path) > _errors(done.compilation, path)}
+        worse = {path for path in files if _is_worse(after, done.compilation, path)}
         if worse:
             refused |= worse
             continue
@@ -46,10 +50,33 @@ def fixed(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> Fixed:
     return done
 
 
-def _by_file(compilation: Compilation, unsafe: bool) -> dict[str, list[Diagnostic]]:
+def _by_file(compilation: Compilation, unsafe: bool, careful: bool) -> dict[str, list[Diagnostic]]:
     paths = dict.fromkeys(d.path for d in compilation.diagnostics if d.fix is not None)
     found = {path: fixable(compilation.diagnostics, path, unsafe=unsafe) for path in paths}
+    for each in compilation.diagnostics if careful else ():
+        if each.code in _OF_BYTES:
+            found.setdefault(each.path, []).append(each)
     return {path: mine for path, mine in found.items() if mine}
+
+
+def _mended(data: bytes, found: Iterable[Diagnostic]) -> bytes:
+    found = list(found)
+    data = apply(data, (edit for each in found if each.fix is not None for edit in each.fix.edits))
+    for each in found:
+        if each.code in _OF_BYTES:
+            data = _OF_BYTES[each.code](data)
+    return data
+
+
+def _is_worse(after: Compilation, before: Compilation, path: str) -> bool:
+    """More errors than before. What could not be read had more than it could say."""
+    if _is_readable(after, path) and not _is_readable(before, path):
+        return False
+    return _errors(after, path) > _errors(before, path)
+
+
+def _is_readable(compilation: Compilation, path: str) -> bool:
+    return not any(d.code in _UNREADABLE for d in compilation.diagnostics if d.path == path)
 
 
 def _errors(compilation: Compilation, path: str) -> int:
@@ -81,7 +108,7 @@ def apply(data: bytes, edits: Iterable[Edit]) -> bytes:
     a byte order mark, lines ended by LF, CR LF or CR."""
     text = data.decode("utf-8")
     starts = _starts(text)
-    newline = "\r\n" if "\r\n" in text else "\n"
+    newline = next((each for each in ("\r\n", "\n", "\r") if each in text), "\n")
 
     def offset(at: Position) -> int:
         return starts[at.line - 1] + at.column - 1

@@ -172,6 +172,8 @@ class Merged:
         self.path, self.line = document.path, document.line
         self.texts = tuple((each.path, each.text) for each, _ in self._layers)
         self._elsewhere: dict[Route, tuple[Document, Route]] = {}
+        self.vain: list[Route] = []
+        """Where the task takes away what nothing below it has."""
         value: dict[str, Any] = {}
         for layer, values in reversed(self._layers):
             value = self._over(value, values, layer, ())
@@ -191,6 +193,9 @@ class Merged:
                 done.pop(_INSTEAD[key], None)
             if value is None and key in done:
                 del done[key]
+            elif value is None and layer is self._top:
+                done[key] = value
+                self.vain.append(here)
             elif isinstance(value, dict) and isinstance(done.get(key), dict) and here not in _WHOLE:
                 done[key] = self._over(done[key], value, layer, here)
             elif here == _UNION and isinstance(value, list) and isinstance(done.get(key), list):
@@ -211,9 +216,10 @@ class Merged:
 
     def writer(self, route: Route) -> Document:
         """The file that wrote the value there; the task's own for what nobody wrote."""
-        return self._written(route)[0]
+        return self.written(route)[0]
 
-    def _written(self, route: Route) -> tuple[Document, Route]:
+    def written(self, route: Route) -> tuple[Document, Route]:
+        """See `Document`."""
         if route in self._elsewhere:
             return self._elsewhere[route]
         for layer, values in self._layers:
@@ -231,32 +237,32 @@ class Merged:
 
     def span(self, route: Route) -> Span:
         """See `Document`."""
-        layer, there = self._written(route)
+        layer, there = self.written(route)
         return layer.span(there)
 
     def key_span(self, route: Route) -> Span:
         """See `Document`."""
-        layer, there = self._written(route)
+        layer, there = self.written(route)
         return layer.key_span(there)
 
     def plain(self, route: Route) -> str | None:
         """See `Document`."""
-        layer, there = self._written(route)
+        layer, there = self.written(route)
         return layer.plain(there)
 
     def inside(self, route: Route, start: int, end: int) -> Span:
         """See `Document`."""
-        layer, there = self._written(route)
+        layer, there = self.written(route)
         return layer.inside(there, start, end)
 
     def find(self, route: Route, needle: str, nth: int = 0) -> Span:
         """See `Document`."""
-        layer, there = self._written(route)
+        layer, there = self.written(route)
         return layer.find(there, needle, nth)
 
     def source(self, route: Route) -> str:
         """See `Document`."""
-        layer, there = self._written(route)
+        layer, there = self.written(route)
         return layer.source(there)
 
     def text_at(self, span: Span, route: Route) -> str | None:

@@ -73,11 +73,13 @@ class ResolvedTask:
         span: Span | None = None,
         write: str | None = None,
         safe: bool = True,
+        fix: Fix | None = None,
     ) -> Diagnostic:
         """A finding at a route of this task's file: at its value, or (`key`) at its key. `write` stands there when it is
         fixed, which is `safe` when the task means the same as before, or what it can only have meant."""
         place = span or (self.document.key_span(route) if key else self.document.span(route))
-        fix = None if write is None else Fix.write(write, place, safe=safe)
+        if write is not None:
+            fix = Fix.write(write, place, safe=safe)
         return finding(code, message, path=self.document.path_at(route), span=place, route=route, hint=hint, fix=fix)
 
     def in_prompt(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Related, finding, first
 from optio.compiler.document import Document
+from optio.compiler.mend import without_key
 from optio.compiler.nodes import Node, span_of, walk
 from optio.compiler.scalars import single_quoted
 from optio.compiler.source import START, SourceFile, Span, position_at, span_at
@@ -154,7 +155,8 @@ def _blank(document: Document) -> Iterator[Diagnostic]:
         if value is None and document.plain((key,)) == "":
             span = document.key_span((key,))
             message, hint = f"`{key}` has no value", "delete the key or give it one"
-            yield finding("OPT113", message, path=document.path, span=span, route=(key,), hint=hint)
+            fix = without_key(document, (key,), safe=False)
+            yield finding("OPT113", message, path=document.path, span=span, route=(key,), hint=hint, fix=fix)
 
 
 def _short(text: str) -> str:

@@ -8,7 +8,7 @@ from optio.compiler.diagnostics import MOST_OF_ONE_CODE_PER_FILE, Diagnostic, Re
 from optio.compiler.nodes import Node, short_tag, span_of, walk
 from optio.compiler.scalars import SWITCHES, WORDS, other_reading, scalar
 from optio.compiler.source import Span, position_at
-from optio.compiler.syntax import BLANKS, braces
+from optio.compiler.syntax import BLANKS, braces, indented
 from optio.model.route import Route
 
 MAX_DEPTH = 64
@@ -105,7 +105,10 @@ class Builder:
     def _check_key(self, key: Node) -> None:
         text = key.value
         if text and text[0] in BLANKS:
-            self._report("OPT005", f"U+{ord(text[0]):04X}, a blank that is no space, is used to indent", key, "use spaces")
+            span = span_of(key, self._text)
+            message = f"U+{ord(text[0]):04X}, a blank that is no space, is used to indent"
+            fix = indented(self._text, span.start.line - 1)
+            self.found.append(finding("OPT005", message, path=self._path, span=span, hint="use spaces", fix=fix))
             self._fatal = True  # what is nested in what can no longer be told
             return
         reading = other_reading(text)

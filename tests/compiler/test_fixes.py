@@ -120,3 +120,65 @@ def test_strictly_some_warnings_are_errors_and_the_rest_stays() -> None:
     changed = {d.code for d, e in zip(found, strict, strict=True) if d.severity != e.severity}
     assert changed == {"OPT203"}
     assert {d.severity for d in strict if d.code == "OPT203"} == {Severity.ERROR}
+
+
+def test_marks_and_line_ends_go_where_information_is_asked_for() -> None:
+    text = b"\xef\xbb\xbfname: Example\r\nagentRuntime: claude-code\rpromptTemplate: Say hello\n"
+    tree = MemoryTree({"task.yaml": text})
+
+    assert fixed(tree, unsafe=True).files == {}
+    assert fixed(tree, unsafe=False, careful=True).files == {
+        "task.yaml": text[3:].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    }
+
+
+HEAD = "name: Example\nagentRuntime: claude-code\npromptTemplate: Say {{A}}\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("environment:\n\u00a0 env: {A: b}\n", "environment:\n  env: {A: b}\n"),
+        ("environment:\n\tenv:\n\t\tA: b\nmaxTurns: 3\n", "environment:\n  env:\n    A: b\nmaxTurns: 3\n"),
+        (
+            "paramsSchema:\n  type: object\n  properties: {A: {}}  # all\n  required: [A]\n",
+            "paramsSchema:\n  type: object\n  additionalProperties: false\n  properties: {A: {}}  # all\n  required: [A]\n",
+        ),
+        (
+            "paramsSchema: {type: object, properties: {A: {}}, required: [A]}\n",
+            "paramsSchema: {type: object, additionalProperties: false, properties: {A: {}}, required: [A]}\n",
+        ),
+        (
+            "paramsSchema: {properties: {A: {enum: [a, b, a]}}, type: object, required: [A], additionalProperties: false}\n",
+            "paramsSchema: {properties: {A: {enum: [a, b]}}, type: object, required: [A], additionalProperties: false}\n",
+        ),
+        ("model:\nmaxTurns: 3\n", "maxTurns: 3\n"),
+        ("maxTurns: 3\nmodel: # why", "maxTurns: 3\n"),
+        (
+            "triggers: [{type: webhook, config: {path: /A b, secret: {name: S}}}]\n",
+            "triggers: [{type: webhook, config: {path: a-b, secret: {name: S}}}]\n",
+        ),
+    ],
+)
+def test_whole_keys_and_items_come_and_go(before: str, after: str) -> None:
+    assert written(HEAD + before, unsafe=True) == HEAD + after
+
+
+@pytest.mark.parametrize(
+    ("path", "better"),
+    [("repository.name", "$.repository.name"), ("$.detail.build-status", "\"$.detail['build-status']\""), ("main", "main")],
+)
+def test_a_path_is_mended_where_it_can_only_be_one(path: str, better: str) -> None:
+    config = "triggers:\n  - type: webhook\n    config: {path: scan, secret: {name: S}, paramMapping: {A: %s}}\n"
+
+    assert written(HEAD + config % path, unsafe=True) == HEAD + config % better
+
+
+def test_a_careful_reviewer_may_have_the_limits_written() -> None:
+    tree = MemoryTree({"task.yaml": HEAD.replace("{{A}}", "hello")})
+
+    done = fixed(tree, unsafe=True, careful=True)
+
+    assert b'budgetUsd: "1.00"\n' in done.files["task.yaml"]
+    assert b"timeout: 20m\n" in done.files["task.yaml"]
+    assert fixed(tree, unsafe=False, careful=True).files == {}

@@ -124,6 +124,18 @@ RULES = (
         "# file: _policy.yaml\n---\ntype: policy\nceilings: {maxTurns: 20}\n",
     ),
     Rule(
+        "OPT704", "dead-override", WARNING, "something is taken away that is not there",
+        "Whoever reads `null` looks for the value below it, which another file may have had once.",
+        "# file: task.yaml\nextends: base.yaml\nmodel: null\n# file: base.yaml\n---\ntype: template\nmaxTurns: 20\n",
+        "# file: task.yaml\nextends: base.yaml\n# file: base.yaml\n---\ntype: template\nmaxTurns: 20\n",
+    ),
+    Rule(
+        "OPT614", "stall-after-timeout", WARNING, "`stallTimeout` is no shorter than `timeout`",
+        "An attempt is ended by `timeout` before it can have been silent for that long.",
+        "timeout: 20m\nstallTimeout: 30m\n",
+        "timeout: 20m\nstallTimeout: 5m\n",
+    ),
+    Rule(
         "OPT610", "bad-money", ERROR, "an amount of money that is no decimal text",
         "A binary fraction cannot hold most amounts, so money is text with at most four decimals.",
         "budgetUsd: 2.50\n",

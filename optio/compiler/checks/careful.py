@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterator
 
+from optio.compiler import mend
 from optio.compiler.checks import granted
 from optio.compiler.checks.declared import declared
-from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.diagnostics import Diagnostic, Fix
 from optio.compiler.resolve import ResolvedTask
 from optio.model.defaults import MAX_WORKFLOW_CONCURRENT
 from optio.model.prompt import placeholders
@@ -25,11 +26,13 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     agent = spec.agent_runtime != "command"
     if agent and spec.budget_usd is None:
         hint = 'add `budgetUsd: "1.00"`, the most that one run may cost'
-        yield task.at("OPT601", "no budget: a run may cost whatever it comes to", ("budgetUsd",), key=True, hint=hint)
+        message, fix = "no budget: a run may cost whatever it comes to", _added(task, 'budgetUsd: "1.00"')
+        yield task.at("OPT601", message, ("budgetUsd",), key=True, hint=hint, fix=fix)
     if agent and spec.max_turns is None:
         yield task.at("OPT602", "no limit of turns", ("maxTurns",), key=True, hint="add `maxTurns: 20`")
     if spec.timeout is None:
-        yield task.at("OPT605", "no timeout: the server's default holds", ("timeout",), key=True, hint="add `timeout: 20m`")
+        message, fix = "no timeout: the server's default holds", _added(task, "timeout: 20m")
+        yield task.at("OPT605", message, ("timeout",), key=True, hint="add `timeout: 20m`", fix=fix)
     if agent and spec.model is None:
         yield task.at("OPT608", "no model: the agent's own default decides", ("model",), key=True, hint="add `model:`")
     elif agent and spec.model is not None and not _DATED.search(spec.model):
@@ -56,6 +59,14 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         if isinstance(trigger, WebhookTrigger):
             yield from _webhook(task, ("triggers", index, "config"), trigger.config)
             yield from _urls(task, ("triggers", index, "config", "paramMapping"), trigger.config)
+
+
+def _added(task: ResolvedTask, text: str) -> Fix | None:
+    """One more key, before the prompt or what else the file itself has."""
+    for key in ("promptTemplate", "promptFile", "command", "agentRuntime", "name"):
+        if task.document.path_at((key,)) == task.path and (fix := mend.before(task.document, (key,), text, safe=False)):
+            return fix
+    return None
 
 
 def _webhook(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:

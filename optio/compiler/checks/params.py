@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from optio.compiler import mend
 from optio.compiler.checks.contradictions import contradictions
 from optio.compiler.checks.references import references
 from optio.compiler.diagnostics import Diagnostic, closest, first
@@ -81,6 +82,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             ROUTE,
             key=True,
             hint="add `additionalProperties: false`",
+            fix=mend.before(task.document, (*ROUTE, "properties"), "additionalProperties: false", safe=False),
         )
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from optio.compiler import mend
 from optio.compiler.checks.declared import Declared, declared
 from optio.compiler.checks.params import BY_NAME, IN_LIST, ONE, ROUTE, subschemas
 from optio.compiler.diagnostics import Diagnostic, closest, first
@@ -79,9 +80,9 @@ def _twice(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Di
         for index, member in enumerate(members if isinstance(members, list) else ()):
             shown = repr(member)
             if shown in seen:
-                yield task.at(
-                    "OPT225", f"`{member}` stands twice in `{word}`", (*route, word, index), hint="delete one of them"
-                )
+                place = (*route, word, index)
+                fix = mend.without_item(task.document, place)
+                yield task.at("OPT225", f"`{member}` stands twice in `{word}`", place, hint="delete one of them", fix=fix)
             seen.add(shown)
 
 

@@ -25,6 +25,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 "OPT118", f"`command` with `agentRuntime: {spec.agent_runtime}`", ("command",), key=True,
                 hint="delete it, or write `agentRuntime: command`",
             )  # fmt: skip
+        elif spec.agent_runtime == "command" and spec.model is not None and task.document.path_at(("model",)) == task.path:
+            hint = "delete it, and tell the program by an argument or a variable"
+            yield task.at(
+                "OPT118", "`model` with `agentRuntime: command`: the program is not told", ("model",), key=True, hint=hint
+            )
         elif spec.agent_runtime not in RUNNABLE:
             yield task.at(
                 "OPT119",

@@ -6,7 +6,7 @@ from typing import Any
 
 from optio.compiler.checks import plain
 from optio.compiler.checks.declared import Declared, declared, parameter_names
-from optio.compiler.diagnostics import Diagnostic, closest, first
+from optio.compiler.diagnostics import Diagnostic, Fix, closest, first
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
@@ -46,7 +46,8 @@ def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
             fact, better = f"the path `{path}` has characters that a URL changes", path
         better = re.sub(r"[^a-z0-9]+", "-", better.lower()).strip("-")
         hint = f"write `{better}`" if better else "use a-z, 0-9 and single dashes"
-        yield task.at("OPT401", fact, route, hint=f"{hint}; at most {LONGEST_PATH}" if len(path) > LONGEST_PATH else hint)
+        hint = f"{hint}; at most {LONGEST_PATH}" if len(path) > LONGEST_PATH else hint
+        yield task.at("OPT401", fact, route, hint=hint, write=better or None, safe=False)
 
 
 def _proof(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
@@ -101,8 +102,10 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
         hint = "write a JSONPath such as `$.repository.name`, or `{literal: VALUE}`"
         yield task.at("OPT409", f"`{name}` is mapped to no JSONPath", route, hint=hint)
     elif not source.startswith("$"):
-        hint = f"write `$.{source.lstrip('.')}` for a path, `{{literal: {_short(source)}}}` for the text"
-        yield task.at("OPT409", f"`{_short(source)}` does not begin with `$`", route, hint=hint)
+        rooted = f"$.{source.lstrip('.')}"
+        hint = f"write `{_short(rooted)}` for a path, `{{literal: {_short(source)}}}` for the text"
+        write = rooted if plain.is_path(rooted) and "." in source else None
+        yield task.at("OPT409", f"`{_short(source)}` does not begin with `$`", route, hint=hint, write=write, safe=False)
     elif not plain.is_path(source):
         from optio.model.mapping import PathSyntax, compile_path
 
@@ -110,20 +113,25 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
             path = compile_path(source)
         except PathSyntax as err:
             span = task.document.inside(route, err.index, err.index + 1)
-            yield task.at(
-                "OPT407", f"`{_short(source)}`: {_sentence(err)}", route, span=span, hint=_path_hint(source, err.index)
-            )
+            better = _with_brackets(source, err.index)
+            fix = None if better is None else Fix.write(f'"{better}"', task.document.span(route), safe=False)
+            hint = f"write `{better}`" if better is not None else _path_hint(source)
+            yield task.at("OPT407", f"`{_short(source)}`: {_sentence(err)}", route, span=span, hint=hint, fix=fix)
             return
         if not path.singular and known is not None and not _takes_lists(known.properties.get(name)):
             hint = "name one value, with `[0]` for the first of a list, or give the parameter `type: array`"
             yield task.at("OPT408", f"`{_short(source)}` gives a list", route, hint=hint)
 
 
-def _path_hint(source: str, index: int) -> str:
-    """A name with a dash is the usual slip: put it in brackets."""
+def _with_brackets(source: str, index: int) -> str | None:
+    """A name with a dash is the usual slip: put in brackets it is one."""
     bare = re.search(r"\.([A-Za-z_][\w-]*-[\w-]*)", source)
-    if bare and bare.start() <= index <= bare.end() and "(" not in source:
-        return f"write `{source[: bare.start()]}['{bare[1]}']{source[bare.end() :]}`"
+    if bare and bare.start() <= index <= bare.end() and not re.search(r"[(\"\\]", source):
+        return f"{source[: bare.start()]}['{bare[1]}']{source[bare.end() :]}"
+    return None
+
+
+def _path_hint(source: str) -> str:
     if source.count("..") > 1:
         return "name the steps between"
     return "paths follow RFC 9535: `$.a.b`, `$.list[0]`, `$['odd name']`"

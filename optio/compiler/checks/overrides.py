@@ -1,0 +1,45 @@
+"""Values that change nothing: what is taken away and is not there, what another key makes pointless."""
+
+from collections.abc import Iterator
+
+from optio.compiler import mend
+from optio.compiler.diagnostics import Diagnostic, first
+from optio.compiler.layers import Merged
+from optio.compiler.resolve import ResolvedTask
+from optio.model.trigger import WebhookTrigger
+
+# Below these, null is a value like any other.
+_FREE = ("paramsSchema", "triggers", "tests")
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """What the file says and nothing does."""
+    if isinstance(task.document, Merged):
+        yield from first(_taken_from_nothing(task, task.document))
+    yield from _never_silent(task)
+    for index, trigger in enumerate(task.spec.triggers):
+        route = ("triggers", index, "config")
+        if isinstance(trigger, WebhookTrigger) and trigger.config.events == [] and task.knows((*route, "events")):
+            hint = "list the events that start a run, or delete the key for all of them"
+            yield task.at("OPT105", "`events` is empty: no delivery starts a run", (*route, "events"), hint=hint)
+
+
+def _taken_from_nothing(task: ResolvedTask, document: Merged) -> Iterator[Diagnostic]:
+    for route in document.vain:
+        if route[0] not in _FREE and document.plain(route):
+            message = f"`{route[-1]}: null` takes nothing away: no template and no defaults of this task set it"
+            fix = mend.without_key(document, route)
+            yield task.at("OPT704", message, route, key=True, hint="delete the line", fix=fix)
+
+
+def _never_silent(task: ResolvedTask) -> Iterator[Diagnostic]:
+    stall, whole = task.spec.stall_span, task.spec.timeout_span
+    if (
+        stall is not None
+        and whole is not None
+        and stall >= whole
+        and task.knows(("stallTimeout",))
+        and task.knows(("timeout",))
+    ):
+        message = f"`stallTimeout: {task.spec.stall_timeout}` is never reached: `timeout` ends the attempt before"
+        yield task.at("OPT614", message, ("stallTimeout",), hint="write less than `timeout`, or delete it")
