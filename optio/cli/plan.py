@@ -18,6 +18,7 @@ from pathlib import Path
 
 from optio.cli import FAILED, OK, flags, show
 from optio.cli.client import Client
+from optio.cli.served import past_of
 from optio.cli.sides import Sides, of_directories, of_revisions, of_server
 from optio.compiler import exchange
 from optio.compiler.diagnostics import Diagnostic, Severity, closest, graded
@@ -25,9 +26,10 @@ from optio.compiler.report import concise
 from optio.errors import SettingsError
 from optio.model.effect import Kind, Weight
 from optio.plan import document, markdown, report
-from optio.plan.compare import Plan, compare
+from optio.plan.compare import Plan, Status, compare
 from optio.plan.effect import Effect, Outlook
 from optio.plan.findings import findings
+from optio.plan.history import Past, foreseen, in_use
 from optio.plan.side import Side
 from optio.plan.words import brief, number
 from optio.settings import Settings
@@ -52,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-prune", action="store_true", help="it is meant that so many tasks are removed")
     parser.add_argument("-v", "--verbose", action="store_true", help="also the tasks that do the same and whose files differ")
     parser.add_argument("--server", action="store_true", help="against what the server serves, instead of a revision")
+    history = "say what changed tasks may be expected to spend, by the server's runs of the last 30 days"
+    parser.add_argument("--history", action="store_true", help=history)
     flags.add(parser, "tasks", "webhook_rate_per_minute")
     flags.add(parser, "url", "token")
 
@@ -71,7 +75,10 @@ def run(args: argparse.Namespace) -> int:
     # A change does not loosen the gate that it goes through: what either policy names holds.
     policies = [each.policy for each in (sides.before, sides.after) if each.policy is not None]
     failing = plan.failing([*args.fail_on, *(name for policy in policies for name in policy.fail_on)])
-    found = findings(plan, sides.tree, allow_prune=args.allow_prune)
+    past = _past(plan, args, settings)
+    plan = in_use(foreseen(plan, past) if args.history else plan, past)
+    busy = {task_id: known.runs for task_id, known in past.items()}
+    found = findings(plan, sides.tree, busy=busy, allow_prune=args.allow_prune)
     found = graded(found, policies[0].rules) if policies else found
     refused = [each for each in found if each.severity is Severity.ERROR]
     sys.stdout.writelines(_printed(plan, found, args, sides, failing))
@@ -100,13 +107,12 @@ def _sides(args: argparse.Namespace, settings: Settings) -> Sides:
     what, root = args.what, settings.tasks
     if len(what) > 2:
         raise SettingsError("give BASE..HEAD, BASE, or two directories")
-    if not args.server:
-        for name in ("url", "token"):
-            if getattr(args, name) is not None:
-                raise SettingsError(f"--{name} goes with --server")
-    elif what:
+    for name in ("url", "token"):
+        if getattr(args, name) is not None and not (args.server or args.history):
+            raise SettingsError(f"--{name} goes with --server or --history")
+    if args.server and what:
         raise SettingsError("--server takes the place of what is compared: leave out what else is named")
-    else:
+    if args.server:
         return of_server(root, Client(settings))
     if len(what) == 2:
         if args.tasks is not None:
@@ -115,6 +121,16 @@ def _sides(args: argparse.Namespace, settings: Settings) -> Sides:
     if what and Path(what[0]).is_dir() and ".." not in what[0]:
         raise SettingsError(f"`{what[0]}` is a directory: name another one to compare it with, or a revision")
     return of_revisions(root, what[0] if what else "HEAD")
+
+
+def _past(plan: Plan, args: argparse.Namespace, settings: Settings) -> dict[str, Past]:
+    """By id: of changed tasks with --history, and where a server is known of those that go."""
+    wanted = [
+        change.before.id
+        for change in plan.changes
+        if change.before is not None and (args.history or (args.server and change.status is Status.REMOVED))
+    ]
+    return {task_id: past_of(Client(settings), task_id, plan.outlook.now) for task_id in wanted}
 
 
 def _errors(side: Side, name: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Protocol
 
 from optio.model.effect import Kind, Weight
 from optio.model.registry import CompiledTask
@@ -12,6 +13,14 @@ from optio.plan.money import Total, total
 from optio.plan.pairs import Pair, pairs
 from optio.plan.side import Side
 from optio.plan.words import amount, number
+
+
+class Seen(Protocol):
+    """A path of the newer tree, or (`gone`) of the older one, as people see it."""
+
+    def __call__(self, path: str, *, gone: bool = False) -> str:
+        """Such as `tasks.d/report.yaml`."""
+        ...
 
 
 class Status(StrEnum):
@@ -27,12 +36,13 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A task that does something else."""
+    """A task that does something else; `expected` says what it may be expected to spend, where its past is known."""
 
     status: Status
     before: CompiledTask | None
     after: CompiledTask | None
     effects: tuple[Effect, ...]
+    expected: str | None = None
 
     @property
     def task(self) -> CompiledTask:
@@ -41,6 +51,10 @@ class Change:
         if task is None:
             raise ValueError("a change of nothing")
         return task
+
+    def path(self, seen: Seen) -> str:
+        """Where it stands, or stood."""
+        return seen(self.task.origin.path, gone=self.after is None)
 
     @property
     def weight(self) -> Weight:

@@ -4,23 +4,22 @@ summary   {text, tasks: {added, changed, renamed, removed, broken, mended}, effe
            worstCase: {before, after: {dayUsd, monthUsd, unboundedTasks}}}
 from, to  the time that was simulated;  ratePerMinute  deliveries that a webhook takes at most
 policy    effects of `_policy.yaml`
-tasks     [{id, idBefore, status, path, pathBefore, digest, digestBefore, effects}]
+tasks     [{id, idBefore, status, path, pathBefore, digest, digestBefore, effects, expected}]
 cosmetic  ids of tasks whose file differs and that do the same
 an effect is {kind, weight, text, before, after, lines, diff, pointer}
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from optio.model.effect import Weight
 from optio.model.route import pointer
-from optio.plan.compare import Change, Plan, Status
+from optio.plan.compare import Change, Plan, Seen, Status
 from optio.plan.effect import Effect
 from optio.plan.money import Total
 from optio.plan.words import utc
 
 
-def of(plan: Plan, seen: Callable[[str], str]) -> dict[str, Any]:
+def of(plan: Plan, seen: Seen) -> dict[str, Any]:
     """See the module; `seen` is a path as people see it."""
     return {
         "summary": {
@@ -38,17 +37,18 @@ def of(plan: Plan, seen: Callable[[str], str]) -> dict[str, Any]:
     }
 
 
-def _change(change: Change, seen: Callable[[str], str]) -> dict[str, Any]:
+def _change(change: Change, seen: Seen) -> dict[str, Any]:
     before, after = change.before, change.after
     return {
         "id": change.task.id,
         "idBefore": None if before is None else before.id,
         "status": change.status.value,
         "path": None if after is None else seen(after.origin.path),
-        "pathBefore": None if before is None else before.origin.path,
+        "pathBefore": None if before is None else seen(before.origin.path, gone=True),
         "digest": None if after is None else after.digest,
         "digestBefore": None if before is None else before.digest,
         "effects": [effect(each) for each in change.effects],
+        "expected": change.expected,
     }
 
 

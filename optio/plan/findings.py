@@ -62,7 +62,7 @@ def _busy(plan: Plan, busy: Mapping[str, int]) -> Iterator[Diagnostic]:
     for change in plan.changes:
         if change.status is Status.REMOVED and busy.get(change.task.id):
             many = number(busy[change.task.id], "run")
-            message = f"`{change.task.id}` is removed, and has {many} that wait or run, or began in the last 30 days"
+            message = f"`{change.task.id}` is removed, and is in use: {many} began in the last 30 days"
             yield finding("OPT803", message, path=_origin(change), hint=_HINTS["OPT803"])
 
 

@@ -5,10 +5,10 @@ neither break out, nor mention people, nor load pictures.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from optio.model.effect import Weight
-from optio.plan.compare import Change, Plan
+from optio.plan.compare import Change, Plan, Seen
 from optio.plan.effect import Effect
 from optio.plan.report import MARKS
 from optio.plan.words import brief, number
@@ -21,7 +21,7 @@ _TICKS = re.compile("`+")
 _FOOT = 400
 
 
-def text(plan: Plan, seen: Callable[[str], str]) -> str:
+def text(plan: Plan, seen: Seen) -> str:
     """A summary, a table, and each task's effects folded below it. What would make it too long is left out, which is said."""
     parts = [f"### {plan.summary}"]
     if not plan.changes and not plan.policy:
@@ -47,12 +47,12 @@ def text(plan: Plan, seen: Callable[[str], str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _table(plan: Plan, seen: Callable[[str], str]) -> Iterator[str]:
+def _table(plan: Plan, seen: Seen) -> Iterator[str]:
     yield "| | task | file | effects |"
     yield "|---|---|---|---|"
     for change in plan.changes[:_MOST_ROWS]:
         kinds = dict.fromkeys(_marked(each) for each in change.effects)
-        where = code(seen(change.task.origin.path)).replace("|", "\\|")
+        where = code(change.path(seen)).replace("|", "\\|")
         yield f"| {MARKS[change.status]} {change.status} | {code(change.task.id)} | {where} | {', '.join(kinds)} |"
     if len(plan.changes) > _MOST_ROWS:
         yield f"| | ... and {number(len(plan.changes) - _MOST_ROWS, 'task')} more | | |"
@@ -65,7 +65,8 @@ def _marked(effect: Effect) -> str:
 def _details(change: Change, *, diff: bool) -> str:
     opened = " open" if change.weight is Weight.DANGER else ""
     head = f"<details{opened}><summary>{MARKS[change.status]} {change.task.id} ({change.status})</summary>"
-    return "\n".join([head, "", *_effects(change.effects, diff=diff), "", "</details>"])
+    expected = [] if change.expected is None else [f"- {code(change.expected)}"]
+    return "\n".join([head, "", *_effects(change.effects, diff=diff), *expected, "", "</details>"])
 
 
 def _effects(effects: tuple[Effect, ...], *, diff: bool) -> Iterator[str]:

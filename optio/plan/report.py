@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from optio.model.effect import Weight
-from optio.plan.compare import Change, Plan, Status
+from optio.plan.compare import Change, Plan, Seen, Status
 from optio.plan.effect import Effect
 from optio.plan.words import brief, number
 
@@ -28,7 +28,7 @@ def plain(text: str, style: str) -> str:
     return text
 
 
-def lines(plan: Plan, seen: Callable[[str], str], *, paint: Paint = plain, verbose: bool = False) -> Iterator[str]:
+def lines(plan: Plan, seen: Seen, *, paint: Paint = plain, verbose: bool = False) -> Iterator[str]:
     """The summary first, then every task with its effects; `seen` is a path as people see it. What is only information is
     left out of the rest when there is something else to say, unless `verbose`."""
     yield paint(plan.summary, "1")
@@ -48,13 +48,15 @@ def lines(plan: Plan, seen: Callable[[str], str], *, paint: Paint = plain, verbo
             yield f"= {task.id} ({seen(task.origin.path)}): its file differs, and it does the same"
 
 
-def _change(change: Change, seen: Callable[[str], str], paint: Paint) -> Iterator[str]:
+def _change(change: Change, seen: Seen, paint: Paint) -> Iterator[str]:
     mark = MARKS[change.status]
-    where = seen(change.task.origin.path)
+    where = change.path(seen)
     yield paint(f"{mark} {change.task.id}", _STATUS[mark]) + paint(f"  {change.status}, {brief(where, _LONGEST)}", "2")
     width = max(len(each.kind) for each in change.effects)
     for effect in change.effects:
         yield from _effect(effect, width, paint)
+    if change.expected is not None:
+        yield " " * _INDENT + brief(change.expected, _LONGEST)
 
 
 def _effect(effect: Effect, width: int, paint: Paint) -> Iterator[str]:
