@@ -27,11 +27,12 @@ class Hook(NamedTuple):
 
 
 class When(NamedTuple):
-    """A schedule that may start the task."""
+    """A schedule that may start the task; `own` if the task's file has it, and no template."""
 
     expression: str
     zone: str
     place: Place
+    own: bool
 
 
 class Spend(NamedTuple):
@@ -89,7 +90,9 @@ def _when(task: ResolvedTask) -> When | None:
             ZoneInfo(config.timezone)
         except (CronError, ZoneInfoNotFoundError, ValueError, OSError):
             continue
-        return When(config.cron_expression, config.timezone, _place(task, ("triggers", index, "config", "cronExpression")))
+        route = ("triggers", index, "config", "cronExpression")
+        own = task.document.path_at(route) == task.path
+        return When(config.cron_expression, config.timezone, _place(task, route), own)
     return None
 
 

@@ -123,6 +123,12 @@ def elapses(expression: str) -> bool:
     return minute.startswith("*") or rest.startswith("*")
 
 
+def minutes_of_day(expression: str) -> list[int]:
+    """Its times of the clock, on a day that it has, as minutes since midnight."""
+    simulator = _simulator(expression, _CYCLE)
+    return [60 * hour + minute for hour in sorted(simulator.hours) for minute in sorted(simulator.minutes)]
+
+
 def most(expression: str, days: int) -> int:
     """The most fires in so many days on end; what clocks skip or show twice is left out of account."""
     simulator = _simulator(expression, _CYCLE)

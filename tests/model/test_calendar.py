@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.model import cron
-from optio.model.calendar import Odd, Timed, coming, days, fires, nights, note, odd
+from optio.model.calendar import Odd, Timed, coming, days, fires, nights, note, odd, odd_nights
 from optio.model.clocks import Change, changes
 
 BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"
@@ -179,3 +179,38 @@ def test_a_night_names_those_who_feel_it() -> None:
     (night,) = nights(timed, SPRING - DAY, SPRING + DAY)
 
     assert (night.zone, night.change.at, [task_id for task_id, _ in night.felt]) == (BERLIN, SPRING, ["a"])
+
+
+# What comes of a zone's rules, whatever the year
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone", "kinds"),
+    [
+        ("30 2 * * *", BERLIN, ["moved", "once"]),
+        ("*/30 2 * * *", BERLIN, ["skipped", "twice"]),
+        ("30 1 * * *", NEW_YORK, ["once"]),
+        ("15 2 * * *", LORD_HOWE, ["moved"]),
+        ("30 2 25 3 *", BERLIN, ["moved"]),
+        ("30 2 * * 1", BERLIN, []),
+        ("30 2 24 3 *", BERLIN, []),
+        ("30 3 * * *", BERLIN, []),
+        ("0 * * * *", BERLIN, []),
+        ("30 2 * * *", "America/Sao_Paulo", []),
+        ("0 2 * * *", "Africa/Casablanca", ["moved", "once"]),
+    ],
+)
+def test_a_zones_rules_say_whether_a_night_will_ever_be_odd(expression: str, zone: str, kinds: list[str]) -> None:
+    assert [it.what for _, it in odd_nights(expression, zone)] == kinds
+
+
+@pytest.mark.parametrize("zone", [BERLIN, NEW_YORK, LORD_HOWE, "America/Santiago", "Africa/Cairo"])
+@pytest.mark.parametrize("hour", range(4))
+def test_the_rules_agree_with_the_years_to_come(zone: str, hour: int) -> None:
+    """Where a zone keeps its rules from now on, the nights of the next years are those of any others."""
+    expression = f"30 {hour} * * *"
+    coming_years = {
+        it.what for c in changes(zone, utc("2027-01-01"), utc("2030-01-01")) if (it := odd(expression, c)) is not None
+    }
+
+    assert {it.what for _, it in odd_nights(expression, zone)} == coming_years

@@ -95,5 +95,5 @@ def _crowded(path: str, when: When, new: str, most: int) -> Diagnostic:
     message = f"{most - 1} other tasks start in the same minute, and {MAX_WORKFLOW_CONCURRENT} runs at once are the default"
     hint = f"write `{new}`, a minute that follows from the task's id; `optio schedule --calendar` shows all of them"
     # What a template says is not to be changed in the task.
-    fix = Fix.write(json.dumps(new), span, safe=False) if route != ("extends",) else None
+    fix = Fix.write(json.dumps(new), span, safe=False) if when.own else None
     return finding("OPT312", message, path=path, span=span, route=route, hint=hint, fix=fix)

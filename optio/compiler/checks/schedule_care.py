@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import islice, pairwise, takewhile
+from itertools import islice
 
 from optio.compiler.checks.schedule import field_span
 from optio.compiler.diagnostics import Diagnostic
@@ -26,7 +26,9 @@ _ENDS = {
     "once": "fires at the first of the two",
     "twice": "fires both times",
 }
-_DAY = timedelta(days=1)
+_DAY, _MINUTE = timedelta(days=1), timedelta(minutes=1)
+# Who may run more at once is not held up.
+_MOST_SLOTS = 50
 # No zone sets its clocks by more in one night.
 _MOST_SET = timedelta(hours=2)
 
@@ -78,20 +80,29 @@ def _has(field: str, sign: str) -> bool:
 
 
 def _overlap(task: ResolvedTask, route: Route, trigger: ScheduleTrigger, fields: list[str]) -> Iterator[Diagnostic]:
-    """With one slot, a run that takes its whole time is still there when the next one is due."""
-    spec = task.spec
-    if spec.timeout is None or spec.max_concurrent != 1 or not task.knows(("timeout",)) or trigger.config.overlap == "skip":
+    """Runs that take their whole time are still there when one more is due than may run at once."""
+    spec, config = task.spec, trigger.config
+    if spec.timeout is None or config.overlap == "skip" or not (task.knows(("timeout",)) and task.knows(("maxConcurrent",))):
         return
-    if _least_gap(fields[0], fields[1]) - _MOST_SET >= duration(spec.timeout):
+    slots, timeout = spec.max_concurrent, duration(spec.timeout)
+    if slots > _MOST_SLOTS or _least_gap(fields[0], fields[1], slots) - _MOST_SET >= timeout:
         return
     try:
-        gap = _gap(trigger.config.cron_expression, trigger.config.timezone)
+        gap = _gap(config.cron_expression, config.timezone, slots)
+        if gap >= timeout:
+            return
+        enough = next(
+            (n for n in range(slots, _MOST_SLOTS) if _gap(config.cron_expression, config.timezone, n) >= timeout), None
+        )
     except (KeyError, ValueError, OSError):  # the zone is reported where it stands
         return
-    if gap < duration(spec.timeout):
+    if slots == 1:
         message = f"fires every {_words(gap)} at times, and a run may take {spec.timeout}: runs queue behind each other"
-        hint = "write `overlap: skip`, a shorter `timeout`, or `maxConcurrent: 2`"
-        yield task.at("OPT314", message, route, hint=hint)
+    else:
+        runs = f"of runs that may take {spec.timeout} only {slots} go at once"
+        message = f"fires {slots + 1} times in {_words(gap)} at times, and {runs}"
+    raised = f", or `maxConcurrent: {enough}`" if enough is not None else ", or fewer fires"
+    yield task.at("OPT314", message, route, hint=f"write `overlap: skip`, a shorter `timeout`{raised}")
 
 
 def _seldom(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
@@ -156,20 +167,22 @@ def _even(fields: list[str], zone: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _gap(expression: str, zone: str) -> timedelta:
+def _gap(expression: str, zone: str, fires_on: int) -> timedelta:
+    """The least time from a fire to the one that comes so many later."""
     from optio.model.cron import fires
 
-    times = islice(fires(expression, zone, _START), _LOOKED_AT)
-    return min((b - a for a, b in pairwise(times)), default=timedelta.max)
+    times = list(islice(fires(expression, zone, _START), _LOOKED_AT + fires_on))
+    return min((b - a for a, b in zip(times, times[fires_on:], strict=False)), default=timedelta.max)
 
 
 @lru_cache(maxsize=4096)
-def _least_gap(minute: str, hour: str) -> timedelta:
-    """A bound that costs little: the gap if every day counted and nobody set the clocks."""
-    from optio.model.cron import fires
+def _least_gap(minute: str, hour: str, fires_on: int) -> timedelta:
+    """A bound that costs little: that time if every day counted and nobody set the clocks."""
+    from optio.model.cron import minutes_of_day
 
-    times = takewhile(lambda at: at <= _START + 2 * _DAY, fires(f"{minute} {hour} * * *", "UTC", _START))
-    return min(b - a for a, b in pairwise(times))
+    times = minutes_of_day(f"{minute} {hour} * * *")
+    later = (divmod(place + fires_on, len(times)) for place in range(len(times)))
+    return min(days * _DAY + (times[place] - at) * _MINUTE for at, (days, place) in zip(times, later, strict=True))
 
 
 def _words(gap: timedelta) -> str:
