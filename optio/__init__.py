@@ -3,7 +3,7 @@
 How the packages stand to each other (import only what stands to the left; `tests/test_layers.py` proves it):
 
     errors < model < { compiler, runtimes, store, broker, limits, executors, secrets, telemetry } < plan < runs < testing
-           < settings < look < cache < wiring, live, writes < health
+           < settings < look < checking < wiring, live, writes < health
            < { reload, server, worker, scheduler, retention, probe, lsp } < cli
 
 `model`, `compiler` and `runtimes` are pure: no I/O but reading through a `SourceTree`, no clock, no randomness.

@@ -13,8 +13,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the command line is read before the compiler is loaded
+    from optio.checking.check import Checked
     from optio.compiler.diagnostics import Diagnostic
-    from optio.compiler.pipeline import Compilation
     from optio.compiler.tree import DirectoryTree
 
 SUMMARY = "report every mistake in the task files"
@@ -26,7 +26,7 @@ _LONGEST_INPUT = (1 << 20) + 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`optio check [PATH ...] [--format FORMAT] [--strict] [--verbose] [--fix | --diff] [--unsafe-fixes]`."""
+    """`optio check [PATH ...] [--format FORMAT] [--strict] [--verbose] [--fix | --diff] [--unsafe-fixes] [--jobs N]`."""
     parser.description = SUMMARY
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files or directories (default: $OPTIO_TASKS, or tasks.d)")
     parser.add_argument("--format", choices=FORMATS, default="full", help="how findings are printed (default: full)")
@@ -38,6 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     change.add_argument("--fix", action="store_true", help="apply the fixes that leave each task's meaning as it is")
     change.add_argument("--diff", action="store_true", help="print what --fix would change, and change nothing")
     parser.add_argument("--unsafe-fixes", action="store_true", help="with --fix or --diff: guesses, too; look at what they did")
+    parser.add_argument("--jobs", type=_number, metavar="N", help="processes at most (default: one for each processor)")
+    kept = "of many files, read none of what the last check kept, and keep nothing (else in $OPTIO_CACHE_DIR or ~/.cache/optio)"
+    parser.add_argument("--no-cache", action="store_true", help=kept)
+
+
+def _number(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"`{text}` is no number of processes: give 1 or more")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,18 +76,20 @@ def run(args: argparse.Namespace) -> int:
     if args.diff and args.format != "full":
         print(f"optio check: --diff prints a patch: leave out --format {args.format}", file=sys.stderr)
         return USAGE
-    changes, checked = 0, []
+    changes, seen = 0, []
     for root, only in _roots(paths, default).items():
         if args.fix or args.diff:
-            compilation, changed = _fix(root, only, args)
+            checked, changed = _fix(root, only, args)
             changes += changed
+        elif given is not None:
+            checked = _typed(root, only, given, careful=args.strict or args.verbose)
         else:
-            compilation = _compile(root, only, given, careful=args.strict or args.verbose)
-        files += compilation.files
-        tasks += len(compilation.registry.tasks)
-        found += _clickable(compilation.diagnostics, root)
+            checked = _checked(root, only, args)
+        files += len(checked.paths)
+        tasks += checked.tasks
+        found += _clickable(checked.diagnostics, root)
         if args.format == "junit":
-            checked += [_seen(root, path) for path in _tree(root, only).task_files()]
+            seen += [_seen(root, path) for path in checked.paths]
     if args.diff:
         return FOUND if changes else CLEAN
     if args.strict:
@@ -90,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         print(report.as_json(found, files=files, tasks=tasks))
     elif args.format in ("sarif", "github", "junit"):
-        _print_exchange(found, checked, args.format)
+        _print_exchange(found, seen, args.format)
     else:
         _print_text(found, files, tasks, paths, args.format, given)
     return FOUND if any(d.severity == "error" for d in found) else CLEAN
@@ -129,19 +140,24 @@ def _roots(paths: list[str], default: str) -> "dict[Path, list[str] | None]":
     return roots
 
 
-def _compile(root: Path, only: list[str] | None, given: bytes | None, *, careful: bool) -> "Compilation":
+def _checked(root: Path, only: list[str] | None, args: argparse.Namespace) -> "Checked":
+    from optio.checking.check import check
+    from optio.checking.how import How, default_place
+
+    place = None if args.no_cache else default_place(os.environ)
+    return check(root, only, How(careful=args.strict or args.verbose, jobs=args.jobs, place=place))
+
+
+def _typed(root: Path, only: list[str] | None, given: bytes, *, careful: bool) -> "Checked":
+    """The one file, as part of its tree."""
+    from optio.checking.check import Checked
     from optio.compiler.pipeline import compile_tree
-
-    if given is None:
-        return compile_tree(_tree(root, only), careful=careful)
-    from dataclasses import replace
-
     from optio.compiler.tree import OverlayTree
 
     (path,) = only or ("",)
     whole = compile_tree(OverlayTree(_tree(root, None), {path: given}), careful=careful)
     own = tuple(d for d in whole.diagnostics if d.path == path)
-    return replace(whole, diagnostics=own, files=1)
+    return Checked((path,), len(whole.registry.tasks), own)
 
 
 def _tree(root: Path, only: list[str] | None) -> "DirectoryTree":
@@ -150,7 +166,8 @@ def _tree(root: Path, only: list[str] | None) -> "DirectoryTree":
     return DirectoryTree(root, only=only)
 
 
-def _fix(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple[Compilation, int]":
+def _fix(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple[Checked, int]":
+    from optio.checking.check import Checked
     from optio.cli import fixing
     from optio.compiler.fixes import fixed
 
@@ -163,7 +180,8 @@ def _fix(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple
         if done.count and args.format == "full":
             count, files = done.count, len(done.files)
             print(f"fixed {count} finding{'s' * (count > 1)} in {files} file{'s' * (files > 1)}")
-    return done.compilation, done.count
+    compilation = done.compilation
+    return Checked(tuple(tree.task_files()), len(compilation.registry.tasks), compilation.diagnostics), done.count
 
 
 def _clickable(diagnostics: "tuple[Diagnostic, ...]", root: Path) -> "list[Diagnostic]":

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from optio.cli import check
+from tests.checking.trees import fill
 
 # A finding that is ignored without a reason.
 IGNORED = (
@@ -272,7 +273,8 @@ def test_only_the_compiler_is_loaded() -> None:
 
     assert {"optio.compiler.pipeline", "pydantic.main", "cronsim"} <= loaded
     assert among(NOT_FOR_CHECK, loaded) == set()
-    assert among({"optio"}, loaded) - {"optio"} == among({"optio.cli", "optio.compiler", "optio.model", "optio.errors"}, loaded)
+    ours = {"optio.cli", "optio.compiler", "optio.model", "optio.errors", "optio.checking.check", "optio.checking.how"}
+    assert among({"optio"}, loaded) - {"optio", "optio.checking"} == among(ours, loaded)
 
 
 def test_a_clean_task_does_not_load_what_only_others_need() -> None:
@@ -340,3 +342,45 @@ def test_a_terminal_that_cannot_show_the_text_is_no_bug() -> None:
         assert ended.returncode == 1
         assert ended.stderr == ""
         assert "na\\xefve" in ended.stdout or form == "json"
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many", "1.5", "\u00b2"])
+def test_a_number_of_processes_that_is_none_is_refused(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(f"--jobs={number}")
+
+    assert ended.value.code == 2
+    assert f"`{number}` is no number of processes: give 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", check.FORMATS)
+def test_what_is_printed_does_not_depend_on_what_was_kept(
+    form: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(here / "tasks.d", 120)
+    monkeypatch.setenv("OPTIO_CACHE_DIR", str(here / "kept"))
+
+    def printed(*options: str) -> str:
+        assert run("--format", form, "--verbose", *options) == 1
+        return capsys.readouterr().out
+
+    plain = printed("--no-cache", "--jobs", "1")
+    assert not (here / "kept").exists()
+    assert printed() == printed() == printed("--jobs", "2") == plain
+    assert list((here / "kept").iterdir())
+
+
+def test_what_is_kept_is_in_the_way_of_no_fix(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(here / "tasks.d", 120)
+    write("tasks.d/task.yaml", GOOD.format("A") + "maxTurn: 1\n")
+    monkeypatch.setenv("OPTIO_CACHE_DIR", str(here / "kept"))
+    run()
+
+    run("--fix", "--unsafe-fixes")
+    capsys.readouterr()
+    run("--format", "concise")
+
+    assert "task.yaml:4" not in capsys.readouterr().out
+    assert "maxTurns: 1" in Path("tasks.d/task.yaml").read_text()

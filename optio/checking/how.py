@@ -1,0 +1,38 @@
+"""How to check: choices that change the time it takes, or what is looked for."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+# So few files are compiled sooner than a process is started, or an index read.
+FEW = 100
+_MOST_JOBS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """`careful` looks for what a task could do without. `jobs` are processes at most, None for one for each processor; `place`
+    is where results are kept, None for nowhere."""
+
+    careful: bool = False
+    jobs: int | None = None
+    place: Path | None = None
+    few: int = FEW
+
+    def jobs_for(self, files: int) -> int:
+        """As many processes as are worth it."""
+        most = min(len(os.sched_getaffinity(0)), _MOST_JOBS) if self.jobs is None else self.jobs
+        return max(1, min(most, files // max(self.few, 1)))
+
+
+def default_place(environment: Mapping[str, str]) -> Path | None:
+    """`$OPTIO_CACHE_DIR`, or `optio` among the user's caches; None where there is no such place."""
+    own = environment.get("OPTIO_CACHE_DIR")
+    if own:
+        return Path(own)
+    caches = environment.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(caches):
+        return Path(caches, "optio")
+    home = environment.get("HOME", "")
+    return Path(home, ".cache", "optio") if os.path.isabs(home) else None

@@ -1,0 +1,46 @@
+"""Many files: what was kept of them, and the rest made anew."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from optio.checking.forks import shared
+from optio.checking.how import How
+from optio.checking.kept import Kept, Maker, packed, unpacked
+from optio.checking.made_with import made_with
+from optio.checking.signs import Signs
+from optio.checking.store import Store
+from optio.compiler.pipeline import Verdict
+from optio.compiler.tree import SourceTree
+
+
+def verdicts(
+    root: Path, tree: SourceTree, paths: Sequence[str], how: How, *, whole: bool
+) -> tuple[list[Verdict], Mapping[str, str]]:
+    """What each file says, in the order of `paths`, and the severities of the policy. These are the `whole` tree, or some of
+    its files: then what is kept of the others stays."""
+    store = _store(how)
+    maker = Maker(tree, Signs(root), careful=how.careful)
+    before = store.load(root) if store is not None else {}
+    now = {path: kept for path in paths if (kept := before.get(path)) is not None and maker.holds(path, kept)}
+    open_questions = [path for path in paths if path not in now]
+
+    def answered(share: Sequence[str]) -> dict[str, Kept]:
+        return {path: _renewed(maker, path, before.get(path)) or maker.make(path) for path in share}
+
+    for part in shared(open_questions, how.jobs_for(len(open_questions)), answered, packed, unpacked):
+        now |= part
+    now |= answered([path for path in paths if path not in now])  # what could not be sent
+    if store is not None and (open_questions or (whole and len(before) > len(now))):
+        store.save(root, now if whole else before | now)
+    return [now[path].verdict(path) for path in paths], maker.levels
+
+
+def _renewed(maker: Maker, path: str, kept: Kept | None) -> Kept | None:
+    return None if kept is None else maker.renewed(path, kept)
+
+
+def _store(how: How) -> Store | None:
+    made = made_with() if how.place is not None else None
+    if how.place is None or made is None:
+        return None
+    return Store(how.place, made + (b" careful" if how.careful else b""))

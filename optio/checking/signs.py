@@ -1,0 +1,57 @@
+"""Signs: whether a file can have changed, told without reading it.
+
+The times of change, size, inode and device of a file are another whenever its content is, with one exception: two changes
+within one tick of the file system's clock leave the same times. So a sign is relied on only where the last change was well
+before the sign was taken, as git does it with its index ("racy git"): every later change then has a later tick. A program can
+set the time of modification back, but not the time of change (ctime).
+"""
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+Sign = tuple[int, int, int, int, int]
+# The coarsest clocks of file systems tick every 2 s.
+_TICK_NS = 2_000_000_000
+
+
+class Signs:
+    """The signs of a directory's files, each taken once: when it is first asked for."""
+
+    def __init__(self, root: Path, clock: Callable[[], int] = time.time_ns) -> None:
+        self._root = os.path.realpath(root)
+        self._fresh = clock() - _TICK_NS
+        self._known: dict[str, Sign | None] = {}
+        self._directories: dict[str, str | None] = {}
+
+    def of(self, path: str) -> Sign | None:
+        """None where there is nothing to rely on: for what is no plain file, stands behind a link, or has just changed."""
+        try:
+            return self._known[path]
+        except KeyError:
+            sign = self._known[path] = self._taken(path)
+            return sign
+
+    def _taken(self, path: str) -> Sign | None:
+        directory, _, name = path.rpartition("/")
+        try:
+            place = self._directories[directory]
+        except KeyError:
+            place = self._directories[directory] = self._plain(directory)
+        if place is None:
+            return None
+        try:
+            status = os.lstat(place + name)
+        except (OSError, ValueError):
+            return None
+        changed, altered = status.st_mtime_ns, status.st_ctime_ns
+        if not stat.S_ISREG(status.st_mode) or changed > self._fresh or altered > self._fresh:
+            return None
+        return changed, altered, status.st_size, status.st_ino, status.st_dev
+
+    def _plain(self, directory: str) -> str | None:
+        """The prefix of its files' names; None behind a link: where that leads may change while the file does not."""
+        full = os.path.join(self._root, directory) if directory else self._root
+        return full.rstrip("/") + "/" if os.path.realpath(full) == full else None
