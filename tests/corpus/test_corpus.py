@@ -10,6 +10,12 @@ from optio.compiler.pipeline import compile_tree
 from optio.compiler.tree import MemoryTree
 from tests.corpus.corpus import Mistake, clean_files, companions, mistakes
 
+# Why a rule has no mistake in the corpus.
+WITHOUT = {
+    "OPT218": "takes a prompt of 256 KiB",
+    "OPT312": "takes ten files that are wrong together",
+    "OPT706": "takes a link or a pipe on a disk",
+}
 CLEAN = clean_files()
 MISTAKES = list(mistakes())
 
@@ -35,6 +41,12 @@ def test_a_mistake_has_one_finding_at_its_place(mistake: Mistake) -> None:
     assert [line.split(" ")[:2] for line in shown] == [expected.split(" ")], shown
     if mistake.end is not None:
         assert new[0].span.end == mistake.end, shown
+
+
+def test_every_rule_has_a_mistake() -> None:
+    of_changes = {code for code in RULES if code.startswith("OPT8")}
+
+    assert set(RULES) - {mistake.code for mistake in MISTAKES} == set(WITHOUT) | of_changes
 
 
 def test_clean_files_have_no_finding() -> None:
