@@ -18,6 +18,8 @@ _KEY = re.compile(
 _PROPERTIES = re.compile(r"(?:[&!][^\s,\[\]{}]*[ \t]+)+")
 _HEADER = re.compile(r"[|>][^\n]*")
 _PLAIN_END = re.compile(r"[ \t]+#|[ \t]*(?=\n|\Z)")
+# The compiler refuses what is nested half as deep.
+_DEEPEST = 128
 _FLOW_PLAIN = re.compile(r"(?:[^\s,\[\]{}:#\"']|:(?![\s,\[\]{}]|\Z)|(?<=\S)[#\"']|[ \t](?=[^\s,\[\]{}:#]))+")
 
 
@@ -75,10 +77,22 @@ class _Frame:
 
 @dataclass(slots=True)
 class _Open:
-    """A bracket that is not closed; `step` is the key or index that a value now belongs to."""
+    """A bracket that is not closed: the key or index that a value now belongs to, the entry whose value the bracket is, and the
+    entry of the key."""
 
     is_list: bool
     step: str | int | None
+    entry: int | None
+    key: int | None = None
+
+    @property
+    def where(self) -> Where:
+        """What belongs there now."""
+        return Where.KEY if self.step is None else Where.VALUE
+
+    def go_on(self) -> None:
+        """Behind a comma."""
+        self.step, self.key = (self.step + 1, None) if isinstance(self.step, int) else (None, None)
 
 
 def entries(text: str) -> list[Entry]:
@@ -147,7 +161,7 @@ class _Reader:
         ):
             self._frames.pop()
         begin = at - column
-        while self._is_dash(at):
+        while self._is_dash(at) and len(self._frames) < _DEEPEST:
             column = at - begin
             while self._frames and self._frames[-1].column > column:
                 self._frames.pop()
@@ -181,14 +195,15 @@ class _Reader:
         """No key: an item of a list, more of a text that began above, or a key that is being written."""
         top = self._frames[-1] if self._frames else None
         item = top is not None and top.is_list and not top.filled and top.column < column
-        if end == len(self.text):
-            word = self.text[at:end]
-            if not (top and top.filled and top.column < column):
-                where = Where.VALUE if word[:1] in "\"'{[|>&*!" else Where.KEY
-                self._last = Context(where, self._below(column) if not item else self._route(), word, at)
-        if item:
+        word = self.text[at:end]
+        is_key = end == len(self.text) and word[:1] not in "\"'{[|>&*!" and (item or not (top and top.column < column))
+        if item and top is not None:
             entry = self.found[-1]
-            return self._value(entry.start, entry.end, at, end, top.column if top else column, again=True)
+            end = self._value(entry.start, entry.end, at, end, top.column, again=True)
+        if is_key:
+            self._last = Context(Where.KEY, self._route() if item else self._below(column), word, at)
+        if item or is_key:
+            return end
         if self.found and self.found[-1].kind is Kind.SCALAR and top is not None and top.column < column:
             last = self.found[-1]
             self.found[-1] = last._replace(stop=_PLAIN_END.search(self.text, at, end + 1).start())  # type: ignore[union-attr]
@@ -240,47 +255,41 @@ class _Reader:
         token: tuple[int, int] | None = None
         base = self._route()
 
-        def route(*more: str | int) -> Route:
-            return (*base, *(each.step for each in stack if each.step is not None), *more)
+        def route() -> Route:
+            return (*base, *(each.step for each in stack if each.step is not None))
 
-        def item(begin: int, end: int) -> None:
-            """A value without a key, in a list."""
-            if stack[-1].is_list:
+        def value(begin: int, end: int) -> int | None:
+            """Of the key before it, or an item of a list; gives the place of its entry."""
+            top = stack[-1]
+            if top.is_list:
                 self.found.append(Entry(route(), begin, begin, begin, end, Kind.SCALAR))
-            elif stack[-1].step is not None:
-                last = next((i for i in range(len(self.found) - 1, -1, -1) if self.found[i].route == route()), None)
-                if last is not None:
-                    self.found[last] = self.found[last]._replace(value=begin, stop=end, kind=Kind.SCALAR)
+                return len(self.found) - 1
+            if top.key is not None:
+                self.found[top.key] = self.found[top.key]._replace(value=begin, stop=end, kind=Kind.SCALAR)
+            return top.key
 
-        pending: list[int | None] = []
         while at < length:
             char = text[at]
             if char in "{[":
-                if stack and stack[-1].step is not None:
-                    item(at, at)
-                    pending.append(
-                        next((i for i in range(len(self.found) - 1, -1, -1) if self.found[i].route == route()), None)
-                    )
-                else:
-                    pending.append(None)
-                stack.append(_Open(char == "[", 0 if char == "[" else None))
+                entry = value(at, at) if stack else None
+                stack.append(_Open(char == "[", 0 if char == "[" else None, entry))
                 token = None
+                if len(stack) > _DEEPEST:
+                    return length
             elif char in "}]":
                 if token is not None:
-                    item(*token)
+                    value(*token)
                 token = None
-                stack.pop()
-                opened = pending.pop()
+                opened = stack.pop().entry
                 if opened is not None:
                     self.found[opened] = self.found[opened]._replace(stop=at + 1, kind=Kind.FLOW)
                 if not stack:
                     return at + 1
             elif char == ",":
                 if token is not None:
-                    item(*token)
+                    value(*token)
                 token = None
-                top = stack[-1]
-                top.step = int(top.step) + 1 if top.is_list and top.step is not None else None
+                stack[-1].go_on()
             elif char == "#" and text[at - 1].isspace():
                 at = self._line_end(at)
                 if at == length:
@@ -294,13 +303,13 @@ class _Reader:
             elif char in "\"'":
                 end = self._quoted_end(at, column)
                 if end == length and not _closed(text, at, end):
-                    where = Where.VALUE if stack[-1].is_list or stack[-1].step is not None else Where.KEY
-                    self._last = Context(where, route(), text[at + 1 :], at + 1, flow=True, quote=char)
+                    self._last = Context(stack[-1].where, route(), text[at + 1 :], at + 1, flow=True, quote=char)
                     return end
                 token, at = (at, end), end - 1
             elif char == ":":
-                if token is not None and not stack[-1].is_list and stack[-1].step is None:
-                    stack[-1].step = _name(text[slice(*token)])
+                top = stack[-1]
+                if token is not None and not top.is_list and top.step is None:
+                    top.step, top.key = _name(text[slice(*token)]), len(self.found)
                     self.found.append(Entry(route(), token[0], token[1], at + 1, at + 1, Kind.NONE))
                 token = None
             elif not char.isspace():
@@ -308,15 +317,8 @@ class _Reader:
                 end = plain.end() if plain else at + 1
                 token, at = (at, end), end - 1
             at += 1
-        if stack:
-            begin, end = token or (length, length)
-            if end < length:
-                begin, word = length, ""
-            else:
-                word = text[begin:end]
-            top = stack[-1]
-            where = Where.VALUE if top.is_list or top.step is not None else Where.KEY
-            self._last = Context(where, route(), word, begin, flow=True)
+        begin = token[0] if token is not None and token[1] == length else length
+        self._last = Context(stack[-1].where, route(), text[begin:], begin, flow=True)
         return length
 
     def _block_end(self, end: int, column: int) -> int:
