@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Related, finding, first
 from optio.compiler.document import Document
-from optio.compiler.mend import without_key
 from optio.compiler.nodes import Node, span_of, walk
 from optio.compiler.scalars import single_quoted
 from optio.compiler.source import START, SourceFile, Span, position_at, span_at
@@ -19,7 +18,6 @@ _INVISIBLE = re.compile(
 )
 # A comment that begins like a number, a channel or a colour, behind a value: `#12`, `#general`, `#ff0000`.
 _CUT = re.compile(r"^[^\n#'\"]*[^\s#'\"\[{,:|>-][ \t]+(#[A-Za-z0-9_][^\n]*)$", re.MULTILINE)
-_INDENTED_TAB = re.compile(r"^[ ]*\t", re.MULTILINE)
 _ANCHOR = re.compile(r"&([^\s,\[\]{}]+)[ \t]*")
 
 
@@ -139,7 +137,7 @@ def _tabs(document: Document) -> Iterator[Diagnostic]:
         inner = [found[0] for found in starts if found is not None]
         if not (any("\t" in blanks for blanks in inner) and any(blanks.startswith(" ") for blanks in inner)):
             continue
-        where = _INDENTED_TAB.search(document.text, node.start_mark.index, node.end_mark.index)
+        where = re.compile(r"^[ ]*\t", re.MULTILINE).search(document.text, node.start_mark.index, node.end_mark.index)
         if where is not None:
             span = span_at(document.text, where.end() - 1, where.end())
             message = "a tab indents this line of the text, and spaces indent others"
@@ -155,6 +153,8 @@ def _blank(document: Document) -> Iterator[Diagnostic]:
         if value is None and document.plain((key,)) == "":
             span = document.key_span((key,))
             message, hint = f"`{key}` has no value", "delete the key or give it one"
+            from optio.compiler.mend import without_key
+
             fix = without_key(document, (key,), safe=False)
             yield finding("OPT113", message, path=document.path, span=span, route=(key,), hint=hint, fix=fix)
 

@@ -19,9 +19,8 @@ LATER_TYPES = ("connection",)
 ELSEWHERE = {"policy": "a policy is `_policy.yaml` at the top of the tree: move it there"}
 _SECRETS = ("secret", "previousSecret")
 # What documentation writes in a secret's place.
-_PLACEHOLDER = re.compile(
-    r"\A(?:change[-_ ]?me|(?:my|your|the)[-_ ].*|secret|password|token|todo|x{3,}|<.*>|\[.*\]|\$\{?\w+\}?|\W*)\Z|\.{3}",
-    re.IGNORECASE,
+_PLACEHOLDER = (
+    r"(?i)\A(?:change[-_ ]?me|(?:my|your|the)[-_ ].*|secret|password|token|todo|x{3,}|<.*>|\[.*\]|\$\{?\w+\}?|\W*)\Z|\.{3}"
 )
 _MONEY = 'write the amount as text with at most four decimals, such as "2.50"'
 _DURATION = "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
@@ -58,7 +57,7 @@ def translate(document: Document | Merged, error: ErrorDetails, route: Route) ->
         yield at("OPT102", f"`{name}` is missing", f"add `{last}:`", key=True)
     elif kind in ("union_tag_invalid", "union_tag_not_found"):
         yield _bad_trigger(document, route)
-    elif last in _SECRETS and isinstance(value, str) and _PLACEHOLDER.search(value):
+    elif last in _SECRETS and isinstance(value, str) and re.search(_PLACEHOLDER, value):
         hint = f"write `{last}: {{name: NAME}}`, and give that secret a value of its own: `openssl rand -hex 32`"
         yield at("OPT406", f"`{name}` is a placeholder, and no secret", hint)
     elif last in _SECRETS and isinstance(value, str):

@@ -8,8 +8,6 @@ from optio.compiler.checks import (
     dedupe,
     environment,
     examples,
-    github,
-    granted,
     literals,
     models,
     overrides,
@@ -21,7 +19,6 @@ from optio.compiler.checks import (
     samples,
     schedule,
     schedule_care,
-    scheme,
     triggers,
     trust,
     untrusted,
@@ -29,6 +26,7 @@ from optio.compiler.checks import (
 )
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
+from optio.model.trigger import WebhookTrigger
 
 Check = Callable[[ResolvedTask], Iterator[Diagnostic]]
 
@@ -41,15 +39,12 @@ CHECKS: tuple[Check, ...] = (
     schedule.check,
     schedule_care.check,
     webhook.check,
-    scheme.check,
-    github.check,
     samples.check,
     examples.check,
     trust.check,
     untrusted.check,
     environment.check,
     commands.check,
-    granted.check,
     models.check,
     overrides.check,
     dedupe.check,
@@ -57,6 +52,25 @@ CHECKS: tuple[Check, ...] = (
     literals.check,
 )
 _UNUSABLE_SCHEMA = frozenset({"OPT205", "OPT206", "OPT212", "OPT214"})
+
+
+def _for_some(task: ResolvedTask) -> Iterator[Check]:
+    """Checks that few tasks have a use for; all others do not wait until they are loaded."""
+    environment, hooks = task.spec.environment, [t for t in task.spec.triggers if isinstance(t, WebhookTrigger)]
+    told = (*environment.setup_commands, *environment.env.values(), str(task.spec.command))
+    named = any(hooks or name in task.prompt for name in environment.secrets)
+    if named or any("$" in text or "{{" in text for text in told):
+        from optio.compiler.checks import granted
+
+        yield granted.check
+    if hooks:
+        from optio.compiler.checks import scheme
+
+        yield scheme.check
+    if any(hook.config.scheme == "github" for hook in hooks):
+        from optio.compiler.checks import github
+
+        yield github.check
 
 
 def run(task: ResolvedTask, *, careful: bool = False) -> list[Diagnostic]:
@@ -71,4 +85,5 @@ def run(task: ResolvedTask, *, careful: bool = False) -> list[Diagnostic]:
         from optio.compiler.checks import careful as more
 
         checks = (*CHECKS, more.check)
+    checks = (*checks, *_for_some(task))
     return found + [d for check in checks for d in check(task) if task.knows(d.route)]

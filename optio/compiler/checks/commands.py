@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 
-from optio.compiler.checks import shell
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.source import Span
@@ -50,6 +49,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _shell(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    from optio.compiler.checks import shell  # most tasks have no command
+
     slip = shell.slip(text)
     if slip is not None:
         span = task.document.inside(route, slip.start, slip.end)

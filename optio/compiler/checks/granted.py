@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from optio.compiler.checks import shell
 from optio.compiler.checks.declared import declared
 from optio.compiler.checks.untrusted import strangers_words
 from optio.compiler.diagnostics import Diagnostic, closest, first
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
+
+if TYPE_CHECKING:
+    from optio.compiler.checks.shell import Variable
 
 SECRETS: Route = ("environment", "secrets")
 SECRET_NAME = re.compile(
@@ -41,6 +44,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
     environment = task.spec.environment
+    if not environment.setup_commands and task.spec.command is None:
+        return
+    from optio.compiler.checks import shell
+
     secrets, known = set(environment.secrets), {*environment.secrets, *environment.env}
     for index, text in enumerate(environment.setup_commands):
         route: Route = ("environment", "setupCommands", index)
@@ -67,7 +74,7 @@ def _command(task: ResolvedTask) -> Iterator[tuple[Route, str]]:
         yield ("command", index), command[index]
 
 
-def _unknown(task: ResolvedTask, route: Route, each: shell.Variable, known: set[str]) -> Diagnostic | None:
+def _unknown(task: ResolvedTask, route: Route, each: "Variable", known: set[str]) -> Diagnostic | None:
     if each.name in known or each.guarded or each.name in RUNTIME_KEYS or each.name.startswith("OPTIO_"):
         return None
     meant = closest(each.name, known)

@@ -1,6 +1,5 @@
 """Models: whether the agent's own service offers a model of that name."""
 
-import re
 from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic, closest
@@ -8,9 +7,9 @@ from optio.compiler.resolve import ResolvedTask
 
 # Whose a model is, by how its name begins.
 _MAKERS = (
-    ("Anthropic", re.compile(r"claude|sonnet|opus|haiku", re.IGNORECASE)),
-    ("OpenAI", re.compile(r"gpt-|chatgpt|codex|o[134](?:-|$)", re.IGNORECASE)),
-    ("Google", re.compile(r"gemini", re.IGNORECASE)),
+    ("Anthropic", ("claude", "sonnet", "opus", "haiku")),
+    ("OpenAI", ("gpt-", "chatgpt", "codex", "o1", "o3", "o4")),
+    ("Google", ("gemini",)),
 )
 # The agents that offer the models of one maker, with names that they take.
 _OFFERED = {
@@ -19,7 +18,7 @@ _OFFERED = {
     "gemini": ("Google", ("gemini-2.5-pro", "gemini-2.5-flash")),
 }
 # With one of these the agent asks another service, which has names of its own.
-_ELSEWHERE = re.compile(r"BASE_URL$|^CLAUDE_CODE_USE_|ENDPOINT$|API_BASE$")
+_ELSEWHERE = ("BASE_URL", "API_BASE", "ENDPOINT", "_USE_BEDROCK", "_USE_VERTEX", "_USE_FOUNDRY")
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -29,8 +28,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if spec.model is None or offered is None or "{{" in spec.model or not task.knows(("model",)):
         return
     maker, examples = offered
-    known = next((name for name, begins in _MAKERS if begins.match(spec.model)), None)
-    if known == maker or any(_ELSEWHERE.search(name) for name in (*spec.environment.env, *spec.environment.secrets)):
+    known = next((name for name, begins in _MAKERS if spec.model.lower().startswith(begins)), None)
+    if known == maker or any(name.endswith(_ELSEWHERE) for name in (*spec.environment.env, *spec.environment.secrets)):
         return
     if known is not None:
         runtime = next((name for name, (its, _) in _OFFERED.items() if its == known), None)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from optio.compiler import mend
 from optio.compiler.diagnostics import Diagnostic, first
 from optio.compiler.layers import Merged
 from optio.compiler.resolve import ResolvedTask
@@ -26,6 +25,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _taken_from_nothing(task: ResolvedTask, document: Merged) -> Iterator[Diagnostic]:
     for route in document.vain:
+        from optio.compiler import mend
+
         if route[0] not in _FREE and document.plain(route):
             message = f"`{route[-1]}: null` takes nothing away: no template and no defaults of this task set it"
             fix = mend.without_key(document, route)

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from optio.compiler import mend
 from optio.compiler.checks.contradictions import contradictions
 from optio.compiler.checks.references import references
 from optio.compiler.diagnostics import Diagnostic, closest, first
@@ -76,6 +75,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     for route, sub in subschemas(schema, ROUTE):
         yield from _values(task, route, sub, schema)
     if schema.get("properties") and "additionalProperties" not in schema and "unevaluatedProperties" not in schema:
+        from optio.compiler import mend
+
         yield task.at(
             "OPT215",
             "`paramsSchema` takes parameters that it does not declare",

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from optio.compiler import mend
 from optio.compiler.checks.declared import Declared, declared
 from optio.compiler.checks.params import BY_NAME, IN_LIST, ONE, ROUTE, subschemas
 from optio.compiler.diagnostics import Diagnostic, closest, first
@@ -81,6 +80,8 @@ def _twice(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Di
             shown = repr(member)
             if shown in seen:
                 place = (*route, word, index)
+                from optio.compiler import mend
+
                 fix = mend.without_item(task.document, place)
                 yield task.at("OPT225", f"`{member}` stands twice in `{word}`", place, hint="delete one of them", fix=fix)
             seen.add(shown)
