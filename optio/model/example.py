@@ -10,6 +10,8 @@ from optio.model.trigger import Spec, Text, no_items, no_keys
 Verdict = Literal["accepted", "filtered", "invalid", "unsigned", "stale", "unreadable", "unsupported"]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$", max_length=64)]
 HeaderValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]*$", max_length=1_000)]
+# Far from the ends of what can be reckoned with.
+_YEARS = range(1970, 2200)
 
 
 class Expectation(Spec):
@@ -57,8 +59,11 @@ class Example(Spec):
 
     @property
     def slot(self) -> datetime:
-        """`schedule` as a time, without a zone where none is written; raises ValueError."""
-        return datetime.fromisoformat(self.schedule or "")
+        """`schedule` as a time, without a zone where none is written; raises ValueError, also for one that no clock shows."""
+        at = datetime.fromisoformat(self.schedule or "")
+        if at.year not in _YEARS:
+            raise ValueError(f"{at.year} is not among the years from {_YEARS[0]} to {_YEARS[-1]}")
+        return at
 
     @property
     def label(self) -> str:

@@ -45,8 +45,8 @@ def _trigger(task: ResolvedTask, route: Route, example: Example, kind: str) -> I
     if kind == "schedule":
         try:
             example.slot  # noqa: B018 - it raises
-        except ValueError:
-            message = f"`{example.schedule}` is no time"
+        except ValueError as err:
+            message = f"`{example.schedule}` is no time" + (f": {err}" if "years" in str(err) else "")
             yield task.at("OPT425", message, (*route, kind), hint="write it as `2026-03-30T07:00`, in the schedule's own zone")
     if kind == "webhook" and example.signature is not None and task.spec.webhook is not None:
         config = task.spec.webhook.config
