@@ -15,6 +15,15 @@ _CREDENTIAL = re.compile(
     r"(?:^|_)(?:token|secret|passwords?|passwd|passphrase|authorization|cookie|credentials?|(?:api|private|access|secret)_?key)$"
 )
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
+# Credentials by where they stand: what is in the group stays.
+_IN_TEXT = (
+    (
+        "a credential in a URL",
+        re.compile(r"([?&][^=&#\s]{0,60}(?:token|secret|passw(?:or)?d|sig|signature|api_?key)=)[^&#\s\"'<>]+", re.IGNORECASE),
+    ),
+    ("a credential of HTTP", re.compile(r"\b((?:Bearer|Basic) )[A-Za-z0-9._~+/=-]{16,}", re.IGNORECASE)),
+    ("a JSON Web Token", re.compile(r"()\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+")),
+)
 # `git@github.com:acme/shop` is the address of a repository.
 _EMAIL = re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?![A-Za-z0-9-]|\.\w|:\S)")
 
@@ -62,6 +71,10 @@ class Redactor:
         for kind, token in list(tokens(text)):
             self.found.append(Redaction(route, kind))
             text = text.replace(token[0], f"://{REDACTED}@" if token[0].startswith("://") else REDACTED)
+        for kind, shape in _IN_TEXT:
+            text, count = shape.subn(rf"\1{REDACTED}", text)
+            if count:
+                self.found.append(Redaction(route, kind))
         if self.emails and "@" in text:
             text = _EMAIL.sub(lambda found: self._person(found[0], route), text)
         return text

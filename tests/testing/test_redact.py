@@ -30,6 +30,13 @@ VALUES = st.recursive(
             {"secrets": {"password": [REDACTED, REDACTED]}},
             ["a credential, by its name"] * 2,
         ),
+        (
+            {"SubscribeURL": "https://sns.io/?Action=Confirm&Token=2336412f37&x=1#a"},
+            {"SubscribeURL": f"https://sns.io/?Action=Confirm&Token={REDACTED}&x=1#a"},
+            ["a credential in a URL"],
+        ),
+        ({"note": f"Bearer {'ab1.' * 5}"}, {"note": f"Bearer {REDACTED}"}, ["a credential of HTTP"]),
+        ({"jwt": "x eyJhbGciOiJI.eyJzdWIiOiIx.c2ln y"}, {"jwt": f"x {REDACTED} y"}, ["a JSON Web Token"]),
         ({"url": "https://me:pw@ci.io/x"}, {"url": f"https://{REDACTED}@ci.io/x"}, ["a URL with a password"]),
     ],
 )
@@ -45,7 +52,7 @@ def test_what_is_secret_is_taken_out_and_told(payload: Any, redacted: Any, kinds
     [
         {"token_count": 5, "tokens": "12", "author": "ada", "keyboard": "qwerty", "secret": None, "secret_scanning": "on"},
         {"has_password": True, "password": ""},
-        {"mail": "ada@corp.io"},
+        {"mail": "ada@corp.io", "url": "https://ci.io/?page=2&design=x", "note": "a basic understanding of tokens"},
         [1, 1.5, None, "plain"],
     ],
 )
