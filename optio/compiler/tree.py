@@ -12,6 +12,7 @@ from typing import Protocol
 
 SUFFIXES = (".yaml", ".yml")
 MAX_FILE_BYTES = 1 << 20
+MAX_DIRECTORIES = 64
 # A pipe or a device must not block the compiler, and a link is never followed unseen.
 FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 ESCAPES = "is a link that leads out of the task tree"
@@ -87,7 +88,8 @@ class DirectoryTree:
         self._inside: dict[str, bool] = {}
 
     def task_files(self) -> Iterator[str]:
-        """Every YAML file, sorted; hidden files and directories are passed over."""
+        """Every YAML file, sorted; hidden files and directories are passed over. A directory that cannot be looked into stands
+        for its files: to read it says why."""
         if self._only is not None:
             yield from self._only
             return
@@ -98,11 +100,17 @@ class DirectoryTree:
             entries = list(os.scandir(directory))
         except (FileNotFoundError, NotADirectoryError):  # it vanished between two looks
             return
+        except OSError:
+            yield prefix.rstrip("/") or "."
+            return
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield from self._walk(entry.path, f"{prefix}{entry.name}/")
+                if prefix.count("/") < MAX_DIRECTORIES:
+                    yield from self._walk(entry.path, f"{prefix}{entry.name}/")
+                else:
+                    yield prefix + entry.name
             elif entry.name.endswith(SUFFIXES):
                 yield prefix + entry.name
 
@@ -110,6 +118,8 @@ class DirectoryTree:
         """The file's bytes; raises Unreadable."""
         if path.startswith(("/", "~")) or ".." in path.split("/"):
             raise Unreadable("OPT115", "leads out of the task tree", "give a path below the task file")
+        if path.count("/") >= MAX_DIRECTORIES:
+            raise Unreadable("OPT014", f"lies deeper than {MAX_DIRECTORIES} directories", "move it up")
         try:
             descriptor = self._open(os.path.join(str(self.root), path))
         except (FileNotFoundError, NotADirectoryError, ValueError):  # a NUL or a lone surrogate is in no file's name

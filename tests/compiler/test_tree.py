@@ -104,3 +104,51 @@ def test_a_link_to_itself_is_refused(root: Path) -> None:
     (root / "a.yaml").symlink_to("a.yaml")
 
     assert codes(root) == ["OPT706"]
+
+
+def nest(root: Path, name: str, count: int) -> None:
+    """Directories in directories, and a task in the last; such a path can be too long to be written down at once."""
+    at = os.open(root, os.O_RDONLY)
+    for _ in range(count):
+        os.mkdir(name, dir_fd=at)
+        below = os.open(name, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    file = os.open("a.yaml", os.O_WRONLY | os.O_CREAT, dir_fd=at)
+    os.write(file, TASK.format("A").encode())
+    os.close(file)
+    os.close(at)
+
+
+def test_what_lies_in_too_many_directories_is_refused_and_not_passed_over(root: Path) -> None:
+    nest(root, "d", 300)
+
+    assert codes(root) == ["OPT014"]
+
+
+def test_what_lies_in_many_directories_is_read(root: Path) -> None:
+    nest(root, "d", 60)
+
+    assert list(compile_tree(DirectoryTree(root)).registry.tasks) == ["a"]
+
+
+def test_a_directory_whose_path_is_too_long_is_refused_and_not_passed_over(root: Path) -> None:
+    nest(root, "d" * 200, 30)
+
+    assert codes(root) == ["OPT706"]
+
+
+def test_a_directory_that_may_not_be_looked_into_is_refused_and_not_passed_over(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "closed").mkdir()
+    look = os.scandir
+
+    def refuse(path: str) -> object:
+        if path.endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+    assert codes(root) == ["OPT706"]
