@@ -25,7 +25,7 @@ COMMANDS = {
     "runs": ("runs", "list, show, follow, cancel and retry runs"),
     "tasks": ("tasks", "list tasks, pause and resume them"),
     "pool": ("pool", "show the pods that are kept ready for runs; plan how many"),
-    "hook": ("hook", "sign and post a webhook payload"),
+    "hook": ("hook", "post, replay and capture webhook deliveries"),
     "server": ("server", "serve the API"),
     "worker": ("worker", "execute runs"),
     "scheduler": ("scheduler", "fire schedules"),
