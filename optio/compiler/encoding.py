@@ -9,7 +9,10 @@ from optio.compiler.source import Position, SourceFile, Span, position_at, span_
 MAX_BYTES = 1 << 20
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
 _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?=[ \n]|\Z)", re.MULTILINE)
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+# The longer marks first: one begins like the shorter.
+_OTHER_MARKS = {
+    b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"
+}  # fmt: skip
 
 
 def decode(file: SourceFile) -> tuple[str | None, list[Diagnostic]]:
@@ -31,8 +34,9 @@ def _normal(text: str) -> str:
 
 
 def _bad_encoding(file: SourceFile, err: UnicodeDecodeError) -> Diagnostic:
-    if file.data.startswith(_UTF16):
-        return finding("OPT002", "UTF-16, not UTF-8", path=file.path, hint="save the file as UTF-8")
+    other = next((name for mark, name in _OTHER_MARKS.items() if file.data.startswith(mark)), None)
+    if other is not None:
+        return finding("OPT002", f"{other}, not UTF-8", path=file.path, hint="save the file as UTF-8")
     before = _normal(file.data[: err.start].decode("utf-8"))
     at = position_at(before, len(before))
     byte = file.data[err.start]

@@ -183,13 +183,17 @@ def _bad_pattern(at: At, route: Route, value: Any, context: dict[str, Any]) -> I
         yield at("OPT105", f"`{name}` has characters that are not allowed", f"it must match `{context.get('pattern')}`")
 
 
+_WHOLE = re.compile(r"-?[0-9]{1,10}")
+_WHOLE_NUMBERS = ("int_type", "int_from_float")
+
+
 def _wrong_type(at: At, document: Document | Merged, route: Route, kind: str, value: Any) -> Diagnostic:
     written = document.plain(route)
     hint = write = None
     if value is None:
         hint = "give a value or delete the key"
-    elif kind in ("int_type", "int_from_float") and isinstance(value, str) and value.strip().lstrip("-").isdigit():
-        write = value.strip()
+    elif kind == "int_type" and written is None and isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+        write = str(int(value))
         hint = f"remove the quotes: {write}"
     elif kind == "string_type" and written is not None:
         write = f'"{written}"'
@@ -199,9 +203,14 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, kind: str, va
     elif kind == "bool_type" and isinstance(value, str) and value.lower() in ("true", "false"):
         write = value.lower()
         hint = f"remove the quotes: {write}"
+    elif route == ("command",):
+        hint = "write a list: [program, argument]"
     elif kind in _WANTED:
         hint = f"write {_WANTED[kind]}"
-    message = f"`{show(route)}` must be {_WANTED.get(kind, 'something else')}, not {_kind_of(value)}"
+    wanted = "text or a list" if route == ("command",) else _WANTED.get(kind, "something else")
+    is_number = type(value) in (int, float) and written is not None
+    given = f"`{written}`" if kind in _WHOLE_NUMBERS and is_number else _kind_of(value)
+    message = f"`{show(route)}` must be {wanted}, not {given}"
     return at("OPT103", message, hint, write=write)
 
 

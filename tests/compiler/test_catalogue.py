@@ -61,4 +61,4 @@ def test_messages_are_one_line_without_a_full_stop() -> None:
             message = re.fullmatch(r"\S+:\d+:\d+: (?:error|warning|info): (.+) \[OPT\d{3} [a-z-]+\] \((.+)\)", line)
             assert message, line
             assert not message[1].endswith("."), line
-            assert not message[1][0].isupper() or message[1].startswith(("U+", "UTF-16")), line
+            assert not message[1][0].isupper() or message[1].startswith(("U+", "UTF-16", "UTF-32")), line

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from optio.model.params import Validator
 
 ROUTE: Route = ("paramsSchema",)
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # Words under which a schema holds further schemas: by name, in a list, or one.
 BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 IN_LIST = ("allOf", "anyOf", "oneOf", "prefixItems")
@@ -49,6 +50,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.at(
             "OPT206", f"the root of `paramsSchema` has type `{schema['type']}`", (*ROUTE, "type"), hint="write `type: object`"
         )
+        return
+    if schema.get("$schema", DIALECT) not in (DIALECT, DIALECT + "#"):
+        message, hint = "parameters are JSON Schema 2020-12, and no other", f"write `{DIALECT}`, or delete it"
+        yield task.at("OPT205", message, (*ROUTE, "$schema"), hint=hint)
         return
     bad = list(references(task, schema))
     yield from bad
