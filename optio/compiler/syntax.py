@@ -41,9 +41,9 @@ def explain(err: yaml.YAMLError, path: str, text: str) -> Diagnostic:
     return finding(slip.code, slip.message, path=path, span=Span(start, end), hint=slip.hint, fix=fix)
 
 
-def indented(text: str, row: int) -> Fix:
+def indented(text: str, row: int) -> Fix | None:
     """Spaces for other blanks, in this line and those that follow it without one that is right. How wide a tab was meant to be
-    nobody knows; every other blank is as wide as a space."""
+    nobody knows; every other blank is as wide as a space, but for a byte order mark, which has no width."""
     edits, safe = [], True
     for number, line in enumerate(text.split("\n")[row:], start=row + 1):
         blanks = line[: len(line) - len(line.lstrip(f" \t{BLANKS}"))]
@@ -51,9 +51,9 @@ def indented(text: str, row: int) -> Fix:
             break
         if blanks.strip(" "):
             safe = safe and "\t" not in blanks
-            new = re.sub(f"[{BLANKS}]", " ", blanks.replace("\t", "  "))
+            new = re.sub(f"[{BLANKS}]", " ", blanks.replace("\t", "  ").replace("\ufeff", ""))
             edits.append(Edit(Span(Position(number, 1), Position(number, len(blanks) + 1)), new))
-    return Fix(tuple(edits), safe)
+    return Fix(tuple(edits), safe) if edits else None
 
 
 def braces(line: str, column: int) -> tuple[str, str]:

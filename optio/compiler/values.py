@@ -106,9 +106,11 @@ class Builder:
         text = key.value
         if text and text[0] in BLANKS:
             span = span_of(key, self._text)
-            message = f"U+{ord(text[0]):04X}, a blank that is no space, is used to indent"
             fix = indented(self._text, span.start.line - 1)
-            self.found.append(finding("OPT005", message, path=self._path, span=span, hint="use spaces", fix=fix))
+            what = "is used to indent" if fix is not None else "begins this key"
+            hint = "use spaces" if fix is not None and text[0] != "\ufeff" else "delete it"
+            message = f"U+{ord(text[0]):04X}, a blank that is no space, {what}"
+            self.found.append(finding("OPT005", message, path=self._path, span=span, hint=hint, fix=fix))
             self._fatal = True  # what is nested in what can no longer be told
             return
         reading = other_reading(text)

@@ -3,16 +3,23 @@
 import json
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from xml.etree import ElementTree
 
-from optio.compiler import exchange, report
+from optio.compiler import exchange
+from optio.compiler import report as reports
 from optio.compiler.diagnostics import Diagnostic, Severity, strictly
 from optio.compiler.fixes import fixed
 from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.source import Position, Span
 from optio.compiler.tree import MemoryTree, OverlayTree
+from optio.plan import document, markdown, report
+from optio.plan.compare import Plan, compare
+from optio.plan.effect import Outlook
+from optio.plan.findings import findings
+from optio.plan.side import side
 
-
+OUTLOOK = Outlook(now=datetime(2026, 1, 31, 12, tzinfo=UTC), rate_per_minute=60)
 # What cannot be read has more errors than it can say.
 UNREADABLE = frozenset({"OPT001", "OPT005"})
 
@@ -64,9 +71,9 @@ def is_inside(span: Span, lines: list[str], about: Diagnostic) -> None:
 def prints(compilation: Compilation, files: Mapping[str, bytes]) -> None:
     """Every form of report can be read by what reads it."""
     for found in (compilation.diagnostics, strictly(compilation.diagnostics)):
-        for line in (*report.concise(found), *report.full(found, lambda path: text_of(files.get(path, b"")))):
+        for line in (*reports.concise(found), *reports.full(found, lambda path: text_of(files.get(path, b"")))):
             must("\n" not in line, "a line of a report is one line", line)
-        shown = json.loads(report.as_json(found, files=1, tasks=0).encode("utf-8", "surrogatepass"))
+        shown = json.loads(reports.as_json(found, files=1, tasks=0).encode("utf-8", "surrogatepass"))
         must(len(shown["diagnostics"]) == len(found), "JSON holds every finding", shown)
         run = json.loads(exchange.sarif(found).encode("utf-8", "surrogatepass"))["runs"][0]
         must(len(run["results"]) == len(found), "SARIF holds every finding", run)
@@ -89,3 +96,27 @@ def mends(files: Mapping[str, bytes], before: Compilation, *, unsafe: bool) -> i
     for path in done.files:
         must(path in files, "only files of the tree are changed", path)
     return done.count
+
+
+def compares(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Plan:
+    """A plan of a change can be read in every form; a tree and itself differ in nothing."""
+    old, new = side(MemoryTree(before)), side(MemoryTree(after))
+    plan = compare(old, new, OUTLOOK)
+    for line in report.lines(plan, seen, verbose=True):
+        must("\n" not in line and line.isprintable(), "a line of a plan can be printed", line)
+    markdown.text(plan, seen).encode("utf-8", "surrogatepass")
+    shown = json.loads(json.dumps(document.of(plan, seen)))
+    must(len(shown["tasks"]) == len(plan.changes), "JSON holds every change", shown)
+    found = list(findings(plan, MemoryTree(after), busy={}, allow_prune=False))
+    json.loads(exchange.sarif(found).encode("utf-8", "surrogatepass"))
+    lines = {path: text_of(data).split("\n") for path, data in {**before, **after}.items()}
+    for each in found:
+        is_inside(each.span, lines[each.path], each)
+    for one in (old, new):
+        must(not compare(one, one, OUTLOOK).effects, "a tree and itself do the same")
+    return plan
+
+
+def seen(path: str, *, gone: bool = False) -> str:
+    """A path as a plan shows it."""
+    return f"old/{path}" if gone else path

@@ -6,8 +6,9 @@ import time
 import traceback
 from collections import Counter
 
-from tests.fuzz.always import compiles, mends, prints
-from tests.fuzz.seeds import drawn
+from tests.fuzz.always import compares, compiles, mends, prints
+from tests.fuzz.mutations import damaged, once
+from tests.fuzz.seeds import drawn, trees
 
 MOST_WORK = 1.0
 
@@ -29,6 +30,11 @@ def main(seconds: float, seed: int) -> int:
             slowest = sorted([*slowest, (work, number)])[-3:]
             if rng.random() < 0.2:
                 prints(compilation, files)
+            if rng.random() < 0.1:
+                compares(files, {path: damaged(rng, data) for path, data in files.items()})
+            if rng.random() < 0.1:
+                whole = dict(rng.choice(trees()))
+                compares(whole, {path: once(rng, data) for path, data in whole.items()})
             if rng.random() < 0.2:
                 before, _ = compiles(files)
                 fixes += mends(files, before, unsafe=rng.random() < 0.5)

@@ -124,6 +124,11 @@ MUTATIONS: list[Mutation] = [
 ]  # fmt: skip
 
 
+def once(rng: random.Random, data: bytes) -> bytes:
+    """The file after one accident, of the kind that often leaves a task."""
+    return rng.choice((word, lines, nothing))(rng, data.decode("utf-8", "replace")).encode("utf-8", "surrogatepass")
+
+
 def damaged(rng: random.Random, data: bytes) -> bytes:
     """The file after one to four accidents, the last of which may be one of bytes."""
     text = data.decode("utf-8", "replace")

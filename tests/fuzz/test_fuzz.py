@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from tests.fuzz.always import compiles, mends, prints
+from tests.fuzz.always import compares, compiles, mends, prints
+from tests.fuzz.mutations import once
 from tests.fuzz.seeds import drawn, trees
 
 ROUNDS, PER_ROUND = 40, 50
@@ -29,6 +30,18 @@ def test_fixes_of_damaged_files_make_nothing_worse_and_leave_nothing_to_fix(numb
         before, _ = compiles(files)
 
         mends(files, before, unsafe=seed % 2 == 0)
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_plans_of_damaged_trees_can_be_read(number: int) -> None:
+    told = 0
+    for seed in range(20_000 + number * 15, 20_000 + (number + 1) * 15):
+        rng = random.Random(seed)
+        files = rng.choice(trees())
+
+        told += bool(compares(files, {path: once(rng, data) for path, data in files.items()}).changes)
+
+    assert told
 
 
 def test_what_is_damaged_is_found_to_be() -> None:
