@@ -125,6 +125,9 @@ def _run(name: str, arguments: list[str]) -> int:
     except Exception as err:
         if isinstance(err, OSError) and err.errno in _UNWRITABLE:
             raise
+        if isinstance(err, OSError) and err.errno == errno.ENAMETOOLONG:  # wherever the command line names a file
+            print(f"optio {name}: a path is too long: `{str(err.filename)[:60]}...`", file=sys.stderr)
+            return USAGE
         return _bug(name, err)
     return code
 

@@ -10,6 +10,7 @@ optio plan --server         the working tree against what the server serves
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -118,7 +119,7 @@ def _sides(args: argparse.Namespace, settings: Settings) -> Sides:
         if args.tasks is not None:
             raise SettingsError("two directories are both named already: leave out --tasks")
         return of_directories(*map(Path, what))
-    if what and Path(what[0]).is_dir() and ".." not in what[0]:
+    if what and os.path.isdir(what[0]) and ".." not in what[0]:
         raise SettingsError(f"`{what[0]}` is a directory: name another one to compare it with, or a revision")
     return of_revisions(root, what[0] if what else "HEAD")
 

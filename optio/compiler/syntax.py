@@ -108,7 +108,8 @@ def _indent(scene: _Scene) -> _Slip | None:
         found = re.match(_LEADING, scene.lines[row])
         if found and scene.lines[row].strip():
             name = "a tab" if found[1] == "\t" else f"U+{ord(found[1]):04X}, a blank that is no space,"
-            return _Slip("OPT005", f"{name} is used to indent", "use spaces", row, found.start(1))
+            hint = "use spaces" if found[1] != "\ufeff" else "delete it"
+            return _Slip("OPT005", f"{name} is used to indent", hint, row, found.start(1))
     return None
 
 

@@ -154,3 +154,25 @@ def test_a_full_disk_under_the_output_is_one_line_and_no_bug(command: str, tmp_p
         )
 
     assert (done.returncode, done.stderr) == (2, "optio: the output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["plan {} {}", "plan --tasks {}", "test {}", "check --stdin-filename {}", "compile {}", "schedule --tasks {}"]
+)
+def test_a_path_that_no_file_can_have_is_a_mistake_of_who_typed_it(shell: Shell, arguments: str) -> None:
+    shell.write(*HELLO)
+
+    done = shell(*arguments.format(*["x" * 5_000] * 2).split())
+
+    assert_usage(done, "x" * 50)
+    assert "bug" not in done.stderr
+
+
+@pytest.mark.parametrize("revision", ["x" * 5_000, "--output=out", "HEAD..--output=out", "-x...HEAD", "", " "])
+def test_a_revision_that_cannot_be_is_no_option_of_git(shell: Shell, tmp_path: Path, revision: str) -> None:
+    shell.write(*HELLO)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+
+    assert_usage(shell("plan", "--", revision), "optio plan", "revision")
+    assert_usage(shell("hook", "replay", "--since", "1h", f"--rev={revision}"), "optio hook", "revision")
+    assert not list(tmp_path.rglob("out"))
