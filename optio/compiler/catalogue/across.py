@@ -20,10 +20,22 @@ RULES = (
         "# file: a.yaml\nname: Weekly Report\n# file: b.yaml\nname: Daily Report\n",
     ),
     Rule(
+        "OPT702", "ignored-file", WARNING, "a file that is read twice, or not at all",
+        "Of `report.yaml` and `report.yml` both are read, and one is forgotten; `report.json` is read by nobody who serves it.",
+        "# file: report.yaml\nname: Report\n# file: report.yml\nname: New Report\n",
+        "# file: report.yaml\nname: Report\n# file: new-report.yaml\nname: New Report\n",
+    ),
+    Rule(
         "OPT703", "extends-cycle", ERROR, "a template that cannot be had",
         "Without it nobody knows what the task is: it may be the file with the budget.",
         "# file: task.yaml\nextends: base.yaml\n# file: base.yaml\n---\ntype: template\nextends: base.yaml\n",
         "# file: task.yaml\nextends: base.yaml\n# file: base.yaml\n---\ntype: template\nmaxTurns: 20\n",
+    ),
+    Rule(
+        "OPT705", "case-clash", WARNING, "two paths that differ only by case",
+        "On the disks of many laptops they are one file: a checkout there loses one of the tasks.",
+        "# file: Report.yaml\nname: Report\n# file: report.yaml\nname: New Report\n",
+        "# file: report.yaml\nname: Report\n# file: new-report.yaml\nname: New Report\n",
     ),
     Rule(
         "OPT706", "symlink-escape", ERROR, "a file that cannot be read safely",

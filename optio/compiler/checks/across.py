@@ -1,20 +1,51 @@
 """Whole tree: what only several files together can get wrong."""
 
+import posixpath
 from collections.abc import Iterator, Sequence
 
 from optio.compiler.claims import NO_CAPS, Claim, Hook, Place
 from optio.compiler.diagnostics import Diagnostic, Related, finding
+from optio.compiler.source import START
+from optio.compiler.tree import SUFFIXES
 
 
 def check_across(claims: Sequence[Claim], *, careful: bool = False) -> Iterator[Diagnostic]:
-    """Duplicate ids and webhook paths, which the first file in path order keeps; and what all tasks come to together."""
+    """Ids and webhook paths that two tasks have, of which the first file in path order keeps them; files that are not what they
+    seem; and what all tasks come to together."""
     yield from _duplicate_ids(claims)
     yield from _duplicate_paths(claims)
+    yield from _files([claim.path for claim in claims])
     if careful or any(claim.caps != NO_CAPS for claim in claims):
         # Imported here: what all tasks come to is asked of few trees.
         from optio.compiler.checks import fleet
 
         yield from fleet.check(claims)
+
+
+def _files(paths: Sequence[str]) -> Iterator[Diagnostic]:
+    """Files that some machines take for one, or people do, and what is read only when it is named."""
+    if len({path.casefold().rpartition(".")[0] for path in paths}) < len(paths):
+        yield from _twins(paths)
+    for path in paths:
+        if not path.endswith(SUFFIXES):
+            message = "this file is not read as a task where tasks are served: only .yaml and .yml are"
+            yield finding("OPT702", message, path=path, hint=f"name it `{posixpath.splitext(path)[0]}.yaml`")
+
+
+def _twins(paths: Sequence[str]) -> Iterator[Diagnostic]:
+    first: dict[str, str] = {}
+    for path in paths:
+        other = first.setdefault(path.casefold(), path)
+        twin = first.get(path.casefold().removesuffix(".yml") + ".yaml") if path.endswith(".yml") else None
+        if other != path:
+            message, hint = (
+                f"the path differs from {other} only by case",
+                "rename one of them: some disks know only one such file",
+            )
+            yield finding("OPT705", message, path=path, hint=hint, related=(Related("also here", other, START),))
+        elif twin is not None:
+            message, hint = f"{twin} stands beside it, and both are read", "delete one of them, or give it a name of its own"
+            yield finding("OPT702", message, path=path, hint=hint, related=(Related("also here", twin, START),))
 
 
 def _duplicate_ids(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
