@@ -49,9 +49,7 @@ def _in_use(change: Change, past: Mapping[str, Past]) -> Change:
     known = past.get(change.task.id)
     if change.after is not None or known is None or not known.runs:
         return change
-    line = (
-        f"{number(known.runs, 'run')} began in the last {_days(known.over)}, {known.active:,} of them still waiting or running"
-    )
+    line = f"{number(known.runs, 'run')} began in the last {_days(known.over)}; {known.active:,} of them wait or run now"
     return replace(change, effects=tuple(_more(each, line) for each in change.effects))
 
 
@@ -78,7 +76,7 @@ def expected(before: CompiledTask | None, after: CompiledTask | None, past: Past
     if past.mean is None:
         return f"expected in 30 days: {runs}; what one costs is not known"
     money = f"{_cents(was * past.mean)} -> {_cents(now * past.mean)}"
-    each = f"{_cents(past.mean)} each, as {number(len(past.costs), 'run')} of the last {_days(past.over)}"
+    each = f"{_cents(past.mean)} each, as {number(len(past.costs), 'run')} cost in the last {_days(past.over)}"
     return f"expected in 30 days: {money} ({runs}, at {each})"
 
 

@@ -1,0 +1,70 @@
+"""A plan as findings: which rule, at which place."""
+
+import pytest
+
+from optio.compiler.catalogue import changes
+from optio.compiler.report import concise
+from optio.compiler.tree import DirectoryTree, MemoryTree
+from optio.plan.findings import findings
+from tests.plan.test_changes import CHANGES, NAMES, planned
+
+FOUND = {
+    "a-webhook-moved": ["report.yaml:30:13 OPT801"],
+    "a-webhook-taken-away": ["report.yaml:26:3 OPT801"],
+    "another-secret-for-a-webhook": ["report.yaml:31:15 OPT801"],
+    "a-secret-rotated": [],
+    "a-bound-tightened": ["report.yaml:11:37 OPT802"],
+    "a-bound-loosened": [],
+    "all-tasks-removed": ["a.yaml:1:1 OPT804"],
+    "a-few-of-many-removed": [],
+    "a-task-removed": [],
+    "a-secret-more": ["report.yaml:23:32 OPT805"],
+    "an-image-from-elsewhere": ["report.yaml:21:10 OPT805"],
+    "another-tag": ["report.yaml:21:10 OPT807"],
+    "a-webhook-without-a-signature": ["report.yaml:31:17 OPT805"],
+    "a-budget-doubled": ["report.yaml:16:12 OPT806"],
+    "a-budget-lowered": [],
+    "another-model": ["report.yaml:4:8 OPT807"],
+    "another-hour": ["report.yaml:27:30 OPT808"],
+    "the-other-half-of-the-year": ["report.yaml:27:30 OPT808"],
+    "catch-up": [],
+    "comments-and-blanks": ["report.yaml:1:1 OPT809"],
+    "a-file-moved": ["team/weekly.yaml:1:1 OPT809"],
+    "values-moved-into-a-template": ["report.yaml:1:1 OPT809"],
+    "a-variable": [],
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_a_change_is_found_where_it_is_made(name: str) -> None:
+    found = findings(planned(name), DirectoryTree(CHANGES / name / "after"))
+
+    assert [f"{each.path}:{each.span.start.line}:{each.span.start.column} {each.code}" for each in found] == FOUND[name]
+
+
+def test_every_rule_of_changes_is_found_and_not_found() -> None:
+    # OPT803 needs a server's word.
+    found = {line.split()[-1] for lines in FOUND.values() for line in lines} | {"OPT803"}
+
+    assert found == {rule.code for rule in changes.RULES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_finding_names_a_cure_on_one_line(name: str) -> None:
+    for line in concise(findings(planned(name), DirectoryTree(CHANGES / name / "after"))):
+        assert line.endswith(")")
+        assert "\n" not in line
+
+
+def test_a_removed_task_in_use_is_told_by_who_knows_of_its_runs() -> None:
+    plan = planned("a-task-removed")
+
+    (found,) = findings(plan, MemoryTree({}), busy={"hello": 3, "report": 9})
+
+    assert (found.code, found.path) == ("OPT803", "hello.yaml")
+    assert found.message == "`hello` is removed, and is in use: 3 runs began in the last 30 days"
+    assert findings(plan, MemoryTree({}), busy={"hello": 0}) == []
+
+
+def test_so_many_removals_may_be_meant() -> None:
+    assert findings(planned("all-tasks-removed"), MemoryTree({}), allow_prune=True) == []

@@ -1,0 +1,87 @@
+"""A comment on a pull request: nothing that a file holds breaks out of its code, and it never is too long."""
+
+import re
+from datetime import UTC, datetime
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from optio.compiler.tree import MemoryTree
+from optio.plan import markdown
+from optio.plan.compare import Plan, compare
+from optio.plan.effect import Outlook
+from optio.plan.side import side
+from tests.plan.test_changes import NAMES, planned, seen
+
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+HOSTILE = "x\n```\n</details>\n<img src=x> @somebody #1 ![](http://x)\n~~~\n````diff\n</details>"
+
+
+def of_prompts(*prompts: tuple[str, str]) -> Plan:
+    def files(which: int) -> dict[str, str]:
+        return {
+            f"{number}.yaml": f"name: Task {number}\nagentRuntime: claude-code\npromptFile: {number}.md\n"
+            for number in range(len(prompts))
+        } | {f"{number}.md": prompt[which] for number, prompt in enumerate(prompts)}
+
+    return compare(side(MemoryTree(files(0))), side(MemoryTree(files(1))), Outlook(now=NOW))
+
+
+def without_code(text: str) -> str:
+    """What is left when code is taken out, as CommonMark reads it: fenced blocks first, then spans."""
+    kept: list[str] = []
+    fence = ""
+    for line in text.splitlines():
+        opening = re.fullmatch(r" {0,3}(`{3,})(\w*)", line)
+        if not fence and opening:
+            fence = opening[1]
+        elif fence and opening and len(opening[1]) >= len(fence) and not opening[2]:
+            fence = ""
+        elif not fence:
+            kept.append(line)
+    assert not fence, "a block does not end"
+    return re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", "\n".join(kept))
+
+
+@given(st.text(st.sampled_from("`~<>@#!|\\ \n\r\ta[]()"), min_size=1, max_size=60))
+@example(HOSTILE)
+@example("`")
+@example("``` ```` `````")
+@settings(max_examples=150)
+def test_nothing_in_a_prompt_breaks_out(prompt: str) -> None:
+    plan = of_prompts(("calm", f"a{prompt}"))
+
+    left = without_code(markdown.text(plan, seen))
+
+    assert left.count("<details") == left.count("</details>") == 1
+    assert not re.search(r"@|#1|!\[|<img|~~~", left)
+
+
+def test_what_stands_in_a_line_is_in_a_span_that_holds_it() -> None:
+    for text in ("plain", "a `b` c", "``", "`", "a\nb", "a|b", " "):
+        shown = markdown.code(text)
+        fence = re.match("`+", shown)
+        assert fence
+        assert shown.endswith(fence[0])
+        assert "\n" not in shown
+        assert fence[0] not in shown[len(fence[0]) : -len(fence[0])].replace("`" * (len(fence[0]) + 1), "")
+
+
+def test_it_is_never_too_long_and_says_what_is_left_out() -> None:
+    long = "\n".join(f"line {number} " + "x" * 300 for number in range(100))
+    plan = of_prompts(*[(f"one {number}", f"{long} {number}") for number in range(150)])
+
+    shown = markdown.text(plan, seen)
+
+    assert len(shown) <= 65_536
+    assert "150 tasks changed" in shown
+    assert re.search(r"and \d+ tasks more, which would make this too long|lines of difference are left out", shown)
+    assert without_code(shown).count("<details") == without_code(shown).count("</details>")
+
+
+def test_every_change_of_the_corpus_has_its_kinds_in_the_table() -> None:
+    for name in NAMES:
+        plan = planned(name)
+        shown = markdown.text(plan, seen)
+        assert shown.startswith(f"### {plan.summary}\n")
+        assert all(effect.kind in shown for effect in plan.effects)
