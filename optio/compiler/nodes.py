@@ -39,7 +39,7 @@ def span_of(node: Node, text: str) -> Span:
         properties = PROPERTIES.match(text, start.index)
         if properties and properties.end() < end.index:
             return _clip(text, properties.end(), end.index, node)
-    if start.line == end.line and not _OTHER_BREAKS.search(text, 0, start.index):
+    if start.line == end.line and (text.isascii() or not _OTHER_BREAKS.search(text, 0, start.index)):
         return Span(Position(start.line + 1, start.column + 1), Position(end.line + 1, end.column + 1))
     return _clip(text, start.index, end.index, node)
 

@@ -36,9 +36,10 @@ def validator(schema: Mapping[str, Any]) -> "Validator":
 
     patterns = jsonschema_rs.RegexOptions(size_limit=_LARGEST_PATTERN, dfa_size_limit=_LARGEST_PATTERN)
     try:
-        return jsonschema_rs.Draft202012Validator(dict(schema), offline=True, validate_formats=True, pattern_options=patterns)
+        made = jsonschema_rs.Draft202012Validator(dict(schema), offline=True, validate_formats=True, pattern_options=patterns)
     except jsonschema_rs.ValidationError as err:
         raise SchemaError(err) from err
+    return _remember(schema, made)
 
 
 @lru_cache(maxsize=4096)
@@ -54,11 +55,14 @@ _MOST_KNOWN = 4096
 
 def _validator_of(schema: Mapping[str, Any]) -> "Validator":
     known = _KNOWN.get(id(schema))
-    if known is None:
-        if len(_KNOWN) >= _MOST_KNOWN:
-            _KNOWN.clear()
-        known = _KNOWN[id(schema)] = schema, _cached(json.dumps(schema, sort_keys=True))
-    return known[1]
+    return _remember(schema, _cached(json.dumps(schema, sort_keys=True))) if known is None else known[1]
+
+
+def _remember(schema: Mapping[str, Any], made: "Validator") -> "Validator":
+    if len(_KNOWN) >= _MOST_KNOWN:
+        _KNOWN.clear()
+    _KNOWN[id(schema)] = schema, made
+    return made
 
 
 def fill(schema: Mapping[str, Any] | None, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,12 +103,12 @@ def faults_of_schema(schema: Mapping[str, Any]) -> Iterator[tuple[Route, str, st
         route = tuple(error.instance_path)
         if route not in seen:
             seen.add(route)
-            yield route, error.kind.name, says(error)
+            yield route, error.kind.name or "schema", says(error)
     if not seen:
         try:
             validator(schema)
         except SchemaError as err:
-            yield tuple(err.error.instance_path), err.error.kind.name, str(err)
+            yield tuple(err.error.instance_path), err.error.kind.name or "schema", str(err)
 
 
 @lru_cache(maxsize=1)
@@ -116,7 +120,7 @@ def says(error: "ValidationError") -> str:
     """What is wrong, in a sentence that holds no value of the sender's."""
     kind = error.kind
     known = _SENTENCES.get(type(kind).__name__)
-    return known(kind) if known else f"does not fit `{kind.name}`"
+    return known(kind) if known else f"does not fit `{kind.name}`" if kind.name else "is no schema"
 
 
 def _explain(error: "ValidationError", route: Route) -> Iterator[tuple[Route, str, str]]:

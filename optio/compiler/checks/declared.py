@@ -1,5 +1,6 @@
 """What a task's schema declares, as far as it can be read; other checks ask here."""
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from optio.compiler.resolve import ResolvedTask
@@ -35,6 +36,7 @@ class Declared(NamedTuple):
         return [name for name in wanted if name not in given and not self.has_default(name)]
 
 
+@lru_cache(maxsize=4)  # a task is asked about by one check after the other
 def declared(task: ResolvedTask) -> Declared | None:
     """None when the schema is broken: nothing is said about it then."""
     if not task.knows(ROUTE):
