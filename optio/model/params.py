@@ -92,8 +92,15 @@ def faults(schema: Mapping[str, Any] | None, params: Mapping[str, Any]) -> Itera
     if schema is None or nuls:
         yield from nuls
         return
-    for error in _validator_of(schema).iter_errors(params):
-        yield from _explain(error, tuple(error.instance_path))
+    try:
+        for error in _validator_of(schema).iter_errors(params):
+            yield from _explain(error, tuple(error.instance_path))
+    except UnicodeError:
+        yield (), "hold half a character, a lone surrogate", None
+    except ValueError as err:
+        if isinstance(err, SchemaError):
+            raise
+        yield (), "are nested too deeply", None
 
 
 def faults_of_schema(schema: Mapping[str, Any]) -> Iterator[tuple[Route, str, str]]:

@@ -317,4 +317,4 @@ def test_what_comes_each_year_has_no_such_gap(expression: str) -> None:
 
 
 def test_the_times_of_a_day_are_in_order() -> None:
-    assert minutes_of_day("30,0 9,8 * * 1") == [480, 510, 540, 570]
+    assert minutes_of_day("30,0 9,8 * * 1") == (480, 510, 540, 570)

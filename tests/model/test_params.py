@@ -101,3 +101,20 @@ def test_references_out_of_the_schema_are_refused(target: str) -> None:
 
 def test_formats_are_checked() -> None:
     assert found({"properties": {"A": {"format": "date"}}}, {"A": "tomorrow"}) == [("/params/A", "is no date")]
+
+
+@pytest.mark.parametrize(
+    ("levels", "said"), [(200, "must be a string"), (300, "are nested too deeply"), (900, "are nested too deeply")]
+)
+def test_a_value_that_is_too_deep_is_a_fault(levels: int, said: str) -> None:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+
+    assert [message for _, message in found({"properties": {"A": {"type": "string"}}}, {"A": value})] == [said]
+
+
+def test_half_a_character_is_a_fault() -> None:
+    assert [message for _, message in found({"properties": {"A": {"enum": ["x"]}}}, {"A": "\ud800"})] == [
+        "hold half a character, a lone surrogate"
+    ]

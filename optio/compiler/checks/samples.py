@@ -57,10 +57,10 @@ def _invalid(task: ResolvedTask, sample: Sample, params: dict[str, Any], known: 
     for place, message, word in faults(known.schema, params):
         if word == "required" and len(place) == 1 and place[0] not in known.properties and known.complete:
             continue  # nobody can give it, which is said where it is required
-        name = place[0] if place else "the parameters"
+        name = f"`{place[0]}`" if place else "parameters"
         yield task.at(
             "OPT424",
-            f"`{sample.path}` gives no valid `{name}`: {message}",
+            f"`{sample.path}` gives no valid {name}: {message}",
             sample.route,
             hint="update the sample or the mapping",
         )
