@@ -103,7 +103,9 @@ class Document:
             return span
         shift = 0 if self.plain(route) is not None else 1
         line, column = span.start.line, span.start.column + shift
-        return Span(Position(line, column + start), Position(line, column + max(end, start + 1)))
+        # What is missing at the end is shown at the closing quote, or behind the last character of the line.
+        last = len(self.text.split("\n", line)[line - 1]) + 1
+        return Span(Position(line, column + start), Position(line, min(column + max(end, start + 1), last)))
 
     def find(self, route: Route, needle: str, nth: int = 0) -> Span:
         """The place of the nth occurrence of a text in a scalar as it is written; the whole value if escapes hide it."""

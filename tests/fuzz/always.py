@@ -86,9 +86,10 @@ def mends(files: Mapping[str, bytes], before: Compilation, *, unsafe: bool) -> i
     """Fixing makes nothing worse, and leaves nothing to fix; returns how much was fixed."""
     tree = MemoryTree(files)
     done = fixed(tree, unsafe=unsafe)
-    errors = [sum(d.severity is Severity.ERROR for d in c.diagnostics) for c in (before, done.compilation)]
-    unread = any(d.code in UNREADABLE for d in before.diagnostics)
-    must(errors[1] <= errors[0] or unread, "a fix brings no error", errors, done.files)
+    for path in done.files:
+        first, last = errors_in(before, path), errors_in(done.compilation, path)
+        unread = any(d.code in UNREADABLE for d in before.diagnostics if d.path == path)
+        must(last <= first or unread, "a fix brings no error to its file", first, last, done.files)
     again = fixed(OverlayTree(tree, dict(done.files)), unsafe=unsafe)
     must(not again.files, "what was fixed needs no fix", done.files, again.files)
     now, _ = compiles({**files, **done.files})
@@ -96,6 +97,11 @@ def mends(files: Mapping[str, bytes], before: Compilation, *, unsafe: bool) -> i
     for path in done.files:
         must(path in files, "only files of the tree are changed", path)
     return done.count
+
+
+def errors_in(compilation: Compilation, path: str) -> int:
+    """How many a file has."""
+    return sum(d.severity is Severity.ERROR and d.path == path for d in compilation.diagnostics)
 
 
 def compares(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Plan:
