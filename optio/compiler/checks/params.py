@@ -149,6 +149,8 @@ def _wrong_with(pattern: str) -> tuple[str, str, tuple[int, int]]:
 
 
 def _is_sound(pattern: str) -> bool:
+    import warnings  # only who wrote a wrong pattern waits for it
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what a later version of the language may read otherwise
@@ -167,9 +169,6 @@ def _bad_patterns(schema: dict[str, Any]) -> Iterator[tuple[Route, tuple[bool, s
         for pattern in keyed if isinstance(keyed, dict) else ():
             if not _compiles({"patternProperties": {pattern: True}}):
                 yield (*route, "patternProperties", pattern), (True, pattern)
-    import warnings  # only who wrote a wrong pattern waits for it
-
-
 
 def _compiles(schema: dict[str, Any]) -> bool:
     try:
