@@ -134,9 +134,10 @@ def page(value: Page, items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def task(value: CompiledTask, snapshot: Snapshot, paused: Pause | None) -> dict[str, Any]:
-    """A task as it is served: the file's keys, what the compiler adds, and whether it is paused."""
+    """A task as it is served: the file's keys, what the compiler adds, and whether it is paused; not its tests."""
     document = dict(value.document["spec"])
-    document.pop("promptTemplate", None)
+    for key in ("promptTemplate", "tests"):
+        document.pop(key, None)
     return {
         **document,
         "id": value.id,

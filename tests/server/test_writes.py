@@ -216,6 +216,17 @@ def test_a_patch_changes_its_lines_and_no_others(files: Api) -> None:
     assert stat.S_IMODE((files.tasks / "team/small.yaml").stat().st_mode) == 0o640
 
 
+def test_tests_are_written_and_change_no_definition(files: Api) -> None:
+    put(files, WRITTEN_BY_HAND)
+    before = files.get("/api/tasks/small").json
+
+    changed = files.request("PATCH", "/api/tasks/small", {"tests": [{"params": {}, "expect": {}}]})
+
+    assert (changed.status, changed.json["digest"]) == (200, before["digest"])
+    assert "tests" not in changed.json
+    assert tree(files)["small.yaml"] == WRITTEN_BY_HAND + "tests:\n  - params: {}\n    expect: {}\n"
+
+
 def test_null_in_a_patch_brings_the_default_back(files: Api) -> None:
     put(files, WRITTEN_BY_HAND + "maxConcurrent: 7\n")
 
