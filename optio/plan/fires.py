@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import islice
 from zoneinfo import ZoneInfo
@@ -66,13 +66,17 @@ def most(config: ScheduleConfig | None, outlook: Outlook) -> tuple[int, int]:
 @lru_cache(maxsize=4096)
 def _most(expression: str, zone: str, now: datetime, until: datetime) -> tuple[int, int]:
     day, month = cron.most(expression, 1), cron.most(expression, HORIZON.days)
-    # An hour that the clocks show twice may have fires twice.
+    # An hour that the clocks show twice may have fires twice. What is set at midnight belongs to the date before, too.
     for change in changes(zone, now, until):
-        midnight = datetime.combine(change.old.date(), time(), ZoneInfo(zone))
-        morrow = datetime.combine(change.old.date() + timedelta(days=1), time(), ZoneInfo(zone))
-        day = max(day, cron.count(expression, zone, midnight - _MOMENT, morrow - _MOMENT) or 0)
         month = max(month, cron.count(expression, zone, now, until) or 0)
+        for each in {change.old.date(), change.new.date()}:
+            begin, end = (_midnight(each + timedelta(days=more), zone) - _MOMENT for more in (0, 1))
+            day = max(day, cron.count(expression, zone, begin, end) or 0)
     return day, month
+
+
+def _midnight(at: date, zone: str) -> datetime:
+    return datetime.combine(at, time(), ZoneInfo(zone)).astimezone(UTC)
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> Iterator[Effect]:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from optio.model.cron import fires
@@ -83,6 +83,7 @@ def test_a_night_with_two_hours_of_a_name_has_the_fires_of_both() -> None:
     zone=st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Beirut"]),
     days=st.integers(0, 400),
 )
+@example("0 * * * *", "Asia/Beirut", 290)
 @settings(max_examples=100)
 def test_no_date_and_no_30_days_have_more_fires_than_is_said(expression: str, zone: str, days: int) -> None:
     outlook = Outlook(now=NOW + timedelta(days=days))
