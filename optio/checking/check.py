@@ -13,11 +13,13 @@ _PLAIN = How()
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What came of a tree: its task files, how many tasks they give, and every finding."""
+    """What came of a tree: its task files, how many tasks they give, and every finding. `unkept` says why it takes as long the
+    next time."""
 
     paths: tuple[str, ...]
     tasks: int
     diagnostics: tuple[Diagnostic, ...]
+    unkept: str | None = None
 
 
 def check(root: Path, only: list[str] | None = None, how: How = _PLAIN) -> Checked:
@@ -27,9 +29,10 @@ def check(root: Path, only: list[str] | None = None, how: How = _PLAIN) -> Check
     if len(paths) < how.few:
         compilation = compile_tree(tree, careful=how.careful)
         return Checked(paths, len(compilation.registry.tasks), compilation.diagnostics)
-    from optio.checking.many import verdicts
+    from optio.checking.many import answers
 
-    files, levels = verdicts(root, tree, paths, how, whole=only is None)
+    files, levels, unkept = answers(root, tree, paths, how, whole=only is None)
     broken, found = judge(files, levels=levels, careful=how.careful)
-    tasks = {file.claim.id for file in files if file.claim is not None and file.path not in broken}
-    return Checked(paths, len(tasks), found)
+    # A policy has a claim, and no id.
+    tasks = {file.claim.id for file in files if file.claim is not None and file.claim.id and file.path not in broken}
+    return Checked(paths, len(tasks), found, unkept)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from optio.checking.forks import shared
 from optio.checking.how import How
@@ -13,11 +14,16 @@ from optio.compiler.pipeline import Verdict
 from optio.compiler.tree import SourceTree
 
 
-def verdicts(
-    root: Path, tree: SourceTree, paths: Sequence[str], how: How, *, whole: bool
-) -> tuple[list[Verdict], Mapping[str, str]]:
-    """What each file says, in the order of `paths`, and the severities of the policy. These are the `whole` tree, or some of
-    its files: then what is kept of the others stays."""
+class Answers(NamedTuple):
+    """What each file says, in order, the severities of the policy, and why nothing can be kept, if so."""
+
+    verdicts: list[Verdict]
+    levels: Mapping[str, str]
+    unkept: str | None
+
+
+def answers(root: Path, tree: SourceTree, paths: Sequence[str], how: How, *, whole: bool) -> Answers:
+    """These paths are the `whole` tree, or some of its files: then what is kept of the others stays."""
     store = _store(how)
     maker = Maker(tree, Signs(root), careful=how.careful)
     before = store.load(root) if store is not None else {}
@@ -30,9 +36,10 @@ def verdicts(
     for part in shared(open_questions, how.jobs_for(len(open_questions)), answered, packed, unpacked):
         now |= part
     now |= answered([path for path in paths if path not in now])  # what could not be sent
+    unkept = None if store is not None or how.place is None else "it is not known which libraries are installed"
     if store is not None and (open_questions or (whole and len(before) > len(now))):
-        store.save(root, now if whole else before | now)
-    return [now[path].verdict(path) for path in paths], maker.levels
+        unkept = store.save(root, now if whole else before | now)
+    return Answers([now[path].verdict(path) for path in paths], maker.levels, unkept)
 
 
 def _renewed(maker: Maker, path: str, kept: Kept | None) -> Kept | None:

@@ -38,8 +38,8 @@ class Store:
             return {}
         return kept
 
-    def save(self, root: Path, kept: Mapping[str, Kept]) -> bool:
-        """False when it cannot be written: then the next command starts anew."""
+    def save(self, root: Path, kept: Mapping[str, Kept]) -> str | None:
+        """Why it cannot be written, if so: then the next command starts anew."""
         data = packed(kept)
         path = self._path(root)
         unfinished = path.with_name(f".{path.name}.{os.urandom(6).hex()}{_UNFINISHED}")
@@ -52,9 +52,9 @@ class Store:
                 unfinished.unlink(missing_ok=True)
                 raise
             self._tidy(path)
-        except OSError:
-            return False
-        return True
+        except OSError as err:
+            return err.strerror or str(err)
+        return None
 
     def _path(self, root: Path) -> Path:
         name = sha256(self._made_with + b"\n" + os.fsencode(os.path.realpath(root))).hexdigest()

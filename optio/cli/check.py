@@ -85,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
             checked = _typed(root, only, given, careful=args.strict or args.verbose)
         else:
             checked = _checked(root, only, args)
+            if checked.unkept is not None and os.environ.get("OPTIO_CACHE_DIR"):  # nobody asked for a place among the caches
+                print(f"optio check: OPTIO_CACHE_DIR: nothing can be kept there: {checked.unkept}", file=sys.stderr)
         files += len(checked.paths)
         tasks += checked.tasks
         found += _clickable(checked.diagnostics, root)

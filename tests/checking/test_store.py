@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def only_file(directory: Path) -> Path:
 
 
 def test_what_is_saved_is_loaded(store: Store, kept: dict[str, Kept], tmp_path: Path) -> None:
-    assert store.save(tmp_path, kept)
+    assert store.save(tmp_path, kept) is None
 
     assert store.load(tmp_path) == kept
     assert Store(tmp_path / "kept", b"made with something else").load(tmp_path) == {}
@@ -100,7 +101,7 @@ def test_a_link_in_the_place_of_an_index_is_not_followed(store: Store, kept: dic
     before = elsewhere.read_bytes()
 
     assert store.load(tmp_path) == {}
-    assert store.save(tmp_path, {})
+    assert store.save(tmp_path, {}) is None
     assert not file.is_symlink()
     assert elsewhere.read_bytes() == before
 
@@ -144,7 +145,7 @@ def test_what_is_no_index_is_passed_over(store: Store, kept: dict[str, Kept], tm
         os.mkfifo(file)
 
     assert store.load(tmp_path) == {}
-    assert store.save(tmp_path, kept) is (what == "pipe")
+    assert (store.save(tmp_path, kept) is None) is (what == "pipe")
     assert not list(tmp_path.rglob("*.unfinished"))
 
 
@@ -159,7 +160,7 @@ def test_a_full_disk_leaves_the_index_as_it_was(
 
     monkeypatch.setattr(storing, "_write", full)
 
-    assert store.save(tmp_path, {}) is False
+    assert store.save(tmp_path, {}) == "No space left on device"
     assert store.load(tmp_path) == kept
     assert len(list((tmp_path / "kept").iterdir())) == 1
 
@@ -232,7 +233,7 @@ def test_a_limit_on_the_size_of_files_is_no_mistake(tmp_path: Path) -> None:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
     )
 
-    assert done.stderr == b""
+    assert done.stderr == b"optio check: OPTIO_CACHE_DIR: nothing can be kept there: File too large\n"
     assert done.returncode == 1
     assert list((tmp_path / "kept").iterdir()) == []
 
@@ -240,4 +241,16 @@ def test_a_limit_on_the_size_of_files_is_no_mistake(tmp_path: Path) -> None:
 def test_no_place_at_all_is_no_mistake(tmp_path: Path) -> None:
     fill(tmp_path, 10)
 
-    assert check(tmp_path, how=How(place=Path("/dev/null/kept"), few=0)) == plainly(tmp_path)
+    found = check(tmp_path, how=How(place=Path("/dev/null/kept"), few=0))
+
+    assert found == replace(plainly(tmp_path), unkept="Not a directory")
+
+
+def test_where_the_libraries_are_not_known_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "tree", 10)
+    monkeypatch.setattr("optio.checking.many.made_with", lambda: None)
+
+    found = check(tmp_path / "tree", how=How(place=tmp_path / "kept", few=0))
+
+    assert found == replace(plainly(tmp_path / "tree"), unkept="it is not known which libraries are installed")
+    assert not (tmp_path / "kept").exists()

@@ -13,14 +13,16 @@ IGNORING = (
     TASK
     + "triggers:  # optio: ignore[OPT403] nobody knows it\n  - {{type: webhook, config: {{path: {word}, unsigned: true}}}}\n"
 )
+TIMED = TASK + "budgetUsd: '2.50'\ntriggers: [{{type: schedule, config: {{cronExpression: 0 9 * * *}}}}]\n"
 EXTENDING = "name: {name}\nextends: base.yaml\n"
 SAMPLE = HOOK + "tests: [{{webhook: prompts/{word}.md}}]\n"
-TEXTS = [TASK, FROM_FILE, HOOK, IGNORING, EXTENDING, SAMPLE, "", "name: [\n", "nmae: {name}\n", "- {word}\n"]
+TEXTS = [TASK, FROM_FILE, HOOK, IGNORING, TIMED, EXTENDING, SAMPLE, "", "name: [\n", "nmae: {name}\n", "- {word}\n"]
 TEMPLATES = ["type: template\nagentRuntime: claude-code\npromptTemplate: Hi {word}\n", TASK, "type: template\nmaxTurn: 1\n"]
 DEFAULTS = ["maxTurns: {turns}\n", "maxTurn: {turns}\n", "timeout: [\n"]
 POLICIES = [
     "type: policy\nceilings: {{maxTurns: {turns}}}\n",
     "type: policy\nrules: {{OPT403: info}}\nrequire: [description]\n",
+    "type: policy\nfleet: {{dayUsd: '{turns}'}}\n",
     "type: [\n",
 ]
 
