@@ -93,23 +93,23 @@ def _keys(page: Page, context: Context, offset: int) -> Iterator[Item]:
         for name, schema in params.names(task).items():
             if name not in there:
                 needed = name in params.required(task)
-                text = f"{name}: {'$.' if webhook else ''}$0" if not webhook else f"{name}: \\$.$0"
+                text = f"{name}: \\$.$0" if webhook else f"{name}: $0"
                 yield Item(
                     name, text, Sort.PARAMETER, context.start, offset, "required" if needed else "", _told(schema),
                     0 if needed else 1, snippet=True,
                 )  # fmt: skip
         return
-    for schema in keys.at(keys.kind_of(page.path), route, page.written):
-        wanted = schema.get("required", ())
-        for key, sub in schema.get("properties", {}).items():
-            if key in there:
+    kind = keys.kind_of(page.path)
+    offered: set[str] = set()
+    for schema in keys.at(kind, route, page.written):
+        for key in schema.get("properties", {}):
+            if key in there or key in offered:
                 continue
-            resolved = keys.at(keys.kind_of(page.path), (*route, key), page.written)
-            own = resolved[0] if resolved else sub
-            yield Item(
-                key, _with_key(key, own, context), Sort.KEY, context.start, offset, keys.words(own), keys.described(key, own),
-                0 if key in wanted else 1, snippet=True,
-            )  # fmt: skip
+            offered.add(key)
+            own = keys.joined(keys.at(kind, (*route, key), page.written))
+            rank = 0 if key in schema.get("required", ()) else 1
+            text, told = _with_key(key, own, context), keys.described(key, own)
+            yield Item(key, text, Sort.KEY, context.start, offset, keys.words(own), told, rank, snippet=True)
         if not there:
             yield from _snippets(schema, context, offset)
 

@@ -60,8 +60,10 @@ def _options(schema: Schema, whole: Schema, route: Route, written: Written) -> I
     found = [option for each in several for option in _options(each, whole, route, written)]
     fitting = [each for each in found if kind is not None and _constant(each, "type") == kind]
     shared = {key: value for key, value in schema.items() if key not in ("oneOf", "anyOf")}
-    for each in fitting or found:
-        yield {**each, **shared} if "properties" not in each else each
+    for index, each in enumerate(fitting or found):
+        # What an editor may write there belongs to all of them together.
+        snippets = {"defaultSnippets": shared["defaultSnippets"]} if index == 0 and "defaultSnippets" in shared else {}
+        yield {**each, **(snippets if "properties" in each else shared)}
 
 
 def _constant(schema: Schema, key: str) -> object:
@@ -76,6 +78,16 @@ def _step(schema: Schema, step: str | int) -> Iterator[Schema]:
         yield schema["properties"][step]
     elif isinstance(schema.get("additionalProperties"), Mapping):
         yield schema["additionalProperties"]
+
+
+def joined(schemas: list[Schema]) -> Schema:
+    """One for several: the first, with the values among which one may choose in any of them."""
+    found = [each for schema in schemas for each in choices(schema)]
+    if len(schemas) < 2 or not found:
+        return schemas[0]
+    texts = dict.fromkeys(each.text for each in found)
+    rest = {key: value for key, value in schemas[0].items() if key not in ("const", "description", "markdownDescription")}
+    return {**rest, "enum": list(texts), "enumDescriptions": [""] * len(texts)}
 
 
 def choices(schema: Schema) -> list[Choice]:

@@ -17,7 +17,7 @@ class Page:
     """One version of an open document. `path` is its name in its tree."""
 
     def __init__(
-        self, uri: str, file: Path, version: int | None, lines: Lines, tree: TaskTree | None, before: "Page | None"
+        self, uri: str, file: Path, version: int | None, lines: Lines, tree: TaskTree | None, before: "Page | None" = None
     ) -> None:
         self.uri, self.file, self.version, self.lines, self.tree = uri, file, version, lines, tree
         self.path = tree.relative(file) if tree is not None else file.name

@@ -41,9 +41,9 @@ def uses(text: str, entries: list[Entry]) -> Iterator[Use]:
 
 def _is_given(route: Route) -> bool:
     """Whether the key gives a value to a parameter: in a mapping of a trigger, or in a test."""
-    if len(route) == 5:
-        return route[0] == "triggers" and route[2:4] == ("config", "paramMapping")
-    return route[:1] == ("tests",) and (route[2:-1] == ("params",) or route[2:-1] == ("expect", "params"))
+    if route[:1] == ("triggers",):
+        return route[2:-1] == ("config", "paramMapping")
+    return route[:1] == ("tests",) and route[2:-1] in (("params",), ("expect", "params"))
 
 
 def _scalar(text: str, entry: Entry) -> Use:

@@ -204,7 +204,7 @@ class Server(LanguageServer):
                 await self._compile(tree)
             except Exception as err:
                 log.exception("compiling %s", tree.root)
-                self.report(err)
+                self.report_server_error(err, type(err))
 
     async def _compile(self, tree: TaskTree) -> None:
         if self._worker is None:
@@ -338,9 +338,9 @@ class Server(LanguageServer):
         """Tell the person at the editor."""
         self.window_show_message(lsp.ShowMessageParams(type=lsp.MessageType.Warning, message=message))
 
-    def report(self, err: BaseException) -> None:
-        """A bug of ours: said, and not the end."""
-        message = f"a bug in Optio: {type(err).__name__}: {err}"
+    def report_server_error(self, error: Exception, source: Any) -> None:
+        """What went wrong in here is for the log of the editor. It is not the end."""
+        message = f"a bug in Optio, or of the editor: {type(error).__name__}: {error}"
         self.window_log_message(lsp.LogMessageParams(type=lsp.MessageType.Error, message=message))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lsprotocol import types as lsp
 from pygls import uris
-from pygls.exceptions import JsonRpcInvalidRequest
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidRequest
 from pygls.protocol import LanguageServerProtocol
 
 from optio.compiler.diagnostics import Diagnostic, Severity
@@ -34,13 +34,22 @@ _UNUSED = frozenset({"OPT011", "OPT202", "OPT709"})
 
 
 class Protocol(LanguageServerProtocol):
-    """Says no to what is asked after the end, where the library says nothing."""
+    """Says no where the library says nothing: to what is asked after the end, and to what cannot be understood."""
 
     def handle_message(self, message: Any) -> None:
         if self._shutdown and hasattr(message, "id") and getattr(message, "method", lsp.EXIT) != lsp.EXIT:
             self._send_response(message.id, error=JsonRpcInvalidRequest("the server is shutting down").to_response_error())
             return
         super().handle_message(message)
+
+    def structure_message(self, data: dict[str, Any]) -> Any:
+        """Answers what cannot be understood, too, so that nobody waits for it."""
+        try:
+            return super().structure_message(data)
+        except JsonRpcException as err:
+            if "id" in data and "method" in data:
+                self._send_response(data["id"], error=err.to_response_error())
+            raise
 
 
 def file_of(uri: str) -> Path | None:

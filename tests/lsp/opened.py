@@ -1,5 +1,6 @@
-"""Pages of documents for tests: `|` in a text, written as the sign below, is where the pointer stands."""
+"""Pages of documents for tests. A sign in the text is where the pointer stands."""
 
+import json
 from pathlib import Path
 
 from optio.lsp.pages import Page
@@ -7,6 +8,44 @@ from optio.lsp.positions import Lines
 from optio.lsp.trees import Options, TaskTree
 
 HERE = "\N{BLACK DOWN-POINTING SMALL TRIANGLE}"
+
+TASK = """\
+name: Scan
+agentRuntime: claude-code
+promptTemplate: |
+  Scan {{REPO}} \N{GRINNING FACE} for {{FOCUS}}.
+paramsSchema:
+  type: object
+  properties:
+    REPO: {type: string, maxLength: 200, description: Which repository}
+    FOCUS: {type: string, default: CVEs, maxLength: 100}
+  required: [REPO]
+  additionalProperties: false
+maxRetries: 2
+budgetUsd: "2.50"
+triggers:
+  - type: schedule
+    config:
+      cronExpression: "30 2 * * *"
+      timezone: Europe/Berlin
+      paramMapping: {REPO: optio}
+  - type: webhook
+    config:
+      path: scan
+      secret: {name: SCAN_SECRET}
+      paramMapping:
+        REPO: $.repository.name
+tests:
+  - webhook: payloads/push.json
+    expect: {params: {REPO: hello}}
+"""
+PAYLOAD = json.dumps({"repository": {"name": "hello"}, "commits": [{"id": "1"}]})
+FILES = {
+    "payloads/push.json": PAYLOAD,
+    "prompts/p.md": "Look at {{REPO}}\n",
+    "base.yaml": "type: template\nagentRuntime: claude-code\n",
+    "teams/other.yaml": "name: Other\nagentRuntime: claude-code\npromptTemplate: Say\n",
+}
 
 
 def opened(
@@ -24,3 +63,11 @@ def opened(
     page.read(Options(**options))
     tree.compile(Options(**options))
     return page, offset
+
+
+def pointed(needle: str, nth: int = 0, text: str = TASK) -> str:
+    """The text with the pointer behind the first character of the needle."""
+    at = -1
+    for _ in range(nth + 1):
+        at = text.index(needle, at + 1)
+    return text[: at + 1] + HERE + text[at + 1 :]
