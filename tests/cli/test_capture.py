@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Dev
+from tests.support import Dev, eventually
 from tests.testing.support import OPENED, TRIAGE
 
 TOKEN = "ghp_" + "a1B2" * 9
@@ -25,9 +25,16 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
 
 def sent(dev: Dev, tmp_path: Path, payload: object, *more: str) -> str:
     """The id of a delivery."""
+    before = {item["id"] for item in dev.get("/api/deliveries").json["items"]}
     (tmp_path / "payload.json").write_text(json.dumps(payload))
     dev.cli("hook", "send", "triage", str(tmp_path / "payload.json"), *more)
-    found: str = dev.get("/api/deliveries").json["items"][0]["id"]
+
+    def new() -> str | None:
+        return next((item["id"] for item in dev.get("/api/deliveries").json["items"] if item["id"] not in before), None)
+
+    # Its sender does not wait until a refusal is kept.
+    found = eventually(new, what="the delivery being kept")
+    assert found is not None
     return found
 
 
