@@ -19,9 +19,10 @@ PARAMS: dict[str, dict[str, str]] = {
     "weekly-security-report": {"REPO_NAME": "optio"},
     "word-count": {"TEXT": "four words in all"},
     "disk-report": {},
+    "changelog": {"LINES": "add a"},
     "push-review": {"REPO": "acme/storefront", "WHO": "ada", "COMMIT": "0" * 40, "MESSAGE": "Mend it"},
 }
-OUTPUT = {"word-count": "4", "disk-report": "Filesystem"}
+OUTPUT = {"changelog": "add a", "word-count": "4", "disk-report": "Filesystem"}
 
 
 def tasks(example: Path) -> list[CompiledTask]:
