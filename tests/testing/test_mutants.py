@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from optio.compiler.dump import dump
 from optio.compiler.resolve import ResolvedTask
-from optio.compiler.tree import DirectoryTree
+from optio.compiler.tree import DirectoryTree, OverlayTree
 from optio.testing.run import run, try_all
 from tests.support import ROOT
 from tests.testing.mutants import Mutant, mutants
@@ -28,6 +29,26 @@ def test_every_mutant_of_a_task_is_killed_by_its_own_tests(tree: Path, task: Res
     alive = survivors(tree, found)
 
     assert not alive, f"{len(alive)} of {len(found)} survive:\n" + "\n".join(alive)
+
+
+@pytest.mark.parametrize(("tree", "task"), TASKS, ids=[task.id for _, task in TASKS])
+def test_a_mutant_that_is_written_into_its_file_fails_the_tests_of_its_tree(tree: Path, task: ResolvedTask) -> None:
+    alive = []
+    for name, mutant in mutants(task):
+        document = mutant.spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        text = dump({**document, "promptTemplate": mutant.prompt})
+        report = run(OverlayTree(DirectoryTree(tree), {task.path: text.encode()}))
+        if report.compilation.ok and all(result.passed for result in report.results):
+            alive.append(name)
+
+    assert alive == []
+
+
+def test_a_task_that_is_written_anew_passes_its_tests() -> None:
+    for tree, task in TASKS:
+        document = task.spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        report = run(OverlayTree(DirectoryTree(tree), {task.path: dump(document).encode()}))
+        assert all(result.passed for result in report.results), task.id
 
 
 def test_without_tests_every_mutant_survives() -> None:
