@@ -19,8 +19,8 @@ FREE = {"version", "__init__", "__main__"}
 HOMES = {
     "yaml": ("compiler.document", "compiler.syntax", "compiler.limits", "compiler.edit"),
     "jsonschema_rs": ("model.params",),
-    "jsonpath_rfc9535": ("model.mapping",),
-    "re2": ("model.mapping",),
+    "jsonpath_rfc9535": ("model.jsonpath",),
+    "re2": ("model.jsonpath",),
     "cronsim": ("model.cron",),
     "pydantic": ("model", "compiler.spec", "compiler.schema", "compiler.keys", "compiler.wording", "compiler.policy"),
     "pydantic_core": ("model", "compiler.spec", "compiler.schema", "compiler.keys", "compiler.wording", "compiler.policy"),

@@ -97,3 +97,82 @@ def test_a_dot_in_a_pattern_is_any_character_but_a_line_end(pattern: str, matche
     expected = [*matches, "a.c"] if pattern == "a.c" else matches
 
     assert compile_path(f"$[?match(@, {json.dumps(pattern)})]").values(texts) == expected
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "$[?!'a']",
+        "$[?!1]",
+        "$[?!!@.a]",
+        "$[?!@.a == 1]",
+        "$[?@.a && length(@)]",
+        "$[?count(@.*) || @.a]",
+        "$[?(length(@))]",
+        "$[?(1)]",
+        "$[?(@.a == 1) == true]",
+        "$[?@.a == (@.b == 1)]",
+        "$[?(@.a) == 1]",
+        "$[?@.a == 1 == 1]",
+        "$[?@.b[?!'a']]",
+        "$[?count(@[?(1)]) > 1]",
+        "$[?@.a == 1e400]",
+        "$[?@.a == -1e400]",
+        "$.\ud800",
+        "$['\\uD8\ud80000']",
+    ],
+)
+def test_what_the_grammar_has_no_place_for_is_refused(query: str) -> None:
+    with pytest.raises(PathSyntax) as refused:
+        compile_path(query)
+
+    assert 0 <= refused.value.index < len(query)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "$[?!@.a]",
+        "$[?!(@.a == 1)]",
+        "$[?((@.a))]",
+        "$[?(@.a || @.b) && !@.c]",
+        "$[?!match(@.a, 'x')]",
+        "$[?(match(@, 'x'))]",
+        "$[?-1 == @]",
+    ],
+)
+def test_what_the_grammar_has_a_place_for_is_taken(query: str) -> None:
+    compile_path(query)
+
+
+ITEMS: list[Any] = [0, "", False, None, [], {}, 1, [2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("$[?@]", ITEMS),
+        ("$[?!@]", []),
+        ("$[?count(@) == 1]", ITEMS),
+        ("$[?value(@) == 1]", [1]),
+        ("$[?value(@) == 0 || value(@) == '']", [0, ""]),
+        ("$[?@ == null]", [None]),
+        ("$[?length(@) == 0]", ["", [], {}]),
+        ("$[?@[?@ == $[7][0]]]", [[2, 3]]),
+        ("$[?@[?$[6] == 1]]", [[2, 3]]),
+    ],
+)
+def test_a_filter_asks_about_the_item_and_the_whole_payload(query: str, found: list[Any]) -> None:
+    assert compile_path(query).values(ITEMS) == found
+
+
+def test_half_a_character_matches_no_pattern_and_is_none() -> None:
+    assert compile_path("$[?match(@[0], @[1])]").values([["a", "\ud800"], ["\ud800", "."]]) == []
+
+
+def test_a_filter_of_a_filter_knows_the_root() -> None:
+    payload = {"wanted": 1, "items": [{"kids": [{"id": 1}]}, {"kids": [{"id": 2}]}]}
+
+    assert compile_path("$.items[?@.kids[?@.id == $.wanted]]").values(payload) == [payload["items"][0]]
+    assert compile_when("@.items[?@.kids[?@.id == $[0].wanted]]").holds(payload)
+    assert not compile_when("@.items[1:][?@.kids[?@.id == $[0].wanted]]").holds(payload)

@@ -1,0 +1,265 @@
+"""JSONPath queries by the letter of RFC 9535, and how much of a payload each looks at.
+
+The library takes some filters that the RFC has no grammar for, and loses the root of the payload inside a filter of a filter;
+both are put right here. Its functions `match` and `search` run on RE2, so that no payload can make them take exponential time.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any, ClassVar, NamedTuple
+
+from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError, JSONPathNode, JSONPathNodeList, JSONPathQuery
+from jsonpath_rfc9535.filter_expressions import (
+    ComparisonExpression,
+    Expression,
+    FilterContext,
+    FilterExpressionLiteral,
+    FilterQuery,
+    FunctionExtension,
+    LogicalExpression,
+    PrefixExpression,
+    RelativeFilterQuery,
+    RootFilterQuery,
+)
+from jsonpath_rfc9535.function_extensions import ExpressionType, FilterFunction
+from jsonpath_rfc9535.parse import Parser
+from jsonpath_rfc9535.segments import JSONPathRecursiveDescentSegment
+from jsonpath_rfc9535.selectors import FilterSelector, NameSelector
+from jsonpath_rfc9535.tokens import TokenStream
+
+__all__ = ["FilterSelector", "JSONPathError", "JSONPathQuery", "NameSelector"]
+
+MAX_SELECTED = 10_000
+MAX_WORK = 1_000_000
+_DEPTH = JSONPathEnvironment.max_recursion_depth
+# A class or an escape as a whole, or the dot. What begins with `(?` or holds `\Q` is RE2's own and means what RE2 says.
+_DOT = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(\.)", re.DOTALL)
+
+
+class PathSyntax(ValueError):
+    """Not an RFC 9535 query, or beyond the bounds; `index` is the offending character's place in the text."""
+
+    def __init__(self, message: str, index: int) -> None:
+        self.index = index
+        super().__init__(message)
+
+
+class _Group(Expression):
+    """What stands in parentheses: no value that could be compared."""
+
+    def __init__(self, expression: Expression) -> None:
+        super().__init__(expression.token)
+        self.expression = expression
+
+    def evaluate(self, context: FilterContext) -> object:
+        return self.expression.evaluate(context)
+
+    def __str__(self) -> str:
+        return f"({self.expression})"
+
+
+class _Relative(RelativeFilterQuery):
+    """A query from the item at hand, with the payload as its root; of `@` alone the item is the one node."""
+
+    __slots__ = ()
+
+    def evaluate(self, context: FilterContext) -> object:
+        nodes: Iterable[JSONPathNode] = [JSONPathNode(value=context.current, location=(), parent=None, root=context.root)]
+        for segment in self.query.segments:
+            nodes = segment.resolve(nodes)
+        return JSONPathNodeList(nodes)
+
+
+class _Parser(Parser):
+    def parse_grouped_expression(self, stream: TokenStream) -> Expression:
+        return _Group(super().parse_grouped_expression(stream))
+
+    def parse_relative_query(self, stream: TokenStream) -> Expression:
+        parsed = super().parse_relative_query(stream)
+        return _Relative(parsed.token, parsed.query) if isinstance(parsed, FilterQuery) else parsed
+
+
+class _Regex(FilterFunction):
+    arg_types: ClassVar = [ExpressionType.VALUE, ExpressionType.VALUE]
+    return_type = ExpressionType.LOGICAL
+
+    def __init__(self, whole: bool) -> None:
+        self.whole = whole
+
+    def __call__(self, string: object, pattern: object) -> bool:
+        if not isinstance(string, str) or not isinstance(pattern, str):
+            return False
+        compiled = _pattern(pattern)
+        if compiled is None:
+            return False
+        try:
+            return bool(compiled.fullmatch(string) if self.whole else compiled.search(string))
+        except UnicodeEncodeError:  # half a character, which no pattern knows
+            return False
+
+
+@lru_cache(maxsize=1024)
+def _pattern(pattern: str) -> Any:
+    import re2  # few queries match patterns, and to check one none is matched: 2 ms
+
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = 1 << 20
+    if "." in pattern and "(?" not in pattern and "\\Q" not in pattern:
+        pattern = _DOT.sub(lambda found: r"[^\n\r]" if found[1] else found[0], pattern)
+    try:
+        return re2.compile(pattern, options)
+    except (re2.error, UnicodeEncodeError):
+        return None
+
+
+class _Environment(JSONPathEnvironment):
+    parser_class = _Parser
+
+    def setup_function_extensions(self) -> None:
+        super().setup_function_extensions()
+        self.function_extensions["match"] = _Regex(whole=True)
+        self.function_extensions["search"] = _Regex(whole=False)
+
+
+_ENVIRONMENT = _Environment()
+
+
+def parse(text: str) -> JSONPathQuery:
+    """Raises PathSyntax."""
+    try:
+        text.encode()
+        query = _ENVIRONMENT.compile(text)
+        _refuse_malformed(query)
+        if _selected(query) > MAX_SELECTED:
+            raise PathSyntax(f"more than {MAX_SELECTED:,} combinations of selectors", 0)
+    except UnicodeEncodeError as err:
+        raise PathSyntax("half a character", err.start) from err
+    except JSONPathError as err:
+        index = err.token.index if err.token is not None else 0
+        message = (err.args[0] if err.args else str(err)).split(", line ")[0]
+        raise PathSyntax(str(message), max(0, index)) from err
+    except RecursionError as err:
+        raise PathSyntax("nested too deeply", 0) from err
+    except OverflowError as err:
+        raise PathSyntax("a number that is too large", max(0, text.find("e"))) from err
+    return query
+
+
+def _refuse_malformed(query: JSONPathQuery) -> None:
+    for selector in filters(query):
+        _refuse_no_test(selector.expression.expression)
+        for each in queries(selector.expression):
+            _refuse_malformed(each.query)
+
+
+def _refuse_no_test(expression: Expression) -> None:
+    """A filter, and each side of `&&` and `||`, is a comparison, a query or a function that says yes or no."""
+    if isinstance(expression, LogicalExpression):
+        _refuse_no_test(expression.left)
+        _refuse_no_test(expression.right)
+    elif isinstance(expression, PrefixExpression):
+        if isinstance(expression.right, (ComparisonExpression, LogicalExpression, PrefixExpression)):
+            raise PathSyntax("`!` stands before a query, a function or parentheses", expression.token.index)
+        _refuse_no_test(expression.right)
+    elif isinstance(expression, _Group):
+        _refuse_no_test(expression.expression)
+    elif isinstance(expression, ComparisonExpression):
+        for side in (expression.left, expression.right):
+            if isinstance(side, (_Group, PrefixExpression, ComparisonExpression, LogicalExpression)):
+                raise PathSyntax("only a value, a query for one or a function can be compared", side.token.index)
+    elif isinstance(expression, FilterExpressionLiteral):
+        raise PathSyntax("a value alone is no condition", expression.token.index)
+    elif isinstance(expression, FunctionExtension) and _ENVIRONMENT.function_extensions[expression.name].return_type == _VALUE:
+        raise PathSyntax(f"the result of {expression.name}() must be compared", expression.token.index)
+
+
+_VALUE = ExpressionType.VALUE
+
+
+class Burden(NamedTuple):
+    """How often a query looks at everything: `anew` times the whole payload, `below` times all that is below a value."""
+
+    anew: int = 0
+    below: int = 0
+
+    def allows(self, payload: Any) -> bool:
+        """Whether a query with it ends soon on this payload."""
+        if not any(self):
+            return True
+        work: int = _size(payload) ** (1 + self.anew) * _DEPTH**self.below
+        return work <= MAX_WORK
+
+    @property
+    def weight(self) -> int:
+        """By which the heavier of two is told."""
+        return 2 * self.anew + self.below
+
+
+def burden(query: JSONPathQuery) -> Burden:
+    """The heaviest of its filters."""
+    return heaviest(_of_filter(selector.expression) for selector in filters(query))
+
+
+def heaviest(burdens: Iterable[Burden]) -> Burden:
+    """Of these, or none at all."""
+    return max(burdens, default=Burden(), key=lambda each: each.weight)
+
+
+def _of_filter(expression: Any) -> Burden:
+    found = []
+    for each in queries(expression):
+        if not each.query.singular_query():
+            inner = burden(each.query)
+            whole = isinstance(each, RootFilterQuery)
+            below = not whole and any(isinstance(one, JSONPathRecursiveDescentSegment) for one in each.query.segments)
+            found.append(Burden(inner.anew + whole, inner.below + below))
+    return heaviest(found)
+
+
+def descents(query: JSONPathQuery) -> int:
+    """How many `..` it has, without those of its filters."""
+    return sum(isinstance(segment, JSONPathRecursiveDescentSegment) for segment in query.segments)
+
+
+def filters(query: JSONPathQuery) -> Iterator[FilterSelector]:
+    """All of a query, without those inside them."""
+    for segment in query.segments:
+        for selector in segment.selectors:
+            if isinstance(selector, FilterSelector):
+                yield selector
+
+
+def queries(expression: Any) -> Iterator[FilterQuery]:
+    """All of a filter, without those inside them."""
+    stack = [expression]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, FilterQuery):
+            yield part
+        stack += [each for name in ("expression", "left", "right") if (each := getattr(part, name, None)) is not None]
+        stack += getattr(part, "args", ())
+
+
+def _selected(query: JSONPathQuery) -> int:
+    """How many values the query may give for one of each kind, its filters' queries included."""
+    count = 1
+    for segment in query.segments:
+        count *= len(segment.selectors)
+    for selector in filters(query):
+        for each in queries(selector.expression):
+            count *= _selected(each.query)
+    return count
+
+
+def _size(payload: Any) -> int:
+    count, stack = 0, [payload]
+    while stack:
+        value = stack.pop()
+        count += 1
+        if isinstance(value, dict):
+            stack += value.values()
+        elif isinstance(value, list):
+            stack += value
+    return count
