@@ -17,6 +17,7 @@ _ODD_HOURS = timedelta(hours=3)
 _EVERY_HOUR = "*"
 # What was decided of single years is over by then, and the zones' rules repeat; in so many years all dates and weekdays meet.
 _RULES, _CYCLE = 2040, 28
+_MINUTES = 24 * 60
 
 What = Literal["moved", "skipped", "once", "twice"]
 
@@ -147,21 +148,44 @@ def odd(expression: str, change: Change) -> Odd | None:
     return Odd("moved" if change.skips else "once", tuple(times))
 
 
-@lru_cache(maxsize=4096)
 def odd_nights(expression: str, zone: str) -> tuple[tuple[Change, Odd], ...]:
     """What the clocks of a zone do to a schedule by the rules that hold from now on: the first night that skips some of its
     times, and the first that shows some twice."""
-    first, second = datetime(_RULES, 1, 1, tzinfo=UTC), datetime(_RULES + 1, 1, 1, tzinfo=UTC)
-    times = " ".join([*cron.expand(expression).split()[:2], "* * *"])
-    if all(odd(times, change) is None for change in changes(zone, first, second)):
+    windows = _windows(zone)
+    if not windows or not any(begin <= at < end for at in cron.minutes_of_day(expression) for begin, end in windows):
         return ()
+    return _odd_nights(expression, zone)
+
+
+@lru_cache(maxsize=4096)
+def _odd_nights(expression: str, zone: str) -> tuple[tuple[Change, Odd], ...]:
+    has_day = cron.day_test(expression)
     found: dict[bool, tuple[Change, Odd]] = {}
-    for change in changes(zone, first, second.replace(year=_RULES + _CYCLE)):
-        if change.skips not in found and (it := odd(expression, change)) is not None:
+    for change in _changes_by_rule(zone):
+        # Cheap to ask, and mostly enough.
+        if change.skips in found or not (has_day(change.old.date()) or has_day(change.new.date())):
+            continue
+        if (it := odd(expression, change)) is not None:
             found[change.skips] = change, it
-        if len(found) == 2:
-            break
     return tuple(found[skips] for skips in (True, False) if skips in found)
+
+
+@lru_cache(maxsize=1024)
+def _windows(zone: str) -> tuple[tuple[int, int], ...]:
+    """The minutes of a day that the clocks skip or show twice."""
+    found = set()
+    for change in changes(zone, datetime(_RULES, 1, 1, tzinfo=UTC), datetime(_RULES + 1, 1, 1, tzinfo=UTC)):
+        first = min(change.old, change.new)
+        begin = 60 * first.hour + first.minute
+        end = begin + abs(change.old - change.new) // timedelta(minutes=1)
+        # What reaches over midnight begins the next day.
+        found |= {(begin, end), (begin - _MINUTES, end - _MINUTES)}
+    return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def _changes_by_rule(zone: str) -> tuple[Change, ...]:
+    return tuple(changes(zone, datetime(_RULES, 1, 1, tzinfo=UTC), datetime(_RULES + _CYCLE, 1, 1, tzinfo=UTC)))
 
 
 def nights(schedules: Iterable[Timed], after: datetime, until: datetime) -> list[Night]:

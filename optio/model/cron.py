@@ -5,8 +5,8 @@ that the autumn change repeats fires once, at its first occurrence. An hour or m
 it fires in both repeated hours and not in the skipped one.
 """
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import accumulate, takewhile
 from zoneinfo import ZoneInfo
@@ -123,16 +123,27 @@ def elapses(expression: str) -> bool:
     return minute.startswith("*") or rest.startswith("*")
 
 
-def minutes_of_day(expression: str) -> list[int]:
+def minutes_of_day(expression: str) -> tuple[int, ...]:
     """Its times of the clock, on a day that it has, as minutes since midnight."""
+    minute, hour, _ = expand(expression).split(" ", 2)
+    return _minutes_of_day(minute, hour)
+
+
+@lru_cache(maxsize=4096)
+def _minutes_of_day(minute: str, hour: str) -> tuple[int, ...]:
+    simulator = _simulator(f"{minute} {hour} * * *", _CYCLE)
+    return tuple(60 * hour + minute for hour in sorted(simulator.hours) for minute in sorted(simulator.minutes))
+
+
+def day_test(expression: str) -> Callable[[date], bool]:
+    """Tells of a date whether the expression has it."""
     simulator = _simulator(expression, _CYCLE)
-    return [60 * hour + minute for hour in sorted(simulator.hours) for minute in sorted(simulator.minutes)]
+    return lambda day: day.month in simulator.months and simulator.match_day(day)
 
 
 def most(expression: str, days: int) -> int:
     """The most fires in so many days on end; what clocks skip or show twice is left out of account."""
-    simulator = _simulator(expression, _CYCLE)
-    return len(simulator.minutes) * len(simulator.hours) * _most_days(expand(expression).split(" ", 2)[2], days)
+    return len(minutes_of_day(expression)) * _most_days(expand(expression).split(" ", 2)[2], days)
 
 
 @lru_cache(maxsize=4096)
@@ -159,14 +170,14 @@ def _most_days(fields: str, days: int) -> int:
     day, month, weekday = fields.split()
     if (day, month, weekday) == ("*", "*", "*"):
         return days
-    simulator = _simulator(f"0 0 {fields}", _CYCLE)
+    has_day = day_test(f"0 0 {fields}")
     length = _YEARS * 366
     if weekday == "*":
         length = 4 * 366
     elif (day, month) == ("*", "*") and not set(weekday) & set("#Ll"):
         length = days + 7
     dates = (_CYCLE.date() + _DAY * place for place in range(length))
-    counts = [0, *accumulate(day.month in simulator.months and simulator.match_day(day) for day in dates)]
+    counts = [0, *accumulate(map(has_day, dates))]
     return max(last - first for first, last in zip(counts, counts[days:], strict=False))
 
 

@@ -43,7 +43,7 @@ class Herd:
 
 def herd(schedules: Sequence[Timed], found: Coming, after: datetime, until: datetime, limit: int) -> Herd:
     """What starts together in (after, until], which is what was `found`."""
-    load = _load(schedules, found)
+    load = starts(schedules, found)
     crowded = tuple(sorted((at, number) for at, number in load.items() if number > limit))
     moves = tuple(sorted(spread(schedules, found, limit))) if crowded else ()
     most = then = max(load.values(), default=0)
@@ -51,13 +51,13 @@ def herd(schedules: Sequence[Timed], found: Coming, after: datetime, until: date
         written = {move.task_id: move.new for move in moves}
         moved = [each._replace(expression=written.get(each.task_id, each.expression)) for each in schedules]
         fresh = coming((each for each in moved if each.key not in found), after, until)
-        then = max(_load(moved, {**found, **fresh}).values())
+        then = max(starts(moved, {**found, **fresh}).values())
     return Herd(limit, most, crowded, moves, then)
 
 
 def spread(schedules: Sequence[Timed], found: Coming, limit: int) -> Iterator[Move]:
-    """Moves after which no minute has more starts than the fullest one of its hour had, and as few as can be beyond `limit`."""
-    load = _load(schedules, found)
+    """Moves by which fewer start in the fullest minutes: no more than `limit` where there is room for them in their hours."""
+    load = starts(schedules, found)
     at: dict[datetime, list[_Flock]] = {}
     for flock in _flocks(schedules, found):
         for moment in flock.moments:
@@ -114,7 +114,7 @@ def _moves(flock: _Flock, moment: datetime, load: Counter[datetime], limit: int)
         yield Move(timed.task_id, timed.expression, " ".join([str(minute), *fields[1:]]))
 
 
-def _load(schedules: Iterable[Timed], found: Coming) -> Counter[datetime]:
+def starts(schedules: Iterable[Timed], found: Coming) -> Counter[datetime]:
     """How many start at each moment."""
     load: Counter[datetime] = Counter()
     for key, number in Counter(timed.key for timed in schedules).items():

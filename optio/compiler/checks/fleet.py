@@ -65,7 +65,7 @@ def _names(names: Sequence[str]) -> str:
 def _herd(tasks: Mapping[str, Claim]) -> Iterator[Diagnostic]:
     from optio.model.calendar import Timed, coming
     from optio.model.cron import expand
-    from optio.model.herd import herd
+    from optio.model.herd import herd, starts
 
     # A step or a list of minutes is no choice of one.
     timed = [
@@ -76,9 +76,9 @@ def _herd(tasks: Mapping[str, Claim]) -> Iterator[Diagnostic]:
     if len(timed) < HERD:
         return
     found = coming(timed, _AFTER, _UNTIL)
-    together = herd(timed, found, _AFTER, _UNTIL, MAX_WORKFLOW_CONCURRENT)
-    if together.most < HERD:
+    if max(starts(timed, found).values(), default=0) < HERD:
         return
+    together = herd(timed, found, _AFTER, _UNTIL, MAX_WORKFLOW_CONCURRENT)
     crowd = {at: number for at, number in together.crowded if number >= HERD}
     for move in together.moves:
         claim = tasks[move.task_id]
