@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     change.add_argument("--fix", action="store_true", help="apply the fixes that leave each task's meaning as it is")
     change.add_argument("--diff", action="store_true", help="print what --fix would change, and change nothing")
     parser.add_argument("--unsafe-fixes", action="store_true", help="with --fix or --diff: guesses, too; look at what they did")
-    parser.add_argument("--jobs", type=_number, metavar="N", help="processes at most (default: one for each processor)")
+    parser.add_argument("--jobs", type=_number, metavar="N", help="processes at most (default: one for each processor, up to 16)")
     kept = "of many files, read none of what the last check kept, and keep nothing (else in $OPTIO_CACHE_DIR or ~/.cache/optio)"
     parser.add_argument("--no-cache", action="store_true", help=kept)
 

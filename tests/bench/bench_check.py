@@ -1,25 +1,36 @@
 """How long `optio check` takes, whole process, against peers that are measured in the same run.
 
-    python tests/bench/bench_check.py [FILES]
+    python -m tests.bench.bench_check [FILES [MORE_FILES]]
 
 One file: beside a bare interpreter, and one that only imports what the compiler stands on, as any script imports it: with
 garbage collected, plugins of pydantic looked for, and an exit in good order, all of which a check leaves out. A file loads
 what it needs, so there are three: the design's example (parameters, plain paths: no query language), one with a filter
 and a path that are not plain (its peer imports that library too), and the smallest task (its peer imports no JSON Schema).
-A thousand files, a quarter of each path below: beside yamllint, which reads the same YAML and knows nothing of tasks.
+
+A thousand files, each a little different, some with a prompt in a file, a template, or a finding: beside their YAML read by
+PyYAML's C parser into nodes and no further, which is what any reader pays; yamllint, which knows nothing of tasks; and
+check-jsonschema with the schema of tasks, which knows their shape alone (from the PATH, or $CHECK_JSONSCHEMA). Ten thousand:
+new, kept, and with one that has changed, in a new process and in a running one.
+
+The compiler is measured from a copy: results are kept for one compiler, and this one may be worked on. Figures are the least
+of several runs; on a busy machine compare CPU times.
 """
 
 import compileall
+import gc
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from optio.compiler.incremental import IncrementalCompiler
+from optio.compiler.tree import SUFFIXES, DirectoryTree, OverlayTree
+from optio.look import look
 
 ROOT = Path(__file__).resolve().parents[2]
 TASK = """\
@@ -70,8 +81,38 @@ WITH_PARAMETERS = FOUNDATION + "import jsonschema_rs\n"
 WITH_QUERIES = WITH_PARAMETERS + "import jsonpath_rfc9535\n"
 
 
+TEMPLATE = """\
+type: template
+agentRuntime: claude-code
+maxTurns: 20
+budgetUsd: "2.50"
+environment: {network: {egress: [api.anthropic.com]}}
+"""
+EXTENDING = """\
+name: Dependency Update {n}
+extends: base.yaml
+promptTemplate: Update what is older than {turns} days.
+triggers:
+  - type: schedule
+    config: {{cronExpression: "{minute} {hour} * * *", timezone: {zone}}}
+"""
+PARSE = """\
+import sys, pathlib
+from yaml._yaml import CParser
+class Nodes(CParser):
+    def resolve(self, *_): pass
+    def descend_resolver(self, *_): pass
+    def ascend_resolver(self): pass
+for path in sorted(pathlib.Path(sys.argv[1]).glob("*.yaml")):
+    loader = Nodes(path.read_text())
+    while loader.check_node():
+        loader.get_node()
+"""
+
+
 def write_tasks(directory: Path, count: int) -> None:
-    """The design's example, each file a little different."""
+    """The design's example, each file a little different; of ten, one has its prompt in a file, one extends a template, and
+    one has something to find."""
     for n in range(count):
         variation = {
             "n": n,
@@ -81,8 +122,19 @@ def write_tasks(directory: Path, count: int) -> None:
             "hour": n % 24,
             "digest": f"{n:064x}",
         }
-        text = TASK.format(zone=ZONES[n % len(ZONES)], path=PATHS[n % len(PATHS)], **variation)
+        kind = EXTENDING if n % 10 == 7 else TASK
+        text = kind.format(zone=ZONES[n % len(ZONES)], path=PATHS[n % len(PATHS)], **variation)
+        if n % 10 == 3:
+            start, end = text.index("promptTemplate: |"), text.index("paramsSchema:")
+            prompt = text[start:end].replace("promptTemplate: |\n", "").replace("\n  ", "\n").lstrip()
+            text = f"{text[:start]}promptFile: prompts/{n}.md\n{text[end:]}"
+            (directory / "prompts").mkdir(exist_ok=True)
+            (directory / "prompts" / f"{n}.md").write_text(prompt)
+        elif n % 10 == 5:
+            text = text.replace("@sha256:" + variation["digest"], ":latest")
         (directory / f"task-{n:05}.yaml").write_text(text)
+    if count > 1:
+        (directory / "base.yaml").write_text(TEMPLATE)
 
 
 def with_queries(task: str) -> str:
@@ -93,21 +145,22 @@ def with_queries(task: str) -> str:
 
 
 class Took(NamedTuple):
-    """Medians of a whole process, in seconds; on a busy machine look at the CPU time."""
+    """The least of a whole process, in seconds; on a busy machine look at the CPU time."""
 
     wall: float
     cpu: float
 
 
-def alternating(commands: Sequence[Sequence[str]], runs: int) -> list[Took]:
-    """One run of each after the other, so that a busy moment meets them all; the first round warms the disk cache."""
-    rounds = [[_run(command) for command in commands] for _ in range(runs + 1)]
-    return [Took(*map(statistics.median, zip(*column, strict=True))) for column in zip(*rounds[1:], strict=True)]
+def least(commands: Sequence[Sequence[str]], runs: int, environment: Mapping[str, str]) -> list[Took]:
+    """One run of each after the other, so that a busy moment meets them all; a first round warms the disk's cache."""
+    rounds = [[run(command, environment) for command in commands] for _ in range(runs + 1)]
+    return [Took(*map(min, zip(*column, strict=True))) for column in zip(*rounds[1:], strict=True)]
 
 
-def _run(command: Sequence[str]) -> Took:
+def run(command: Sequence[str], environment: Mapping[str, str]) -> Took:
+    """One run; what its children took is counted in."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=environment["PWD"], stdout=subprocess.DEVNULL, env=dict(environment))
     _, status, used = os.wait4(process.pid, 0)
     wall = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)  # it was waited for: Popen need not
@@ -116,44 +169,136 @@ def _run(command: Sequence[str]) -> Took:
     return Took(wall, used.ru_utime + used.ru_stime)
 
 
+class Table:
+    """Rows of what was measured."""
+
+    def __init__(self) -> None:
+        print(f"{'':<52} {'wall':>8} {'CPU':>11}")
+
+    def row(self, name: str, took: Took, note: str = "") -> None:
+        """As soon as it is known."""
+        print(f"{name:<52} {took.wall * 1000:5.0f} ms {took.cpu * 1000:8.0f} ms   {note}", flush=True)
+
+
+def against(took: Took, peer: Took, name: str) -> str:
+    """How many times longer the peer takes."""
+    return f"{name} takes {peer.wall / took.wall:.1f} x the time, {peer.cpu / took.cpu:.1f} x the CPU"
+
+
+def one_file(scratch: Path, table: Table, environment: Mapping[str, str]) -> None:
+    """Each kind of file beside what it must import."""
+    kinds = [
+        ("pydantic, PyYAML", FOUNDATION, "smallest", SMALLEST),
+        ("and jsonschema-rs", WITH_PARAMETERS, "the design's example", ""),
+        ("and jsonpath-rfc9535", WITH_QUERIES, "with JSONPath queries", ""),
+    ]
+    commands = [[sys.executable, "-c", "pass"]]
+    for number, (_, imports, _, text) in enumerate(kinds):
+        directory = scratch / str(number)
+        directory.mkdir()
+        write_tasks(directory, 1)
+        task = directory / "task-00000.yaml"
+        task.write_text(text or (task.read_text() if number == 1 else with_queries(task.read_text())))
+        commands += [[sys.executable, "-c", imports], [*CHECK, str(directory)]]
+    bare, *singles = least(commands, 15, environment)
+    table.row("bare interpreter", bare)
+    for (libraries, _, what, _), imported, single in zip(kinds, singles[::2], singles[1::2], strict=True):
+        table.row(f"{libraries} imported", imported, f"{imported.cpu / bare.cpu:.1f} x bare")
+        note = f"{single.cpu / bare.cpu:.1f} x bare, {single.cpu / imported.cpu:.2f} x imports"
+        table.row(f"optio check, 1 file, {what}", single, note)
+
+
+def beside_others(scratch: Path, count: int, table: Table, environment: Mapping[str, str]) -> None:
+    """Files that nobody has seen before."""
+    many = scratch / "many"
+    many.mkdir()
+    write_tasks(many, count)
+    files = [str(path) for path in sorted(many.glob("*.yaml"))]
+    commands = [[sys.executable, "-c", PARSE, str(many)], [*CHECK, "--no-cache", str(many)]]
+    parsed, cold, one = least([*commands, [*CHECK, "--no-cache", "--jobs", "1", str(many)]], 5, environment)
+    table.row(f"their YAML as nodes, {count:,} files", parsed)
+    note = f"{cold.wall / parsed.wall:.1f} x nodes' time, {cold.cpu / parsed.cpu:.1f} x their CPU"
+    table.row(f"optio check, {count:,} files, new", cold, note)
+    table.row(f"optio check, {count:,} files, new, one process", one)
+    beside = Path(sys.executable).parent
+    yamllint = shutil.which("yamllint", path=str(beside)) or shutil.which("yamllint")
+    schema = os.environ.get("CHECK_JSONSCHEMA") or shutil.which("check-jsonschema")
+    if yamllint:
+        took = run([yamllint, "-d", "relaxed", "--no-warnings", *files], environment)
+        table.row(f"yamllint, {count:,} files", took, against(cold, took, "it"))
+    if schema:
+        tasks = [
+            name
+            for name in files
+            if "extends:" not in Path(name).read_text() and "type: template" not in Path(name).read_text()
+        ]
+        took = run([schema, "--schemafile", str(ROOT / "schemas" / "task.schema.json"), *tasks], environment)
+        took = Took(took.wall * len(files) / len(tasks), took.cpu * len(files) / len(tasks))
+        table.row(f"check-jsonschema, {count:,} files", took, against(cold, took, "it"))
+
+
+def again(scratch: Path, count: int, table: Table, environment: Mapping[str, str]) -> None:
+    """Files of which one, or none, has changed."""
+    most = scratch / "most"
+    most.mkdir()
+    write_tasks(most, count)
+    check = [*CHECK, str(most)]
+    cold = least([[*check, "--no-cache"]], 2, environment)[0]
+    table.row(f"optio check, {count:,} files, new", cold, f"{cold.cpu / count * 1e6:.0f} us of CPU a file")
+    time.sleep(2.1)  # what has just been written is read again
+    first = run(check, environment)
+    table.row(f"optio check, {count:,} files, new, and kept", first, f"{first.cpu / cold.cpu:.2f} x without keeping")
+    same = least([check], 5, environment)[0]
+    table.row(f"optio check, {count:,} files, none changed", same, f"1/{cold.cpu / same.cpu:.0f} of the CPU of new ones")
+    changed = []
+    file = most / f"task-{count // 2:05}.yaml"
+    for number in range(5):
+        file.write_text(file.read_text().replace("maxConcurrent: 1", f"maxConcurrent: {number % 2 + 1}") + f"# {number}\n")
+        changed.append(run(check, environment))
+    one = Took(*map(min, zip(*changed, strict=True)))
+    table.row(f"optio check, {count:,} files, 1 changed", one, f"1/{cold.cpu / one.cpu:.0f} of the CPU of new ones")
+    running(most, file.name, table)
+
+
+def running(root: Path, name: str, table: Table) -> None:
+    """The compiler of a server or an editor, whose tree is in memory."""
+    signs = look(root).signs
+    tree = DirectoryTree(root, sorted(path for path in signs if path.endswith(SUFFIXES)))
+    compiler = IncrementalCompiler()
+    gc.disable()
+    compiler.compile(tree, signs)
+    gc.enable()
+    gc.collect()
+    gc.freeze()
+    text = (root / name).read_bytes()
+    for what in ("by its sign", "named"):
+        took = []
+        for number in range(15):
+            view = OverlayTree(tree, {name: text + b"# %d\n" % number})
+            others = {path: sign for path, sign in signs.items() if path != name}
+            wall, cpu = time.perf_counter(), time.process_time()
+            compiler.compile(view, others, changed=[name] if what == "named" else None)
+            took.append((time.perf_counter() - wall, time.process_time() - cpu))
+        table.row(f"running, {len(signs):,} files, 1 changed, {what}", Took(*map(min, zip(*took, strict=True))))
+
+
+CHECK = [sys.executable, "-m", "optio", "check", "--format", "concise"]
+
+
 def main() -> None:
     """Print the table."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
-    compileall.compile_dir(ROOT / "optio", quiet=2)
-    check = [sys.executable, "-m", "optio", "check", "--format", "concise"]
-    yamllint = shutil.which("yamllint", path=str(Path(sys.executable).parent)) or shutil.which("yamllint")
-    with tempfile.TemporaryDirectory() as scratch:
-        one, queries, smallest, many = (Path(scratch, name) for name in ("one", "queries", "smallest", "many"))
-        for directory in (one, queries, smallest, many):
-            directory.mkdir()
-        write_tasks(one, 1)
-        write_tasks(many, count)
-        task = next(one.iterdir()).read_text()
-        (queries / "task.yaml").write_text(with_queries(task))
-        (smallest / "task.yaml").write_text(SMALLEST)
-        kinds = [
-            ("pydantic, PyYAML", FOUNDATION, "smallest", smallest),
-            ("and jsonschema-rs", WITH_PARAMETERS, "the design's example", one),
-            ("and jsonpath-rfc9535", WITH_QUERIES, "with JSONPath queries", queries),
-        ]
-        commands = [[sys.executable, "-c", "pass"]]
-        for _, imports, _, directory in kinds:
-            commands += [[sys.executable, "-c", imports], [*check, str(directory)]]
-        bare, *singles = alternating(commands, 15)
-        [whole] = alternating([[*check, str(many)]], 5)
-        lint = [[yamllint, "-d", "relaxed", "--no-warnings", str(many)]] if yamllint else []
-        peers = alternating(lint, 1)
-    rows = [("bare interpreter", bare, "")]
-    for (libraries, _, what, _), imported, single in zip(kinds, singles[::2], singles[1::2], strict=True):
-        rows.append((f"{libraries} imported", imported, f"{imported.cpu / bare.cpu:.1f} x bare"))
-        note = f"{single.cpu / bare.cpu:.1f} x bare, {single.cpu / imported.cpu:.2f} x imports"
-        rows.append((f"optio check, 1 file, {what}", single, note))
-    more = (whole.cpu - singles[3].cpu) / count * 1e6
-    rows.append((f"optio check, {count:,} files", whole, f"{more:.0f} us a file after the first"))
-    rows += [(f"yamllint, {count:,} files", peer, f"{peer.cpu / whole.cpu:.1f} x optio check") for peer in peers]
-    print(f"{'':<46} {'wall':>8} {'CPU':>11}")
-    for name, took, note in rows:
-        print(f"{name:<46} {took.wall * 1000:5.0f} ms {took.cpu * 1000:8.0f} ms   {note}")
+    count, most = (int(sys.argv[n]) if len(sys.argv) > n else default for n, default in ((1, 1_000), (2, 10_000)))
+    print(f"{len(os.sched_getaffinity(0))} processors, load {os.getloadavg()[0]:.1f} before, Python {sys.version.split()[0]}")
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        shutil.copytree(ROOT / "optio", scratch / "copy" / "optio", ignore=shutil.ignore_patterns("__pycache__"))
+        compileall.compile_dir(scratch / "copy", quiet=2)
+        environment = {**os.environ, "PWD": str(scratch / "copy"), "OPTIO_CACHE_DIR": str(scratch / "kept")}
+        table = Table()
+        one_file(scratch, table, environment)
+        beside_others(scratch, count, table, environment)
+        again(scratch, most, table, environment)
+    print(f"load {os.getloadavg()[0]:.1f} after")
 
 
 if __name__ == "__main__":
