@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
+from operator import eq
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from optio.compiler.source import START, Span
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 MOST_OF_ONE_CODE_PER_FILE = 20
 LONGEST_MESSAGE = 400
 MOST_COMPARED, LONGEST_COMPARED = 1_000, 100
+_MOST_NEAR = 20
 T = TypeVar("T")
 
 
@@ -178,8 +180,11 @@ def first(things: Iterable[T]) -> Iterator[T]:
 
 def closest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant."""
-    from difflib import get_close_matches  # only who made a mistake waits for it
+    from difflib import SequenceMatcher, get_close_matches  # only who made a mistake waits for it
 
-    words = list(islice(known, MOST_COMPARED))
-    matches = get_close_matches(word[:LONGEST_COMPARED], words, n=1, cutoff=0.7)
-    return matches[0] if matches else None
+    words, word = list(islice(known, MOST_COMPARED)), word[:LONGEST_COMPARED]
+    matches = get_close_matches(word, words, n=_MOST_NEAR, cutoff=0.7)
+    ratios = [SequenceMatcher(None, match, word).ratio() for match in matches]
+    # Of those that are equally near, the one with most letters in their places.
+    near = (match for match, ratio in zip(matches, ratios, strict=True) if ratio == ratios[0])
+    return max(near, key=lambda match: sum(map(eq, match, word)), default=None)

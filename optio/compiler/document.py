@@ -24,6 +24,9 @@ from optio.model.route import Route
 MAX_NODES = 10_000
 
 
+_EMPTY_HINT = "write `name:`, `agentRuntime:` and `promptTemplate:`, or delete the file"
+
+
 class _TooMany(Exception):
     """More nodes than a file may have: known long before the whole file is read."""
 
@@ -197,10 +200,11 @@ def parse(file: SourceFile) -> tuple[Document | None, list[Diagnostic]]:
     except _TooMany:
         return None, [finding("OPT014", f"more than {MAX_NODES:,} values", path=file.path, hint="split the file")]
     if not nodes:
-        return None, [finding("OPT018", "holds no task", path=file.path, hint="write a task or delete the file")]
+        return None, [finding("OPT018", "holds no task", path=file.path, hint=_EMPTY_HINT)]
     if len(nodes) > 1:
         span = span_of(nodes[1], text)
-        return None, [finding("OPT013", "a second document", path=file.path, span=span, hint="one file, one task")]
+        hint = "move it into a file of its own: one file, one task"
+        return None, [finding("OPT013", "a second document", path=file.path, span=span, hint=hint)]
     root = nodes[0]
     if "&" in text:
         try:

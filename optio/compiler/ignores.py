@@ -135,13 +135,21 @@ def _wrong(path: str, comment: Ignore, used: set[str], errors: set[str], careful
             hint = f"did you mean `{meant}`?" if meant else "delete it"
             yield finding("OPT709", f"there is no rule `{code.name}`", path=path, span=code.span, hint=hint)
         elif code.name not in used and not (RULES[code.name].careful and not careful):
-            message = f"nothing here is {code.name} {RULES[code.name].name}"
+            message = f"this ignores nothing: there is no {code.name} {RULES[code.name].name} here"
             yield finding("OPT709", message, path=path, span=code.span, hint="delete it", fix=_delete(comment, code))
         elif code.name in errors:
             message = f"an error cannot be ignored: {code.name} {RULES[code.name].name}"
-            yield finding("OPT709", message, path=path, span=code.span, hint="mend what it says")
+            yield finding(
+                "OPT709", message, path=path, span=code.span, hint="correct what it says: a task with an error is not served"
+            )
     if not comment.reason:
-        yield finding("OPT710", "no reason is given", path=path, span=comment.span, hint="say why behind the bracket")
+        yield finding(
+            "OPT710",
+            "no reason is given",
+            path=path,
+            span=comment.span,
+            hint="write why behind the bracket: `ignore[CODE] why`",
+        )
 
 
 def _delete(comment: Ignore, code: Code) -> Fix:

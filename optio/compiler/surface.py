@@ -40,13 +40,20 @@ def check(file: SourceFile, document: Document) -> Iterator[Diagnostic]:
 
 def _bytes(file: SourceFile) -> Iterator[Diagnostic]:
     if file.data.startswith(_BOM):
-        message, hint = "a byte order mark begins the file", "save it as UTF-8 without one"
+        message, hint = (
+            "a byte order mark begins the file",
+            "save it as UTF-8 without one, or run `optio check --fix --verbose`",
+        )
         yield finding("OPT003", message, path=file.path, span=START, hint=hint)
     if b"\r" in file.data:
         lines = file.data.count(b"\r\n")
         kind = "CR LF" if lines == file.data.count(b"\n") and lines == file.data.count(b"\r") else "mixed"
         yield finding(
-            "OPT019", f"line ends are {kind}", path=file.path, span=START, hint="save it with LF; prompts have LF anyhow"
+            "OPT019",
+            f"line ends are {kind}",
+            path=file.path,
+            span=START,
+            hint="save it with LF, or run `optio check --fix --verbose`; prompts have LF anyhow",
         )
 
 
@@ -124,7 +131,7 @@ def _cut(document: Document) -> Iterator[Diagnostic]:
         whole = text[start : found.end(1)].rstrip()
         fix = Fix.write(single_quoted(whole), span_at(text, start, start + len(whole)), safe=False)
         message = f"`{_short(found[1])}` is a comment: the value ends before it"
-        hint = "put quotes around the value, or a blank behind the `#`"
+        hint = "put quotes around the value; to a comment give a blank behind the `#`"
         yield finding("OPT021", message, path=document.path, span=span, hint=hint, fix=fix)
 
 
@@ -152,7 +159,7 @@ def _blank(document: Document) -> Iterator[Diagnostic]:
     for key, value in document.value.items():
         if value is None and document.plain((key,)) == "":
             span = document.key_span((key,))
-            message, hint = f"`{key}` has no value", "delete the key or give it one"
+            message, hint = f"`{key}` has no value", f"delete the line, or write a value: `{key}: ...`"
             from optio.compiler.mend import without_key
 
             fix = without_key(document, (key,), safe=False)

@@ -146,7 +146,7 @@ def _tag(scene: _Scene) -> _Slip | None:
 def _depth(scene: _Scene) -> _Slip | None:
     if "nesting" not in scene.problem and "depth" not in scene.problem:
         return None
-    return _Slip("OPT014", "nested too deeply", "flatten it", scene.row, scene.column)
+    return _Slip("OPT014", "nested too deeply", "write it with fewer levels: at most 64", scene.row, scene.column)
 
 
 def _block(scene: _Scene) -> _Slip | None:

@@ -62,7 +62,7 @@ class Builder:
             return text
         if depth > MAX_DEPTH:
             if not self._fatal:
-                self._report("OPT014", f"nested deeper than {MAX_DEPTH} levels", node, "flatten it")
+                self._report("OPT014", f"nested deeper than {MAX_DEPTH} levels", node, "write it with fewer levels")
             self._fatal = True
             return None
         if node.id == "sequence":
@@ -127,7 +127,9 @@ class Builder:
             message, hint = braces(line, start.index - line_start)
             self._report("OPT001", message, node, hint)
         else:
-            self._report("OPT017", "a key that is a collection", key, "keys are text")
+            self._report(
+                "OPT017", "a key that is a list or a mapping", key, "write text before the `:`, or put quotes around it"
+            )
         self._fatal = True
 
     def _enough(self, code: str) -> bool:

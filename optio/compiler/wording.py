@@ -64,7 +64,7 @@ def translate(document: Document | Merged, error: ErrorDetails, route: Route) ->
         yield at(
             "OPT405",
             f"`{name}` is a secret in plain text",
-            f"write `{last}: {{name: NAME}}`, and rotate this one: it is known now",
+            f"write `{last}: {{name: NAME}}`, set OPTIO_SECRET_NAME for the server, and rotate this one: it is known now",
         )
     elif kind == "literal_error":
         yield _bad_word(at, route, value, str(context.get("expected", "")))
@@ -86,7 +86,7 @@ def translate(document: Document | Merged, error: ErrorDetails, route: Route) ->
         yield from _bad_pattern(at, route, value, context)
     elif kind in ("greater_than_equal", "less_than_equal", "too_long", "too_short", "string_too_long", "string_too_short"):
         code = "OPT107" if last in ("name", "id") and len(route) == 1 else "OPT105"
-        yield at(code, f"`{name}` is {_range_fact(kind, value)}", _range_hint(kind, context))
+        yield at(code, f"`{name}` is {_range_fact(kind, value)}", _range_hint(kind, value, context))
     elif kind == "value_error":
         yield at("OPT106", f"`{name}` is blank", "write a text or delete the key")
     elif not route:
@@ -107,7 +107,7 @@ def odd_scalar(document: Document | Merged, route: Route, text: str, reading: st
     elif text.lstrip("+-").isdigit() and not wanted:
         hint = f"write {single_quoted(text)} for the text, {int(text)} for the number"
     else:
-        hint = f"write {single_quoted(text)}"
+        hint = f"write {single_quoted(text)}" + (" for that text, '' for an empty one" if reading == "null" else "")
         fix = Fix.write(single_quoted(text), span)
     message = (
         f"`{text}` without quotes is {reading} to other YAML readers"
@@ -141,7 +141,7 @@ def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
     at = (*route, "type")
     word = str(value["type"])
     meant = closest(word, TRIGGERS)
-    hint = "tickets start Repo Tasks only" if word == "ticket" else f"did you mean `{meant}`?" if meant else allowed
+    hint = f"tickets start Repo Tasks only; {allowed}" if word == "ticket" else f"did you mean `{meant}`?" if meant else allowed
     span = document.span(at)
     fix = Fix.write(meant, span, safe=False) if meant and word != "ticket" else None
     return finding("OPT321", f"unknown trigger `{word}`", path=document.path_at(at), span=span, route=at, hint=hint, fix=fix)
@@ -158,7 +158,9 @@ def _bad_word(at: At, route: Route, value: Any, expected: str) -> Diagnostic:
         return at("OPT110", f"a document of type `{value}` has another place", ELSEWHERE[value])
     if route == ("type",) and value in LATER_TYPES:
         return at(
-            "OPT110", f"documents of type `{value}` are not supported yet", "delete the file: only `standalone` tasks are read"
+            "OPT110",
+            f"documents of type `{value}` are not supported yet",
+            "delete the file: tasks, templates and a policy are read",
         )
     if route == ("type",):
         repo = value in ("repo", "repository", "pr")
@@ -188,7 +190,7 @@ _WHOLE_NUMBERS = ("int_type", "int_from_float")
 
 
 def _wrong_type(at: At, document: Document | Merged, route: Route, kind: str, value: Any) -> Diagnostic:
-    written = document.plain(route)
+    written, last = document.plain(route), route[-1]
     hint = write = None
     if value is None:
         hint = "give a value or delete the key"
@@ -205,6 +207,8 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, kind: str, va
         hint = f"remove the quotes: {write}"
     elif route == ("command",):
         hint = "write a list: [program, argument]"
+    elif _WANTED.get(kind) == "a mapping" and isinstance(last, str):
+        hint = f"write `{last}:`, and `key: value` lines below it"
     elif kind in _WANTED:
         hint = f"write {_WANTED[kind]}"
     wanted = "text or a list" if route == ("command",) else _WANTED.get(kind, "something else")
@@ -240,9 +244,11 @@ def _range_fact(kind: str, value: Any) -> str:
     return "too short" if "short" in kind else f"{value}"
 
 
-def _range_hint(kind: str, context: dict[str, Any]) -> str:
+def _range_hint(kind: str, value: Any, context: dict[str, Any]) -> str:
     if kind == "greater_than_equal":
-        return f"at least {context.get('ge')}"
+        return f"write {context.get('ge')} or more"
     if kind == "less_than_equal":
-        return f"at most {context.get('le')}"
-    return f"at most {context.get('max_length')}" if "long" in kind else f"at least {context.get('min_length')}"
+        return f"write {context.get('le')} or less"
+    least = "long" not in kind
+    number = context.get("min_length" if least else "max_length")
+    return f"write at {'least' if least else 'most'} {number} {'characters' if isinstance(value, str) else 'items'}"

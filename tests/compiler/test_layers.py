@@ -181,14 +181,17 @@ def test_a_mistake_is_told_where_it_was_written_and_once(files: dict[str, str], 
     assert found(files) == expected
 
 
+UNFILLED = "is not filled in: parameters are for the prompt alone"
+
+
 @pytest.mark.parametrize(
     ("base", "expected"),
     [
         (
             "environment: {setupCommands: ['git clone {{REPO}}']}\n",
-            "base.yaml:2:42 OPT415 `{{REPO}}` in `environment.setupCommands[0]`",
+            f"base.yaml:2:42 OPT415 `{{{{REPO}}}}` in `environment.setupCommands[0]` {UNFILLED}",
         ),
-        ("model: '{{REPO}}'\n", "base.yaml:2:9 OPT416 `{{REPO}}` in `model`"),
+        ("model: '{{REPO}}'\n", f"base.yaml:2:9 OPT416 `{{{{REPO}}}}` in `model` {UNFILLED}"),
         (f"environment: {{env: {{A: ghp_{'a' * 36}}}}}\n", "base.yaml:2:24 OPT503 a GitHub token in plain text"),
         (
             "paramsSchema: {properties: {REPO: {$ref: 'https://example.com/x'}}}\n",

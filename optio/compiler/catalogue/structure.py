@@ -59,7 +59,7 @@ RULES = (
     ),
     Rule(
         "OPT110", "unknown-type", ERROR, "a type of document that is not known or not supported yet",
-        "Only `standalone` tasks are read: connections, templates, policies and defaults files are not supported yet.",
+        "`standalone` is a task; `template` and `policy` are read, too, and connections are not supported yet.",
         "type: standalon\n",
         "type: standalone\n",
     ),

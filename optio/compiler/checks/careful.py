@@ -34,14 +34,18 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         message, fix = "no timeout: the server's default holds", _added(task, "timeout: 20m")
         yield task.at("OPT605", message, ("timeout",), key=True, hint="add `timeout: 20m`", fix=fix)
     if agent and spec.model is None:
-        yield task.at("OPT608", "no model: the agent's own default decides", ("model",), key=True, hint="add `model:`")
+        yield task.at(
+            "OPT608",
+            "no model: the agent's own default decides",
+            ("model",),
+            key=True,
+            hint="add `model: sonnet`, or another one",
+        )
     elif agent and spec.model is not None and not _DATED.search(spec.model):
         message = f"the model `{spec.model}` is a name that moves: another one answers to it later"
         yield task.at("OPT608", message, ("model",), hint="name a dated version where the answer must not change")
     if not spec.description.strip():
-        yield task.at(
-            "OPT712", "no description", ("description",), key=True, hint="add `description:`, a sentence for whoever is asked"
-        )
+        yield task.at("OPT712", "no description", ("description",), key=True, hint="add `description: what the task is for`")
     if not spec.triggers:
         hint = "add `triggers:`, or `- type: manual` to say that this is meant"
         yield task.at("OPT323", "no trigger: only the API and the command line start it", ("triggers",), key=True, hint=hint)
@@ -103,5 +107,5 @@ def _environment(task: ResolvedTask) -> Iterator[Diagnostic]:
     if image is not None and "@sha256:" not in image and "{{" not in image:
         tag = image.rsplit("/", 1)[-1].partition(":")[2]
         what = "names no version" if tag in ("", "latest") else "may be another one tomorrow"
-        hint = "add its digest: `@sha256:...`"
+        hint = f"write `{image.partition('@')[0]}@sha256:...`, with the digest that your registry shows"
         yield task.at("OPT501", f"the image `{image}` {what}", ("environment", "image"), hint=hint)

@@ -26,7 +26,12 @@ def contradictions(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagn
     for name, sub in schema.get("properties", {}).items():
         place = (*route, "properties", name)
         if sub is False and name in schema.get("required", []):
-            yield task.at("OPT211", f"`{name}` is required and can never be given", place, hint="give it a schema")
+            yield task.at(
+                "OPT211",
+                f"`{name}` is required and can never be given",
+                place,
+                hint="write a schema instead of `false`, such as `{type: string}`",
+            )
         elif isinstance(sub, dict):
             yield from _one(task, place, sub)
 

@@ -37,6 +37,21 @@ _NOT_IN_PATTERNS = {
     r"\(\?>": "an atomic group",
     r"\\[1-9]": "a back-reference",
 }
+# What keywords look like.
+_FORMS = {
+    "properties": "{NAME: {type: string}}",
+    "required": "[NAME]",
+    "enum": "[low, high]",
+    "type": "string",
+    "items": "{type: string}",
+    "pattern": "^[a-z]+$",
+    "format": "date",
+    "uniqueItems": "true",
+    "additionalProperties": "false",
+    **dict.fromkeys(
+        ("minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum", "minProperties", "maxProperties"), "20"
+    ),
+}
 TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
 RESERVED = frozenset({"__proto__", "constructor", "prototype"})
 
@@ -130,7 +145,8 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]
             message = f"`{value[twice]}` stands twice in `{word}`"
             yield task.at("OPT205", message, (*route, twice), hint="delete one of them")
         else:
-            hint = "give it the form that JSON Schema asks for"
+            form = _FORMS.get(str(word))
+            hint = f"write it as in `{word}: {form}`" if form else "see json-schema.org for the form of this keyword"
             yield task.at("OPT205", f"`{word or 'paramsSchema'}` {message}", route, hint=hint)
 
 
@@ -169,6 +185,7 @@ def _bad_patterns(schema: dict[str, Any]) -> Iterator[tuple[Route, tuple[bool, s
         for pattern in keyed if isinstance(keyed, dict) else ():
             if not _compiles({"patternProperties": {pattern: True}}):
                 yield (*route, "patternProperties", pattern), (True, pattern)
+
 
 def _compiles(schema: dict[str, Any]) -> bool:
     try:
@@ -236,4 +253,4 @@ def _unquote(sub: dict[str, Any], value: Any) -> str:
     if wanted == "string" and isinstance(value, (bool, int, float)):
         shown = str(value).lower() if isinstance(value, bool) else value
         return f"put quotes around it: '{shown}'"
-    return "change it, or the schema"
+    return "write a value that fits, or change the schema"

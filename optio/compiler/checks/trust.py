@@ -9,6 +9,8 @@ from optio.compiler.resolve import ResolvedTask
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route, show
 
+_FACT = "is not filled in: parameters are for the prompt alone"
+
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Only names that are parameters count: `{{.State}}` in a command is somebody else's template."""
@@ -35,12 +37,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     for route, name in _placeholders(shell, names):
         hint = f"let the agent do it from the prompt, where `{{{{{name}}}}}` is plain text"
         span = task.document.find(route, f"{{{{{name}}}}}")
-        yield task.at("OPT415", f"`{{{{{name}}}}}` in `{show(route)}`", route, span=span, hint=hint)
+        yield task.at("OPT415", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
     for route, name in _placeholders(control, names):
         span = task.document.find(route, f"{{{{{name}}}}}")
-        yield task.at(
-            "OPT416", f"`{{{{{name}}}}}` in `{show(route)}`", route, span=span, hint="write a fixed value, or one task for each"
-        )
+        hint = "write a fixed value, or one task for each"
+        yield task.at("OPT416", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
 
 
 def _placeholders(places: list[tuple[Route, Any]], names: set[str]) -> Iterator[tuple[Route, str]]:
