@@ -8,7 +8,7 @@ from optio.compiler.codes import RULES
 from optio.compiler.diagnostics import Diagnostic, Severity
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.tree import MemoryTree
-from tests.corpus.corpus import Mistake, clean_files, companions, mistakes
+from tests.corpus.corpus import HERE, Mistake, clean_files, companions, mistakes
 
 # Why a rule has no mistake in the corpus.
 WITHOUT = {
@@ -54,3 +54,10 @@ def test_clean_files_have_no_finding() -> None:
 
     assert [d for d in compilation.diagnostics if d.severity is not Severity.INFO] == []
     assert len(compilation.registry.tasks) >= 100
+
+
+def test_a_task_as_the_first_page_of_the_manual_has_it_is_served_with_at_most_two_warnings() -> None:
+    compilation = compile_tree(MemoryTree({"first-example.yaml": (HERE / "first-example.yaml").read_bytes()}))
+
+    assert list(compilation.registry.tasks) == ["weekly-security-report"]
+    assert [d.code for d in compilation.diagnostics if d.severity is Severity.WARNING] == ["OPT215"]
