@@ -7,6 +7,7 @@ from pathlib import Path
 from optio.cli.client import Client
 from optio.cli.revision import commit_of, merge_base, tree_at
 from optio.cli.served import registry_of
+from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.tree import DirectoryTree, SourceTree
 from optio.errors import SettingsError
 from optio.plan.compare import Seen
@@ -34,11 +35,12 @@ def of_revisions(root: Path, what: str) -> Sides:
     base = merge_base(root, one, other) if parted else commit_of(root, one)
     before, commit = tree_at(root, base)
     name = f"{commit[:_SHORT]}:{root}"
+    compiler = IncrementalCompiler()
     if not dots:
-        return against(root, side(before), name, root)
+        return against(root, side(before, compiler), name, root, compiler)
     after, head = tree_at(root, other)
     names = name, f"{head[:_SHORT]}:{root}"
-    return Sides(before=side(before), after=side(after), tree=after, names=names, seen=Places(root, root))
+    return Sides(before=side(before, compiler), after=side(after, compiler), tree=after, names=names, seen=Places(root, root))
 
 
 def of_directories(one: Path, other: Path) -> Sides:
@@ -46,15 +48,16 @@ def of_directories(one: Path, other: Path) -> Sides:
     for each in (one, other):
         if not each.is_dir():
             raise SettingsError(f"`{each}` is no directory: give two of them, or revisions as `BASE..HEAD`")
-    return against(other, side(DirectoryTree(one)), str(one), one)
+    compiler = IncrementalCompiler()
+    return against(other, side(DirectoryTree(one), compiler), str(one), one, compiler)
 
 
-def against(root: Path, before: Side, name: str, place: Path) -> Sides:
+def against(root: Path, before: Side, name: str, place: Path, compiler: IncrementalCompiler | None = None) -> Sides:
     """Something against the directory as it is now; raises SettingsError."""
     if not root.is_dir():
         raise SettingsError(f"there is no task directory `{root}`: --tasks names another")
     tree = DirectoryTree(root)
-    return Sides(before=before, after=side(tree), tree=tree, names=(name, str(root)), seen=Places(root, place))
+    return Sides(before=before, after=side(tree, compiler), tree=tree, names=(name, str(root)), seen=Places(root, place))
 
 
 def of_server(root: Path, server: Client) -> Sides:

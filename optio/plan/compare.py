@@ -154,7 +154,7 @@ def _is_broken(task: CompiledTask, there: Side) -> bool:
 
 
 def _change(pair: Pair, outlook: Outlook) -> Change | None:
-    if pair.before is not None and pair.after is not None and pair.before.digest == pair.after.digest:
+    if pair.before is not None and pair.after is not None and _same(pair.before, pair.after):
         return None
     found = effects.between(pair.before, pair.after, outlook)
     if not found:
@@ -169,6 +169,10 @@ def _change(pair: Pair, outlook: Outlook) -> Change | None:
         else Status.CHANGED
     )
     return Change(status=status, before=pair.before, after=pair.after, effects=found)
+
+
+def _same(before: CompiledTask, after: CompiledTask) -> bool:
+    return before is after or before.digest == after.digest
 
 
 def _untold(task: CompiledTask) -> Change:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from optio.compiler.diagnostics import Diagnostic, Severity
 from optio.compiler.document import parse
-from optio.compiler.layers import POLICY, Bases
-from optio.compiler.pipeline import Policies, compile_file, compile_tree
+from optio.compiler.incremental import IncrementalCompiler
+from optio.compiler.layers import POLICY
 from optio.compiler.source import SourceFile
 from optio.compiler.tree import SourceTree, Unreadable
 from optio.model.policy import PolicySpec
@@ -22,26 +22,20 @@ class Side:
     broken_ids: frozenset[str] = frozenset()
     errors: tuple[Diagnostic, ...] = ()
     policy: PolicySpec | None = None
-    texts: Mapping[str, bytes] = field(default_factory=dict)
+    texts: Mapping[str, bytes | None] = field(default_factory=dict)
 
 
-def side(tree: SourceTree) -> Side:
-    """The whole tree, compiled."""
-    compilation = compile_tree(tree)
-    ids: set[str] = set()
-    if compilation.broken:
-        bases, policies = Bases(tree), Policies(tree)
-        for path in sorted(compilation.broken):
-            file = compile_file(path, tree, bases, policies)
-            if file.task is not None and not file.base:
-                ids.add(file.task.id)
+def side(tree: SourceTree, compiler: IncrementalCompiler | None = None) -> Side:
+    """The whole tree, compiled; by the compiler of the other side what both have in common is compiled once."""
+    compiler = compiler or IncrementalCompiler()
+    compilation = compiler.compile(tree)
     return Side(
         registry=compilation.registry,
         broken=compilation.broken,
-        broken_ids=frozenset(ids - set(compilation.registry.tasks)),
+        broken_ids=frozenset(meant for meant in compiler.unserved(compilation).values() if meant is not None),
         errors=tuple(each for each in compilation.diagnostics if each.severity is Severity.ERROR),
         policy=policy_of(tree),
-        texts={path: _bytes(tree, path) for path in tree.task_files()},
+        texts=compiler.known(),
     )
 
 
@@ -56,10 +50,3 @@ def policy_of(tree: SourceTree) -> PolicySpec | None:
     from optio.compiler.policy import read_policy  # few trees have one
 
     return read_policy(document)[0]
-
-
-def _bytes(tree: SourceTree, path: str) -> bytes:
-    try:
-        return tree.read(path)
-    except Unreadable:
-        return b""
