@@ -15,6 +15,8 @@ from optio.model.herd import Herd, herd
 from optio.model.registry import CompiledTask
 
 _DAYS, _MOST_DAYS = 14, 366
+# Before, nothing was scheduled; and nobody waits longer.
+_FIRST_YEAR, _LAST_YEAR = 1970, 2999
 # In JSON each fire stands by itself up to here: one an hour, and what the longest day has more.
 _MOST_LISTED = 25
 # What the compiler knows of schedules that fire, and not quite as they read.
@@ -124,9 +126,12 @@ def _timed(task: CompiledTask) -> Timed | None:
 
 def _date(option: str, text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError as err:
         raise SettingsError(f"{option}: `{text}` is no date: write 2026-01-31") from err
+    if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
+        raise SettingsError(f"{option}: `{text}` is not in the years {_FIRST_YEAR} to {_LAST_YEAR}")
+    return day
 
 
 def _number(text: str) -> int:

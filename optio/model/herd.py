@@ -7,16 +7,16 @@ herd's own minute, and no list or step of minutes, is asked to move.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 from math import gcd
 from typing import NamedTuple
 
 from optio.model import cron
-from optio.model.calendar import Coming, Fire, Timed, coming
+from optio.model.calendar import Coming, Timed, coming
 
 _MINUTES = 60
-_MINUTE = timedelta(minutes=1)
+_SECONDS = 60
 # A step with one of these meets every minute of the hour.
 _STEPS = tuple(step for step in range(1, _MINUTES) if gcd(step, _MINUTES) == 1)
 
@@ -57,26 +57,31 @@ def herd(schedules: Sequence[Timed], found: Coming, after: datetime, until: date
 
 def spread(schedules: Sequence[Timed], found: Coming, limit: int) -> Iterator[Move]:
     """Moves by which fewer start in the fullest minutes: no more than `limit` where there is room for them in their hours."""
-    load = starts(schedules, found)
-    at: dict[datetime, list[_Flock]] = {}
+    load = Counter({round(at.timestamp()): number for at, number in starts(schedules, found).items()})
+    at: dict[int, list[_Flock]] = {}
     for flock in _flocks(schedules, found):
         for moment in flock.moments:
             if load[moment] > limit:
                 at.setdefault(moment, []).append(flock)
+    stuck: set[tuple[str, str]] = set()
     for moment in sorted(at, key=lambda each: (-load[each], each)):
         # Who fires seldom goes first: that changes least.
         for flock in sorted(at[moment], key=lambda each: (len(each.moments), each.key)):
-            yield from _moves(flock, moment, load, limit)
+            # Whom no other minute would help here, it would not where fewer start.
+            if load[moment] > limit and flock.timed and flock.key not in stuck:
+                yield from _moves(flock, moment, load, limit)
+                if load[moment] > limit:
+                    stuck.add(flock.key)
 
 
 @dataclass(frozen=True, slots=True)
 class _Flock:
-    """Tasks of one schedule that states one minute, and the moments at which they fire. The last of `timed` is the first to
-    go, and then is no longer among them."""
+    """Tasks of one schedule that states one minute, and the moments at which they fire, in seconds of the epoch. The last of
+    `timed` is the first to go, and then is no longer among them."""
 
     key: tuple[str, str]
     minute: int
-    moments: Sequence[datetime]
+    moments: Sequence[int]
     timed: list[Timed]
 
 
@@ -88,15 +93,13 @@ def _flocks(schedules: Sequence[Timed], found: Coming) -> Iterator[_Flock]:
         minute = cron.expand(key[0]).split()[0]
         if minute.isdigit():
             # What the clocks have moved, another minute would not move elsewhere.
-            own = [_utc(fire) for fire in found[key] if fire.at.minute == int(minute)]
+            own = [round(fire.at.timestamp()) for fire in found[key] if fire.at.minute == int(minute)]
             yield _Flock(key, int(minute), own, sorted(mine, key=lambda each: _rank(each.task_id)))
 
 
-def _moves(flock: _Flock, moment: datetime, load: Counter[datetime], limit: int) -> Iterator[Move]:
+def _moves(flock: _Flock, moment: int, load: Counter[int], limit: int) -> Iterator[Move]:
     """Moves until the moment has no more than `limit`, or nobody is left who would be better off."""
-    if load[moment] <= limit:
-        return
-    moved = {minute: (minute - flock.minute) * _MINUTE for minute in range(_MINUTES) if minute != flock.minute}
+    moved = {minute: (minute - flock.minute) * _SECONDS for minute in range(_MINUTES) if minute != flock.minute}
     worst = {minute: max(load[each + by] for each in flock.moments) for minute, by in moved.items()}
     while flock.timed and load[moment] > limit:
         timed = flock.timed[-1]
@@ -119,12 +122,8 @@ def starts(schedules: Iterable[Timed], found: Coming) -> Counter[datetime]:
     load: Counter[datetime] = Counter()
     for key, number in Counter(timed.key for timed in schedules).items():
         for fire in found[key]:
-            load[_utc(fire)] += number
+            load[fire.at.astimezone(UTC)] += number
     return load
-
-
-def _utc(fire: Fire) -> datetime:
-    return fire.at.astimezone(UTC)
 
 
 def _rank(task_id: str) -> bytes:

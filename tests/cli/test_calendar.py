@@ -175,6 +175,8 @@ def test_json_has_the_same_for_programs() -> None:
         ({"last": "2026-03-30", "days": "3"}, "give --to or --days, not both"),
         ({"last": "2026-03-25"}, "--to: 2026-03-25 is before 2026-03-26"),
         ({"first": "2026-01-01", "last": "2027-01-02"}, "at most 366 days: from 2026-01-01 that is to 2027-01-01"),
+        ({"first": "9999-12-31"}, "--from: `9999-12-31` is not in the years 1970 to 2999"),
+        ({"last": "0001-01-01"}, "--to: `0001-01-01` is not in the years"),
         ({"days": "0"}, "--days: `0` is no number from 1 to 366"),
         ({"zone": "PST"}, "--zone: `PST` is no time zone"),
     ],
