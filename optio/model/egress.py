@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 HTTPS = 443
 # What one list may come to as text: it travels as the user name of a proxy, for which programs have limits.
@@ -72,6 +73,7 @@ class Block:
 Entry = Host | Block
 
 
+@lru_cache(maxsize=1024)
 def parse(text: str) -> Entry:
     """What the entry stands for; raises BadEntry."""
     if "://" in text:

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 
 SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _DURATION = re.compile(r"(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?", re.ASCII)
@@ -15,6 +16,7 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", folded).strip("-")
 
 
+@lru_cache(maxsize=1024)
 def duration(text: str) -> timedelta:
     """`90s`, `20m`, `1h30m`; raises ValueError for anything else, and for zero."""
     found = _DURATION.fullmatch(text)
@@ -42,6 +44,7 @@ def roughly(length: timedelta) -> str:
     return f"{length.total_seconds():.3g} seconds"
 
 
+@lru_cache(maxsize=1024)
 def money(text: str) -> Decimal:
     """US dollars with at most four decimals, as a decimal string; raises ValueError."""
     if not re.fullmatch(r"\d{1,9}(?:\.\d{1,4})?", text, re.ASCII):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
@@ -29,6 +30,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 yield task.at("OPT513", wrong[0], ("environment", "resources", key), hint=wrong[1])
 
 
+@lru_cache(maxsize=256)
 def _bad_quantity(key: str, value: str) -> tuple[str, str] | None:
     """Fact and cure."""
     from optio.model.pool import quantity  # few tasks name any

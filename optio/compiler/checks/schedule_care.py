@@ -65,7 +65,9 @@ def _uneven(task: ResolvedTask, route: Route, fields: list[str]) -> Iterator[Dia
 
 
 def _dialect(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
-    odd = next((sign for sign in ("L", "W", "#", "?") if any(_has(field, sign) for field in fields)), None)
+    odd = next(
+        (sign for sign in ("L", "W", "#", "?") if sign in expression and any(_has(field, sign) for field in fields)), None
+    )
     if odd is not None or expression.strip().startswith("@"):
         what = f"`{odd}`" if odd else f"`{expression.strip()}`"
         hint = f"in five plain fields: `{' '.join(fields)}`" if odd is None else "keep it if only Optio reads it"
