@@ -19,6 +19,7 @@ _TEMPLATED = (
 _ANCHOR = r"(?:^|[\s\[{,])&([^\s\[\]{},]+)"
 _LEADING = rf"^[ ]*([\t{BLANKS}])"
 _BLOCK_HEADER = r"^ *(?P<item>- +(?=\S+:))?(?:- +)*(?:[^\s#][^#]*:\s+)?(?P<sign>[|>])[-+]?\s*(?:#.*)?$"
+_MOST_INDENTED = 1_000
 _COMMENT = r"\s+#.*$"
 
 
@@ -45,7 +46,7 @@ def indented(text: str, row: int) -> Fix | None:
     """Spaces for other blanks, in this line and those that follow it without one that is right. How wide a tab was meant to be
     nobody knows; every other blank is as wide as a space, but for a byte order mark, which has no width."""
     edits, safe = [], True
-    for number, line in enumerate(text.split("\n")[row:], start=row + 1):
+    for number, line in enumerate(text.split("\n")[row : row + _MOST_INDENTED], start=row + 1):
         blanks = line[: len(line) - len(line.lstrip(f" \t{BLANKS}"))]
         if line.strip() and not blanks.strip(" "):
             break

@@ -14,7 +14,7 @@ _PIPED = re.compile(rf"{_FETCH}\|\s*{_SHELL}|{_SHELL}\s+<\(\s*{_FETCH}|{_SHELL}\
 _PLAIN = re.compile(r"\bhttp://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])")
 _LOCAL = re.compile(r"localhost|127\.\d+\.\d+\.\d+|\[::1\]|[A-Za-z0-9-]+|.*\.(?:svc|local|internal|localhost)(?:\..*)?")
 # What changes the shell that it runs in, and nothing else.
-_FORGOTTEN = re.compile(r"\s*(cd|export|source|\.|set|alias|unset|umask|ulimit)\s+[^;&|\n]*\s*")
+_FORGOTTEN = re.compile(r"(cd|export|source|\.|set|alias|unset|umask|ulimit)\s[^;&|\n]*")
 _HINTS = {
     "cd": "put it before the command that needs it: `cd DIRECTORY && COMMAND`",
     "export": "set it under `environment.env`",
@@ -56,7 +56,7 @@ def _shell(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
         span = task.document.inside(route, slip.start, slip.end)
         yield task.at("OPT509", slip.message, route, hint=slip.hint, span=span)
         return
-    forgotten = _FORGOTTEN.fullmatch(text)
+    forgotten = _FORGOTTEN.fullmatch(text.strip())
     if forgotten is not None:
         hint = _HINTS.get(forgotten[1], "put it before the command that needs it, joined by `&&`")
         yield task.at(

@@ -1,8 +1,11 @@
 """GitHub's payloads: the types of what tasks usually map, and what may be null, against the parameters that they fill."""
 
+import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
+from optio.compiler.checks import plain
 from optio.compiler.checks.declared import Declared, declared
 from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask
@@ -75,6 +78,9 @@ _EVENTS: dict[str, tuple[str, ...]] = {
 _ALWAYS = frozenset(
     {"organization", "enterprise", "installation", "changes", "assignee", "label", "milestone", "requested_reviewer"}
 )
+_STEP = re.compile(r"\.(\w+)|\[(?:(-?[0-9]+)|'([^']*)'|\"([^\"]*)\")\]", re.ASCII)
+# Each may cost a search for what was meant, and nobody maps more.
+_MOST_PATHS = 100
 _WORDS = {"integer": "an integer", "boolean": "true or false", "string": "a string", "array": "a list", "object": "an object"}
 
 
@@ -85,22 +91,21 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         if not isinstance(trigger, WebhookTrigger) or trigger.config.scheme != "github" or not task.knows(route):
             continue
         known = declared(task)
-        for name, source in (trigger.config.param_mapping or {}).items() if known is not None else ():
-            if isinstance(source, str) and known is not None and (steps := _steps(source)) is not None:
+        paths = ((name, source) for name, source in (trigger.config.param_mapping or {}).items() if isinstance(source, str))
+        for name, source in islice(paths, _MOST_PATHS):
+            if known is not None and (steps := _steps(source)):
                 yield from _one(task, (*route, name), source, steps, trigger.config, known)
 
 
-def _steps(source: str) -> tuple[str | int, ...] | None:
-    from optio.model.mapping import PathSyntax, compile_path
-
-    try:
-        return compile_path(source).steps or None
-    except PathSyntax:  # reported where it stands
-        return None
+def _steps(source: str) -> tuple[str, ...]:
+    """The names and indices of a path that has nothing else; of any other, and of the root, none."""
+    if not plain.is_path(source):
+        return ()
+    return tuple(next(filter(None, found)) for found in _STEP.findall(source))
 
 
 def _one(
-    task: ResolvedTask, route: Route, source: str, steps: tuple[str | int, ...], config: WebhookConfig, known: Declared
+    task: ResolvedTask, route: Route, source: str, steps: tuple[str, ...], config: WebhookConfig, known: Declared
 ) -> Iterator[Diagnostic]:
     if not task.samples and (lost := _lost(task, route, source, steps, config)) is not None:
         yield lost
@@ -123,15 +128,13 @@ def _one(
         hint = f'write `type: [{kind}, "null"]`, or leave such deliveries out: `when: "@{source[1:]} != null"`'
         yield task.at("OPT412", message, route, hint=hint)
     elif above is not None and name in known.required and not known.has_default(name) and not when:
-        parent = "$." + ".".join(map(str, steps[:above]))
+        parent = "$." + ".".join(steps[:above])
         message = f"`{parent}` may be null, and then nothing fills `{name}`: such a delivery is refused"
         hint = f'give `{name}` a default, or leave such deliveries out: `when: "@{parent[1:]} != null"`'
         yield task.at("OPT412", message, route, hint=hint)
 
 
-def _lost(
-    task: ResolvedTask, route: Route, source: str, steps: tuple[str | int, ...], config: WebhookConfig
-) -> Diagnostic | None:
+def _lost(task: ResolvedTask, route: Route, source: str, steps: tuple[str, ...], config: WebhookConfig) -> Diagnostic | None:
     """A path that begins with what no delivery of these events has, and looks like one that begins otherwise."""
     events = config.events or tuple(_EVENTS)
     if steps[0] in _ALWAYS or not all(event in _EVENTS for event in events):
@@ -153,25 +156,25 @@ def _paths(top: str, kind: str) -> Iterator[str]:
     yield from (f"$.{top}.{field}" for field in _KINDS.get(kind, ()))
 
 
-def _type(steps: tuple[str | int, ...]) -> tuple[str | None, bool, int | None]:
+def _type(steps: tuple[str, ...]) -> tuple[str | None, bool, int | None]:
     """The type at the end of a path, whether it may be null, and how far it is to what above it may be null."""
     kind, above = "@", None
     null = False
     for index, step in enumerate(steps):
         if null and above is None:
             above = index
-        kind = _KINDS.get(kind[1:], {}).get(str(step), "") if kind.startswith("@") else ""
+        kind = _KINDS.get(kind[1:], {}).get(step, "") if kind.startswith("@") else ""
         null, kind = kind.endswith("?"), kind.rstrip("?")
         if not kind:
             return None, False, None
     return ("object" if kind.startswith("@") else kind), null, above
 
 
-def _kind(steps: tuple[str | int, ...]) -> str:
+def _kind(steps: tuple[str, ...]) -> str:
     """The kind of object at the end of a path."""
     kind = ""
     for step in steps:
-        kind = _KINDS[kind][str(step)].strip("@?")
+        kind = _KINDS[kind][step].strip("@?")
     return kind
 
 

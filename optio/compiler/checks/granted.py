@@ -103,14 +103,17 @@ def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Between backquotes a variable is a command's, and the agent knows what to do with it."""
     if not (task.knows(("promptTemplate",)) and task.knows(("promptFile",))) or task.spec.agent_runtime == "command":
         return
+    from optio.compiler.checks.shell import inside
+
     known = declared(task)
     parameters = set(known.properties) if known is not None else set()
     code = [found.span() for found in _CODE.finditer(task.prompt)] if "`" in task.prompt else []
     secrets = set(task.spec.environment.secrets)
     for found in _IN_TEXT.finditer(task.prompt):
         name = found[1] or found[2] or found[3]
-        quoted = any(start < found.start() < end for start, end in code)
-        if name not in secrets or (quoted and found[3] is None) or (found[3] and name in parameters):
+        if name not in secrets or (found[3] and name in parameters):
+            continue
+        if found[3] is None and inside(code, found.start()):
             continue
         message = f"`{found[0]}` stays as it is: a secret is never filled into the prompt"
         hint = f"name the variable for the agent to use, between backquotes: `${name}`"
@@ -143,7 +146,7 @@ def unused(task: ResolvedTask) -> Iterator[Diagnostic]:
     webhook = task.spec.webhook
     refs = (webhook.config.secret, webhook.config.previous_secret) if webhook is not None else ()
     signing = {ref.name for ref in refs if ref is not None}
-    told = "\n".join(_texts(task)).casefold()
+    told = {word for text in _texts(task) for name in re.findall(r"\w+", text.casefold()) for word in (name, *name.split("_"))}
     for index, name in enumerate(task.spec.environment.secrets):
         route = (*SECRETS, index)
         if name in signing:
@@ -154,10 +157,10 @@ def unused(task: ResolvedTask) -> Iterator[Diagnostic]:
             yield task.at("OPT514", message, route, hint=f"delete it, or tell the agent in the prompt what `${name}` is for")
 
 
-def _is_told(name: str, text: str) -> bool:
-    """Whether the text speaks of it, or of what it is for: of Slack, where the secret is SLACK_TOKEN."""
-    words = [word for word in name.casefold().split("_") if len(word) > 1 and word not in _ANY_SECRET]
-    return name.casefold() in text or any(re.search(rf"\b{re.escape(word)}\b", text) for word in words)
+def _is_told(name: str, told: set[str]) -> bool:
+    """Whether the words speak of it, or of what it is for: of Slack, where the secret is SLACK_TOKEN."""
+    words = {word for word in name.casefold().split("_") if len(word) > 1}
+    return name.casefold() in told or bool((words - _ANY_SECRET) & told)
 
 
 def _texts(task: ResolvedTask) -> Iterator[str]:

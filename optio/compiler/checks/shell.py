@@ -1,7 +1,8 @@
 """What can be said of a shell command by reading it: variables, and quotes that stay open. Nothing is run to find out."""
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)([^}]*)\})", re.ASCII)
@@ -11,6 +12,8 @@ _SET = re.compile(
 _READ = re.compile(r"\b(?:read|export|unset)\s+(?:-\w+\s+)*([A-Za-z_][\w \t]*)", re.ASCII)
 _JOINED = re.compile(r"(&&|\|\||\|)\s*$")
 _BEGINS = re.compile(r"\s*(&&|\|\||\||;)")
+# Linux takes no longer argument, so there is no longer command that could be right.
+_LONGEST = 128 * 1024
 _WORD_ENDS = " \t\n;&|()"
 
 
@@ -19,7 +22,6 @@ class Variable(NamedTuple):
 
     name: str
     text: str
-    start: int
     guarded: bool
 
 
@@ -33,16 +35,22 @@ class Slip(NamedTuple):
 
 
 def variables(text: str) -> Iterator[Variable]:
-    """Those that the command expands and does not set itself."""
-    if "$" not in text:
+    """Those that the command expands and does not set itself, each once."""
+    if "$" not in text or len(text) > _LONGEST:
         return
     own = set(_SET.findall(text)) | {name for names in _READ.findall(text) for name in names.split()}
     literal = _Scan(text).single
     for found in _VARIABLE.finditer(text):
         name = found[1] or found[2]
-        hidden = any(start < found.start() < end for start, end in literal) or _escaped(text, found.start())
-        if name not in own and not hidden:
-            yield Variable(name, found[0], found.start(), bool(found[3]))
+        if name not in own and not inside(literal, found.start()) and not _escaped(text, found.start()):
+            own.add(name)
+            yield Variable(name, found[0], bool(found[3]))
+
+
+def inside(ranges: Sequence[tuple[int, int]], at: int) -> bool:
+    """Whether a place lies in one of the ranges, which follow each other."""
+    index = bisect_left(ranges, (at, 0)) - 1
+    return index >= 0 and at < ranges[index][1]
 
 
 def slip(text: str) -> Slip | None:
@@ -51,7 +59,7 @@ def slip(text: str) -> Slip | None:
     if begins is not None:
         hint = "delete it, or write the command that stands before it into this entry"
         return Slip(f"a command cannot begin with `{begins[1]}`", hint, begins.start(1), begins.end(1))
-    if "<<" in text:
+    if "<<" in text or len(text) > _LONGEST:
         return None
     scan = _Scan(text)
     if scan.unclosed is not None:
@@ -67,8 +75,10 @@ def slip(text: str) -> Slip | None:
 
 
 def _escaped(text: str, at: int) -> bool:
-    before = text[:at]
-    return (len(before) - len(before.rstrip("\\"))) % 2 == 1
+    first = at
+    while text[first - 1 : first] == "\\":
+        first -= 1
+    return (at - first) % 2 == 1
 
 
 class _Scan:

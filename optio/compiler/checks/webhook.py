@@ -53,7 +53,10 @@ def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
 def _proof(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     if config.unsigned and config.secret is not None:
         yield task.at("OPT108", "both `secret` and `unsigned: true`", (*route, "unsigned"), key=True, hint="keep one")
-    elif config.secret is None and not config.unsigned and task.knows((*route, "secret")):
+    elif config.unsigned and config.signature_header is not None:
+        message, place = "both `signatureHeader` and `unsigned: true`", (*route, "signatureHeader")
+        yield task.at("OPT108", message, place, key=True, hint="delete it, or name a `secret:` and delete `unsigned`")
+    elif config.secret is None and not config.unsigned and task.knows((*route, "secret")) and task.knows((*route, "unsigned")):
         hint = "add `secret: {name: NAME}`, or `unsigned: true` to take deliveries from anybody"
         yield task.at("OPT404", f"the webhook `{config.path}` has no secret", (*route, "secret"), key=True, hint=hint)
     if config.previous_secret is not None and config.secret is None and task.knows((*route, "secret")):
