@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import queue
@@ -15,7 +16,7 @@ from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.lsp import wire
+from optio.lsp import keys, wire
 from optio.lsp.actions import Action, actions, fix_all
 from optio.lsp.complete import complete
 from optio.lsp.hover import hover
@@ -204,6 +205,7 @@ class Server(LanguageServer):
                 await self._compile(tree)
             except Exception as err:
                 log.exception("compiling %s", tree.root)
+                tree.stale()
                 self.report_server_error(err, type(err))
 
     async def _compile(self, tree: TaskTree) -> None:
@@ -212,7 +214,10 @@ class Server(LanguageServer):
         options = self.options
         token = None if tree.compiled or tree.loose else await self._begin(tree)
         try:
+            first = not tree.compiled
             found = await self._worker.do(lambda: tree.compile(options))
+            if first:
+                await self._worker.do(_settle)
         finally:
             if token is not None:
                 self.work_done_progress.end(token, lsp.WorkDoneProgressEnd())
@@ -342,6 +347,14 @@ class Server(LanguageServer):
         """What went wrong in here is for the log of the editor. It is not the end."""
         message = f"a bug in Optio, or of the editor: {type(error).__name__}: {error}"
         self.window_log_message(lsp.LogMessageParams(type=lsp.MessageType.Error, message=message))
+
+
+def _settle() -> None:
+    """What a tree holds lives for long: a later collection need not walk through it all, which stops everybody. And the first
+    question about a key need not wait for the schema."""
+    gc.collect()
+    gc.freeze()
+    keys.at("task", (), lambda _: None)
 
 
 def create() -> Server:

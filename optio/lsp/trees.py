@@ -2,12 +2,12 @@
 
 import os
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
-from optio.compiler.diagnostics import Diagnostic, Severity, ordered, strictly
+from optio.compiler.diagnostics import Diagnostic, Severity, strictly
 from optio.compiler.incremental import IncrementalCompiler, Sign
 from optio.compiler.layers import Bases, beside
 from optio.compiler.pipeline import CompiledFile, Policies, assemble, compile_file
@@ -20,7 +20,6 @@ _LOOKS_LIKE_A_TASK = re.compile(
     r"^(?:type:[ \t]*[\"']?(?:standalone|template|policy)\b|agentRuntime:|# yaml-language-server:[^\n]*\btask\.schema\.json)",
     re.MULTILINE,
 )
-_NOTHING_SEEN = Look({}, frozenset(), frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +68,28 @@ class _Typed:
     sign: Sign
 
 
+class _Seen:
+    """What a look at the disk has shown."""
+
+    def __init__(self, found: Look) -> None:
+        self.paths = found.walked
+        self.signs = {path: sign for path, sign in found.signs.items() if path not in found.racy}
+        self.racy = bool(found.racy)
+        self.names = sorted(path for path in found.walked if path.endswith(SUFFIXES))
+
+
+_NOTHING_SEEN = _Seen(Look({}, frozenset(), frozenset()))
+
+
 class TaskTree:
     """One task directory. `compile` is for one thread, everything else for another. A `loose` tree has those files alone that
     somebody has opened."""
 
     def __init__(self, root: Path, *, loose: bool = False) -> None:
         self.root, self.loose = root, loose
-        self._compiler = IncrementalCompiler()
+        self._compiler: IncrementalCompiler | None = None
+        self._careful = False
+        self._changed: deque[str] = deque()
         # Replaced as a whole, never changed: the other thread may be reading them.
         self._typed: Mapping[str, _Typed] = {}
         self._seen = _NOTHING_SEEN
@@ -88,10 +102,12 @@ class TaskTree:
         """The file holds this, whatever the disk says."""
         self._count += 1
         self._typed = {**self._typed, path: _Typed(data, (-self._count,))}
+        self._changed.append(path)
 
     def forget(self, path: str) -> None:
         """The file holds what the disk says."""
         self._typed = {each: typed for each, typed in self._typed.items() if each != path}
+        self._changed.append(path)
         self._stale = True
 
     def stale(self) -> None:
@@ -108,26 +124,34 @@ class TaskTree:
 
     def compile(self, options: Options) -> dict[str, tuple[Diagnostic, ...]]:
         """The findings of every file that has any."""
+        # In this order: what is typed in between is compiled now, and again the next time.
+        changed: set[str] | None = self._take_changed()
         typed = self._typed
-        if self._stale and not self.loose:
+        if self._compiler is None or options.careful != self._careful:
+            self._compiler, self._careful, changed = IncrementalCompiler(careful=options.careful), options.careful, None
+        if self.loose:
+            changed = None
+        elif self._stale:
             # What changes from here on is seen the next time.
-            self._stale = False
+            self._stale, changed = False, None
             try:
-                self._seen = look(self.root, self._compiler.known())
+                self._seen = _Seen(look(self.root, self._compiler.known()))
             except Missing:
                 self._seen = _NOTHING_SEEN
-        view, seen = self._view(typed), self._seen
-        signs = {path: sign for path, sign in seen.signs.items() if path not in seen.racy}
-        signs |= {path: each.sign for path, each in typed.items()}
-        compilation = self._compiler.compile(view, signs)
-        found: list[Diagnostic] = list(compilation.diagnostics)
+        seen = self._seen
+        signs = {**seen.signs, **{path: each.sign for path, each in typed.items()}}
+        compilation = self._compiler.compile(self._view(typed), signs, changed=changed)
         self._tasks = compilation.registry.tasks
-        self._stale = self._stale or bool(seen.racy)
-        if options.careful:
-            more = (_alone(path, view, options)[1] for path in typed if path.endswith(SUFFIXES))
-            found = ordered([*found, *chain.from_iterable(more)])
+        self._stale = self._stale or seen.racy
         self.compiled = True
-        return by_path(found, options)
+        return by_path(compilation.diagnostics, options)
+
+    def _take_changed(self) -> set[str]:
+        """The files that were typed or forgotten since the last time."""
+        changed: set[str] = set()
+        while self._changed:
+            changed.add(self._changed.popleft())
+        return changed
 
     def alone(self, path: str, options: Options, data: bytes | None = None) -> tuple[CompiledFile, list[Diagnostic]]:
         """What one file says by itself, at once; `data` is what it could hold instead."""
@@ -160,13 +184,12 @@ class TaskTree:
 
     def paths(self) -> list[str]:
         """All files that it was seen to have."""
-        return sorted({*self._seen.walked, *self._typed})
+        return sorted({*self._seen.paths, *self._typed})
 
     def _view(self, typed: Mapping[str, _Typed]) -> _View:
-        names = {path for path in typed if path.endswith(SUFFIXES) and not _is_hidden(path)}
-        return _View(
-            DirectoryTree(self.root), sorted(names.union(path for path in self._seen.walked if path.endswith(SUFFIXES))), typed
-        )
+        seen = self._seen
+        new = {path for path in typed if path.endswith(SUFFIXES) and path not in seen.paths and not _is_hidden(path)}
+        return _View(DirectoryTree(self.root), sorted({*seen.names, *new}) if new else seen.names, typed)
 
 
 def _alone(path: str, view: SourceTree, options: Options) -> tuple[CompiledFile, list[Diagnostic]]:

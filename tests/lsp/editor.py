@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,18 @@ class Editor:
         self.tell("textDocument/didChange", textDocument={"uri": uri, "version": version}, contentChanges=[{"text": text}])
         return version
 
+    @contextlib.contextmanager
+    def within(self, folder: Path) -> Iterator[None]:
+        """Another directory for a while, with nothing open before and after."""
+        before, self.folder = self.folder, folder
+        self.seen.clear()
+        yield
+        for uri in list(self._versions):
+            self.close(uri)
+        self.folder = before
+
     def close(self, uri: str) -> None:
+        self._versions.pop(uri, None)
         self.tell("textDocument/didClose", textDocument={"uri": uri})
 
     def told(self, uri: str) -> list[Message] | None:

@@ -20,10 +20,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def editor(folder: Path) -> Iterator[Editor]:
-    with Editor(folder) as editor:
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Editor]:
+    """One server for all tests that need none of their own: each has a task directory of its own in it."""
+    with Editor(tmp_path_factory.mktemp("folder")) as editor:
         yield editor
+
+
+@pytest.fixture
+def editor(started: Editor, folder: Path) -> Iterator[Editor]:
+    with started.within(folder):
+        yield started
 
 
 def test_findings_follow_what_is_typed_before_it_is_saved(editor: Editor) -> None:
