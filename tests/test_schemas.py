@@ -31,19 +31,23 @@ def test_a_schema_is_one(kind: str) -> None:
     assert jsonschema_rs.meta.is_valid(json.loads(SCHEMAS[kind]()))
 
 
+def kind_of(path: Path) -> str:
+    return path.stem.removeprefix("_") if path.stem in ("_policy", "_defaults") else "task"
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_task_file_here_fits_the_schema(path: Path) -> None:
-    schema = jsonschema_rs.Draft202012Validator(json.loads(task_schema()))
+def test_every_task_file_here_fits_its_schema(path: Path) -> None:
+    schema = jsonschema_rs.Draft202012Validator(json.loads(SCHEMAS[kind_of(path)]()))
 
     assert [str(error) for error in schema.iter_errors(yaml.safe_load(path.read_text()))] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_task_file_here_names_the_schema_for_editors(path: Path) -> None:
+def test_every_task_file_here_names_its_schema_for_editors(path: Path) -> None:
     first = path.read_text().splitlines()[0]
 
     assert first.startswith("# yaml-language-server: $schema=")
-    assert (path.parent / first.partition("=")[2]).resolve() == ROOT / "schemas" / "task.schema.json"
+    assert (path.parent / first.partition("=")[2]).resolve() == ROOT / "schemas" / f"{kind_of(path)}.schema.json"
 
 
 def test_defaults_need_nothing_and_have_no_key_that_each_task_has_for_itself() -> None:

@@ -42,6 +42,7 @@ class Kind(StrEnum):
     SIGNATURE_CHANGED = "signature-changed", "deliveries must be signed in another way, or with another secret"
     FILTER_CHANGED = "filter-changed", "other deliveries start a run"
     MAPPING_CHANGED = "mapping-changed", "deliveries become other parameters"
+    STRANGERS_WORDS = "strangers-words", "what strangers write reaches the prompt, which it did not"
     REPEATS_CHANGED = "repeats-changed", "a delivery that is sent again is told from a new one in another way"
 
     CALLERS_BREAK = "callers-break", "parameters that were taken are refused"

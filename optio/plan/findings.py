@@ -14,7 +14,16 @@ from optio.plan.words import brief, number
 
 # So many tasks of a tree may go at once, and of a small tree so many.
 _SHARE, _FEW = 0.2, 2
-_TRUST = frozenset({Kind.SECRET_ADDED, Kind.EGRESS_OPENED, Kind.CONNECTIONS_CHANGED, Kind.WEBHOOK_UNSIGNED, Kind.IMAGE_CHANGED})
+_TRUST = frozenset(
+    {
+        Kind.STRANGERS_WORDS,
+        Kind.SECRET_ADDED,
+        Kind.EGRESS_OPENED,
+        Kind.CONNECTIONS_CHANGED,
+        Kind.WEBHOOK_UNSIGNED,
+        Kind.IMAGE_CHANGED,
+    }
+)
 _BEHAVIOUR = frozenset(
     {Kind.PROMPT_CHANGED, Kind.MODEL_CHANGED, Kind.RUNTIME_CHANGED, Kind.COMMAND_CHANGED, Kind.IMAGE_CHANGED}
 )

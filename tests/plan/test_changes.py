@@ -113,6 +113,7 @@ KINDS = {
     "turns": "turns-changed",
     "values-instead-of-any-text": "callers-break",
     "values-moved-into-a-template": "",
+    "words-of-strangers": "mapping-changed strangers-words",
 }
 
 

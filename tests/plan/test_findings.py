@@ -32,6 +32,7 @@ FOUND = {
     "a-file-moved": ["team/weekly.yaml:1:1 OPT809"],
     "values-moved-into-a-template": ["report.yaml:1:1 OPT809"],
     "a-variable": [],
+    "words-of-strangers": ["report.yaml:32:28 OPT805"],
 }
 
 

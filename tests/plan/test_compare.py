@@ -1,0 +1,56 @@
+"""A plan as a whole: broken files, sums, words."""
+
+from datetime import UTC, datetime
+
+from optio.compiler.tree import MemoryTree
+from optio.plan.compare import Plan, compare
+from optio.plan.effect import Outlook
+from optio.plan.side import side
+
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+TASK = "name: {name}\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
+
+
+def task(name: str, more: str = "") -> str:
+    return TASK.format(name=name) + more
+
+
+def plan(before: dict[str, str], after: dict[str, str]) -> Plan:
+    return compare(side(MemoryTree(before)), side(MemoryTree(after)), Outlook(now=NOW))
+
+
+def statuses(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    return [f"{change.status} {change.task.id}" for change in plan(before, after).changes]
+
+
+def test_a_broken_task_is_not_removed_though_its_file_has_moved() -> None:
+    assert statuses({"a.yaml": task("Hello")}, {"b.yaml": task("Hello", "x: 1\n")}) == ["broken hello"]
+    assert statuses({"a.yaml": task("Hello")}, {"b.yaml": task("Hello", "x: [\n")}) == ["broken hello"]
+
+
+def test_a_broken_task_is_not_added_when_it_is_mended_though_its_file_has_moved() -> None:
+    assert statuses({"b.yaml": task("Hello", "x: [\n")}, {"a.yaml": task("Hello")}) == ["mended hello"]
+
+
+def test_a_broken_template_breaks_what_extends_it_and_nothing_else() -> None:
+    files = {"a.yaml": task("A", "extends: base.yaml\n"), "b.yaml": task("B"), "base.yaml": "type: template\nmaxTurns: 3\n"}
+
+    assert statuses(files, {**files, "base.yaml": "type: template\nmaxTurn: 3\n"}) == ["broken a"]
+
+
+def test_a_file_that_is_new_and_broken_changes_nothing() -> None:
+    assert plan({"a.yaml": task("A")}, {"a.yaml": task("A"), "b.yaml": task("B", "x: 1\n")}).summary == "no effect"
+
+
+def test_a_change_of_defaults_is_told_of_each_task() -> None:
+    before = {"a.yaml": task("A"), "team/b.yaml": task("B")}
+
+    assert statuses(before, {**before, "team/_defaults.yaml": "timeout: 5m\n"}) == ["changed b"]
+
+
+def test_the_same_trees_have_no_effect_whatever_is_broken_in_them() -> None:
+    files = {"a.yaml": task("A"), "b.yaml": task("B", "x: 1\n"), "_policy.yaml": "type: policy\nfailOn: [danger]\n"}
+
+    same = plan(files, files)
+
+    assert (same.summary, same.effects, same.cosmetic) == ("no effect", (), ())
