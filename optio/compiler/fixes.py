@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Severity
-from optio.compiler.pipeline import Compilation, compile_tree
+from optio.compiler.incremental import IncrementalCompiler
+from optio.compiler.pipeline import Compilation
 from optio.compiler.source import Position
 from optio.compiler.tree import OverlayTree, SourceTree
 
@@ -31,16 +32,21 @@ class Fixed:
 
 def fixed(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> Fixed:
     """Everything that can be fixed. Nothing is written; a fix that would bring an error to its file is left out."""
-    done = Fixed(compile_tree(tree, careful=careful))
+    compiler = IncrementalCompiler(careful=careful)
+    done = Fixed(compiler.compile(tree))
     refused: set[str] = set()
+    tried: set[str] = set()
     for _ in range(_MOST_ROUNDS):
         chosen = {path: found for path, found in _by_file(done.compilation, unsafe, careful).items() if path not in refused}
         if not chosen:
             break
         now = OverlayTree(tree, dict(done.files))
         files = {path: _mended(now.read(path), found) for path, found in chosen.items()}
-        after = compile_tree(OverlayTree(tree, {**done.files, **files}), careful=careful)
-        worse = {path for path in files if _is_worse(after, done.compilation, path)}
+        # What was tried before, and refused, is as it was again.
+        after = compiler.compile(OverlayTree(tree, {**done.files, **files}), changed=tried | files.keys())
+        tried = set(files)
+        before, now_found = _by_path(done.compilation), _by_path(after)
+        worse = {path for path in files if _is_worse(now_found.get(path, []), before.get(path, []))}
         if worse:
             refused |= worse
             continue
@@ -51,8 +57,7 @@ def fixed(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> Fixed:
 
 
 def _by_file(compilation: Compilation, unsafe: bool, careful: bool) -> dict[str, list[Diagnostic]]:
-    paths = dict.fromkeys(d.path for d in compilation.diagnostics if d.fix is not None)
-    found = {path: fixable(compilation.diagnostics, path, unsafe=unsafe) for path in paths}
+    found = {path: fixable(mine, unsafe=unsafe) for path, mine in _by_path(compilation).items()}
     for each in compilation.diagnostics if careful else ():
         if each.code in _OF_BYTES:
             found.setdefault(each.path, []).append(each)
@@ -68,24 +73,31 @@ def _mended(data: bytes, found: Iterable[Diagnostic]) -> bytes:
     return data
 
 
-def _is_worse(after: Compilation, before: Compilation, path: str) -> bool:
-    """More errors than before. What could not be read had more than it could say."""
-    if _is_readable(after, path) and not _is_readable(before, path):
+def _by_path(compilation: Compilation) -> dict[str, list[Diagnostic]]:
+    found: dict[str, list[Diagnostic]] = {}
+    for each in compilation.diagnostics:
+        found.setdefault(each.path, []).append(each)
+    return found
+
+
+def _is_worse(after: Iterable[Diagnostic], before: Iterable[Diagnostic]) -> bool:
+    """More errors of a file than before. What could not be read had more than it could say."""
+    if _is_readable(after) and not _is_readable(before):
         return False
-    return _errors(after, path) > _errors(before, path)
+    return _errors(after) > _errors(before)
 
 
-def _is_readable(compilation: Compilation, path: str) -> bool:
-    return not any(d.code in _UNREADABLE for d in compilation.diagnostics if d.path == path)
+def _is_readable(found: Iterable[Diagnostic]) -> bool:
+    return not any(d.code in _UNREADABLE for d in found)
 
 
-def _errors(compilation: Compilation, path: str) -> int:
-    return sum(d.severity is Severity.ERROR for d in compilation.diagnostics if d.path == path)
+def _errors(found: Iterable[Diagnostic]) -> int:
+    return sum(d.severity is Severity.ERROR for d in found)
 
 
-def fixable(found: Iterable[Diagnostic], path: str, *, unsafe: bool) -> list[Diagnostic]:
+def fixable(found: Iterable[Diagnostic], *, unsafe: bool) -> list[Diagnostic]:
     """Those of one file whose fixes can be applied together, from top to bottom; where two meet, the first has the place."""
-    mine = [d for d in found if d.path == path and d.fix is not None and (d.fix.safe or unsafe)]
+    mine = [d for d in found if d.fix is not None and (d.fix.safe or unsafe)]
     chosen: list[Diagnostic] = []
     taken: list[Edit] = []
     for each in sorted(mine, key=lambda d: (d.span.start, d.code)):

@@ -1,5 +1,6 @@
 """What is served: compiled tasks, and the immutable generation that holds them."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,9 +21,6 @@ def canonical(value: Any) -> str:
 
 def digest_of(value: Any) -> str:
     """`sha256:` and the hex digest of the canonical JSON."""
-    # Imported here: a check gives no digest, and need not load the library of ciphers.
-    import hashlib
-
     return "sha256:" + hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 

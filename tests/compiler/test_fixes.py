@@ -8,7 +8,7 @@ from optio.compiler.diagnostics import Edit, Severity, strictly
 from optio.compiler.fixes import apply, fixed
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source import Position, Span
-from optio.compiler.tree import MemoryTree
+from optio.compiler.tree import MemoryTree, OverlayTree
 from tests.compiler.test_cases import CASES, INPUTS
 
 FILES = {
@@ -65,6 +65,17 @@ def test_a_fix_that_would_bring_errors_is_left_out() -> None:
     text = f"name: Example\nagentRuntime: claude-code\npromptTemplate: Say hello\n{schema}"
 
     assert written(text, unsafe=True) == text
+
+
+def test_what_is_left_out_of_one_file_changes_nothing_that_is_said_of_the_others() -> None:
+    schema = "paramsSchem: {type: object, properties: {A: {type: strin}, B: {type: strin}}}\n"
+    task = "name: {}\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
+    tree = MemoryTree({"a.yaml": task.format("A") + schema, "b.yaml": task.format("B") + "maxTurn: 3\n"})
+
+    done = fixed(tree, unsafe=True)
+
+    assert done.files == {"b.yaml": (task.format("B") + "maxTurns: 3\n").encode()}
+    assert done.compilation.diagnostics == compile_tree(OverlayTree(tree, dict(done.files))).diagnostics
 
 
 def test_a_key_is_not_renamed_to_one_that_is_there() -> None:
