@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 from optio.cli import show
 from optio.cli.calendar import Calendar, Range
-from optio.model.calendar import Day, Fire, Night, Odd, Row, Timed
+from optio.model.calendar import Day, Fire, Night, Row, Timed
+from optio.model.nights import Odd
 
 # A task with more fires on one day is one line.
 _MOST_LINES = 4

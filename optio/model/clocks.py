@@ -1,10 +1,10 @@
 """Clocks of a zone: when they are set, and how far they stand from UTC in between."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 _SECOND = timedelta(seconds=1)
@@ -13,8 +13,7 @@ _DAY = timedelta(days=1)
 _LAST_YEAR = 9000
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """The moment at which a zone's clocks are set, in UTC, and how far they stand from UTC before and after it."""
 
     at: datetime

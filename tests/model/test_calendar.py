@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.model import cron
-from optio.model.calendar import Odd, Timed, coming, days, fires, nights, note, odd, odd_nights
+from optio.model.calendar import Timed, coming, days, fires, nights, note
 from optio.model.clocks import Change, changes
+from optio.model.nights import Odd, odd, odd_nights
 
 BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"
 SPRING, AUTUMN = datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC)

@@ -127,7 +127,7 @@ def _odd_nights(task: ResolvedTask, route: Route, config: ScheduleConfig, fields
     stays clean."""
     if config.timezone == "UTC" or fields[1] == "*":
         return
-    from optio.model.calendar import odd_nights
+    from optio.model.nights import odd_nights
 
     try:
         found = odd_nights(config.cron_expression, config.timezone)
@@ -158,7 +158,7 @@ def _times(times: Sequence[datetime]) -> str:
 
 def _even(fields: list[str], zone: str) -> str:
     """A way to write it that no change of the clocks touches."""
-    from optio.model.calendar import odd_nights
+    from optio.model.nights import odd_nights
 
     if fields[1].isdigit():
         for hour in range(int(fields[1]) + 1, 24):
