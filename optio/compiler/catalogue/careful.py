@@ -26,6 +26,10 @@ def _herd(minute: Callable[[int], int]) -> str:
     )
 
 
+def _setting_up(command: str) -> str:
+    return _without("environment", f"environment:\n  setupCommands: [{command}]\n  network: {{egress: [pypi.org]}}\n")
+
+
 def _signed(more: str) -> str:
     config = f"{{path: hello, secret: {{name: S}}, {more}}}"
     return _without("triggers", f"triggers:\n  - type: webhook\n    config: {config}\nstartLimit: {{count: 50, per: 24h}}\n")
@@ -101,6 +105,12 @@ RULES = (
         "Nobody can talk an agent out of what it does not have; and whoever has a signing secret can forge deliveries.",
         _without("environment", "environment:\n  secrets: [WIKI_TOKEN]\n  network: {egress: [api.anthropic.com]}\n"),
         _without("environment", "environment:\n  secrets: [ANTHROPIC_API_KEY]\n  network: {egress: [api.anthropic.com]}\n"),
+        strict=WARNING, careful=True,
+    ),
+    Rule(
+        "OPT521", "unpinned-package", INFO, "a package is installed in any version",
+        "What a name stands for tomorrow, with your secrets, need not be what was tried today.",
+        _setting_up("pip install pip-audit"), _setting_up("pip install pip-audit==2.9.0"),
         strict=WARNING, careful=True,
     ),
     Rule(

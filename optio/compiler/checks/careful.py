@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from optio.compiler import mend
-from optio.compiler.checks import granted
+from optio.compiler.checks import granted, pinned
 from optio.compiler.checks.declared import declared
 from optio.compiler.diagnostics import Diagnostic, Fix
 from optio.compiler.resolve import ResolvedTask
@@ -55,6 +55,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.at("OPT604", message, ("maxConcurrent",), hint=hint)
     yield from _environment(task)
     yield from granted.unused(task)
+    yield from pinned.check(task)
     for index, trigger in enumerate(spec.triggers):
         if isinstance(trigger, WebhookTrigger) and spec.start_limit is None and spec.dedupe is None:
             message = "nothing limits how many runs the webhook starts in a day"
