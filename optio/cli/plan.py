@@ -83,8 +83,7 @@ def run(args: argparse.Namespace) -> int:
     found = graded(found, policies[0].rules) if policies else found
     refused = [each for each in found if each.severity is Severity.ERROR]
     sys.stdout.writelines(_printed(plan, found, args, sides, failing))
-    if args.format in ("text", "markdown"):
-        sys.stderr.writelines(line + "\n" for line in _reasons(failing, refused, sides))
+    sys.stderr.writelines(line + "\n" for line in _reasons(failing, refused, sides))
     return FAILED if sides.after.errors or failing or refused else OK
 
 

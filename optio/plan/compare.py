@@ -56,6 +56,12 @@ class Change:
         """Where it stands, or stood."""
         return seen(self.task.origin.path, gone=self.after is None)
 
+    def heaviest(self, most: int) -> tuple[Effect, ...]:
+        """So many of its effects; where there are more, the dangers first."""
+        if len(self.effects) <= most:
+            return self.effects
+        return tuple(sorted(self.effects, key=lambda each: -list(Weight).index(each.weight))[:most])
+
     @property
     def weight(self) -> Weight:
         """Its heaviest effect's."""
@@ -206,8 +212,3 @@ def _differs(pair: Pair, before: Side, after: Side) -> bool:
         return False
     one, other = pair.before.origin.path, pair.after.origin.path
     return one != other or before.texts.get(one) != after.texts.get(other)
-
-
-def ordered(effects: Sequence[Effect]) -> Iterator[Effect]:
-    """The dangers first, else as they were found."""
-    yield from sorted(effects, key=lambda each: -list(Weight).index(each.weight))

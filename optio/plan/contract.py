@@ -132,8 +132,8 @@ def _finite(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]
     was, now = _members(old), _members(new)
     place = (*route, "enum") if "enum" in new else (*route, "const") if "const" in new else route
     try:
-        lost = None if was is None else [value for value in was if not _takes(new, value)]
-        gained = None if now is None else [value for value in now if not _takes(old, value)]
+        lost = None if was is None else _refused(new, was)
+        gained = None if now is None else _refused(old, now)
     except SchemaError:  # half of a schema says nothing
         yield Difference(Kind.PARAMS_CHANGED, "other values, and whether callers break cannot be decided", place, name)
         return
@@ -147,8 +147,9 @@ def _finite(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]
         yield Difference(Kind.PARAMS_WIDENED, f"{_values(gained)} {_is(gained)} taken", place, name)
 
 
-def _takes(schema: Any, value: Any) -> bool:
-    return bool(validator(schema).is_valid(value))
+def _refused(schema: Any, values: list[Any]) -> list[Any]:
+    takes = validator(schema).is_valid
+    return [value for value in values if not takes(value)]
 
 
 def _members(schema: Mapping[str, Any]) -> list[Any] | None:

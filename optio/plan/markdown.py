@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from optio.model.effect import Weight
 from optio.plan.compare import Change, Plan, Seen
 from optio.plan.effect import Effect
-from optio.plan.report import MARKS
+from optio.plan.report import MARKS, MOST_EFFECTS
 from optio.plan.words import brief, number
 
 # GitHub takes 65,536 characters.
@@ -66,7 +66,10 @@ def _details(change: Change, *, diff: bool) -> str:
     opened = " open" if change.weight is Weight.DANGER else ""
     head = f"<details{opened}><summary>{MARKS[change.status]} {change.task.id} ({change.status})</summary>"
     expected = [] if change.expected is None else [f"- {code(change.expected)}"]
-    return "\n".join([head, "", *_effects(change.effects, diff=diff), *expected, "", "</details>"])
+    more = len(change.effects) - MOST_EFFECTS
+    left = [f"- ... and {number(more, 'effect')} more"] if more > 0 else []
+    shown = _effects(change.heaviest(MOST_EFFECTS), diff=diff)
+    return "\n".join([head, "", *shown, *left, *expected, "", "</details>"])
 
 
 def _effects(effects: tuple[Effect, ...], *, diff: bool) -> Iterator[str]:

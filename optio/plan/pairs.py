@@ -12,6 +12,7 @@ from optio.model.route import pointer
 ALIKE = 0.6
 # Each is held against each: where that comes to more, only equal definitions and files are looked at.
 _MOST_COMPARED = 10_000
+_MOST_WORDS = 2_000
 _NAMES = ("id", "name")
 
 
@@ -96,7 +97,7 @@ def _common(one: Counter[str], other: Counter[str]) -> float:
 
 
 def _words(task: CompiledTask) -> Counter[str]:
-    return Counter(task.prompt.split())
+    return Counter(task.prompt.split(maxsplit=_MOST_WORDS)[:_MOST_WORDS])
 
 
 def _values(task: CompiledTask) -> Counter[str]:

@@ -18,6 +18,8 @@ MARKS = {
 }
 _COLOURS = {Weight.DANGER: "31;1", Weight.NOTICE: "0", Weight.INFO: "2"}
 _STATUS = {"+": "32;1", "~": "33;1", "-": "31;1", "!": "31;1"}
+# Of one task; beyond it nobody reads on.
+MOST_EFFECTS = 60
 _MOST_DIFF = 60
 _LONGEST = 400
 _INDENT = 4
@@ -53,15 +55,17 @@ def _change(change: Change, seen: Seen, paint: Paint) -> Iterator[str]:
     where = change.path(seen)
     yield paint(f"{mark} {change.task.id}", _STATUS[mark]) + paint(f"  {change.status}, {brief(where, _LONGEST)}", "2")
     width = max(len(each.kind) for each in change.effects)
-    for effect in change.effects:
+    for effect in change.heaviest(MOST_EFFECTS):
         yield from _effect(effect, width, paint)
+    if len(change.effects) > MOST_EFFECTS:
+        yield " " * _INDENT + f"... {number(len(change.effects) - MOST_EFFECTS, 'effect')} more: `--format json` has all"
     if change.expected is not None:
         yield " " * _INDENT + brief(change.expected, _LONGEST)
 
 
 def _effect(effect: Effect, width: int, paint: Paint) -> Iterator[str]:
-    mark = "!" if effect.weight is Weight.DANGER else " "
-    yield f"{'':<{_INDENT - 2}}{paint(mark, '31;1')} {paint(f'{effect.kind:<{width}}', _COLOURS[effect.weight])}  " + brief(
+    mark = paint("!", "31;1") if effect.weight is Weight.DANGER else " "
+    yield f"{'':<{_INDENT - 2}}{mark} {paint(f'{effect.kind:<{width}}', _COLOURS[effect.weight])}  " + brief(
         effect.text, _LONGEST
     )
     below = " " * (_INDENT + width + 2)

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from optio.compiler.tree import MemoryTree
-from optio.plan import markdown
+from optio.plan import markdown, report
 from optio.plan.compare import Plan, compare
 from optio.plan.effect import Outlook
 from optio.plan.side import side
@@ -77,6 +77,20 @@ def test_it_is_never_too_long_and_says_what_is_left_out() -> None:
     assert "150 tasks changed" in shown
     assert re.search(r"and \d+ tasks more, which would make this too long|lines of difference are left out", shown)
     assert without_code(shown).count("<details") == without_code(shown).count("</details>")
+
+
+def test_of_very_many_effects_the_dangers_are_shown() -> None:
+    def files(length: int, host: str) -> dict[str, str]:
+        parameters = "".join(f"    P{number}: {{type: string, maxLength: {length}}}\n" for number in range(300))
+        head = "name: A\nagentRuntime: claude-code\npromptTemplate: x\nparamsSchema:\n  type: object\n  properties:\n"
+        return {"a.yaml": f"{head}{parameters}environment: {{network: {{egress: [{host}]}}}}\n"}
+
+    plan = compare(side(MemoryTree(files(3, "a.com"))), side(MemoryTree(files(4, "b.com"))), Outlook(now=NOW))
+
+    assert len(plan.effects) == 302
+    for shown in (markdown.text(plan, seen), "\n".join(report.lines(plan, seen))):
+        assert "reaches b.com, which it did not" in shown
+        assert "... and 242 effects more" in shown or "... 242 effects more: `--format json` has all" in shown
 
 
 def test_every_change_of_the_corpus_has_its_kinds_in_the_table() -> None:
