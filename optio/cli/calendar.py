@@ -68,14 +68,15 @@ def check(args: argparse.Namespace) -> None:
         if args.grid and args.json:
             raise SettingsError("--grid is a picture for people: leave out --grid or --json")
         return
-    for name, given in (("grid", args.grid), ("from", args.first), ("to", args.last), ("days", args.days), ("zone", args.zone)):
-        if given:
+    flags = (("grid", args.grid or None), ("from", args.first), ("to", args.last), ("days", args.days), ("zone", args.zone))
+    for name, given in flags:
+        if given is not None:
             raise SettingsError(f"--{name} is for --calendar: add it")
 
 
 def range_of(args: argparse.Namespace, zones: set[str], now: datetime) -> Range:
     """The range that is asked for; raises SettingsError."""
-    name = args.zone or (next(iter(zones)) if len(zones) == 1 else "UTC")
+    name = args.zone if args.zone is not None else next(iter(zones)) if len(zones) == 1 else "UTC"
     try:
         place = ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as err:

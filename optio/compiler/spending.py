@@ -91,7 +91,7 @@ def _account(task: ResolvedTask, found: Spending, place: int) -> str:
         return f"{spent.attempts:,} starts by `startLimit` at {dollars(spec.budget or Decimal(0))}"
     fires, deliveries = found.fires[place], found.deliveries[place]
     sources = [f"{fires:,} fire{'s' * (fires != 1)}"] if fires else []
-    sources += [f"{deliveries:,} deliveries"] if deliveries else []
+    sources += [f"{deliveries:,} deliveries at {WEBHOOK_RATE_PER_MINUTE} a minute"] if deliveries else []
     attempts = 1 + spec.max_retries
     tries = f", each tried {attempts} times," if attempts > 1 else ""
     return f"{' and '.join(sources)}{tries} at {dollars(spec.budget or Decimal(0))}"

@@ -105,6 +105,12 @@ def test_the_two_odd_nights_are_told_on_both_clocks() -> None:
     ]
 
 
+def test_a_day_whose_midnight_the_clocks_skip_begins_with_what_comes_then() -> None:
+    lines = told(task("Midnight", "0 0 * * *", "Africa/Cairo"), first="2026-04-24", days="1")
+
+    assert lines[2:4] == ["Fri 2026-04-24", "  01:00  midnight  moved from 00:00, which the clocks skip that night"]
+
+
 def test_what_never_comes_in_the_range_says_when_it_does() -> None:
     lines = told(task("Leap", "0 0 29 2 *", "UTC"), task("Paused", "0 0 * * *", "UTC", enabled="false"), days="3")
 
@@ -178,6 +184,7 @@ def test_json_has_the_same_for_programs() -> None:
         ({"first": "9999-12-31"}, "--from: `9999-12-31` is not in the years 1970 to 2999"),
         ({"last": "0001-01-01"}, "--to: `0001-01-01` is not in the years"),
         ({"days": "0"}, "--days: `0` is no number from 1 to 366"),
+        ({"zone": ""}, "--zone: `` is no time zone"),
         ({"zone": "PST"}, "--zone: `PST` is no time zone"),
     ],
 )
@@ -223,6 +230,7 @@ def test_the_limit_is_the_settings(tree: Path, capsys: pytest.CaptureFixture[str
         (["--from", "2026-01-01"], "--from is for --calendar"),
         (["--days", "3"], "--days is for --calendar"),
         (["--zone", "UTC"], "--zone is for --calendar"),
+        (["--from", ""], "--from is for --calendar"),
         (["--to", "2026-01-01", "--past"], "--to is for --calendar"),
     ],
 )
