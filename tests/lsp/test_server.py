@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.lsp.editor import WAIT, Editor, Message
+from tests.support import eventually
 
 GOOD = "name: One\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
 
@@ -205,11 +206,11 @@ def test_what_changes_on_the_disk_is_seen_when_the_editor_says_so(editor: Editor
     uri = editor.open("tasks.d/one.yaml")
     editor.codes(uri, [])
     other = folder / "tasks.d" / "two.yaml"
-    other.write_text("name: Two\n")
+    other.write_text(GOOD.replace("One", "Two") + "maxTurn: 1\n")
 
     editor.tell("workspace/didChangeWatchedFiles", changes=[{"uri": other.as_uri(), "type": 1}])
 
-    editor.codes(other.as_uri(), ["OPT102", "OPT102"])
+    editor.codes(other.as_uri(), ["OPT101"])
     other.unlink()
     editor.tell("workspace/didChangeWatchedFiles", changes=[{"uri": other.as_uri(), "type": 3}])
     editor.codes(other.as_uri(), [])
@@ -274,7 +275,7 @@ def test_odd_texts_end_nothing(editor: Editor, folder: Path) -> None:
         editor.ask("textDocument/documentSymbol", textDocument={"uri": uri})
         whole = {"start": {"line": 0, "character": 0}, "end": {"line": 9999, "character": 0}}
         editor.ask("textDocument/codeAction", textDocument={"uri": uri}, range=whole, context={"diagnostics": []})
-    assert [each["code"] for each in editor.told(editor.uri("tasks.d/binary.yaml")) or []] == ["OPT002"]
+    editor.codes(editor.uri("tasks.d/binary.yaml"), ["OPT002"])
 
 
 def test_bad_messages_are_answered_and_end_nothing(editor: Editor) -> None:
@@ -332,9 +333,9 @@ def test_every_kind_of_question_is_answered(editor: Editor, folder: Path) -> Non
     uri = editor.open("tasks.d/one.yaml", f"name: One\nagentRuntime: claude-code\npromptFile: p.md\n{schema}")
     prompt = editor.open("tasks.d/p.md", "Say {{WHO}} and {{", language="markdown")
     editor.codes(uri, [])
-    editor.until(lambda: editor.told(prompt) is not None)
 
-    assert editor.at("textDocument/hover", prompt, 0, 7)["contents"]["value"].startswith("**`WHO`**: string")
+    shown = eventually(lambda: editor.at("textDocument/hover", prompt, 0, 7), what="the task of the prompt")
+    assert shown["contents"]["value"].startswith("**`WHO`**: string")
     assert [each["uri"] for each in editor.at("textDocument/definition", uri, 2, 14)] == [prompt]
     (found,) = editor.at("textDocument/definition", prompt, 0, 7)
     assert (found["uri"], found["range"]["start"]) == (uri, {"line": 3, "character": 42})
