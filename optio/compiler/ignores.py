@@ -115,14 +115,14 @@ def without_ignored(
             if not covering or each.severity is Severity.ERROR:
                 left[path].append(each)
     for path, own in comments.items():
-        errors = {each.code for each in left.get(path, ()) if each.severity is Severity.ERROR}
+        errors = [each for each in left.get(path, ()) if each.severity is Severity.ERROR and each.path == path]
         for comment in own:
             wrong = _wrong(path, comment, {code for by, code in used if by is comment}, errors, careful)
             left.setdefault(path, []).extend(wrong)
     return left
 
 
-def _wrong(path: str, comment: Ignore, used: set[str], errors: set[str], careful: bool) -> Iterator[Diagnostic]:
+def _wrong(path: str, comment: Ignore, used: set[str], errors: list[Diagnostic], careful: bool) -> Iterator[Diagnostic]:
     from optio.compiler.codes import RULES
 
     if not comment.codes:
@@ -134,10 +134,12 @@ def _wrong(path: str, comment: Ignore, used: set[str], errors: set[str], careful
             meant = closest(code.name, RULES)
             hint = f"did you mean `{meant}`?" if meant else "delete it"
             yield finding("OPT709", f"there is no rule `{code.name}`", path=path, span=code.span, hint=hint)
-        elif code.name not in used and not (RULES[code.name].careful and not careful):
+        elif code.name not in used:
+            if (RULES[code.name].careful and not careful) or any(each.span.start.line in comment.lines for each in errors):
+                continue  # it was not looked for, or could not be
             message = f"this ignores nothing: there is no {code.name} {RULES[code.name].name} here"
             yield finding("OPT709", message, path=path, span=code.span, hint="delete it", fix=_delete(comment, code))
-        elif code.name in errors:
+        elif any(each.code == code.name for each in errors):
             message = f"an error cannot be ignored: {code.name} {RULES[code.name].name}"
             yield finding(
                 "OPT709", message, path=path, span=code.span, hint="correct what it says: a task with an error is not served"

@@ -133,7 +133,10 @@ def resolve(document: Document | Merged, shape: Shape, tree: SourceTree) -> tupl
         except UnicodeDecodeError:
             at("OPT115", f"`{spec.prompt_file}` is no UTF-8", ("promptFile",), "save it as UTF-8")
     elif (
-        spec.prompt_template is None and spec.agent_runtime != "command" and not _any_gap(gaps, "promptTemplate", "promptFile")
+        spec.prompt_template is None
+        and spec.agent_runtime != "command"
+        and not _any_gap(gaps, "promptTemplate", "promptFile")
+        and not (spec.command is not None and _any_gap(gaps, "agentRuntime"))
     ):
         hint = "add `promptTemplate: |` and the prompt below it, or `promptFile:`"
         at("OPT102", "`promptTemplate` is missing", ("promptTemplate",), hint, key=True)

@@ -50,6 +50,11 @@ def _read_broken(document: Document | Merged, err: ValidationError) -> tuple[Sha
     # A misspelt key is one mistake, not a key too many and a key too few.
     meant = {(*route[:-1], word) for route, error in errors[:_MOST_ERRORS] if (word := _meant(document, route, error["type"]))}
     reported |= {route for route, error in errors if error["type"] == "missing" and route in meant}
+    if wanted.keys() & {("type",), ("extends",)} or ("extends",) in meant:
+        # Of which kind the document is, or what else it is made of, is not known: what it lacks is not, either.
+        reported |= {route for route, error in errors if error["type"] == "missing" and len(route) == 1}
+    # A union complains that a list is no text, too, when something in the list is wrong.
+    reported |= {route for route in wanted if route == ("command",) and any(other[:1] == route != other for other in wanted)}
     for route, error in errors[:_MOST_ERRORS]:
         # A union complains once for each of its members; a document of another type has other keys.
         if route not in reported and not (later and route != ("type",)):

@@ -134,10 +134,7 @@ def test_a_task_is_the_same_wherever_its_values_stand() -> None:
         ),
         (
             {"base.yaml": BASE.replace("{{REPO}}", "{{REPOS}}"), "task.yaml": "name: A\nextends: base.yaml\n"},
-            [
-                "base.yaml:4:27 OPT201 `{{REPOS}}` has no parameter and stays as it is",
-                "base.yaml:11:5 OPT202 the prompt does not use `REPO`",
-            ],
+            ["base.yaml:4:27 OPT201 `{{REPOS}}` has no parameter and stays as it is"],
         ),
         ({"task.yaml": TASK + "extends: no.yaml\n"}, ["task.yaml:4:10 OPT115 `no.yaml` does not exist"]),
         ({"task.yaml": TASK + "extends: ../no.yaml\n"}, ["task.yaml:4:10 OPT115 `../no.yaml` does not exist"]),

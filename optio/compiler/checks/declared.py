@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from optio.compiler.checks.keywords import repaired
 from optio.compiler.resolve import ResolvedTask
 from optio.model.prompt import placeholders
 
@@ -13,12 +14,14 @@ _OPEN_WORDS = frozenset(
 
 
 class Declared(NamedTuple):
-    """`schema` is None when the task has none; `complete` says that `properties` names every parameter there is."""
+    """`schema` is None when the task has none; `complete` says that `properties` names every parameter there is. What is
+    required and not declared is a mistake of its own: it counts as declared, so that it is told of once."""
 
     schema: dict[str, Any] | None
     properties: dict[str, Any]
     required: frozenset[str]
     complete: bool
+    undeclared: frozenset[str] = frozenset()
 
     @property
     def closed(self) -> bool:
@@ -32,7 +35,7 @@ class Declared(NamedTuple):
 
     def missing(self, given: Any) -> list[str]:
         """Required parameters that neither `given` nor a default provides. One that is not declared is another mistake."""
-        wanted = (name for name in sorted(self.required) if name in self.properties or not self.complete)
+        wanted = sorted(self.required - self.undeclared)
         return [name for name in wanted if name not in given and not self.has_default(name)]
 
 
@@ -41,14 +44,17 @@ def declared(task: ResolvedTask) -> Declared | None:
     """None when the schema is broken: nothing is said about it then."""
     if not task.knows(ROUTE):
         return None
-    schema = task.spec.params_schema
-    if schema is None:
+    written = task.spec.params_schema
+    if written is None:
         return Declared(None, {}, frozenset(), complete=False)
+    schema = repaired(written)
     properties, required = schema.get("properties", {}), schema.get("required", [])
     if not isinstance(properties, dict) or not isinstance(required, list):
         return None
     names = frozenset(name for name in required if isinstance(name, str))
-    return Declared(schema, properties, names, complete=not _OPEN_WORDS & set(schema))
+    complete = not _OPEN_WORDS & set(schema)
+    undeclared = names - set(properties) if complete else frozenset()
+    return Declared(schema, {**properties, **{name: {} for name in sorted(undeclared)}}, names, complete, undeclared)
 
 
 def parameter_names(task: ResolvedTask, known: Declared) -> set[str] | None:

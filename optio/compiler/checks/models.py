@@ -25,7 +25,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Nothing is said of names that nobody here knows."""
     spec = task.spec
     offered = _OFFERED.get(spec.agent_runtime)
-    if spec.model is None or offered is None or "{{" in spec.model or not task.knows(("model",)):
+    if spec.model is None or offered is None or "{{" in spec.model:
+        return
+    if not (task.knows(("model",)) and task.knows(("agentRuntime",))):
         return
     maker, examples = offered
     known = next((name for name, begins in _MAKERS if spec.model.lower().startswith(begins)), None)

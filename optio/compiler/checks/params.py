@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from optio.compiler.checks.contradictions import contradictions
+from optio.compiler.checks.keywords import repaired, subschemas
 from optio.compiler.checks.references import references
 from optio.compiler.diagnostics import Diagnostic, closest, first
 from optio.compiler.resolve import ResolvedTask
@@ -16,21 +17,6 @@ if TYPE_CHECKING:
 
 ROUTE: Route = ("paramsSchema",)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-# Words under which a schema holds further schemas: by name, in a list, or one.
-BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-IN_LIST = ("allOf", "anyOf", "oneOf", "prefixItems")
-ONE = (
-    "items",
-    "contains",
-    "additionalProperties",
-    "propertyNames",
-    "not",
-    "if",
-    "then",
-    "else",
-    "unevaluatedProperties",
-    "unevaluatedItems",
-)
 _NOT_IN_PATTERNS = {
     r"\(\?[=!]": "look-ahead",
     r"\(\?<[=!]": "look-behind",
@@ -90,11 +76,12 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
     if "type" not in schema:
         yield task.at("OPT206", "the root of `paramsSchema` has no type", ROUTE, key=True, hint="add `type: object`")
-    yield from _names(task, schema)
+    meant = repaired(schema)
+    yield from _names(task, meant)
     yield from contradictions(task, schema)
     for route, sub in subschemas(schema, ROUTE):
         yield from _values(task, route, sub, schema)
-    if schema.get("properties") and "additionalProperties" not in schema and "unevaluatedProperties" not in schema:
+    if meant.get("properties") and "additionalProperties" not in meant and "unevaluatedProperties" not in meant:
         from optio.compiler import mend
 
         yield task.at(
@@ -105,23 +92,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             hint="add `additionalProperties: false`",
             fix=mend.before(task.document, (*ROUTE, "properties"), "additionalProperties: false", safe=False),
         )
-
-
-def subschemas(schema: Any, route: Route) -> Iterator[tuple[Route, dict[str, Any]]]:
-    """Every schema inside, itself first, each with its route."""
-    stack: list[tuple[Route, Any]] = [(route, schema)]
-    while stack:
-        at, sub = stack.pop()
-        if not isinstance(sub, dict):
-            continue
-        yield at, sub
-        for word, inner in sub.items():
-            if word in BY_NAME and isinstance(inner, dict):
-                stack.extend(((*at, word, name), part) for name, part in inner.items())
-            elif word in IN_LIST and isinstance(inner, list):
-                stack.extend(((*at, word, index), part) for index, part in enumerate(inner))
-            elif word in ONE:
-                stack.append(((*at, word), inner))
 
 
 def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:

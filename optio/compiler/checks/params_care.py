@@ -5,24 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from optio.compiler.checks.declared import Declared, declared
-from optio.compiler.checks.params import BY_NAME, IN_LIST, ONE, ROUTE, subschemas
+from optio.compiler.checks.keywords import WORDS, misspelt, subschemas
+from optio.compiler.checks.params import ROUTE
 from optio.compiler.diagnostics import Diagnostic, closest, first
 from optio.compiler.resolve import ResolvedTask
 from optio.model.prompt import PLACEHOLDER, placeholders
 from optio.model.route import Route
 
-_WORDS = frozenset(
-    {
-        *BY_NAME,
-        *IN_LIST,
-        *ONE,
-        *("$schema", "$id", "$ref", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary", "$comment"),
-        *("type", "enum", "const", "multipleOf", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "maxLength"),
-        *("minLength", "pattern", "maxItems", "minItems", "uniqueItems", "maxContains", "minContains", "maxProperties"),
-        *("minProperties", "required", "dependentRequired", "title", "description", "default", "deprecated", "readOnly"),
-        *("writeOnly", "examples", "format", "contentEncoding", "contentMediaType", "contentSchema"),
-    }
-)
 _BOUNDS = frozenset({"maxLength", "enum", "const", "pattern", "format", "$ref", "allOf", "anyOf", "oneOf"})
 # What the validator holds a text against; of all other formats it says nothing.
 ASSERTED = frozenset(
@@ -39,10 +28,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     known = declared(task)
     if known is None or known.schema is None:
         return
-    for route, sub in subschemas(known.schema, ROUTE):
+    for route, sub in subschemas(task.spec.params_schema, ROUTE):
         yield from _words(task, route, sub)
         yield from _twice(task, route, sub)
-        yield from _format(task, route, sub)
+    yield from first(found for route, sub in subschemas(task.spec.params_schema, ROUTE) for found in _format(task, route, sub))
     used = set(placeholders(task.prompt))
     yield from _secrets(task, known, used)
     yield from _defaults(task, known)
@@ -52,8 +41,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _words(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
-    for word in first(word for word in sub if word not in _WORDS and not word.startswith("x-")):
-        meant = closest(word, _WORDS)
+    for word in first(word for word in sub if word not in WORDS and not word.startswith("x-")):
+        meant = misspelt(word)
         if meant is not None:
             write = meant if meant not in sub else None
             hint = f"did you mean `{meant}`? a keyword of your own begins with `x-`"

@@ -51,7 +51,8 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         message = f"`{used[name][0]}` stays as it is when nobody gives `{name}`"
         yield task.in_prompt("OPT217", message, *used[name].span(), hint=hint)
     secrets = task.spec.environment.secrets  # of which more is said elsewhere
-    others = [name for name in used if name not in known.properties and name not in secrets]
+    given = given_by_triggers(task) if known.closed else set()  # where it is an error
+    others = [name for name in used if name not in known.properties and name not in secrets and name not in given]
     for name in first(name for name in others if name.casefold() in by_case):
         right = by_case[name.casefold()]
         message = f"`{used[name][0]}` differs from `{right}` only by case"
@@ -62,6 +63,11 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         message = f"`{used[name][0]}` has no parameter and stays as it is"
         write = f"{{{{{meant}}}}}" if meant else None
         yield task.in_prompt("OPT201", message, *used[name].span(), hint=hint, write=write, safe=False)
+
+
+def given_by_triggers(task: ResolvedTask) -> set[str]:
+    """The parameters that schedules and webhooks give."""
+    return {name for trigger in task.spec.triggers for name in getattr(trigger.config, "param_mapping", None) or ()}
 
 
 def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
@@ -86,7 +92,13 @@ def _unused(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         return
     used = set(placeholders(task.prompt)) | set(placeholders(task.spec.dedupe.key if task.spec.dedupe else ""))
     folded = {name.casefold() for name in used}
+    # A placeholder or a required name that is written otherwise is one mistake, and is told of there.
+    declared_names = [name for name in known.properties if name not in known.undeclared]
+    strange = sorted(used.difference(declared_names) | known.undeclared)
+    passed_over = known.undeclared | {closest(name, declared_names) for name in first(strange)}
     for name, sub in known.properties.items():
+        if name in passed_over:
+            continue
         marked = isinstance(sub, dict) and "x-optio-used-by" in sub
         if name not in used and name.casefold() not in folded and not marked and f"{{{name}}}" not in task.prompt:
             route = ("paramsSchema", "properties", name)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from optio.compiler.checks.declared import Declared, declared
+from optio.compiler.checks.declared import Declared, declared, parameter_names
 from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask, Sample
 from optio.model.params import faults, fill
@@ -29,21 +29,30 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             for name, source in (mapping or {}).items()
             if isinstance(source, str) and source[:1] == "$"
         }
+        names = parameter_names(task, known)
+        # What is wrong with the mapping itself is said where it stands.
+        wrong = any(
+            (names is not None and name not in names) or not _is_source(source) for name, source in (mapping or {}).items()
+        )
         wanted = [sample for sample in task.samples if sample.verdict == "accepted"]
         lost = {n: p for n, p in paths.items() if wanted and p.singular and not any(p.values(s.payload) for s in task.samples)}
         for name, path in lost.items():
             yield _lost(task, (*route, name), path.text)
         for sample in wanted:
-            if lost or (mapping is None and not isinstance(sample.payload, dict)):
+            if lost or wrong or (mapping is None and not isinstance(sample.payload, dict)):
                 continue
             params = sample.payload if mapping is None else from_payload(mapping, sample.payload)
-            yield from _invalid(task, sample, fill(known.schema, params), known)
+            yield from _invalid(task, sample, params, known)
     except PathSyntax:  # reported where it stands
         return
     except MappingFailed:
         yield task.at(
             "OPT424", f"`{task.samples[0].path}` is nested too deeply", task.samples[0].route, hint="give a smaller payload"
         )
+
+
+def _is_source(source: Any) -> bool:
+    return isinstance(source, str) or (isinstance(source, dict) and set(source) == {"literal"})
 
 
 def _lost(task: ResolvedTask, route: Route, text: str) -> Diagnostic:
@@ -54,9 +63,9 @@ def _lost(task: ResolvedTask, route: Route, text: str) -> Diagnostic:
 
 
 def _invalid(task: ResolvedTask, sample: Sample, params: dict[str, Any], known: Declared) -> Iterator[Diagnostic]:
-    for place, message, word in faults(known.schema, params):
-        if word == "required" and len(place) == 1 and place[0] not in known.properties and known.complete:
-            continue  # nobody can give it, which is said where it is required
+    for place, message, word in faults(known.schema, fill(known.schema, params)):
+        if place and (place[0] in known.undeclared or (place[0] not in params and word != "required")):
+            continue  # a required name that is not declared, or a default: told of where it stands
         name = f"`{place[0]}`" if place else "parameters"
         yield task.at(
             "OPT424",

@@ -1,0 +1,87 @@
+"""Keywords of JSON Schema: where schemas stand inside a schema, and what a misspelt keyword was meant to be."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from optio.compiler.diagnostics import closest, first
+from optio.model.params import SchemaError, validator
+from optio.model.route import Route
+
+# Words under which a schema holds further schemas: by name, in a list, or one.
+BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+IN_LIST = ("allOf", "anyOf", "oneOf", "prefixItems")
+ONE = (
+    "items",
+    "contains",
+    "additionalProperties",
+    "propertyNames",
+    "not",
+    "if",
+    "then",
+    "else",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+)
+WORDS = frozenset(
+    {
+        *BY_NAME,
+        *IN_LIST,
+        *ONE,
+        *("$schema", "$id", "$ref", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary", "$comment"),
+        *("type", "enum", "const", "multipleOf", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "maxLength"),
+        *("minLength", "pattern", "maxItems", "minItems", "uniqueItems", "maxContains", "minContains", "maxProperties"),
+        *("minProperties", "required", "dependentRequired", "title", "description", "default", "deprecated", "readOnly"),
+        *("writeOnly", "examples", "format", "contentEncoding", "contentMediaType", "contentSchema"),
+    }
+)
+
+
+def subschemas(schema: Any, route: Route) -> Iterator[tuple[Route, dict[str, Any]]]:
+    """Every schema inside, itself first, each with its route."""
+    stack: list[tuple[Route, Any]] = [(route, schema)]
+    while stack:
+        at, sub = stack.pop()
+        if not isinstance(sub, dict):
+            continue
+        yield at, sub
+        for word, inner in sub.items():
+            if word in BY_NAME and isinstance(inner, dict):
+                stack.extend(((*at, word, name), part) for name, part in inner.items())
+            elif word in IN_LIST and isinstance(inner, list):
+                stack.extend(((*at, word, index), part) for index, part in enumerate(inner))
+            elif word in ONE:
+                stack.append(((*at, word), inner))
+
+
+def misspelt(word: str) -> str | None:
+    """The keyword that was probably meant; None for a keyword, and for what is far from all of them."""
+    return None if word in WORDS or word.startswith("x-") else closest(word, WORDS)
+
+
+def repaired(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with misspelt keywords as they were meant, so that one slip is one finding."""
+    strange = ((sub, word) for _, sub in subschemas(schema, ()) for word in sub if word not in WORDS)
+    wrong: dict[int, dict[str, str]] = {}
+    for sub, word in first(strange):
+        meant = misspelt(word)
+        if meant is not None and meant not in sub:
+            wrong.setdefault(id(sub), {})[word] = meant
+    repair: dict[str, Any] = _repaired(schema, wrong) if wrong else schema
+    return repair if repair is schema or _is_sound(repair) else schema
+
+
+def _is_sound(schema: dict[str, Any]) -> bool:
+    try:
+        validator(schema)
+    except (SchemaError, ValueError):
+        return False
+    return True
+
+
+def _repaired(value: Any, wrong: dict[int, dict[str, str]]) -> Any:
+    if isinstance(value, list):
+        return [_repaired(item, wrong) for item in value]
+    if not isinstance(value, dict):
+        return value
+    meant = wrong.get(id(value), {})
+    return {meant.get(word, word): _repaired(inner, wrong) for word, inner in value.items()}
