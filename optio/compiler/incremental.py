@@ -1,7 +1,7 @@
 """Compile again what changed: a file's result is kept as long as the bytes it was made from are the same."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from optio.compiler.layers import POLICY, Bases
@@ -28,6 +28,8 @@ class IncrementalCompiler:
     def __init__(self, *, careful: bool = False) -> None:
         self._careful = careful
         self._kept: dict[str, _Kept] = {}
+        # Of every file that was read, the task files that were made from it, and perhaps some that no longer are.
+        self._users: dict[str, set[str]] | None = None
 
     def compile(
         self, tree: SourceTree, signs: Mapping[str, Sign] | None = None, *, changed: Collection[str] | None = None
@@ -41,16 +43,21 @@ class IncrementalCompiler:
         signs = signs or {}
         bases, policy = Bases(tree), Policies(tree)
         around: dict[str, tuple[str, ...]] = {}
-        same = _Same(tree, signs, None if changed is None else frozenset(changed))
+        touched = None if changed is None else self._touched(changed)
         kept: dict[str, _Kept] = {}
         for path in tree.task_files():
             directory = path.rpartition("/")[0]
             if directory not in around:
                 around[directory] = (*bases.defaults(path), *((POLICY,) if policy.there else ()))
             before = self._kept.get(path)
-            kept[path] = (before and same.still(before, around[directory])) or self._compile(
-                path, tree, signs, bases, policy, around[directory]
-            )
+            if before is not None and before.around == around[directory]:
+                if touched is None:
+                    before = _still(before, tree, signs)
+                elif path in touched:
+                    before = _compared(before, tree, signs)
+            else:
+                before = None
+            kept[path] = before or self._compile(path, tree, signs, bases, policy, around[directory])
         self._kept = kept
         return assemble((k.file for k in kept.values()), levels=policy.levels, careful=self._careful)
 
@@ -59,7 +66,17 @@ class IncrementalCompiler:
     ) -> _Kept:
         recorder = _Recorder(tree)
         file = compile_file(path, recorder, bases, policy, careful=self._careful)
+        if self._users is not None:
+            _note(self._users, path, recorder.seen)
         return _Kept(recorder.seen, {name: signs.get(name) for name in recorder.seen}, around, file)
+
+    def _touched(self, changed: Collection[str]) -> set[str]:
+        """The task files that were made from any of these."""
+        if self._users is None:
+            self._users = {}
+            for path, kept in self._kept.items():
+                _note(self._users, path, kept.read)
+        return {user for path in changed for user in self._users.get(path, ())}
 
     def known(self) -> dict[str, bytes | None]:
         """Every file that the last compilation read or tried to read, with its bytes."""
@@ -73,29 +90,25 @@ class IncrementalCompiler:
         return {path: _meant_id(path, kept) for path, kept in self._kept.items() if path not in served and not kept.file.base}
 
 
-class _Same:
-    """Tells whether all that a result was made from is as it was."""
+def _note(users: dict[str, set[str]], path: str, read: Iterable[str]) -> None:
+    for name in read:
+        users.setdefault(name, set()).add(path)
 
-    def __init__(self, tree: SourceTree, signs: Mapping[str, Sign], changed: frozenset[str] | None) -> None:
-        self._tree, self._signs, self._changed = tree, signs, changed
 
-    def still(self, kept: _Kept, around: tuple[str, ...]) -> _Kept | None:
-        """What is kept, if it still holds. `around` is what holds for the file without being named in it."""
-        if kept.around != around:
+def _still(kept: _Kept, tree: SourceTree, signs: Mapping[str, Sign]) -> _Kept | None:
+    """What is kept, if all that it was made from is as it was: by its signs, or else by its content."""
+    for path, sign in kept.signs.items():
+        if sign is None or signs.get(path) != sign:
+            return _compared(kept, tree, signs)
+    return kept
+
+
+def _compared(kept: _Kept, tree: SourceTree, signs: Mapping[str, Sign]) -> _Kept | None:
+    current = {path: signs.get(path) for path in kept.read}
+    for path, sign in current.items():
+        if (sign is None or sign != kept.signs[path]) and _read(tree, path) != kept.read[path]:
             return None
-        if self._changed is not None:
-            return kept if self._changed.isdisjoint(kept.signs) else self._compared(kept)
-        for path, sign in kept.signs.items():
-            if sign is None or self._signs.get(path) != sign:
-                return self._compared(kept)
-        return kept
-
-    def _compared(self, kept: _Kept) -> _Kept | None:
-        current = {path: self._signs.get(path) for path in kept.read}
-        for path, sign in current.items():
-            if (sign is None or sign != kept.signs[path]) and _read(self._tree, path) != kept.read[path]:
-                return None
-        return replace(kept, signs=current)
+    return replace(kept, signs=current)
 
 
 def _read(tree: SourceTree, path: str) -> _Read:

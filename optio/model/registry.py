@@ -81,7 +81,7 @@ class Registry:
     @classmethod
     def of(cls, tasks: Mapping[str, CompiledTask]) -> "Registry":
         """A registry over a copy of `tasks`."""
-        return cls(tasks=MappingProxyType(dict(sorted(tasks.items()))))
+        return cls(tasks=MappingProxyType({task_id: tasks[task_id] for task_id in sorted(tasks)}))
 
     def task(self, task_id: str) -> CompiledTask:
         """Raises NotFound, which names the id that was probably meant."""
