@@ -30,6 +30,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if not (task.knows(("model",)) and task.knows(("agentRuntime",))):
         return
     maker, examples = offered
+    if spec.model in examples:
+        return
     known = next((name for name, begins in _MAKERS if spec.model.lower().startswith(begins)), None)
     if known == maker or any(name.endswith(_ELSEWHERE) for name in (*spec.environment.env, *spec.environment.secrets)):
         return
