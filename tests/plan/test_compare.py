@@ -1,11 +1,18 @@
 """A plan as a whole: broken files, sums, words."""
 
+import json
 from datetime import UTC, datetime
+from functools import cache
 
-from optio.compiler.tree import MemoryTree
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optio.compiler.tree import DirectoryTree, MemoryTree
+from optio.plan import document, markdown, report
 from optio.plan.compare import Plan, compare
 from optio.plan.effect import Outlook
-from optio.plan.side import side
+from optio.plan.side import Side, side
+from tests.plan.test_changes import CHANGES, NAMES, seen
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 TASK = "name: {name}\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
@@ -54,3 +61,32 @@ def test_the_same_trees_have_no_effect_whatever_is_broken_in_them() -> None:
     same = plan(files, files)
 
     assert (same.summary, same.effects, same.cosmetic) == ("no effect", (), ())
+
+
+TREES = st.tuples(st.sampled_from(NAMES), st.sampled_from(["before", "after"]))
+
+
+@cache
+def known(name: str, which: str) -> Side:
+    return side(DirectoryTree(CHANGES / name / which))
+
+
+def ids(plan: Plan, status: str) -> set[str]:
+    return {change.task.id for change in plan.changes if change.status == status}
+
+
+@given(TREES, TREES)
+@settings(max_examples=100)
+def test_any_tree_can_be_held_against_any_other_and_what_comes_goes_when_it_is_turned_round(
+    one: tuple[str, str], other: tuple[str, str]
+) -> None:
+    there, back = (compare(known(*a), known(*b), Outlook(now=NOW)) for a, b in ((one, other), (other, one)))
+
+    for made in (there, back):
+        assert list(report.lines(made, seen, verbose=True))[0] == made.summary
+        assert markdown.text(made, seen).startswith(f"### {made.summary}\n")
+        assert json.loads(json.dumps(document.of(made, seen)))["summary"]["text"] == made.summary
+    assert (there.summary == "no effect") == (back.summary == "no effect")
+    if not ids(there, "broken") | ids(back, "broken"):
+        assert ids(there, "added") == ids(back, "removed")
+        assert (there.before, there.after) == (back.after, back.before)
