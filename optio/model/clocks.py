@@ -58,13 +58,20 @@ def stretches(zone: str, at: datetime, *, backwards: bool = False) -> Iterator[t
 @lru_cache(maxsize=8192)
 def _of_year(zone: str, year: int) -> tuple[datetime, ...]:
     """The beginning of the year, the moments at which the zone's offset changes, and the end of the year."""
-    begin, end = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
-    days = [begin + _DAY * place for place in range((end - begin).days + 1)]
-    found = {begin, end}
-    for before, after in pairwise(days):
-        if _offset(zone, before) != _offset(zone, after):
+    days, place = _days(year), ZoneInfo(zone)
+    offsets = [day.astimezone(place).utcoffset() for day in days]
+    found = {days[0], days[-1]}
+    for (before, after), (old, new) in zip(pairwise(days), pairwise(offsets), strict=True):
+        if old != new:
             found.add(_change(zone, before, after))
     return tuple(sorted(found))
+
+
+@lru_cache(maxsize=64)
+def _days(year: int) -> tuple[datetime, ...]:
+    """Every midnight of a year, with that of its end."""
+    begin, end = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
+    return tuple(begin + _DAY * place for place in range((end - begin).days + 1))
 
 
 def _change(zone: str, before: datetime, after: datetime) -> datetime:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import count
+from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import available_timezones
 
@@ -17,9 +18,12 @@ import pytest
 
 from optio.model import calendar
 from optio.model.clocks import Change, changes
-from optio.model.registry import CompiledTask
+from optio.model.registry import CompiledTask, Registry
 from optio.runs.schedule import plan, reconcile
+from optio.scheduler import Scheduler
+from optio.settings import Settings
 from optio.store.base import ScheduleRow
+from optio.wiring import build
 from tests.model.test_cron import by_the_minute
 from tests.runs.test_schedule import changed, timed
 
@@ -122,6 +126,33 @@ def test_a_slot_that_the_calendar_does_not_show_would_be_seen(monkeypatch: pytes
     monkeypatch.setattr(calendar, "fires", lambda *_: (calendar.Fire(at) for at in shown[1:]))
 
     assert {expression for expression, _, _ in parted([case])} == set(EXPRESSIONS)
+
+
+WHOLE = [
+    ("Europe/Berlin", datetime(2026, 3, 29, 1, tzinfo=UTC)),
+    ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC)),
+    ("Australia/Lord_Howe", datetime(2026, 4, 4, 15, tzinfo=UTC)),
+    ("Africa/Cairo", datetime(2026, 4, 23, 22, tzinfo=UTC)),
+]
+
+
+@pytest.mark.parametrize(("zone", "at"), WHOLE)
+def test_a_whole_scheduler_over_a_store_starts_what_the_calendar_shows(zone: str, at: datetime, tmp_path: Path) -> None:
+    (change,) = changes(zone, at - timedelta(seconds=1), at)
+    case = Case(zone, change)
+    tasks = {f"t{place}": replace(task(each, zone), id=f"t{place}") for place, each in enumerate(EXPRESSIONS)}
+    now, until = case.span
+    made = build(Settings.load({"OPTIO_DATA_DIR": str(tmp_path), "OPTIO_TASKS": str(tmp_path)}))
+    try:
+        made.store.activate(Registry.of(tasks), None)
+        scheduler = Scheduler(made, clock=lambda: now, longest=AROUND.total_seconds())
+        while now <= until:
+            now += timedelta(seconds=scheduler.step())
+        found = {task_id: [row.last for row in made.store.slots(task_id, limit=1000).items][::-1] for task_id in tasks}
+    finally:
+        made.close()
+
+    assert found == {f"t{place}": listed(each, case) for place, each in enumerate(EXPRESSIONS)}
 
 
 def main() -> int:
