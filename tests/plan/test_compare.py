@@ -83,7 +83,8 @@ def test_any_tree_can_be_held_against_any_other_and_what_comes_goes_when_it_is_t
     there, back = (compare(known(*a), known(*b), Outlook(now=NOW)) for a, b in ((one, other), (other, one)))
 
     for made in (there, back):
-        assert list(report.lines(made, seen, verbose=True))[0] == made.summary
+        first, *_ = report.lines(made, seen, verbose=True)
+        assert first == made.summary
         assert markdown.text(made, seen).startswith(f"### {made.summary}\n")
         assert json.loads(json.dumps(document.of(made, seen)))["summary"]["text"] == made.summary
     assert (there.summary == "no effect") == (back.summary == "no effect")
