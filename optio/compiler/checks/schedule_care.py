@@ -46,22 +46,23 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         except CronError:
             continue
         fields = expand(trigger.config.cron_expression).split()
-        yield from _uneven(task, route, fields)
+        yield from _uneven(task, route, trigger.config.cron_expression, fields)
         yield from _dialect(task, route, trigger.config.cron_expression, fields)
         yield from _overlap(task, route, trigger, fields)
         yield from _seldom(task, route, trigger.config.cron_expression, fields)
         yield from _odd_nights(task, route, trigger.config, fields)
 
 
-def _uneven(task: ResolvedTask, route: Route, fields: list[str]) -> Iterator[Diagnostic]:
-    for field, size, name in zip(fields, _SIZES, _NAMES, strict=False):
+def _uneven(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
+    for index, (field, size, name) in enumerate(zip(fields, _SIZES, _NAMES, strict=False)):
         whole, _, step = field.partition("/")
         if whole == "*" and step.isdigit() and int(step) and size % int(step):
             last = size - 1 - (size - 1) % int(step)
             message = f"every {step} {name}s, and {size - last} from {name} {last} to 0"
             steps = [n for n in range(2, size) if size % n == 0]
             near = min(steps, key=lambda n: (abs(n - int(step)), n))
-            yield task.at("OPT305", message, route, hint=f"`*/{near}` divides {size}")
+            span = field_span(task, route, expression, index)
+            yield task.at("OPT305", message, route, hint=f"`*/{near}` divides {size}", span=span)
 
 
 def _dialect(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
