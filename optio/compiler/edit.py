@@ -21,6 +21,7 @@ _COLON = re.compile(r"[ \t]*:")
 _ALIAS = re.compile(r"[ \t]*:\s*\*[^\s,\]}]+")
 _HEADER = re.compile(r"[|>][0-9+-]*([ \t]+#[^\n]*)?")
 _DASH = re.compile(r"^ *-(?=[ \n])", re.MULTILINE)
+_BLANK = re.compile(r"\n[ \t]*(?:\n|\Z)")
 _BREAK = re.compile(r"\r\n|\r|\n")
 
 
@@ -147,6 +148,8 @@ class _Editor:
             self._put(last, "".join(f", {flow({key: value})[1:-1]}" for key, value in added.items()))
         else:
             lines = [line for key, value in added.items() for line in entry(key, value)]
+            if lines and self._swallows(lines, last):
+                lines = [f"{entry(key, None)[0].removesuffix(' null')} {flow(value)}" for key, value in added.items()]
             self._insert_below(last, lines, stay[0][0].start_mark.column)
         return True
 
@@ -196,6 +199,8 @@ class _Editor:
                 self._put(starts[0], "".join(f"{text}, " for text in texts))
             return
         lines = [line for one in added for line in item(one)]
+        if self._swallows(lines, ends[at - 1] if at else dashes[0]):
+            lines = [f"- {flow(one)}" for one in added]
         if at:
             self._insert_below(ends[at - 1], lines, node.start_mark.column)
         elif self._begins_line(dashes[0]):
@@ -227,6 +232,8 @@ class _Editor:
             first = first[2:]
         else:
             first, rest = inline(new)
+        if rest and self._swallows(rest, end):
+            first, rest = flow(new), []
         gap = self.text[slot.opening : start]
         if start == slot.opening or not (scalar is not None or _in_braces(node)):
             # The value begins on the next line, or is not there at all: a comment behind the colon stays.
@@ -291,6 +298,10 @@ class _Editor:
         if "#" in self.text[slice(*cut)] and "\n" in self.text[slice(*cut)]:
             raise CannotEdit("a comment stands between braces", position_at(self.text, cut[0]).line)
         self._cut(*cut)
+
+    def _swallows(self, lines: list[str], end: int) -> bool:
+        """Whether these lines end with a text that keeps its blank lines, and would take those below for its own."""
+        return not lines[-1] and _BLANK.match(self.text, self._line_end(end)) is not None
 
     def _insert_below(self, end: int, lines: list[str], column: int) -> None:
         """Behind the line in which `end` lies; a text that keeps its blank lines ends on a new line already."""

@@ -294,6 +294,14 @@ def test_an_edit_of_a_real_task_changes_these_lines_only(
     assert all(line in left for line in before if line not in gone)
 
 
+def test_a_text_with_blank_lines_at_its_end_does_not_take_those_below_for_its_own() -> None:
+    text = "name: A\ndescription: x  # what for\n\nmodel: sonnet\n"
+
+    after = changed(text, lambda doc: doc.update(description="y\n\n"))
+
+    assert after == 'name: A\ndescription: "y\\n\\n"  # what for\n\nmodel: sonnet\n'
+
+
 def test_a_key_is_added_to_a_task_without_any_list_before_the_closing_comment() -> None:
     text = "name: A\npromptTemplate: |+\n  x\n\n# end"
 
