@@ -1,9 +1,11 @@
 """Write a first task into a directory. What is there already is never touched."""
 
 import argparse
+import os
 from pathlib import Path
 
 from optio.cli import OK, flags
+from optio.compiler.schema import SCHEMAS
 from optio.errors import SettingsError
 
 _HELLO = """\
@@ -31,7 +33,7 @@ Each YAML file here is one task. While `optio dev` runs, a saved file is served 
     optio render hello -p WHO=you        the prompt that a run would get
     optio dev                            serve these tasks on this machine
     optio run hello -p WHO=you --wait    start a run and see its log
-    optio schema --write schemas         a JSON Schema, so that editors complete keys
+    optio schema --write schemas         the JSON Schemas anew, by which editors complete keys
 
 Secrets are names here; their values stay outside: `OPTIO_SECRET_<NAME>`, or a file in `.optio/secrets/`.
 """
@@ -47,7 +49,10 @@ def run(args: argparse.Namespace) -> int:
     """0, also when everything was there already; raises SettingsError when the directory cannot be written."""
     root = Path(args.directory)
     tasks = root / flags.settings(args).tasks
-    files = {tasks / "hello.yaml": _HELLO, tasks / "README.md": _README}
+    schemas = root / "schemas"
+    place = Path(os.path.relpath(schemas / "task.schema.json", tasks)).as_posix()
+    files = {tasks / "hello.yaml": f"# yaml-language-server: $schema={place}\n{_HELLO}", tasks / "README.md": _README}
+    files |= {schemas / f"{kind}.schema.json": schema() for kind, schema in SCHEMAS.items()}
     if tasks.is_dir() and any(path.suffix in (".yaml", ".yml") for path in tasks.rglob("*")):
         # A tree with tasks in it needs no first one.
         del files[tasks / "hello.yaml"]

@@ -1,6 +1,6 @@
 """Serve an editor, on standard input and output: findings while you type, fixes, hover, completion.
 
-Editors start it by themselves; `examples/editor` says what to write into their settings.
+Editors start it by themselves; README, "Editors", says what to write into their settings. To check files: `optio check`.
 """
 
 import argparse

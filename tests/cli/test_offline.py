@@ -19,6 +19,15 @@ def test_init_makes_a_tree_that_is_clean(shell: Shell) -> None:
     assert json.loads(checked.stdout)["summary"]["tasks"] == 1
 
 
+def test_init_writes_the_schemas_that_its_task_names_for_editors(shell: Shell) -> None:
+    shell("init", "--tasks", "agents/tasks")
+
+    first = (shell.directory / "agents" / "tasks" / "hello.yaml").read_text().splitlines()[0]
+
+    assert first == "# yaml-language-server: $schema=../../schemas/task.schema.json"
+    assert shell("schema", "--check").returncode == 0
+
+
 def test_init_never_overwrites(shell: Shell) -> None:
     mine = shell.write("tasks.d/hello.yaml", "mine")
     notes = shell.write("tasks.d/README.md", "mine too")
