@@ -1,10 +1,13 @@
 """Models: whether the agent's own service offers a model of that name."""
 
+import re
 from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask
 
+# It becomes an argument of the agent's command line, and must not be taken for an option of it.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+\[\]-]{0,255}")
 # Whose a model is, by how its name begins.
 _MAKERS = (
     ("Anthropic", ("claude", "sonnet", "opus", "haiku")),
@@ -24,8 +27,14 @@ _ELSEWHERE = ("BASE_URL", "API_BASE", "ENDPOINT", "_USE_BEDROCK", "_USE_VERTEX",
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Nothing is said of names that nobody here knows."""
     spec = task.spec
+    if spec.model is None or "{{" in spec.model:
+        return
+    if not _NAME.fullmatch(spec.model):
+        hint = "begin with a letter or a digit, and use those, `.`, `_`, `-`, `:`, `/`, `@`, `+` and brackets"
+        yield task.at("OPT105", "`model` is no name of a model", ("model",), hint=hint)
+        return
     offered = _OFFERED.get(spec.agent_runtime)
-    if spec.model is None or offered is None or "{{" in spec.model:
+    if offered is None:
         return
     if not (task.knows(("model",)) and task.knows(("agentRuntime",))):
         return
