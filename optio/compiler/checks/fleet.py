@@ -4,11 +4,17 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from optio.compiler.claims import Cap, Claim, When
 from optio.compiler.diagnostics import Diagnostic, Fix, finding
 from optio.model.defaults import MAX_WORKFLOW_CONCURRENT
 from optio.model.text import money
+
+if TYPE_CHECKING:
+    from optio.model.calendar import Timed
+    from optio.model.herd import Move
 
 # So many that state one minute are no accident of two.
 HERD = 10
@@ -63,31 +69,39 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _herd(tasks: Mapping[str, Claim]) -> Iterator[Diagnostic]:
-    from optio.model.calendar import Timed, coming
+    from optio.model.calendar import Timed
     from optio.model.cron import expand
-    from optio.model.herd import herd, starts
 
     # A step or a list of minutes is no choice of one.
-    timed = [
+    timed = tuple(
         Timed(task_id, claim.when.expression, claim.when.zone)
         for task_id, claim in tasks.items()
         if claim.when is not None and expand(claim.when.expression).split()[0].isdigit()
-    ]
-    if len(timed) < HERD:
-        return
+    )
+    for move, most in _moves(timed) if len(timed) >= HERD else ():
+        claim = tasks[move.task_id]
+        if claim.when is not None:
+            yield _crowded(claim.path, claim.when, move.new, most)
+
+
+@lru_cache(maxsize=2)
+def _moves(timed: "tuple[Timed, ...]") -> "list[tuple[Move, int]]":
+    """Who should start at another minute, and how many start with it now: in an editor the same from one change to the next."""
+    from optio.model.calendar import coming
+    from optio.model.herd import herd, starts
+
     found = coming(timed, _AFTER, _UNTIL)
     if max(starts(timed, found).values(), default=0) < HERD:
-        return
+        return []
     together = herd(timed, found, _AFTER, _UNTIL, MAX_WORKFLOW_CONCURRENT)
     crowd = {at: number for at, number in together.crowded if number >= HERD}
+    keys = {each.task_id: each.key for each in timed}
+    moves = []
     for move in together.moves:
-        claim = tasks[move.task_id]
-        if claim.when is None:
-            continue
-        fires = found[claim.when.expression, claim.when.zone]
-        most = max((crowd.get(fire.at.astimezone(UTC), 0) for fire in fires), default=0)
+        most = max((crowd.get(fire.at.astimezone(UTC), 0) for fire in found[keys[move.task_id]]), default=0)
         if most:
-            yield _crowded(claim.path, claim.when, move.new, most)
+            moves.append((move, most))
+    return moves
 
 
 def _crowded(path: str, when: When, new: str, most: int) -> Diagnostic:
