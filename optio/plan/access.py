@@ -61,8 +61,7 @@ def _secrets(old: Sequence[str], new: Sequence[str]) -> Iterator[Effect]:
 
 def _egress(before: CompiledTask | None, old: Environment, new: Environment) -> Iterator[Effect]:
     route = ("environment", "network")
-    was = None if old.network is None else old.network.egress
-    now = None if new.network is None else new.network.egress
+    was, now = (None if each.network is None else each.network.egress for each in (old, new))
     if before is None:
         text = f"reaches {_OPEN}: it has no list of hosts"
         yield Effect(kind=Kind.EGRESS_OPENED, text=text, after=_OPEN, route=route)
@@ -70,10 +69,11 @@ def _egress(before: CompiledTask | None, old: Environment, new: Environment) -> 
     if was is None and now is None:
         return
     shown = [_OPEN if each is None else listed(sorted(set(each))) or "nothing" for each in (was, now)]
-    opened = [_OPEN] if now is None else [] if was is None else _beyond(now, was)
-    closed = [f"{_OPEN} but {shown[1]}" if now else _OPEN] if was is None else _beyond(was, now) if now is not None else []
+    # Without a list what is public is reached, and nothing private.
+    opened = f"{_OPEN} instead of {shown[0]}" if now is None else listed(_private(now) if was is None else _beyond(now, was))
+    closed = _OPEN if was is None else listed(_private(was) if now is None else _beyond(was, now))
     if opened:
-        text = f"reaches {listed(opened)}, which it did not" if now is not None else f"reaches {_OPEN}, not only {shown[0]}"
+        text = f"reaches {opened}" + (", which it did not" if now is not None else "")
         yield Effect(
             kind=Kind.EGRESS_OPENED,
             text=text,
@@ -83,8 +83,15 @@ def _egress(before: CompiledTask | None, old: Environment, new: Environment) -> 
             route=(*route, "egress"),
         )
     if closed:
-        text = f"reaches {listed(closed)} no more"
+        text = f"reaches {closed} no more" + (f", only {shown[1]}" if was is None else "")
         yield Effect(kind=Kind.EGRESS_CLOSED, text=text, before=shown[0], after=shown[1], route=(*route, "egress"))
+
+
+def _private(entries: Sequence[str]) -> list[str]:
+    from optio.model.egress import Block, parse  # most tasks have no list
+
+    blocks = [entry for entry in map(parse, entries) if isinstance(entry, Block)]
+    return sorted({str(block) for block in blocks if ipaddress.ip_network(block.network).is_private})
 
 
 def _beyond(these: Sequence[str], those: Sequence[str]) -> list[str]:

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optio.model.effect import Kind
-from optio.model.params import SchemaError, fill, validator
+from optio.model.params import fill, validator
 from optio.plan.contract import differences
 
 CLOSED = {"type": "object", "additionalProperties": False}
@@ -153,22 +153,19 @@ def takes(schema: dict[str, Any], params: dict[str, Any]) -> bool:
     return bool(validator(schema).is_valid(fill(schema, params)))
 
 
-def sound(schema: Any) -> bool:
-    """Whether every default fits its own schema, as the compiler asks."""
+def mended(schema: Any) -> Any:
+    """Without the defaults that do not fit their own schema, which the compiler refuses."""
     if not isinstance(schema, dict):
-        return True
-    inner = [
-        *schema.get("properties", {}).values(),
-        *schema.get("anyOf", []),
-        schema.get("items"),
-        schema.get("additionalProperties"),
-    ]
-    fits = "default" not in schema or bool(
-        validator(schema).is_valid(
-            fill(schema, schema["default"]) if isinstance(schema["default"], dict) else schema["default"]
-        )
-    )
-    return fits and all(map(sound, inner))
+        return schema
+    kept = {key: mended(value) if key in ("items", "additionalProperties") else value for key, value in schema.items()}
+    if "properties" in kept:
+        kept["properties"] = {name: mended(value) for name, value in kept["properties"].items()}
+    if "anyOf" in kept:
+        kept["anyOf"] = [mended(value) for value in kept["anyOf"]]
+    default = kept.get("default")
+    if "default" in kept and not validator(kept).is_valid(fill(kept, default) if isinstance(default, dict) else default):
+        del kept["default"]
+    return kept
 
 
 def edited(draw: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -187,13 +184,8 @@ def edited(draw: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 @given(st.data(), st.lists(PARAMS, min_size=1, max_size=10))
 @settings(max_examples=60)
 def test_a_change_that_is_called_safe_takes_all_that_was_taken(data: st.DataObject, given_params: list[dict[str, Any]]) -> None:
-    before, after = edited(data.draw)
-    try:
-        assume(sound(before) and sound(after))
-    except SchemaError:
-        assume(False)
+    before, after = map(mended, edited(data.draw))
     found = differences(before, after)
-    assume({each.kind for each in found} <= SAFE)
-
-    for params in given_params:
-        assert takes(after, params) or not takes(before, params), [each.text for each in found]
+    if {each.kind for each in found} <= SAFE:
+        for params in given_params:
+            assert takes(after, params) or not takes(before, params), [each.text for each in found]
