@@ -78,7 +78,7 @@ class Server(LanguageServer):
         self.options = Options(tasks=tasks_of())
         self.pages: dict[str, Page] = {}
         self._trees: dict[Path, TaskTree] = {}
-        self._told: dict[str, tuple[lsp.Diagnostic, ...]] = {}
+        self._told: dict[str, tuple[int | None, tuple[lsp.Diagnostic, ...]]] = {}
         self._files: dict[TaskTree, set[str]] = {}
         self._busy: dict[TaskTree, asyncio.Task[None]] = {}
         self._again: set[TaskTree] = set()
@@ -180,7 +180,7 @@ class Server(LanguageServer):
 
     def _forget_trees(self) -> None:
         self._trees.clear()
-        for uri in [uri for uri, told in self._told.items() if told]:
+        for uri in [uri for uri, (_, told) in self._told.items() if told]:
             self._publish(uri, (), None)
         for page in self.pages.values():
             page.tree = None
@@ -267,9 +267,9 @@ class Server(LanguageServer):
         self._publish(uri, tuple(self._diagnostic(each, lines, tree) for each in found), version)
 
     def _publish(self, uri: str, found: tuple[lsp.Diagnostic, ...], version: int | None) -> None:
-        if self._told.get(uri, ()) == found and version is None:
+        if self._told.get(uri, (None, ())) == (version, found):
             return
-        self._told[uri] = found
+        self._told[uri] = version, found
         params = lsp.PublishDiagnosticsParams(uri=uri, diagnostics=list(found), version=version)
         self.text_document_publish_diagnostics(params)
 
