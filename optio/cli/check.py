@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the command line is read before the compiler is loaded
     from optio.checking.check import Checked
     from optio.compiler.diagnostics import Diagnostic
+    from optio.compiler.report import Excerpt
     from optio.compiler.tree import DirectoryTree
+
+# Of each path as it is shown, the directory that was checked, and the path in it.
+Sources = dict[str, tuple[Path, str]]
 
 SUMMARY = "report every mistake in the task files"
 FORMATS = ("full", "concise", "json", "sarif", "github", "junit")
@@ -38,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     change.add_argument("--fix", action="store_true", help="apply the fixes that leave each task's meaning as it is")
     change.add_argument("--diff", action="store_true", help="print what --fix would change, and change nothing")
     parser.add_argument("--unsafe-fixes", action="store_true", help="with --fix or --diff: guesses, too; look at what they did")
-    parser.add_argument("--jobs", type=_number, metavar="N", help="processes at most (default: one for each processor, up to 16)")
+    parser.add_argument(
+        "--jobs", type=_number, metavar="N", help="processes at most (default: one for each processor, up to 16)"
+    )
     kept = "of many files, read none of what the last check kept, and keep nothing (else in $OPTIO_CACHE_DIR or ~/.cache/optio)"
     parser.add_argument("--no-cache", action="store_true", help=kept)
 
@@ -77,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"optio check: --diff prints a patch: leave out --format {args.format}", file=sys.stderr)
         return USAGE
     changes, seen = 0, []
+    sources: Sources = {}
     for root, only in _roots(paths, default).items():
         if args.fix or args.diff:
             checked, changed = _fix(root, only, args)
@@ -90,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
         files += len(checked.paths)
         tasks += checked.tasks
         found += _clickable(checked.diagnostics, root)
+        sources |= {_seen(root, each.path): (root, each.path) for each in checked.diagnostics}
         if args.format == "junit":
             seen += [_seen(root, path) for path in checked.paths]
     if args.diff:
@@ -105,7 +113,8 @@ def run(args: argparse.Namespace) -> int:
     elif args.format in ("sarif", "github", "junit"):
         _print_exchange(found, seen, args.format)
     else:
-        _print_text(found, files, tasks, paths, args.format, given)
+        excerpt = _excerpts(sources, given)
+        _print_text(found, files, tasks, paths, args.format, excerpt)
     return FOUND if any(d.severity == "error" for d in found) else CLEAN
 
 
@@ -211,20 +220,28 @@ def _print_exchange(found: "list[Diagnostic]", checked: list[str], form: str) ->
         sys.stdout.writelines(line + "\n" for line in exchange.github(found))
 
 
-def _print_text(found: "list[Diagnostic]", files: int, tasks: int, paths: list[str], form: str, given: bytes | None) -> None:
-    from optio.compiler import report
+def _excerpts(sources: Sources, given: bytes | None) -> "Excerpt":
+    """The text of a file as its tree reads it: what must not be read, a pipe or what lies outside, is not shown, either."""
+    from optio.compiler.tree import Unreadable
 
     def text_of(path: str) -> str | None:
+        root, own = sources[path]
         try:
-            data = Path(path).read_bytes() if given is None else given
-        except OSError:
+            data = _tree(root, None).read(own) if given is None else given
+        except Unreadable:
             return None
         return data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+    return text_of
+
+
+def _print_text(found: "list[Diagnostic]", files: int, tasks: int, paths: list[str], form: str, excerpt: "Excerpt") -> None:
+    from optio.compiler import report
 
     shown = found[:_MOST_SHOWN]
     if form == "full":
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        lines = report.full(shown, text_of, colour=colour)
+        lines = report.full(shown, excerpt, colour=colour)
     else:
         lines = report.concise(shown)
     sys.stdout.writelines(line + "\n" for line in lines)

@@ -99,8 +99,8 @@ def little() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
 
 
-def check(root: Path, *command: str) -> "subprocess.CompletedProcess[str]":
-    arguments = ["check", "tasks.d", "--format", "json"]
+def check(root: Path, *command: str, form: str = "json") -> "subprocess.CompletedProcess[str]":
+    arguments = ["check", "tasks.d", "--format", form]
     return subprocess.run(
         [sys.executable, *command, *arguments], cwd=root.parent, capture_output=True, text=True, timeout=120, preexec_fn=little
     )
@@ -115,6 +115,15 @@ def test_each_hostile_file_has_its_finding_and_the_command_ends(root: Path) -> N
     assert wanted - found == set()
     assert "hunter2" not in done.stdout
     assert not (root.parent / "pwned").exists()
+
+
+@pytest.mark.parametrize("form", ["full", "concise", "sarif", "github", "junit"])
+def test_every_form_of_report_is_printed_and_shows_nothing_of_what_must_not_be_read(root: Path, form: str) -> None:
+    done = check(root, "-m", "optio", form=form)
+
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "is-a-pipe.yaml" in done.stdout
+    assert "hunter2" not in done.stdout
 
 
 WATCHED = """
