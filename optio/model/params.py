@@ -1,7 +1,10 @@
 """Parameters: is the schema itself sound, fill in its defaults, validate against it.
 
-The validator is linear in time (no backtracking regex), never opens a socket or a file, and its messages never repeat
-the sender's values.
+Schemas are JSON Schema 2020-12, whole, but for these bounds:
+- nothing is fetched: a `$ref`, or a meta-schema of one's own, that is elsewhere is refused;
+- patterns take linear time: no look-around, no back-references, and none that becomes larger than 1 MiB;
+- values are at most 255 levels deep.
+Formats are asserted, all that the standard names. No message repeats a value of the sender's.
 """
 
 import copy

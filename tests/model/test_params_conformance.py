@@ -1,11 +1,13 @@
 """Parameters are judged by JSON Schema 2020-12 as a whole, by its test suite; each deviation is a stated bound."""
 
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from optio.compiler.checks.params_care import ASSERTED
 from optio.model.params import SchemaError, faults, validator
 
 SUITE = Path(__file__).parents[1] / "data" / "json-schema-test-suite" / "draft2020-12.json"
@@ -57,3 +59,41 @@ def test_a_value_that_is_refused_has_a_sentence_for_each_fault(file: str) -> Non
                 found = list(faults(group["schema"], case["data"]))
                 assert bool(found) is not case["valid"], case["description"]
                 assert all(sentence for _, sentence, _ in found)
+
+
+def test_every_format_of_the_standard_is_asserted_and_no_other() -> None:
+    named = {name.rpartition("/")[2] for name in FILES if name.startswith("optional/format/")}
+
+    assert named - {"ecmascript-regex", "unknown"} == ASSERTED
+    for name in ASSERTED:
+        refused = [case for group in FILES[f"optional/format/{name}"] for case in group["tests"] if not case["valid"]]
+        assert refused, name
+    assert validator({"format": "phone"}).is_valid("x")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "http://localhost:1234/x"},
+        {"$ref": "x.json"},
+        {"pattern": "(?=a)"},
+        {"pattern": r"(a)\1"},
+        {"pattern": "a{1,99999}"},
+    ],
+)
+def test_what_is_beyond_a_bound_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(SchemaError):
+        validator(schema)
+
+
+def test_nobody_is_asked_for_a_schema_that_is_elsewhere() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        port = server.getsockname()[1]
+        for schema in ({"$ref": f"http://127.0.0.1:{port}/a"}, {"$id": f"http://127.0.0.1:{port}/", "$ref": "b"}):
+            with pytest.raises(SchemaError):
+                validator(schema)
+        validator({"$schema": f"http://127.0.0.1:{port}/c", "type": "object"})
+
+        with pytest.raises(BlockingIOError):
+            server.accept()
