@@ -7,7 +7,7 @@ killed or could not even be started, its parent does itself: a process more or l
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -33,7 +33,8 @@ def shared(
         for number in range(1, jobs):
             share = items[number::jobs]
             try:
-                children.append(_start(share, work, send))
+                with _undisturbed():  # no process is started that nobody knows of
+                    children.append(_start(share, work, send))
             except OSError:  # no more processes, or no more open files
                 mine.append(share)
         done = [work(share) for share in mine]
@@ -56,6 +57,15 @@ def shared(
                 os.close(child.pipe)
 
 
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start(share: Sequence[str], work: Callable[[Sequence[str]], T], send: Callable[[T], bytes]) -> _Child:
     ours, theirs = os.pipe()
     try:
@@ -69,6 +79,7 @@ def _start(share: Sequence[str], work: Callable[[Sequence[str]], T], send: Calla
         return _Child(pid, ours, share)
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         os.close(ours)
         with os.fdopen(theirs, "wb") as pipe:
             pipe.write(send(work(share)))

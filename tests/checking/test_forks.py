@@ -92,6 +92,30 @@ def test_nothing_goes_on_when_somebody_has_lost_patience(tmp_path: Path) -> None
             os.kill(pid, 0)
 
 
+def test_a_process_that_is_being_started_is_ended_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    pids: list[int] = []
+    fork = os.fork
+
+    def interrupted() -> int:
+        pid = fork()
+        if pid:
+            pids.append(pid)
+            os.kill(os.getpid(), signal.SIGINT)
+        return pid
+
+    def work(share: Sequence[str]) -> list[str]:
+        signal.pause()
+        return list(share)
+
+    monkeypatch.setattr(os, "fork", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        shared(ITEMS, 3, work, send, receive)
+
+    assert len(pids) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
 def test_who_ignores_the_end_of_children_gets_their_results() -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
