@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from optio.compiler.resolve import ResolvedTask
-from optio.compiler.source import Span, span_at
+from optio.compiler.source import Span
 from optio.lsp.outline import Entry, Kind
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
@@ -97,8 +97,3 @@ def declaration(task: ResolvedTask, name: str) -> tuple[str, Span] | None:
     if name not in names(task):
         return None
     return task.document.path_at(route), task.document.key_span(route)
-
-
-def prompt_span(text: str, use: Use) -> Span:
-    """The place of a use."""
-    return span_at(text, use.start, use.end)

@@ -93,6 +93,7 @@ def completion(item: Item, lines: Lines) -> lsp.CompletionItem:
         sort_text=f"{item.rank}{item.label}",
         filter_text=item.label,
         insert_text_format=lsp.InsertTextFormat.Snippet if item.snippet else None,
+        insert_text_mode=lsp.InsertTextMode.AdjustIndentation if "\n" in item.text else None,
         text_edit=lsp.TextEdit(range_at(item.start, item.end, lines), item.text),
     )
 

@@ -345,3 +345,21 @@ def test_every_kind_of_question_is_answered(editor: Editor, folder: Path) -> Non
     assert {each["uri"] for each in editor.at("textDocument/references", uri, 3, 43, context=context)} == {uri, prompt}
     names = [each["name"] for each in editor.ask("textDocument/documentSymbol", textDocument={"uri": uri})]
     assert names == ["name", "agentRuntime", "promptFile", "paramsSchema"]
+
+
+def test_a_finding_in_a_prompts_own_file_is_ignored_in_the_task(editor: Editor, folder: Path) -> None:
+    (folder / "tasks.d" / "p.md").write_text("Greet {{WHO}}\n")
+    schema = "paramsSchema: {type: object, properties: {WHO: {type: string, default: x}}, additionalProperties: false}\n"
+    task = f"name: One\nagentRuntime: claude-code\npromptFile: p.md\n{schema}"
+    (folder / "tasks.d" / "one.yaml").write_text(task)
+    prompt = editor.open("tasks.d/p.md", "Greet {{WHO}} and {{ WHO }}\n", language="markdown")
+    (found,) = editor.codes(prompt, ["OPT203"])
+    assert found["range"]["start"] == {"line": 0, "character": 18}
+
+    offered = actions(editor, prompt, found)
+
+    (fix,) = [each for title, each in offered.items() if "{{WHO}}" in title]
+    assert edited("Greet {{WHO}} and {{ WHO }}\n", fix) == "Greet {{WHO}} and {{WHO}}\n"
+    ignore = offered["Ignore OPT203 placeholder-syntax here"]
+    assert ignore["edit"]["documentChanges"][0]["textDocument"]["uri"] == editor.uri("tasks.d/one.yaml")
+    assert edited(task, ignore) == task.replace("promptFile", "# optio: ignore[OPT203] \npromptFile")
