@@ -67,7 +67,10 @@ class Bases:
         data = tree.read(path)
         key = (path, data)
         if key not in self._parsed:
-            self._parsed[key] = parse(SourceFile(path, data))[0]
+            document, found = parse(SourceFile(path, data))
+            if document is None and posixpath.basename(path) in DEFAULTS and {each.code for each in found} == {"OPT018"}:
+                document, _ = parse(SourceFile(path, b"{}"))  # nothing but comments: defaults of nothing
+            self._parsed[key] = document
         return self._parsed[key]
 
 

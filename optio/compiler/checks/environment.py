@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
+from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
 
 LONGEST_IMAGE = 512
@@ -19,13 +20,14 @@ _LEAST_MEMORY, _MOST_CORES = 1 << 20, 1_000
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """What could never work is said now, and not when the pod fails to start."""
     environment = task.spec.environment
-    if environment.image is not None and "{{" not in environment.image and not _is_image(environment.image):
+    # Where a parameter stands, that is said elsewhere.
+    if environment.image is not None and not PLACEHOLDER.search(environment.image) and not _is_image(environment.image):
         yield _bad_image(task, environment.image)
     if environment.network is not None:
         yield from _egress(task, environment.network.egress)
     if environment.resources is not None:
         for key, value in (("cpu", environment.resources.cpu), ("memory", environment.resources.memory)):
-            wrong = None if value is None or "{{" in value else _bad_quantity(key, value)
+            wrong = None if value is None or PLACEHOLDER.search(value) else _bad_quantity(key, value)
             if wrong is not None:
                 yield task.at("OPT513", wrong[0], ("environment", "resources", key), hint=wrong[1])
 
@@ -70,8 +72,7 @@ def _egress(task: ResolvedTask, entries: list[str]) -> Iterator[Diagnostic]:
     route: Route = ("environment", "network", "egress")
     good = []
     for index, entry in enumerate(entries):
-        # Whether it is a parameter is said elsewhere.
-        if "{{" in entry:
+        if PLACEHOLDER.search(entry):
             continue
         try:
             good.append(egress.parse(entry))

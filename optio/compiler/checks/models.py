@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask
+from optio.model.prompt import PLACEHOLDER
 
 # It becomes an argument of the agent's command line, and must not be taken for an option of it.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+\[\]-]{0,255}")
@@ -27,7 +28,7 @@ _ELSEWHERE = ("BASE_URL", "API_BASE", "ENDPOINT", "_USE_BEDROCK", "_USE_VERTEX",
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Nothing is said of names that nobody here knows."""
     spec = task.spec
-    if spec.model is None or "{{" in spec.model:
+    if spec.model is None or PLACEHOLDER.search(spec.model):
         return
     if not _NAME.fullmatch(spec.model):
         hint = "begin with a letter or a digit, and use those, `.`, `_`, `-`, `:`, `/`, `@`, `+` and brackets"

@@ -20,9 +20,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             yield finding(
                 "OPT320",
                 f"a second `{trigger.type}` trigger",
-                path=task.path,
+                path=task.document.path_at((*route, "type")),
                 span=task.span((*route, "type")),
                 route=(*route, "type"),
                 hint="a task has at most one of each type: delete one, or make it a task of its own",
-                related=(Related("first here", task.path, task.span(place)),),
+                related=(Related("first here", task.document.path_at(place), task.span(place)),),
             )

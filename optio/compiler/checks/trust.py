@@ -13,7 +13,7 @@ _FACT = "is not filled in: parameters are for the prompt alone"
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Only names that are parameters count: `{{.State}}` in a command is somebody else's template."""
+    """In a command only names that are parameters count: `{{.State}}` is somebody else's template."""
     template = task.spec.prompt_template or ""
     if sum(text.count("{{") for _, text in task.document.texts) == template.count("{{"):
         return
@@ -38,16 +38,16 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         hint = f"let the agent do it from the prompt, where `{{{{{name}}}}}` is plain text"
         span = task.document.find(route, f"{{{{{name}}}}}")
         yield task.at("OPT415", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
-    for route, name in _placeholders(control, names):
+    for route, name in _placeholders(control, None):
         span = task.document.find(route, f"{{{{{name}}}}}")
         hint = "write a fixed value, or one task for each"
         yield task.at("OPT416", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
 
 
-def _placeholders(places: list[tuple[Route, Any]], names: set[str]) -> Iterator[tuple[Route, str]]:
+def _placeholders(places: list[tuple[Route, Any]], names: set[str] | None) -> Iterator[tuple[Route, str]]:
     for route, value in places:
         texts = [(route, value)] if isinstance(value, str) else [((*route, i), item) for i, item in enumerate(value or [])]
         for place, text in texts:
             for name in dict.fromkeys(PLACEHOLDER.findall(text)):
-                if name in names:
+                if names is None or name in names:
                     yield place, name
