@@ -3,8 +3,10 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from optio.settings import Settings
@@ -14,8 +16,10 @@ from tests.servers import PostgresServer, RedisServer
 from tests.stub_model import StubModel
 from tests.support import CLAUDE, Dev
 
-hypothesis_settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
-hypothesis_settings.register_profile("dev", deadline=None)
+# A machine that is busy is no fault of what is tested.
+PATIENT: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+hypothesis_settings.register_profile("ci", derandomize=True, print_blob=True, **PATIENT)
+hypothesis_settings.register_profile("dev", **PATIENT)
 hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 

@@ -111,13 +111,18 @@ class Plan:
         return f"{sum(each.status is status for each in self.changes):,} {_WORDS[status]}"
 
     def _money(self) -> Iterator[str]:
-        if self.before == self.after:
-            if self.after != Total():
-                yield f"worst case {self.after} a month, as before"
-            return
-        more = self.after.month - self.before.month
-        change = f" ({'+' if more > 0 else '-'}{amount(abs(more))})" if more and self.before.month and self.after.month else ""
-        yield f"worst case {self.before} -> {self.after} a month{change}"
+        before, after = self.before, self.after
+        if str(before) == str(after):
+            if after != Total():
+                yield f"worst case {after} a month, as before"
+        else:
+            more = after.month - before.month
+            change = f" ({'+' if more > 0 else '-'}{amount(abs(more))})" if more and before.month and after.month else ""
+            yield f"worst case {before} -> {after} a month{change}"
+        # Webhooks at their limit drown what is sure to come.
+        webhooks = any(each.scheduled != each.month for each in (before, after))
+        if webhooks and before.scheduled != after.scheduled and not (before.unbounded or after.unbounded):
+            yield f"by schedules alone {amount(before.scheduled)} -> {amount(after.scheduled)}"
 
 
 _WORDS = {

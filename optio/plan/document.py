@@ -1,7 +1,7 @@
 """A plan as JSON, for programs.
 
 summary   {text, tasks: {added, changed, renamed, removed, broken, mended}, effects: {danger, notice, info},
-           worstCase: {before, after: {dayUsd, monthUsd, unboundedTasks}}}
+           worstCase: {before, after: {dayUsd, monthUsd, scheduledMonthUsd, unboundedTasks}}}
 from, to  the time that was simulated;  ratePerMinute  deliveries that a webhook takes at most
 policy    effects of `_policy.yaml`
 tasks     [{id, idBefore, status, path, pathBefore, digest, digestBefore, effects, expected}]
@@ -67,4 +67,9 @@ def effect(value: Effect) -> dict[str, Any]:
 
 
 def _total(value: Total) -> dict[str, Any]:
-    return {"dayUsd": f"{value.day:f}", "monthUsd": f"{value.month:f}", "unboundedTasks": value.unbounded}
+    return {
+        "dayUsd": f"{value.day:f}",
+        "monthUsd": f"{value.month:f}",
+        "scheduledMonthUsd": f"{value.scheduled:f}",
+        "unboundedTasks": value.unbounded,
+    }

@@ -18,18 +18,21 @@ from optio.plan.words import amount, number
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """The worst of a day and of 30 days."""
+    """The worst of a day and of 30 days, and of 30 days in which no webhook is called."""
 
     day: Worst
     month: Worst
+    scheduled: Worst
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """The worst of several tasks together: what has a bound as a sum, and how many tasks have none."""
+    """The worst of several tasks together: what has a bound as a sum, what of it schedules alone may spend in a month, and how
+    many tasks have no bound."""
 
     day: Decimal = NOTHING
     month: Decimal = NOTHING
+    scheduled: Decimal = NOTHING
     unbounded: int = 0
 
     def __str__(self) -> str:
@@ -43,12 +46,13 @@ def spend(task: CompiledTask | None, outlook: Outlook) -> Spend:
     """Nothing for a task that is not there."""
     if task is None:
         nothing = Worst(runs=0, attempts=0, usd=NOTHING)
-        return Spend(nothing, nothing)
+        return Spend(nothing, nothing, nothing)
     day, month = most(config_of(task), outlook)
     rate = outlook.rate_per_minute
     return Spend(
         worst(task.spec, fires=day, deliveries=deliveries_within(rate, DAY), over=DAY),
         worst(task.spec, fires=month, deliveries=deliveries_within(rate, MONTH), over=MONTH),
+        worst(task.spec, fires=month, deliveries=0, over=MONTH),
     )
 
 
@@ -56,10 +60,15 @@ def total(tasks: Iterable[CompiledTask], outlook: Outlook) -> Total:
     """Of all tasks of a tree."""
     found = [spend(task, outlook) for task in tasks]
     return Total(
-        day=sum((each.day.usd for each in found if each.day.usd is not None), NOTHING),
-        month=sum((each.month.usd for each in found if each.month.usd is not None), NOTHING),
+        day=_sum(each.day for each in found),
+        month=_sum(each.month for each in found),
+        scheduled=_sum(each.scheduled for each in found),
         unbounded=sum(each.month.usd is None for each in found),
     )
+
+
+def _sum(parts: Iterable[Worst]) -> Decimal:
+    return sum((each.usd for each in parts if each.usd is not None), NOTHING)
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> Iterator[Effect]:
@@ -76,9 +85,16 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Ou
         weight=_weight(before, after, old, new) if up else Weight.INFO,
         before=was,
         after=now,
-        lines=tuple(_account(after, new, outlook)),
+        lines=(*_apart(old, new), *_account(after, new, outlook)),
         route=("budgetUsd",),
     )
+
+
+def _apart(old: Spend, new: Spend) -> Iterator[str]:
+    """Of a task that strangers may start too, what comes of itself."""
+    webhooks = any(each.scheduled.runs and each.scheduled.usd != each.month.usd for each in (old, new))
+    if webhooks and old.scheduled.usd != new.scheduled.usd:
+        yield f"of it by its schedule alone: {amount(old.scheduled.usd)} -> {amount(new.scheduled.usd)}"
 
 
 def _is_up(old: Spend, new: Spend) -> bool:
