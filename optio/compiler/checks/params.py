@@ -38,6 +38,8 @@ _FORMS = {
         ("minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum", "minProperties", "maxProperties"), "20"
     ),
 }
+# No one writes more by hand, and to read more takes long.
+_LONGEST_READ = 10_000
 TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
 RESERVED = frozenset({"__proto__", "constructor", "prototype"})
 
@@ -129,7 +131,7 @@ def _wrong_with(pattern: str) -> tuple[str, str, tuple[int, int]]:
             hint = "write what is allowed, and no more: `^[a-z]+$`"
             return f"uses {name}, which patterns here do not have", hint, found.span()
     whole = (0, len(pattern))
-    if "{" in pattern and _is_sound(pattern):
+    if "{" in pattern and (len(pattern) > _LONGEST_READ or _is_sound(pattern)):
         return "is too large a pattern: its repetitions multiply", "repeat less, and bound the length by `maxLength`", whole
     return "is no pattern", "close each bracket, and write a backslash before a sign that stands for itself: `\\(`", whole
 
