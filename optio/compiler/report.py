@@ -17,7 +17,7 @@ def full(diagnostics: Sequence[Diagnostic], text_of: Excerpt, *, colour: bool = 
         return f"\x1b[{style}m{text}\x1b[0m" if colour else text
 
     for d in diagnostics:
-        place = f"{d.path}:{d.span.start.line}:{d.span.start.column}"
+        place = f"{_name(d.path)}:{d.span.start.line}:{d.span.start.column}"
         yield f"{paint('1', place)}: {paint(COLOURS[d.severity], d.severity.value)}: {d.message} [{d.code} {d.rule}]"
         text = text_of(d.path)
         lines = text.split("\n") if text is not None else []
@@ -34,7 +34,7 @@ def full(diagnostics: Sequence[Diagnostic], text_of: Excerpt, *, colour: bool = 
         elif d.hint:
             yield f"   {d.hint}"
         for related in d.related:
-            yield f"   {related.path}:{related.span.start.line}:{related.span.start.column}: {related.message}"
+            yield f"   {_name(related.path)}:{related.span.start.line}:{related.span.start.column}: {related.message}"
         yield ""
 
 
@@ -42,7 +42,9 @@ def concise(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
     """One line each: `path:line:column: severity: message [CODE rule] hint`."""
     for d in diagnostics:
         hint = f" ({d.hint})" if d.hint else ""
-        yield (f"{d.path}:{d.span.start.line}:{d.span.start.column}: {d.severity.value}: {d.message} [{d.code} {d.rule}]{hint}")
+        yield (
+            f"{_name(d.path)}:{d.span.start.line}:{d.span.start.column}: {d.severity.value}: {d.message} [{d.code} {d.rule}]{hint}"
+        )
 
 
 def as_json(diagnostics: Sequence[Diagnostic], *, files: int, tasks: int) -> str:
@@ -70,6 +72,13 @@ def closing(diagnostics: Sequence[Diagnostic], files: int, tasks: int) -> str:
         f"{counts[name]} {name[:-1] if counts[name] == 1 else name}" for name in ("errors", "warnings", "infos") if counts[name]
     ]
     return f"{', '.join(what) or 'no findings'} in {files} file{'s' if files != 1 else ''}"
+
+
+def _name(path: str) -> str:
+    """A path on one line: a file may be called anything, also what a terminal would obey."""
+    if path.isprintable():
+        return path
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
 
 
 def _visible(line: str) -> str:

@@ -88,3 +88,14 @@ def test_the_closing_line_counts() -> None:
 
     assert closing(found, 1, 0) == "1 error in 1 file"
     assert closing((), 3, 3) == "no findings in 3 files"
+
+
+def test_a_file_may_be_called_anything_and_its_findings_stay_on_their_lines() -> None:
+    names = ["a\nb.yaml", "\x1b[31m.yaml", "\u202e.yaml", "\x7f.yaml", "\udcff.yaml"]
+    found = compile_tree(MemoryTree(dict.fromkeys(names, "name: A\nagentRuntime: codex\n"))).diagnostics
+
+    lines = [*concise(found), *full(found, lambda _: None)]
+
+    assert len(found) > len(names)
+    assert all(line.isprintable() for line in lines)
+    assert any(line.startswith("a\\nb.yaml:1:1: ") for line in lines)
