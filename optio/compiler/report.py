@@ -42,9 +42,8 @@ def concise(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
     """One line each: `path:line:column: severity: message [CODE rule] hint`."""
     for d in diagnostics:
         hint = f" ({d.hint})" if d.hint else ""
-        yield (
-            f"{_name(d.path)}:{d.span.start.line}:{d.span.start.column}: {d.severity.value}: {d.message} [{d.code} {d.rule}]{hint}"
-        )
+        place = f"{_name(d.path)}:{d.span.start.line}:{d.span.start.column}"
+        yield f"{place}: {d.severity.value}: {d.message} [{d.code} {d.rule}]{hint}"
 
 
 def as_json(diagnostics: Sequence[Diagnostic], *, files: int, tasks: int) -> str:
