@@ -58,6 +58,11 @@ def test_defaults_need_nothing_and_have_no_key_that_each_task_has_for_itself() -
     assert not fits("defaults", {"modle": "sonnet"})
 
 
+def test_nothing_takes_away_what_a_template_says() -> None:
+    assert fits("task", {"name": "A", "model": None, "timeout": None, "command": None, "triggers": None})
+    assert not fits("task", {"name": None})
+
+
 def test_a_policy_knows_each_rule_and_leaves_errors_errors() -> None:
     assert fits("policy", {"type": "policy", "ceilings": {"budgetUsd": "5.00"}, "rules": {"OPT202": "off"}})
     assert not fits("policy", {"type": "policy", "rules": {"OPT101": "off"}})

@@ -53,7 +53,9 @@ def policy_schema() -> str:
         "additionalProperties": False,
     }
     # An error stays one.
-    schema["$defs"] |= {"Level": _choice(words.LEVELS), "Error": _choice({"error": words.LEVELS["error"]})}
+    choices = {"Level": words.LEVELS, "Error": {"error": words.LEVELS["error"]}}
+    for name, meanings in choices.items():
+        schema["$defs"][name] = {"description": "What becomes of a finding.", **_choice(meanings)}
     _mark(schema)
     return _written("Optio policy", schema)
 
@@ -72,6 +74,8 @@ def _task() -> Schema:
     properties["triggers"]["items"].pop("discriminator", None)
     properties["triggers"]["items"]["defaultSnippets"] = words.TRIGGERS
     schema["$defs"]["Environment"]["defaultSnippets"] = words.ENVIRONMENT
+    for key in properties.keys() - {"name", "type"}:
+        _or_nothing(properties[key])
     _mark(schema)
     return schema
 
@@ -111,6 +115,14 @@ def _describe(part: Schema, name: str, model: type[BaseModel]) -> None:
             for option in found.get("anyOf", [found]):
                 if option.get("type") == "string":
                     option["pattern"], option["patternErrorMessage"] = words.PATTERNS[name][key]
+
+
+def _or_nothing(found: Schema) -> None:
+    """`null` takes away what a template or the defaults say. Of mappings it is left out: editors complete them worse with it."""
+    if isinstance(found.get("type"), str) and "enum" not in found:
+        found["type"] = [found["type"], "null"]
+    elif "anyOf" in found:
+        found["anyOf"].append({"type": "null"})
 
 
 def _choice(meanings: dict[str, str]) -> Schema:

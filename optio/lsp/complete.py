@@ -123,7 +123,7 @@ def _with_key(key: str, schema: Schema, context: Context) -> str:
         return f"{key}: ${{1|{','.join(each.text for each in found)}|}}"
     if key == "promptTemplate" and not context.flow:
         return f"{key}: |\n{_INDENT}$0"
-    kind = schema.get("type")
+    kind = keys.type_of(schema)
     if kind == "object" or "properties" in schema:
         return f"{key}: {{$0}}" if context.flow else f"{key}:\n{_INDENT}$0"
     if kind == "array":

@@ -97,22 +97,28 @@ def choices(schema: Schema) -> list[Choice]:
     if "enum" in schema:
         meanings = schema.get("enumDescriptions", [])
         return [Choice(str(each), meanings[i] if i < len(meanings) else "") for i, each in enumerate(schema["enum"])]
-    if schema.get("type") == "boolean":
+    if type_of(schema) == "boolean":
         return [Choice("true"), Choice("false")]
     return []
+
+
+def type_of(schema: Schema) -> str:
+    """The type of a value that says something."""
+    kind = schema.get("type", "")
+    return str(kind[0] if isinstance(kind, list) else kind)
 
 
 def words(schema: Schema) -> str:
     """What kind of value it is."""
     if "enum" in schema or "const" in schema:
         return "one of a few"
-    if schema.get("type") == "integer":
+    if type_of(schema) == "integer":
         least, most = schema.get("minimum"), schema.get("maximum")
         if least is not None and most is not None and most < 2**31 - 1:
             return f"a number from {least:,} to {most:,}"
         return "a number" if least is None else f"a number, {least:,} or more"
     named = {"string": "a text", "boolean": "true or false", "array": "a list", "object": "a mapping"}
-    return named.get(str(schema.get("type")), "")
+    return named.get(type_of(schema), "")
 
 
 def described(key: str, schema: Schema) -> str:
@@ -120,7 +126,7 @@ def described(key: str, schema: Schema) -> str:
     lines = [f"**`{key}`**" + (f": {kind}" if (kind := words(schema)) else "")]
     if schema.get("description"):
         lines += ["", str(schema["description"])]
-    found = choices(schema) if schema.get("type") != "boolean" else []
+    found = choices(schema) if type_of(schema) != "boolean" else []
     if found:
         lines += ["", *(f"- `{each.text}`" + (f": {each.meaning}" if each.meaning else "") for each in found)]
     if "default" in schema:
