@@ -118,7 +118,7 @@ def _describe(part: Schema, name: str, model: type[BaseModel]) -> None:
 
 
 def _or_nothing(found: Schema) -> None:
-    """`null` takes away what a template or the defaults say. Of mappings it is left out: editors complete them worse with it."""
+    """`null` takes away what a template or the defaults say. Not of mappings: editors complete them worse with it."""
     if isinstance(found.get("type"), str) and "enum" not in found:
         found["type"] = [found["type"], "null"]
     elif "anyOf" in found:
