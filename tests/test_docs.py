@@ -66,7 +66,14 @@ def test_a_yaml_block_compiles_without_a_finding(block: Block) -> None:
 
 
 def test_every_block_is_of_a_kind_that_is_tried() -> None:
-    assert {block.language for block in BLOCKS} == {"yaml", "sh"}
+    assert {block.language for block in BLOCKS} == {"yaml", "sh", "text"}
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "text"], ids=lambda block: block.place)
+def test_a_plan_is_shown_as_it_is_printed(block: Block) -> None:
+    plans = (path.read_text() for path in (ROOT / "tests" / "plan" / "changes").glob("*/expected.txt"))
+
+    assert any(plan.startswith(block.text) for plan in plans)
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "sh"], ids=lambda block: block.place)

@@ -97,6 +97,7 @@ KINDS = {
     "every-host": "egress-closed egress-opened",
     "every-minute": "fires-changed",
     "further-parameters-taken": "params-widened",
+    "more-of-several-things": "egress-opened fires-changed money-up retries-changed secret-added",
     "order-of-keys": "",
     "order-of-lists-without-one": "",
     "parameters-of-a-schedule": "schedule-params-changed",
