@@ -89,7 +89,7 @@ def test_nothing_is_checked_out_or_changed(repository: Path) -> None:
     "revision", ["--output=x", "-h", "", " ", "nope", "good:some", "good..main", "good main", "\x00", "../x", "good^{tree}"]
 )
 def test_what_is_no_revision_is_refused(repository: Path, revision: str) -> None:
-    with pytest.raises(SettingsError, match="revision|git"):
+    with pytest.raises(SettingsError, match=r"revision|git"):
         tree_at(repository, revision)
     assert not (repository / "x").exists()
 
