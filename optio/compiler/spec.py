@@ -87,8 +87,12 @@ def _without(value: dict[str, Any], wrong: list[Route], gaps: frozenset[Route]) 
     value = copy.deepcopy(value)
     taken = set(gaps)
     for _ in range(_MOST_ROUNDS):
-        for route in sorted(set(wrong), key=len, reverse=True):
-            taken.add(_take_out(value, route))
+        gone: set[Route] = set()
+        for route in sorted(set(wrong), key=lambda each: (-len(each), [str(step) for step in each])):
+            # What went with another is not looked for again: something around it would go instead.
+            if not any(route[: len(each)] == each for each in gone):
+                gone.add(_take_out(value, route))
+        taken |= gone
         try:
             return Shape(TaskSpec.model_validate(value), frozenset(taken))
         except ValidationError as err:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from optio.checking.how import How
 from optio.checking.kept import Maker
 from optio.checking.signs import Sign
 from tests.checking.trees import DEFAULTS, POLICIES, TEMPLATES, TEXTS, fill, plainly, write
+from tests.support import ROOT
 
 PATHS = ["a.yaml", "b.yaml", "c/d.yaml"]
 PLACES = [*PATHS, "base.yaml", "c/base.yaml", "_defaults.yaml", "c/_defaults.yaml", "_policy.yaml", "prompts/red.md"]
@@ -172,6 +175,16 @@ def test_a_name_that_is_no_unicode_is_checked_by_every_process_and_kept_by_none(
     how = How(jobs=3, place=tmp_path / "kept", few=0)
 
     assert check(root, how=how) == check(root, how=how) == plainly(root)
+
+
+def test_what_is_found_does_not_depend_on_the_order_of_sets() -> None:
+    command = [sys.executable, "-m", "optio", "check", "--format", "json", "--verbose", "--no-cache", "tests/cases"]
+    printed = {
+        subprocess.run(command, cwd=ROOT, capture_output=True, check=False, env={**os.environ, "PYTHONHASHSEED": seed}).stdout
+        for seed in "12345"
+    }
+
+    assert len(printed) == 1
 
 
 def test_nothing_is_written_into_the_tree(tmp_path: Path) -> None:
