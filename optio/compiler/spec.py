@@ -90,7 +90,7 @@ def _without(value: dict[str, Any], wrong: list[Route], gaps: frozenset[Route]) 
         gone: set[Route] = set()
         for route in sorted(set(wrong), key=lambda each: (-len(each), [str(step) for step in each])):
             # What went with another is not looked for again: something around it would go instead.
-            if not any(route[: len(each)] == each for each in gone):
+            if not any(route[:length] in gone for length in range(len(route) + 1)):
                 gone.add(_take_out(value, route))
         taken |= gone
         try:
