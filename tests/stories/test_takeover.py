@@ -67,17 +67,29 @@ def stage(directory: Path, workers: tuple[Place, ...], schedulers: int = 0, **en
     source = '"i=0; while true; do i=$((i+1)); echo line $i; sleep 0.05; done"'
     limits = f"maxConcurrent: 8\nmaxRetries: 0\nenvironment: {{env: {{LEDGER: {token}}}}}\n"
     made.write("endless.yaml", COMMAND_TASK.format(name="endless", command=source) + limits)
-    with made:
-        store = made.store()
-        sampler = Sampler(directory, {"": 5})
-        try:
-            yield Stage(made, store, sampler)
-        finally:
-            sampler.close()
-            store.close()
-            for pid in sampler.processes():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+    sampler = None
+    try:
+        with made:
+            store = made.store()
+            sampler = Sampler(directory, {"": 5})
+            try:
+                yield Stage(made, store, sampler)
+            finally:
+                sampler.close()
+                store.close()
+    finally:
+        if sampler is not None:
+            end_agents(sampler)
+
+
+def end_agents(sampler: Sampler) -> None:
+    """Nobody is left to begin another one; one that was being begun shows itself in a moment."""
+    limit = time.monotonic() + 0.5
+    while time.monotonic() < limit:
+        for pid in sampler.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
 
 
 def speaking(on: Stage, runs: list[str]) -> None:
