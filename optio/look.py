@@ -13,7 +13,7 @@ from pathlib import Path
 from optio.compiler.incremental import Sign
 
 # Two changes within one tick of a file system's clock leave the same time stamp; the coarsest clocks tick every 2 s.
-_RACY_NS = 2_000_000_000
+TICK_NS = 2_000_000_000
 _VANISHED = (FileNotFoundError, NotADirectoryError)
 _OUTSIDE = ("/", "~", "..")
 
@@ -37,12 +37,12 @@ class Look:
 
 def look(root: Path, known: Iterable[str] = ()) -> Look:
     """All that is not hidden below `root`, and what of `known` exists besides. Raises Missing."""
-    fresh = time.time_ns() - _RACY_NS
+    fresh = time.time_ns() - TICK_NS
     signs = dict(_walk(str(root)))
     walked = frozenset(signs)
     for path in known:
         if path not in walked and not path.startswith(_OUTSIDE):
-            sign = _sign_of(root / path)
+            sign = _sign_at(root / path)
             if sign is not None:
                 signs[path] = sign
     return Look(signs, walked, frozenset(path for path, sign in signs.items() if sign[1] > fresh))
@@ -74,10 +74,11 @@ def _walk(root: str) -> Iterable[tuple[str, Sign]]:
                     status = entry.stat(follow_symlinks=False)
                 except OSError:
                     continue
-            yield prefix + entry.name, _sign(status)
+            yield prefix + entry.name, sign_of(status)
 
 
-def _sign(status: os.stat_result) -> Sign:
+def sign_of(status: os.stat_result) -> Sign:
+    """Another one whenever the file is another or was changed, but for changes within one tick of the clock."""
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev
 
 
@@ -90,7 +91,7 @@ def again(root: Path, before: Look, paths: Iterable[str]) -> Look:
     """The same look with these files looked at anew."""
     signs = dict(before.signs)
     for path in paths:
-        sign = _sign_of(root / path)
+        sign = _sign_at(root / path)
         if sign is None:
             signs.pop(path, None)
         else:
@@ -100,16 +101,16 @@ def again(root: Path, before: Look, paths: Iterable[str]) -> Look:
 
 def unchanged(root: Path, before: Look, paths: Iterable[str]) -> bool:
     """Whether these files still have the signs of that look."""
-    return all(_sign_of(root / path) == before.signs.get(path) for path in paths)
+    return all(_sign_at(root / path) == before.signs.get(path) for path in paths)
 
 
-def _sign_of(path: Path) -> Sign | None:
+def _sign_at(path: Path) -> Sign | None:
     """None where there is no file; a link that leads nowhere has a sign of its own."""
     if path.is_dir() and not path.is_symlink():
         return None
     for follow in (True, False):
         with contextlib.suppress(OSError, ValueError):
-            return _sign(path.stat(follow_symlinks=follow))
+            return sign_of(path.stat(follow_symlinks=follow))
     return None
 
 

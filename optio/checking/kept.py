@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from optio.checking.signs import Sign, Signs
+from optio.checking.signs import Signs
 from optio.compiler.claims import Claim
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.ignores import Ignore
+from optio.compiler.incremental import Sign
 from optio.compiler.layers import POLICY, Bases
 from optio.compiler.pipeline import Policies, Verdict, compile_file
 from optio.compiler.tree import SourceTree, Unreadable

@@ -11,6 +11,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1]
 # Everything that a file is compiled with stands in these.
 SOURCES = ("compiler", "model", "checking")
+MODULES = ("errors.py", "look.py")
 LIBRARIES = frozenset(
     {"pyyaml", "pydantic", "pydantic_core", "jsonschema_rs", "jsonpath_rfc9535", "google_re2", "cronsim", "msgspec"}
 )
@@ -38,7 +39,7 @@ def made_with() -> bytes | None:
 
 
 def _sources() -> Iterator[Path]:
-    yield PACKAGE / "errors.py"
+    yield from (PACKAGE / name for name in MODULES)
     for name in SOURCES:
         yield from sorted((PACKAGE / name).rglob("*.py"))
 

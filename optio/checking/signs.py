@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-Sign = tuple[int, int, int, int, int]
-# The coarsest clocks of file systems tick every 2 s.
-_TICK_NS = 2_000_000_000
+from optio.compiler.incremental import Sign
+from optio.look import TICK_NS, sign_of
 
 
 class Signs:
@@ -22,7 +21,7 @@ class Signs:
 
     def __init__(self, root: Path, clock: Callable[[], int] = time.time_ns) -> None:
         self._root = os.path.realpath(root)
-        self._fresh = clock() - _TICK_NS
+        self._fresh = clock() - TICK_NS
         self._known: dict[str, Sign | None] = {}
         self._directories: dict[str, str | None] = {}
 
@@ -46,10 +45,9 @@ class Signs:
             status = os.lstat(place + name)
         except (OSError, ValueError):
             return None
-        changed, altered = status.st_mtime_ns, status.st_ctime_ns
-        if not stat.S_ISREG(status.st_mode) or changed > self._fresh or altered > self._fresh:
+        if not stat.S_ISREG(status.st_mode) or max(status.st_mtime_ns, status.st_ctime_ns) > self._fresh:
             return None
-        return changed, altered, status.st_size, status.st_ino, status.st_dev
+        return sign_of(status)
 
     def _plain(self, directory: str) -> str | None:
         """The prefix of its files' names; None behind a link: where that leads may change while the file does not."""

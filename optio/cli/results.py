@@ -34,8 +34,8 @@ class Done:
         return diagnostic.severity is Severity.ERROR and (diagnostic.path in mine or self.named(diagnostic.path))
 
 
-def text(done: list[Done], covered: list[Coverage]) -> Iterator[str]:
-    """All results for people."""
+def text(done: list[Done], covered: list[Coverage], *, chosen: bool) -> Iterator[str]:
+    """All results for people. Where some were `chosen`, others may be there."""
     results = [result for each in done for result in each.report.results]
     for one in done:
         for each in one.report.tested:
@@ -46,7 +46,7 @@ def text(done: list[Done], covered: list[Coverage]) -> Iterator[str]:
         yield from (f"wrote {one.seen(each.path)}{' (new)' if each.new else ''}" for each in one.written)
     if covered:
         yield from _covered(done, covered)
-    yield _summary(results)
+    yield "no tests" if chosen and not results else _summary(results)
 
 
 def _lines(result: Result, done: Done) -> Iterator[str]:

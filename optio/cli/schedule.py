@@ -66,10 +66,10 @@ def run(args: argparse.Namespace) -> int:
     chosen = [task for task in tasks.values() if args.task in (None, task.id)]
     wanted = [(task, task.spec.schedule) for task in chosen if task.spec.schedule is not None]
     now = datetime.now(UTC)
-    if args.calendar and (wanted or args.json):
+    span = calendar.range_of(args, {trigger.config.timezone for _, trigger in wanted}, now) if args.calendar else None
+    if span is not None and (wanted or args.json):
         from optio.cli.calendar_text import text as calendar_text
 
-        span = calendar.range_of(args, {trigger.config.timezone for _, trigger in wanted}, now)
         found = calendar.calendar([task for task, _ in wanted], span, settings.max_workflow_concurrent, compilation.diagnostics)
         print(show.as_json(calendar.document(found)) if args.json else calendar_text(found, grid=args.grid))
     elif args.json:

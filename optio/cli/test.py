@@ -47,9 +47,10 @@ def run(args: argparse.Namespace) -> int:
     if errors:
         print("\n".join(concise(errors)), file=sys.stderr)
     covered = [coverage(each) for one in done for each in one.report.tested if not each.broken] if counted else []
-    _print(done, covered, args.format)
+    chosen = bool(args.what or args.name)
+    _print(done, covered, args.format, chosen=chosen)
     results = [result for each in done for result in each.report.results]
-    if not results and (args.what or args.name):
+    if not results and chosen:
         print("no test is named so" if args.name else "it has no tests: write some under `tests:`", file=sys.stderr)
         return FAILED
     share = percentage([item for each in covered for item in each.items])
@@ -128,7 +129,7 @@ def _unknown(task_id: str, known: set[str], report: Report) -> SettingsError:
     return SettingsError(f"no task `{task_id}`: there are {', '.join(sorted(known)[:20]) or 'none'}")
 
 
-def _print(done: list[Done], covered: list[Coverage], form: str) -> None:
+def _print(done: list[Done], covered: list[Coverage], form: str, *, chosen: bool) -> None:
     if form == "junit":
         from optio.testing.junit import Seen, junit
 
@@ -136,7 +137,7 @@ def _print(done: list[Done], covered: list[Coverage], form: str) -> None:
     elif form == "json":
         print(show.as_json(document(done, covered)))
     else:
-        print("\n".join(text(done, covered)))
+        print("\n".join(text(done, covered, chosen=chosen)))
 
 
 def _percent(word: str) -> float:

@@ -35,7 +35,8 @@ def test_nothing_is_kept_where_a_library_is_not_known(monkeypatch: pytest.Monkey
 def test_another_rule_is_another_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in making.SOURCES:
         (tmp_path / name).mkdir()
-    (tmp_path / "errors.py").touch()
+    for name in making.MODULES:
+        (tmp_path / name).touch()
     rule = tmp_path / "compiler" / "rule.py"
     rule.write_text("x = 1")
     monkeypatch.setattr(making, "PACKAGE", tmp_path)

@@ -248,3 +248,12 @@ def test_a_tree_without_schedules_has_an_empty_calendar(tree: Path, capsys: pyte
     assert "no task has a schedule" in capsys.readouterr().err
     assert invoke(["schedule", "--calendar", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["days"] == []
+
+
+def test_a_range_that_is_none_is_refused_also_where_nothing_is_scheduled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text("name: A\nagentRuntime: command\ncommand: [cat]\npromptTemplate: x\n")
+
+    assert invoke(["schedule", "--calendar", "--from", "2026-13-01", "--tasks", str(tmp_path)]) == 2
+    assert "--from: `2026-13-01`" in capsys.readouterr().err

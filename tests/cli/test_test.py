@@ -218,3 +218,11 @@ def test_junit_is_printed_alone(tasks: Path, capsys: pytest.CaptureFixture[str])
     assert invoke(["test", "--format", "junit"]) == 0
 
     assert capsys.readouterr().out.startswith('<?xml version="1.0" encoding="UTF-8"?>\n<testsuites tests="2" failures="0"')
+
+
+def test_who_chose_none_is_not_told_that_there_are_none(tasks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["test", "-k", "zebra"]) == 1
+    said = capsys.readouterr()
+
+    assert said.out == "no tests\n"
+    assert said.err == "no test is named so\n"
