@@ -20,6 +20,11 @@ def test_what_is_called_unreadable_no_shell_reads(text: str) -> None:
         assert subprocess.run(["/bin/sh", "-n", "-c", text], capture_output=True).returncode != 0
 
 
+@pytest.mark.parametrize("text", ["#|\n", "true #;\n#||\n", "a`#||'`", '`a)"&&;`', "$'\\' $A\n"])
+def test_where_shells_differ_or_a_comment_ends_the_command_nothing_is_said(text: str) -> None:
+    assert shell.slip(text) is None
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [

@@ -54,12 +54,13 @@ def inside(ranges: Sequence[tuple[int, int]], at: int) -> bool:
 
 
 def slip(text: str) -> Slip | None:
-    """The first thing that ends the command before it has begun. What a here-document holds is not looked into."""
+    """The first thing that ends the command before it has begun. Where shells differ, or quotes are read twice (here-documents,
+    backquotes, `$'...'`), nothing is said."""
     begins = _BEGINS.match(text)
     if begins is not None:
         hint = "delete it, or write the command that stands before it into this entry"
         return Slip(f"a command cannot begin with `{begins[1]}`", hint, begins.start(1), begins.end(1))
-    if "<<" in text or len(text) > _LONGEST:
+    if len(text) > _LONGEST or any(sign in text for sign in ("<<", "`", "$'")):
         return None
     scan = _Scan(text)
     if scan.unclosed is not None:
@@ -68,7 +69,7 @@ def slip(text: str) -> Slip | None:
             f"the `{sign}` that opens here is never closed", f"close it with `{sign}`", scan.unclosed, scan.unclosed + 1
         )
     joined = _JOINED.search(text, 0, scan.end)
-    if joined is not None and not _escaped(text, joined.start()):
+    if joined is not None and not _escaped(text, joined.start()) and not inside(scan.comments, joined.start()):
         hint = "write the next command behind it: each entry is a whole command, and a failed one ends the set-up anyhow"
         return Slip(f"nothing follows `{joined[1]}`", hint, joined.start(1), joined.end(1))
     return None
@@ -82,10 +83,12 @@ def _escaped(text: str, at: int) -> bool:
 
 
 class _Scan:
-    """One walk through quotes, comments and `$(...)`. `single` are the ranges of text between single quotes."""
+    """One walk through quotes, comments and `$(...)`. `single` are the ranges between single quotes,
+    `comments` those of comments that end with their line."""
 
     def __init__(self, text: str) -> None:
         self.single: list[tuple[int, int]] = []
+        self.comments: list[tuple[int, int]] = []
         self.unclosed: int | None = None
         self.end = len(text)
         at = 0
@@ -120,6 +123,7 @@ class _Scan:
                 if newline < 0:
                     self.end = min(self.end, at)
                     break
+                self.comments.append((at, newline))
                 at = newline
             at += 1
         # A `case` has brackets of its own, so an open one alone proves nothing.
