@@ -92,4 +92,4 @@ def _without_lost_hook(task: CompiledTask, registry: Registry) -> CompiledTask:
     if webhook is None or webhook.config.path not in registry.hooks:
         return task
     others = [trigger for trigger in task.spec.triggers if not isinstance(trigger, WebhookTrigger)]
-    return dataclasses.replace(task, spec=task.spec.model_copy(update={"triggers": others}))
+    return dataclasses.replace(task, spec=task.spec.but(triggers=others))

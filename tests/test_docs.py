@@ -13,6 +13,7 @@ import pytest
 from optio.cli import COMMANDS
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.tree import MemoryTree
+from optio.model.spec import names_of
 from optio.model.task import Environment, TaskSpec
 from optio.model.trigger import ScheduleConfig, WebhookConfig
 from optio.settings import SETTINGS
@@ -130,8 +131,7 @@ def test_every_key_of_a_task_file_stands_in_the_tables() -> None:
     tables = " ".join(" ".join(row) for row in rows("Task files"))
 
     for model in (TaskSpec, Environment, ScheduleConfig, WebhookConfig):
-        for name, field in model.model_fields.items():
-            key = field.alias or name
+        for key in names_of(model):
             assert re.search(rf"[`{{.]{key}[`:.]", tables), f"{model.__name__}.{key}"
 
 

@@ -22,14 +22,20 @@ HOMES = {
     "jsonpath_rfc9535": ("model.jsonpath",),
     "re2": ("model.jsonpath",),
     "cronsim": ("model.cron",),
-    "pydantic": ("model", "compiler.spec", "compiler.schema", "compiler.keys", "compiler.wording", "compiler.policy"),
-    "pydantic_core": ("model", "compiler.spec", "compiler.schema", "compiler.keys", "compiler.wording", "compiler.policy"),
     "litestar": ("server",),
     "pygls": ("lsp.server", "lsp.wire"),
     "lsprotocol": ("lsp.server", "lsp.wire"),
     "httpx2": ("executors.pods.cluster", "executors.pods.exec"),
     "lightkube": ("executors.pods.cluster",),
-    "msgspec": ("checking.kept", "runs.body", "server", "store.sql.transaction"),
+    "msgspec": (
+        "model",
+        "compiler.misfits",
+        "compiler.schema",
+        "checking.kept",
+        "runs.body",
+        "server",
+        "store.sql.transaction",
+    ),
     "uvicorn": ("cli.serving",),
     "watchfiles": ("reload",),
     "sqlite3": ("store.sqlite", "store.sqlite_examine"),
@@ -40,7 +46,7 @@ HOMES = {
     "prometheus_client": ("telemetry.metrics",),
     "opentelemetry": ("telemetry.tracing",),
 }
-CORE = {"yaml", "pydantic", "pydantic_core", "jsonschema_rs", "jsonpath_rfc9535", "re2", "cronsim", "msgspec", "tzdata"}
+CORE = {"yaml", "jsonschema_rs", "jsonpath_rfc9535", "re2", "cronsim", "msgspec", "tzdata"}
 # What a pure package has no use for: the clock, chance, and the world outside.
 IMPURE = {"os", "time", "random", "secrets", "socket", "subprocess", "threading", "asyncio", "tempfile", "shutil", "logging"}
 PURE = ("model", "compiler", "runtimes", "plan")

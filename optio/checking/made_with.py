@@ -12,9 +12,7 @@ PACKAGE = Path(__file__).parents[1]
 # Everything that a file is compiled with stands in these.
 SOURCES = ("compiler", "model", "checking")
 MODULES = ("errors.py", "look.py")
-LIBRARIES = frozenset(
-    {"pyyaml", "pydantic", "pydantic_core", "jsonschema_rs", "jsonpath_rfc9535", "google_re2", "cronsim", "msgspec"}
-)
+LIBRARIES = frozenset({"pyyaml", "jsonschema_rs", "jsonpath_rfc9535", "google_re2", "cronsim", "msgspec"})
 _ZONES = ("tzdata.zi", "+VERSION", "leapseconds")
 
 

@@ -1,7 +1,6 @@
 """Sign a payload the way its sender would and post it to a webhook; judge deliveries again; turn one into a test."""
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -119,4 +118,4 @@ def _config(server: client.Client, name: str) -> WebhookConfig:
     }
     if name not in hooks:
         raise SettingsError(f"no webhook `{name}` is served: " + (", ".join(sorted(hooks)) or "no task has one"))
-    return WebhookConfig.model_validate_json(json.dumps(hooks[name]))
+    return WebhookConfig.of(hooks[name])

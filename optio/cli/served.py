@@ -35,7 +35,7 @@ def _task(item: dict[str, Any], where: str) -> CompiledTask:
     if not prompt:
         del spec["promptTemplate"]
     try:
-        read = TaskSpec.model_validate(spec)
+        read = TaskSpec.of(spec)
     except ValueError as err:
         message = f"the task `{item['id']}` of {where} cannot be read: another version of Optio serves it"
         raise SettingsError(message) from err

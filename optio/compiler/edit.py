@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from optio.compiler.diagnostics import Edit
 from optio.compiler.document import Document, parse
 from optio.compiler.dump import entry, flow, indented, inline, item
-from optio.compiler.source import SourceFile, position_at
+from optio.compiler.source import SourceFile, Span, position_at
 from optio.model.registry import canonical
 
 _COLON = re.compile(r"[ \t]*:")
@@ -53,17 +54,37 @@ def edit(path: str, data: bytes, wanted: dict[str, Any]) -> bytes:
     document, found = parse(SourceFile(path, data))
     if document is None:
         raise CannotEdit(f"the file cannot be read: {found[0].message}", found[0].span.start.line)
-    editor = _Editor(document)
-    editor.change(None, document.root, document.value, wanted)
-    edited = _spliced(data, document.text, editor.splices)
+    splices = _splices(document, wanted)
+    edited = _spliced(data, document.text, splices)
     if not _says(path, edited, wanted) and not document.text.endswith("\n"):
         # Text in block style that has come to stand at the end needs the newline that this file did without.
         edited += b"\n"
     if not _says(path, edited, wanted):
-        first = min((splice.start for splice in editor.splices), default=0)
-        why = "anchors, aliases or an unusual layout tie these lines to others"
-        raise CannotEdit(why, position_at(document.text, first).line)
+        raise _tied(document, splices)
     return edited
+
+
+def edits(document: Document, wanted: dict[str, Any]) -> tuple[Edit, ...]:
+    """What `edit` changes, for a finding's fix. Raises CannotEdit, also where a comment stands in what would go."""
+    text, splices = document.text, list(_in_order(_splices(document, wanted)))
+    for splice in splices:
+        if "#" in text[splice.start : splice.end]:
+            raise CannotEdit("a comment would be lost", position_at(text, splice.start).line)
+    if not _says(document.path, _spliced(text.encode(), text, splices), wanted):
+        raise _tied(document, splices)
+    return tuple(Edit(Span(position_at(text, start), position_at(text, end)), new) for start, end, new in splices)
+
+
+def _splices(document: Document, wanted: dict[str, Any]) -> list[_Splice]:
+    editor = _Editor(document)
+    editor.change(None, document.root, document.value, wanted)
+    return editor.splices
+
+
+def _tied(document: Document, splices: list[_Splice]) -> CannotEdit:
+    first = min((splice.start for splice in splices), default=0)
+    why = "anchors, aliases or an unusual layout tie these lines to others"
+    return CannotEdit(why, position_at(document.text, first).line)
 
 
 def _spliced(data: bytes, text: str, splices: list[_Splice]) -> bytes:

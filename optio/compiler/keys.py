@@ -5,14 +5,13 @@ from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
-from pydantic import BaseModel
-
 from optio.compiler.diagnostics import closest
 from optio.model.route import Route, show
+from optio.model.spec import Spec, keys_of, names_of
 from optio.model.task import TaskSpec
 from optio.model.trigger import ManualTrigger, ScheduleTrigger, WebhookTrigger
 
-TRIGGERS: dict[str, type[BaseModel]] = {"manual": ManualTrigger, "schedule": ScheduleTrigger, "webhook": WebhookTrigger}
+TRIGGERS: dict[str, type[Spec]] = {"manual": ManualTrigger, "schedule": ScheduleTrigger, "webhook": WebhookTrigger}
 REPOSITORY_KEYS = frozenset(
     {
         "repo",
@@ -63,12 +62,14 @@ _LOOKALIKES = str.maketrans(
 
 
 class Unknown(NamedTuple):
-    """What is said of a key that the schema does not know at its place; `meant` is the key that it stands for, probably."""
+    """What is said of a key that the schema does not know at its place; `meant` is the key that it stands for, probably, and
+    `into` the mapping beside it that it belongs into."""
 
     code: str
     message: str
     hint: str
     meant: str | None = None
+    into: str | None = None
 
 
 def unknown(root: Any, route: Route) -> Unknown:
@@ -93,12 +94,15 @@ def unknown(root: Any, route: Route) -> Unknown:
     same = next((k for k in known if _plain(k) == _plain(key)), None)
     if same:
         return Unknown("OPT111", f"`{name}` is spelled otherwise", f"write `{same}`", same)
-    if len(route) == 3 and route[0] == "triggers" and key == "paramMapping":
-        return Unknown("OPT322", f"`{name}` stands beside `config`", "move it below `config`")
+    inward = len(route) == 3 and route[0] == "triggers" and key in known_keys(root, (*route[:-1], "config"))
+    if inward and key == "paramMapping":
+        return Unknown("OPT322", f"`{name}` stands beside `config`", "move it below `config`", into="config")
     near = closest(key, known)
     if near:
         return Unknown("OPT101", f"unknown key `{name}`", f"did you mean `{near}`?", near)
-    return Unknown("OPT101", f"unknown key `{name}`", _elsewhere(root, route, key) or "delete it")
+    if inward:
+        return Unknown("OPT101", f"unknown key `{name}`", "move it below `config`", into="config")
+    return Unknown("OPT101", f"unknown key `{name}`", _elsewhere(route, key) or "delete it")
 
 
 def _called(root: Any, key: str) -> tuple[str, str | None] | None:
@@ -111,10 +115,8 @@ def _called(root: Any, key: str) -> tuple[str, str | None] | None:
     return (_ADVICE[key], None) if key in _ADVICE else None
 
 
-def _elsewhere(root: Any, route: Route, key: str) -> str | None:
+def _elsewhere(route: Route, key: str) -> str | None:
     """Where the schema does know this key."""
-    if len(route) == 3 and route[0] == "triggers" and key in known_keys(root, (*route[:-1], "config")):
-        return "move it below `config`"
     for place, keys in _places().items():
         if key in keys and place != route[:-1]:
             return f"it belongs {'below `' + show(place) + '`' if place else 'at the top of the file'}"
@@ -123,22 +125,21 @@ def _elsewhere(root: Any, route: Route, key: str) -> str | None:
 
 @lru_cache(maxsize=1)
 def _places() -> dict[Route, list[str]]:
-    places: dict[Route, list[str]] = {(): _fields(TaskSpec)}
-    for name, field in TaskSpec.model_fields.items():
-        model = _model_in(field.annotation)
-        if model is not None and name not in ("triggers", "tests"):
-            key = field.alias or name
-            places[(key,)] = _fields(model)
-            for inner_name, inner in model.model_fields.items():
+    places: dict[Route, list[str]] = {(): names_of(TaskSpec)}
+    for key in keys_of(TaskSpec):
+        model = _model_in(key.annotation)
+        if model is not None and key.written not in ("triggers", "tests"):
+            places[(key.written,)] = names_of(model)
+            for inner in keys_of(model):
                 deeper = _model_in(inner.annotation)
                 if deeper is not None:
-                    places[(key, inner.alias or inner_name)] = _fields(deeper)
+                    places[(key.written, inner.written)] = names_of(deeper)
     return places
 
 
 def known_keys(root: Any, parent: Route) -> list[str]:
     """The keys that the schema knows at `parent`."""
-    model: type[BaseModel] | None = TaskSpec
+    model: type[Spec] | None = TaskSpec
     value = root
     for index, step in enumerate(parent):
         value = _step(value, step)
@@ -146,11 +147,10 @@ def known_keys(root: Any, parent: Route) -> list[str]:
             if parent[index - 1] == "triggers":
                 model = TRIGGERS.get(str(value.get("type"))) if isinstance(value, dict) else None
         elif model is not None:
-            field = next((f for name, f in model.model_fields.items() if (f.alias or name) == step), None)
             if step == "triggers" and index == 0:
                 continue
-            model = _model_in(field.annotation) if field is not None else None
-    return _fields(model) if model is not None else []
+            model = next((_model_in(key.annotation) for key in keys_of(model) if key.written == step), None)
+    return names_of(model) if model is not None else []
 
 
 def _step(value: Any, step: str | int) -> Any:
@@ -159,12 +159,8 @@ def _step(value: Any, step: str | int) -> Any:
     return value[step] if isinstance(value, list) and isinstance(step, int) and step < len(value) else None
 
 
-def _fields(model: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _model_in(annotation: Any) -> type[Spec] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
         return annotation
     if get_origin(annotation) in (Annotated, Union, UnionType, list):
         return next((found for part in get_args(annotation) if part is not NoneType and (found := _model_in(part))), None)

@@ -4,66 +4,60 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from pydantic import ValidationError
-
 from optio.compiler import spending
 from optio.compiler.claims import Cap, Claim, Place
 from optio.compiler.diagnostics import Diagnostic, closest, finding
 from optio.compiler.document import Document
 from optio.compiler.layers import POLICY
+from optio.compiler.misfits import Misfit, misfits
 from optio.compiler.resolve import ResolvedTask
-from optio.model.effect import Kind, Weight
-from optio.model.policy import Allow, Ceilings, Fleet, PolicySpec
+from optio.model.policy import EFFECTS, Allow, Ceilings, Fleet, PolicySpec
 from optio.model.route import Route, show
+from optio.model.spec import Spec, keys_of, names_of
 from optio.model.task import TaskSpec
 from optio.model.text import duration, money
-from optio.model.trigger import Spec
 
 
 def read_policy(document: Document) -> tuple[PolicySpec | None, list[Diagnostic]]:
     """The policy, or None with the reasons."""
     try:
-        spec = PolicySpec.model_validate(document.value)
-    except ValidationError as err:
-        return None, list(_wrong(document, err))
-    found = list(_rules(document, spec))
+        spec = PolicySpec.of(document.value)
+    except ValueError:
+        return None, [_wrong(document, misfit) for misfit in misfits(document.value, PolicySpec)]
+    found = [*_effects(document, spec), *_rules(document, spec)]
     return (None if found else spec), found
 
 
-def _wrong(document: Document, err: ValidationError) -> Iterator[Diagnostic]:
-    for error in err.errors(include_url=False):
-        route = tuple(step for step in error["loc"] if step != "[key]")
-        key = error["type"] == "extra_forbidden"
-        span = document.key_span(route) if key else document.span(route)
+def _wrong(document: Document, misfit: Misfit) -> Diagnostic:
+    route, name = misfit.route, show(misfit.route)
+    span = document.key_span(route) if misfit.kind == "unknown" else document.span(route)
+    message, hint = f"`{name}` cannot be read" if route else "a policy is a mapping", "see `optio explain OPT121`"
+    if misfit.kind == "missing":
+        message, hint = f"`{name}` is missing", "add `type: policy`"
+    elif misfit.kind == "unknown":
         known = _keys(route[:-1])
-        meant = closest(str(route[-1]), known) if key and route else None
-        if error["type"] == "missing":
-            message, hint = f"`{show(route)}` is missing", "add `type: policy`"
-        elif key:
-            message, hint = (
-                f"unknown key `{show(route)}`",
-                f"did you mean `{meant}`?" if meant else f"known: {', '.join(known)}",
-            )
-        else:
-            expected = str(error.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ")
-            message = f"`{show(route)}` cannot be read" if route else "a policy is a mapping"
-            hint = f"allowed: {expected}" if expected else "see `optio explain OPT121`"
-            if route and str(route[-1]).endswith("Usd"):
-                hint = 'write the amount as text, such as "5.00"'
-            elif route[:1] == ("failOn",) and isinstance(error["input"], str):
-                message, hint = _no_effect(error["input"])
-        yield finding("OPT121", message, path=document.path, span=span, route=route, hint=hint)
-
-
-def _no_effect(name: str) -> tuple[str, str]:
-    meant = closest(name, [*Weight, *Kind])
-    return f"there is no effect `{name}`", f"did you mean `{meant}`?" if meant else "`optio plan --kinds` lists all"
+        meant = closest(str(route[-1]), known)
+        message, hint = f"unknown key `{name}`", f"did you mean `{meant}`?" if meant else f"known: {', '.join(known)}"
+    elif misfit.kind == "word":
+        hint = f"allowed: {', '.join(misfit.wanted)}"
+    elif route and str(route[-1]).endswith("Usd"):
+        hint = 'write the amount as text, such as "5.00"'
+    return finding("OPT121", message, path=document.path, span=span, route=route, hint=hint)
 
 
 def _keys(route: Route) -> list[str]:
     models: dict[Route, type[Spec]] = {(): PolicySpec, ("ceilings",): Ceilings, ("fleet",): Fleet, ("allow",): Allow}
     model = models.get(route)
-    return [] if model is None else [field.alias or name for name, field in model.model_fields.items()]
+    return [] if model is None else names_of(model)
+
+
+def _effects(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
+    for index, name in enumerate(spec.fail_on):
+        if name not in EFFECTS:
+            route, meant = ("failOn", index), closest(name, EFFECTS)
+            hint = f"did you mean `{meant}`?" if meant else "`optio plan --kinds` lists all"
+            message = f"there is no effect `{name}`"
+            yield finding("OPT121", message, path=document.path, span=document.span(route), route=route, hint=hint)
 
 
 def _rules(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
@@ -107,15 +101,11 @@ def check(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
 def _ceilings(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
     """Of what is a key of the task; what it comes to in a day or a month is another question."""
     reads: dict[str, Any] = {"budget_usd": money, "timeout": duration}
-    for name, field in Ceilings.model_fields.items():
+    own = {key.name for key in keys_of(TaskSpec)}
+    for key, name in ((each.written, each.name) for each in keys_of(Ceilings)):
         most, asked = getattr(ceilings, name), getattr(task.spec, name, None)
-        if (
-            most is None
-            or name not in TaskSpec.model_fields
-            or (name in ("budget_usd", "max_turns") and task.spec.agent_runtime == "command")
-        ):
+        if most is None or name not in own or (name in ("budget_usd", "max_turns") and task.spec.agent_runtime == "command"):
             continue
-        key = field.alias or name
         read = reads.get(name, int)
         if asked is None:
             message, hint = (
@@ -163,7 +153,7 @@ def _fits(text: str, patterns: Sequence[str]) -> bool:
 
 
 def _required(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
-    names = {field.alias or name: name for name, field in TaskSpec.model_fields.items()}
+    names = {key.written: key.name for key in keys_of(TaskSpec)}
     for key in policy.require:
         if not getattr(task.spec, names[key]):
             yield task.at("OPT713", f"the policy asks for `{key}`", (key,), key=True, hint=f"add `{key}:`")

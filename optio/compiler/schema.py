@@ -10,14 +10,15 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import BaseModel
+from msgspec.json import schema_components
 
 from optio.compiler import schema_words as words
 from optio.compiler.codes import RULES
 from optio.compiler.layers import NOT_IN_DEFAULTS
 from optio.compiler.rule import Rule
 from optio.model import example, policy, task, trigger
-from optio.model.policy import PolicySpec
+from optio.model.policy import EFFECTS, PolicySpec
+from optio.model.spec import NOT_BLANK, Spec, keys_of, portable
 from optio.model.task import TaskSpec
 
 Schema = dict[str, Any]
@@ -45,6 +46,7 @@ def defaults_schema() -> str:
 def policy_schema() -> str:
     """`schemas/policy.schema.json`: what may stand in `_policy.yaml`."""
     schema = _of(PolicySpec, policy)
+    schema["properties"]["failOn"]["items"] = {"type": "string", "enum": list(EFFECTS)}
     kept = schema["properties"]["rules"]
     schema["properties"]["rules"] = {
         "type": "object",
@@ -71,8 +73,10 @@ def _task() -> Schema:
     kind.pop("const", None)
     kind |= _choice(words.MEANINGS["TaskSpec"]["type"])
     properties["paramsSchema"] |= {key: value for key, value in words.parameters().items() if value}
-    properties["triggers"]["items"].pop("discriminator", None)
-    properties["triggers"]["items"]["defaultSnippets"] = words.TRIGGERS
+    properties["triggers"]["items"] = {
+        "oneOf": properties["triggers"]["items"]["anyOf"],
+        "defaultSnippets": words.TRIGGERS,
+    }
     schema["$defs"]["Environment"]["defaultSnippets"] = words.ENVIRONMENT
     for key in properties.keys() - {"name", "type"}:
         _or_nothing(properties[key])
@@ -85,25 +89,26 @@ def _level(rule: Rule) -> Schema:
     return {"$ref": f"#/$defs/{kind}", "description": f"{rule.title[:1].upper()}{rule.title[1:]}."}
 
 
-def _of(model: type[BaseModel], *modules: object) -> Schema:
-    schema = model.model_json_schema(by_alias=True)
-    definitions = schema.pop("$defs", {})
-    _tidy(schema)
+def _of(model: type[Spec], *modules: object) -> Schema:
+    _, definitions = schema_components([model], ref_template="#/$defs/{name}")
     _tidy(definitions)
     for name, each in _models(*modules).items():
-        part = schema if each is model else definitions.get(name)
-        if part is not None:
-            _describe(part, name, each)
+        if name in definitions:
+            _describe(definitions[name], name, each)
+    schema = definitions.pop(model.__name__)
     return {**schema, "$defs": definitions}
 
 
-def _describe(part: Schema, name: str, model: type[BaseModel]) -> None:
+def _describe(part: Schema, name: str, model: type[Spec]) -> None:
     documented = _docstrings(model)
-    for field_name, field in model.model_fields.items():
-        key = field.alias or field_name
+    for field in keys_of(model):
+        key = field.written
         found = part["properties"][key]
-        if field_name in documented:
-            found["description"] = " ".join(documented[field_name].split())
+        if key == model.__struct_config__.tag_field:
+            kind = found.pop("enum")[0]
+            found |= {"type": "string", "const": kind, "description": f"`{kind}`."}
+        if field.name in documented:
+            found["description"] = " ".join(documented[field.name].split())
         if key in words.EXAMPLES.get(name, {}):
             found["examples"] = words.EXAMPLES[name][key]
         if key in words.SNIPPETS.get(name, {}):
@@ -146,12 +151,12 @@ def _mark(schema: Any) -> None:
             schema[marked] = value
 
 
-def _models(*modules: object) -> dict[str, type[BaseModel]]:
+def _models(*modules: object) -> dict[str, type[Spec]]:
     members = [member for module in modules for member in vars(module).values()]
-    return {m.__name__: m for m in members if isinstance(m, type) and issubclass(m, BaseModel) and m is not BaseModel}
+    return {m.__name__: m for m in members if isinstance(m, type) and issubclass(m, Spec) and m is not Spec}
 
 
-def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+def _docstrings(model: type[Spec]) -> dict[str, str]:
     """The text below each field of a class."""
     (definition,) = ast.parse(inspect.getsource(model)).body
     assert isinstance(definition, ast.ClassDef)  # noqa: S101 - the source of a class is a class
@@ -165,8 +170,8 @@ def _docstrings(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _tidy(schema: Any) -> None:
-    """Without the titles that pydantic makes from names, without `or null`, for an empty value helps nobody in an editor, and
-    without defaults that say no more than that nothing is there."""
+    """Without titles, which are names of classes; without `or null`, for an empty value helps nobody in an editor; without
+    defaults that say no more than that nothing is there. Patterns and choices are told as editors know them."""
     if isinstance(schema, list):
         for item in schema:
             _tidy(item)
@@ -182,6 +187,14 @@ def _tidy(schema: Any) -> None:
         schema.update({**options[0], **schema})
     elif options:
         schema["anyOf"] = options
+    if isinstance(pattern := schema.get("pattern"), str):
+        schema["pattern"] = portable(pattern)
+        if pattern == NOT_BLANK:
+            schema["patternErrorMessage"] = "write a text or delete the key"
+    if isinstance(schema.get("enum"), list):
+        schema["type"] = "string"
+    if schema.get("required") == []:
+        del schema["required"]
     default = schema.get("default", 0)
     if default in (None, "") or isinstance(default, dict | list):
         del schema["default"]

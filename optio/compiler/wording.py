@@ -1,17 +1,18 @@
-"""pydantic's findings in our words. Only the *types* and *routes* of its errors are used, never its texts."""
+"""What a model does not take, in our words."""
 
+import copy
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-
-from pydantic_core import ErrorDetails
 
 from optio.compiler.diagnostics import Diagnostic, Fix, closest, finding
 from optio.compiler.document import Document
 from optio.compiler.keys import TRIGGERS, unknown
 from optio.compiler.layers import Merged
+from optio.compiler.misfits import LIST, MAPPING, SWITCH, TEXT, WHOLE, Misfit
 from optio.compiler.scalars import single_quoted
 from optio.model.route import Route, show, value_at
+from optio.model.spec import portable
 
 At = Callable[..., Diagnostic]
 LATER_TYPES = ("connection",)
@@ -25,12 +26,14 @@ _PLACEHOLDER = (
 _MONEY = 'write the amount as text with at most four decimals, such as "2.50"'
 _DURATION = "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
 _DURATIONS: tuple[Route, ...] = (("timeout",), ("stallTimeout",), ("startLimit", "per"), ("dedupe", "window"))
+# Each move reads the file once more.
+_LONGEST_MOVED = 30_000
 _ENV_NAME = "use letters, digits and underscores; no digit first"
 
 
-def translate(document: Document | Merged, error: ErrorDetails, route: Route) -> Iterator[Diagnostic]:
-    """One error of the model as diagnostics."""
-    kind, value, context = error["type"], error.get("input"), error.get("ctx", {})
+def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
+    """One of them as a finding."""
+    kind, route, value, wanted = misfit
 
     def at(
         code: str,
@@ -41,70 +44,93 @@ def translate(document: Document | Merged, error: ErrorDetails, route: Route) ->
         key: bool = False,
         write: str | None = None,
         safe: bool = True,
+        fix: Fix | None = None,
     ) -> Diagnostic:
         span = document.key_span(place) if key else document.span(place)
-        fix = None if write is None else Fix.write(write, span, safe=safe)
+        fix = fix if write is None else Fix.write(write, span, safe=safe)
         return finding(code, message, path=document.path_at(place), span=span, route=place, hint=hint, fix=fix)
 
     name = show(route)
     last = route[-1] if route else ""
-    if kind == "extra_forbidden":
+    if kind == "unknown":
         what = unknown(document.value, route)
         free = what.meant is not None and what.meant not in value_at(document.value, route[:-1])
         write = what.meant if free else None
-        yield at(what.code, what.message, what.hint, key=True, write=write, safe=what.code == "OPT111")
-    elif kind == "missing":
-        yield at("OPT102", f"`{name}` is missing", f"add `{last}:`", key=True)
-    elif kind in ("union_tag_invalid", "union_tag_not_found"):
-        yield _bad_trigger(document, route)
-    elif last in _SECRETS and isinstance(value, str) and re.search(_PLACEHOLDER, value):
+        fix = None if what.into is None else _moved(document, route, what.into)
+        return at(what.code, what.message, what.hint, key=True, write=write, safe=what.code == "OPT111", fix=fix)
+    if kind == "missing":
+        return at("OPT102", f"`{name}` is missing", f"add `{last}:`", key=True)
+    if kind == "variant":
+        return _bad_trigger(document, route)
+    if last in _SECRETS and isinstance(value, str) and re.search(_PLACEHOLDER, value):
         hint = f"write `{last}: {{name: NAME}}`, and give that secret a value of its own: `openssl rand -hex 32`"
-        yield at("OPT406", f"`{name}` is a placeholder, and no secret", hint)
-    elif last in _SECRETS and isinstance(value, str):
-        yield at(
+        return at("OPT406", f"`{name}` is a placeholder, and no secret", hint)
+    if last in _SECRETS and isinstance(value, str):
+        return at(
             "OPT405",
             f"`{name}` is a secret in plain text",
             f"write `{last}: {{name: NAME}}`, set OPTIO_SECRET_NAME for the server, and rotate this one: it is known now",
         )
-    elif kind == "literal_error":
-        yield _bad_word(at, route, value, str(context.get("expected", "")))
-    elif route == ("budgetUsd",):
+    if kind == "word":
+        return _bad_word(at, route, value, wanted)
+    if route == ("budgetUsd",):
         written = document.plain(route)
         amount = (
             isinstance(value, (int, float)) and not isinstance(value, bool) and written is not None and written[0].isdigit()
         )
-        yield at(
+        return at(
             "OPT610",
             f"`budgetUsd` is {f'`{written}`, no text' if amount else 'no amount of money'}",
             f'write "{written}"' if amount else _MONEY,
             write=f'"{written}"' if amount else None,
         )
-    elif route in _DURATIONS:
+    if route in _DURATIONS:
         hint = f"write `{value}s` for seconds or `{value}m` for minutes" if type(value) is int and value > 0 else _DURATION
-        yield at("OPT105" if isinstance(value, str) else "OPT103", f"`{name}` is no duration", hint)
-    elif kind == "string_pattern_mismatch":
-        yield from _bad_pattern(at, route, value, context)
-    elif kind in ("greater_than_equal", "less_than_equal", "too_long", "too_short", "string_too_long", "string_too_short"):
+        return at("OPT105" if isinstance(value, str) else "OPT103", f"`{name}` is no duration", hint)
+    if kind == "blank":
+        return at("OPT106", f"`{name}` is blank", "write a text or delete the key")
+    if kind == "pattern":
+        return _bad_pattern(at, route, value, wanted)
+    if kind == "longest":
         code = "OPT107" if last in ("name", "id") and len(route) == 1 else "OPT105"
-        yield at(code, f"`{name}` is {_range_fact(kind, value)}", _range_hint(kind, value, context))
-    elif kind == "value_error":
-        yield at("OPT106", f"`{name}` is blank", "write a text or delete the key")
-    elif not route:
-        yield at("OPT103", f"a task is a mapping, not {_kind_of(value)}", "begin with `name:`, one `key: value` a line")
-    else:
-        yield _wrong_type(at, document, route, kind, value)
+        return at(code, f"`{name}` is {len(value):,} characters long", f"write at most {wanted} characters")
+    if kind in ("least", "most"):
+        return at("OPT105", f"`{name}` is {value}", f"write {wanted} or {'more' if kind == 'least' else 'less'}")
+    if not route:
+        return at("OPT103", f"a task is a mapping, not {_kind_of(value)}", "begin with `name:`, one `key: value` a line")
+    return _wrong_type(at, document, route, value, wanted)
 
 
-def odd_scalar(document: Document | Merged, route: Route, text: str, reading: str, wanted: set[str]) -> Diagnostic:
-    """An unquoted text that readers disagree about; `wanted` are the types of the errors that the model has with it."""
+def _moved(document: Document | Merged, route: Route, into: str) -> Fix | None:
+    """The key with its value moved into a mapping beside it; None where that has one already, and where comments would go."""
+    from optio.compiler.edit import CannotEdit, edits
+
+    own, there = document.written(route)
+    if len(own.text) > _LONGEST_MOVED:
+        return None
+    wanted = copy.deepcopy(own.value)
+    beside = value_at(wanted, there[:-1])
+    inner = beside.setdefault(into, {})
+    if not isinstance(inner, dict) or there[-1] in inner:
+        return None
+    inner[there[-1]] = beside.pop(there[-1])
+    try:
+        return Fix(edits(own, wanted))
+    except CannotEdit:
+        return None
+
+
+def odd_scalar(document: Document | Merged, route: Route, text: str, reading: str, wanted: Misfit | None) -> Diagnostic:
+    """An unquoted text that readers disagree about, which may be a misfit, too."""
     span, fix = document.span(route), None
-    if "bool_type" in wanted and reading in ("true", "false"):
+    kind = wanted.wanted if wanted is not None and wanted.kind == "type" else None
+    if kind == SWITCH and reading in ("true", "false"):
         hint = f"write {reading}"
         fix = Fix.write(reading, span, safe=False)
-    elif text.lstrip("+-").isdigit() and "string_type" not in wanted and not _is_free(route):
+    elif text.lstrip("+-").isdigit() and kind != TEXT and not _is_free(route):
         hint = f"write {int(text)}"
         fix = Fix.write(str(int(text)), span)
-    elif text.lstrip("+-").isdigit() and not wanted:
+    elif text.lstrip("+-").isdigit() and wanted is None:
         hint = f"write {single_quoted(text)} for the text, {int(text)} for the number"
     else:
         hint = f"write {single_quoted(text)}" + (" for that text, '' for an empty one" if reading == "null" else "")
@@ -147,8 +173,7 @@ def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
     return finding("OPT321", f"unknown trigger `{word}`", path=document.path_at(at), span=span, route=at, hint=hint, fix=fix)
 
 
-def _bad_word(at: At, route: Route, value: Any, expected: str) -> Diagnostic:
-    allowed = expected.replace(" or ", ", ").replace("'", "").split(", ")
+def _bad_word(at: At, route: Route, value: Any, allowed: tuple[str, ...]) -> Diagnostic:
     meant = closest(str(value).lower(), allowed)
     hint = f"did you mean `{meant}`? " if meant else ""
     if len(allowed) > 1 or not meant:
@@ -171,63 +196,48 @@ def _bad_word(at: At, route: Route, value: Any, expected: str) -> Diagnostic:
     return at("OPT104", message, hint, write=meant, safe=False)
 
 
-def _bad_pattern(at: At, route: Route, value: Any, context: dict[str, Any]) -> Iterator[Diagnostic]:
+def _bad_pattern(at: At, route: Route, value: Any, pattern: str) -> Diagnostic:
     name, last = show(route), route[-1]
     if route == ("id",):
-        yield at("OPT107", f"`{value}` is no id", "use a-z, 0-9 and single dashes")
-    elif route[:2] == ("environment", "env"):
+        return at("OPT107", f"`{value}` is no id", "use a-z, 0-9 and single dashes")
+    if route[:2] == ("environment", "env"):
         shown = f"`{last}`" if last else "an empty text"
-        yield at("OPT506", f"{shown} is no name of an environment variable", _ENV_NAME, key=True)
-    elif route[:2] == ("environment", "secrets") or last == "name":
+        return at("OPT506", f"{shown} is no name of an environment variable", _ENV_NAME, key=True)
+    if route[:2] == ("environment", "secrets") or last == "name":
         # What stands here may be the secret itself: name the place only.
-        yield at("OPT506", f"`{name}` is no name of a secret", _ENV_NAME)
-    else:
-        yield at("OPT105", f"`{name}` has characters that are not allowed", f"it must match `{context.get('pattern')}`")
+        return at("OPT506", f"`{name}` is no name of a secret", _ENV_NAME)
+    return at("OPT105", f"`{name}` has characters that are not allowed", f"it must match `{portable(pattern)}`")
 
 
 _WHOLE = re.compile(r"-?[0-9]{1,10}")
-_WHOLE_NUMBERS = ("int_type", "int_from_float")
 
 
-def _wrong_type(at: At, document: Document | Merged, route: Route, kind: str, value: Any) -> Diagnostic:
+def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, wanted: str) -> Diagnostic:
     written, last = document.plain(route), route[-1]
     hint = write = None
     if value is None:
         hint = "give a value or delete the key"
-    elif kind == "int_type" and written is None and isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+    elif wanted == WHOLE and written is None and isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
         write = str(int(value))
         hint = f"remove the quotes: {write}"
-    elif kind == "string_type" and written is not None:
+    elif wanted == TEXT and written is not None:
         write = f'"{written}"'
         hint = f"put quotes around it: {write}"
-    elif kind == "list_type" and not isinstance(value, dict):
+    elif wanted == LIST and not isinstance(value, dict):
         hint = f"write a list: [{written if written is not None else '...'}]"
-    elif kind == "bool_type" and isinstance(value, str) and value.lower() in ("true", "false"):
+    elif wanted == SWITCH and isinstance(value, str) and value.lower() in ("true", "false"):
         write = value.lower()
         hint = f"remove the quotes: {write}"
     elif route == ("command",):
         hint = "write a list: [program, argument]"
-    elif _WANTED.get(kind) == "a mapping" and isinstance(last, str):
+    elif wanted == MAPPING and isinstance(last, str):
         hint = f"write `{last}:`, and `key: value` lines below it"
-    elif kind in _WANTED:
-        hint = f"write {_WANTED[kind]}"
-    wanted = "text or a list" if route == ("command",) else _WANTED.get(kind, "something else")
+    else:
+        hint = f"write {wanted}"
     is_number = type(value) in (int, float) and written is not None
-    given = f"`{written}`" if kind in _WHOLE_NUMBERS and is_number else _kind_of(value)
+    given = f"`{written}`" if wanted == WHOLE and is_number else _kind_of(value)
     message = f"`{show(route)}` must be {wanted}, not {given}"
     return at("OPT103", message, hint, write=write)
-
-
-_WANTED = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-}
 
 
 def _kind_of(value: Any) -> str:
@@ -236,19 +246,3 @@ def _kind_of(value: Any) -> str:
     return {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a mapping"}[
         type(value)
     ]
-
-
-def _range_fact(kind: str, value: Any) -> str:
-    if "long" in kind:
-        return f"{len(value):,} characters long" if isinstance(value, str) else f"{len(value):,} items long"
-    return "too short" if "short" in kind else f"{value}"
-
-
-def _range_hint(kind: str, value: Any, context: dict[str, Any]) -> str:
-    if kind == "greater_than_equal":
-        return f"write {context.get('ge')} or more"
-    if kind == "less_than_equal":
-        return f"write {context.get('le')} or less"
-    least = "long" not in kind
-    number = context.get("min_length" if least else "max_length")
-    return f"write at {'least' if least else 'most'} {number} {'characters' if isinstance(value, str) else 'items'}"

@@ -3,18 +3,17 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from msgspec import Meta
 
-from optio.model.trigger import Spec, Text, no_items, no_keys
+from optio.model.spec import HeaderName, Spec, Text
 
 Verdict = Literal["accepted", "filtered", "invalid", "unsigned", "stale", "unreadable", "unsupported"]
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$", max_length=64)]
-HeaderValue = Annotated[str, Field(pattern=r"^[\x20-\x7e]*$", max_length=1_000)]
+HeaderValue = Annotated[str, Meta(pattern=r"^[\x20-\x7e]*\Z", max_length=1_000)]
 # Far from the ends of what can be reckoned with.
 _YEARS = range(1970, 2200)
 
 
-class Expectation(Spec):
+class Expectation(Spec, frozen=True, kw_only=True):
     """What must come of it. What is left out may be anything."""
 
     verdict: Verdict | None = None
@@ -23,7 +22,7 @@ class Expectation(Spec):
     """The parameters of the run, all of them, with their defaults."""
     prompt: Text | None = None
     """A file with the whole prompt of the run, relative to this file; `optio test --update` writes it."""
-    prompt_contains: list[Text] = Field(default_factory=no_items)
+    prompt_contains: list[Text] = []
     """Texts that the prompt of the run must hold."""
     error: Text | list[Text] | None = None
     """A part of the reason why it is refused, or several, such as `/params/REPO_NAME`."""
@@ -39,14 +38,14 @@ class Expectation(Spec):
         return [self.error] if isinstance(self.error, str) else self.error or []
 
 
-class Example(Spec):
+class Example(Spec, frozen=True, kw_only=True):
     """One offline test of a task: exactly one of `webhook`, `schedule` and `params`, and what must come of it."""
 
     name: Text | None = None
     """What the test shows, in a few words."""
     webhook: Text | None = None
     """A delivery arrives with this payload: a JSON file, relative to this file."""
-    headers: dict[HeaderName, HeaderValue] = Field(default_factory=no_keys)
+    headers: dict[HeaderName, HeaderValue] = {}
     """With `webhook`: headers of the delivery, such as `{X-GitHub-Event: push}`."""
     signature: Literal["valid", "missing", "wrong", "stale"] | None = None
     """With `webhook`: how the delivery is signed, with a made-up secret; `valid` by default."""

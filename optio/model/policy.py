@@ -1,41 +1,33 @@
 """PolicySpec: what an organisation allows its tasks, whatever their files, templates and defaults say."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field
+from msgspec import field
 
 from optio.model.effect import Kind, Weight
-from optio.model.task import INT32, Duration, Money, Runtime
-from optio.model.trigger import Spec, Text, no_items, no_keys
+from optio.model.spec import Count, Duration, Money, Positive, Spec, Text
+from optio.model.task import Runtime
 
 Required = Literal["description", "model", "maxTurns", "budgetUsd", "timeout", "startLimit", "tests"]
 Level = Literal["error", "warning", "info", "off"]
-_EFFECTS = [*Weight, *Kind]
+EFFECTS = tuple(str(name) for name in (*Weight, *Kind))
+"""What `failOn` may name."""
 
 
-def _effect(name: str) -> str:
-    if name not in _EFFECTS:
-        raise ValueError("no effect")
-    return name
-
-
-Effect = Annotated[str, AfterValidator(_effect), Field(json_schema_extra={"enum": [str(name) for name in _EFFECTS]})]
-
-
-class Ceilings(Spec):
+class Ceilings(Spec, frozen=True, kw_only=True):
     """The most that a task may ask for. What has a ceiling must be given."""
 
     budget_usd: Money | None = None
     """US dollars for a run, as text."""
-    max_turns: Annotated[int, Field(ge=1, le=INT32)] | None = None
+    max_turns: Positive | None = None
     """Turns of an agent."""
     timeout: Duration | None = None
     """The length of an attempt."""
-    max_retries: Annotated[int, Field(ge=0, le=INT32)] | None = None
+    max_retries: Count | None = None
     """Further attempts."""
-    max_concurrent: Annotated[int, Field(ge=1, le=INT32)] | None = None
+    max_concurrent: Positive | None = None
     """Runs of one task at a time."""
-    warm_pool_size: Annotated[int, Field(ge=0, le=INT32)] | None = None
+    warm_pool_size: Count | None = None
     """Pods that are kept ready for one task."""
     day_usd: Money | None = None
     """US dollars that the triggers of one task may spend in any day at the worst, as text."""
@@ -43,7 +35,7 @@ class Ceilings(Spec):
     """US dollars that the triggers of one task may spend in 30 days at the worst, as text."""
 
 
-class Fleet(Spec):
+class Fleet(Spec, frozen=True, kw_only=True):
     """The most that all tasks together may come to."""
 
     day_usd: Money | None = None
@@ -52,7 +44,7 @@ class Fleet(Spec):
     """US dollars that all triggers may spend in 30 days at the worst, as text."""
 
 
-class Allow(Spec):
+class Allow(Spec, frozen=True, kw_only=True):
     """Patterns, in which `*` stands for any text. What fits none of a list is refused; what has no list is not looked at."""
 
     runtimes: list[Runtime] | None = None
@@ -67,22 +59,22 @@ class Allow(Spec):
     """Names of secrets."""
 
 
-class PolicySpec(Spec):
+class PolicySpec(Spec, frozen=True, kw_only=True):
     """A policy as written."""
 
     type: Literal["policy"]
     """`policy`."""
     description: str = ""
     """Whom to ask, and why it is so."""
-    ceilings: Ceilings = Ceilings()
+    ceilings: Ceilings = field(default_factory=Ceilings)
     """The most that a task may ask for."""
-    fleet: Fleet = Fleet()
+    fleet: Fleet = field(default_factory=Fleet)
     """The most that all tasks together may come to."""
-    require: list[Required] = Field(default_factory=no_items)
+    require: list[Required] = []
     """Keys that every task must have."""
-    allow: Allow = Allow()
+    allow: Allow = field(default_factory=Allow)
     """What tasks may use."""
-    rules: dict[str, Level] = Field(default_factory=no_keys)
+    rules: dict[str, Level] = {}
     """Severities of rules by their codes. An error stays one."""
-    fail_on: list[Effect] = Field(default_factory=no_items)
+    fail_on: list[str] = []
     """Effects, or weights of effects, with which `optio plan` fails: `[danger, money-up]`."""

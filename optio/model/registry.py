@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from optio.errors import NotFound
+from optio.model.spec import to_json
 from optio.model.task import TaskSpec
 
 _LONGEST_ID = 80
@@ -44,7 +45,7 @@ class CompiledTask:
     @cached_property
     def document(self) -> dict[str, Any]:
         """The JSON form that the digest covers: defaults filled in, keys in the file's own spelling."""
-        spec = self.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+        spec = to_json(self.spec)
         spec.pop("promptFile", None)
         # Older versions, which may run beside this one, do not know these keys: they stand only where they say something.
         if not self.spec.priority:
@@ -66,7 +67,7 @@ class CompiledTask:
     def from_json(cls, data: Mapping[str, Any]) -> "CompiledTask":
         """Inverse of `to_json`. A definition keeps the digest it was given, also when this version would compute another."""
         origin = data.get("origin") or {"path": "", "line": 1}
-        task = cls(id=data["id"], spec=TaskSpec.model_validate(data["spec"]), prompt=data["prompt"], origin=Origin(**origin))
+        task = cls(id=data["id"], spec=TaskSpec.of(data["spec"]), prompt=data["prompt"], origin=Origin(**origin))
         if "digest" in data:
             task.__dict__["digest"] = data["digest"]
         return task

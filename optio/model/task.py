@@ -4,41 +4,26 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from msgspec import Meta, field
 
 from optio.model import text
 from optio.model.example import Example
-from optio.model.trigger import ScheduleTrigger, Spec, Text, Trigger, WebhookTrigger, no_items, no_keys
+from optio.model.spec import NOT_BLANK, Count, Duration, EnvName, Money, Positive, SecretName, Spec, Text
+from optio.model.trigger import ScheduleTrigger, Trigger, WebhookTrigger
 
 Runtime = Literal["claude-code", "codex", "copilot", "gemini", "opencode", "command"]
-INT32 = 2**31 - 1
 DEFAULT_MAX_CONCURRENT = 2
 DEFAULT_MAX_RETRIES = 1
 
 
-def _duration(value: str) -> str:
-    text.duration(value)
-    return value
-
-
-def _money(value: str) -> str:
-    text.money(value)
-    return value
-
-
-Duration = Annotated[str, AfterValidator(_duration)]
-Money = Annotated[str, AfterValidator(_money)]
-EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-
-
-class Network(Spec):
+class Network(Spec, frozen=True, kw_only=True):
     """What the agent may reach: what is listed, and nothing else; not even names are resolved for it."""
 
     egress: list[Text]
     """Host names such as `api.github.com`, `*.example.com`, or addresses such as `10.0.0.0/8`, each with `:PORT` or at 443."""
 
 
-class Resources(Spec):
+class Resources(Spec, frozen=True, kw_only=True):
     """Kubernetes quantities."""
 
     cpu: Text | None = None
@@ -47,19 +32,19 @@ class Resources(Spec):
     """Memory as a Kubernetes quantity: `2Gi`, `512Mi`."""
 
 
-class Environment(Spec):
+class Environment(Spec, frozen=True, kw_only=True):
     """Where the agent runs and what it finds there."""
 
     image: Text | None = None
     """Container image; pin it by digest (`@sha256:...`)."""
-    setup_commands: list[Text] = Field(default_factory=no_items)
+    setup_commands: list[Text] = []
     """Shell commands that run before the agent, in order; the first one that fails ends the attempt."""
     setup_ahead: bool = False
     """Run the set-up commands while a pod waits in the pool, before any run has come to it. They get the variables of `env`
     alone, and neither secrets nor parameters, wherever they run."""
-    env: dict[EnvName, str] = Field(default_factory=no_keys)
+    env: dict[EnvName, str] = {}
     """Environment variables; values are text. Secrets do not belong here."""
-    secrets: list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]] = Field(default_factory=no_items)
+    secrets: list[SecretName] = []
     """Names of secrets; each is an environment variable of the run. Values never stand in a task file."""
     network: Network | None = None
     """What the agent may reach; by default, in a pod, public addresses and nothing private."""
@@ -67,10 +52,10 @@ class Environment(Spec):
     """What the pod asks for."""
 
 
-class StartLimit(Spec):
+class StartLimit(Spec, frozen=True, kw_only=True):
     """A quota of starts: counted in any window of that length, not by the calendar."""
 
-    count: Annotated[int, Field(ge=1, le=10_000)]
+    count: Annotated[int, Meta(ge=1, le=10_000)]
     """How many runs may start within `per`; an automatic retry is a start too."""
     per: Duration
     """The length of the window: `60s`, `1h`, `24h`."""
@@ -81,7 +66,7 @@ class StartLimit(Spec):
         return text.duration(self.per)
 
 
-class Dedupe(Spec):
+class Dedupe(Spec, frozen=True, kw_only=True):
     """A business key: what stands for the same thing is run once."""
 
     key: Text
@@ -97,7 +82,7 @@ class Dedupe(Spec):
         return None if self.window is None else text.duration(self.window)
 
 
-class TaskSpec(Spec):
+class TaskSpec(Spec, frozen=True, kw_only=True):
     """A task as written."""
 
     api_version: Literal["optio/v1"] | None = None
@@ -106,9 +91,9 @@ class TaskSpec(Spec):
     """The kind of document: `standalone` for a task; `template` for what tasks extend."""
     extends: Text | None = None
     """A template, relative to this file, whose values hold where this file has none."""
-    id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=80)] | None = None
+    id: Annotated[str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*\Z", max_length=80)] | None = None
     """What URLs, logs and the command line call the task: a-z, 0-9 and single dashes."""
-    name: Annotated[Text, Field(max_length=200)]
+    name: Annotated[str, Meta(pattern=NOT_BLANK, max_length=200)]
     """What people call the task; its id is the slug of the name unless `id` is given."""
     description: str = ""
     """What the task is for."""
@@ -126,33 +111,33 @@ class TaskSpec(Spec):
     """A file that holds the prompt, relative to this file; instead of `promptTemplate`."""
     params_schema: dict[str, Any] | None = None
     """JSON Schema 2020-12 of the parameters; defaults are filled in, then all are validated, before a run exists."""
-    max_turns: Annotated[int, Field(ge=1, le=INT32)] | None = None
+    max_turns: Positive | None = None
     """The most turns an agent may take."""
     budget_usd: Money | None = None
     """The most one run may cost in US dollars, as text: `"2.50"`."""
-    max_concurrent: Annotated[int, Field(ge=1, le=INT32)] = DEFAULT_MAX_CONCURRENT
+    max_concurrent: Positive = DEFAULT_MAX_CONCURRENT
     """Runs of this task at one time."""
-    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
     """Which task's runs start first when not all can: the highest. Tasks of one priority take turns."""
     start_limit: StartLimit | None = None
     """The most runs that may start in any window of time."""
     dedupe: Dedupe | None = None
     """A key that makes runs the same; of those one is run."""
-    max_retries: Annotated[int, Field(ge=0, le=INT32)] = DEFAULT_MAX_RETRIES
+    max_retries: Count = DEFAULT_MAX_RETRIES
     """How often a failed run is tried again, after 5 s, 10 s, 20 s and so on."""
     timeout: Duration | None = None
     """The longest an attempt may take: `90s`, `20m`, `1h30m`."""
     stall_timeout: Duration | None = None
     """The longest an attempt may be silent."""
-    warm_pool_size: Annotated[int, Field(ge=0, le=INT32)] = 0
+    warm_pool_size: Count = 0
     """Pods kept ready, so that a run need not wait for one."""
-    environment: Environment = Environment()
+    environment: Environment = field(default_factory=Environment)
     """Where the agent runs and what it finds there."""
-    connections: list[Text] = Field(default_factory=no_items)
+    connections: list[Text] = []
     """External services for the run; not supported yet."""
-    triggers: list[Trigger] = Field(default_factory=no_items)
+    triggers: list[Trigger] = []
     """What may start a run; at most one of each type."""
-    tests: list[Example] = Field(default_factory=no_items)
+    tests: list[Example] = []
     """Offline tests, run by `optio test`."""
 
     @property

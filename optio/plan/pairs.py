@@ -7,6 +7,7 @@ from typing import Any
 
 from optio.model.registry import CompiledTask, canonical
 from optio.model.route import pointer
+from optio.model.spec import to_json
 
 # Of two tasks that have so much in common, of their prompts' words and of their other values, one was made from the other.
 ALIKE = 0.6
@@ -101,8 +102,8 @@ def _words(task: CompiledTask) -> Counter[str]:
 
 
 def _values(task: CompiledTask) -> Counter[str]:
-    spec = task.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={*_NAMES, "prompt_template"})
-    return Counter(_leaves(spec))
+    spec = to_json(task.spec, defaults=False)
+    return Counter(_leaves({key: value for key, value in spec.items() if key not in (*_NAMES, "promptTemplate")}))
 
 
 def _leaves(value: Any, route: tuple[int | str, ...] = ()) -> Iterator[str]:

@@ -7,12 +7,12 @@ from typing import Any
 from optio.model.effect import Kind, Weight
 from optio.model.policy import Allow, Ceilings, Fleet, PolicySpec
 from optio.model.route import Route, show
+from optio.model.spec import keys_of, names_of
 from optio.model.text import duration, money
-from optio.model.trigger import Spec
 from optio.plan.effect import Effect
 from optio.plan.words import listed
 
-NOTHING = PolicySpec.model_validate({"type": "policy"})
+NOTHING = PolicySpec.of({"type": "policy"})
 _LEVELS = ("off", "info", "warning", "error")
 
 
@@ -38,12 +38,11 @@ def _is_less(level: str, before: str) -> bool:
 
 
 def _most(key: str, old: Ceilings | Fleet, new: Ceilings | Fleet) -> Iterator[Effect]:
-    model: type[Spec] = type(old)
-    for name, field in model.model_fields.items():
-        was, now = getattr(old, name), getattr(new, name)
-        if _value(name, was) == _value(name, now):
+    for field in keys_of(type(old)):
+        was, now = getattr(old, field.name), getattr(new, field.name)
+        if _value(field.name, was) == _value(field.name, now):
             continue
-        route = (key, field.alias or name)
+        route, name = (key, field.written), field.name
         looser = now is None or (was is not None and _value(name, now) > _value(name, was))
         shown = ["none" if each is None else f"{each}" for each in (was, now)]
         yield _effect(route, f"{show(route)}: {shown[0]} -> {shown[1]}", looser)
@@ -56,7 +55,7 @@ def _value(name: str, value: Any) -> Any:
 
 
 def _lists(old: Allow, new: Allow) -> Iterator[Effect]:
-    for name in Allow.model_fields:
+    for name in names_of(Allow):
         was, now = getattr(old, name), getattr(new, name)
         if (None if was is None else sorted(set(was))) == (None if now is None else sorted(set(now))):
             continue

@@ -15,6 +15,7 @@ from optio.executors.base import Begun, Executor, Exit, Handle, Launch
 from optio.model import retry
 from optio.model.registry import CompiledTask
 from optio.model.run import Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
+from optio.model.spec import to_json
 from optio.runs.mask import Masker
 from optio.runs.output import Output, cut
 from optio.runtimes.base import Ended, Reader, Runtime, said
@@ -299,7 +300,7 @@ class Execution:
             self._mask = Masker(value for value in values if value is not None)
             opening = [f"found again by {self._worker}"]
         else:
-            opening = self._parts.executor.notes(task.spec.environment.model_dump(exclude_none=True))
+            opening = self._parts.executor.notes(to_json(task.spec.environment))
         output = Output(handle, reader, offsets)
         limit = task.spec.stall_span or runtime.stall
         watch = _Watch(limit if self._claim.adopted else None)

@@ -61,7 +61,7 @@ def _spelled(header: str) -> str:
 
 def _expected(task: CompiledTask, entry: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
     """What the task makes of it."""
-    trial = tried(task, Example.model_validate({**entry, "expect": {}}), payload)
+    trial = tried(task, Example.of({**entry, "expect": {}}), payload)
     got = trial.judgement
     if got.verdict == "accepted":
         return {"params": dict(got.params or {})}

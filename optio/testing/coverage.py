@@ -15,7 +15,7 @@ from optio.model import mapping
 from optio.model.example import Example
 from optio.model.params import faults, fill
 from optio.model.route import Route, show, value_at
-from optio.model.trigger import WebhookConfig
+from optio.model.trigger import ManualTrigger, WebhookConfig, WebhookTrigger
 from optio.runs import body
 from optio.runs.signature import event_header
 from optio.testing.run import Result, Tested
@@ -126,12 +126,12 @@ def _triggers(task: ResolvedTask, seen: list[_Seen], tell: Tell) -> Iterator[Ite
         kind = "params" if trigger.type == "manual" else trigger.type
         runs = [each for each in seen if each.is_of(kind) and each.accepted]
         yield tell(f"the {trigger.type} trigger starts a run", (*route, "type"), bool(runs))
-        if trigger.type == "manual":
+        if isinstance(trigger, ManualTrigger):
             continue
         for name in trigger.config.param_mapping or ():
             taken = any(each.given is not None and name in each.given for each in runs)
             yield tell(f"`{name}` is filled by the {trigger.type}", (*route, "config", "paramMapping", name), taken)
-        if trigger.type == "webhook":
+        if isinstance(trigger, WebhookTrigger):
             yield from _filters(trigger.config, (*route, "config"), [each for each in seen if each.is_of(kind)], tell)
 
 

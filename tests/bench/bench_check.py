@@ -3,9 +3,9 @@
     python -m tests.bench.bench_check [FILES [MORE_FILES]]
 
 One file: beside a bare interpreter, and one that only imports what the compiler stands on, as any script imports it: with
-garbage collected, plugins of pydantic looked for, and an exit in good order, all of which a check leaves out. A file loads
-what it needs, so there are three: the design's example (parameters, plain paths: no query language), one with a filter
-and a path that are not plain (its peer imports that library too), and the smallest task (its peer imports no JSON Schema).
+garbage collected and an exit in good order, which a check leaves out. A file loads what it needs, so there are three: the
+design's example (parameters, plain paths: no query language), one with a filter and a path that are not plain (its peer
+imports that library too), and the smallest task (its peer imports no JSON Schema).
 
 A thousand files, each a little different, some with a prompt in a file, a template, or a finding: beside their YAML read by
 PyYAML's C parser into nodes and no further, which is what any reader pays; yamllint, which knows nothing of tasks; and
@@ -76,7 +76,7 @@ triggers:
 ZONES = ("Europe/Berlin", "America/New_York", "UTC", "Asia/Tokyo")
 PATHS = ("$.repository.name", "$.repository.full_name", "\"$.project['path-with-namespace']\"", '"$.commits[0].id"')
 SMALLEST = "name: Hello\nagentRuntime: claude-code\npromptTemplate: Say hello\ntriggers: [{type: manual}]\n"
-FOUNDATION = "import yaml\nfrom pydantic import BaseModel\nclass A(BaseModel):\n    x: int\n"
+FOUNDATION = "import yaml, msgspec\nclass A(msgspec.Struct):\n    x: int\n"
 WITH_PARAMETERS = FOUNDATION + "import jsonschema_rs\n"
 WITH_QUERIES = WITH_PARAMETERS + "import jsonpath_rfc9535\n"
 
@@ -188,7 +188,7 @@ def against(took: Took, peer: Took, name: str) -> str:
 def one_file(scratch: Path, table: Table, environment: Mapping[str, str]) -> None:
     """Each kind of file beside what it must import."""
     kinds = [
-        ("pydantic, PyYAML", FOUNDATION, "smallest", SMALLEST),
+        ("msgspec, PyYAML", FOUNDATION, "smallest", SMALLEST),
         ("and jsonschema-rs", WITH_PARAMETERS, "the design's example", ""),
         ("and jsonpath-rfc9535", WITH_QUERIES, "with JSONPath queries", ""),
     ]

@@ -193,3 +193,37 @@ def test_a_careful_reviewer_may_have_the_limits_written() -> None:
     assert b'budgetUsd: "1.00"\n' in done.files["task.yaml"]
     assert b"timeout: 20m\n" in done.files["task.yaml"]
     assert fixed(tree, unsafe=False, careful=True).files == {}
+
+
+def test_what_stands_beside_the_config_of_a_trigger_moves_into_it_with_its_value() -> None:
+    text = (
+        "name: A\nagentRuntime: claude-code\npromptTemplate: Say {{A}}\n"
+        "paramsSchema: {type: object, properties: {A: {type: string}}, required: [A], additionalProperties: false}\n"
+        "triggers:\n  - type: webhook\n    # the sender\n    secret: {name: A}\n    path: scan   \n"
+        "    paramMapping:\n      A: $.action\n\n"
+        '  - type: schedule\n    paramMapping: {A: x}\n    config: {cronExpression: "0 9 * * 1"} # why\n'
+    )
+
+    assert written(text).partition("triggers:\n")[2] == (
+        "  - type: webhook\n    # the sender\n    config:\n      secret:\n        name: A\n      path: scan\n"
+        "      paramMapping:\n        A: $.action\n\n"
+        '  - type: schedule\n    config: {cronExpression: "0 9 * * 1", paramMapping: {A: x}} # why\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("mapping", "config"),
+    [
+        ("\n      # of the sender\n      A: $.action", "{path: scan, secret: {name: A}}"),
+        ("{A: $.action}", "{path: scan, secret: {name: A}, paramMapping: {A: $.x}}"),
+        ("{A: $.action}", "scan"),
+    ],
+    ids=["a comment would go", "one is there", "no mapping"],
+)
+def test_what_cannot_be_moved_whole_stays_where_it_is(mapping: str, config: str) -> None:
+    text = (
+        "name: A\nagentRuntime: claude-code\npromptTemplate: Hi\n"
+        f"triggers:\n  - type: webhook\n    paramMapping: {mapping}\n    config: {config}\n"
+    )
+
+    assert written(text) == text

@@ -41,6 +41,15 @@ def test_all_mistakes_of_a_file_are_reported_at_once() -> None:
     assert sorted(codes(compiled(a=text))) == ["OPT101", "OPT105", "OPT301", "OPT306", "OPT321", "OPT502"]
 
 
+def test_two_mistakes_in_one_mapping_hide_nothing_of_the_rest() -> None:
+    text = (
+        GOOD.format(name="A")
+        + "startLimit: {count: 1, window: 1h}\ntriggers: [{type: schedule, config: {cronExpression: '61 * * * *'}}]\n"
+    )
+
+    assert codes(compiled(a=text)) == ["OPT102", "OPT101", "OPT301"]
+
+
 def test_nothing_is_said_about_what_was_already_wrong() -> None:
     text = "name: A\nagentRuntime: claude-code\npromptTemplate: '{{A}} {{B}}'\nparamsSchema: [A]\n"
 

@@ -46,7 +46,7 @@ def task_of(chance: random.Random, *, schedule: bool, webhook: bool) -> Compiled
     if webhook:
         triggers.append({"type": "webhook", "config": {"path": "x", "secret": {"name": "S"}}})
     limit = {"count": chance.randint(1, 6), "per": chance.choice(["1m", "10m", "1h", "7h", "24h", "48h"])}
-    spec = TaskSpec.model_validate(
+    spec = TaskSpec.of(
         {
             "name": "Task",
             "agentRuntime": "claude-code",

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from optio.model.registry import CompiledTask, Origin
+from optio.model.spec import Spec, names_of
 from optio.model.task import Dedupe, Environment, Network, Resources, StartLimit, TaskSpec
 from optio.model.trigger import ScheduleConfig, ScheduleTrigger, SecretRef, WebhookConfig, WebhookTrigger
 from optio.plan.effect import Outlook
@@ -97,7 +97,7 @@ BEFORE: dict[str, Any] = {
 
 def keys() -> Iterator[str]:
     """Every key of a task file as a dotted path into TASK."""
-    models: list[tuple[str, type[BaseModel]]] = [
+    models: list[tuple[str, type[Spec]]] = [
         ("", TaskSpec),
         ("environment.", Environment),
         ("environment.network.", Network),
@@ -111,8 +111,7 @@ def keys() -> Iterator[str]:
         ("triggers.1.config.secret.", SecretRef),
     ]
     for prefix, model in models:
-        for name, field in model.model_fields.items():
-            yield prefix + (field.alias or name)
+        yield from (prefix + name for name in names_of(model))
 
 
 def with_value(value: Any, path: list[str], new: Any) -> Any:
@@ -124,7 +123,7 @@ def with_value(value: Any, path: list[str], new: Any) -> Any:
 
 
 def task(document: dict[str, Any]) -> CompiledTask:
-    spec = TaskSpec.model_validate(document)
+    spec = TaskSpec.of(document)
     return CompiledTask(id=spec.id or "report", spec=spec, prompt=spec.prompt_template or "", origin=Origin(path="a", line=1))
 
 

@@ -11,6 +11,7 @@ from optio.compiler.resolve import ResolvedTask
 from optio.model.mapping import compile_path
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import value_at
+from optio.model.spec import to_json
 from optio.model.task import TaskSpec
 
 Change = Callable[[dict[str, Any]], object]
@@ -26,11 +27,11 @@ class Mutant(NamedTuple):
 
 def mutants(task: ResolvedTask) -> Iterator[Mutant]:
     """All of them."""
-    document = task.spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    document = to_json(task.spec, defaults=False)
     for name, change in _changes(task, document):
         changed = copy.deepcopy(document)
         change(changed)
-        yield Mutant(f"{task.id}: {name}", replace(task, spec=TaskSpec.model_validate(changed)))
+        yield Mutant(f"{task.id}: {name}", replace(task, spec=TaskSpec.of(changed)))
     for found in PLACEHOLDER.finditer(task.prompt):
         without = task.prompt[: found.start()] + task.prompt[found.end() :]
         yield Mutant(f"{task.id}: prompt without {found[0]}", replace(task, prompt=without))

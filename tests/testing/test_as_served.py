@@ -90,7 +90,7 @@ def test_a_delivery_is_judged_as_on_a_server(dev: Dev, name: str) -> None:
         secret = KEY if kind != "wrong" else KEY[::-1].replace("=", "A")
         signed = {} if kind == "missing" else signature.sign(config, secret, body, delivery=f"{name}-{number}", now=now)
         there = served(dev, name, body, signed | headers)
-        example = Example.model_validate({"webhook": "x", "headers": headers, "signature": kind, "expect": {}})
+        example = Example.of({"webhook": "x", "headers": headers, "signature": kind, "expect": {}})
         got = tried(task, example, body).judgement
         here = {"verdict": got.verdict, "detail": got.detail, "params": got.params, "prompt": got.prompt}
         if here != there:
@@ -104,7 +104,7 @@ def test_parameters_are_judged_as_on_a_server(dev: Dev, params: dict[str, Any]) 
     task = compile_tree(DirectoryTree(dev.tasks)).registry.task("github")
 
     answer = dev.post("/api/tasks/github/runs", {"params": params})
-    got = tried(task, Example.model_validate({"params": params, "expect": {}})).judgement
+    got = tried(task, Example.of({"params": params, "expect": {}})).judgement
 
     if answer.status == 202:
         run = dev.get(f"/api/workflow-runs/{answer.json['runId']}").json

@@ -9,6 +9,7 @@ import pytest
 from optio.compiler.dump import dump
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.tree import DirectoryTree, OverlayTree
+from optio.model.spec import to_json
 from optio.testing.run import run, try_all
 from tests.support import ROOT
 from tests.testing.mutants import Mutant, mutants
@@ -35,7 +36,7 @@ def test_every_mutant_of_a_task_is_killed_by_its_own_tests(tree: Path, task: Res
 def test_a_mutant_that_is_written_into_its_file_fails_the_tests_of_its_tree(tree: Path, task: ResolvedTask) -> None:
     alive = []
     for name, mutant in mutants(task):
-        document = mutant.spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        document = to_json(mutant.spec, defaults=False)
         text = dump({**document, "promptTemplate": mutant.prompt})
         report = run(OverlayTree(DirectoryTree(tree), {task.path: text.encode()}))
         if report.compilation.ok and all(result.passed for result in report.results):
@@ -46,17 +47,14 @@ def test_a_mutant_that_is_written_into_its_file_fails_the_tests_of_its_tree(tree
 
 def test_a_task_that_is_written_anew_passes_its_tests() -> None:
     for tree, task in TASKS:
-        document = task.spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        document = to_json(task.spec, defaults=False)
         report = run(OverlayTree(DirectoryTree(tree), {task.path: dump(document).encode()}))
         assert all(result.passed for result in report.results), task.id
 
 
 def test_without_tests_every_mutant_survives() -> None:
     tree, task = next((tree, task) for tree, task in TASKS if task.id == "push-review")
-    found = [
-        mutant._replace(task=replace(mutant.task, spec=mutant.task.spec.model_copy(update={"tests": []})))
-        for mutant in mutants(task)
-    ]
+    found = [mutant._replace(task=replace(mutant.task, spec=mutant.task.spec.but(tests=[]))) for mutant in mutants(task)]
 
     assert survivors(tree, found) == [mutant.name for mutant in found]
 

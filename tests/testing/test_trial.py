@@ -75,8 +75,8 @@ def test_a_trigger_that_is_switched_off_is_tried_as_if_it_were_on() -> None:
 
 
 def slot(at: str, expression: str = "30 2 * * *", zone: str = "Europe/Berlin") -> datetime:
-    config = ScheduleConfig.model_validate({"cronExpression": expression, "timezone": zone})
-    return slot_of(config, Example.model_validate({"schedule": at, "expect": {}}))
+    config = ScheduleConfig.of({"cronExpression": expression, "timezone": zone})
+    return slot_of(config, Example.of({"schedule": at, "expect": {}}))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def test_a_pod_that_uses_too_much_memory_says_so(make: Make) -> None:
 
 
 def test_a_task_has_the_image_and_the_size_that_it_asks_for(make: Make) -> None:
-    wanted = Environment.model_validate({"image": IMAGE, "resources": {"memory": "96Mi"}})
+    wanted = Environment.of({"image": IMAGE, "resources": {"memory": "96Mi"}})
     source = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null"
 
     ended = run(make(image="optio.invalid/none:1"), shell(source, environment=wanted), within=60)

@@ -36,7 +36,7 @@ def test_the_pod_is_the_golden_one_and_holds_nothing_of_its_launch() -> None:
 
 
 def test_a_task_has_its_own_image_and_size() -> None:
-    wanted = Environment.model_validate({"image": "ours:1", "resources": {"cpu": "250m", "memory": "512Mi"}})
+    wanted = Environment.of({"image": "ours:1", "resources": {"cpu": "250m", "memory": "512Mi"}})
 
     container = made(environment=wanted)["spec"]["containers"][0]  # type: ignore[index]
 

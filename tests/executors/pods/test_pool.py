@@ -145,7 +145,7 @@ def test_a_task_that_can_have_no_pod_at_all_does_not_keep_the_others_from_theirs
 
 def test_the_kind_of_a_pod_is_told_by_all_that_a_run_cannot_bring_with_it() -> None:
     def key(**changes: Any) -> str:
-        return manifest.pool_key(Environment.model_validate(changes), SETTINGS)
+        return manifest.pool_key(Environment.of(changes), SETTINGS)
 
     alike = {key(), key(secrets=["KEY"]), key(env={"A": "b"}), key(setupCommands=["true"])}
     others = {

@@ -193,7 +193,7 @@ def test_a_launch_that_came_to_a_pod_and_may_not_have_it_changes_nothing_there(m
 
 def test_set_up_commands_run_ahead_without_the_runs_secrets_and_only_once(make: Make) -> None:
     executor = make()
-    ahead = Environment.model_validate(
+    ahead = Environment.of(
         {"setupAhead": True, "setupCommands": ["env >seen; echo hello-from-set-up; date +%s%N >when"], "env": {"MINE": "yes"}}
     )
     filled(executor, 1, ahead)
@@ -214,7 +214,7 @@ def test_set_up_commands_run_ahead_without_the_runs_secrets_and_only_once(make: 
 
 def test_set_up_that_fails_ahead_is_said_and_its_pods_are_made_less_and_less_often(make: Make) -> None:
     executor = make()
-    broken = Environment.model_validate({"setupAhead": True, "setupCommands": ["echo no such thing >&2; exit 3"]})
+    broken = Environment.of({"setupAhead": True, "setupCommands": ["echo no such thing >&2; exit 3"]})
     executor.keep_warm([Warm(task_id="task", size=2, environment=broken)])
 
     eventually(lambda: (found := pool(executor)) and "no such thing" in found.problem, within=60, what="the reason")
@@ -229,7 +229,7 @@ def test_pods_of_a_kind_that_has_changed_are_replaced(make: Make) -> None:
     filled(executor, 2)
     before = names(executor)
 
-    filled(executor, 1, Environment.model_validate({"resources": {"memory": "96Mi"}}))
+    filled(executor, 1, Environment.of({"resources": {"memory": "96Mi"}}))
 
     eventually(lambda: len(names(executor)) == 1, within=60, what="the new pod alone")
     assert names(executor) & before == set()

@@ -1,0 +1,110 @@
+"""Misfits: everything in a value that its model does not take, each at its route, in the order of the model.
+
+`Spec.of` stops at the first; people want all.
+"""
+
+import re
+from collections.abc import Iterator
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from msgspec import NODEFAULT, Meta
+
+from optio.model.route import Route
+from optio.model.spec import NOT_BLANK, Spec, keys_of
+
+Kind = Literal["unknown", "missing", "variant", "type", "word", "blank", "pattern", "least", "most", "longest"]
+
+TEXT, WHOLE, SWITCH, LIST, MAPPING = "text", "a whole number", "true or false", "a list", "a mapping"
+_NAMES: dict[Any, str] = {str: TEXT, int: WHOLE, bool: SWITCH, list: LIST, dict: MAPPING}
+
+
+class Misfit(NamedTuple):
+    """One of them. `wanted` is one of the words above where the `type` is another, else the words that are allowed, the
+    pattern or the bound; nothing for a key that is `unknown` or `missing`, and for a mapping of no known kind (`variant`)."""
+
+    kind: Kind
+    route: Route
+    value: Any = None
+    wanted: Any = None
+
+
+def misfits(value: Any, wanted: Any, route: Route = ()) -> Iterator[Misfit]:
+    """None if `wanted`, a model or what its keys are annotated with, takes the value."""
+    origin: Any = get_origin(wanted)
+    members = get_args(wanted)
+    if wanted is Any:
+        return
+    if origin is Annotated:
+        yield from _of_bounds(value, members[0], members[1], route)
+    elif origin in (Union, UnionType):
+        yield from _of_union(value, members, route)
+    elif origin is Literal:
+        if not any(type(value) is type(word) and value == word for word in members):
+            yield Misfit("word", route, value, members)
+    elif type(value) is not _kind(wanted):
+        yield Misfit("type", route, value, _NAMES[_kind(wanted)])
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from misfits(item, members[0], (*route, index))
+    elif isinstance(value, dict) and origin is dict:
+        for key, item in value.items():
+            for each, member in zip((key, item), members, strict=True):
+                yield from misfits(each, member, (*route, key))
+    elif isinstance(value, dict):
+        yield from _of_mapping(value, wanted, route)
+
+
+def _of_mapping(value: dict[str, Any], model: type[Spec], route: Route) -> Iterator[Misfit]:
+    known = keys_of(model)
+    for key in known:
+        if key.written in value:
+            yield from misfits(value[key.written], key.annotation, (*route, key.written))
+        elif key.default is NODEFAULT:
+            yield Misfit("missing", (*route, key.written))
+    names = {key.written for key in known}
+    yield from (Misfit("unknown", (*route, key), value[key]) for key in value if key not in names)
+
+
+def _of_union(value: Any, members: tuple[Any, ...], route: Route) -> Iterator[Misfit]:
+    """In the member that the value is meant for: a mapping says which by its `type`, of others the kind tells."""
+    if value is None and NoneType in members:
+        return
+    given = [member for member in members if member is not NoneType]
+    if len(given) == 1:
+        yield from misfits(value, given[0], route)
+        return
+    variants = all(_kind(member) is dict for member in given)
+    if variants:
+        said = value.get("type") if isinstance(value, dict) else None
+        meant = next((member for member in given if member.__struct_config__.tag == said), None)
+    else:
+        meant = next((member for member in given if _kind(member) is type(value)), None)
+    if meant is not None:
+        yield from misfits(value, meant, route)
+    elif variants:
+        yield Misfit("variant", route, value)
+    else:
+        yield Misfit("type", route, value, " or ".join(sorted((_NAMES[_kind(member)] for member in given), reverse=True)))
+
+
+def _of_bounds(value: Any, wanted: Any, bounds: Meta, route: Route) -> Iterator[Misfit]:
+    """A text or a number that may not be any."""
+    if type(value) is not wanted:
+        yield Misfit("type", route, value, _NAMES[wanted])
+    elif bounds.pattern is not None and not re.search(bounds.pattern, value):
+        yield Misfit("blank" if bounds.pattern == NOT_BLANK else "pattern", route, value, bounds.pattern)
+    elif bounds.max_length is not None and len(value) > bounds.max_length:
+        yield Misfit("longest", route, value, bounds.max_length)
+    elif bounds.ge is not None and value < bounds.ge:
+        yield Misfit("least", route, value, bounds.ge)
+    elif bounds.le is not None and value > bounds.le:
+        yield Misfit("most", route, value, bounds.le)
+
+
+def _kind(wanted: Any) -> type:
+    """What a value is in Python that may be what is wanted."""
+    kind = get_origin(wanted) or wanted
+    if kind is Annotated:
+        kind = get_args(wanted)[0]
+    return dict if issubclass(kind, Spec) else kind
