@@ -33,8 +33,9 @@ _ELSEWHERE_CALLED = {
     "agent": "agentRuntime", "engine": "agentRuntime", "params": "paramsSchema", "parameters": "paramsSchema",
     "inputs": "paramsSchema", "schema": "paramsSchema", "budget": "budgetUsd", "maxCost": "budgetUsd", "turns": "maxTurns",
     "retries": "maxRetries", "concurrency": "maxConcurrent", "title": "name",
+    "maintainer": "owner", "team": "owner", "contact": "owner",
 }  # fmt: skip
-_SAME_VALUE = frozenset({"promptTemplate", "agentRuntime", "name"})
+_SAME_VALUE = frozenset({"promptTemplate", "agentRuntime", "name", "owner"})
 _ADVICE = {
     **dict.fromkeys(("schedule", "cron", "cronExpression"),
         "write `triggers: [{type: schedule, config: {cronExpression: \"0 9 * * 1\"}}]`"),

@@ -7,6 +7,7 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
         "name": ["Weekly Security Report"],
         "id": ["weekly-security-report"],
         "description": ["Scans dependencies and generates a vulnerability summary"],
+        "owner": ["team-platform", "security@example.com"],
         "agentRuntime": ["claude-code"],
         "model": ["sonnet"],
         "command": [["python3", "report.py"]],
@@ -63,7 +64,7 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
     "Expectation": {"params": [{"REPO_NAME": "hello"}], "prompt": ["prompts/push.expected.md"]},
     "PolicySpec": {
         "description": ["Ask #platform; costs are capped by the budget of the quarter"],
-        "require": [["description", "budgetUsd"]],
+        "require": [["description", "owner", "budgetUsd"]],
         "failOn": [["danger"]],
     },
     "Ceilings": {

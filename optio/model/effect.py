@@ -28,6 +28,7 @@ class Kind(StrEnum):
     TASK_RENAMED = "task-renamed", "a task has another id: its URLs change, and its history and a pause stay with the old one"
     TASK_BROKEN = "task-broken", "a file has errors, so what it will do cannot be told"
     NAME_CHANGED = "name-changed", "people see another name"
+    OWNER_CHANGED = "owner-changed", "somebody else answers for the task"
     TASK_ENABLED = "task-enabled", "triggers may start the task, which they could not"
     TASK_DISABLED = "task-disabled", "no trigger starts the task any more"
 

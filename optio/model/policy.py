@@ -8,7 +8,7 @@ from optio.model.effect import Kind, Weight
 from optio.model.spec import Count, Duration, Money, Positive, Spec, Text
 from optio.model.task import Runtime
 
-Required = Literal["description", "model", "maxTurns", "budgetUsd", "timeout", "startLimit", "tests"]
+Required = Literal["description", "owner", "model", "maxTurns", "budgetUsd", "timeout", "startLimit", "tests"]
 Level = Literal["error", "warning", "info", "off"]
 EFFECTS = tuple(str(name) for name in (*Weight, *Kind))
 """What `failOn` may name."""

@@ -97,6 +97,8 @@ class TaskSpec(Spec, frozen=True, kw_only=True):
     """What people call the task; its id is the slug of the name unless `id` is given."""
     description: str = ""
     """What the task is for."""
+    owner: Annotated[str, Meta(pattern=NOT_BLANK, max_length=200)] | None = None
+    """Who answers for the task: a team, a person, an address."""
     enabled: bool = True
     """Whether triggers may start it."""
     agent_runtime: Runtime

@@ -42,6 +42,10 @@ def _changed(before: CompiledTask, after: CompiledTask) -> Iterator[Effect]:
         was, now = brief(before.spec.name), brief(after.spec.name)
         text = f"name: {was} -> {now}"
         yield Effect(kind=Kind.NAME_CHANGED, text=text, weight=Weight.INFO, before=was, after=now, route=("name",))
+    if before.spec.owner != after.spec.owner:
+        was, now = (brief(spec.owner) if spec.owner else "nobody" for spec in (before.spec, after.spec))
+        text = f"owner: {was} -> {now}"
+        yield Effect(kind=Kind.OWNER_CHANGED, text=text, before=was, after=now, route=("owner",))
     if before.spec.enabled and not after.spec.enabled:
         yield Effect(kind=Kind.TASK_DISABLED, text="no trigger starts it any more", route=("enabled",))
     if after.spec.enabled and not before.spec.enabled:

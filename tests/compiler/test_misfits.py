@@ -21,6 +21,7 @@ TASK: dict[str, Any] = {
     "id": "a-b",
     "name": "Report",
     "description": "",
+    "owner": "platform",
     "enabled": True,
     "agentRuntime": "command",
     "model": None,

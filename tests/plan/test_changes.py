@@ -42,6 +42,7 @@ KINDS = {
     "a-mapping": "mapping-changed",
     "a-name": "name-changed",
     "a-narrower-network": "egress-closed",
+    "another-owner": "owner-changed",
     "a-parameter-gone": "callers-break prompt-changed",
     "a-parameter-new": "params-widened prompt-changed",
     "a-parameter-required": "callers-break default-changed mapping-changed schedule-params-changed",

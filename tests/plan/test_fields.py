@@ -34,6 +34,7 @@ TASK: dict[str, Any] = {
 OTHER: dict[str, Any] = {
     "id": "other",
     "name": "Other",
+    "owner": "security",
     "enabled": False,
     "agentRuntime": "codex",
     "model": "opus",

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from optio.compiler.rule import INFO, WARNING, Rule
 
 _WHOLE = (
-    "description: Says hello\nmodel: claude-sonnet-4-5-20250929\nmaxTurns: 20\nbudgetUsd: '1.00'\ntimeout: 20m\n"
-    "environment: {network: {egress: [api.anthropic.com]}}\ntriggers: [{type: manual}]\n"
+    "description: Says hello\nowner: platform\nmodel: claude-sonnet-4-5-20250929\nmaxTurns: 20\nbudgetUsd: '1.00'\n"
+    "timeout: 20m\nenvironment: {network: {egress: [api.anthropic.com]}}\ntriggers: [{type: manual}]\n"
 )
 
 
@@ -150,8 +150,8 @@ RULES = (
         strict=WARNING, careful=True,
     ),
     Rule(
-        "OPT712", "doc-gap", INFO, "the task has no description",
-        "Lists of tasks and of runs show it to people who have never seen the file.",
+        "OPT712", "doc-gap", INFO, "the task has no description, or nobody who answers for it",
+        "People who have never seen the file read what it is for, and ask somebody when it goes wrong.",
         _without("description"), _WHOLE,
         strict=INFO, careful=True,
     ),

@@ -46,6 +46,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.at("OPT608", message, ("model",), hint="name a dated version where the answer must not change")
     if not spec.description.strip():
         yield task.at("OPT712", "no description", ("description",), key=True, hint="add `description: what the task is for`")
+    if spec.owner is None:
+        yield task.at("OPT712", "no owner", ("owner",), key=True, hint="add `owner: my-team`, here or in `_defaults.yaml`")
     if not spec.triggers:
         hint = "add `triggers:`, or `- type: manual` to say that this is meant"
         yield task.at("OPT323", "no trigger: only the API and the command line start it", ("triggers",), key=True, hint=hint)
