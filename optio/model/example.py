@@ -24,7 +24,7 @@ class Expectation(Spec, frozen=True, kw_only=True):
     """A file with the whole prompt of the run, relative to this file; `optio test --update` writes it."""
     prompt_contains: list[Text] = []
     """Texts that the prompt of the run must hold."""
-    error: Text | list[Text] | None = None
+    error: str | list[Text] | None = None
     """A part of the reason why it is refused, or several, such as `/params/REPO_NAME`."""
 
     @property

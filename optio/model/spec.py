@@ -1,7 +1,8 @@
 """Spec: a mapping of a file as a type. Keys in camelCase, none that is unknown, nothing converted.
 
 All that a type asks of a value can be read from it, so that a reader of files finds everything that is wrong at once
-(`compiler.misfits`). Patterns end in `\\Z`: `$` lets a line break pass.
+(`compiler.misfits`). Patterns end in `\\Z`: `$` lets a line break pass. What may be a text or a list has no pattern: msgspec
+0.22 frees such a pattern as if it were a type, and the interpreter crashes at its end.
 """
 
 from functools import lru_cache

@@ -105,7 +105,7 @@ class TaskSpec(Spec, frozen=True, kw_only=True):
     """The agent CLI that runs the prompt; `command` runs a program of your own."""
     model: Text | None = None
     """The agent's model."""
-    command: list[Text] | Text | None = None
+    command: list[Text] | str | None = None
     """With `agentRuntime: command`: program and arguments. The prompt comes on its standard input."""
     prompt_template: Text | None = None
     """The prompt; each `{{NAME}}` is replaced once by the parameter of that name."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
 from optio.model.example import Example
-from optio.model.route import Route
+from optio.model.route import Route, show
 
 _KINDS = ("webhook", "schedule", "params")
 # Key of the file and field of the model.
@@ -66,6 +66,9 @@ def _expectation(task: ResolvedTask, route: Route, example: Example, kind: str) 
     if expected.error is not None and expected.word in ("accepted", "filtered"):
         message = f"`error` of what is `{expected.word}`: there is none"
         yield task.at("OPT425", message, (*route, "error"), hint="delete `error`, or write `verdict: invalid`", key=True)
+    if isinstance(expected.error, str) and not expected.error.strip():
+        message, hint = f"`{show((*route, 'error'))}` is blank", "write a part of the reason, or delete the key"
+        yield task.at("OPT106", message, (*route, "error"), hint=hint)
     for key, name in _OF_RUNS:
         given = getattr(expected, name)
         if expected.word != "accepted" and given not in (None, []):

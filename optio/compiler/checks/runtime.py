@@ -37,7 +37,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 ("agentRuntime",),
                 hint="its runs fail at once: write `claude-code` or `command`, or wait for the version that runs it",
             )
-    if spec.command == []:
+    if isinstance(spec.command, str) and not spec.command.strip():
+        yield task.at("OPT106", "`command` is blank", ("command",), hint="write `[program, argument]`")
+    elif spec.command == []:
         yield task.at("OPT106", "`command` is empty", ("command",), hint="write `[program, argument]`")
     if spec.connections:
         yield task.at(
