@@ -1,6 +1,5 @@
 """Resolve: what a task needs from elsewhere: its id, its prompt's text, its sample payloads."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,12 +10,15 @@ from optio.compiler.layers import Merged, beside
 from optio.compiler.source import Position, Span, span_at
 from optio.compiler.spec import Shape
 from optio.compiler.tree import SourceTree, Unreadable
+from optio.errors import Malformed
 from optio.model.example import Example
 from optio.model.route import Route
 from optio.model.task import TaskSpec
 from optio.model.text import slug
 
 LONGEST_ID = 80
+# What becomes of a delivery whose body is not read, or cannot be.
+_UNREAD = ("unsupported", "unsigned", "stale", "unreadable")
 
 
 class Sample(NamedTuple):
@@ -165,29 +167,23 @@ def _prompt_text(data: bytes) -> str:
 def _sample(
     document: Document | Merged, route: Route, example: Example, name: str, tree: SourceTree
 ) -> Sample | Diagnostic | None:
-    """The payload; None for one that cannot be read, and is there to show just that."""
+    """The payload, read as the server reads it; None for one that it need not be able to read."""
 
     def at(code: str, message: str, hint: str | None) -> Diagnostic:
         return finding(code, message, path=document.path, span=document.span(route), route=route, hint=hint)
 
+    # Imported here: a tree without samples does not pay for it.
+    from optio.model.body import decode
+
     path = beside(document.path, name)
     try:
-        payload = json.loads(tree.read(path), parse_constant=_no_constant)
-        return Sample(route, path, payload, example.expect.word)
+        return Sample(route, path, decode(tree.read(path), f"`{name}`"), example.expect.word)
     except Unreadable as err:
         return at(err.code, f"`{name}` {err.message}", err.hint)
-    except (ValueError, RecursionError) as err:
-        if example.expect.word == "unreadable":
+    except Malformed as err:
+        if example.expect.word in _UNREAD:
             return None
-        if not isinstance(err, json.JSONDecodeError):
-            return at("OPT424", f"`{name}` is no JSON", "give the payload as it was received")
-        return at(
-            "OPT424", f"`{name}` is no JSON: line {err.lineno}, column {err.colno}", "give the payload as it was received"
-        )
-
-
-def _no_constant(word: str) -> Any:
-    raise ValueError(f"`{word}` is no JSON")
+        return at("OPT424", str(err), "give the payload as it was received, or expect `verdict: unreadable`")
 
 
 def _occurrence(text: str, needle: str, start: int) -> int:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from optio.errors import Invalid, Malformed, Unsupported
+from optio.model import body as payload
 from optio.model import mapping
 from optio.model.registry import CompiledTask, Registry
 from optio.model.trigger import WebhookConfig
-from optio.runs import body as payload
 from optio.runs import signature
 from optio.runs.replay import Judgement
 from optio.runs.submit import prepare

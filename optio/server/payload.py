@@ -8,7 +8,7 @@ from litestar import Request
 from litestar.types import Receive
 
 from optio.errors import Invalid, Malformed, Problem, Unsupported
-from optio.runs.body import decode, is_json
+from optio.model.body import decode, is_json
 from optio.server.problems import HttpProblem
 
 BODY_S = 30.0

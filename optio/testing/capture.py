@@ -9,11 +9,12 @@ from optio.compiler.document import parse
 from optio.compiler.edit import CannotEdit, edit
 from optio.compiler.source import SourceFile
 from optio.errors import Invalid
+from optio.model import body
 from optio.model.example import Example
 from optio.model.registry import CompiledTask
 from optio.model.text import slug
 from optio.model.trigger import WebhookConfig
-from optio.runs import body, judge
+from optio.runs import judge
 from optio.runs.signature import event_header
 from optio.testing.redact import Redaction, Redactor
 from optio.testing.trial import tried

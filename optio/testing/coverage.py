@@ -11,12 +11,11 @@ from typing import Any
 
 from optio.compiler.resolve import ResolvedTask
 from optio.errors import Malformed
-from optio.model import mapping
+from optio.model import body, mapping
 from optio.model.example import Example
 from optio.model.params import faults, fill
 from optio.model.route import Route, show, value_at
 from optio.model.trigger import ManualTrigger, WebhookConfig, WebhookTrigger
-from optio.runs import body
 from optio.runs.signature import event_header
 from optio.testing.run import Result, Tested
 

@@ -1,0 +1,63 @@
+"""Strict JSON out of the raw bytes of a request, or of a sample of one."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from optio.errors import Malformed
+
+MAX_DEPTH = 64
+_BYTE = re.compile(r" \(byte (\d+)\)$")
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a Content-Type is JSON: `application/json`, `application/anything+json`, with any parameters."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def decode(data: bytes, name: str = "the body") -> Any:
+    """Strict JSON: UTF-8 without BOM, no NaN, no lone surrogate, at most 64 levels; raises Malformed, which calls it by this
+    name. Of a doubled key the last value counts."""
+    try:
+        value = msgspec.json.decode(data)
+    except RecursionError as err:
+        raise _too_deep(name) from err
+    except (msgspec.DecodeError, ValueError) as err:
+        raise Malformed(f"{name} is no JSON: {_reason(data, err)}") from err
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return value
+    level = _containers([value])
+    for _ in range(MAX_DEPTH):
+        level = _containers(child for each in level for child in (each.values() if type(each) is dict else each))
+        if not level:
+            return value
+    raise _too_deep(name)
+
+
+def _containers(values: Iterable[Any]) -> list[Any]:
+    return [value for value in values if type(value) is dict or type(value) is list]
+
+
+def _too_deep(name: str) -> Malformed:
+    return Malformed(f"{name} is nested deeper than {MAX_DEPTH} levels")
+
+
+def _reason(data: bytes, err: Exception) -> str:
+    """Why, and where, in the words of an editor."""
+    if not data.strip():
+        return "it is empty"
+    if isinstance(err, UnicodeDecodeError):
+        return "it is not UTF-8"
+    if data.startswith(b"\xef\xbb\xbf"):
+        return "it begins with a byte order mark"
+    text = str(err).removeprefix("JSON is malformed: ").partition(" - at ")[0][:200]
+    text = text[:1].lower() + text[1:]
+    place = _BYTE.search(text)
+    if place is None:
+        return text
+    before = data[: int(place[1])].decode("utf-8", "replace")
+    column = len(before) - before.rfind("\n")
+    return f"{text[: place.start()]} at line {before.count(chr(10)) + 1}, column {column}"
