@@ -32,7 +32,7 @@ def test_so_many_levels_are_read_and_not_one_more(objects: list[bool], innermost
     if levels <= MAX_DEPTH:
         assert decode(data) == value
     else:
-        with pytest.raises(Malformed, match="^the body is nested deeper than 64 levels$"):
+        with pytest.raises(Malformed, match=r"^the body is nested deeper than 64 levels$"):
             decode(data)
 
 

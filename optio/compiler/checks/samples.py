@@ -41,14 +41,15 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         for sample in wanted:
             if lost or wrong or (mapping is None and not isinstance(sample.payload, dict)):
                 continue
-            params = sample.payload if mapping is None else from_payload(mapping, sample.payload)
-            yield from _invalid(task, sample, params, known)
+            try:
+                params = sample.payload if mapping is None else from_payload(mapping, sample.payload)
+            except MappingFailed as err:
+                hint = "give a smaller payload, or expect `verdict: invalid`"
+                yield task.at("OPT424", f"`{sample.path}` is refused: {err}", sample.route, hint=hint)
+            else:
+                yield from _invalid(task, sample, params, known)
     except PathSyntax:  # reported where it stands
         return
-    except MappingFailed:
-        yield task.at(
-            "OPT424", f"`{task.samples[0].path}` is nested too deeply", task.samples[0].route, hint="give a smaller payload"
-        )
 
 
 def _is_source(source: Any) -> bool:
