@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
+from optio.compiler.checks.keywords import WORDS, misspelt
 from optio.compiler.diagnostics import Diagnostic, closest, first
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
@@ -33,14 +34,13 @@ def references(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnosti
         return
     places = list(_every_ref(schema))
     walk = _Walk(schema)
-    broken = [(route, ref) for route, ref in places if walk.resolve(ref) is None]
+    broken: dict[str, list[Route]] = {}
+    for route, ref in places:
+        if walk.resolve(ref) is None:
+            broken.setdefault(ref, []).append(route)
     if broken:
-        known = [f"#/{word}/{name}" for word in ("$defs", "definitions") for name in _names(schema.get(word))]
-        for route, ref in first(broken):
-            message = f"`{ref}` leads {'nowhere' if ref.startswith('#') else 'out of the schema'}"
-            meant = closest(ref, known)
-            hint = f"did you mean `{meant}`?" if meant else "put the schema under `$defs` and write `#/$defs/NAME`"
-            yield task.at("OPT214", message, ROUTE + route, hint=hint)
+        yield from _misspelt(task, schema, walk, broken)
+        yield from _broken(task, schema, broken)
         return
     circle = walk.circle([ref for _, ref in places])
     if circle is not None:
@@ -52,6 +52,39 @@ def references(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnosti
         yield task.at(
             "OPT214", f"references expand to more than {MOST_EXPANSIONS:,} schemas", ROUTE + route, hint="write the schema out"
         )
+
+
+def _misspelt(
+    task: ResolvedTask, schema: dict[str, Any], walk: "_Walk", broken: dict[str, list[Route]]
+) -> Iterator[Diagnostic]:
+    """Where `$defs` itself is misspelt, that is the mistake, and not each of the references into it: they are taken out."""
+    for word in first(word for word in schema if word not in WORDS):
+        meant = misspelt(word)
+        if meant is None or meant in schema:
+            continue
+        start = f"#/{meant}/"
+        into = [
+            ref for ref in broken if ref.startswith(start) and walk.resolve(f"#/{word}/{ref.removeprefix(start)}") is not None
+        ]
+        if into:
+            others = sum(len(broken.pop(ref)) for ref in into) - 1
+            lead = f" and {others} more reference{'s'[: others > 1]} lead" if others else " leads"
+            message = f"`{word}` is no keyword of JSON Schema: `{into[0]}`{lead} nowhere"
+            hint = f"did you mean `{meant}`?"
+            yield task.at("OPT214", message, (*ROUTE, word), key=True, hint=hint, write=meant, safe=False)
+
+
+def _broken(task: ResolvedTask, schema: dict[str, Any], broken: dict[str, list[Route]]) -> Iterator[Diagnostic]:
+    """Each target once, at the first reference to it."""
+    known = [f"#/{word}/{name}" for word in ("$defs", "definitions") for name in _names(schema.get(word))]
+    for ref, routes in first(broken.items()):
+        message = f"`{ref}` leads {'nowhere' if ref.startswith('#') else 'out of the schema'}"
+        others = len(routes) - 1
+        if others:
+            message += f", here and at {others} more place{'s'[: others > 1]}"
+        meant = closest(ref, known)
+        hint = f"did you mean `{meant}`?" if meant else "put the schema under `$defs` and write `#/$defs/NAME`"
+        yield task.at("OPT214", message, ROUTE + routes[0], hint=hint)
 
 
 def _names(definitions: Any) -> list[str]:
