@@ -140,7 +140,7 @@ def _explain(error: "ValidationError", route: Route) -> Iterator[tuple[Route, st
         yield (*route, _bare(kind.property)), "is required and has no default", "required"
     elif name in ("AdditionalProperties", "UnevaluatedProperties"):
         for key in kind.unexpected:
-            yield (*route, key), "is not a parameter of this task", "additionalProperties"
+            yield (*route, key), "is an unknown key" if route else "is not a parameter of this task", "additionalProperties"
     else:
         yield route, says(error), kind.name
 
@@ -170,7 +170,7 @@ _ARTICLES = {
 
 _SENTENCES: dict[str, Any] = {
     "Type": _types,
-    "Enum": lambda k: "must be one of " + ", ".join(_json(o) for o in k.options),
+    "Enum": lambda k: "must be one of " + ", ".join(dict.fromkeys(map(_json, k.options))),
     "Constant": lambda k: f"must be {_json(k.expected_value)}",
     "MaxLength": lambda k: f"is longer than {k.limit} characters",
     "MinLength": lambda k: f"is shorter than {k.limit} characters",

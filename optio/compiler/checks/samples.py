@@ -7,7 +7,7 @@ from optio.compiler.checks.declared import Declared, declared, parameter_names
 from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask, Sample
 from optio.model.params import faults, fill
-from optio.model.route import Route
+from optio.model.route import Route, show
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -67,7 +67,7 @@ def _invalid(task: ResolvedTask, sample: Sample, params: dict[str, Any], known: 
     for place, message, word in faults(known.schema, fill(known.schema, params)):
         if place and (place[0] in known.undeclared or (place[0] not in params and word != "required")):
             continue  # a required name that is not declared, or a default: told of where it stands
-        name = f"`{place[0]}`" if place else "parameters"
+        name = f"`{show(place)}`" if place else "parameters"
         yield task.at(
             "OPT424",
             f"`{sample.path}` gives no valid {name}: {message}",

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from optio.compiler.checks.declared import declared, parameter_names
+from optio.compiler.checks.declared import Declared, declared, parameter_names
 from optio.compiler.diagnostics import Diagnostic, closest, first
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.source import Span
 from optio.model.params import faults, fill
-from optio.model.route import Route
+from optio.model.route import Route, show
 from optio.model.trigger import ScheduleTrigger
 
 RANGES = ("minute is 0-59", "hour is 0-23", "day of month is 1-31", "month is 1-12 or JAN-DEC", "day of week is 0-7 or SUN-SAT")
@@ -26,6 +26,7 @@ ABBREVIATIONS = {
 
 # Names that mean another zone on another machine, or none.
 MACHINE_ZONES = frozenset({"localtime", "posixrules", "Factory"})
+_DECLARE = "delete it, or declare it under `paramsSchema.properties`"
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -110,6 +111,30 @@ def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
         yield task.at("OPT306", f"unknown time zone `{name}`", route, hint=hint)
 
 
+def _missing(task: ResolvedTask, route: Route, name: str) -> Diagnostic:
+    message, hint = f"the schedule does not give `{name}`", f"add `{name}:` under `paramMapping`"
+    return task.at("OPT308", message, (*route, name), key=True, hint=hint)
+
+
+def _refused(
+    task: ResolvedTask, route: Route, mapping: dict[str, Any], known: Declared, told: set[str | None], *, open_names: bool
+) -> Iterator[Diagnostic]:
+    """What else would keep each fire from becoming a run. A default that does not fit is reported where it stands."""
+    for place, message, word in faults(known.schema, fill(known.schema, mapping)):
+        if not place:
+            if not told:
+                message = f"the schedule gives no valid parameters: {message}"
+                yield task.at("OPT309", message, route, key=True, hint="give values that fit `paramsSchema`")
+        elif len(place) == 1 and word == "required":
+            if place[0] not in told:
+                yield _missing(task, route, str(place[0]))
+        elif len(place) == 1 and word == "additionalProperties":
+            if open_names and place[0] not in told:
+                yield task.at("OPT310", f"`{place[0]}` {message}", route + place, key=True, hint=_DECLARE)
+        elif place[0] in mapping:
+            yield task.at("OPT309", f"`{show(place)}` {message}", route + place, hint="give a value that fits `paramsSchema`")
+
+
 def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterator[Diagnostic]:
     known = declared(task)
     if known is None or not task.knows(route):
@@ -118,25 +143,17 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
     unknown = list(first(name for name in mapping if names is not None and name not in names))
     for name in unknown:
         meant = closest(name, names or ())
-        hint = f"did you mean `{meant}`?" if meant else "delete it, or declare it under `paramsSchema.properties`"
+        hint = f"did you mean `{meant}`?" if meant else _DECLARE
         write = meant if meant not in mapping else None
         message = f"`{name}` is no parameter of this task"
         yield task.at("OPT310", message, (*route, name), key=True, hint=hint, write=write, safe=False)
     meant_by_typo = {closest(name, names or ()) for name in unknown}
-    for name in known.missing(mapping):
+    missing = known.missing(mapping)
+    for name in missing:
         if name not in meant_by_typo:
-            yield task.at(
-                "OPT308",
-                f"the schedule does not give `{name}`",
-                (*route, name),
-                key=True,
-                hint=f"add `{name}:` under `paramMapping`",
-            )
-    reported = ("required", "additionalProperties", "unevaluatedProperties")
-    wrong = (fault for fault in faults(known.schema, fill(known.schema, mapping)) if fault[2] not in reported)
-    # A broken default is reported where it stands.
-    for place, message, _ in first(fault for fault in wrong if fault[0] and fault[0][0] in mapping):
-        yield task.at("OPT309", f"`{place[0]}` {message}", route + place, hint="give a value that fits `paramsSchema`")
+            yield _missing(task, route, name)
+    told = meant_by_typo.union(unknown, missing, known.undeclared)
+    yield from first(_refused(task, route, mapping, known, told, open_names=names is None))
     for name, value in mapping.items():
         if isinstance(value, str) and value.startswith("$."):
             hint = "write the value itself: a schedule has no payload"
