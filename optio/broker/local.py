@@ -16,6 +16,7 @@ from optio.broker.listeners import Listeners
 
 log = logging.getLogger(__name__)
 _LONGEST_SOCKET_PATH = 100
+_TRIES = 100
 
 
 class LocalBroker:
@@ -23,16 +24,29 @@ class LocalBroker:
 
     def __init__(self, directory: Path) -> None:
         self._directory = _short(directory)
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._is_stand_in = self._directory != directory.absolute()
         self._listeners = Listeners()
         self._closing = False
         self._name = f"{os.getpid()}-{id(self):x}.sock"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(self._directory / self._name))
+        self._bind()
         self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._sender.setblocking(False)
         self._thread = threading.Thread(target=self._receive, name="broker", daemon=True)
         self._thread.start()
+
+    def _bind(self) -> None:
+        path = self._directory / self._name
+        # Peers know it by its ending, once it can be spoken to: one that refuses would count as a killed process's.
+        unready = path.with_suffix(".new")
+        for _ in range(_TRIES):
+            # Between the two, whoever leaves a stand-in as the last may take it away.
+            with contextlib.suppress(FileNotFoundError, FileExistsError):
+                self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._socket.bind(str(unready))
+                unready.rename(path)
+                return
+        raise OSError(errno.ENOENT, "cannot make a socket in", str(self._directory))
 
     def tell(self, topic: Topic, *keys: str) -> None:
         """Listeners of this process at once, other processes by datagram; what cannot be delivered is dropped."""
@@ -43,13 +57,16 @@ class LocalBroker:
 
     def _tell(self, topic: Topic, key: str) -> None:
         self._listeners.dispatch(topic, key)
+        self._send_all(f"{topic.value} {key}".encode())
+
+    def _send_all(self, message: bytes) -> None:
         try:
             peers = os.listdir(self._directory)
         except OSError:
             return
         for peer in peers:
             if peer != self._name and peer.endswith(".sock"):
-                self._send(self._directory / peer, f"{topic.value} {key}".encode())
+                self._send(self._directory / peer, message)
 
     def _send(self, path: Path, message: bytes) -> None:
         try:
@@ -85,16 +102,20 @@ class LocalBroker:
         return None
 
     def close(self) -> None:
-        """Stop listening and remove the socket."""
+        """Stop listening and remove the socket, and a stand-in directory with the last of them."""
         self._closing = True
         # Ends the wait for a message, even when the queue of messages is full.
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(timeout=2)
-        for each in (self._socket, self._sender):
-            each.close()
         with contextlib.suppress(OSError):
             (self._directory / self._name).unlink()
+        if self._is_stand_in:
+            self._send_all(b"")  # nothing to hear: it clears away the sockets of processes that were killed
+            with contextlib.suppress(OSError):  # it is not empty: others use it
+                self._directory.rmdir()
+        for each in (self._socket, self._sender):
+            each.close()
 
 
 def _short(directory: Path) -> Path:

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -270,3 +271,49 @@ def test_a_directory_that_is_too_deep_for_a_socket_works(tmp_path: Path) -> None
     eventually(lambda: heard)
     for broker in (here, there):
         broker.close()
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory for temporary files, with a short name."""
+    with tempfile.TemporaryDirectory(prefix="bus-") as path:
+        monkeypatch.setattr(tempfile, "tempdir", path)
+        yield Path(path)
+
+
+def test_the_stand_in_for_a_deep_directory_leaves_with_the_last_who_uses_it(tmp_path: Path, temporary: Path) -> None:
+    deep = tmp_path.joinpath(*["directory"] * 20)
+    first, here, there, heard = LocalBroker(deep), LocalBroker(deep), LocalBroker(deep), Heard()
+    there.subscribe(heard, Topic)
+    (stand_in,) = temporary.iterdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as killed:
+        killed.bind(str(stand_in / "killed.sock"))
+
+    first.close()
+    here.tell(Topic.RUN, "still heard")
+    eventually(lambda: (Topic.RUN, "still heard") in heard)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as killed:
+        killed.bind(str(stand_in / "killed-later.sock"))
+    here.close()
+    there.close()
+
+    assert os.listdir(temporary) == []
+
+
+def test_a_stand_in_that_is_taken_away_at_the_wrong_moment_is_made_again(tmp_path: Path, temporary: Path) -> None:
+    deep, failed = tmp_path.joinpath(*["directory"] * 20), []
+
+    def come_and_go() -> None:
+        try:
+            for _ in range(100):
+                LocalBroker(deep).close()
+        except Exception as err:
+            failed.append(err)
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert (failed, os.listdir(temporary)) == ([], [])
