@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import optio
+
 MEMORY, SECONDS = 600 << 20, 20
 BASE = "name: {}\nagentRuntime: claude-code\npromptTemplate: Say {{{{A}}}}\n"
 SCHEMA = "paramsSchema:\n  type: object\n  additionalProperties: false\n  required: [A]\n"
@@ -143,6 +145,7 @@ def test_nothing_outside_is_opened_and_nobody_is_called(root: Path) -> None:
     done = check(root, "-c", WATCHED)
 
     seen = done.stderr.splitlines()
-    own = ("tasks.d/", f"{root}/", str(Path(__file__).parents[2]), sys.prefix, sys.base_prefix, "/dev/null", *zoneinfo.TZPATH)
+    package = str(Path(optio.__file__).parents[1])
+    own = ("tasks.d/", f"{root}/", package, sys.prefix, sys.base_prefix, "/dev/null", *zoneinfo.TZPATH)
     assert [path for path in seen if not path.startswith(own)] == []
     assert len([path for path in seen if path.startswith("tasks.d/")]) > len(FILES)
