@@ -24,7 +24,7 @@ HOMES = {
     "cronsim": ("model.cron",),
     "litestar": ("server",),
     "pygls": ("lsp.server", "lsp.wire"),
-    "lsprotocol": ("lsp.server", "lsp.wire"),
+    "lsprotocol": ("lsp.server", "lsp.answers", "lsp.wire"),
     "httpx2": ("executors.pods.cluster", "executors.pods.exec"),
     "lightkube": ("executors.pods.cluster",),
     "msgspec": ("model", "compiler.misfits", "compiler.schema", "checking.kept", "server", "store.sql.transaction"),

@@ -1,0 +1,113 @@
+"""Answers: what an editor asks about a place in a document, and what it is told."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from lsprotocol import types as lsp
+
+from optio.lsp import wire
+from optio.lsp.actions import Action, actions, fix_all
+from optio.lsp.complete import complete
+from optio.lsp.hover import hover
+from optio.lsp.links import Target, definition, references
+from optio.lsp.pages import Page
+from optio.lsp.symbols import symbols
+from optio.lsp.wire import FIX_ALL, range_at, range_of, wanted
+from optio.lsp.workspace import Workspace
+
+
+class Answers:
+    """About the documents of a workspace, in the forms that an editor knows."""
+
+    def __init__(self, workspace: Workspace, editor: lsp.ClientCapabilities) -> None:
+        self._workspace, self._editor = workspace, editor
+
+    def hover(self, asked: lsp.HoverParams, now: datetime) -> lsp.Hover | None:
+        """What is known of it."""
+        page, offset = self._place(asked.text_document, asked.position)
+        found = hover(page, offset, now) if page is not None else None
+        if page is None or found is None:
+            return None
+        content = lsp.MarkupContent(lsp.MarkupKind.Markdown, found.text)
+        return lsp.Hover(content, range_at(found.start, found.end, page.lines))
+
+    def completion(self, asked: lsp.CompletionParams) -> lsp.CompletionList:
+        """What could stand there."""
+        page, offset = self._place(asked.text_document, asked.position)
+        found = complete(page, offset, snippets=self._knows_snippets) if page is not None else []
+        return lsp.CompletionList(
+            is_incomplete=False, items=[wire.completion(each, page.lines) for each in found if page is not None]
+        )
+
+    def definition(self, asked: lsp.DefinitionParams) -> list[lsp.Location]:
+        """Where that which is named there is written."""
+        page, offset = self._place(asked.text_document, asked.position)
+        return self._locations(page, definition(page, offset)) if page is not None else []
+
+    def references(self, asked: lsp.ReferenceParams) -> list[lsp.Location]:
+        """Where that which is written there is named."""
+        page, offset = self._place(asked.text_document, asked.position)
+        return self._locations(page, references(page, offset)) if page is not None else []
+
+    def symbols(self, asked: lsp.DocumentSymbolParams) -> list[lsp.DocumentSymbol]:
+        """The keys of a document."""
+        page = self._workspace.pages.get(asked.text_document.uri)
+        if page is None or not page.is_yaml or page.tree is None:
+            return []
+        return [wire.document_symbol(each, page.lines) for each in symbols(page)]
+
+    def actions(self, asked: lsp.CodeActionParams) -> list[lsp.CodeAction]:
+        """What can be done about the findings in a range, and about all of the file."""
+        page = self._workspace.pages.get(asked.text_document.uri)
+        return list(self._actions(page, asked)) if page is not None and page.tree is not None else []
+
+    def _actions(self, page: Page, asked: lsp.CodeActionParams) -> Iterator[lsp.CodeAction]:
+        only = asked.context.only
+        start = page.lines.from_editor(asked.range.start.line, asked.range.start.character)
+        end = page.lines.from_editor(asked.range.end.line, asked.range.end.character)
+        here = [each for each in self._workspace.findings(page) if each.span.start <= end and start <= each.span.end]
+        if wanted(lsp.CodeActionKind.QuickFix, only):
+            for each in actions(page, here, self._workspace.options):
+                yield self._action(page, each, lsp.CodeActionKind.QuickFix)
+        if wanted(FIX_ALL, only) and any(each.fix is not None and each.fix.safe for each in page.alone):
+            whole = fix_all(page)
+            if whole is not None:
+                yield self._action(page, whole, FIX_ALL)
+
+    def _action(self, page: Page, action: Action, kind: str) -> lsp.CodeAction:
+        assert page.tree is not None  # noqa: S101 - a page without a tree has no findings
+        uri, lines = self._workspace.document(page.tree, action.path)
+        edits = [lsp.TextEdit(range_of(edit.span, lines), edit.text) for edit in action.edits]
+        workspace = self._editor.workspace
+        if workspace and workspace.workspace_edit and workspace.workspace_edit.document_changes:
+            target = self._workspace.page_of(page.tree, action.path)
+            document = lsp.OptionalVersionedTextDocumentIdentifier(uri, target.version if target is not None else None)
+            edit = lsp.WorkspaceEdit(document_changes=[lsp.TextDocumentEdit(document, [*edits])])
+        else:
+            edit = lsp.WorkspaceEdit(changes={uri: edits})
+        found = None
+        if action.found is not None:
+            found = [wire.diagnostic(action.found, page.lines, self._workspace.related(action.found, page.tree))]
+        return lsp.CodeAction(action.title, kind, found, action.preferred or None, edit=edit)
+
+    def _place(self, document: lsp.TextDocumentIdentifier, position: lsp.Position) -> tuple[Page | None, int]:
+        """The page and the offset that are asked about."""
+        page = self._workspace.pages.get(document.uri)
+        if page is None or page.tree is None:
+            return None, 0
+        return page, page.lines.offset(page.lines.from_editor(position.line, position.character))
+
+    @property
+    def _knows_snippets(self) -> bool:
+        """Whether the editor can fill in what is inserted."""
+        completion = getattr(self._editor.text_document, "completion", None)
+        return bool(completion and completion.completion_item and completion.completion_item.snippet_support)
+
+    def _locations(self, page: Page, found: list[Target]) -> list[lsp.Location]:
+        """Places in files of the page's tree."""
+        return [
+            lsp.Location(uri, range_of(each.span, lines))
+            for each in found
+            if page.tree is not None
+            for uri, lines in [self._workspace.document(page.tree, each.path)]
+        ]
