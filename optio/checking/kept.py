@@ -1,6 +1,7 @@
 """What is kept of a file: its verdict, and all that it was made from. Made from the same, it would be the same."""
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -35,6 +36,10 @@ class Kept(NamedTuple):
     ignores: tuple[Ignore, ...]
     around: tuple[str, ...]
     reads: tuple[Read, ...]
+
+    def is_of(self, paths: AbstractSet[str]) -> bool:
+        """Whether it was made from one of these."""
+        return not paths.isdisjoint(self.around) or any(read.path in paths for read in self.reads)
 
     def verdict(self, path: str) -> Verdict:
         """What the pipeline takes."""

@@ -1,6 +1,7 @@
 """Many files: what was kept of them, and the rest made anew."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,10 +23,11 @@ class Answers(NamedTuple):
     unkept: str | None
 
 
-def answers(root: Path, tree: SourceTree, paths: Sequence[str], how: How, *, whole: bool) -> Answers:
-    """These paths are the `whole` tree, or some of its files: then what is kept of the others stays."""
+def answers(root: Path, tree: SourceTree, paths: Sequence[str], how: How, *, whole: bool, typed: AbstractSet[str]) -> Answers:
+    """These paths are the `whole` tree, or some of its files: then what is kept of the others stays. Nothing is kept of what
+    is made from a file whose content is only `typed`."""
     store = _store(how)
-    maker = Maker(tree, Signs(root), careful=how.careful)
+    maker = Maker(tree, Signs(root, without=typed), careful=how.careful)
     before = store.load(root) if store is not None else {}
     now = {path: kept for path in paths if (kept := before.get(path)) is not None and maker.holds(path, kept)}
     open_questions = [path for path in paths if path not in now]
@@ -37,8 +39,9 @@ def answers(root: Path, tree: SourceTree, paths: Sequence[str], how: How, *, who
         now |= part
     now |= answered([path for path in paths if path not in now])  # what could not be sent
     unkept = None if store is not None or how.place is None else "it is not known which libraries are installed"
-    if store is not None and (open_questions or (whole and len(before) > len(now))):
-        unkept = store.save(root, now if whole else before | now)
+    stays = now if not typed else {path: each for path, each in now.items() if not each.is_of(typed)}
+    if store is not None and (not stays.keys().isdisjoint(open_questions) or (whole and not typed and len(before) > len(now))):
+        unkept = store.save(root, stays if whole and not typed else before | stays)
     return Answers([now[path].verdict(path) for path in paths], maker.levels, unkept)
 
 

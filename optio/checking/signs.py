@@ -9,7 +9,7 @@ set the time of modification back, but not the time of change (ctime).
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from optio.compiler.incremental import Sign
@@ -17,12 +17,12 @@ from optio.look import TICK_NS, sign_of
 
 
 class Signs:
-    """The signs of a directory's files, each taken once: when it is first asked for."""
+    """The signs of a directory's files, each taken once: when it is first asked for. Those `without` have none."""
 
-    def __init__(self, root: Path, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, root: Path, clock: Callable[[], int] = time.time_ns, *, without: Iterable[str] = ()) -> None:
         self._root = os.path.realpath(root)
         self._fresh = clock() - TICK_NS
-        self._known: dict[str, Sign | None] = {}
+        self._known: dict[str, Sign | None] = dict.fromkeys(without)
         self._directories: dict[str, str | None] = {}
 
     def of(self, path: str) -> Sign | None:

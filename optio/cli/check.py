@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the command line is read before the compiler is loaded
     from optio.checking.check import Checked
+    from optio.checking.how import How
     from optio.compiler.diagnostics import Diagnostic
     from optio.compiler.report import Excerpt
     from optio.compiler.tree import DirectoryTree
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             checked, changed = _fix(root, only, args)
             changes += changed
         elif given is not None:
-            checked = _typed(root, only, given, careful=args.strict or args.verbose)
+            checked = _typed(root, only, given, args)
         else:
             checked = _checked(root, only, args)
             if checked.unkept is not None and os.environ.get("OPTIO_CACHE_DIR"):  # nobody asked for a place among the caches
@@ -140,22 +141,24 @@ def _roots(paths: list[str], default: str) -> "dict[Path, list[str] | None]":
 
 def _checked(root: Path, only: list[str] | None, args: argparse.Namespace) -> "Checked":
     from optio.checking.check import check
+
+    return check(root, only, _how(args))
+
+
+def _typed(root: Path, only: list[str] | None, given: bytes, args: argparse.Namespace) -> "Checked":
+    """The one file, as part of its tree."""
+    from optio.checking.check import Checked, check
+
+    (path,) = only or ("",)
+    whole = check(root, None, _how(args), typed={path: given})
+    return Checked((path,), whole.tasks, tuple(d for d in whole.diagnostics if d.path == path))
+
+
+def _how(args: argparse.Namespace) -> "How":
     from optio.checking.how import How, default_place
 
     place = None if args.no_cache else default_place(os.environ)
-    return check(root, only, How(careful=args.strict or args.verbose, jobs=args.jobs, place=place))
-
-
-def _typed(root: Path, only: list[str] | None, given: bytes, *, careful: bool) -> "Checked":
-    """The one file, as part of its tree."""
-    from optio.checking.check import Checked
-    from optio.compiler.pipeline import compile_tree
-    from optio.compiler.tree import OverlayTree
-
-    (path,) = only or ("",)
-    whole = compile_tree(OverlayTree(_tree(root, None), {path: given}), careful=careful)
-    own = tuple(d for d in whole.diagnostics if d.path == path)
-    return Checked((path,), len(whole.registry.tasks), own)
+    return How(careful=args.strict or args.verbose, jobs=args.jobs, place=place)
 
 
 def _tree(root: Path, only: list[str] | None) -> "DirectoryTree":

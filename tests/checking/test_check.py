@@ -5,7 +5,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given, settings
@@ -94,6 +97,13 @@ class Edits(RuleBasedStateMachine):
 
         assert self._checked(only, how) == check(self.root, only, How(careful=careful))
 
+    @rule(path=st.sampled_from(PLACES), text=st.sampled_from([*TEXTS, *TEMPLATES, *DEFAULTS, *POLICIES]), careful=st.booleans())
+    def check_what_is_typed(self, path: str, text: str, careful: bool) -> None:
+        typed = {path: text.format(name="Typed", word="red", turns=2).encode()}
+        how = How(careful=careful, jobs=1, place=self.place, few=0)
+
+        assert self._checked(None, how, typed) == plainly(self.root, careful=careful, typed=typed)
+
     @invariant()
     def finds_what_is_there(self) -> None:
         for careful in (False, True):
@@ -101,19 +111,21 @@ class Edits(RuleBasedStateMachine):
 
             assert self._checked(None, how) == plainly(self.root, careful=careful)
 
-    def _checked(self, only: list[str] | None, how: How) -> object:
+    def _checked(self, only: list[str] | None, how: How, typed: Mapping[str, bytes] = MappingProxyType({})) -> object:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(many, "Signs", lambda root: _Versions(root, self.versions))
-            return check(self.root, only, how)
+            patch.setattr(many, "Signs", lambda root, without: _Versions(root, self.versions, without))
+            return check(self.root, only, how, typed=typed)
 
 
 class _Versions:
     """Signs that are never too fresh: the number of the last change, for what is no link."""
 
-    def __init__(self, root: Path, versions: dict[str, int]) -> None:
-        self._root, self._versions = root, versions
+    def __init__(self, root: Path, versions: dict[str, int], without: AbstractSet[str]) -> None:
+        self._root, self._versions, self._without = root, versions, without
 
     def of(self, path: str) -> Sign | None:
+        if path in self._without:
+            return None
         version = self._versions.get(path, 0)
         plain = (self._root / path).is_file() and not (self._root / path).is_symlink()
         return (version, 0, 0, 0, 0) if plain and version % 4 else None
@@ -202,3 +214,27 @@ def test_nothing_is_written_into_the_tree(tmp_path: Path) -> None:
 )
 def test_there_are_as_many_processes_as_are_worth_it(files: int, wanted: int | None, jobs: int) -> None:
     assert How(jobs=wanted).jobs_for(files) == jobs
+
+
+def test_what_is_typed_is_not_kept_and_the_rest_of_the_tree_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "tree"
+    fill(root, 30)
+    for path in root.rglob("*"):
+        os.utime(path, (1, 1))
+    how = How(jobs=1, place=tmp_path / "kept", few=0)
+    typed = {"t1/_defaults.yaml": b"maxTurns: 0\n"}
+    made: list[str] = []
+    monkeypatch.setattr(Maker, "make", _noting(Maker.make, made))
+
+    first = check(root, how=how, typed=typed)
+    once = list(made)
+    made.clear()
+    again = check(root, how=how, typed=typed)
+    typed_again = list(made)
+    made.clear()
+
+    assert first == again == plainly(root, typed=typed)
+    assert len(once) == 34
+    assert {path.partition("/")[0] for path in typed_again} == {"t1"}
+    assert check(root, how=how) == plainly(root)
+    assert {path.partition("/")[0] for path in made} == {"t1"}

@@ -1,10 +1,12 @@
 """Trees of files that tests change, and what must come of them."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from optio.checking.check import Checked
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import DirectoryTree
+from optio.compiler.tree import DirectoryTree, OverlayTree
 
 TASK = "name: {name}\nagentRuntime: claude-code\npromptTemplate: Say {word}\n"
 FROM_FILE = "name: {name}\nagentRuntime: claude-code\npromptFile: prompts/{word}.md\n"
@@ -45,8 +47,8 @@ def fill(root: Path, count: int) -> None:
     write(root, "t1/_defaults.yaml", "maxTurns: 3\n")
 
 
-def plainly(root: Path, *, careful: bool = False) -> Checked:
+def plainly(root: Path, *, careful: bool = False, typed: Mapping[str, bytes] = MappingProxyType({})) -> Checked:
     """What is found without any of it."""
-    tree = DirectoryTree(root)
+    tree = OverlayTree(DirectoryTree(root), typed)
     compilation = compile_tree(tree, careful=careful)
     return Checked(tuple(tree.task_files()), len(compilation.registry.tasks), compilation.diagnostics)
