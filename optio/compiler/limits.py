@@ -6,6 +6,8 @@ import yaml
 
 MAX_EXPANDED = 100_000
 MAX_RATIO = 100
+# Of all texts together: what is written out in a file of the greatest size stays far below it.
+MAX_CHARACTERS = 4 << 20
 _SMALL = 1_000
 
 
@@ -20,12 +22,15 @@ class TooMuch(Exception):
 def refuse_bombs(root: yaml.Node) -> None:
     """Sizes of the expanded tree by a memo per node; an alias is the same node object, so its anchor is measured once."""
     sizes: dict[int, int] = {}
+    lengths: dict[int, int] = {}
     open_nodes: set[int] = set()
     stack: list[tuple[yaml.Node, bool]] = [(root, False)]
     while stack:
         node, done = stack.pop()
         if done:
             sizes[id(node)] = 1 + sum(sizes[id(child)] for child in children(node))
+            own = len(node.value) if isinstance(node, yaml.ScalarNode) else 0
+            lengths[id(node)] = own + sum(lengths[id(child)] for child in children(node))
             open_nodes.discard(id(node))
         elif id(node) in open_nodes:
             raise TooMuch("OPT009", "an alias inside its own anchor", node, "write the value out")
@@ -36,6 +41,10 @@ def refuse_bombs(root: yaml.Node) -> None:
     expanded = sizes[id(root)]
     if expanded > MAX_EXPANDED or (expanded > _SMALL and expanded > MAX_RATIO * len(sizes)):
         raise TooMuch("OPT008", f"aliases expand to {expanded:,} values", _largest(root, sizes), "write the values out")
+    length = lengths[id(root)]
+    if length > MAX_CHARACTERS:
+        message = f"aliases expand to {length:,} characters, more than {MAX_CHARACTERS:,}"
+        raise TooMuch("OPT008", message, _largest(root, lengths), "repeat less of it, or a shorter text")
 
 
 def _largest(node: yaml.Node, sizes: dict[int, int]) -> yaml.Node:

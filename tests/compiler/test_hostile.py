@@ -53,6 +53,10 @@ BOMBS: dict[str, tuple[str, str | bytes]] = {
     "billion laughs": ("OPT008", laughs(30, 10)),
     "wide laughs": ("OPT008", laughs(4, 900)),
     "merge bomb": ("OPT008", MERGES),
+    "a long text nine hundred times": (
+        "OPT008",
+        BASE + "environment:\n  env:\n    A: &a '" + "x" * 900_000 + "'\n" + numbered("    B#: *a\n", 900),
+    ),
     "endless": ("OPT009", "a: &a [*a]\n"),
     "five thousand brackets": ("OPT014", "[" * 5_000),
     "five thousand levels of blocks": ("OPT014", "- " * 5_000 + "a"),
@@ -90,6 +94,11 @@ def test_a_bomb_is_refused_within_a_second(name: str) -> None:
         found = codes(text)
 
     assert code in found
+
+
+def test_aliases_may_repeat_some_long_texts() -> None:
+    text = BASE + "environment:\n  env:\n    A: &a '" + "x" * 100_000 + "'\n" + numbered("    B#: *a\n", 30)
+    assert "OPT008" not in codes(text)
 
 
 def test_a_small_file_of_aliases_is_welcome() -> None:

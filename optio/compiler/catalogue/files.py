@@ -46,7 +46,7 @@ RULES = (
         "model: sonnet\n",
     ),
     Rule(
-        "OPT008", "alias-expansion", ERROR, "aliases expand to too many values",
+        "OPT008", "alias-expansion", ERROR, "aliases expand to too many values, or too long ones",
         "A few short lines of aliases can stand for gigabytes.",
         "a: &a [x, x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n"
         "c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n"
