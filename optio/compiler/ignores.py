@@ -5,14 +5,17 @@ begins there all of them; on `promptFile:` the prompt's own file. Errors cannot 
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity, closest, finding
 from optio.compiler.document import Document
+from optio.compiler.layers import POLICY
 from optio.compiler.nodes import Node
 from optio.compiler.source import Position, Span, span_at
 
+MOST_CODES = 1_000
 _SIGN = "optio:"
 _COMMENT = re.compile(r"#[ \t]*optio:[ \t]*(?P<word>[\w-]*)(?P<codes>\[[^\]\n]*\])?[ \t]*(?P<reason>[^\n]*)")
 _CODE = re.compile(r"[^\s,\[\]]+")
@@ -45,19 +48,29 @@ class Ignore(NamedTuple):
         return self.prompt_file and not diagnostic.route
 
 
-def ignores(document: Document) -> tuple[Ignore, ...]:
-    """All of a file."""
+def ignores(document: Document) -> tuple[tuple[Ignore, ...], list[Diagnostic]]:
+    """All of a file, or so many of them that no person wrote more, and what is said of those that are left out."""
     if _SIGN not in document.text:
-        return ()
-    return tuple(_ignores(document))
+        return (), []
+    found: list[Ignore] = []
+    count = 0
+    for comment in _ignores(document):
+        count += max(1, len(comment.codes))
+        if count > MOST_CODES:
+            message = f"more than {MOST_CODES:,} rules are ignored in this file: from here on none is"
+            hint = f"delete comments; `{POLICY}` turns a rule off for all files"
+            return tuple(found), [finding("OPT709", message, path=document.path, span=comment.span, hint=hint)]
+        found.append(comment)
+    return tuple(found), []
 
 
 def _ignores(document: Document) -> Iterator[Ignore]:
     text = document.text
-    scalars = list(_scalars(document.root))
+    scalars = _Scalars(document.root, text)
     lines = text.split("\n")
+    below = 0  # the line that the comments above it speak of
     for match in _COMMENT.finditer(text):
-        if any(_holds(node, text, match.start()) for node in scalars):
+        if scalars.hold(match.start()):
             continue
         span = span_at(text, match.start(), match.end())
         line = span.start.line
@@ -66,27 +79,51 @@ def _ignores(document: Document) -> Iterator[Ignore]:
         whole = Span(Position(line, len(before.rstrip()) + 1), span.end)
         if not before.strip():
             whole = Span(Position(line, 1), Position(line + 1, 1) if line < len(lines) else span.end)
-            line = next((n for n in range(line + 1, len(lines) + 1) if not _COMMENT_LINE.fullmatch(lines[n - 1])), line)
-        ends = [node.end_mark.line for node in scalars if node.start_mark.line == line - 1 and node.end_mark.line > line - 1]
-        covered = range(line, max(ends, default=line) + 1)
+            if below <= line:
+                after = (n for n in range(line + 1, len(lines) + 1) if not _COMMENT_LINE.fullmatch(lines[n - 1]))
+                below = next(after, len(lines) + 1)
+            line = below if below <= len(lines) else line
+        covered = range(line, max(line, scalars.last_line(line)) + 1)
         named = "promptFile" in lines[line - 1] and document.key_span(("promptFile",)).start.line == line
-        codes = _codes(text, match) if match["word"] == "ignore" else ()
+        codes = _codes(match, span.start) if match["word"] == "ignore" else ()
         yield Ignore(span, whole, codes, match["reason"].strip(), covered, named)
 
 
-def _codes(text: str, match: re.Match[str]) -> tuple[Code, ...]:
+def _codes(match: re.Match[str], start: Position) -> tuple[Code, ...]:
+    """The comment is on one line, and begins at `start`."""
     if match["codes"] is None:
         return ()
-    found = _CODE.finditer(text, match.start("codes"), match.end("codes"))
-    return tuple(Code(each[0], span_at(text, each.start(), each.end())) for each in found)
+    found = _CODE.finditer(match.string, match.start("codes"), match.end("codes"))
+    shift = start.column - match.start()
+    return tuple(
+        Code(each[0], Span(Position(start.line, each.start() + shift), Position(start.line, each.end() + shift)))
+        for each in found
+    )
 
 
-def _holds(node: Node, text: str, offset: int) -> bool:
-    """Whether it is text of this scalar. A comment may stand behind the `|` that begins one."""
-    start = node.start_mark.index
-    if node.style in ("|", ">"):
-        start = text.find("\n", start)
-    return bool(0 <= start <= offset < node.end_mark.index)
+class _Scalars:
+    """Where the texts of a document stand."""
+
+    def __init__(self, root: Node, text: str) -> None:
+        held: dict[int, int] = {}
+        self._last: dict[int, int] = {}
+        for node in _scalars(root):
+            start, end = node.start_mark, node.end_mark
+            self._last[start.line + 1] = max(end.line, self._last.get(start.line + 1, 0))
+            # A comment may stand behind the `|` that begins one.
+            begin = text.find("\n", start.index) if node.style in ("|", ">") else start.index
+            if begin >= 0:
+                held[begin] = max(end.index, held.get(begin, 0))
+        self._begins, self._ends = sorted(held), held
+
+    def hold(self, offset: int) -> bool:
+        """Whether the character there is part of one."""
+        place = bisect_right(self._begins, offset)
+        return place > 0 and offset < self._ends[self._begins[place - 1]]
+
+    def last_line(self, line: int) -> int:
+        """The last line of those of several lines that begin on this one; 0 where there are none."""
+        return self._last.get(line, 0)
 
 
 def _scalars(node: Node) -> Iterator[Node]:
@@ -103,7 +140,7 @@ def without_ignored(
     """Of each file the findings that no comment covers, and what is wrong with its comments. A finding may be in another file:
     in a prompt, or in a template, whose own comments cover it. What was not looked for, not being `careful`, may be ignored in
     vain."""
-    used: set[tuple[Ignore, str]] = set()
+    used: set[tuple[int, str]] = set()
     left: dict[str, list[Diagnostic]] = {}
     for path, mine in found.items():
         left[path] = []
@@ -111,13 +148,15 @@ def without_ignored(
             covering = [
                 c for place in dict.fromkeys((path, each.path)) for c in comments.get(place, ()) if c.covers(each, place)
             ]
-            used |= {(comment, each.code) for comment in covering}
+            used |= {(id(comment), each.code) for comment in covering}
             if not covering or each.severity is Severity.ERROR:
                 left[path].append(each)
     for path, own in comments.items():
         errors = [each for each in left.get(path, ()) if each.severity is Severity.ERROR and each.path == path]
         for comment in own:
-            wrong = _wrong(path, comment, {code for by, code in used if by is comment}, errors, careful)
+            wrong = _wrong(
+                path, comment, {code.name for code in comment.codes if (id(comment), code.name) in used}, errors, careful
+            )
             left.setdefault(path, []).extend(wrong)
     return left
 

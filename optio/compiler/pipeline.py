@@ -152,9 +152,9 @@ def compile_file(path: str, tree: SourceTree, bases: Bases, policy: "Policies", 
     said, compiled = (policy.claim if path == POLICY else None), None
     if task is not None:
         said, compiled = claim(task, careful=careful, priced=policy.claim is not None), emit(task)
-    comments = ignores(document)
+    comments, more = ignores(document)
     document.let_go()
-    return CompiledFile(path, found, said, comments, task, compiled, is_base(document) or path == POLICY)
+    return CompiledFile(path, [*found, *more], said, comments, task, compiled, is_base(document) or path == POLICY)
 
 
 def _compiled(

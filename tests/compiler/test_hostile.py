@@ -57,6 +57,17 @@ BOMBS: dict[str, tuple[str, str | bytes]] = {
         "OPT008",
         BASE + "environment:\n  env:\n    A: &a '" + "x" * 900_000 + "'\n" + numbered("    B#: *a\n", 900),
     ),
+    "thirty-six thousand comments to Optio": ("OPT709", BASE + "# optio: ignore[OPT414] x\n" * 36_000),
+    "a comment that ignores a hundred thousand rules": ("OPT709", BASE + f"# optio: ignore[{'OPT414,' * 100_000}] x\n"),
+    "a thousand comments above a thousand others": (
+        "OPT709",
+        BASE
+        + "# optio: ignore[OPT414] x\n" * 900
+        + "#\n" * 400_000
+        + "environment: {env: {"
+        + numbered("K#: a, ", 4_000)
+        + "}}\n",
+    ),
     "endless": ("OPT009", "a: &a [*a]\n"),
     "five thousand brackets": ("OPT014", "[" * 5_000),
     "five thousand levels of blocks": ("OPT014", "- " * 5_000 + "a"),
