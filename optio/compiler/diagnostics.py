@@ -1,6 +1,8 @@
 """Diagnostics: findings as data, one shape for terminal, JSON and API."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 MOST_OF_ONE_CODE_PER_FILE = 20
 LONGEST_MESSAGE = 400
 MOST_COMPARED, LONGEST_COMPARED = 1_000, 100
-_MOST_NEAR = 20
+# Letters that are looked at, and pairs of them that are compared: half a second of work.
+MOST_GUESSED = 2_000_000
+_MOST_NEAR, _CLOSE = 20, 0.7
+_left: ContextVar[list[int] | None] = ContextVar("left", default=None)
 T = TypeVar("T")
 
 
@@ -178,13 +183,39 @@ def first(things: Iterable[T]) -> Iterator[T]:
     return islice(things, MOST_OF_ONE_CODE_PER_FILE)
 
 
-def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant."""
-    from difflib import SequenceMatcher, get_close_matches  # only who made a mistake waits for it
+@contextmanager
+def guesses() -> Iterator[None]:
+    """What is asked of `closest` herein is bounded together: of one file, say, in which thousands of names are unknown."""
+    token = _left.set([MOST_GUESSED])
+    try:
+        yield
+    finally:
+        _left.reset(token)
 
-    words, word = list(islice(known, MOST_COMPARED)), word[:LONGEST_COMPARED]
-    matches = get_close_matches(word, words, n=_MOST_NEAR, cutoff=0.7)
-    ratios = [SequenceMatcher(None, match, word).ratio() for match in matches]
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant; none once too much has been compared."""
+    from difflib import SequenceMatcher  # only who made a mistake waits for it
+
+    left, word = _left.get() or [MOST_GUESSED], word[:LONGEST_COMPARED]
+    if left[0] <= 0:
+        return None
+    near: list[tuple[float, int, str]] = []
+    matcher = SequenceMatcher(None, "", word)
+    for each in islice(known, MOST_COMPARED):
+        left[0] -= 1
+        if 2 * min(len(each), len(word)) < _CLOSE * (len(each) + len(word)):
+            continue
+        left[0] -= len(each)
+        matcher.set_seq1(each)
+        if (most := matcher.quick_ratio()) >= _CLOSE:
+            near.append((most, sum(map(eq, each, word)), each))
     # Of those that are equally near, the one with most letters in their places.
-    near = (match for match, ratio in zip(matches, ratios, strict=True) if ratio == ratios[0])
-    return max(near, key=lambda match: sum(map(eq, match, word)), default=None)
+    best = (_CLOSE, -1, "")
+    for most, in_place, each in sorted(near, reverse=True)[:_MOST_NEAR]:
+        if most < best[0]:
+            break
+        left[0] -= len(each) * len(word)
+        matcher.set_seq1(each)
+        best = max(best, (matcher.ratio(), in_place, each))
+    return best[2] or None

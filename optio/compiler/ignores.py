@@ -7,6 +7,7 @@ begins there all of them; on `promptFile:` the prompt's own file. Errors cannot 
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity, closest, finding
@@ -97,7 +98,7 @@ def _codes(match: re.Match[str], start: Position) -> tuple[Code, ...]:
     shift = start.column - match.start()
     return tuple(
         Code(each[0], Span(Position(start.line, each.start() + shift), Position(start.line, each.end() + shift)))
-        for each in found
+        for each in islice(found, MOST_CODES + 1)
     )
 
 

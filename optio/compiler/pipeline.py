@@ -10,7 +10,7 @@ from optio.compiler import checks, surface
 from optio.compiler.checks.across import check_across
 from optio.compiler.checks.literals import search
 from optio.compiler.claims import Claim, claim
-from optio.compiler.diagnostics import Diagnostic, Severity, finding, graded, ordered
+from optio.compiler.diagnostics import Diagnostic, Severity, finding, graded, guesses, ordered
 from optio.compiler.document import Document, parse
 from optio.compiler.emit import emit
 from optio.compiler.ignores import Ignore, ignores, without_ignored
@@ -146,7 +146,8 @@ def judge(files: Sequence[Verdict], *, levels: Mapping[str, str] = NO_LEVELS, ca
 
 def compile_file(path: str, tree: SourceTree, bases: Bases, policy: "Policies", *, careful: bool = False) -> CompiledFile:
     """Parse, merge, shape, resolve and check one file."""
-    document, task, found = _compiled(path, tree, bases, policy, careful)
+    with guesses():
+        document, task, found = _compiled(path, tree, bases, policy, careful)
     if document is None:
         return CompiledFile(path, found)
     said, compiled = (policy.claim if path == POLICY else None), None

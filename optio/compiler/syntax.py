@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import yaml
 
-from optio.compiler.diagnostics import Diagnostic, Edit, Fix, finding
+from optio.compiler.diagnostics import Diagnostic, Edit, Fix, closest, finding
 from optio.compiler.scalars import single_quoted
 from optio.compiler.source import Position, Span, position_at
 
@@ -117,13 +117,11 @@ def _indent(scene: _Scene) -> _Slip | None:
 def _alias(scene: _Scene) -> _Slip | None:
     if scene.problem != "found undefined alias":
         return None
-    from difflib import get_close_matches  # only who made a mistake waits for it
-
     name = re.match(r"\*([^\s\[\]{},]+)", scene.line[scene.column :])
     word = name[1] if name else ""
     before = "\n".join([*scene.lines[: scene.row], scene.line[: scene.column]])
-    near = get_close_matches(word, re.findall(_ANCHOR, before), n=1, cutoff=0.6)
-    hint = f"did you mean `*{near[0]}`?" if near else f"set the anchor `&{word}` earlier in the file, or put quotes around it"
+    near = closest(word, re.findall(_ANCHOR, before))
+    hint = f"did you mean `*{near}`?" if near else f"set the anchor `&{word}` earlier in the file, or put quotes around it"
     return _Slip("OPT010", f"no anchor `&{word}` stands before this alias", hint, scene.row, scene.column, len(word) + 1)
 
 

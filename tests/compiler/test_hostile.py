@@ -68,6 +68,33 @@ BOMBS: dict[str, tuple[str, str | bytes]] = {
         + numbered("K#: a, ", 4_000)
         + "}}\n",
     ),
+    "five hundred long names that are nearly others": (
+        "OPT209",
+        OPEN
+        + "  required: ["
+        + numbered(f"{'A' * 100}Y#", 500, ", ")
+        + "]\n  properties: {"
+        + numbered(f"{'A' * 100}Z#: {{}}", 500, ", ")
+        + "}\n",
+    ),
+    "five hundred long placeholders that are nearly others": (
+        "OPT201",
+        PROMPT
+        + numbered(f"  {{{{{'A' * 60}Y#}}}}\n", 500)
+        + "paramsSchema:\n  type: object\n  additionalProperties: false\n  properties: {"
+        + numbered(f"{'A' * 60}Z#: {{}}", 500, ", ")
+        + "}\n",
+    ),
+    "twenty thousand variables that are nearly others": (
+        "OPT504",
+        BASE
+        + "environment:\n  setupCommands: ['"
+        + numbered("$V# ", 17_000)
+        + "$A_TOKEN']\n  env: {"
+        + numbered("VARIABLE#: a", 900, ", ")
+        + "}\n",
+    ),
+    "an alias of a hundred thousand letters": ("OPT010", f"a: &{'ab' * 50_000} 1\nb: *{'ba' * 50_000}\n"),
     "endless": ("OPT009", "a: &a [*a]\n"),
     "five thousand brackets": ("OPT014", "[" * 5_000),
     "five thousand levels of blocks": ("OPT014", "- " * 5_000 + "a"),
