@@ -17,7 +17,8 @@ from optio.model import cron, money
 from optio.model.calendar import fires
 from optio.model.mapping import MappingFailed, PathSyntax, compile_path
 from optio.model.params import fill
-from optio.model.prompt import placeholders, render
+from optio.model.prompt import length, placeholders, render
+from optio.runs.submit import MAX_PROMPT
 from optio.testing.trial import Impossible, tried
 
 _FIRES = 5
@@ -135,6 +136,8 @@ def _rendered(page: Page, task: ResolvedTask) -> str:
         if made.prompt is not None:
             return f"The prompt, as the test {inline(example.label)} makes it:\n\n{code(made.prompt)}"
     given = fill(task.spec.params_schema, {})
+    if length(task.prompt, given) > MAX_PROMPT:
+        given = {}
     left = [name for name in placeholders(task.prompt) if name not in given]
     how = "with its defaults" if given else "as it stands"
     missing = f"; a run gives {', '.join(inline(name) for name in left)}" if left else ""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,13 @@ def placeholders(text: str) -> list[str]:
 def render(text: str, params: Mapping[str, Any]) -> str:
     """One pass: a value that contains `{{OTHER}}` stays as it is. Text goes in as it is, everything else as JSON."""
     return PLACEHOLDER.sub(lambda found: as_text(params[found[1]]) if found[1] in params else found[0], text)
+
+
+def length(text: str, params: Mapping[str, Any]) -> int:
+    """How many characters `render` gives, which may be more than memory holds."""
+    counts = Counter(PLACEHOLDER.findall(text))
+    longer = {name: len(as_text(params[name])) - len(f"{{{{{name}}}}}") for name in counts if name in params}
+    return len(text) + sum(counts[name] * more for name, more in longer.items())
 
 
 def as_text(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from optio.errors import Invalid, Problem
 from optio.model import params as schema
 from optio.model import trace
-from optio.model.prompt import placeholders, render
+from optio.model.prompt import length, placeholders, render
 from optio.model.registry import CompiledTask
 from optio.model.route import Route, pointer
 from optio.store.base import NewRun
@@ -43,9 +43,7 @@ def prepare(
     problems = schema.problems(task.spec.params_schema, effective, at=at)
     if problems:
         raise Invalid(f"the parameters do not fit the task `{task.id}`", problems)
-    prompt = render(task.prompt, effective)
-    if len(prompt) > MAX_PROMPT:
-        raise Invalid(f"the rendered prompt has {len(prompt):,} characters, more than {MAX_PROMPT:,}")
+    prompt = _rendered("prompt", task.prompt, effective)
     if task.prompt and not prompt.strip():
         raise Invalid("the rendered prompt is blank")
     return NewRun(
@@ -70,9 +68,17 @@ def _business_key(task: CompiledTask, params: Mapping[str, Any], at: Route) -> s
     if missing:
         problems = [Problem(pointer((*at, name)), "is needed for the task's `dedupe.key`") for name in missing]
         raise Invalid(f"the parameters do not fit the task `{task.id}`", problems)
-    key = render(task.spec.dedupe.key, params)
+    key = _rendered("`dedupe.key`", task.spec.dedupe.key, params)
     data = key.encode()
     return key if len(data) <= LONGEST_KEY else "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def _rendered(what: str, text: str, params: Mapping[str, Any]) -> str:
+    """Counted before it is made: a short text may name a long value many times."""
+    count = length(text, params)
+    if count > MAX_PROMPT:
+        raise Invalid(f"the rendered {what} has {count:,} characters, more than {MAX_PROMPT:,}")
+    return render(text, params)
 
 
 def _unsendable(value: Any, at: Route, depth: int = 0) -> Iterator[Problem]:

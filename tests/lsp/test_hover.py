@@ -67,6 +67,15 @@ def test_a_prompt_without_tests_is_shown_with_the_defaults(tmp_path: Path) -> No
     )
 
 
+def test_a_prompt_that_would_come_out_too_long_is_shown_as_it_stands(tmp_path: Path) -> None:
+    text = (
+        "name: A\nagentRuntime: claude-code\npromptTemplate: '" + "{{A}}" * 1_000 + "'\nparamsSchema:\n  type: object\n"
+        f"  properties: {{A: {{type: string, default: {'x' * 2_000}}}}}\n"
+    )
+
+    assert "The prompt, as it stands; a run gives `A`" in shown(tmp_path, pointed("promptTemplate", text=text))
+
+
 def test_a_path_tells_what_it_finds_in_the_samples(tmp_path: Path) -> None:
     assert shown(tmp_path, pointed("$.repository")) == 'In `payloads/push.json` it finds `"hello"`'
     lost = shown(tmp_path, pointed("$.repo.name", text=TASK.replace("$.repository.name", "$.repo.name")))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model.prompt import PLACEHOLDER, as_text, placeholders, render
+from optio.model.prompt import PLACEHOLDER, as_text, length, placeholders, render
 
 HOSTILE = [
     "$(id)",
@@ -82,6 +82,13 @@ def test_twenty_thousand_placeholders_take_a_moment() -> None:
 def test_a_template_without_placeholders_is_kept_whatever_the_parameters_are(text: str, value: str) -> None:
     if not PLACEHOLDER.search(text):
         assert render(text, {"A": value}) == text
+
+
+@given(st.lists(st.sampled_from(["{{A}}", "{{B}}", "{{C}}", "{", "}}", "x"])).map("".join), st.text(), st.integers())
+def test_the_length_is_known_before_it_is_rendered(text: str, a: str, b: int) -> None:
+    given = {"A": a, "B": b}
+
+    assert length(text, given) == len(render(text, given))
 
 
 @given(st.text(alphabet="{}AB \n"), st.text())

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -44,6 +45,19 @@ def test_a_prompt_that_comes_out_blank_is_refused(blank: str) -> None:
 
 def test_a_prompt_that_comes_out_too_long_is_refused_with_its_length() -> None:
     assert refused({"A": "x" * (MAX_PROMPT + 1)}) == [("", "the rendered prompt has 1,048,577 characters, more than 1,048,576")]
+
+
+def test_a_prompt_or_a_key_that_would_come_out_larger_than_memory_is_refused_before_it_is_made() -> None:
+    many = "'" + "{{A}}" * 20_000 + "'"
+    keyed = compiled(TASK.format(prompt="x", command="[cat]") + f"dedupe: {{key: {many}}}\n")
+    given = {"A": "x" * 1_000_000}
+    tracemalloc.start()
+
+    assert refused(given, prompt=many) == [("", "the rendered prompt has 20,000,000,000 characters, more than 1,048,576")]
+    with pytest.raises(Invalid, match="has 20,000,000,000 characters"):
+        prepare(keyed, given, new_id="r", trigger="manual", actor="me")
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
