@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from optio.cli import FAILED, OK, flags, show
 from optio.cli.client import Client
@@ -100,7 +99,7 @@ def _known(names: Sequence[str]) -> None:
         if name not in known:
             meant = closest(name, known)
             hint = f"did you mean `{meant}`?" if meant else "`optio plan --kinds` lists all"
-            raise SettingsError(f"--fail-on: there is no effect `{name}`: {hint}")
+            raise SettingsError(f"--fail-on: there is no effect `{brief(name)}`: {hint}")
 
 
 def _sides(args: argparse.Namespace, settings: Settings) -> Sides:
@@ -117,9 +116,9 @@ def _sides(args: argparse.Namespace, settings: Settings) -> Sides:
     if len(what) == 2:
         if args.tasks is not None:
             raise SettingsError("two directories are both named already: leave out --tasks")
-        return of_directories(*map(Path, what))
+        return of_directories(*what)
     if what and os.path.isdir(what[0]) and ".." not in what[0]:
-        raise SettingsError(f"`{what[0]}` is a directory: name another one to compare it with, or a revision")
+        raise SettingsError(f"`{brief(what[0])}` is a directory: name another one to compare it with, or a revision")
     return of_revisions(root, what[0] if what else "HEAD")
 
 

@@ -5,15 +5,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from optio.cli.client import Client
-from optio.cli.revision import commit_of, merge_base, tree_at
+from optio.cli.revision import commit_of, merge_base, no_directory, place_of, tree_of
 from optio.cli.served import registry_of
 from optio.compiler.incremental import IncrementalCompiler
-from optio.compiler.tree import DirectoryTree, SourceTree
+from optio.compiler.tree import DirectoryTree, MemoryTree, SourceTree
 from optio.errors import SettingsError
 from optio.plan.compare import Seen
 from optio.plan.side import Side, side
+from optio.plan.words import brief
 
 _SHORT = 12
+_NOTHING = MemoryTree({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,34 +30,52 @@ class Sides:
 
 
 def of_revisions(root: Path, what: str) -> Sides:
-    """`A..B`, `A...B`, or `A` for A against the working tree; a side that is left out is HEAD. Raises SettingsError."""
-    parted = "..." in what
-    one, dots, other = what.partition("..." if parted else "..")
-    one, other = one or "HEAD", other or "HEAD"
-    base = merge_base(root, one, other) if parted else commit_of(root, one)
-    before, commit = tree_at(root, base)
-    name = f"{commit[:_SHORT]}:{root}"
+    """`A..B`, `A...B`, or `A` for A against the working tree; raises SettingsError. A side that has no such directory is empty:
+    a change may bring it, or delete it."""
+    one, dots, other = named(what)
+    place = place_of(root)
+    base = merge_base(place, one, other) if dots == "..." else commit_of(place, one)
+    head = commit_of(place, other) if dots else None
+    before = tree_of(place, base)
+    after = tree_of(place, head) if head is not None else DirectoryTree(root) if root.is_dir() else None
+    if before is None and after is None:
+        raise no_directory(root, f", neither in {base[:_SHORT]} nor in {head[:_SHORT]}" if head is not None else "")
+    names = f"{base[:_SHORT]}:{root}", f"{head[:_SHORT]}:{root}" if head is not None else str(root)
     compiler = IncrementalCompiler()
-    if not dots:
-        return against(root, side(before, compiler), name, root, compiler)
-    after, head = tree_at(root, other)
-    names = name, f"{head[:_SHORT]}:{root}"
-    return Sides(before=side(before, compiler), after=side(after, compiler), tree=after, names=names, seen=Places(root, root))
+    old, tree = side(before or _NOTHING, compiler), after or _NOTHING
+    return Sides(before=old, after=side(tree, compiler), tree=tree, names=names, seen=Places(root, root))
 
 
-def of_directories(one: Path, other: Path) -> Sides:
+def named(what: str) -> tuple[str, str, str]:
+    """Both revisions and the dots between them, of which a single one has none. Neither may be left out as git would let them:
+    where a variable is not set, HEAD against HEAD would pass every gate. Raises SettingsError."""
+    dots = "..." if "..." in what else ".." if ".." in what else ""
+    one, _, other = what.partition(dots) if dots else (what, "", "")
+    for revision, where in ((one, "before"), *([(other, "after")] if dots else [])):
+        if not revision.strip():
+            place = f" {where} `{dots}`" if dots else ""
+            raise SettingsError(
+                f"there is no revision{place} in `{brief(what)}`: is a variable unset? write `HEAD` where it is meant"
+            )
+    return one, dots, other
+
+
+def of_directories(one: str, other: str) -> Sides:
     """Two trees on the disk; raises SettingsError."""
     for each in (one, other):
-        if not each.is_dir():
-            raise SettingsError(f"`{each}` is no directory: give two of them, or revisions as `BASE..HEAD`")
+        if not each.strip():
+            raise SettingsError("the name of a directory is empty: is a variable unset?")
+        if not Path(each).is_dir():
+            raise SettingsError(f"`{brief(each)}` is no directory: give two of them, or revisions as `BASE..HEAD`")
     compiler = IncrementalCompiler()
-    return against(other, side(DirectoryTree(one), compiler), str(one), one, compiler)
+    before = side(DirectoryTree(Path(one)), compiler)
+    return against(Path(other), before, one, Path(one), compiler)
 
 
 def against(root: Path, before: Side, name: str, place: Path, compiler: IncrementalCompiler | None = None) -> Sides:
     """Something against the directory as it is now; raises SettingsError."""
     if not root.is_dir():
-        raise SettingsError(f"there is no task directory `{root}`: --tasks names another")
+        raise no_directory(root)
     tree = DirectoryTree(root)
     return Sides(before=before, after=side(tree, compiler), tree=tree, names=(name, str(root)), seen=Places(root, place))
 

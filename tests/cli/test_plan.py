@@ -97,7 +97,7 @@ def test_two_revisions_are_compared_and_the_working_tree_does_not_matter(reposit
     commit(report=DAILY)
     write({"report.yaml": "no: task"})
 
-    assert plan.first("main..feature") == plan.first("main..") == plan.first("main...feature") == ONE
+    assert plan.first("main..feature") == plan.first("main..HEAD") == plan.first("main...feature") == ONE
     assert plan.first("feature..main") == "1 task changed; worst case $60.00 -> $10.00 a month (-$50.00)"
 
 
@@ -128,6 +128,21 @@ def test_two_directories_are_compared_without_git(tmp_path: Path, plan: Plan, mo
     [
         (("nope",), "has no revision `nope`"),
         (("main..nope",), "has no revision `nope`"),
+        (("",), "there is no revision in ``: is a variable unset?"),
+        (("..",), "there is no revision before `..` in `..`: is a variable unset?"),
+        (("...",), "there is no revision before `...` in `...`: is a variable unset?"),
+        (("..HEAD",), "there is no revision before `..` in `..HEAD`: is a variable unset?"),
+        (("...HEAD",), "there is no revision before `...` in `...HEAD`: is a variable unset?"),
+        (("main..",), "there is no revision after `..` in `main..`: is a variable unset?"),
+        (("main... ",), "there is no revision after `...` in `main... `: is a variable unset?"),
+        (("", ""), "the name of a directory is empty: is a variable unset?"),
+        (("tasks.d", ""), "the name of a directory is empty: is a variable unset?"),
+        (("\x1b[31m\u202ered",), "has no revision `\\x1b[31m\\u202ered`"),
+        (("main..\x1b[31m",), "has no revision `\\x1b[31m`"),
+        (("\x1b", "tasks.d"), "`\\x1b` is no directory"),
+        (("--tasks", "\x1b"), "there is no task directory `\\x1b`"),
+        (("--fail-on", "\x1b"), "there is no effect `\\x1b`"),
+        (("main..HEAD", "--tasks", "nope"), "there is no task directory `nope`, neither in "),
         (("-x..main",), "unrecognized arguments"),
         (("--", "-x..main"), "`-x` is no revision"),
         (("a", "b"), "`a` is no directory: give two of them, or revisions as `BASE..HEAD`"),
@@ -222,6 +237,43 @@ def test_many_removals_fail_unless_they_are_meant(repository: Path, plan: Plan) 
     assert code == 1
     assert "4 of 5 tasks would be removed [OPT804 mass-delete] (`--allow-prune` says that it is meant)" in err
     assert plan("--allow-prune")[0] == 0
+
+
+@pytest.mark.parametrize("arguments", [("main...HEAD",), ("main..feature",), ("main",)])
+def test_a_branch_that_deletes_the_directory_removes_its_tasks(
+    repository: Path, plan: Plan, arguments: tuple[str, ...]
+) -> None:
+    git("checkout", "-qb", "feature")
+    git("rm", "-qr", "tasks.d")
+    git("commit", "-qm", "gone")
+    assert not Path("tasks.d").exists()
+
+    code, out, err = plan(*arguments)
+
+    assert code == 1
+    assert "- report  removed, tasks.d/report.yaml" in out
+    assert "tasks.d/report.yaml:1:1: error: 1 of 1 task would be removed [OPT804 mass-delete]" in err
+
+
+def test_a_branch_that_brings_the_directory_adds_its_tasks(repository: Path, plan: Plan) -> None:
+    write({"report.yaml": TASK}, "other")
+    git("checkout", "-qb", "feature")
+    git("add", "-A")
+    git("commit", "-qm", "other")
+    git("checkout", "-q", "main")
+
+    assert plan.first("main..feature", "--tasks", "other").startswith("1 task added;")
+
+
+def test_a_link_that_leads_out_of_the_tree_is_told_of_a_revision_as_of_a_directory(repository: Path, plan: Plan) -> None:
+    Path("tasks.d", "new.yaml").symlink_to("/etc/passwd")
+    git("add", "-A")
+    git("commit", "-qm", "link")
+
+    for arguments in (("HEAD~1..HEAD",), ("HEAD~1",)):
+        code, _, err = plan(*arguments)
+        assert code == 1
+        assert "tasks.d/new.yaml:1:1: error: is a link that leads out of the task tree [OPT706" in err
 
 
 def test_json_has_what_the_text_says(repository: Path, plan: Plan) -> None:

@@ -108,13 +108,88 @@ def test_a_machine_without_git_is_said(repository: Path, monkeypatch: pytest.Mon
         tree_at(repository, "good")
 
 
-def test_a_task_file_that_is_too_large_there_is_said(tmp_path: Path) -> None:
+def test_a_task_file_that_is_too_large_there_is_unreadable(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
     for name in ("huge.bin", "huge.yaml"):
         (tmp_path / name).write_bytes(b"#" * (1 << 20) + b"\n")
         git(tmp_path, "add", name)
         git(tmp_path, "commit", "-qm", name)
 
-    tree_at(tmp_path, "HEAD~1")
-    with pytest.raises(SettingsError, match=r"huge\.yaml"):
+    assert list(tree_at(tmp_path, "HEAD~1")[0].task_files()) == []
+    tree, _ = tree_at(tmp_path, "HEAD")
+    (found,) = compile_tree(tree).diagnostics
+    assert (found.code, found.path, found.message) == ("OPT014", "huge.yaml", "is larger than 1 MiB")
+
+
+def test_links_are_followed_over_others_and_not_out_of_the_tree_nor_in_a_circle(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    (tmp_path / "z.yaml").write_text("z")
+    for name, target in (("a", "b"), ("b", "z.yaml"), ("c", "c"), ("d", "../x"), ("e", "/etc/passwd"), ("f", "nope")):
+        (tmp_path / f"{name}.yaml").symlink_to(target if "/" in target or "." in target else f"{target}.yaml")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "links")
+
+    tree, _ = tree_at(tmp_path, "HEAD")
+
+    assert tree.read("a.yaml") == tree.read("b.yaml") == b"z"
+    for name, code in (("c", "OPT115"), ("d", "OPT706"), ("e", "OPT706"), ("f", "OPT115")):
+        with pytest.raises(Unreadable) as caught:
+            tree.read(f"{name}.yaml")
+        assert caught.value.code == code
+
+
+def committed(directory: Path) -> Path:
+    git(directory, "init", "-q")
+    git(directory, "config", "uploadpack.allowFilter", "true")
+    for text in ("one", "two"):
+        (directory / "a.yaml").write_text(text)
+        git(directory, "add", "-A")
+        git(directory, "commit", "-qm", text)
+    return directory
+
+
+@pytest.mark.parametrize("damage", ["", "damaged"])
+def test_a_repository_that_lacks_an_object_is_said(tmp_path: Path, damage: str) -> None:
+    name = git(committed(tmp_path), "rev-parse", "HEAD:a.yaml")
+    object_ = tmp_path / ".git" / "objects" / name[:2] / name[2:]
+    object_.unlink()
+    if damage:
+        object_.write_text(damage)
+
+    with pytest.raises(SettingsError, match=r"lacks objects of [0-9a-f]{12}, or they are damaged: `git fsck` tells which"):
+        tree_at(tmp_path, "HEAD")
+    assert tree_at(tmp_path, "HEAD~1")[0].read("a.yaml") == b"one"
+
+
+def test_a_clone_without_all_objects_or_revisions_is_told_what_brings_them(tmp_path: Path) -> None:
+    for name in ("there", "partial", "shallow"):
+        (tmp_path / name).mkdir()
+    url = committed(tmp_path / "there").as_uri()
+    git(tmp_path, "clone", "-q", "--no-checkout", "--filter=blob:none", url, "partial")
+    git(tmp_path, "clone", "-q", "--depth=1", url, "shallow")
+
+    with pytest.raises(SettingsError, match=r"is partial, .*`git fetch --refetch --no-filter` brings them"):
+        tree_at(tmp_path / "partial", "HEAD")
+    git(tmp_path / "partial", "fetch", "-q", "--refetch", "--no-filter")
+    assert tree_at(tmp_path / "partial", "HEAD")[0].read("a.yaml") == b"two"
+
+    with pytest.raises(SettingsError, match=r"no revision `HEAD~1`: the clone is shallow: `git fetch --unshallow`"):
+        tree_at(tmp_path / "shallow", "HEAD~1")
+    git(tmp_path / "shallow", "fetch", "-q", "--unshallow")
+    assert tree_at(tmp_path / "shallow", "HEAD~1")[0].read("a.yaml") == b"one"
+
+
+def test_of_a_tree_of_very_many_files_no_more_is_listed_than_is_taken(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    (tmp_path / "a.yaml").write_text("")
+    git(tmp_path, "add", "-A")
+    tree = git(tmp_path, "write-tree")
+    # 10 to the power of 20: git itself would list it for ever.
+    for _ in range(20):
+        entries = "".join(f"040000 tree {tree}\td{number}\n" for number in range(10))
+        made = subprocess.run(["git", "-C", str(tmp_path), "mktree"], input=entries, capture_output=True, text=True, check=True)
+        tree = made.stdout.strip()
+    git(tmp_path, "update-ref", "HEAD", git(tmp_path, "commit-tree", "-m", "bomb", tree))
+
+    with pytest.raises(SettingsError, match=r"[0-9a-f]{12} has more than 100,000 files in the task directory: too many"):
         tree_at(tmp_path, "HEAD")
