@@ -44,8 +44,8 @@ class RevisionTree(MemoryTree):
 
 @dataclass(frozen=True)
 class Place:
-    """A task directory in its repository: `way` leads to it from the repository's top, for the directory may be gone, or a
-    link, in what is checked out; `here` is a directory in which git can be asked."""
+    """A task directory in its repository: `way` leads to it from the repository's top as it is written, for a revision may
+    have no such directory, or a link in its place; `here` is a directory in which git can be asked."""
 
     root: Path
     here: Path
@@ -63,10 +63,19 @@ def place_of(root: Path) -> Place:
     while not here.is_dir():
         here, rest = here.parent, posixpath.join(here.name, rest)
     try:
-        prefix = _git(Place(root, here, ""), "rev-parse", "--show-prefix").decode("utf-8", "surrogateescape").rstrip("\n")
+        said = _git(Place(root, here, ""), "rev-parse", "--show-toplevel", "--show-prefix")
     except _Failed as err:
         raise (no_directory(root) if rest else err) from err
-    return Place(root, here, prefix + rest)
+    top, prefix, *_ = said.decode("utf-8", "surrogateescape").split("\n")
+    written = Path(os.path.abspath(root))
+    for parent in (written, *written.parents):
+        if parent.is_dir() and os.path.samefile(parent, top):
+            return Place(root, parent, _directory(written.relative_to(parent).as_posix()))
+    return Place(root, here, prefix + rest)  # a link of elsewhere leads here
+
+
+def _directory(path: str) -> str:
+    return "" if path in ("", ".") else f"{path}/"
 
 
 def no_directory(root: Path, where: str = "") -> SettingsError:
@@ -164,9 +173,9 @@ class _Entry(NamedTuple):
     path: str
 
 
-def _entries(place: Place, commit: str) -> Generator[_Entry, None, None]:
-    """What a commit has below the place, as git lists it; whoever has seen enough need not hear all of it."""
-    where = ["--", place.way] if place.way else []
+def _entries(place: Place, commit: str, way: str) -> Generator[_Entry, None, None]:
+    """What a commit has below a directory, as git lists it; whoever has seen enough need not hear all of it."""
+    where = ["--", way] if way else []
     command = ["git", "-C", str(place.here), "ls-tree", "-r", "-z", "--long", "--full-tree", commit, *where]
     with tempfile.TemporaryFile() as said:
         try:
@@ -207,33 +216,60 @@ def _entry(part: bytes) -> _Entry:
 
 def tree_of(place: Place, commit: str) -> RevisionTree | None:
     """The tree as a commit has it; None when it has no such directory. Raises SettingsError."""
+    try:
+        found = _tree(place, commit, place.way)
+        if found is None:
+            way = _led(place, commit)
+            found = None if way is None else _tree(place, commit, way)
+    except _Failed as err:
+        raise _lacking(place, commit) from err
+    return found
+
+
+def _led(place: Place, commit: str) -> str | None:
+    """Where the way leads over the links that a commit has in it; None where it has none, or one that leads out."""
+    ahead, done, links = place.way.rstrip("/").split("/"), "", 0
+    while ahead:
+        path = posixpath.normpath(posixpath.join(done, ahead.pop(0)))
+        if path == ".." or path.startswith(("../", "/")):
+            return None
+        entry = b"" if path == "." else _git(place, "ls-tree", "-z", "--full-tree", commit, "--", path)
+        if not entry.startswith(_LINK.encode()):
+            done = path
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            return None
+        target = _git(place, "cat-file", "blob", entry.split()[2].decode()).decode("utf-8", "surrogateescape")
+        ahead = [*(["/"] if target.startswith("/") else []), *target.split("/"), *ahead]
+    return _directory(done) if links else None
+
+
+def _tree(place: Place, commit: str, way: str) -> RevisionTree | None:
     blobs: dict[str, str] = {}
     links: dict[str, str] = {}
     unreadable: dict[str, Unreadable] = {}
     there, total = 0, 0
-    try:
-        with closing(_entries(place, commit)) as entries:
-            for entry in entries:
-                there += 1
-                if there > _MOST_FILES:
-                    raise _too_many(commit, f"more than {_MOST_FILES:,} files")
-                path = entry.path.removeprefix(place.way)
-                if not entry.mode.startswith(_FILE) and entry.mode != _LINK:
-                    continue  # another repository
-                if path.endswith(SUFFIXES) and any(part.startswith(".") for part in path.split("/")):
-                    continue  # hidden, as on a disk
-                if not entry.size.isdecimal():  # `BAD`
-                    raise _lacking(place, commit)
-                if int(entry.size) > MAX_FILE_BYTES:
-                    unreadable[path] = Unreadable("OPT014", f"is larger than {MAX_FILE_BYTES >> 20} MiB", "split it")
-                    continue
-                total += int(entry.size)
-                if total > _MOST_BYTES:
-                    raise _too_many(commit, f"more than {_MOST_BYTES >> 20:,} MiB")
-                (links if entry.mode == _LINK else blobs)[path] = entry.name
-        texts = _contents(place, commit, [*blobs.values(), *links.values()])
-    except _Failed as err:
-        raise _lacking(place, commit) from err
+    with closing(_entries(place, commit, way)) as entries:
+        for entry in entries:
+            there += 1
+            if there > _MOST_FILES:
+                raise _too_many(commit, f"more than {_MOST_FILES:,} files")
+            path = entry.path.removeprefix(way)
+            if not entry.mode.startswith(_FILE) and entry.mode != _LINK:
+                continue  # another repository
+            if path.endswith(SUFFIXES) and any(part.startswith(".") for part in path.split("/")):
+                continue  # hidden, as on a disk
+            if not entry.size.isdecimal():  # `BAD`
+                raise _lacking(place, commit)
+            if int(entry.size) > MAX_FILE_BYTES:
+                unreadable[path] = Unreadable("OPT014", f"is larger than {MAX_FILE_BYTES >> 20} MiB", "split it")
+                continue
+            total += int(entry.size)
+            if total > _MOST_BYTES:
+                raise _too_many(commit, f"more than {_MOST_BYTES >> 20:,} MiB")
+            (links if entry.mode == _LINK else blobs)[path] = entry.name
+    texts = _contents(place, commit, [*blobs.values(), *links.values()])
     files = {path: texts[name] for path, name in blobs.items()}
     targets = {path: texts[name].decode("utf-8", "surrogateescape") for path, name in links.items()}
     found = dict(files)

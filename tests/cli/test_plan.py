@@ -199,6 +199,24 @@ def test_a_change_does_not_loosen_its_own_gate(repository: Path, plan: Plan) -> 
     assert "report: egress-opened" in err
 
 
+def test_a_link_in_the_place_of_the_directory_does_not_lead_around_the_gate(repository: Path, plan: Plan) -> None:
+    commit(_policy="type: policy\nfailOn: [danger]\n")
+    git("checkout", "-qb", "feature")
+    Path("tasks.d").rename("real")
+    Path("tasks.d").symlink_to("real")
+    write({"report.yaml": OPEN, "_policy.yaml": "type: policy\n"})
+    git("add", "-A")
+    git("commit", "-qm", "link")
+
+    for arguments in (("main...HEAD",), ("main",)):
+        code, out, err = plan(*arguments)
+        assert code == 1
+        assert out.startswith("1 task changed, another policy;")
+        assert "report: egress-opened" in err
+    commit(report=TASK)
+    assert plan()[0] == plan("HEAD~1..HEAD")[0] == 0
+
+
 def test_a_gate_that_is_new_holds_at_once(repository: Path, plan: Plan) -> None:
     write({"report.yaml": OPEN, "_policy.yaml": "type: policy\nfailOn: [egress-opened]\n"})
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from optio.cli.revision import tree_at
+from optio.cli.revision import Place, commit_of, tree_at, tree_of
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.tree import Unreadable
 from optio.errors import SettingsError
@@ -136,6 +136,26 @@ def test_links_are_followed_over_others_and_not_out_of_the_tree_nor_in_a_circle(
         with pytest.raises(Unreadable) as caught:
             tree.read(f"{name}.yaml")
         assert caught.value.code == code
+
+
+def test_a_directory_is_found_over_the_links_that_a_revision_has_in_its_way(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    (tmp_path / "deep" / "tasks.d").mkdir(parents=True)
+    (tmp_path / "deep" / "tasks.d" / "a.yaml").write_text("a")
+    links = {"one": "deep", "two": "one", "deep/up": "../two/tasks.d", "out": "../x", "etc": "/etc", "self": "self/self"}
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "links")
+
+    for path in ("deep/tasks.d", "one/tasks.d", "two/tasks.d", "deep/up", "one/up", "two/up"):
+        assert tree_at(tmp_path / path, "HEAD")[0].read("a.yaml") == b"a"
+    for path in ("self", "self/x", "one/nope"):
+        with pytest.raises(SettingsError, match="no task directory"):
+            tree_at(tmp_path / path, "HEAD")
+    for path in ("out", "etc/x"):
+        place = Place(tmp_path, tmp_path, f"{path}/")
+        assert tree_of(place, commit_of(place, "HEAD")) is None
 
 
 def committed(directory: Path) -> Path:
