@@ -7,9 +7,9 @@ from typing import Protocol
 
 from optio.model.effect import Kind, Weight
 from optio.model.registry import CompiledTask
-from optio.plan import effects, policy
+from optio.plan import effects, money, policy
 from optio.plan.effect import Effect, Outlook
-from optio.plan.money import Total, total
+from optio.plan.money import Total
 from optio.plan.pairs import Pair, pairs
 from optio.plan.side import Side
 from optio.plan.words import amount, number
@@ -107,6 +107,18 @@ class Plan:
             parts.append("another policy")
         return "; ".join([", ".join(parts), *self._money()])
 
+    def _difference(self) -> str:
+        before, after = self.before, self.after
+        if before.unbounded != after.unbounded:
+            # What had no bound before, or has none now, is no part of either sum.
+            more = after.unbounded - before.unbounded
+            both = before.unbounded and after.unbounded
+            return f" ({number(abs(more), 'task')} {'more' if more > 0 else 'fewer'} without a bound)" if both else ""
+        more_money = after.month - before.month
+        if not (more_money and before.month and after.month):
+            return ""
+        return f" ({'+' if more_money > 0 else '-'}{amount(abs(more_money))})"
+
     def _counted(self, status: Status) -> str:
         return f"{sum(each.status is status for each in self.changes):,} {_WORDS[status]}"
 
@@ -116,9 +128,7 @@ class Plan:
             if after != Total():
                 yield f"worst case {after} a month, as before"
         else:
-            more = after.month - before.month
-            change = f" ({'+' if more > 0 else '-'}{amount(abs(more))})" if more and before.month and after.month else ""
-            yield f"worst case {before} -> {after} a month{change}"
+            yield f"worst case {before} -> {after} a month{self._difference()}"
         # Webhooks at their limit drown what is sure to come.
         webhooks = any(each.scheduled != each.month for each in (before, after))
         if webhooks and before.scheduled != after.scheduled and not (before.unbounded or after.unbounded):
@@ -149,11 +159,12 @@ def compare(before: Side, after: Side, outlook: Outlook) -> Plan:
     changes += [_mended(task, outlook) for task in mended.values()]
     told = sorted((each for each in changes if each is not None), key=lambda each: each.task.id)
     known = {each.task.id for each in told}
+    unbound = {pair.id for pair in found if money.unbound(pair.before, pair.after)}
     return Plan(
         changes=tuple(told),
         policy=tuple(policy.effects(before.policy, after.policy)),
-        before=total(old.values(), outlook),
-        after=total([*new.values(), *untold.values()], outlook),
+        before=money.total(old.values(), outlook),
+        after=money.total([*new.values(), *untold.values()], outlook, unbound),
         cosmetic=tuple(pair.after for pair in found if pair.id not in known and pair.after and _differs(pair, before, after)),
         known=len(old),
         outlook=outlook,

@@ -3,7 +3,7 @@
 What is counted and what is not is said in `optio.model.money`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -18,11 +18,13 @@ from optio.plan.words import amount, number
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """The worst of a day and of 30 days, and of 30 days in which no webhook is called."""
+    """The worst of a day and of 30 days, and of 30 days in which no webhook is called. A program without a budget is not
+    `counted`, for it need not cost anything."""
 
     day: Worst
     month: Worst
     scheduled: Worst
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +47,36 @@ class Total:
 def spend(task: CompiledTask | None, outlook: Outlook) -> Spend:
     """Nothing for a task that is not there."""
     if task is None:
-        nothing = Worst(runs=0, attempts=0, usd=NOTHING)
-        return Spend(nothing, nothing, nothing)
+        return _NONE
     day, month = most(config_of(task), outlook)
     rate = outlook.rate_per_minute
     return Spend(
         worst(task.spec, fires=day, deliveries=deliveries_within(rate, DAY), over=DAY),
         worst(task.spec, fires=month, deliveries=deliveries_within(rate, MONTH), over=MONTH),
         worst(task.spec, fires=month, deliveries=0, over=MONTH),
+        counted=task.spec.budget is not None or task.spec.agent_runtime != "command",
     )
 
 
-def total(tasks: Iterable[CompiledTask], outlook: Outlook) -> Total:
-    """Of all tasks of a tree."""
-    found = [spend(task, outlook) for task in tasks]
+_NOTHING = Worst(runs=0, attempts=0, usd=NOTHING)
+_NONE = Spend(_NOTHING, _NOTHING, _NOTHING)
+
+
+def unbound(before: CompiledTask | None, after: CompiledTask | None) -> bool:
+    """Whether a program had a budget that it has no more: then it counts, for what it may cost is known to nobody now."""
+    return (
+        before is not None
+        and after is not None
+        and before.spec.budget is not None
+        and after.spec.budget is None
+        and after.spec.agent_runtime == "command"
+    )
+
+
+def total(tasks: Iterable[CompiledTask], outlook: Outlook, unbound: Collection[str] = ()) -> Total:
+    """Of all tasks of a tree; of programs without a budget, only those of these ids."""
+    spends = ((task.id, spend(task, outlook)) for task in tasks)
+    found = [each for task_id, each in spends if each.counted or task_id in unbound]
     return Total(
         day=_sum(each.day for each in found),
         month=_sum(each.month for each in found),
@@ -74,6 +92,10 @@ def _sum(parts: Iterable[Worst]) -> Decimal:
 def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> Iterator[Effect]:
     """The worst case, if it is another."""
     old, new = spend(before, outlook), spend(after, outlook)
+    if not old.counted and (after is None or after.spec.agent_runtime != "command"):
+        old = _NONE
+    if not new.counted and not unbound(before, after):
+        new = _NONE if old.counted else old
     if (old.day.usd, old.month.usd) == (new.day.usd, new.month.usd):
         return
     up = _is_up(old, new)
@@ -82,7 +104,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Ou
     yield Effect(
         kind=Kind.MONEY_UP if up else Kind.MONEY_DOWN,
         text=text,
-        weight=_weight(before, after, old, new) if up else Weight.INFO,
+        weight=_weight(before, old, new) if up else Weight.INFO,
         before=was,
         after=now,
         lines=(*_apart(old, new), *_account(after, new, outlook)),
@@ -104,10 +126,10 @@ def _is_up(old: Spend, new: Spend) -> bool:
     return False
 
 
-def _weight(before: CompiledTask | None, after: CompiledTask | None, old: Spend, new: Spend) -> Weight:
-    """What has no bound any more, or is twice as much. A program that runs no agent need not cost anything."""
+def _weight(before: CompiledTask | None, old: Spend, new: Spend) -> Weight:
+    """What has no bound any more, or is twice as much."""
     if new.month.usd is None:
-        return Weight.NOTICE if after is not None and after.spec.agent_runtime == "command" else Weight.DANGER
+        return Weight.DANGER
     if before is None or not old.month.usd:
         return Weight.NOTICE
     return Weight.DANGER if new.month.usd >= 2 * old.month.usd else Weight.NOTICE
