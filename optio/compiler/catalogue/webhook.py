@@ -39,7 +39,7 @@ RULES = (
         "OPT403", "guessable-path", WARNING, "an unsigned webhook at a path that can be guessed",
         "The path is then all that a stranger needs, and paths stand in logs.",
         _webhook("unsigned: true"),
-        _webhook("unsigned: true", "scan-7f3k9q2m4x8tz"),
+        _webhook(_SIGNED),
         strict=ERROR,
     ),
     Rule(
