@@ -62,6 +62,11 @@ def other_reading(text: str) -> str | None:
     return next((reading for pattern, reading in _READ_TWICE if pattern.fullmatch(text)), None)
 
 
+def decimal(text: str) -> str | None:
+    """The number that somebody meant who wrote leading zeros, or a `_` between digits."""
+    return str(int(text.replace("_", ""))) if re.fullmatch(r"[-+]?[0-9][0-9_]{0,30}", text) else None
+
+
 def single_quoted(text: str) -> str:
     """The text between single quotes, as YAML writes it."""
     return "'" + text.replace("'", "''") + "'"

@@ -10,7 +10,7 @@ from optio.compiler.document import Document
 from optio.compiler.keys import TRIGGERS, unknown
 from optio.compiler.layers import Merged
 from optio.compiler.misfits import LIST, MAPPING, SWITCH, TEXT, WHOLE, Misfit
-from optio.compiler.scalars import single_quoted
+from optio.compiler.scalars import decimal, single_quoted
 from optio.model.route import Route, show, value_at
 from optio.model.spec import portable
 
@@ -120,18 +120,27 @@ def _moved(document: Document | Merged, route: Route, into: str) -> Fix | None:
         return None
 
 
-def odd_scalar(document: Document | Merged, route: Route, text: str, reading: str, wanted: Misfit | None) -> Diagnostic:
+def odd_scalar(document: Document | Merged, route: Route, text: str, reading: str, misfit: Misfit | None) -> Diagnostic:
     """An unquoted text that readers disagree about, which may be a misfit, too."""
+    from optio.compiler.checks.wanted import NUMBER, form, wanted  # only who made a mistake waits for it
+
     span, fix = document.span(route), None
-    kind = wanted.wanted if wanted is not None and wanted.kind == "type" else None
-    if kind == SWITCH and reading in ("true", "false"):
-        hint = f"write {reading}"
-        fix = Fix.write(reading, span, safe=False)
-    elif text.lstrip("+-").isdigit() and kind != TEXT and not _is_free(route):
-        hint = f"write {int(text)}"
-        fix = Fix.write(str(int(text)), span)
-    elif text.lstrip("+-").isdigit() and wanted is None:
-        hint = f"write {single_quoted(text)} for the text, {int(text)} for the number"
+    own = wanted(document.value, route)
+    kind = misfit.wanted if misfit is not None and misfit.kind == "type" else own
+    number = decimal(text)
+    if kind == SWITCH:
+        hint = f"write {reading}" if reading in ("true", "false") else "write true or false"
+        fix = Fix.write(reading, span, safe=False) if reading in ("true", "false") else None
+    elif kind in (WHOLE, NUMBER):
+        hint = f"write {number}" if number is not None else "write a number in plain digits, such as 20"
+        fix = None if number is None else Fix.write(number, span)
+    elif kind in (LIST, MAPPING):
+        hint = (form(route) if own else None) or f"write {kind}"
+    elif kind is None and number is not None and _is_free(route):
+        hint = f"write {single_quoted(text)} for the text, {number} for the number"
+    elif kind is None and number is not None and type(value_at(document.value, route)) is int:
+        hint = f"write {number}"
+        fix = Fix.write(number, span)
     else:
         hint = f"write {single_quoted(text)}" + (" for that text, '' for an empty one" if reading == "null" else "")
         fix = Fix.write(single_quoted(text), span)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from optio.compiler.checks.contradictions import contradictions
 from optio.compiler.checks.keywords import repaired, subschemas
 from optio.compiler.checks.references import references
+from optio.compiler.checks.wanted import form
 from optio.compiler.diagnostics import Diagnostic, closest, first
 from optio.compiler.resolve import ResolvedTask
 from optio.model.params import SchemaError, faults_of_schema, says, validator
@@ -22,21 +23,6 @@ _NOT_IN_PATTERNS = {
     r"\(\?<[=!]": "look-behind",
     r"\(\?>": "an atomic group",
     r"\\[1-9]": "a back-reference",
-}
-# What keywords look like.
-_FORMS = {
-    "properties": "{NAME: {type: string}}",
-    "required": "[NAME]",
-    "enum": "[low, high]",
-    "type": "string",
-    "items": "{type: string}",
-    "pattern": "^[a-z]+$",
-    "format": "date",
-    "uniqueItems": "true",
-    "additionalProperties": "false",
-    **dict.fromkeys(
-        ("minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum", "minProperties", "maxProperties"), "20"
-    ),
 }
 # No one writes more by hand, and to read more takes long.
 _LONGEST_READ = 10_000
@@ -117,8 +103,7 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]
             message = f"`{value[twice]}` stands twice in `{word}`"
             yield task.at("OPT205", message, (*route, twice), hint="delete one of them")
         else:
-            form = _FORMS.get(str(word))
-            hint = f"write it as in `{word}: {form}`" if form else "see json-schema.org for the form of this keyword"
+            hint = form(route) or "see json-schema.org for the form of this keyword"
             yield task.at("OPT205", f"`{word or 'paramsSchema'}` {message}", route, hint=hint)
 
 
