@@ -7,78 +7,15 @@ from typing import Any
 
 from optio.compiler.checks import plain
 from optio.compiler.checks.declared import Declared, declared
-from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.checks.github_fields import ALWAYS, EVENTS, FURTHER, KINDS, NAMES, TOPS
+from optio.compiler.diagnostics import Diagnostic, closest, first
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
-# Kinds of objects: a field's type, `@kind` for an object of a kind; `?` where it may be null. What is not here nobody knows.
-_KINDS: dict[str, dict[str, str]] = {
-    "repository": {
-        "id": "integer", "node_id": "string", "name": "string", "full_name": "string", "private": "boolean", "owner": "@owner",
-        "html_url": "string", "description": "string?", "fork": "boolean", "url": "string", "homepage": "string?",
-        "size": "integer", "stargazers_count": "integer", "language": "string?", "archived": "boolean",
-        "forks_count": "integer", "open_issues_count": "integer", "default_branch": "string", "topics": "array",
-        "visibility": "string", "clone_url": "string", "ssh_url": "string",
-    },
-    "owner": {"login": "string", "id": "integer", "html_url": "string", "type": "string"},
-    "user": {"login": "string", "id": "integer", "html_url": "string", "type": "string", "site_admin": "boolean"},
-    "pusher": {"name": "string"},
-    "commit": {"id": "string", "message": "string", "timestamp": "string", "author": "@author", "committer": "@author"},
-    "author": {"name": "string"},
-    "issue": {
-        "id": "integer", "number": "integer", "title": "string", "body": "string?", "state": "string", "html_url": "string",
-        "user": "@user", "labels": "array", "locked": "boolean", "assignee": "@user?", "assignees": "array",
-        "milestone": "@milestone?", "comments": "integer", "created_at": "string", "updated_at": "string",
-        "closed_at": "string?", "author_association": "string",
-    },
-    "milestone": {"id": "integer", "number": "integer", "title": "string", "description": "string?"},
-    "comment": {"id": "integer", "body": "string", "html_url": "string", "user": "@user", "created_at": "string"},
-    "pull_request": {
-        "id": "integer", "number": "integer", "title": "string", "body": "string?", "state": "string", "html_url": "string",
-        "diff_url": "string", "user": "@user", "labels": "array", "draft": "boolean", "merged": "boolean", "locked": "boolean",
-        "assignee": "@user?", "assignees": "array", "milestone": "@milestone?", "head": "@branch", "base": "@branch",
-        "merged_at": "string?", "merged_by": "@user?", "merge_commit_sha": "string?", "closed_at": "string?",
-        "created_at": "string", "updated_at": "string", "commits": "integer", "additions": "integer", "deletions": "integer",
-        "changed_files": "integer", "comments": "integer", "author_association": "string",
-    },
-    "branch": {"label": "string", "ref": "string", "sha": "string", "repo": "@repository?"},
-    "release": {
-        "id": "integer", "tag_name": "string", "target_commitish": "string", "name": "string?", "body": "string?",
-        "draft": "boolean", "prerelease": "boolean", "html_url": "string", "author": "@user", "assets": "array",
-    },
-    "workflow_run": {
-        "id": "integer", "name": "string?", "head_branch": "string?", "head_sha": "string", "event": "string",
-        "status": "string", "conclusion": "string?", "run_number": "integer", "run_attempt": "integer",
-        "workflow_id": "integer", "html_url": "string", "path": "string", "display_title": "string", "actor": "@user",
-        "pull_requests": "array",
-    },
-    "organization": {"login": "string", "id": "integer", "description": "string?"},
-    "installation": {"id": "integer"},
-    "": {
-        "action": "string", "number": "integer", "ref": "string", "before": "string", "after": "string", "created": "boolean",
-        "deleted": "boolean", "forced": "boolean", "base_ref": "string?", "compare": "string", "commits": "array",
-        "head_commit": "@commit?", "pusher": "@pusher", "repository": "@repository", "sender": "@user", "issue": "@issue",
-        "comment": "@comment", "pull_request": "@pull_request", "release": "@release", "workflow_run": "@workflow_run",
-        "organization": "@organization", "installation": "@installation",
-    },
-}  # fmt: skip
-# What a delivery of the event has at its top; an organization's, an enterprise's and an app's have one key more.
-_EVENTS: dict[str, tuple[str, ...]] = {
-    "push": (
-        *("ref", "before", "after", "created", "deleted", "forced", "base_ref", "compare", "commits", "head_commit"),
-        *("repository", "pusher", "sender"),
-    ),
-    "pull_request": ("action", "number", "pull_request", "repository", "sender"),
-    "issues": ("action", "issue", "repository", "sender"),
-    "issue_comment": ("action", "issue", "comment", "repository", "sender"),
-    "release": ("action", "release", "repository", "sender"),
-    "workflow_run": ("action", "workflow", "workflow_run", "repository", "sender"),
-}
-_ALWAYS = frozenset(
-    {"organization", "enterprise", "installation", "changes", "assignee", "label", "milestone", "requested_reviewer"}
-)
 _STEP = re.compile(r"\.(\w+)|\[(?:(-?[0-9]+)|'([^']*)'|\"([^\"]*)\")\]", re.ASCII)
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_TESTED = re.compile(r"@(?:\.[A-Za-z_]\w*)+", re.ASCII)
 # Each may cost a search for what was meant, and nobody maps more.
 _MOST_PATHS = 100
 _WORDS = {"integer": "an integer", "boolean": "true or false", "string": "a string", "array": "a list", "object": "an object"}
@@ -87,17 +24,79 @@ _WORDS = {"integer": "an integer", "boolean": "true or false", "string": "a stri
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Where the scheme says that GitHub sends."""
     for index, trigger in enumerate(task.spec.triggers):
-        route: Route = ("triggers", index, "config", "paramMapping")
-        if not isinstance(trigger, WebhookTrigger) or trigger.config.scheme != "github" or not task.knows(route):
+        config: Route = ("triggers", index, "config")
+        if not isinstance(trigger, WebhookTrigger) or trigger.config.scheme != "github" or not task.knows(config):
+            continue
+        if task.knows((*config, "events")):
+            yield from _events(task, (*config, "events"), trigger.config.events or [])
+        if task.knows((*config, "when")) and not task.samples:
+            yield from _when(task, (*config, "when"), trigger.config)
+        route: Route = (*config, "paramMapping")
+        if not task.knows(route):
             continue
         known = declared(task)
         paths = ((name, source) for name, source in (trigger.config.param_mapping or {}).items() if isinstance(source, str))
         for name, source in islice(paths, _MOST_PATHS):
-            if known is not None and (steps := _steps(source)):
+            if known is not None and (steps := steps_of(source)):
                 yield from _one(task, (*route, name), source, steps, trigger.config, known)
 
 
-def _steps(source: str) -> tuple[str, ...]:
+def _events(task: ResolvedTask, route: Route, events: list[str]) -> Iterator[Diagnostic]:
+    strange = ((index, event) for index, event in enumerate(events) if event not in NAMES)
+    for index, event in first(strange):
+        plain_name = event.lower().replace("-", "_").replace(" ", "_")
+        name, _, action = plain_name.partition(".")
+        message = f"GitHub has no event `{event}`: none fits"
+        if name in NAMES and action:
+            hint = f"write `{name}`, and `when: \"@.action == '{action}'\"`"
+            yield task.at("OPT420", message, (*route, index), hint=hint)
+        elif (meant := closest(plain_name, sorted(NAMES))) is not None:
+            yield task.at("OPT420", message, (*route, index), hint=f"did you mean `{meant}`?", write=meant, safe=False)
+
+
+def _when(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    """Paths in the filter that look like one of GitHub's, and are none."""
+    text = re.sub(_QUOTED, lambda quoted: " " * len(quoted[0]), config.when or "")
+    if "?" in text:
+        return  # below it `@` is another thing
+    for found in first(re.finditer(_TESTED, text)):
+        steps = tuple(found[0][2:].split("."))
+        if steps[0] in KINDS[""] or steps[0] in ALWAYS:
+            meant = near(steps)
+        elif steps[0] in TOPS:
+            meant = None
+        else:
+            meant = closest(f"$.{steps[0]}", [f"$.{top}" for top in _tops(config)])
+        if meant is not None:
+            span = task.document.inside(route, *found.span())
+            message = f"`{found[0]}` finds nothing in a delivery of GitHub"
+            yield task.at("OPT413", message, route, hint=f"did you mean `@{meant[1:]}`?", span=span)
+
+
+def near(steps: tuple[str, ...]) -> str | None:
+    """The path that was meant by one into GitHub's objects, of which some step is misspelt."""
+    kind = ""
+    for index, step in enumerate(steps):
+        field = KINDS[kind].get(step)
+        if field is None:
+            further = FURTHER.get(kind)
+            if further is None or step in further or not all(after.isidentifier() for after in steps[index + 1 :]):
+                return None
+            meant = closest(step, [*KINDS[kind], *further])
+            return None if meant is None else ".".join(("$", *steps[:index], meant, *steps[index + 1 :]))
+        if not field.startswith("@"):
+            return None
+        kind = field.strip("@?")
+    return None
+
+
+def _tops(config: WebhookConfig) -> list[str]:
+    """What deliveries of its events have at their top; what all have where one of them is not known so well."""
+    events = config.events or tuple(EVENTS)
+    return sorted({top for event in events for top in EVENTS.get(event, ("action",))})
+
+
+def steps_of(source: str) -> tuple[str, ...]:
     """The names and indices of a path that has nothing else; of any other, and of the root, none."""
     if not plain.is_path(source):
         return ()
@@ -120,7 +119,7 @@ def _one(
         wanted = " or ".join(_WORDS.get(each, each) for each in taken)
         message = f"`{source}` is {_WORDS[kind]}, and `{name}` takes {wanted}: every delivery would be refused"
         hint = f"write `type: {kind}` under `paramsSchema.properties.{name}`"
-        if kind == "object" and (fields := _KINDS[_kind(steps)]):
+        if kind == "object" and (fields := KINDS[_kind(steps)]):
             hint = f"map a field of it, such as `{source}.{'login' if 'login' in fields else next(iter(fields))}`"
         yield task.at("OPT412", message, route, hint=hint)
     elif null and "null" not in taken and source.lstrip("$") not in when:
@@ -135,17 +134,20 @@ def _one(
 
 
 def _lost(task: ResolvedTask, route: Route, source: str, steps: tuple[str, ...], config: WebhookConfig) -> Diagnostic | None:
-    """A path that begins with what no delivery of these events has, and looks like one that begins otherwise."""
-    events = config.events or tuple(_EVENTS)
-    if steps[0] in _ALWAYS or not all(event in _EVENTS for event in events):
+    """A path to what no delivery of these events has, and that looks like one to what they have."""
+    if (meant := near(steps)) is not None:
+        message = f"`{source}` finds nothing in a delivery of GitHub"
+        return task.at("OPT413", message, route, hint=f"did you mean `{meant}`?", write=meant, safe=False)
+    events = config.events or tuple(EVENTS)
+    if steps[0] in ALWAYS or not all(event in EVENTS for event in events):
         return None
-    tops = {top for event in events for top in _EVENTS[event]}
-    if steps[0] in tops or (config.events is None and steps[0] in _KINDS[""]):
+    tops = {top for event in events for top in EVENTS[event]}
+    if steps[0] in tops or (config.events is None and (steps[0] in KINDS[""] or steps[0] in TOPS)):
         return None
-    inner = ((top, _KINDS[""].get(top, "").strip("@?")) for top in sorted(tops))
+    inner = ((top, KINDS[""].get(top, "").strip("@?")) for top in sorted(tops))
     sent = "of " + " or ".join(f"`{event}`" for event in events) if config.events else "of GitHub"
     message = f"`{source}` finds nothing in a delivery {sent}"
-    others = [f"`{event}`" for event, its in _EVENTS.items() if steps[0] in its]
+    others = [f"`{event}`" for event, its in EVENTS.items() if steps[0] in its]
     if others:
         return task.at("OPT413", message, route, hint=f"delete it, or take deliveries that have it: {' or '.join(others)}")
     meant = closest(source, [path for top, kind in inner for path in (f"$.{top}", *_paths(top, kind))])
@@ -153,7 +155,7 @@ def _lost(task: ResolvedTask, route: Route, source: str, steps: tuple[str, ...],
 
 
 def _paths(top: str, kind: str) -> Iterator[str]:
-    yield from (f"$.{top}.{field}" for field in _KINDS.get(kind, ()))
+    yield from (f"$.{top}.{field}" for field in KINDS.get(kind, ()))
 
 
 def _type(steps: tuple[str, ...]) -> tuple[str | None, bool, int | None]:
@@ -163,7 +165,7 @@ def _type(steps: tuple[str, ...]) -> tuple[str | None, bool, int | None]:
     for index, step in enumerate(steps):
         if null and above is None:
             above = index
-        kind = _KINDS.get(kind[1:], {}).get(step, "") if kind.startswith("@") else ""
+        kind = KINDS.get(kind[1:], {}).get(step, "") if kind.startswith("@") else ""
         null, kind = kind.endswith("?"), kind.rstrip("?")
         if not kind:
             return None, False, None
@@ -174,7 +176,7 @@ def _kind(steps: tuple[str, ...]) -> str:
     """The kind of object at the end of a path."""
     kind = ""
     for step in steps:
-        kind = _KINDS[kind][step].strip("@?")
+        kind = KINDS[kind][step].strip("@?")
     return kind
 
 

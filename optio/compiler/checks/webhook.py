@@ -28,7 +28,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 yield from _when(task, (*route, "when"), trigger.config.when)
             known = declared(task)
             if trigger.config.param_mapping is not None:
-                yield from _mapping(task, (*route, "paramMapping"), trigger.config.param_mapping, known)
+                yield from _mapping(task, (*route, "paramMapping"), trigger.config, known)
             elif known is not None and known.properties and task.knows((*route, "paramMapping")):
                 hint = f"add `paramMapping: {{{next(iter(known.properties))}: $.path.in.the.body}}`"
                 yield task.at("OPT417", "the whole body becomes the parameters", route, key=True, hint=hint)
@@ -77,9 +77,10 @@ def _when(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
         yield task.at("OPT407", f"the filter `{_short(text)}`: {_sentence(err)}", route, span=span, hint=hint)
 
 
-def _mapping(task: ResolvedTask, route: Route, mapping: dict[str, Any], known: Declared | None) -> Iterator[Diagnostic]:
+def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Declared | None) -> Iterator[Diagnostic]:
+    mapping = config.param_mapping or {}
     for name, source in mapping.items():
-        yield from _source(task, (*route, name), source, known)
+        yield from _source(task, (*route, name), source, known, config.scheme)
     if known is None:
         return
     names = parameter_names(task, known)
@@ -97,7 +98,7 @@ def _mapping(task: ResolvedTask, route: Route, mapping: dict[str, Any], known: D
             yield task.at("OPT410", f"the webhook does not give `{name}`", (*route, name), key=True, hint=hint)
 
 
-def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | None) -> Iterator[Diagnostic]:
+def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | None, scheme: str) -> Iterator[Diagnostic]:
     name = str(route[-1])
     if isinstance(source, dict) and set(source) == {"literal"}:
         return
@@ -117,6 +118,10 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
         except PathSyntax as err:
             span = task.document.inside(route, err.index, err.index + 1)
             better = _with_brackets(source, err.index)
+            if better is not None and scheme == "github":
+                from optio.compiler.checks import github
+
+                better = github.near(github.steps_of(better)) or better
             fix = None if better is None else Fix.write(f'"{better}"', task.document.span(route), safe=False)
             hint = f"write `{better}`" if better is not None else _path_hint(source)
             yield task.at("OPT407", f"`{_short(source)}`: {_sentence(err)}", route, span=span, hint=hint, fix=fix)
