@@ -46,7 +46,7 @@ def _events(task: ResolvedTask, route: Route, events: list[str]) -> Iterator[Dia
     for index, event in first(strange):
         plain_name = event.lower().replace("-", "_").replace(" ", "_")
         name, _, action = plain_name.partition(".")
-        message = f"GitHub has no event `{event}`: none fits"
+        message = f"`{event}` is no event of GitHub: none fits"
         if name in NAMES and action:
             hint = f"write `{name}`, and `when: \"@.action == '{action}'\"`"
             yield task.at("OPT420", message, (*route, index), hint=hint)

@@ -88,8 +88,8 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
 
 
 def _unused(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
-    if task.spec.agent_runtime == "command" and not task.prompt:
-        return
+    if task.spec.agent_runtime == "command":
+        return  # its program reads them from a file
     used = set(placeholders(task.prompt)) | set(placeholders(task.spec.dedupe.key if task.spec.dedupe else ""))
     folded = {name.casefold() for name in used}
     # A placeholder or a required name that is written otherwise is one mistake, and is told of there.

@@ -36,6 +36,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     ]
     for route, name in _placeholders(shell, names):
         hint = f"let the agent do it from the prompt, where `{{{{{name}}}}}` is plain text"
+        if spec.agent_runtime == "command":
+            hint = f"let the program read `{name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
         span = task.document.find(route, f"{{{{{name}}}}}")
         yield task.at("OPT415", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
     for route, name in _placeholders(control, None):
