@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.layers import POLICY
@@ -15,12 +16,12 @@ from optio.model.trigger import ScheduleTrigger, WebhookTrigger
 
 # What `startLimit.count` may be.
 _MOST_STARTS = 10_000
-_LENGTHS = ((DAY, "in a day"), (MONTH, "in 30 days"))
+_LENGTHS = ((DAY, "in 24 hours"), (MONTH, "in 30 days"))
 
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """The worst of a day and of 30 days, with the fires and deliveries that it is made of."""
+    """The worst of any 24 hours and of 30 days, with the fires and deliveries that it is made of."""
 
     day: Worst
     month: Worst
@@ -43,17 +44,19 @@ def spending(task: ResolvedTask) -> Spending | None:
 
 
 def _fires(schedule: ScheduleTrigger | None) -> tuple[int, int] | None:
-    """In a day and in 30 days; None for what is no schedule."""
+    """In 24 hours and in 30 days; None for what is no schedule."""
     if schedule is None or not schedule.enabled:
         return 0, 0
-    from optio.model.cron import CronError, check_expression, most
+    from optio.model.bound import most
+    from optio.model.cron import CronError, check_expression
 
-    expression = schedule.config.cron_expression
+    expression, zone = schedule.config.cron_expression, schedule.config.timezone
     try:
         check_expression(expression)
-    except CronError:
+        ZoneInfo(zone)
+    except (CronError, ZoneInfoNotFoundError, ValueError, OSError):
         return None
-    return most(expression, DAY.days), most(expression, MONTH.days)
+    return most(expression, zone, DAY.days), most(expression, zone, MONTH.days)
 
 
 def _deliveries(webhook: WebhookTrigger | None) -> tuple[int, int]:
@@ -63,7 +66,7 @@ def _deliveries(webhook: WebhookTrigger | None) -> tuple[int, int]:
 
 
 def check(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
-    """More in a day, or in 30 days, than the policy allows a task."""
+    """More in 24 hours, or in 30 days, than the policy allows a task."""
     if ceilings.day_usd is None and ceilings.month_usd is None:
         return
     found = spending(task)
@@ -90,11 +93,19 @@ def _account(task: ResolvedTask, found: Spending, place: int) -> str:
     if spent.limited and spec.start_limit is not None:
         return f"{spent.attempts:,} starts by `startLimit` at {dollars(spec.budget or Decimal(0))}"
     fires, deliveries = found.fires[place], found.deliveries[place]
-    sources = [f"{fires:,} fire{'s' * (fires != 1)}"] if fires else []
+    sources = [f"{fires:,} fire{'s' * (fires != 1)}{_clocks(spec.schedule, fires, place)}"] if fires else []
     sources += [f"{deliveries:,} deliveries at {WEBHOOK_RATE_PER_MINUTE} a minute"] if deliveries else []
     attempts = 1 + spec.max_retries
     tries = f", each tried {attempts} times," if attempts > 1 else ""
     return f"{' and '.join(sources)}{tries} at {dollars(spec.budget or Decimal(0))}"
+
+
+def _clocks(schedule: ScheduleTrigger | None, fires: int, place: int) -> str:
+    """How many fires it would be where clocks are never set, if that is another number."""
+    even = None if schedule is None else _fires(schedule.but(config=schedule.config.but(timezone="UTC")))
+    if even is None or even[place] == fires:
+        return ""
+    return f" ({even[place]:,} but for the days on which clocks are set)"
 
 
 def _cure(task: ResolvedTask, most: Decimal, place: int) -> str:

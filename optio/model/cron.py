@@ -5,10 +5,10 @@ that the autumn change repeats fires once, at its first occurrence. An hour or m
 it fires in both repeated hours and not in the skipped one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from itertools import accumulate, takewhile
+from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -95,21 +95,39 @@ def count(expression: str, zone: str, after: datetime, until: datetime) -> int |
     """How many fire times are in (after, until]; None when that is too long to be counted."""
     if until - after > _LONGEST_COUNT:
         return None
-    simulator = _simulator(expression, after)
-    each_day = len(simulator.minutes) * len(simulator.hours)
-    total, position = 0, after
+    has_day, each_day = day_test(expression), len(minutes_of_day(expression))
+    total = 0
+    for begin, end, dates in _parts(zone, after, until):
+        total += each_day * sum(map(has_day, dates)) if dates else sum(1 for _ in _walk(expression, zone, begin, end))
+    return total
+
+
+def times(expression: str, zone: str, after: datetime, until: datetime) -> Iterator[datetime]:
+    """The fire times in (after, until], in UTC, in order: many of them sooner than by `fires`."""
+    has_day, minutes = day_test(expression), [timedelta(minutes=minute) for minute in minutes_of_day(expression)]
+    for begin, end, dates in _parts(zone, after, until):
+        if not dates:
+            yield from _walk(expression, zone, begin, end)
+        for place, day in enumerate(dates):
+            if has_day(day):
+                midnight = begin + _SECOND + _DAY * place
+                yield from [midnight + minute for minute in minutes]
+
+
+def _parts(zone: str, after: datetime, until: datetime) -> Iterator[tuple[datetime, datetime, Sequence[date]]]:
+    """(after, until] in parts: whole dates between two changes of the clocks, each of which has the same times, and what is
+    left, without dates."""
+    position = after
     for begin, end, offset in stretches(zone, after):
-        # Whole days between two changes of the clocks have the same fires each; what is left is walked.
         first = _midnight(max(begin, position) + offset) + _DAY
         last = _midnight(min(end, until) + offset)
         if first < last:
-            total += _walked(expression, zone, position, first - offset - _SECOND)
-            days = (first.date() + _DAY * place for place in range((last - first).days))
-            total += each_day * sum(day.month in simulator.months and simulator.match_day(day) for day in days)
+            yield position, first - offset - _SECOND, ()
             position = last - offset - _SECOND
+            yield first - offset - _SECOND, position, [first.date() + _DAY * place for place in range((last - first).days)]
         if end > until:
-            return total + _walked(expression, zone, position, until)
-    return total
+            break
+    yield position, until, ()
 
 
 def on_clock(expression: str, begin: datetime, end: datetime) -> list[datetime]:
@@ -141,11 +159,6 @@ def day_test(expression: str) -> Callable[[date], bool]:
     return lambda day: day.month in simulator.months and simulator.match_day(day)
 
 
-def most(expression: str, days: int) -> int:
-    """The most fires in so many days on end; what clocks skip or show twice is left out of account."""
-    return len(minutes_of_day(expression)) * _most_days(expand(expression).split(" ", 2)[2], days)
-
-
 @lru_cache(maxsize=4096)
 def longest_gap(expression: str) -> tuple[datetime, datetime] | None:
     """Two fires, in UTC, between which the schedule rests for longer than a year and a month; None for one that never does."""
@@ -162,23 +175,6 @@ def longest_gap(expression: str) -> tuple[datetime, datetime] | None:
             found.append((before[0], after))
     # Of equal ones the last: it is still to come.
     return max(reversed(found), key=lambda gap: gap[1] - gap[0], default=None)
-
-
-@lru_cache(maxsize=4096)
-def _most_days(fields: str, days: int) -> int:
-    """The most days on end, of so many, that these three fields have."""
-    day, month, weekday = fields.split()
-    if (day, month, weekday) == ("*", "*", "*"):
-        return days
-    has_day = day_test(f"0 0 {fields}")
-    length = _YEARS * 366
-    if weekday == "*":
-        length = 4 * 366
-    elif (day, month) == ("*", "*") and not set(weekday) & set("#Ll"):
-        length = days + 7
-    dates = (_CYCLE.date() + _DAY * place for place in range(length))
-    counts = [0, *accumulate(map(has_day, dates))]
-    return max(last - first for first, last in zip(counts, counts[days:], strict=False))
 
 
 def explain(expression: str) -> str:
@@ -210,13 +206,8 @@ def _elapsed(expression: str, zone: str, before: datetime) -> Iterator[datetime]
             return
 
 
-def _walked(expression: str, zone: str, after: datetime, until: datetime) -> int:
-    number = 0
-    for fire in fires(expression, zone, after):
-        if fire > until:
-            break
-        number += 1
-    return number
+def _walk(expression: str, zone: str, after: datetime, until: datetime) -> Iterator[datetime]:
+    return takewhile(lambda at: at <= until, fires(expression, zone, after))
 
 
 def _wall(at: datetime, offset: timedelta) -> datetime:

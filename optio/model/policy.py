@@ -30,18 +30,18 @@ class Ceilings(Spec, frozen=True, kw_only=True):
     warm_pool_size: Count | None = None
     """Pods that are kept ready for one task."""
     day_usd: Money | None = None
-    """US dollars that the triggers of one task may spend in any day at the worst, as text."""
+    """US dollars that the triggers of one task may spend in any 24 hours at the worst, as text."""
     month_usd: Money | None = None
-    """US dollars that the triggers of one task may spend in 30 days at the worst, as text."""
+    """US dollars that the triggers of one task may spend in any 30 days, each of 24 hours, at the worst, as text."""
 
 
 class Fleet(Spec, frozen=True, kw_only=True):
     """The most that all tasks together may come to."""
 
     day_usd: Money | None = None
-    """US dollars that all triggers may spend in any day at the worst, as text."""
+    """US dollars that all triggers may spend in any 24 hours at the worst, as text."""
     month_usd: Money | None = None
-    """US dollars that all triggers may spend in 30 days at the worst, as text."""
+    """US dollars that all triggers may spend in any 30 days, each of 24 hours, at the worst, as text."""
 
 
 class Allow(Spec, frozen=True, kw_only=True):

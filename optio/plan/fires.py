@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime
 from functools import lru_cache
 from itertools import islice
 from zoneinfo import ZoneInfo
 
 from optio.model import calendar, cron
-from optio.model.clocks import changes
 from optio.model.effect import Kind
 from optio.model.registry import CompiledTask
 from optio.model.route import Route
 from optio.model.trigger import ScheduleConfig
-from optio.plan.effect import HORIZON, Effect, Outlook
+from optio.plan.effect import Effect, Outlook
 from optio.plan.words import moment, number, quoted
 
 # Beyond so many in the time they are counted, not listed.
@@ -21,7 +20,6 @@ MOST_WALKED = 5_000
 # Two schedules that agree for so long are one.
 _AGREE = 1_000
 _SHOWN = 3
-_MOMENT = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +54,6 @@ def _fires(expression: str, zone: str, now: datetime, until: datetime) -> Fires:
     if count > MOST_WALKED:
         return Fires(count, first, None)
     return Fires(count, first, tuple(islice(cron.fires(expression, zone, now), count)))
-
-
-def most(config: ScheduleConfig | None, outlook: Outlook) -> tuple[int, int]:
-    """How often a schedule fires at most on one date of its zone, and in 30 days."""
-    return (0, 0) if config is None else _most(config.cron_expression, config.timezone, outlook.now, outlook.until)
-
-
-@lru_cache(maxsize=4096)
-def _most(expression: str, zone: str, now: datetime, until: datetime) -> tuple[int, int]:
-    day, month = cron.most(expression, 1), cron.most(expression, HORIZON.days)
-    # An hour that the clocks show twice may have fires twice. What is set at midnight belongs to the date before, too.
-    for change in changes(zone, now, until):
-        month = max(month, cron.count(expression, zone, now, until) or 0)
-        for each in {change.old.date(), change.new.date()}:
-            begin, end = (_midnight(each + timedelta(days=more), zone) - _MOMENT for more in (0, 1))
-            day = max(day, cron.count(expression, zone, begin, end) or 0)
-    return day, month
-
-
-def _midnight(at: date, zone: str) -> datetime:
-    return datetime.combine(at, time(), ZoneInfo(zone)).astimezone(UTC)
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> Iterator[Effect]:

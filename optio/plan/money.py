@@ -1,4 +1,4 @@
-"""What a task's triggers may spend at the worst, in a day and in any 30 days.
+"""What a task's triggers may spend at the worst, in any 24 hours and in any 30 days of so many.
 
 What is counted and what is not is said in `optio.model.money`.
 """
@@ -7,12 +7,14 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
+from optio.model.bound import most
 from optio.model.effect import Kind, Weight
 from optio.model.money import DAY, MONTH, NOTHING, Worst, a_run, deliveries_within, worst
 from optio.model.registry import CompiledTask
+from optio.model.trigger import ScheduleConfig
 from optio.plan import hooks
 from optio.plan.effect import Effect, Outlook
-from optio.plan.fires import config_of, most
+from optio.plan.fires import config_of
 from optio.plan.words import amount, number
 
 
@@ -48,7 +50,7 @@ def spend(task: CompiledTask | None, outlook: Outlook) -> Spend:
     """Nothing for a task that is not there."""
     if task is None:
         return _NONE
-    day, month = most(config_of(task), outlook)
+    day, month = _fires(config_of(task))
     rate = outlook.rate_per_minute
     return Spend(
         worst(task.spec, fires=day, deliveries=deliveries_within(rate, DAY), over=DAY),
@@ -60,6 +62,14 @@ def spend(task: CompiledTask | None, outlook: Outlook) -> Spend:
 
 _NOTHING = Worst(runs=0, attempts=0, usd=NOTHING)
 _NONE = Spend(_NOTHING, _NOTHING, _NOTHING)
+
+
+def _fires(config: ScheduleConfig | None) -> tuple[int, int]:
+    """In 24 hours and in 30 days."""
+    if config is None:
+        return 0, 0
+    day, month = (most(config.cron_expression, config.timezone, length.days) for length in (DAY, MONTH))
+    return day, month
 
 
 def unbound(before: CompiledTask | None, after: CompiledTask | None) -> bool:
@@ -100,7 +110,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Ou
         return
     up = _is_up(old, new)
     was, now = amount(old.month.usd), amount(new.month.usd)
-    text = f"worst case in 30 days: {was} -> {now}; in a day: {amount(old.day.usd)} -> {amount(new.day.usd)}"
+    text = f"worst case in 30 days: {was} -> {now}; in 24 hours: {amount(old.day.usd)} -> {amount(new.day.usd)}"
     yield Effect(
         kind=Kind.MONEY_UP if up else Kind.MONEY_DOWN,
         text=text,
@@ -140,8 +150,9 @@ def _account(task: CompiledTask | None, new: Spend, outlook: Outlook) -> Iterato
     if task is None or not new.month.runs:
         return
     sources = []
-    if config_of(task) is not None:
-        sources.append(number(most(config_of(task), outlook)[1], "fire"))
+    config = config_of(task)
+    if config is not None:
+        sources.append(number(_fires(config)[1], "fire"))
     if hooks.config_of(task) is not None:
         many = deliveries_within(outlook.rate_per_minute, MONTH)
         sources.append(f"{number(many, 'delivery', 'deliveries')} at {outlook.rate_per_minute} a minute")
@@ -152,7 +163,17 @@ def _account(task: CompiledTask | None, new: Spend, outlook: Outlook) -> Iterato
     else:
         what += f": {number(new.month.attempts, 'attempt')}"
     yield what
+    if config is not None:
+        yield from _clocks(config)
     if spec.budget is None:
         yield "no `budgetUsd`: an attempt may cost whatever it comes to"
     else:
         yield f"each attempt at most {amount(spec.budget)}; by hand a run costs at most {amount(a_run(spec))}"
+
+
+def _clocks(config: ScheduleConfig) -> Iterator[str]:
+    """What of it comes when clocks are set, and on no other day."""
+    even, odd = _fires(config.but(timezone="UTC")), _fires(config)
+    if odd != even:
+        fires = f"{number(odd[0], 'fire')} in 24 hours and {odd[1]:,} in 30 days"
+        yield f"{fires} may come when the clocks of {config.timezone} are set: else {even[0]:,} and {even[1]:,}"

@@ -19,8 +19,8 @@ from optio.model.cron import (
     last_fires,
     longest_gap,
     minutes_of_day,
-    most,
     next_fire,
+    times,
 )
 
 BERLIN, LORD_HOWE, NEW_YORK = "Europe/Berlin", "Australia/Lord_Howe", "America/New_York"
@@ -251,49 +251,14 @@ def test_a_long_time_is_counted_as_it_is_walked(expression: str, zone: str) -> N
         walked += 1
 
     assert count(expression, zone, after, until) == walked
+    assert list(times(expression, zone, after, until)) == list(islice(fires(expression, zone, after), walked))
 
 
 def test_nobody_counts_for_ever() -> None:
     assert count("* * * * *", "UTC", utc("2000-01-01"), utc("2026-01-01")) is None
 
 
-# How much it comes to
-
-
-def walked_most(expression: str, days: int) -> int:
-    """By sliding a window over eight years of dates."""
-    per_date: dict[int, int] = {}
-    start = utc("2026-01-01")
-    for at in fires(expression, "UTC", start - timedelta(seconds=1)):
-        if (at - start).days >= 8 * 365:
-            break
-        per_date[(at - start).days] = per_date.get((at - start).days, 0) + 1
-    counts = [per_date.get(day, 0) for day in range(8 * 365)]
-    return max(sum(counts[place : place + days]) for place in range(len(counts) - days + 1))
-
-
-@pytest.mark.parametrize(
-    "expression",
-    [
-        "0 9 * * *",
-        "0 9 * * 1",
-        "0 9,17 * * 1-5",
-        "30 2 1 * *",
-        "0 0 31 * *",
-        "0 0 29 2 *",
-        "0 9 13 * 5",
-        "0 0 L * *",
-        "0 0 * * 1#1",
-        "0 0 */10 * 1",
-    ],
-)
-@pytest.mark.parametrize("days", [1, 7, 30])
-def test_the_most_in_so_many_days_is_what_a_walk_finds(expression: str, days: int) -> None:
-    assert most(expression, days) == walked_most(expression, days)
-
-
-def test_a_dense_schedule_is_counted_and_not_walked() -> None:
-    assert (most("* * * * *", 1), most("* * * * *", 30), most("@hourly", 30)) == (1440, 43200, 720)
+# How seldom
 
 
 @pytest.mark.parametrize(

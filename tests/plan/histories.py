@@ -13,8 +13,9 @@ from decimal import Decimal
 from heapq import heappop, heappush
 from typing import Any
 
+from optio.model.clocks import changes
 from optio.model.cron import fires
-from optio.model.money import deliveries_within, worst
+from optio.model.money import DAY, MONTH, deliveries_within, worst
 from optio.model.registry import CompiledTask, Origin
 from optio.model.task import TaskSpec
 from optio.plan.effect import Outlook
@@ -24,8 +25,15 @@ from optio.store.base import AdmissionView, Quota, Waiting
 
 NOW = datetime(2026, 10, 20, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-EXPRESSIONS = ("0 9 * * *", "0 9 * * 1", "*/15 2 * * *", "0 */6 * * *", "30 2 25 10 *", "0 0 1 * *", "*/20 9-10 * * 1-5")
-ZONES = ("UTC", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kolkata")
+EXPRESSIONS = (
+    *("0 9 * * *", "0 6 * * *", "0 9 * * 1", "0 */6 * * *", "0 * * * *", "30 2 25 10 *", "0 0 1 * *", "*/20 9-10 * * 1-5"),
+    *("*/15 2 * * *", "*/20 1 * * *", "30 2 * * 0", "0,30 0-3 * * 0,6", "59 23 * * *", "15 1 1,29 * *"),
+)
+ZONES = (
+    *("UTC", "Asia/Kolkata", "Europe/Berlin", "America/New_York", "America/Santiago", "Australia/Lord_Howe"),
+    *("Africa/Casablanca", "Asia/Beirut", "Antarctica/Troll"),
+)
+CLOCKS = {zone: tuple(changes(zone, NOW, datetime(2040, 1, 1, tzinfo=UTC))) for zone in ZONES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,19 +161,23 @@ def hold_webhook(chance: random.Random) -> tuple[Decimal, Decimal]:
 
 
 def hold_schedule(chance: random.Random) -> tuple[Decimal, Decimal]:
-    """(spent, stated) of a schedule over the coming 30 days, on the clocks of its zone: some nights of it are odd ones."""
+    """(spent, stated) of a schedule in a day or in 30 days, near a change of its zone's clocks if there is one."""
     task = task_of(chance, schedule=True, webhook=False)
-    outlook = Outlook(now=NOW + timedelta(hours=chance.randint(0, 48)))
     assert task.spec.schedule is not None
     config = task.spec.schedule.config
+    over = chance.choice([DAY, MONTH])
+    clocks = CLOCKS[config.timezone]
+    near = chance.choice(clocks).at if clocks else NOW
+    begin = near - MINUTE * chance.randint(0, (over + DAY) // MINUTE)
     slots = []
-    for at in fires(config.cron_expression, config.timezone, outlook.now):
-        if at > outlook.until or len(slots) == 60:
+    for at in fires(config.cron_expression, config.timezone, begin):
+        if at > begin + over + DAY or len(slots) == 60:
             break
         slots.append(at)
-    stated = spend(task, outlook).month.usd
+    found = spend(task, Outlook(now=begin))
+    stated = (found.day if over == DAY else found.month).usd
     assert stated is not None
-    return sum((each.cost for each in history(chance, task, slots) if each.started <= outlook.until), Decimal(0)), stated
+    return most_spent(history(chance, task, slots), over), stated
 
 
 def main(count: int, seed: int) -> None:

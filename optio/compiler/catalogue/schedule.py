@@ -131,8 +131,9 @@ RULES = (
         'triggers:\n  - type: schedule\n    config: {cronExpression: "0 9 * * 1", paramMapping: {}}\n',
     ),
     Rule(
-        "OPT603", "worst-case", WARNING, "triggers may spend more in a day than the policy allows",
-        "Every fire and delivery with all its retries, each at its whole budget, is what the file allows.",
+        "OPT603", "worst-case", WARNING, "triggers may spend more in 24 hours than the policy allows",
+        "Every fire and delivery with all its retries, each at its whole budget, is what the file allows. When clocks go "
+        "forward, a daily schedule fires twice within 24 hours.",
         _capped('dayUsd: "5.00"', "*/30 9-17 * * *"), _capped('dayUsd: "5.00"', "0 9 * * *"),
         strict=ERROR,
     ),

@@ -21,7 +21,7 @@ HERD = 10
 # A month that begins on the first of the week and of the year; any would do, for what is looked for repeats.
 _AFTER = datetime(2024, 1, 1, tzinfo=UTC) - timedelta(seconds=1)
 _UNTIL = _AFTER + timedelta(days=31)
-_LENGTHS = ("in a day", "in 30 days")
+_LENGTHS = ("in 24 hours", "in 30 days")
 _MOST_NAMES = 3
 
 
