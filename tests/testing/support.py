@@ -30,9 +30,9 @@ triggers:
       secret: {name: HOOK}
       events: [issues]
       when: "@.action == 'opened'"
-      paramMapping: {NUMBER: $.issue.number, TITLE: $.issue.title, LABEL: $.issue.label}
+      paramMapping: {NUMBER: $.issue.number, TITLE: $.issue.title, LABEL: $.issue.state}
 """
-OPENED: dict[str, Any] = {"action": "opened", "issue": {"number": 7, "title": "Slow", "label": "bug"}}
+OPENED: dict[str, Any] = {"action": "opened", "issue": {"number": 7, "title": "Slow", "state": "bug"}}
 HEADERS = {"X-GitHub-Event": "issues"}
 
 
