@@ -144,8 +144,11 @@ def judge(files: Sequence[Verdict], *, levels: Mapping[str, str] = NO_LEVELS, ca
     return Judgement(frozenset(broken), tuple(ordered(found)))
 
 
-def compile_file(path: str, tree: SourceTree, bases: Bases, policy: "Policies", *, careful: bool = False) -> CompiledFile:
-    """Parse, merge, shape, resolve and check one file."""
+def compile_file(
+    path: str, tree: SourceTree, bases: Bases, policy: "Policies", *, careful: bool = False, samples: bool = False
+) -> CompiledFile:
+    """Parse, merge, shape, resolve and check one file. Only with `samples` the task keeps those that it was checked with: as
+    values they are ten times as large as their files."""
     with guesses():
         document, task, found = _compiled(path, tree, bases, policy, careful)
     if document is None:
@@ -153,6 +156,7 @@ def compile_file(path: str, tree: SourceTree, bases: Bases, policy: "Policies", 
     said, compiled = (policy.claim if path == POLICY else None), None
     if task is not None:
         said, compiled = claim(task, careful=careful, priced=policy.claim is not None), emit(task)
+        task = task if samples else replace(task, samples=())
     comments, more = ignores(document)
     document.let_go()
     return CompiledFile(path, [*found, *more], said, comments, task, compiled, is_base(document) or path == POLICY)

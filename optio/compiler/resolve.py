@@ -22,7 +22,7 @@ _UNREAD = ("unsupported", "unsigned", "stale", "unreadable")
 
 
 class Sample(NamedTuple):
-    """A payload that a test names; `verdict` is what must become of it."""
+    """A payload that a test names, one object for all that name it; `verdict` is what must become of it."""
 
     route: Route
     path: str
@@ -143,11 +143,12 @@ def resolve(document: Document | Merged, shape: Shape, tree: SourceTree) -> tupl
         hint = "add `promptTemplate: |` and the prompt below it, or `promptFile:`"
         at("OPT102", "`promptTemplate` is missing", ("promptTemplate",), hint, key=True)
     samples: list[Sample] = []
+    payloads: dict[str, Any] = {}
     for index, example in enumerate(spec.tests):
         if example.webhook is None:
             continue
         route: Route = ("tests", index, "webhook")
-        loaded = _sample(document, route, example, example.webhook, tree)
+        loaded = _sample(document, route, example, example.webhook, tree, payloads)
         if isinstance(loaded, Sample):
             samples.append(loaded)
         elif loaded is not None:
@@ -165,9 +166,10 @@ def _prompt_text(data: bytes) -> str:
 
 
 def _sample(
-    document: Document | Merged, route: Route, example: Example, name: str, tree: SourceTree
+    document: Document | Merged, route: Route, example: Example, name: str, tree: SourceTree, payloads: dict[str, Any]
 ) -> Sample | Diagnostic | None:
-    """The payload, read as the server reads it; None for one that it need not be able to read."""
+    """The payload, read as the server reads it, and once for all tests that name it; None for one that it need not be able to
+    read."""
 
     def at(code: str, message: str, hint: str | None) -> Diagnostic:
         return finding(code, message, path=document.path, span=document.span(route), route=route, hint=hint)
@@ -177,7 +179,9 @@ def _sample(
 
     path = beside(document.path, name)
     try:
-        return Sample(route, path, decode(tree.read(path), f"`{name}`"), example.expect.word)
+        if path not in payloads:
+            payloads[path] = decode(tree.read(path), f"`{name}`")
+        return Sample(route, path, payloads[path], example.expect.word)
     except Unreadable as err:
         return at(err.code, f"`{name}` {err.message}", err.hint)
     except Malformed as err:

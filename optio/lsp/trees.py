@@ -161,7 +161,7 @@ class TaskTree:
     def file(self, path: str) -> CompiledFile:
         """What can be understood of one file now."""
         view = self._view(self._typed)
-        return compile_file(path, view, Bases(view), Policies(view))
+        return compile_file(path, view, Bases(view), Policies(view), samples=True)
 
     def only(self, path: str) -> SourceTree:
         """The tree as if this were its only task."""

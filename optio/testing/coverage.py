@@ -80,7 +80,8 @@ Tell = Callable[[str, Route, bool], Item]
 def coverage(tested: Tested) -> Coverage:
     """What the tests of a task without errors have tried."""
     task = tested.task
-    seen = [found for result in tested.results if (found := _seen(task, result)) is not None]
+    payloads: dict[bytes, Any] = {}
+    seen = [found for result in tested.results if (found := _seen(task, result, payloads)) is not None]
 
     def tell(text: str, route: Route, tried: bool) -> Item:
         return Item(text, task.document.path_at(route), task.document.key_span(route).start.line, tried)
@@ -89,7 +90,8 @@ def coverage(tested: Tested) -> Coverage:
     return Coverage(task.id, tuple(sorted(items, key=lambda item: (item.path, item.line))))
 
 
-def _seen(task: ResolvedTask, result: Result) -> _Seen | None:
+def _seen(task: ResolvedTask, result: Result, payloads: dict[bytes, Any]) -> _Seen | None:
+    """Each of the `payloads` is read once."""
     trial, example = result.trial, result.example
     if trial is None:
         return None
@@ -98,7 +100,9 @@ def _seen(task: ResolvedTask, result: Result) -> _Seen | None:
     given: Mapping[str, Any] | None = None
     if example.webhook is not None and task.spec.webhook is not None and result.body is not None:
         try:
-            payload = body.decode(result.body)
+            if result.body not in payloads:
+                payloads[result.body] = body.decode(result.body)
+            payload = payloads[result.body]
         except Malformed:
             return None
         if verdict in ("accepted", "invalid"):
@@ -148,7 +152,8 @@ def _filters(config: WebhookConfig, route: Route, seen: list[_Seen], tell: Tell)
     if config.when is not None:
         filter_ = mapping.compile_when(config.when)
         wanted = [each for each, event in zip(proved, events, strict=True) if config.events is None or event in config.events]
-        outcomes = {_holds(filter_, each.payload) for each in wanted}
+        payloads = {id(each.payload): each.payload for each in wanted}
+        outcomes = {_holds(filter_, payload) for payload in payloads.values()}
         yield tell("`when` lets a delivery through", (*route, "when"), True in outcomes)
         yield tell("`when` filters a delivery", (*route, "when"), False in outcomes)
 

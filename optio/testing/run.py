@@ -3,7 +3,6 @@
 import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 from optio.compiler.emit import emit
 from optio.compiler.layers import Bases, beside
@@ -11,6 +10,7 @@ from optio.compiler.pipeline import Compilation, Policies, assemble, compile_fil
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.tree import SourceTree, Unreadable
 from optio.model.example import Example
+from optio.model.registry import CompiledTask
 from optio.testing.compare import Mismatch, mismatches
 from optio.testing.trial import Impossible, Trial, tried
 
@@ -95,7 +95,7 @@ def run(tree: SourceTree, chosen: Chosen = _every) -> Report:
 def try_all(task: ResolvedTask, tree: SourceTree, chosen: Chosen = _every, *, broken: bool = False) -> Tested:
     """Run the chosen tests of one task; of one whose file is `broken`, say that they cannot be run."""
     results: list[Result] = []
-    compiled = emit(task)
+    happens = _Happens(emit(task), task.path, tree)
     for index, example in enumerate(task.spec.tests):
         if not chosen(task.id, task.path, example):
             continue
@@ -104,19 +104,38 @@ def try_all(task: ResolvedTask, tree: SourceTree, chosen: Chosen = _every, *, br
             why = Failure(task.path, line, "cannot be run: the file has errors", broken=True)
             results.append(Result(name=example.label, line=line, example=example, failures=(why,)))
         else:
-            results.append(_result(task, index, example, tree, partial(tried, compiled, example)))
+            results.append(_result(task, index, example, tree, happens))
     return Tested(task, tuple(results), broken)
 
 
-def _result(
-    task: ResolvedTask, index: int, example: Example, tree: SourceTree, attempt: Callable[[bytes | None], Trial]
-) -> Result:
+class _Happens:
+    """Tries what tests say. A payload that several name is read once, and the same delivery is judged once."""
+
+    def __init__(self, compiled: CompiledTask, path: str, tree: SourceTree) -> None:
+        self._compiled, self._path, self._tree = compiled, path, tree
+        self._bodies: dict[str, bytes] = {}
+        self._trials: dict[tuple[object, ...], Trial] = {}
+
+    def body(self, name: str) -> bytes:
+        """The payload that a test names; raises Unreadable."""
+        if name not in self._bodies:
+            self._bodies[name] = self._tree.read(beside(self._path, name))
+        return self._bodies[name]
+
+    def trial(self, example: Example) -> Trial:
+        """What comes of it; raises Impossible and Unreadable."""
+        if example.webhook is None:
+            return tried(self._compiled, example)
+        delivery = (example.webhook, example.signature, *sorted(example.headers.items()))
+        if delivery not in self._trials:
+            self._trials[delivery] = tried(self._compiled, example, self.body(example.webhook))
+        return self._trials[delivery]
+
+
+def _result(task: ResolvedTask, index: int, example: Example, tree: SourceTree, happens: _Happens) -> Result:
     line = task.span(("tests", index)).start.line
-    body = None
     try:
-        if example.webhook is not None:
-            body = tree.read(beside(task.path, example.webhook))
-        trial = attempt(body)
+        trial = happens.trial(example)
     except (Impossible, Unreadable) as err:
         key = "webhook" if example.webhook is not None else "schedule"
         where = task.span(("tests", index, key)).start.line
@@ -132,7 +151,7 @@ def _result(
         line=line,
         example=example,
         trial=trial,
-        body=body,
+        body=None if example.webhook is None else happens.body(example.webhook),
         failures=tuple(_failures(task, index, found)),
         update=_update(task, example, trial, tree) if all(each.route == ("prompt",) for each in found) else None,
     )

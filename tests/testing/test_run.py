@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from optio.compiler.tree import OverlayTree
+from optio.compiler.tree import MemoryTree, OverlayTree
 from optio.testing.run import Snapshot, run
 from tests.testing.support import TRIAGE, delivery, report, result, tree
 
@@ -55,6 +55,25 @@ def test_what_holds_passes(expect: dict[str, Any]) -> None:
 )
 def test_every_reason_must_be_part_of_the_refusal(error: Any, passes: bool) -> None:
     assert result({"params": {}, "expect": {"error": error}}).passed == passes
+
+
+def test_a_payload_that_many_tests_name_is_read_once_to_be_checked_and_once_to_be_tried_and_is_not_kept() -> None:
+    class Counting(MemoryTree):
+        reads = 0
+
+        def read(self, path: str) -> bytes:
+            self.reads += path == "opened"
+            return super().read(path)
+
+    counting = Counting(
+        {path: tree(*[delivery(name=f"T{n}") for n in range(30)]).read(path) for path in ("triage.yaml", "opened")}
+    )
+    found = run(counting)
+
+    assert [each.passed for each in found.results] == [True] * 30
+    assert counting.reads == 2
+    assert found.results[0].trial is found.results[29].trial
+    assert found.tested[0].task.samples == ()
 
 
 def test_a_failure_names_the_line_of_its_expectation() -> None:

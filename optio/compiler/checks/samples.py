@@ -34,20 +34,28 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         wrong = any(
             (names is not None and name not in names) or not _is_source(source) for name, source in (mapping or {}).items()
         )
+        payloads = {sample.path: sample.payload for sample in task.samples}
         wanted = [sample for sample in task.samples if sample.verdict == "accepted"]
-        lost = {n: p for n, p in paths.items() if wanted and p.singular and not any(p.values(s.payload) for s in task.samples)}
-        for name, path in lost.items():
-            yield _lost(task, (*route, name), path.text)
+        lost = {
+            n: p for n, p in paths.items() if wanted and p.singular and not any(p.values(each) for each in payloads.values())
+        }
+        if lost:
+            there = sorted({path for payload in payloads.values() for path in paths_of(payload)})
+            for name, path in lost.items():
+                yield _lost(task, (*route, name), path.text, list(payloads), there)
+        said: dict[str, list[tuple[str, str]]] = {}
         for sample in wanted:
             if lost or wrong or (mapping is None and not isinstance(sample.payload, dict)):
                 continue
-            try:
-                params = sample.payload if mapping is None else from_payload(mapping, sample.payload)
-            except MappingFailed as err:
-                hint = "give a smaller payload, or expect `verdict: invalid`"
-                yield task.at("OPT424", f"`{sample.path}` is refused: {err}", sample.route, hint=hint)
-            else:
-                yield from _invalid(task, sample, params, known)
+            if sample.path not in said:
+                try:
+                    params = sample.payload if mapping is None else from_payload(mapping, sample.payload)
+                    said[sample.path] = list(_invalid(sample, params, known))
+                except MappingFailed as err:
+                    why = f"`{sample.path}` is refused: {err}"
+                    said[sample.path] = [(why, "give a smaller payload, or expect `verdict: invalid`")]
+            for message, hint in said[sample.path]:
+                yield task.at("OPT424", message, sample.route, hint=hint)
     except PathSyntax:  # reported where it stands
         return
 
@@ -56,24 +64,20 @@ def _is_source(source: Any) -> bool:
     return isinstance(source, str) or (isinstance(source, dict) and set(source) == {"literal"})
 
 
-def _lost(task: ResolvedTask, route: Route, text: str) -> Diagnostic:
-    meant = closest(text, sorted({path for sample in task.samples for path in paths_of(sample.payload)}))
-    where = f"`{task.samples[0].path}`" if len(task.samples) == 1 else "any sample"
+def _lost(task: ResolvedTask, route: Route, text: str, names: list[str], there: list[str]) -> Diagnostic:
+    meant = closest(text, there)
+    where = f"`{names[0]}`" if len(names) == 1 else "any sample"
     hint = f"did you mean `{meant}`?" if meant else "look at the sample for the right path"
     return task.at("OPT413", f"`{text}` finds nothing in {where}", route, hint=hint)
 
 
-def _invalid(task: ResolvedTask, sample: Sample, params: dict[str, Any], known: Declared) -> Iterator[Diagnostic]:
+def _invalid(sample: Sample, params: dict[str, Any], known: Declared) -> Iterator[tuple[str, str]]:
+    """Messages and hints."""
     for place, message, word in faults(known.schema, fill(known.schema, params)):
         if place and (place[0] in known.undeclared or (place[0] not in params and word != "required")):
             continue  # a required name that is not declared, or a default: told of where it stands
         name = f"`{show(place)}`" if place else "parameters"
-        yield task.at(
-            "OPT424",
-            f"`{sample.path}` gives no valid {name}: {message}",
-            sample.route,
-            hint="update the sample or the mapping",
-        )
+        yield f"`{sample.path}` gives no valid {name}: {message}", "update the sample or the mapping"
 
 
 def paths_of(payload: Any) -> Iterator[str]:
