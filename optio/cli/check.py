@@ -236,7 +236,7 @@ def _print_text(found: "list[Diagnostic]", files: int, tasks: int, paths: list[s
         lines = report.concise(shown)
     sys.stdout.writelines(line + "\n" for line in lines)
     if len(found) > len(shown):
-        print(f"... and {len(found) - len(shown)} more")
+        print(f"... and {sum(each.count for each in found[_MOST_SHOWN:]):,} more")
     if form == "full":
         if files:
             print(report.closing(found, files, tasks))

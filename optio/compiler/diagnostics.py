@@ -1,6 +1,6 @@
 """Diagnostics: findings as data, one shape for terminal, JSON and API."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from itertools import islice
 from operator import eq
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from optio.compiler.source import START, Span
+from optio.compiler.source import START, Position, Span
 from optio.model.route import Route, pointer
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class Fix(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:
-    """A finding. `message` states the fact, `hint` the cure, which `fix` applies."""
+    """A finding. `message` states the fact, `hint` the cure, which `fix` applies. One with `more` stands for so many others of
+    its rule in its file, which are not told one by one."""
 
     code: str
     message: str
@@ -73,6 +74,12 @@ class Diagnostic:
     related: tuple[Related, ...] = ()
     severity: Severity = Severity.ERROR
     fix: Fix | None = None
+    more: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many findings it stands for."""
+        return self.more or 1
 
     @property
     def rule(self) -> str:
@@ -90,6 +97,7 @@ class Diagnostic:
             **_range(self.span),
             "pointer": pointer(self.route),
             "hint": self.hint,
+            "more": self.more,
             "related": [
                 {"message": r.message, "path": r.path, "line": r.span.start.line, "column": r.span.start.column}
                 for r in self.related
@@ -115,12 +123,22 @@ def finding(
     hint: str | None = None,
     related: tuple[Related, ...] = (),
     fix: Fix | None = None,
+    more: int = 0,
 ) -> Diagnostic:
     """A diagnostic with the severity that the catalogue gives its code."""
     severity = Severity(_rule(code).severity)
     message, hint = _one_line(message), None if hint is None else _one_line(hint)
     return Diagnostic(
-        code=code, message=message, path=path, span=span, route=route, hint=hint, related=related, severity=severity, fix=fix
+        code=code,
+        message=message,
+        path=path,
+        span=span,
+        route=route,
+        hint=hint,
+        related=related,
+        severity=severity,
+        fix=fix,
+        more=more,
     )
 
 
@@ -163,24 +181,41 @@ def _one_line(text: str) -> str:
 
 
 def ordered(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """By file, line, column and code, each once, and bounded: a broken generator must not bury the terminal."""
+    """By file, line, column and code, each once. Of many of one rule in one file the first are told, and how many more there
+    are: a broken generator must not bury the terminal."""
     # What is wrong with an anchor's value is wrong at each of its aliases: that is one mistake.
-    unique = {(d.path, d.span, d.code, d.message): d for d in diagnostics}
-    return list(_bounded(sorted(unique.values(), key=lambda d: (d.path, d.span.start, d.code, d.message))))
+    unique = {(d.path, d.span, d.code, d.message, d.more): d for d in diagnostics}
+    alike: dict[tuple[str, str], list[Diagnostic]] = {}
+    for diagnostic in sorted(unique.values(), key=_place):
+        alike.setdefault((diagnostic.path, diagnostic.code), []).append(diagnostic)
+    return sorted((each for found in alike.values() for each in _bounded(found)), key=_place)
 
 
-def _bounded(diagnostics: list[Diagnostic]) -> Iterator[Diagnostic]:
-    seen: dict[tuple[str, str], int] = {}
-    for diagnostic in diagnostics:
-        key = (diagnostic.path, diagnostic.code)
-        seen[key] = seen.get(key, 0) + 1
-        if seen[key] <= MOST_OF_ONE_CODE_PER_FILE:
-            yield diagnostic
+def _place(diagnostic: Diagnostic) -> tuple[str, Position, str, bool, str]:
+    return diagnostic.path, diagnostic.span.start, diagnostic.code, diagnostic.more > 0, diagnostic.message
 
 
-def first(things: Iterable[T]) -> Iterator[T]:
-    """As many as are ever shown of one rule in one file: hostile input must not buy more work than that."""
-    return islice(things, MOST_OF_ONE_CODE_PER_FILE)
+def _bounded(found: list[Diagnostic]) -> Iterator[Diagnostic]:
+    shown = [each for each in found if not each.more][:MOST_OF_ONE_CODE_PER_FILE]
+    yield from shown
+    more = sum(each.count for each in found) - len(shown)
+    if more:
+        last = shown[-1] if shown else found[-1]
+        message = f"{more:,} more like this in the file {'are' if more > 1 else 'is'} not shown"
+        yield replace(last, message=message, hint="mend these first, and check again", related=(), fix=None, more=more)
+
+
+def told(things: Iterable[T], tell: Callable[[T], Diagnostic]) -> Iterator[Diagnostic]:
+    """What is told of the first of them, and one more that stands for all others: hostile input must not buy more work than
+    that."""
+    left = iter(things)
+    last = None
+    for each in islice(left, MOST_OF_ONE_CODE_PER_FILE):
+        last = tell(each)
+        yield last
+    more = sum(1 for _ in left)
+    if last is not None and more:
+        yield replace(last, more=more)
 
 
 @contextmanager

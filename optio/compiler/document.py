@@ -22,6 +22,8 @@ from optio.compiler.values import Builder
 from optio.model.route import Route
 
 MAX_NODES = 10_000
+# So many keys are not looked through for each that is asked for.
+_LARGE = 30
 
 
 _EMPTY_HINT = "write `name:`, `agentRuntime:` and `promptTemplate:`, or delete the file"
@@ -71,9 +73,15 @@ class Document:
         """The nodes: there from the start, and composed again when a place is asked for after they were let go."""
         return _compose(self.text)[0]
 
+    @cached_property
+    def _keys(self) -> dict[int, dict[str, _Place]]:
+        """What was looked up in large mappings, by the identity of their nodes."""
+        return {}
+
     def let_go(self) -> None:
         """Keep no nodes in memory: they are far larger than the text."""
         self.__dict__.pop("root", None)
+        self.__dict__.pop("_keys", None)
 
     def span(self, route: Route) -> Span:
         """The value's place; of what is absent, the nearest parent's key."""
@@ -143,7 +151,7 @@ class Document:
         """Whether what stands there is written between brackets, or within some."""
         node = self.root
         for step in route:
-            found = child(node, step)
+            found = self._child(node, step)
             if getattr(node, "flow_style", False) or found is None:
                 break
             node = found[0]
@@ -178,10 +186,19 @@ class Document:
                 return Span(position_at(self.text, alias.start(1)), position_at(self.text, alias.end(1)))
         return span_of(place.node, self.text)
 
+    def _child(self, node: Node, step: str | int) -> tuple[Node, Node | None] | None:
+        if node.id != "mapping" or len(node.value) < _LARGE:
+            return child(node, step)
+        if id(node) not in self._keys:
+            # The first of equal keys counts, and what is merged in comes last.
+            places = reversed([(key.value, _Place(value, key)) for key, value in node.value if key.id == "scalar"])
+            self._keys[id(node)] = dict(places)
+        return self._keys[id(node)].get(str(step)) or child(node, step)
+
     def _place(self, route: Route) -> _Place | None:
         node, key = self.root, None
         for step in route:
-            found = child(node, step)
+            found = self._child(node, step)
             if found is None:
                 return None
             node, key = found

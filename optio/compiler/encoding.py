@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from optio.compiler.diagnostics import Diagnostic, finding, first
+from optio.compiler.diagnostics import Diagnostic, finding, told
 from optio.compiler.source import Position, SourceFile, Span, position_at, span_at
 
 MAX_BYTES = 1 << 20
@@ -51,14 +51,13 @@ def _bad_encoding(file: SourceFile, err: UnicodeDecodeError) -> Diagnostic:
 
 def _bad_characters(path: str, text: str) -> Iterator[Diagnostic]:
     if _CONTROL.search(text):
-        for bad in first(_CONTROL.finditer(text)):
-            yield finding(
-                "OPT015",
-                f"control character U+{ord(bad[0]):04X}",
-                path=path,
-                span=span_at(text, bad.start(), bad.end()),
-                hint="delete it; inside double quotes it can be written as an escape",
-            )
+
+        def tell(bad: re.Match[str]) -> Diagnostic:
+            message = f"control character U+{ord(bad[0]):04X}"
+            hint = "delete it; inside double quotes it can be written as an escape"
+            return finding("OPT015", message, path=path, span=span_at(text, bad.start(), bad.end()), hint=hint)
+
+        yield from told(_CONTROL.finditer(text), tell)
     if "<<<<<<<" in text or ">>>>>>>" in text:
         marker = _CONFLICT.search(text)
         if marker:

@@ -50,6 +50,8 @@ def _result(d: Diagnostic, index: int) -> dict[str, object]:
         "message": {"text": _text(d)},
         "locations": [{"physicalLocation": _place(d.path, d.span)}],
     }
+    if d.more:
+        result["occurrenceCount"] = d.more
     if d.related:
         result["relatedLocations"] = [
             {"physicalLocation": _place(r.path, r.span), "message": {"text": r.message}} for r in d.related

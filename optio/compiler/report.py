@@ -19,7 +19,7 @@ def full(diagnostics: Sequence[Diagnostic], text_of: Excerpt, *, colour: bool = 
     for d in diagnostics:
         place = f"{_name(d.path)}:{d.span.start.line}:{d.span.start.column}"
         yield f"{paint('1', place)}: {paint(COLOURS[d.severity], d.severity.value)}: {d.message} [{d.code} {d.rule}]"
-        text = text_of(d.path)
+        text = None if d.more else text_of(d.path)
         lines = text.split("\n") if text is not None else []
         if d.span.start.line <= len(lines):
             line = _visible(lines[d.span.start.line - 1])
@@ -54,7 +54,7 @@ def as_json(diagnostics: Sequence[Diagnostic], *, files: int, tasks: int) -> str
 
 def summary(diagnostics: Sequence[Diagnostic], files: int, tasks: int) -> dict[str, int]:
     """Counts by severity, and of files and tasks."""
-    counts = {severity: sum(d.severity is severity for d in diagnostics) for severity in Severity}
+    counts = {severity: sum(d.count for d in diagnostics if d.severity is severity) for severity in Severity}
     return {
         "files": files,
         "tasks": tasks,
@@ -68,7 +68,9 @@ def closing(diagnostics: Sequence[Diagnostic], files: int, tasks: int) -> str:
     """The last line for people."""
     counts = summary(diagnostics, files, tasks)
     what = [
-        f"{counts[name]} {name[:-1] if counts[name] == 1 else name}" for name in ("errors", "warnings", "infos") if counts[name]
+        f"{counts[name]:,} {name[:-1] if counts[name] == 1 else name}"
+        for name in ("errors", "warnings", "infos")
+        if counts[name]
     ]
     return f"{', '.join(what) or 'no findings'} in {files} file{'s' if files != 1 else ''}"
 

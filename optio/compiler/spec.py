@@ -1,13 +1,14 @@
 """Shape: Document -> TaskSpec. What is wrong is reported and taken out, so that the rest of the file is still checked."""
 
 import copy
+from collections import Counter
 from typing import Any, NamedTuple
 
-from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.diagnostics import Diagnostic, finding
 from optio.compiler.document import Document
 from optio.compiler.keys import unknown
 from optio.compiler.layers import Merged
-from optio.compiler.misfits import TEXT, Misfit, misfits
+from optio.compiler.misfits import TEXT, Kind, Misfit, misfits
 from optio.compiler.scalars import other_reading
 from optio.compiler.wording import ELSEWHERE, LATER_TYPES, odd_scalar, translate
 from optio.model.route import Route, value_at
@@ -15,8 +16,12 @@ from optio.model.task import TaskSpec
 
 _FILLERS: dict[str, Any] = {"name": "unnamed", "agentRuntime": "claude-code"}
 _MOST_ROUNDS = 8
-# Beyond this nobody reads on, and each costs a search for what was meant.
+# Beyond this nobody reads on, and each costs a search for what was meant: the others are counted.
 _MOST_ERRORS = 200
+_CODES: dict[Kind, str] = {
+    "unknown": "OPT101", "missing": "OPT102", "variant": "OPT321", "type": "OPT103", "word": "OPT104", "blank": "OPT106",
+    "pattern": "OPT105", "least": "OPT105", "most": "OPT105", "longest": "OPT105",
+}  # fmt: skip
 
 
 class Shape(NamedTuple):
@@ -50,11 +55,18 @@ def _read_broken(document: Document | Merged) -> tuple[Shape | None, list[Diagno
     if at.keys() & {("type",), ("extends",)} or ("extends",) in meant:
         # Of which kind the document is, or what else it is made of, is not known: what it lacks is not, either.
         reported |= {misfit.route for misfit in wrong if misfit.kind == "missing" and len(misfit.route) == 1}
-    for misfit in wrong[:_MOST_ERRORS]:
+    more: Counter[str] = Counter()
+    codes = dict(_CODES)
+    for count, misfit in enumerate(wrong):
         # A document of another type has other keys.
         if misfit.route not in reported and not (later and misfit.route != ("type",)):
-            found.append(translate(document, misfit))
+            if count < _MOST_ERRORS:
+                found.append(translate(document, misfit))
+                codes[misfit.kind] = found[-1].code
+            else:
+                more[codes[misfit.kind]] += 1
         reported.add(misfit.route)
+    found += [finding(code, "not told", path=document.path, more=count) for code, count in more.items()]
     if later or not isinstance(document.value, dict):
         return None, found
     return _without(document.value, list(at), frozenset(readings) | meant), found

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Related, finding, first
+from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Related, finding, told
 from optio.compiler.document import Document
 from optio.compiler.nodes import Node, span_of, walk
 from optio.compiler.scalars import single_quoted
@@ -34,7 +34,7 @@ def check(file: SourceFile, document: Document) -> Iterator[Diagnostic]:
     if " #" in text or "\t#" in text:
         yield from _cut(document)
     if "\t" in text:
-        yield from first(_tabs(document))
+        yield from _tabs(document)
     yield from _blank(document)
 
 
@@ -59,11 +59,14 @@ def _bytes(file: SourceFile) -> Iterator[Diagnostic]:
 
 def invisible(path: str, text: str) -> Iterator[Diagnostic]:
     """Characters that nobody sees and an agent reads; the text may be a prompt's own file."""
-    for found in first(_INVISIBLE.finditer(text)):
+
+    def tell(found: re.Match[str]) -> Diagnostic:
         span = span_at(text, found.start(), found.end())
         message = f"an invisible character, U+{ord(found[0]):04X}"
         hint = "delete it; where it is meant, write it as an escape between double quotes"
-        yield finding("OPT016", message, path=path, span=span, hint=hint, fix=Fix.write("", span, safe=False))
+        return finding("OPT016", message, path=path, span=span, hint=hint, fix=Fix.write("", span, safe=False))
+
+    yield from told(_INVISIBLE.finditer(text), tell)
 
 
 def _anchors(document: Document) -> Iterator[Diagnostic]:
@@ -119,20 +122,23 @@ def _overridden(
 
 def _cut(document: Document) -> Iterator[Diagnostic]:
     text = document.text
-    ends = None
-    for found in first(_CUT.finditer(text)):
-        if ends is None:
-            nodes = [node for _, node in walk(document.root, ())]
-            ends = {node.end_mark.index: node for node in nodes if node.id == "scalar" and not node.style and node.value}
-        value = ends.get(len(text[: found.start(1)].rstrip(" \t")))
-        if value is None:
-            continue
+    cut = list(_CUT.finditer(text))
+    if not cut:
+        return
+    nodes = [node for _, node in walk(document.root, ())]
+    ends = {node.end_mark.index: node for node in nodes if node.id == "scalar" and not node.style and node.value}
+
+    def tell(comment: tuple[re.Match[str], Node]) -> Diagnostic:
+        found, value = comment
         start, span = value.start_mark.index, span_at(text, found.start(1), found.end(1))
         whole = text[start : found.end(1)].rstrip()
         fix = Fix.write(single_quoted(whole), span_at(text, start, start + len(whole)), safe=False)
         message = f"`{_short(found[1])}` is a comment: the value ends before it"
         hint = "put quotes around the value; to a comment give a blank behind the `#`"
-        yield finding("OPT021", message, path=document.path, span=span, hint=hint, fix=fix)
+        return finding("OPT021", message, path=document.path, span=span, hint=hint, fix=fix)
+
+    before = ((found, found.start() + len(found[0][: -len(found[1])].rstrip(" \t"))) for found in cut)
+    yield from told(((found, ends[end]) for found, end in before if end in ends), tell)
 
 
 def _tabs(document: Document) -> Iterator[Diagnostic]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from optio.compiler.diagnostics import MOST_OF_ONE_CODE_PER_FILE, Diagnostic, Related, finding
+from optio.compiler.diagnostics import Diagnostic, Related, finding
 from optio.compiler.nodes import Node, short_tag, span_of, walk
 from optio.compiler.scalars import SWITCHES, WORDS, other_reading, scalar
 from optio.compiler.source import Span, position_at
@@ -30,6 +30,8 @@ class Builder:
         self._path, self._text, self._root = path, text, root
         self.found: list[Diagnostic] = []
         self._odd: list[Node] = []
+        self._told: set[tuple[str, int]] = set()
+        self._firsts: dict[int, dict[str, Node]] = {}
         self._fatal = False
 
     def build(self) -> Values | None:
@@ -132,16 +134,18 @@ class Builder:
             )
         self._fatal = True
 
-    def _enough(self, code: str) -> bool:
-        """Whether more of this rule than will be shown has been found."""
-        return (
-            len(self.found) > MOST_OF_ONE_CODE_PER_FILE and sum(d.code == code for d in self.found) >= MOST_OF_ONE_CODE_PER_FILE
-        )
+    def _is_told(self, code: str, node: Node) -> bool:
+        """Whether it has been: what an anchor holds is come to at each of its aliases."""
+        known = (code, id(node)) in self._told
+        self._told.add((code, id(node)))
+        return known
 
     def _twice(self, node: Node, key: Node) -> None:
-        if self._enough("OPT004"):
+        if self._is_told("OPT004", key):
             return
-        first = span_of(next(k for k, _ in node.value if k.value == key.value), self._text)
+        if id(node) not in self._firsts:
+            self._firsts[id(node)] = {each.value: each for each, _ in reversed(node.value)}
+        first = span_of(self._firsts[id(node)][key.value], self._text)
         self.found.append(
             finding(
                 "OPT004", f"`{key.value}` stands twice", path=self._path, span=span_of(key, self._text),
@@ -151,7 +155,7 @@ class Builder:
         )  # fmt: skip
 
     def _report(self, code: str, message: str, node: Node, hint: str, *, at_tag: bool = False) -> None:
-        if self._enough(code):
+        if self._is_told(code, node):
             return
         span = span_of(node, self._text)
         if at_tag:

@@ -1,5 +1,8 @@
 """What is wrong is left out; everything else is still checked and served."""
 
+import pytest
+
+from optio.compiler.diagnostics import Severity
 from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.tree import MemoryTree
 
@@ -88,10 +91,48 @@ def test_findings_come_in_the_order_of_the_text() -> None:
     assert [d.span.start.line for d in found.diagnostics] == [4, 5, 6]
 
 
-def test_one_rule_is_reported_twenty_times_a_file_at_most() -> None:
-    found = compiled(a=GOOD.format(name="A") + "".join(f"unknown{i}: 1\n" for i in range(50)))
+@pytest.mark.parametrize("count", [21, 50, 4_000])
+def test_one_rule_is_told_of_twenty_times_a_file_at_most_and_then_how_often_more(count: int) -> None:
+    found = compiled(a=GOOD.format(name="A") + "".join(f"unknown{i}: 1\n" for i in range(count))).diagnostics
 
-    assert codes(found) == ["OPT101"] * 20
+    assert [(d.code, d.span.start.line, d.more) for d in found[:20]] == [("OPT101", line, 0) for line in range(4, 24)]
+    (last,) = found[20:]
+    shown = (
+        "1 more like this in the file is not shown"
+        if count == 21
+        else f"{count - 20:,} more like this in the file are not shown"
+    )
+    assert (last.code, last.message, last.count, last.fix) == ("OPT101", shown, count - 20, None)
+    assert sum(d.count for d in found) == count
+
+
+def test_of_many_placeholders_the_first_by_their_place_are_told_of_and_the_others_counted() -> None:
+    prompt = "promptTemplate: |\n" + "".join(f"  {{{{B{i}}}}} {{{{B{i}}}}}\n" for i in range(25))
+    closed = "paramsSchema: {type: object, additionalProperties: false, properties: {}}\n"
+    found = compiled(a=f"name: A\nagentRuntime: claude-code\n{prompt}{closed}").diagnostics
+
+    assert [d.span.start.line for d in found] == [*range(4, 24), 23]
+    assert found[-1].more == 5
+
+
+def test_a_comment_that_ignores_the_findings_in_a_text_ignores_those_that_are_only_counted() -> None:
+    prompt = "promptTemplate: |  # optio: ignore[OPT201] filled in by the agent\n" + "".join(
+        f"  {{{{B{i}}}}}\n" for i in range(25)
+    )
+    closed = "paramsSchema: {type: object, additionalProperties: false, properties: {}}\n"
+
+    assert compiled(a=f"name: A\nagentRuntime: claude-code\n{prompt}{closed}").diagnostics == ()
+
+
+def test_what_is_counted_beyond_twenty_keeps_its_severity_and_what_a_policy_makes_of_it() -> None:
+    prompt = "promptTemplate: '" + "".join(f"{{{{B{i}}}}}" for i in range(25)) + "'\n"
+    closed = "paramsSchema: {type: object, additionalProperties: false, properties: {}}\n"
+    task = f"name: A\nagentRuntime: claude-code\n{prompt}{closed}"
+
+    assert {d.severity for d in compiled(a=task).diagnostics} == {Severity.WARNING}
+    policy = "type: policy\nrules: {OPT201: %s}\n"
+    assert {d.severity for d in compiled(a=task, _policy=policy % "error").diagnostics} == {Severity.ERROR}
+    assert compiled(a=task, _policy=policy % '"off"').diagnostics == ()
 
 
 def test_a_secret_is_never_repeated() -> None:

@@ -2,6 +2,7 @@
 
 import json
 
+from optio.compiler.exchange import github, junit, sarif
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.report import as_json, closing, concise, full
 from optio.compiler.tree import MemoryTree
@@ -72,6 +73,7 @@ def test_the_json_form_has_the_documented_keys() -> None:
                 "endColumn": 8,
                 "pointer": "/maxTurn",
                 "hint": "did you mean `maxTurns`?",
+                "more": 0,
                 "related": [],
                 "fix": {
                     "safe": False,
@@ -88,6 +90,25 @@ def test_the_closing_line_counts() -> None:
 
     assert closing(found, 1, 0) == "1 error in 1 file"
     assert closing((), 3, 3) == "no findings in 3 files"
+
+
+def test_findings_that_are_only_counted_are_in_every_form_and_in_the_counts() -> None:
+    text = MISSPELT + "".join(f"unknown{n}: 1\n" for n in range(1_049))
+    found = compile_tree(MemoryTree({"a.yaml": text})).diagnostics
+    said = "1,030 more like this in the file are not shown"
+
+    assert list(full(found, lambda _: text))[-3:] == [
+        f"a.yaml:23:1: error: {said} [OPT101 unknown-key]",
+        "   mend these first, and check again",
+        "",
+    ]
+    assert said in list(concise(found))[-1]
+    document = json.loads(as_json(found, files=1, tasks=0))
+    assert (document["diagnostics"][-1]["message"], document["diagnostics"][-1]["more"]) == (said, 1_030)
+    assert document["summary"]["errors"] == 1_050
+    assert closing(found, 1, 0) == "1,050 errors in 1 file"
+    assert all(said in form for form in (sarif(found), list(github(found))[-1], junit(found, [])))
+    assert json.loads(sarif(found))["runs"][0]["results"][-1]["occurrenceCount"] == 1_030
 
 
 def test_a_file_may_be_called_anything_and_its_findings_stay_on_their_lines() -> None:

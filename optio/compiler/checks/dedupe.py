@@ -6,7 +6,7 @@ from itertools import chain
 
 from optio.compiler.checks.declared import Declared, declared, parameter_names
 from optio.compiler.checks.prompt import ALMOST, SINGLE
-from optio.compiler.diagnostics import Diagnostic, closest, first
+from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
@@ -25,7 +25,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.at("OPT229", "`window` does nothing with `onDuplicate: replace`", WINDOW, key=True, hint=hint)
     known = declared(task)
     if known is not None:
-        yield from first(_placeholders(task, rule.key, known))
+        yield from _placeholders(task, rule.key, known)
 
 
 def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Diagnostic]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from optio.compiler.checks.declared import declared
 from optio.compiler.checks.untrusted import strangers_words
-from optio.compiler.diagnostics import Diagnostic, closest, first
+from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 
@@ -35,10 +35,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """A task without secrets and without a `$` costs a look."""
     if not task.knows(SECRETS):
         return
-    yield from first(_in_commands(task))
-    yield from first(_in_variables(task))
+    yield from _in_commands(task)
+    yield from _in_variables(task)
     if task.spec.environment.secrets:
-        yield from first(_in_prompt(task))
+        yield from _in_prompt(task)
         yield from _three_together(task)
 
 

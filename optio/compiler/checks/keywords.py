@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from optio.compiler.diagnostics import closest, first
+from optio.compiler.diagnostics import closest
 from optio.model.params import SchemaError, validator
 from optio.model.route import Route
 
@@ -62,7 +62,7 @@ def repaired(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema with misspelt keywords as they were meant, so that one slip is one finding."""
     strange = ((sub, word) for _, sub in subschemas(schema, ()) for word in sub if word not in WORDS)
     wrong: dict[int, dict[str, str]] = {}
-    for sub, word in first(strange):
+    for sub, word in strange:
         meant = misspelt(word)
         if meant is not None and meant not in sub:
             wrong.setdefault(id(sub), {})[word] = meant

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from optio.compiler.diagnostics import Diagnostic, finding, first
+from optio.compiler.diagnostics import Diagnostic, finding, told
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.source import span_at
 
@@ -33,10 +33,14 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def search(path: str, text: str) -> Iterator[Diagnostic]:
     """Tokens in one file."""
-    for kind, found in first(tokens(text)):
+
+    def tell(token: tuple[str, re.Match[str]]) -> Diagnostic:
+        kind, found = token
         span = span_at(text, found.start(), found.end())
         hint = "rotate it: it is known now; then name it under `environment.secrets`"
-        yield finding("OPT503", f"{kind} in plain text", path=path, span=span, hint=hint)
+        return finding("OPT503", f"{kind} in plain text", path=path, span=span, hint=hint)
+
+    yield from told(sorted(tokens(text), key=lambda each: each[1].start()), tell)
 
 
 def tokens(text: str) -> Iterator[tuple[str, re.Match[str]]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from optio.compiler.diagnostics import Diagnostic, first
+from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.layers import Merged
 from optio.compiler.resolve import ResolvedTask
 from optio.model.trigger import WebhookTrigger
@@ -14,7 +14,7 @@ _FREE = ("paramsSchema", "triggers", "tests")
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """What the file says and nothing does."""
     if isinstance(task.document, Merged):
-        yield from first(_taken_from_nothing(task, task.document))
+        yield from _taken_from_nothing(task, task.document)
     yield from _never_silent(task)
     for index, trigger in enumerate(task.spec.triggers):
         route = ("triggers", index, "config")

@@ -8,7 +8,7 @@ from optio.compiler.checks.contradictions import contradictions
 from optio.compiler.checks.keywords import repaired, subschemas
 from optio.compiler.checks.references import references
 from optio.compiler.checks.wanted import form
-from optio.compiler.diagnostics import Diagnostic, closest, first
+from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.params import SchemaError, faults_of_schema, says, validator
 from optio.model.route import Route, value_at
@@ -84,11 +84,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     patterns = dict(_bad_patterns(schema))
-    for place, (key, pattern) in first(patterns.items()):
+    for place, (key, pattern) in patterns.items():
         why, hint, within = _wrong_with(pattern)
         span = None if key else task.document.inside(ROUTE + place, *within)
         yield task.at("OPT212", f"`{pattern}` {why}", ROUTE + place, key=key, hint=hint, span=span)
-    for place, keyword, message in first(faults_of_schema(schema)):
+    for place, keyword, message in faults_of_schema(schema):
         if place in patterns or any(place == p[: len(place)] for p in patterns):
             continue
         route: Route = ROUTE + place
@@ -165,7 +165,7 @@ def _names(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     if any(word in schema for word in ("allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if")):
         return
     absent = ((index, name) for index, name in enumerate(schema.get("required", [])) if name not in properties)
-    for index, name in first(absent):
+    for index, name in absent:
         meant = closest(name, properties)
         hint = f"did you mean `{meant}`?" if meant else f"declare `{name}` under `properties`, or delete it here"
         yield task.at("OPT209", f"required `{name}` is not declared", (*ROUTE, "required", index), hint=hint)
@@ -182,7 +182,7 @@ def _values(task: ResolvedTask, route: Route, sub: dict[str, Any], root: dict[st
         if isinstance(sub.get(word), list):
             members += [((*route, word, index), value) for index, value in enumerate(sub[word])]
     fits = _part(sub, root, ("enum", "const")) if members else None
-    for place, value in first(members):
+    for place, value in members:
         for message in _misfits(fits, value):
             yield task.at("OPT208", f"`{place[len(route)]}` holds a value that {message}", place, hint=_unquote(sub, value))
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from optio.compiler.checks.declared import Declared, declared
-from optio.compiler.checks.keywords import WORDS, misspelt, subschemas
+from optio.compiler.checks.keywords import misspelt, subschemas
 from optio.compiler.checks.params import ROUTE
-from optio.compiler.diagnostics import Diagnostic, closest, first
+from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.prompt import PLACEHOLDER, placeholders
 from optio.model.route import Route
@@ -31,7 +31,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     for route, sub in subschemas(task.spec.params_schema, ROUTE):
         yield from _words(task, route, sub)
         yield from _twice(task, route, sub)
-    yield from first(found for route, sub in subschemas(task.spec.params_schema, ROUTE) for found in _format(task, route, sub))
+        yield from _format(task, route, sub)
     used = set(placeholders(task.prompt))
     yield from _secrets(task, known, used)
     yield from _defaults(task, known)
@@ -41,7 +41,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _words(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
-    for word in first(word for word in sub if word not in WORDS and not word.startswith("x-")):
+    for word in sub:
         meant = misspelt(word)
         if meant is not None:
             write = meant if meant not in sub else None
@@ -86,8 +86,9 @@ def _secrets(task: ResolvedTask, known: Declared, used: set[str]) -> Iterator[Di
 
 
 def _defaults(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
-    for name in first(name for name in known.required if known.has_default(name)):
-        index = known.schema["required"].index(name) if known.schema is not None else 0
+    places = {name: index for index, name in reversed(list(enumerate((known.schema or {}).get("required", ()))))}
+    for name in (name for name in known.required if known.has_default(name)):
+        index = places.get(name, 0)
         message = f"`{name}` is required and has a default: defaults are filled in first, so it is never missed"
         yield task.at("OPT210", message, (*ROUTE, "required", index), hint="delete it here, or delete the default")
 
@@ -95,7 +96,7 @@ def _defaults(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
 def _unbounded(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     webhook = task.spec.webhook
     mapping = (webhook.config.param_mapping or {}) if webhook is not None else {}
-    for name in first(name for name, value in mapping.items() if isinstance(value, str) and value.startswith("$")):
+    for name in (name for name, value in mapping.items() if isinstance(value, str) and value.startswith("$")):
         sub = known.properties.get(name)
         if isinstance(sub, dict) and sub.get("type") == "string" and not _BOUNDS & set(sub):
             message = f"the webhook fills `{name}` with a text of any length"
@@ -103,7 +104,7 @@ def _unbounded(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
 
 
 def _rendered(task: ResolvedTask, known: Declared, used: set[str]) -> Iterator[Diagnostic]:
-    for name in first(name for name in known.properties if name in used):
+    for name in (name for name in known.properties if name in used):
         sub = known.properties[name]
         if not isinstance(sub, dict):
             continue

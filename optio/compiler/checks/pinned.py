@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from optio.compiler.diagnostics import Diagnostic, first
+from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
 
 _PIP = re.compile(r"\b(?:pip3?|uv\s+pip|pipx|uv\s+tool)\s+install\s+([^;&|\n]+)")
@@ -23,7 +23,7 @@ _BARE = frozenset(
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Of each `install` the first package without a version."""
     for index, text in enumerate(task.spec.environment.setup_commands):
-        yield from first(_in(task, index, text))
+        yield from _in(task, index, text)
 
 
 def _in(task: ResolvedTask, index: int, text: str) -> Iterator[Diagnostic]:

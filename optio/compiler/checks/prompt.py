@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from optio.compiler.checks.declared import Declared, declared
-from optio.compiler.diagnostics import Diagnostic, closest, first
+from optio.compiler.diagnostics import Diagnostic, closest, told
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.surface import invisible
 from optio.model.prompt import PLACEHOLDER, placeholders
@@ -44,25 +44,36 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     if known.schema is None:
         return
     by_case = {name.casefold(): name for name in known.properties}
-    used = {found[1]: found for found in reversed(list(PLACEHOLDER.finditer(task.prompt)))}
-    unset = (name for name in used if name in known.properties and name not in known.required and not known.has_default(name))
-    for name in first(unset):
+    used: dict[str, re.Match[str]] = {}
+    for found in PLACEHOLDER.finditer(task.prompt):
+        used.setdefault(found[1], found)
+
+    def unset(name: str) -> Diagnostic:
         hint = "add a default, or list it under `required`"
         message = f"`{used[name][0]}` stays as it is when nobody gives `{name}`"
-        yield task.in_prompt("OPT217", message, *used[name].span(), hint=hint)
-    secrets = task.spec.environment.secrets  # of which more is said elsewhere
-    given = given_by_triggers(task) if known.closed else set()  # where it is an error
-    others = [name for name in used if name not in known.properties and name not in secrets and name not in given]
-    for name in first(name for name in others if name.casefold() in by_case):
+        return task.in_prompt("OPT217", message, *used[name].span(), hint=hint)
+
+    def otherwise_written(name: str) -> Diagnostic:
         right = by_case[name.casefold()]
         message = f"`{used[name][0]}` differs from `{right}` only by case"
-        yield task.in_prompt("OPT204", message, *used[name].span(), hint=f"write `{{{{{right}}}}}`", write=f"{{{{{right}}}}}")
-    for name in first(name for name in others if name.casefold() not in by_case and known.complete):
+        hint = f"write `{{{{{right}}}}}`"
+        return task.in_prompt("OPT204", message, *used[name].span(), hint=hint, write=f"{{{{{right}}}}}")
+
+    def undeclared(name: str) -> Diagnostic:
         meant = closest(name, known.properties)
         hint = f"did you mean `{{{{{meant}}}}}`?" if meant else f"declare `{name}` under `paramsSchema.properties`"
         message = f"`{used[name][0]}` has no parameter and stays as it is"
         write = f"{{{{{meant}}}}}" if meant else None
-        yield task.in_prompt("OPT201", message, *used[name].span(), hint=hint, write=write, safe=False)
+        return task.in_prompt("OPT201", message, *used[name].span(), hint=hint, write=write, safe=False)
+
+    named = (name for name in used if name in known.properties)
+    yield from told((name for name in named if name not in known.required and not known.has_default(name)), unset)
+    secrets = task.spec.environment.secrets  # of which more is said elsewhere
+    given = given_by_triggers(task) if known.closed else set()  # where it is an error
+    others = [name for name in used if name not in known.properties and name not in secrets and name not in given]
+    yield from told((name for name in others if name.casefold() in by_case), otherwise_written)
+    if known.complete:
+        yield from told((name for name in others if name.casefold() not in by_case), undeclared)
 
 
 def given_by_triggers(task: ResolvedTask) -> set[str]:
@@ -71,7 +82,7 @@ def given_by_triggers(task: ResolvedTask) -> set[str]:
 
 
 def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
-    for found in first(re.finditer(ALMOST, task.prompt)):
+    def almost(found: re.Match[str]) -> Diagnostic:
         word = re.sub(r"[^A-Za-z0-9_]", "", found[0].strip("{} #/^>!&"))
         hint = (
             f"write `{{{{{word}}}}}`"
@@ -80,11 +91,15 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         )
         write = f"{{{{{word}}}}}" if word in known.properties and found[0].endswith("}}") else None
         message = f"`{found[0]}` is no placeholder and stays as it is"
-        yield task.in_prompt("OPT203", message, *found.span(), hint=hint, write=write)
-    for found in first(f for f in re.finditer(SINGLE, task.prompt) if f[1] in known.properties):
+        return task.in_prompt("OPT203", message, *found.span(), hint=hint, write=write)
+
+    def single(found: re.Match[str]) -> Diagnostic:
         write = f"{{{{{found[1]}}}}}"
         message = f"`{found[0]}` is no placeholder and stays as it is"
-        yield task.in_prompt("OPT203", message, *found.span(), hint=f"write `{write}`", write=write, safe=False)
+        return task.in_prompt("OPT203", message, *found.span(), hint=f"write `{write}`", write=write, safe=False)
+
+    yield from told(re.finditer(ALMOST, task.prompt), almost)
+    yield from told((found for found in re.finditer(SINGLE, task.prompt) if found[1] in known.properties), single)
 
 
 def _unused(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
@@ -95,7 +110,7 @@ def _unused(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     # A placeholder or a required name that is written otherwise is one mistake, and is told of there.
     declared_names = [name for name in known.properties if name not in known.undeclared]
     strange = sorted(used.difference(declared_names) | known.undeclared)
-    passed_over = known.undeclared | {closest(name, declared_names) for name in first(strange)}
+    passed_over = known.undeclared | {closest(name, declared_names) for name in strange}
     for name, sub in known.properties.items():
         if name in passed_over:
             continue

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from optio.compiler.checks.keywords import WORDS, misspelt
-from optio.compiler.diagnostics import Diagnostic, closest, first
+from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 
@@ -58,7 +58,7 @@ def _misspelt(
     task: ResolvedTask, schema: dict[str, Any], walk: "_Walk", broken: dict[str, list[Route]]
 ) -> Iterator[Diagnostic]:
     """Where `$defs` itself is misspelt, that is the mistake, and not each of the references into it: they are taken out."""
-    for word in first(word for word in schema if word not in WORDS):
+    for word in (word for word in schema if word not in WORDS):
         meant = misspelt(word)
         if meant is None or meant in schema:
             continue
@@ -77,7 +77,7 @@ def _misspelt(
 def _broken(task: ResolvedTask, schema: dict[str, Any], broken: dict[str, list[Route]]) -> Iterator[Diagnostic]:
     """Each target once, at the first reference to it."""
     known = [f"#/{word}/{name}" for word in ("$defs", "definitions") for name in _names(schema.get(word))]
-    for ref, routes in first(broken.items()):
+    for ref, routes in broken.items():
         message = f"`{ref}` leads {'nowhere' if ref.startswith('#') else 'out of the schema'}"
         others = len(routes) - 1
         if others:

@@ -5,7 +5,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from optio.compiler.checks.declared import Declared, declared, parameter_names
-from optio.compiler.diagnostics import Diagnostic, closest, first
+from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.source import Span
 from optio.model.params import faults, fill
@@ -140,7 +140,7 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
     if known is None or not task.knows(route):
         return
     names = parameter_names(task, known)
-    unknown = list(first(name for name in mapping if names is not None and name not in names))
+    unknown = [name for name in mapping if names is not None and name not in names]
     for name in unknown:
         meant = closest(name, names or ())
         hint = f"did you mean `{meant}`?" if meant else _DECLARE
@@ -153,7 +153,7 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
         if name not in meant_by_typo:
             yield _missing(task, route, name)
     told = meant_by_typo.union(unknown, missing, known.undeclared)
-    yield from first(_refused(task, route, mapping, known, told, open_names=names is None))
+    yield from _refused(task, route, mapping, known, told, open_names=names is None)
     for name, value in mapping.items():
         if isinstance(value, str) and value.startswith("$."):
             hint = "write the value itself: a schedule has no payload"

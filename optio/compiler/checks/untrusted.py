@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from optio.compiler.checks.declared import Declared, declared
-from optio.compiler.diagnostics import Diagnostic, first
+from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
 from optio.model.prompt import placeholders
 from optio.model.route import Route
@@ -64,7 +64,7 @@ def _unbounded(task: ResolvedTask, mapping: dict[str, Any], known: Declared) -> 
 
 
 def _prompt(task: ResolvedTask, route: Route, mapping: dict[str, Any], known: Declared) -> Iterator[Diagnostic]:
-    for name in first(_unbounded(task, mapping, known)):
+    for name in _unbounded(task, mapping, known):
         message = f"`{{{{{name}}}}}` puts into the prompt what a stranger has written: `{mapping[name]}`"
         hint = "map its number or id and let the agent fetch it, or bound it with `enum` or `pattern`"
         yield task.at("OPT414", message, (*route, name), hint=hint)

@@ -6,7 +6,7 @@ from typing import Any
 
 from optio.compiler.checks import plain
 from optio.compiler.checks.declared import Declared, declared, parameter_names
-from optio.compiler.diagnostics import Diagnostic, Fix, closest, first
+from optio.compiler.diagnostics import Diagnostic, Fix, closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
@@ -84,14 +84,15 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
     if known is None:
         return
     names = parameter_names(task, known)
-    unknown = list(first(name for name in mapping if names is not None and name not in names))
+    unknown = [name for name in mapping if names is not None and name not in names]
     for name in unknown:
         meant = closest(name, names or ())
         hint = f"did you mean `{meant}`?" if meant else "delete it, or declare it under `paramsSchema.properties`"
         write = meant if meant not in mapping else None
         message = f"`{name}` is no parameter of this task"
         yield task.at("OPT411", message, (*route, name), key=True, hint=hint, write=write, safe=False)
-    meant_by_typo = {closest(name, (names or set()) - set(mapping)) for name in unknown}
+    open_names = (names or set()) - set(mapping)
+    meant_by_typo = {closest(name, open_names) for name in unknown}
     for name in known.missing(mapping):
         if name not in meant_by_typo:
             hint = f"add `{name}: $.path.in.the.body`"
