@@ -1,5 +1,6 @@
 """Diagnostics: findings as data, one shape for terminal, JSON and API."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from optio.compiler.rule import Rule
 
 MOST_OF_ONE_CODE_PER_FILE = 20
-LONGEST_MESSAGE = 400
+LONGEST_MESSAGE, LONGEST_VALUE = 400, 80
+_VALUE = re.compile(r"`([^`]*)`")
 MOST_COMPARED, LONGEST_COMPARED = 1_000, 100
 # Letters that are looked at, and pairs of them that are compared: half a second of work.
 MOST_GUESSED = 2_000_000
@@ -173,11 +175,18 @@ def _rule(code: str) -> "Rule":
 
 def _one_line(text: str) -> str:
     """What a file holds must not break the line, turn it round or bury it."""
+    if len(text) > LONGEST_VALUE:
+        text = _VALUE.sub(lambda found: f"`{brief(found[1])}`", text)
     if len(text) > LONGEST_MESSAGE:
         text = text[: LONGEST_MESSAGE // 2] + " ... " + text[-LONGEST_MESSAGE // 4 :]
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def brief(text: str) -> str:
+    """A value in a message, cut where it is long."""
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
 
 
 def ordered(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:

@@ -8,6 +8,7 @@ from optio.compiler.diagnostics import Diagnostic, Severity
 
 COLOURS = {Severity.ERROR: "31;1", Severity.WARNING: "33;1", Severity.INFO: "36;1"}
 Excerpt = Callable[[str], str | None]
+LONGEST_LINE = 160
 
 
 def full(diagnostics: Sequence[Diagnostic], text_of: Excerpt, *, colour: bool = False) -> Iterator[str]:
@@ -16,17 +17,19 @@ def full(diagnostics: Sequence[Diagnostic], text_of: Excerpt, *, colour: bool = 
     def paint(style: str, text: str) -> str:
         return f"\x1b[{style}m{text}\x1b[0m" if colour else text
 
+    path, lines = None, list[str]()
     for d in diagnostics:
         place = f"{_name(d.path)}:{d.span.start.line}:{d.span.start.column}"
         yield f"{paint('1', place)}: {paint(COLOURS[d.severity], d.severity.value)}: {d.message} [{d.code} {d.rule}]"
-        text = None if d.more else text_of(d.path)
-        lines = text.split("\n") if text is not None else []
-        if d.span.start.line <= len(lines):
-            line = _visible(lines[d.span.start.line - 1])
+        if d.path != path:
+            text = text_of(d.path)
+            path, lines = d.path, text.split("\n") if text is not None else []
+        if d.span.start.line <= len(lines) and not d.more:
+            whole = lines[d.span.start.line - 1]
+            end = d.span.end.column - 1 if d.span.end.line == d.span.start.line else len(whole)
+            line, start, end = _around(whole, d.span.start.column - 1, end)
             number = str(d.span.start.line)
-            end = d.span.end.column if d.span.end.line == d.span.start.line else len(line) + 1
-            start = d.span.start.column - 1
-            before, marked = _width(line[:start]), max(1, _width(line[start : end - 1]))
+            before, marked = _width(line[:start]), max(1, _width(line[start:end]))
             gutter = " " * len(number)
             yield f" {paint('34', number + ' |')} {line}"
             carets = paint(COLOURS[d.severity], "^" * marked)
@@ -80,6 +83,17 @@ def _name(path: str) -> str:
     if path.isprintable():
         return path
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
+
+
+def _around(line: str, start: int, end: int) -> tuple[str, int, int]:
+    """A line as it can be shown, and where `start:end` of it are: of a long one what stands around them."""
+    if len(line) <= LONGEST_LINE:
+        return _visible(line), start, end
+    first = min(start - LONGEST_LINE // 3, len(line) - LONGEST_LINE) if start > LONGEST_LINE // 2 else 0
+    last = min(len(line), first + LONGEST_LINE)
+    left, right = ("..." if first else ""), ("..." if last < len(line) else "")
+    shift = len(left) - first
+    return left + _visible(line[first:last]) + right, start + shift, min(end, last) + shift
 
 
 def _visible(line: str) -> str:

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from optio.compiler.diagnostics import brief
 from optio.compiler.tree import Unreadable
 from optio.model.example import Expectation
 from optio.model.registry import canonical
 from optio.model.route import Route
 from optio.runs.replay import Judgement
 
-# Of a longer difference so many lines are shown.
-_MOST_LINES = 200
+# Of a longer difference so much is shown.
+_MOST_LINES, _LONGEST_LINE = 200, 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def mismatches(expected: Expectation, got: Judgement, snapshot: Callable[[str], 
     for index, part in enumerate(expected.reasons):
         if part not in (got.detail or ""):
             where = ("error",) if isinstance(expected.error, str) else ("error", index)
-            yield Mismatch(where, f"`{part}` is no part of the reason: {got.detail}")
+            yield Mismatch(where, f"`{brief(part)}` is no part of the reason: {got.detail}")
     if expected.params is not None and canonical(expected.params) != canonical(got.params):
         yield _other_params(expected.params, got.params or {})
     prompt = got.prompt or ""
@@ -43,8 +44,8 @@ def mismatches(expected: Expectation, got: Judgement, snapshot: Callable[[str], 
         yield from _against(expected.prompt, prompt, snapshot)
     for index, part in enumerate(expected.prompt_contains):
         if part not in prompt:
-            lines = tuple(f"  {line}" for line in prompt.splitlines()[:_MOST_LINES])
-            yield Mismatch(("promptContains", index), f"`{part}` is not in the prompt:", lines)
+            lines = _bounded([f"  {line}" for line in prompt.splitlines()])
+            yield Mismatch(("promptContains", index), f"`{brief(part)}` is not in the prompt:", lines)
 
 
 def _other_params(expected: Mapping[str, Any], got: Mapping[str, Any]) -> Mismatch:
@@ -79,5 +80,15 @@ def _diff(expected: str, got: str) -> tuple[str, ...]:
         found.append(text)
         if text == line and line[:1] in "+- ":
             found.append("\\ no line end")
-    more = len(found) - _MOST_LINES
-    return (*found[:_MOST_LINES], f"... {more:,} lines more") if more > 0 else tuple(found)
+    return _bounded(found)
+
+
+def _bounded(lines: list[str]) -> tuple[str, ...]:
+    shown = [_cut(line) for line in lines[:_MOST_LINES]]
+    more = len(lines) - len(shown)
+    return (*shown, f"... {more:,} lines more") if more else tuple(shown)
+
+
+def _cut(line: str) -> str:
+    more = len(line) - _LONGEST_LINE
+    return f"{line[:_LONGEST_LINE]}... {more:,} characters more" if more > 0 else line

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from optio.compiler.exchange import github, junit, sarif
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.report import as_json, closing, concise, full
@@ -11,7 +13,8 @@ TEXT = (
     "name: A\nagentRuntime: claude-code\npromptTemplate: Say\n"
     "environment: {env: {A: '\u4f60\u597d\U0001f680'}, imag: x}\n\tmaxTurns: 2\n"
 )
-MISSPELT = "name: A\nagentRuntime: claude-code\npromptTemplate: Say\nmaxTurn: 2\n"
+TASK = "name: A\nagentRuntime: claude-code\npromptTemplate: Say\n"
+MISSPELT = TASK + "maxTurn: 2\n"
 
 
 def shown(text: str, *, colour: bool = False) -> list[str]:
@@ -28,6 +31,26 @@ def test_the_full_form_points_at_the_text_below_wide_characters() -> None:
         "   |" + " " * 35 + "^^^^ did you mean `image`?",
         "",
     ]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 5_000), (5_000, 5_000), (5_000, 0), (30, 5_000)])
+def test_of_a_long_line_what_stands_around_the_mistake_is_shown(before: int, after: int) -> None:
+    text = MISSPELT.replace("maxTurn: 2\n", f"environment: {{image: '{'b' * before}', imag: x, env: {{A: '{'a' * after}'}}}}\n")
+    _, line, carets, _ = next(shown(text)[at : at + 4] for at in range(99) if "environment.imag`" in shown(text)[at])
+
+    assert len(line) < 180
+    assert line[carets.index("^") : carets.index("^") + 6] == "imag: "
+    assert line.endswith("...") == (after > 0)
+    assert ("| ..." in line) == (before > 1_000)
+
+
+def test_a_long_value_is_cut_in_a_message_and_in_its_hint() -> None:
+    config = "{cronExpression: 0 9 * * *, timezone: " + "A" * 100_000 + "}"
+    (found,) = compile_tree(MemoryTree({"a.yaml": TASK + f"triggers: [{{type: schedule, config: {config}}}]\n"})).diagnostics
+
+    assert found.message == f"unknown time zone `{'A' * 77}...`"
+    (line,) = concise([found])
+    assert len(line) < 300
 
 
 def test_a_tab_is_shown_as_one_sign() -> None:

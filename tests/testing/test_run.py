@@ -1,5 +1,6 @@
 """What a tree's tests say: what failed, where, and what would be written."""
 
+import json
 from typing import Any
 
 import pytest
@@ -55,6 +56,17 @@ def test_what_holds_passes(expect: dict[str, Any]) -> None:
 )
 def test_every_reason_must_be_part_of_the_refusal(error: Any, passes: bool) -> None:
     assert result({"params": {}, "expect": {"error": error}}).passed == passes
+
+
+def test_a_long_prompt_is_cut_where_it_is_shown_and_that_is_said() -> None:
+    long = {"type": "string"}, "x" * 5_000 + "\n" * 300
+    task = TRIAGE.replace("TITLE: {type: string, maxLength: 30}", f"TITLE: {json.dumps(long[0])}")
+    test = {"params": {"NUMBER": 7, "TITLE": long[1]}, "expect": {"promptContains": ["y" * 500]}}
+    (failure,) = run(tree(test, task=task)).results[0].failures
+
+    assert failure.message == f"`{'y' * 77}...` is not in the prompt:"
+    assert failure.diff[0].endswith("x... 4,005 characters more")
+    assert failure.diff[-1] == "... 101 lines more"
 
 
 def test_a_payload_that_many_tests_name_is_read_once_to_be_checked_and_once_to_be_tried_and_is_not_kept() -> None:
