@@ -13,7 +13,7 @@ from optio.model.route import Route
 Node = Any
 PROPERTIES = re.compile(r"(?:[&!]\S*\s+)+")
 _ANCHOR = re.compile(r"(?:!\S*\s+)?&([^\s,\[\]{}]+)")
-_OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")
+OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")
 
 
 def child(node: Node, step: str | int) -> tuple[Node, Node | None] | None:
@@ -39,7 +39,7 @@ def span_of(node: Node, text: str) -> Span:
         properties = PROPERTIES.match(text, start.index)
         if properties and properties.end() < end.index:
             return _clip(text, properties.end(), end.index, node)
-    if start.line == end.line and (text.isascii() or not _OTHER_BREAKS.search(text, 0, start.index)):
+    if start.line == end.line and (text.isascii() or not OTHER_BREAKS.search(text, 0, start.index)):
         return Span(Position(start.line + 1, start.column + 1), Position(end.line + 1, end.column + 1))
     return _clip(text, start.index, end.index, node)
 

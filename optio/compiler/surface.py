@@ -11,10 +11,13 @@ from optio.compiler.source import START, SourceFile, Span, position_at, span_at
 from optio.model.route import Route, show
 
 _BOM = b"\xef\xbb\xbf"
-# Bidirectional controls, blanks and joiners without a width, and tag characters. Between other letters a joiner is spelling.
+# Line ends of YAML 1.1 alone, bidirectional controls, blanks and joiners without a width, and tag characters. Between other
+# letters a joiner is spelling; one variation selector behind a letter or an emoji is, too, and behind another it is not.
 _INVISIBLE = re.compile(
-    "[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\U000e0000-\U000e007f]"
+    "[\x85\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\U000e0000-\U000e007f]"
     "|(?<=[\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?=[\x00-\x7f])"
+    "|(?<![^\x00-\x22\x24-\x29\x2b-\x2f\x3a-\x7f\ufe00-\ufe0f\U000e0100-\U000e01ef])[\ufe00-\ufe0f]"
+    "|(?<![\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef]"
 )
 # A comment that begins like a number, a channel or a colour, behind a value: `#12`, `#general`, `#ff0000`.
 _CUT = re.compile(r"^[^\n#'\"]*[^\s#'\"\[{,:|>-][ \t]+(#[A-Za-z0-9_][^\n]*)$", re.MULTILINE)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import yaml
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, closest, finding
+from optio.compiler.nodes import OTHER_BREAKS
 from optio.compiler.scalars import single_quoted
 from optio.compiler.source import Position, Span, position_at
 
@@ -111,6 +112,17 @@ def _indent(scene: _Scene) -> _Slip | None:
             name = "a tab" if found[1] == "\t" else f"U+{ord(found[1]):04X}, a blank that is no space,"
             hint = "use spaces" if found[1] != "\ufeff" else "delete it"
             return _Slip("OPT005", f"{name} is used to indent", hint, row, found.start(1))
+    return None
+
+
+def _other_break(scene: _Scene) -> _Slip | None:
+    """What the parser could not read begins behind a character that only for it ends a line."""
+    for row, column in ((scene.from_row, scene.from_column), (scene.row, scene.column)):
+        before = scene.lines[row][:column].rstrip(" ")
+        if before and OTHER_BREAKS.match(before[-1]):
+            message = f"U+{ord(before[-1]):04X}, which nobody sees, ends the line for YAML"
+            hint = f"delete it; where it is meant, write `\\u{ord(before[-1]):04x}` between double quotes"
+            return _Slip("OPT001", message, hint, row, len(before) - 1)
     return None
 
 
@@ -322,4 +334,18 @@ _LAYOUT = (
         False,
     ),
 )
-_READERS = (_alias, _twice, _depth, _block, _template, _indent, _tag, _first_character, _colon, _quote, _bracket, _layout)
+_READERS = (
+    _other_break,
+    _alias,
+    _twice,
+    _depth,
+    _block,
+    _template,
+    _indent,
+    _tag,
+    _first_character,
+    _colon,
+    _quote,
+    _bracket,
+    _layout,
+)
