@@ -126,9 +126,10 @@ class Plan:
         before, after = self.before, self.after
         if str(before) == str(after):
             if after != Total():
-                yield f"worst case {after} a month, as before"
+                yield f"worst case {after}, as before"
         else:
-            yield f"worst case {before} -> {after} a month{self._difference()}"
+            was = str(before) if before.unbounded else amount(before.month)
+            yield f"worst case {was} -> {after}{self._difference()}"
         # Webhooks at their limit drown what is sure to come.
         webhooks = any(each.scheduled != each.month for each in (before, after))
         if webhooks and before.scheduled != after.scheduled and not (before.unbounded or after.unbounded):
@@ -140,7 +141,7 @@ _WORDS = {
     Status.CHANGED: "changed",
     Status.RENAMED: "renamed",
     Status.REMOVED: "removed",
-    Status.BROKEN: "cannot be told",
+    Status.BROKEN: "with errors",
     Status.MENDED: "mended",
 }
 

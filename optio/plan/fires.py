@@ -113,7 +113,7 @@ def _changed(before: CompiledTask | None, after: CompiledTask | None, outlook: O
         lines += _slots("lost", [at for at in old.slots if at not in are], config_of(before))
         if were == are:
             lines.append("the same times in these days, and other ones later")
-    text = f"fires in 30 days: {old.count:,} -> {new.count:,}"
+    text = f"fires in 30 days: {old.count:,}" + (", as before" if old.count == new.count else f" -> {new.count:,}")
     if shown[0] != shown[1]:
         text += f"  ({shown[0]} -> {shown[1]})" if all(shown) else f"  ({shown[0] or shown[1]})"
     return Effect(

@@ -7,7 +7,7 @@ from optio.model.registry import CompiledTask
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig
 from optio.plan.effect import Effect
-from optio.plan.words import listed, quoted
+from optio.plan.words import brief, listed, quoted
 
 _DEFAULT_HEADER = "X-Signature"
 
@@ -115,8 +115,8 @@ def _refused(old: WebhookConfig, new: WebhookConfig) -> bool:
 
 
 def _filter(config: WebhookConfig) -> str:
-    events = "every event" if config.events is None else f"events {listed(sorted(set(config.events)))}"
-    return events if config.when is None else f"{events} when {quoted(config.when)}"
+    events = "every event" if config.events is None else brief(listed(sorted(set(config.events))))
+    return events if config.when is None else f"{events}, if {quoted(config.when)}"
 
 
 def _mapping(old: WebhookConfig, new: WebhookConfig, route: Route) -> Iterator[Effect]:

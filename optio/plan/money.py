@@ -41,9 +41,9 @@ class Total:
 
     def __str__(self) -> str:
         if not self.unbounded:
-            return amount(self.month)
+            return f"{amount(self.month)} a month"
         without = f"no bound for {number(self.unbounded, 'task')}"
-        return f"{amount(self.month)} and {without}" if self.month else without
+        return f"{amount(self.month)} a month and {without}" if self.month else without
 
 
 def spend(task: CompiledTask | None, outlook: Outlook) -> Spend:
@@ -117,7 +117,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Ou
         weight=_weight(before, old, new) if up else Weight.INFO,
         before=was,
         after=now,
-        lines=(*_apart(old, new), *_account(after, new, outlook)),
+        lines=(*_apart(old, new), *_account(before, after, new, outlook)),
         route=("budgetUsd",),
     )
 
@@ -145,7 +145,7 @@ def _weight(before: CompiledTask | None, old: Spend, new: Spend) -> Weight:
     return Weight.DANGER if new.month.usd >= 2 * old.month.usd else Weight.NOTICE
 
 
-def _account(task: CompiledTask | None, new: Spend, outlook: Outlook) -> Iterator[str]:
+def _account(before: CompiledTask | None, task: CompiledTask | None, new: Spend, outlook: Outlook) -> Iterator[str]:
     """How it comes to that."""
     if task is None or not new.month.runs:
         return
@@ -157,7 +157,9 @@ def _account(task: CompiledTask | None, new: Spend, outlook: Outlook) -> Iterato
         many = deliveries_within(outlook.rate_per_minute, MONTH)
         sources.append(f"{number(many, 'delivery', 'deliveries')} at {outlook.rate_per_minute} a minute")
     spec = task.spec
-    what = f"at most {' and '.join(sources)} in any 30 days, each with {number(spec.max_retries, 'retry', 'retries')}"
+    what = f"at most {' and '.join(sources)} in any 30 days"
+    if spec.max_retries:
+        what += f", each with {number(spec.max_retries, 'retry', 'retries')}"
     if new.month.limited and spec.start_limit is not None:
         what += f"; of these attempts `startLimit` lets {new.month.attempts:,} start"
     else:
@@ -168,7 +170,9 @@ def _account(task: CompiledTask | None, new: Spend, outlook: Outlook) -> Iterato
     if spec.budget is None:
         yield "no `budgetUsd`: an attempt may cost whatever it comes to"
     else:
-        yield f"each attempt at most {amount(spec.budget)}; by hand a run costs at most {amount(a_run(spec))}"
+        # Of a new task, and where it is another, this stands above.
+        same = before is not None and a_run(before.spec) == a_run(spec)
+        yield f"each attempt at most {amount(spec.budget)}" + (f"; by hand a run at most {amount(a_run(spec))}" if same else "")
 
 
 def _clocks(config: ScheduleConfig) -> Iterator[str]:

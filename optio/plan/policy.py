@@ -72,4 +72,4 @@ def _named(route: Route, what: str, old: Sequence[str], new: Sequence[str]) -> I
 
 def _effect(route: Route, text: str, looser: bool) -> Effect:
     weight = Weight.DANGER if looser else Weight.NOTICE
-    return Effect(kind=Kind.POLICY_CHANGED, text=f"the policy: {text}", weight=weight, route=route)
+    return Effect(kind=Kind.POLICY_CHANGED, text=text, weight=weight, route=route)

@@ -18,10 +18,13 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
     if before is None or after is None:
         return
     old, new = before.spec, after.spec
+    of_a_run = _of_a_run(old, new)
     for kind, key, what, read in _ROWS:
         was, now = read(old), read(new)
         if was != now:
-            lines = _of_a_run(old, new) if key in ("budgetUsd", "maxRetries") else ()
+            lines: tuple[str, ...] = ()
+            if key in ("budgetUsd", "maxRetries"):
+                lines, of_a_run = of_a_run, ()  # where both changed, it is told once
             weight = Weight.INFO if key == "priority" else Weight.NOTICE
             text = f"{what}: {was} -> {now}"
             yield Effect(kind=kind, text=text, weight=weight, before=was, after=now, lines=lines, route=(key,))
@@ -29,15 +32,23 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
 
 def _of_a_run(old: TaskSpec, new: TaskSpec) -> tuple[str, ...]:
     was, now = a_run(old), a_run(new)
-    return () if was == now else (f"a run with its retries, started by hand or not: at most {amount(was)} -> {amount(now)}",)
+    if was == now:
+        return ()
+    bounds = f"{'' if was is None else 'at most '}{amount(was)} -> {'at most ' if was is None else ''}{amount(now)}"
+    return (f"a run with its retries, started by hand or not: {bounds}",)
 
 
 def _budget(spec: TaskSpec) -> str:
     return "none" if spec.budget is None else amount(spec.budget)
 
 
+def _model(spec: TaskSpec) -> str:
+    """A program is not told of `model` and `maxTurns`, which may stand in the defaults of a directory."""
+    return "none" if spec.agent_runtime == "command" else brief(spec.model or "the agent's own")
+
+
 def _turns(spec: TaskSpec) -> str:
-    return "no limit" if spec.max_turns is None else str(spec.max_turns)
+    return "no limit" if spec.max_turns is None or spec.agent_runtime == "command" else str(spec.max_turns)
 
 
 def _time(length: timedelta | None, otherwise: str) -> str:
@@ -63,7 +74,7 @@ def _dedupe(dedupe: Dedupe | None) -> str:
 
 _ROWS: tuple[tuple[Kind, str, str, Callable[[TaskSpec], str]], ...] = (
     (Kind.RUNTIME_CHANGED, "agentRuntime", "runtime", lambda spec: spec.agent_runtime),
-    (Kind.MODEL_CHANGED, "model", "model", lambda spec: brief(spec.model or "the agent's own")),
+    (Kind.MODEL_CHANGED, "model", "model", _model),
     (Kind.COMMAND_CHANGED, "command", "command", _command),
     (Kind.BUDGET_CHANGED, "budgetUsd", "budget of an attempt", _budget),
     (Kind.TURNS_CHANGED, "maxTurns", "turns of an agent", _turns),

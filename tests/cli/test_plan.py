@@ -195,7 +195,7 @@ def test_a_change_does_not_loosen_its_own_gate(repository: Path, plan: Plan) -> 
     code, out, err = plan()
 
     assert code == 1
-    assert "the policy: danger is a reason for a plan to fail no more" in out
+    assert "policy-changed  danger is a reason for a plan to fail no more" in out
     assert "report: egress-opened" in err
 
 

@@ -24,6 +24,7 @@ NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 KINDS = {
     "a-bound-loosened": "params-widened",
     "a-bound-tightened": "callers-break",
+    "a-budget-and-retries": "budget-changed money-up retries-changed",
     "a-budget-doubled": "budget-changed money-up",
     "a-budget-lowered": "budget-changed money-down",
     "a-budget-more-taken-away": "budget-changed money-up",
@@ -42,6 +43,7 @@ KINDS = {
     "a-list-of-hosts": "egress-closed egress-opened",
     "a-manual-trigger": "",
     "a-mapping": "mapping-changed",
+    "a-model-in-the-defaults-of-programs": "",
     "a-name": "name-changed",
     "a-narrower-network": "egress-closed",
     "another-owner": "owner-changed",

@@ -75,7 +75,7 @@ def test_no_budget_has_no_bound_and_counts_beside_the_sum() -> None:
 
     found = total([task(scheduled("0 9 * * *")), task(without)], OUTLOOK)
 
-    assert str(found) == "$60.00 and no bound for 1 task"
+    assert str(found) == "$60.00 a month and no bound for 1 task"
 
 
 def weight(before: dict[str, object], after: dict[str, object]) -> Weight | None:
