@@ -134,20 +134,20 @@ def _past(plan: Plan, args: argparse.Namespace, settings: Settings) -> dict[str,
 
 def _errors(side: Side, name: str) -> Iterator[str]:
     for line in concise(side.errors[:_MOST_ERRORS]):
-        yield f"{name}/{line}"
+        yield f"{brief(name)}/{line}"
     if len(side.errors) > _MOST_ERRORS:
         yield f"... and {number(len(side.errors) - _MOST_ERRORS, 'error')} more in {name}"
 
 
 def _printed(plan: Plan, found: list[Diagnostic], args: argparse.Namespace, sides: Sides, failing: Failing) -> Iterator[str]:
     if args.format == "markdown":
-        yield markdown.text(plan, sides.seen)
+        yield markdown.text(plan, sides.seen, _seen(sides.after.errors, sides))
     elif args.format == "json":
         yield json.dumps(_document(plan, found, sides, failing), indent=2, ensure_ascii=False) + "\n"
     elif args.format == "text":
         yield from (line + "\n" for line in report.lines(plan, sides.seen, paint=_paint, verbose=args.verbose))
     else:
-        shown = [replace(each, path=sides.seen(each.path)) for each in found if args.verbose or each.code != "OPT809"]
+        shown = _seen([*sides.after.errors, *(each for each in found if args.verbose or each.code != "OPT809")], sides)
         yield from (line + "\n" for line in ([exchange.sarif(shown)] if args.format == "sarif" else exchange.github(shown)))
 
 
@@ -165,7 +165,7 @@ def _document(plan: Plan, found: list[Diagnostic], sides: Sides, failing: Failin
         "after": sides.names[1],
         **document.of(plan, sides.seen),
         "errors": errors,
-        "findings": [replace(each, path=sides.seen(each.path)).to_json() for each in found],
+        "findings": [each.to_json() for each in _seen(found, sides)],
         "failing": [{"taskId": task or None, "kind": effect.kind.value, "text": effect.text} for task, effect in failing],
     }
 
@@ -178,4 +178,8 @@ def _reasons(failing: Failing, refused: Sequence[Diagnostic], sides: Sides) -> I
             yield f"  {task or 'the policy'}: {effect.kind}: {brief(effect.text, 200)}"
         if len(failing) > _MOST_REASONS:
             yield f"  ... and {len(failing) - _MOST_REASONS} more"
-    yield from concise([replace(each, path=sides.seen(each.path)) for each in refused])
+    yield from concise(_seen(refused, sides))
+
+
+def _seen(found: Sequence[Diagnostic], sides: Sides) -> list[Diagnostic]:
+    return [replace(each, path=sides.seen(each.path)) for each in found]

@@ -1,12 +1,13 @@
 """A plan as Markdown, for a comment on a pull request.
 
-What a file holds stands in code only: in a span or a block whose fence is longer than any row of backquotes in it. So it can
-neither break out, nor mention people, nor load pictures.
+Plain are words of plain letters alone, and counts; whatever else a file may hold stands in code: in a span or a block whose
+fence is longer than any row of backquotes in it. So it can neither break out, nor mention people, nor link, nor load pictures.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from optio.compiler.diagnostics import Diagnostic
 from optio.model.effect import Weight
 from optio.plan.compare import Change, Plan, Seen
 from optio.plan.effect import Effect
@@ -17,16 +18,25 @@ from optio.plan.words import brief, number
 LONGEST = 60_000
 _MOST_ROWS = 100
 _LONGEST_LINE = 400
+_MOST_ERRORS = 20
 _TICKS = re.compile("`+")
+_TOKEN = re.compile(r"(?P<open>\(?)(?P<value>`[^`]+`|\S+?)(?P<close>[),.;:]*)(?=\s|$)")
+_PLAIN = re.compile(r"[A-Za-z]+(?:['-][A-Za-z]+)*|\d{1,3}(?:,\d{3})*|->|/")
+# What GitHub may take for a commit, or a list for its number.
+_NO_WORD = re.compile(r"[a-f]{7,}|\d+[.)]", re.IGNORECASE)
 _FOOT = 400
 
 
-def text(plan: Plan, seen: Seen) -> str:
-    """A summary, a table, and each task's effects folded below it. What would make it too long is left out, which is said."""
-    parts = [f"### {plan.summary}"]
+def text(plan: Plan, seen: Seen, errors: Sequence[Diagnostic] = ()) -> str:
+    """A summary, the errors of the newer side, a table, and each task's effects folded below it. What would make it too long is
+    left out, which is said."""
+    parts = [f"### {plan.summary}" + (f"; {number(len(errors), 'error')}" if errors else "")]
+    if errors:
+        parts.append("\n".join(_errors(errors)))
     if not plan.changes and not plan.policy:
-        return parts[0] + "\n"
-    parts += ["\n".join(_table(plan, seen))]
+        return "\n\n".join(parts) + "\n"
+    if plan.changes:
+        parts.append("\n".join(_table(plan, seen)))
     if plan.policy:
         parts.append("**The policy**\n\n" + "\n".join(_effects(plan.policy, diff=True)))
     room = LONGEST - _FOOT - sum(len(part) + 2 for part in parts)
@@ -47,6 +57,15 @@ def text(plan: Plan, seen: Seen) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _errors(errors: Sequence[Diagnostic]) -> Iterator[str]:
+    for each in errors[:_MOST_ERRORS]:
+        hint = f" ({prose(each.hint)})" if each.hint else ""
+        where = f"{each.path}:{each.span.start.line}:{each.span.start.column}"
+        yield f"- :x: {code(where)} {prose(each.message)}{hint} {code(f'{each.code} {each.rule}')}"
+    if len(errors) > _MOST_ERRORS:
+        yield f"- ... and {number(len(errors) - _MOST_ERRORS, 'error')} more: `optio check` shows all"
+
+
 def _table(plan: Plan, seen: Seen) -> Iterator[str]:
     yield "| | task | file | effects |"
     yield "|---|---|---|---|"
@@ -65,7 +84,7 @@ def _marked(effect: Effect) -> str:
 def _details(change: Change, *, diff: bool) -> str:
     opened = " open" if change.weight is Weight.DANGER else ""
     head = f"<details{opened}><summary>{MARKS[change.status]} {change.task.id} ({change.status})</summary>"
-    expected = [] if change.expected is None else [f"- {code(change.expected)}"]
+    expected = [] if change.expected is None else [f"- {prose(change.expected)}"]
     more = len(change.effects) - MOST_EFFECTS
     left = [f"- ... and {number(more, 'effect')} more"] if more > 0 else []
     shown = _effects(change.heaviest(MOST_EFFECTS), diff=diff)
@@ -74,9 +93,9 @@ def _details(change: Change, *, diff: bool) -> str:
 
 def _effects(effects: tuple[Effect, ...], *, diff: bool) -> Iterator[str]:
     for effect in effects:
-        yield f"- {_marked(effect)}: {code(effect.text)}"
+        yield f"- {_marked(effect)}: {prose(effect.text)}"
         for line in effect.lines:
-            yield f"  - {code(line)}"
+            yield f"  - {prose(line)}"
         if effect.diff and diff:
             shown = [brief(line, _LONGEST_LINE) for line in effect.diff]
             fence = "`" * max(3, 1 + max(_longest(line) for line in shown))
@@ -85,6 +104,31 @@ def _effects(effects: tuple[Effect, ...], *, diff: bool) -> Iterator[str]:
             yield f"  {fence}\n"
         elif effect.diff:
             yield f"  - {number(len(effect.diff), 'line')} of difference are left out"
+
+
+def prose(value: str) -> str:
+    """A sentence on one line, in which all that is no plain word or count stands in code."""
+    parts: list[str] = []
+    coded: list[str] = []  # values beside each other share a span
+    for found in _TOKEN.finditer(brief(value, _LONGEST_LINE)):
+        opened, word, closed = found["open"], found["value"], found["close"]
+        quoted = len(word) > 2 and word.startswith("`") and word.endswith("`")
+        if _PLAIN.fullmatch(word) and not _NO_WORD.fullmatch(word) and not (not parts and _NO_WORD.match(word + closed)):
+            parts += [*_spans(coded), f"{opened}{word}{closed}"]
+            continue
+        if quoted or opened:
+            parts += _spans(coded)
+        coded.append(word[1:-1] if quoted else word)
+        if quoted or opened or closed:
+            parts.append(opened + "".join(_spans(coded)) + closed)
+    return " ".join([*parts, *_spans(coded)])
+
+
+def _spans(words: list[str]) -> list[str]:
+    """Takes them."""
+    text = " ".join(words)
+    words.clear()
+    return [code(text)] if text else []
 
 
 def code(value: str) -> str:

@@ -234,6 +234,22 @@ def test_errors_are_told_and_fail_and_a_broken_task_is_not_removed(repository: P
     assert "! report  broken" in out
 
 
+def test_every_form_holds_the_errors_of_a_broken_file(repository: Path, plan: Plan) -> None:
+    write({"report.yaml": TASK + "maxTurn: 3\n"})
+
+    code, out, _ = plan("--format", "markdown")
+    assert code == 1
+    assert out.startswith("### 1 task with errors; worst case $10.00 a month, as before; 1 error\n")
+    assert "- :x: `tasks.d/report.yaml:8:1` unknown key `maxTurn`" in out
+    code, out, _ = plan("--format", "sarif")
+    (result,) = json.loads(out)["runs"][0]["results"]
+    assert (code, result["ruleId"], result["level"]) == (1, "OPT101", "error")
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "tasks.d/report.yaml"
+    code, out, _ = plan("--format", "github")
+    assert code == 1
+    assert out.startswith("::error file=tasks.d/report.yaml,line=8,endLine=8,title=OPT101 unknown-key")
+
+
 def test_errors_of_the_base_are_told_and_do_not_fail(repository: Path, plan: Plan) -> None:
     commit(report=TASK + "maxTurn: 3\n")
     write({"report.yaml": TASK})

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from optio.plan import markdown, report
 from optio.plan.compare import Plan, compare
 from optio.plan.effect import Outlook
 from optio.plan.side import side
+from optio.plan.words import brief
 from tests.plan.test_changes import NAMES, planned, seen
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -67,6 +69,68 @@ def test_what_stands_in_a_line_is_in_a_span_that_holds_it() -> None:
         assert fence[0] not in shown[len(fence[0]) : -len(fence[0])].replace("`" * (len(fence[0]) + 1), "")
 
 
+VALUES = ["@somebody", "org/repo#1", "#1", "GH-1", "deadbeef", "1234567", "www.x.org", "https://x.org", "<b>", "a@b.c"]
+PLAIN = re.compile(r"(\(?([A-Za-z]+(['-][A-Za-z]+)*|\d{1,3}(,\d{3})*|->|/)?[),.;:]*( |$))*")
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from([*VALUES, ":smile:", "`", "``", "word", "12", "1.", "5)", "(", ")", "->", "-", "*", "$1", "`a b`"]),
+            st.text(st.sampled_from("`~<>@#!|\\ \n\t[]().:;-_*+&$0aA\u202eü"), max_size=8),
+        ),
+        max_size=12,
+    ),
+    st.sampled_from(["", " "]),
+)
+@example(["1. x @a"], "")
+@example(["`@a", "b` @c"], " ")
+@example(["(`@a`)", "`b`@c", "`", "`d`"], " ")
+@settings(max_examples=500)
+def test_a_sentence_has_plain_words_and_counts_and_all_else_in_code(words: list[str], between: str) -> None:
+    shown = markdown.prose(between.join(words))
+
+    left = re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", shown)
+    assert PLAIN.fullmatch(left), left
+    assert not re.match(r"\d+[.)]", shown)
+    assert not re.search(r"\b[a-f]{7,}\b|\d{4}", left, re.IGNORECASE)
+    assert [c for c in shown if c not in "` "] == [c for c in brief(between.join(words), 400) if c not in "` "]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_what_a_page_would_link_or_mention_is_code(value: str) -> None:
+    assert markdown.prose(f"owner: {value} -> platform ({value}), by {value}.") == (
+        f"owner: `{value}` -> platform (`{value}`), by `{value}`."
+    )
+
+
+def test_values_beside_each_other_share_a_span() -> None:
+    assert markdown.prose("next: Mon 2026-01-05 09:00 CET; `a b` in 1,500 days") == (
+        "next: Mon `2026-01-05 09:00` CET; `a b` in 1,500 days"
+    )
+
+
+def test_the_errors_of_a_broken_file_are_told_and_nothing_in_them_breaks_out() -> None:
+    key = "'@somebody ` </details> #1'"
+    tree = MemoryTree({"a.yaml": f"name: A\nagentRuntime: claude-code\npromptTemplate: x\n{key}: 1\n"})
+    broken = side(tree)
+
+    shown = markdown.text(compare(side(MemoryTree({})), broken, Outlook(now=NOW)), seen, broken.errors)
+
+    assert shown.startswith("### no effect; 1 error\n\n- :x: `a.yaml:4:1` unknown key ")
+    assert shown.endswith("`OPT101 unknown-key`\n")
+    assert not re.search(r"@|#1|</", without_code(shown))
+
+
+def test_of_very_many_errors_some_are_shown_and_the_others_counted() -> None:
+    broken = side(MemoryTree({f"{number}.yaml": "no: task" for number in range(30)}))
+
+    shown = markdown.text(compare(side(MemoryTree({})), broken, Outlook(now=NOW)), seen, broken.errors)
+
+    assert shown.count("- :x: ") == 20
+    assert f"- ... and {len(broken.errors) - 20} errors more: `optio check` shows all" in shown
+
+
 def test_it_is_never_too_long_and_says_what_is_left_out() -> None:
     long = "\n".join(f"line {number} " + "x" * 300 for number in range(100))
     plan = of_prompts(*[(f"one {number}", f"{long} {number}") for number in range(150)])
@@ -89,7 +153,7 @@ def test_of_very_many_effects_the_dangers_are_shown() -> None:
 
     assert len(plan.effects) == 302
     for shown in (markdown.text(plan, seen), "\n".join(report.lines(plan, seen))):
-        assert "reaches b.com, which it did not" in shown
+        assert re.search(r"reaches `?b\.com`?, which it did not", shown)
         assert "... and 242 effects more" in shown or "... 242 effects more: `--format json` has all" in shown
 
 
