@@ -30,7 +30,7 @@ _BEHAVIOUR = frozenset(
 _SENDERS = frozenset({Kind.WEBHOOK_MOVED, Kind.WEBHOOK_REMOVED, Kind.SIGNATURE_CHANGED})
 _HINTS = {
     "OPT801": "tell the senders, or keep the old one in a second task until they have changed",
-    "OPT802": "give it a `default`, or tell who starts the task",
+    "OPT802": "go on taking what was taken, or tell who starts the task",
     "OPT803": "keep it with `enabled: false` until nobody uses it",
     "OPT804": "`--allow-prune` says that it is meant",
     "OPT805": "let somebody approve it who answers for that",
@@ -39,6 +39,7 @@ _HINTS = {
     "OPT808": "tell who waits for it",
     "OPT809": "nothing to do",
 }
+_DEFAULT_HINT = "give it a `default`, or tell who starts the task"
 
 
 def findings(
@@ -110,9 +111,10 @@ def codes(effect: Effect) -> Iterator[str]:
 
 
 def _at(code: str, change: Change, effect: Effect, task: ResolvedTask | None) -> Diagnostic:
+    hint = _DEFAULT_HINT if code == "OPT802" and effect.route[-1:] == ("required",) else _HINTS[code]
     message = f"{change.task.id}: {brief(effect.text, 300)}"
     if code == "OPT808":
         message = f"{change.task.id}: {effect.lines[0]}"
     if task is None:
-        return finding(code, message, path=_origin(change), hint=_HINTS[code])
-    return task.at(code, message, effect.route, hint=_HINTS[code])
+        return finding(code, message, path=_origin(change), hint=hint)
+    return task.at(code, message, effect.route, hint=hint)

@@ -33,7 +33,8 @@ def _changed(before: CompiledTask, after: CompiledTask) -> Iterator[Effect]:
     if before.id != after.id:
         yield Effect(
             kind=Kind.TASK_RENAMED,
-            text=f"{before.id} -> {after.id}: the old id answers 404, and its runs and a pause stay with it",
+            text=f"{before.id} -> {after.id}: who starts it by the old id is answered 404; its runs and a pause stay there",
+            weight=Weight.DANGER,
             before=before.id,
             after=after.id,
             route=("id",) if after.spec.id is not None else ("name",),

@@ -5,6 +5,7 @@ import pytest
 from optio.compiler.catalogue import changes
 from optio.compiler.report import concise
 from optio.compiler.tree import DirectoryTree, MemoryTree
+from optio.model.effect import Kind, Weight
 from optio.plan.findings import findings
 from tests.plan.test_changes import CHANGES, NAMES, planned
 
@@ -48,6 +49,26 @@ def test_every_rule_of_changes_is_found_and_not_found() -> None:
     found = {line.split()[-1] for lines in FOUND.values() for line in lines} | {"OPT803"}
 
     assert found == {rule.code for rule in changes.RULES}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("a-parameter-required", "give it a `default`, or tell who starts the task"),
+        ("a-parameter-gone", "go on taking what was taken, or tell who starts the task"),
+        ("a-bound-tightened", "go on taking what was taken, or tell who starts the task"),
+        ("a-type-narrowed", "go on taking what was taken, or tell who starts the task"),
+        ("values-instead-of-any-text", "go on taking what was taken, or tell who starts the task"),
+    ],
+)
+def test_what_breaks_callers_names_a_cure_that_fits(name: str, hint: str) -> None:
+    found = findings(planned(name), DirectoryTree(CHANGES / name / "after"))
+
+    assert {each.hint for each in found if each.code == "OPT802"} == {hint}
+
+
+def test_a_rename_is_what_breaks_callers() -> None:
+    assert [each.weight for each in planned("a-task-renamed").effects if each.kind is Kind.TASK_RENAMED] == [Weight.DANGER]
 
 
 @pytest.mark.parametrize("name", NAMES)

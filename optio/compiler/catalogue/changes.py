@@ -20,7 +20,7 @@ RULES = (
     ),
     Rule(
         "OPT804", "mass-delete", ERROR, "many tasks go at once",
-        "A wrong directory, a generator that failed or a bad merge looks like this: a fifth of all tasks, or all of them.",
+        "A wrong directory, a generator that failed or a bad merge looks like this: all go, or over a fifth and more than two.",
         "", "",
     ),
     Rule(
