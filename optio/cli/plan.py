@@ -117,7 +117,7 @@ def _sides(args: argparse.Namespace, settings: Settings) -> Sides:
         if args.tasks is not None:
             raise SettingsError("two directories are both named already: leave out --tasks")
         return of_directories(*what)
-    if what and os.path.isdir(what[0]) and ".." not in what[0]:
+    if what and os.path.isdir(what[0]) and (".." not in what[0] or "/" in what[0]):
         raise SettingsError(f"`{brief(what[0])}` is a directory: name another one to compare it with, or a revision")
     return of_revisions(root, what[0] if what else "HEAD")
 
@@ -161,8 +161,8 @@ def _document(plan: Plan, found: list[Diagnostic], sides: Sides, failing: Failin
         for side, mine, name in zip(("before", "after"), (sides.before, sides.after), sides.names, strict=True)
     }
     return {
-        "before": sides.names[0],
-        "after": sides.names[1],
+        "before": brief(sides.names[0]),
+        "after": brief(sides.names[1]),
         **document.of(plan, sides.seen),
         "errors": errors,
         "findings": [each.to_json() for each in _seen(found, sides)],

@@ -137,6 +137,7 @@ def test_two_directories_are_compared_without_git(tmp_path: Path, plan: Plan, mo
         (("main... ",), "there is no revision after `...` in `main... `: is a variable unset?"),
         (("", ""), "the name of a directory is empty: is a variable unset?"),
         (("tasks.d", ""), "the name of a directory is empty: is a variable unset?"),
+        (("tasks.d/..",), "`tasks.d/..` is a directory: name another one"),
         (("\x1b[31m\u202ered",), "has no revision `\\x1b[31m\\u202ered`"),
         (("main..\x1b[31m",), "has no revision `\\x1b[31m`"),
         (("\x1b", "tasks.d"), "`\\x1b` is no directory"),
@@ -325,6 +326,14 @@ def test_json_has_what_the_text_says(repository: Path, plan: Plan) -> None:
     assert said["tasks"][0]["effects"][0]["pointer"] == "/environment/network/egress"
     assert said["failing"] == [{"taskId": "report", "kind": "egress-opened", "text": "reaches *.example.com, which it did not"}]
     assert [finding["code"] for finding in said["findings"]] == ["OPT805"]
+
+
+def test_json_names_the_sides_without_what_a_terminal_would_obey(repository: Path, plan: Plan) -> None:
+    write({"report.yaml": TASK}, "b\u202e")
+
+    said = json.loads(plan("tasks.d", "b\u202e", "--format", "json")[1])
+
+    assert (said["before"], said["after"]) == ("tasks.d", "b\\u202e")
 
 
 def test_sarif_and_annotations_point_at_the_line(repository: Path, plan: Plan) -> None:
