@@ -141,7 +141,8 @@ def _errors(side: Side, name: str) -> Iterator[str]:
 
 def _printed(plan: Plan, found: list[Diagnostic], args: argparse.Namespace, sides: Sides, failing: Failing) -> Iterator[str]:
     if args.format == "markdown":
-        yield markdown.text(plan, sides.seen, _seen(sides.after.errors, sides))
+        errors = [*sides.after.errors, *(each for each in found if each.severity is Severity.ERROR)]
+        yield markdown.text(plan, sides.seen, _seen(errors, sides))
     elif args.format == "json":
         yield json.dumps(_document(plan, found, sides, failing), indent=2, ensure_ascii=False) + "\n"
     elif args.format == "text":

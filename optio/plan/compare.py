@@ -111,9 +111,9 @@ class Plan:
         before, after = self.before, self.after
         if before.unbounded != after.unbounded:
             # What had no bound before, or has none now, is no part of either sum.
-            more = after.unbounded - before.unbounded
-            both = before.unbounded and after.unbounded
-            return f" ({number(abs(more), 'task')} {'more' if more > 0 else 'fewer'} without a bound)" if both else ""
+            more = len(after.unbounded) - len(before.unbounded)
+            told = more and before.unbounded and after.unbounded
+            return f" ({number(abs(more), 'task')} {'more' if more > 0 else 'fewer'} without a bound)" if told else ""
         more_money = after.month - before.month
         if not (more_money and before.month and after.month):
             return ""

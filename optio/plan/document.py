@@ -71,5 +71,5 @@ def _total(value: Total) -> dict[str, Any]:
         "dayUsd": f"{value.day:f}",
         "monthUsd": f"{value.month:f}",
         "scheduledMonthUsd": f"{value.scheduled:f}",
-        "unboundedTasks": value.unbounded,
+        "unboundedTasks": len(value.unbounded),
     }

@@ -31,18 +31,18 @@ class Spend:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """The worst of several tasks together: what has a bound as a sum, what of it schedules alone may spend in a month, and how
-    many tasks have no bound."""
+    """The worst of several tasks together: what has a bound as a sum, what of it schedules alone may spend in a month, and the
+    ids of the tasks that have no bound."""
 
     day: Decimal = NOTHING
     month: Decimal = NOTHING
     scheduled: Decimal = NOTHING
-    unbounded: int = 0
+    unbounded: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         if not self.unbounded:
             return f"{amount(self.month)} a month"
-        without = f"no bound for {number(self.unbounded, 'task')}"
+        without = f"no bound for {number(len(self.unbounded), 'task')}"
         return f"{amount(self.month)} a month and {without}" if self.month else without
 
 
@@ -85,13 +85,13 @@ def unbound(before: CompiledTask | None, after: CompiledTask | None) -> bool:
 
 def total(tasks: Iterable[CompiledTask], outlook: Outlook, unbound: Collection[str] = ()) -> Total:
     """Of all tasks of a tree; of programs without a budget, only those of these ids."""
-    spends = ((task.id, spend(task, outlook)) for task in tasks)
-    found = [each for task_id, each in spends if each.counted or task_id in unbound]
+    spends = {task.id: spend(task, outlook) for task in tasks}
+    found = {task_id: each for task_id, each in spends.items() if each.counted or task_id in unbound}
     return Total(
-        day=_sum(each.day for each in found),
-        month=_sum(each.month for each in found),
-        scheduled=_sum(each.scheduled for each in found),
-        unbounded=sum(each.month.usd is None for each in found),
+        day=_sum(each.day for each in found.values()),
+        month=_sum(each.month for each in found.values()),
+        scheduled=_sum(each.scheduled for each in found.values()),
+        unbounded=frozenset(task_id for task_id, each in found.items() if each.month.usd is None),
     )
 
 

@@ -271,6 +271,8 @@ def test_many_removals_fail_unless_they_are_meant(repository: Path, plan: Plan) 
 
     assert code == 1
     assert "4 of 5 tasks would be removed [OPT804 mass-delete] (`--allow-prune` says that it is meant)" in err
+    _, out, _ = plan("--format", "markdown")
+    assert "- :x: `tasks.d/a.yaml:1:1` 4 of 5 tasks would be removed" in out
     assert plan("--allow-prune")[0] == 0
 
 

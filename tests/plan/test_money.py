@@ -1,6 +1,7 @@
 """The stated worst case, held against what really could be spent."""
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -8,10 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from optio.compiler.tree import MemoryTree
 from optio.model.effect import Kind, Weight
+from optio.plan.compare import compare
 from optio.plan.effect import Outlook
 from optio.plan.effects import between
 from optio.plan.money import spend, total
+from optio.plan.side import side
 from tests.plan.histories import hold_schedule, hold_webhook
 from tests.plan.test_fields import task
 
@@ -73,9 +77,31 @@ def test_fires_deliveries_retries_and_limits_make_the_worst_case(document: dict[
 def test_no_budget_has_no_bound_and_counts_beside_the_sum() -> None:
     without = {key: value for key, value in scheduled("0 9 * * *").items() if key != "budgetUsd"}
 
-    found = total([task(scheduled("0 9 * * *")), task(without)], OUTLOOK)
+    found = total([task(scheduled("0 9 * * *")), replace(task(without), id="other")], OUTLOOK)
 
     assert str(found) == "$60.00 a month and no bound for 1 task"
+
+
+def test_the_difference_is_told_where_the_same_tasks_have_no_bound() -> None:
+    def tree(**budgets: str) -> MemoryTree:
+        head = "agentRuntime: claude-code\npromptTemplate: x\n"
+        when = "triggers: [{type: schedule, config: {cronExpression: 0 9 * * *}}]\n"
+        return MemoryTree({f"{name}.yaml": f"name: {name}\n{head}{budget}\n{when}" for name, budget in budgets.items()})
+
+    one, two = "budgetUsd: '1.00'", "budgetUsd: '2.00'"
+    some, more = "$60.00 a month", "$120.00 a month"
+    rest = " and no bound for 1 task"
+    for before, after, said in (
+        (tree(a="", b=one), tree(a="", b=two), f"{some}{rest} -> {more}{rest} (+$60.00)"),
+        (tree(a="", b=one), tree(a=two, b=""), f"{some}{rest} -> {more}{rest}"),
+        (tree(a="", b=one), tree(a=one, b=one), f"{some}{rest} -> {more}"),
+        (
+            tree(a="", b="", c=one),
+            tree(a=one, b="", c=one),
+            f"{some} and no bound for 2 tasks -> {more}{rest} (1 task fewer without a bound)",
+        ),
+    ):
+        assert compare(side(before), side(after), OUTLOOK).summary.partition("; worst case ")[2] == said
 
 
 def weight(before: dict[str, object], after: dict[str, object]) -> Weight | None:
