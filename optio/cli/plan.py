@@ -144,7 +144,8 @@ def _printed(plan: Plan, found: list[Diagnostic], args: argparse.Namespace, side
         errors = [*sides.after.errors, *(each for each in found if each.severity is Severity.ERROR)]
         yield markdown.text(plan, sides.seen, _seen(errors, sides))
     elif args.format == "json":
-        yield json.dumps(_document(plan, found, sides, failing), indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(_document(plan, found, sides, failing), indent=2, ensure_ascii=False)
+        yield "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n"
     elif args.format == "text":
         yield from (line + "\n" for line in report.lines(plan, sides.seen, paint=_paint, verbose=args.verbose))
     else:
@@ -162,8 +163,8 @@ def _document(plan: Plan, found: list[Diagnostic], sides: Sides, failing: Failin
         for side, mine, name in zip(("before", "after"), (sides.before, sides.after), sides.names, strict=True)
     }
     return {
-        "before": brief(sides.names[0]),
-        "after": brief(sides.names[1]),
+        "before": sides.names[0],
+        "after": sides.names[1],
         **document.of(plan, sides.seen),
         "errors": errors,
         "findings": [each.to_json() for each in _seen(found, sides)],

@@ -283,7 +283,7 @@ def _tree(place: Place, commit: str, way: str) -> RevisionTree | None:
 
 
 def _too_many(commit: str, what: str) -> SettingsError:
-    return SettingsError(f"{commit[:12]} has {what} in the task directory: too many to be compared at once")
+    return SettingsError(f"{commit[:12]} has {what} in the task directory: too much to be compared at once")
 
 
 def _end(path: str, targets: Mapping[str, str]) -> str:

@@ -71,7 +71,7 @@ class Change:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a change does. `policy` are effects of the tree's own policy; `cosmetic` are tasks whose files differ and which do
-    the same; `removed` of `known` tasks are gone."""
+    the same; `known` tasks there were before; `errors` are those of files of the newer side, of which nothing can be told."""
 
     changes: tuple[Change, ...]
     policy: tuple[Effect, ...]
@@ -80,6 +80,7 @@ class Plan:
     cosmetic: tuple[CompiledTask, ...]
     known: int
     outlook: Outlook
+    errors: int = 0
 
     @property
     def effects(self) -> tuple[Effect, ...]:
@@ -96,8 +97,9 @@ class Plan:
     @property
     def summary(self) -> str:
         """The first line for everybody."""
+        errors = [number(self.errors, "error")] if self.errors else []
         if not self.changes and not self.policy:
-            return "no effect"
+            return "; ".join(["no effect", *errors])
         parts = [self._counted(status) for status in Status if any(each.status is status for each in self.changes)]
         if parts:
             first = next(status for status in Status if any(each.status is status for each in self.changes))
@@ -105,7 +107,7 @@ class Plan:
             parts[0] = f"{number(many, 'task')} {_WORDS[first]}"
         if self.policy:
             parts.append("another policy")
-        return "; ".join([", ".join(parts), *self._money()])
+        return "; ".join([", ".join(parts), *self._money(), *errors])
 
     def _difference(self) -> str:
         before, after = self.before, self.after
@@ -169,6 +171,7 @@ def compare(before: Side, after: Side, outlook: Outlook) -> Plan:
         cosmetic=tuple(pair.after for pair in found if pair.id not in known and pair.after and _differs(pair, before, after)),
         known=len(old),
         outlook=outlook,
+        errors=len(after.errors),
     )
 
 

@@ -28,9 +28,9 @@ _FOOT = 400
 
 
 def text(plan: Plan, seen: Seen, errors: Sequence[Diagnostic] = ()) -> str:
-    """A summary, the errors of the newer side, a table, and each task's effects folded below it. What would make it too long is
-    left out, which is said."""
-    parts = [f"### {plan.summary}" + (f"; {number(len(errors), 'error')}" if errors else "")]
+    """A summary, the errors that make the plan fail, a table, and each task's effects folded below it. What would make it too
+    long is left out, which is said."""
+    parts = [f"### {plan.summary}"]
     if errors:
         parts.append("\n".join(_errors(errors)))
     if not plan.changes and not plan.policy:

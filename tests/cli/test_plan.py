@@ -251,6 +251,15 @@ def test_every_form_holds_the_errors_of_a_broken_file(repository: Path, plan: Pl
     assert out.startswith("::error file=tasks.d/report.yaml,line=8,endLine=8,title=OPT101 unknown-key")
 
 
+def test_a_new_file_with_errors_is_not_said_to_have_no_effect_alone(repository: Path, plan: Plan) -> None:
+    write({"new.yaml": "no: task"})
+
+    code, out, err = plan()
+
+    assert (code, out) == (1, "no effect; 4 errors\n")
+    assert err.count("tasks.d/new.yaml:") == 4
+
+
 def test_errors_of_the_base_are_told_and_do_not_fail(repository: Path, plan: Plan) -> None:
     commit(report=TASK + "maxTurn: 3\n")
     write({"report.yaml": TASK})
@@ -330,12 +339,13 @@ def test_json_has_what_the_text_says(repository: Path, plan: Plan) -> None:
     assert [finding["code"] for finding in said["findings"]] == ["OPT805"]
 
 
-def test_json_names_the_sides_without_what_a_terminal_would_obey(repository: Path, plan: Plan) -> None:
+def test_json_has_as_escapes_what_a_terminal_would_obey(repository: Path, plan: Plan) -> None:
     write({"report.yaml": TASK}, "b\u202e")
 
-    said = json.loads(plan("tasks.d", "b\u202e", "--format", "json")[1])
+    _, out, _ = plan("tasks.d", "b\u202e", "--format", "json")
 
-    assert (said["before"], said["after"]) == ("tasks.d", "b\\u202e")
+    assert '"after": "b\\u202e"' in out
+    assert json.loads(out)["after"] == "b\u202e"
 
 
 def test_sarif_and_annotations_point_at_the_line(repository: Path, plan: Plan) -> None:

@@ -211,5 +211,5 @@ def test_of_a_tree_of_very_many_files_no_more_is_listed_than_is_taken(tmp_path: 
         tree = made.stdout.strip()
     git(tmp_path, "update-ref", "HEAD", git(tmp_path, "commit-tree", "-m", "bomb", tree))
 
-    with pytest.raises(SettingsError, match=r"[0-9a-f]{12} has more than 100,000 files in the task directory: too many"):
+    with pytest.raises(SettingsError, match=r"[0-9a-f]{12} has more than 100,000 files in the task directory: too much"):
         tree_at(tmp_path, "HEAD")
