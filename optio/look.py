@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optio.compiler.incremental import Sign
+from optio.compiler.tree import SUFFIXES, leads_to_other_files
 
 # Two changes within one tick of a file system's clock leave the same time stamp; the coarsest clocks tick every 2 s.
 TICK_NS = 2_000_000_000
@@ -33,23 +34,31 @@ class Look:
     signs: dict[str, Sign]
     walked: frozenset[str]
     racy: frozenset[str]
+    # Links to directories whose files are not below the tree.
+    linked: frozenset[str] = frozenset()
+
+    @property
+    def task_files(self) -> list[str]:
+        """What a `DirectoryTree` has for task files."""
+        return sorted(path for path in self.walked if path.endswith(SUFFIXES) or path in self.linked)
 
 
 def look(root: Path, known: Iterable[str] = ()) -> Look:
     """All that is not hidden below `root`, and what of `known` exists besides. Raises Missing."""
     fresh = time.time_ns() - TICK_NS
-    signs = dict(_walk(str(root)))
+    linked: set[str] = set()
+    signs = dict(_walk(str(root), linked))
     walked = frozenset(signs)
     for path in known:
         if path not in walked and not path.startswith(_OUTSIDE):
             sign = _sign_at(root / path)
             if sign is not None:
                 signs[path] = sign
-    return Look(signs, walked, frozenset(path for path, sign in signs.items() if sign[1] > fresh))
+    return Look(signs, walked, frozenset(path for path, sign in signs.items() if sign[1] > fresh), frozenset(linked))
 
 
-def _walk(root: str) -> Iterable[tuple[str, Sign]]:
-    stack = [(root, "")]
+def _walk(root: str, linked: set[str]) -> Iterable[tuple[str, Sign]]:
+    stack, real = [(root, "")], os.path.realpath(root)
     while stack:
         directory, prefix = stack.pop()
         try:
@@ -67,6 +76,8 @@ def _walk(root: str) -> Iterable[tuple[str, Sign]]:
                 if entry.is_dir(follow_symlinks=False):
                     stack.append((entry.path, f"{prefix}{entry.name}/"))
                     continue
+                if entry.is_symlink() and leads_to_other_files(real, entry.path):
+                    linked.add(prefix + entry.name)
                 status = entry.stat()
             except OSError:
                 # A link that leads nowhere is still there: the compiler says what is wrong with it.
@@ -96,7 +107,7 @@ def again(root: Path, before: Look, paths: Iterable[str]) -> Look:
             signs.pop(path, None)
         else:
             signs[path] = sign
-    return Look(signs, before.walked, before.racy)
+    return Look(signs, before.walked, before.racy, before.linked)
 
 
 def unchanged(root: Path, before: Look, paths: Iterable[str]) -> bool:

@@ -112,7 +112,7 @@ class Reloader:
             if disturbed and not rest.forced:
                 return False
             held = changed & (rest.moving | disturbed)
-        tree = DirectoryTree(self._root, sorted(path for path in now.walked if path.endswith(SUFFIXES)))
+        tree = DirectoryTree(self._root, now.task_files)
         compilation = self._compiler.compile(
             OverlayTree(tree, {path: _content(known, path) for path in held}) if held else tree,
             {path: sign for path, sign in now.signs.items() if path not in held and path not in now.racy},

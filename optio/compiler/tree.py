@@ -88,8 +88,8 @@ class DirectoryTree:
         self._inside: dict[str, bool] = {}
 
     def task_files(self) -> Iterator[str]:
-        """Every YAML file, sorted; hidden files and directories are passed over. A directory that cannot be looked into stands
-        for its files: to read it says why."""
+        """Every YAML file, sorted; hidden files and directories are passed over. A directory that cannot be looked into, and a
+        link to one that is not walked through elsewhere, stands for its files: to read it says why."""
         if self._only is not None:
             yield from self._only
             return
@@ -111,7 +111,7 @@ class DirectoryTree:
                     yield from self._walk(entry.path, f"{prefix}{entry.name}/")
                 else:
                     yield prefix + entry.name
-            elif entry.name.endswith(SUFFIXES):
+            elif entry.name.endswith(SUFFIXES) or (entry.is_symlink() and leads_to_other_files(self._real, entry.path)):
                 yield prefix + entry.name
 
     def read(self, path: str) -> bytes:
@@ -152,12 +152,22 @@ class DirectoryTree:
             if err.errno != errno.ELOOP:
                 raise
         real = os.path.realpath(full)
+        if os.path.isdir(real):
+            raise Unreadable("OPT706", "is a link to a directory: none of its files is read", "put a copy in its place")
         if not self._is_inside(real):
             raise Unreadable("OPT706", ESCAPES, "copy the file into the tree")
         return os.open(real, FLAGS)
 
     def _is_inside(self, real: str) -> bool:
         return real == self._real or real.startswith(self._real.rstrip(os.sep) + os.sep)
+
+
+def leads_to_other_files(root: str, link: str) -> bool:
+    """Whether a link leads to a directory that nobody who walks through the real `root` comes to."""
+    real = os.path.realpath(link)
+    inside = real == root or real.startswith(root.rstrip(os.sep) + os.sep)
+    hidden = inside and any(part.startswith(".") for part in real[len(root) :].split(os.sep))
+    return (not inside or hidden) and os.path.isdir(real)
 
 
 def _read_all(descriptor: int, size: int) -> bytes:

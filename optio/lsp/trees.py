@@ -75,7 +75,7 @@ class _Seen:
         self.paths = found.walked
         self.signs = {path: sign for path, sign in found.signs.items() if path not in found.racy}
         self.racy = bool(found.racy)
-        self.names = sorted(path for path in found.walked if path.endswith(SUFFIXES))
+        self.names = found.task_files
 
 
 _NOTHING_SEEN = _Seen(Look({}, frozenset(), frozenset()))

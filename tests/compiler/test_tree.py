@@ -7,6 +7,7 @@ import pytest
 
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.tree import DirectoryTree, MemoryTree, OverlayTree, Unreadable
+from optio.look import look
 
 TASK = "name: {}\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
 
@@ -53,7 +54,33 @@ def test_a_prompt_behind_a_linked_directory_outside_is_refused(root: Path, tmp_p
     (root / "outside").symlink_to(tmp_path)
     (root / "a.yaml").write_text("name: A\nagentRuntime: claude-code\npromptFile: outside/secret.yaml\n")
 
-    assert codes(root) == ["OPT706"]
+    assert [(d.path, d.code) for d in compile_tree(DirectoryTree(root)).diagnostics] == [
+        ("a.yaml", "OPT706"),
+        ("outside", "OPT706"),
+    ]
+
+
+def linked_directories(root: Path, tmp_path: Path) -> None:
+    for directory in (tmp_path / "shared", root / "real", root / ".hidden"):
+        directory.mkdir()
+        (directory / "a.yaml").write_text(TASK.format(directory.name.strip(".")))
+    for link, to in (("out", "../shared"), ("veiled", ".hidden"), ("again", "real"), ("loop", "."), ("nowhere", "gone")):
+        (root / link).symlink_to(to)
+
+
+def test_a_linked_directory_whose_files_are_not_read_is_told_of(root: Path, tmp_path: Path) -> None:
+    linked_directories(root, tmp_path)
+
+    found = compile_tree(DirectoryTree(root))
+
+    assert [(d.path, d.code) for d in found.diagnostics] == [("out", "OPT706"), ("veiled", "OPT706")]
+    assert list(found.registry.tasks) == ["real"]
+
+
+def test_hot_reload_looks_at_the_same_files(root: Path, tmp_path: Path) -> None:
+    linked_directories(root, tmp_path)
+
+    assert look(root).task_files == list(DirectoryTree(root).task_files()) == ["out", "real/a.yaml", "veiled"]
 
 
 @pytest.mark.parametrize("name", ["../secret.yaml", "/etc/passwd", "~/x", "a/../../secret.yaml", "gone.md", "a.yaml/x", ""])
