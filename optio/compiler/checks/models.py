@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from optio.compiler.checks.runtime import RUNNABLE
 from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.prompt import PLACEHOLDER
@@ -12,12 +13,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+\[\]-]{0,255}")
 # Whose a model is, by how its name begins.
 _MAKERS = (
     ("Anthropic", ("claude", "sonnet", "opus", "haiku")),
-    ("OpenAI", ("gpt-", "chatgpt", "codex", "o1", "o3", "o4")),
+    ("OpenAI", ("gpt", "chatgpt", "codex", "o1", "o3", "o4")),
     ("Google", ("gemini",)),
 )
+# Short names that Claude Code looks up itself, whatever the case of their letters.
+_ALIASES = ("sonnet", "opus", "haiku", "default", "opusplan")
 # The agents that offer the models of one maker, with names that they take.
 _OFFERED = {
-    "claude-code": ("Anthropic", ("sonnet", "opus", "haiku", "default", "opusplan", "claude-sonnet-4-5", "claude-opus-4-5")),
+    "claude-code": ("Anthropic", (*_ALIASES, "claude-sonnet-4-5", "claude-opus-4-5")),
     "codex": ("OpenAI", ("gpt-5", "gpt-5-codex")),
     "gemini": ("Google", ("gemini-2.5-pro", "gemini-2.5-flash")),
 }
@@ -40,16 +43,35 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if not (task.knows(("model",)) and task.knows(("agentRuntime",))):
         return
     maker, examples = offered
-    if spec.model in examples:
+    if spec.model in examples or (maker == "Anthropic" and spec.model.lower() in _ALIASES):
         return
     known = next((name for name, begins in _MAKERS if spec.model.lower().startswith(begins)), None)
-    if known == maker or any(name.endswith(_ELSEWHERE) for name in (*spec.environment.env, *spec.environment.secrets)):
+    elsewhere = any(name.endswith(_ELSEWHERE) for name in (*spec.environment.env, *spec.environment.secrets))
+    if elsewhere:
         return
-    if known is not None:
+    if known == maker:
+        if (meant := _spelled(spec.model)) != spec.model:
+            message = f"`{spec.agent_runtime}` knows no model `{spec.model}`"
+            yield task.at("OPT607", message, ("model",), hint=f"did you mean `{meant}`?", write=meant, safe=False)
+    elif known is not None:
         runtime = next((name for name, (its, _) in _OFFERED.items() if its == known), None)
         message = f"`{spec.model}` is a model of {known}, and `{spec.agent_runtime}` asks {maker}"
-        hint = f"write a model of {maker} such as `{examples[0]}`, or `agentRuntime: {runtime}`"
+        hint = f"write a model of {maker} such as `{examples[0]}`"
+        hint += f", or `agentRuntime: {runtime}`" if runtime in RUNNABLE else ""
         yield task.at("OPT607", message, ("model",), hint=hint)
     elif (meant := closest(spec.model.lower(), examples)) is not None:
         message = f"`{spec.agent_runtime}` knows no model `{spec.model}`"
         yield task.at("OPT607", message, ("model",), hint=f"did you mean `{meant}`?", write=meant, safe=False)
+
+
+def _spelled(model: str) -> str:
+    """The name as its maker writes it: in small letters; of Anthropic's `claude-sonnet-4-5`, or for what is not told so well
+    the family's name, which is always taken."""
+    name = model.lower()
+    family = re.search(r"sonnet|opus|haiku", name)
+    exact = re.fullmatch(r"(?:claude-)?(sonnet|opus|haiku)-?([0-9])[.-]([0-9].*)", name)
+    if exact is not None:
+        return f"claude-{exact[1]}-{exact[2]}-{exact[3]}"
+    if family is not None and re.search(r"^(?:sonnet|opus|haiku)-?[0-9]|[0-9]\.[0-9]", name):
+        return family[0]
+    return re.sub(r"^(gpt|gemini)(?=[0-9])", r"\1-", name)
