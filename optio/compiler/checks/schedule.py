@@ -1,5 +1,6 @@
 """Schedules: the expression, its zone, and the parameters of the runs that it starts."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -26,6 +27,7 @@ ABBREVIATIONS = {
 
 # Names that mean another zone on another machine, or none.
 MACHINE_ZONES = frozenset({"localtime", "posixrules", "Factory"})
+_OFFSET = re.compile(r"(?i:UTC|GMT)?(?P<sign>[+-])(?P<hours>[0-9]{1,2})(?::?(?P<minutes>[0-9]{2}))?")
 _DECLARE = "delete it, or declare it under `paramsSchema.properties`"
 
 
@@ -96,19 +98,37 @@ def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
         hint = f"did you mean `{ABBREVIATIONS[name]}`?"
         yield task.at("OPT306", f"`{name}` is an abbreviation, no time zone", route, hint=hint)
         return
+    variant, _, plain_name = name.partition("/")
+    if variant in ("right", "posix") and plain_name:
+        message = f"`{name}` is no zone of every machine" + (", and counts leap seconds" if variant == "right" else "")
+        yield task.at("OPT306", message, route, hint=f"write `{plain_name}`", write=plain_name, safe=False)
+        return
     try:
         if name in MACHINE_ZONES:
             raise ZoneInfoNotFoundError(name)
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        zones = available_timezones() - MACHINE_ZONES
-        folded = {zone.lower(): zone for zone in zones}
-        same = folded.get(name.lower()) or next(
-            (z for z in zones if z.lower().endswith("/" + name.lower().replace(" ", "_"))), None
-        )
-        meant = same or closest(name, zones)
-        hint = f"did you mean `{meant}`?" if meant else "use an IANA name such as `Europe/Berlin`, or `UTC`"
-        yield task.at("OPT306", f"unknown time zone `{name}`", route, hint=hint)
+        yield task.at("OPT306", f"unknown time zone `{name}`", route, hint=_zone_hint(name))
+
+
+def _zone_hint(name: str) -> str:
+    zones = available_timezones() - MACHINE_ZONES
+    if offset := _OFFSET.fullmatch(name):
+        hours, minutes = int(offset["hours"]), int(offset["minutes"] or 0)
+        if not (hours or minutes):
+            return "write `UTC`"
+        # The zones of this area count westwards.
+        fixed = f"Etc/GMT{'-' if offset['sign'] == '+' else '+'}{hours}"
+        known = not minutes and fixed in zones
+        return "name a place, such as `Europe/Berlin`" + (f"; a zone that never changes is `{fixed}`" if known else "")
+    if places := sorted(zone for zone in zones if zone.lower().startswith(f"{name.lower()}/")):
+        return f"name a place in it, such as `{places[0]}`"
+    folded = {zone.lower(): zone for zone in zones}
+    same = folded.get(name.lower()) or next(
+        (z for z in zones if z.lower().endswith("/" + name.lower().replace(" ", "_"))), None
+    )
+    meant = same or closest(name, zones)
+    return f"did you mean `{meant}`?" if meant else "use an IANA name such as `Europe/Berlin`, or `UTC`"
 
 
 def _missing(task: ResolvedTask, route: Route, name: str) -> Diagnostic:
