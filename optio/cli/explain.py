@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0, or 2 for a rule that does not exist."""
-    from optio.compiler.codes import RULES
+    from optio.compiler.codes import RULES, meant
     from optio.compiler.diagnostics import closest
 
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -24,12 +24,13 @@ def run(args: argparse.Namespace) -> int:
         for rule in RULES.values():
             print(f"{rule.code}  {rule.severity:<7}  {rule.name:<24}  {rule.title}")
         return 0
-    names = {rule.name: rule.code for rule in RULES.values()}
+    names = [rule.name for rule in RULES.values()]
     wanted = args.code.strip()
-    found = RULES.get(names.get(wanted.lower(), wanted.upper()))
+    sure, near = meant(wanted)
+    found = RULES.get(sure or "")
     if found is None:
-        meant = closest(wanted.upper(), RULES) or closest(wanted.lower(), names)
-        print(f"optio explain: no rule `{wanted}`" + (f": did you mean `{meant}`?" if meant else ""), file=sys.stderr)
+        near = near or closest(wanted.lower(), names)
+        print(f"optio explain: no rule `{wanted}`" + (f": did you mean `{near}`?" if near else ""), file=sys.stderr)
         return 2
     strict = f"; {found.strict} with --strict" if found.strict and found.strict != found.severity else ""
     asked = "; looked for with --strict or --verbose only" if found.careful else ""

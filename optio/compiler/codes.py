@@ -17,6 +17,7 @@ from optio.compiler.catalogue import (
     tests,
     webhook,
 )
+from optio.compiler.diagnostics import closest
 from optio.compiler.rule import Rule
 
 RULES: dict[str, Rule] = {
@@ -38,8 +39,18 @@ RULES: dict[str, Rule] = {
     )
     for rule in part.RULES
 }
+_LETTERS_FOR_DIGITS = str.maketrans("OIL", "011")
 _REST = {"name": "name: Example", "agentRuntime": "agentRuntime: claude-code", "promptTemplate": "promptTemplate: Say hello"}
 _FILE = re.compile(r"^# file: (\S+)\n", re.MULTILINE)
+
+
+def meant(text: str) -> tuple[str | None, str | None]:
+    """The code of the rule that somebody means who writes it otherwise, or gives the rule's name; else one that is near."""
+    code = text.upper().replace("-", "").replace("_", "")
+    code = code[:3] + code[3:].translate(_LETTERS_FOR_DIGITS)
+    named = next((rule.code for rule in RULES.values() if rule.name == text.lower().replace("_", "-")), None)
+    sure = code if code in RULES else named
+    return sure, None if sure else closest(text.upper(), RULES)
 
 
 def example_files(example: str) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity, closest, finding
+from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity, finding
 from optio.compiler.document import Document
 from optio.compiler.layers import POLICY
 from optio.compiler.nodes import Node
@@ -163,7 +163,7 @@ def without_ignored(
 
 
 def _wrong(path: str, comment: Ignore, used: set[str], errors: list[Diagnostic], careful: bool) -> Iterator[Diagnostic]:
-    from optio.compiler.codes import RULES
+    from optio.compiler.codes import RULES, meant
 
     if not comment.codes:
         hint = "write `# optio: ignore[CODE] why`"
@@ -171,9 +171,10 @@ def _wrong(path: str, comment: Ignore, used: set[str], errors: list[Diagnostic],
         return
     for code in comment.codes:
         if code.name not in RULES:
-            meant = closest(code.name, RULES)
-            hint = f"did you mean `{meant}`?" if meant else "delete it"
-            yield finding("OPT709", f"there is no rule `{code.name}`", path=path, span=code.span, hint=hint)
+            sure, near = meant(code.name)
+            hint = f"write `{sure}`" if sure else f"did you mean `{near}`?" if near else "delete it"
+            fix = Fix.write(sure, code.span) if sure else None
+            yield finding("OPT709", f"there is no rule `{code.name}`", path=path, span=code.span, hint=hint, fix=fix)
         elif code.name not in used:
             if (RULES[code.name].careful and not careful) or any(each.span.start.line in comment.lines for each in errors):
                 continue  # it was not looked for, or could not be

@@ -61,13 +61,13 @@ def _effects(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
 
 
 def _rules(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
-    from optio.compiler.codes import RULES
+    from optio.compiler.codes import RULES, meant
 
     for code, level in spec.rules.items():
         route = ("rules", code)
         if code not in RULES:
-            meant = closest(code, RULES)
-            hint = f"did you mean `{meant}`?" if meant else "`optio explain` lists all"
+            sure, near = meant(code)
+            hint = f"write `{sure}`" if sure else f"did you mean `{near}`?" if near else "`optio explain` lists all"
             message, key = f"there is no rule `{code}`", True
         elif RULES[code].severity == "error" and level != "error":
             message, key, hint = f"{code} is an error, and stays one", False, "delete the line"
