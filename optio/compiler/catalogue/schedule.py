@@ -113,6 +113,12 @@ RULES = (
         _schedule('cronExpression: "0 0 * * *"'),
     ),
     Rule(
+        "OPT317", "cron-long-step", WARNING, "a step that is longer than its field",
+        "Steps are counted anew in each hour, day, month, year or week, so only the first value of the field is left.",
+        _schedule('cronExpression: "*/90 * * * *"'),
+        _schedule('cronExpression: "0 */2 * * *"'),
+    ),
+    Rule(
         "OPT320", "duplicate-trigger", ERROR, "two triggers of one type",
         "A task has at most one trigger of each type.",
         "triggers:\n  - type: manual\n  - type: manual\n",

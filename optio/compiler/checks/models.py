@@ -50,9 +50,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if elsewhere:
         return
     if known == maker:
-        if (meant := _spelled(spec.model)) != spec.model:
+        if (spelled := _spelled(spec.model)) != spec.model:
             message = f"`{spec.agent_runtime}` knows no model `{spec.model}`"
-            yield task.at("OPT607", message, ("model",), hint=f"did you mean `{meant}`?", write=meant, safe=False)
+            yield task.at("OPT607", message, ("model",), hint=f"did you mean `{spelled}`?", write=spelled, safe=False)
     elif known is not None:
         runtime = next((name for name, (its, _) in _OFFERED.items() if its == known), None)
         message = f"`{spec.model}` is a model of {known}, and `{spec.agent_runtime}` asks {maker}"

@@ -15,10 +15,15 @@ from optio.model.trigger import ScheduleConfig, ScheduleTrigger
 # How many values a field has; a step that does not divide it leaves an odd gap at its end.
 _SIZES = (60, 24)
 _NAMES = ("minute", "hour")
+# A longer step finds none but the field's first value.
+_LONGEST_STEPS = (59, 23, 30, 11, 6)
+_FIRST = ("at minute 0", "at hour 0", "on day 1", "in month 1", "on day 0")
+_AROUND = ("hour", "day", "month", "year", "week")
 # Any time does: what is looked for repeats.
 _START = datetime(2024, 1, 1, tzinfo=UTC)
 _LOOKED_AT = 500
 _MOST_TIMES = 4
+_LONGEST_SHOWN = 10
 # When it fires then.
 _ENDS = {
     "moved": "fires at {:%H:%M} instead",
@@ -46,6 +51,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         except CronError:
             continue
         fields = expand(trigger.config.cron_expression).split()
+        yield from _long_step(task, route, trigger.config.cron_expression, fields)
         yield from _uneven(task, route, trigger.config.cron_expression, fields)
         yield from _dialect(task, route, trigger.config.cron_expression, fields)
         yield from _overlap(task, route, trigger, fields)
@@ -53,10 +59,27 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _odd_nights(task, route, trigger.config, fields)
 
 
+def _long_step(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
+    for index, (field, longest) in enumerate(zip(fields, _LONGEST_STEPS, strict=True)):
+        whole, _, step = field.partition("/")
+        if whole != "*" or not step.isdigit() or int(step) <= longest:
+            continue
+        shown = step if len(step) <= _LONGEST_SHOWN else step[:_LONGEST_SHOWN] + "..."
+        message = f"a step of {shown} fits into no {_AROUND[index]}: it fires {_FIRST[index]} of each"
+        first = "1" if index in (2, 3) else "0"
+        hint = f"write `{' '.join([*fields[:index], first, *fields[index + 1 :]])}` if that is meant"
+        hours = int(step) // 60
+        if index == 0 and int(step) == hours * 60 and hours > 1 and 24 % hours == 0 and fields[1] == "*":
+            hint = f"write `{' '.join(['0', f'*/{hours}' if hours < 24 else '0', *fields[2:]])}` for every {hours} hours"
+        elif index < len(_NAMES):
+            hint += f"; no schedule fires every {shown} {_NAMES[index]}s"
+        yield task.at("OPT317", message, route, hint=hint, span=field_span(task, route, expression, index))
+
+
 def _uneven(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
     for index, (field, size, name) in enumerate(zip(fields, _SIZES, _NAMES, strict=False)):
         whole, _, step = field.partition("/")
-        if whole == "*" and step.isdigit() and int(step) and size % int(step):
+        if whole == "*" and step.isdigit() and 0 < int(step) < size and size % int(step):
             last = size - 1 - (size - 1) % int(step)
             message = f"every {step} {name}s, and {size - last} from {name} {last} to 0"
             steps = [n for n in range(2, size) if size % n == 0]
