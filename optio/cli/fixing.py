@@ -1,6 +1,7 @@
 """What `optio check --fix` writes, and what `--diff` prints instead."""
 
 import difflib
+import io
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,9 +14,17 @@ def differences(root: Path, tree: SourceTree, files: Mapping[str, bytes]) -> Ite
     """A patch, as `git apply` takes it."""
     for path, after in sorted(files.items()):
         name = os.path.relpath(root / path)
-        before, now = (data.decode("utf-8").splitlines(keepends=True) for data in (tree.read(path), after))
-        for line in difflib.unified_diff(before, now, f"a/{name}", f"b/{name}"):
+        # Git ends a line at LF and nowhere else.
+        before, now = (io.StringIO(data.decode("utf-8"), newline="\n").readlines() for data in (tree.read(path), after))
+        for line in difflib.unified_diff(before, now, _quoted(f"a/{name}"), _quoted(f"b/{name}")):
             yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+
+
+def _quoted(name: str) -> str:
+    """A name with a tab or a line end, as git writes it."""
+    if name.isprintable():
+        return name
+    return '"' + "".join(chr(b) if 32 <= b < 127 and b not in b'"\\' else f"\\{b:03o}" for b in os.fsencode(name)) + '"'
 
 
 def write(root: Path, files: Mapping[str, bytes]) -> None:

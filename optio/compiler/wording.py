@@ -8,7 +8,7 @@ from typing import Any
 from optio.compiler.diagnostics import Diagnostic, Fix, closest, finding
 from optio.compiler.document import Document
 from optio.compiler.keys import TRIGGERS, unknown
-from optio.compiler.layers import Merged
+from optio.compiler.layers import POLICY, Merged
 from optio.compiler.misfits import LIST, MAPPING, SWITCH, TEXT, WHOLE, Misfit
 from optio.compiler.scalars import decimal, single_quoted
 from optio.model.route import Route, show, value_at
@@ -17,7 +17,7 @@ from optio.model.spec import portable
 At = Callable[..., Diagnostic]
 LATER_TYPES = ("connection",)
 # Documents that are no tasks, and stand in one place.
-ELSEWHERE = {"policy": "a policy is `_policy.yaml` at the top of the tree: move it there"}
+ELSEWHERE = ("policy",)
 _SECRETS = ("secret", "previousSecret")
 # What documentation writes in a secret's place.
 _PLACEHOLDER = (
@@ -72,7 +72,7 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
             f"write `{last}: {{name: NAME}}`, set OPTIO_SECRET_NAME for the server, and rotate this one: it is known now",
         )
     if kind == "word":
-        return _bad_word(at, route, value, wanted)
+        return _bad_word(at, route, value, wanted, document.path_at(route))
     if route == ("budgetUsd",):
         written = document.plain(route)
         amount = (
@@ -182,14 +182,16 @@ def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
     return finding("OPT321", f"unknown trigger `{word}`", path=document.path_at(at), span=span, route=at, hint=hint, fix=fix)
 
 
-def _bad_word(at: At, route: Route, value: Any, allowed: tuple[str, ...]) -> Diagnostic:
+def _bad_word(at: At, route: Route, value: Any, allowed: tuple[str, ...], path: str) -> Diagnostic:
     meant = closest(str(value).lower(), allowed)
     hint = f"did you mean `{meant}`? " if meant else ""
     if len(allowed) > 1 or not meant:
         hint += "allowed: " + ", ".join(allowed)
     hint = hint.strip()
     if route == ("type",) and isinstance(value, str) and value in ELSEWHERE:
-        return at("OPT110", f"a document of type `{value}` has another place", ELSEWHERE[value])
+        verb = "move it there" if "/" in path else "rename it"
+        hint = f"a policy is `{POLICY}` at the top of the tree: {verb}"
+        return at("OPT110", f"a document of type `{value}` has another place", hint)
     if route == ("type",) and value in LATER_TYPES:
         return at(
             "OPT110",

@@ -110,6 +110,16 @@ def test_a_link_stays_a_link_when_its_file_is_fixed() -> None:
     assert Path("tasks.d/sub/a.yaml").read_text().endswith("maxTurns: 1\n")
 
 
+@pytest.mark.parametrize("name", ["a\tb", "a\nb", 'a"b', "a\x1b\\b", "ü"])
+def test_a_diff_applies_to_a_file_of_any_name_and_with_any_line_end(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write(f"tasks.d/{name}.yaml", GOOD.format("A") + "description: 'a\u2028b'\nmax_turns: 1\n")
+
+    assert run("--diff") == 1
+
+    subprocess.run(["git", "apply", "-"], input=capsys.readouterr().out, text=True, check=True)
+    assert Path(f"tasks.d/{name}.yaml").read_text().endswith("maxTurns: 1\n")
+
+
 def test_a_diff_is_a_patch_and_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     before = GOOD.format("A") + "max_turns: 1"
     write("tasks.d/a.yaml", before)
