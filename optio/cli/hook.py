@@ -103,7 +103,8 @@ def _send(args: argparse.Namespace) -> int:
     answer = server.request("POST", f"/api/hooks/{client.quoted(config.path)}", raw=body, headers=headers)
     if args.wait and answer["runId"]:
         return follow(server, answer["runId"], as_json=args.json)
-    print(show.as_json(answer) if args.json else f"202 {answer['status']}: run {answer['runId']}")
+    what = f"run {answer['runId']}" if answer["runId"] else "no run, its `events` or `when` leave this delivery out"
+    print(show.as_json(answer) if args.json else f"202 {answer['status']}: {what}")
     return OK
 
 

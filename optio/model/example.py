@@ -22,8 +22,8 @@ class Expectation(Spec, frozen=True, kw_only=True):
     """The parameters of the run, all of them, with their defaults."""
     prompt: Text | None = None
     """A file with the whole prompt of the run, relative to this file; `optio test --update` writes it."""
-    prompt_contains: list[Text] = []
-    """Texts that the prompt of the run must hold."""
+    prompt_contains: str | list[Text] = []
+    """A text that the prompt of the run must hold, or several."""
     error: str | list[Text] | None = None
     """A part of the reason why it is refused, or several, such as `/params/REPO_NAME`."""
 
@@ -36,6 +36,11 @@ class Expectation(Spec, frozen=True, kw_only=True):
     def reasons(self) -> list[str]:
         """`error` as a list."""
         return [self.error] if isinstance(self.error, str) else self.error or []
+
+    @property
+    def parts(self) -> list[str]:
+        """`promptContains` as a list."""
+        return [self.prompt_contains] if isinstance(self.prompt_contains, str) else self.prompt_contains
 
 
 class Example(Spec, frozen=True, kw_only=True):

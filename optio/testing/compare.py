@@ -42,10 +42,11 @@ def mismatches(expected: Expectation, got: Judgement, snapshot: Callable[[str], 
     prompt = got.prompt or ""
     if expected.prompt is not None:
         yield from _against(expected.prompt, prompt, snapshot)
-    for index, part in enumerate(expected.prompt_contains):
+    for index, part in enumerate(expected.parts):
         if part not in prompt:
+            where = ("promptContains",) if isinstance(expected.prompt_contains, str) else ("promptContains", index)
             lines = _bounded([f"  {line}" for line in prompt.splitlines()])
-            yield Mismatch(("promptContains", index), f"`{brief(part)}` is not in the prompt:", lines)
+            yield Mismatch(where, f"`{brief(part)}` is not in the prompt:", lines)
 
 
 def _other_params(expected: Mapping[str, Any], got: Mapping[str, Any]) -> Mismatch:

@@ -26,6 +26,7 @@ HOW = {
     "standard": "secret: {name: KEY}, scheme: standard-webhooks",
     "shop": "secret: {name: KEY}, scheme: hmac, signatureHeader: X-Shop, signatureEncoding: base64",
     "open": "unsigned: true",
+    "picky": "secret: {name: KEY}, when: \"@.action == 'opened'\"",
 }
 
 
@@ -39,7 +40,13 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     made.stop()
 
 
-@pytest.mark.parametrize("name", sorted(HOW))
+def test_a_delivery_that_is_left_out_names_no_run(dev: Dev) -> None:
+    done = dev.cli("hook", "send", "picky", "-", input=b'{"action": "closed"}')
+
+    assert (done.returncode, done.stdout) == (0, "202 filtered: no run, its `events` or `when` leave this delivery out\n")
+
+
+@pytest.mark.parametrize("name", sorted(HOW.keys() - {"picky"}))
 def test_a_payload_is_signed_and_taken_once_by_every_scheme(dev: Dev, tmp_path: Path, name: str) -> None:
     payload = tmp_path / "payload.json"
     payload.write_text('{"a": 1}')
@@ -55,7 +62,7 @@ def test_a_payload_is_signed_and_taken_once_by_every_scheme(dev: Dev, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["nothing", "-"], 2, "no webhook `nothing` is served: github, open, plain, shop, standard"),
+        (["nothing", "-"], 2, "no webhook `nothing` is served: github, open, picky, plain, shop, standard"),
         (["plain", "/nothing/there.json"], 2, "cannot be read"),
         (["plain", "-", "--secret", "wrong"], 1, "signature is missing or wrong"),
         (["standard", "-", "--secret", "no base64!"], 2, "it must be base64"),

@@ -44,7 +44,7 @@ EXPECTATIONS = st.fixed_dictionaries(
         ),
         "params": PARAMS,
         "prompt": NAMES,
-        "promptContains": st.lists(st.text(max_size=5), max_size=2),
+        "promptContains": st.text(max_size=5) | st.lists(st.text(max_size=5), max_size=2),
         "error": st.text(max_size=5) | st.lists(st.text(max_size=5), max_size=2),
     },
 )

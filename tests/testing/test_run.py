@@ -23,6 +23,7 @@ PARAMS = {"NUMBER": 7, "TITLE": "Slow", "LABEL": "bug"}
         ({"params": {**PARAMS, "NUMBER": 7.0}}, "other parameters than expected"),
         ({"params": {**PARAMS, "MORE": 1}}, "other parameters than expected"),
         ({"promptContains": ["#7", "#8"]}, "`#8` is not in the prompt:"),
+        ({"promptContains": "#8"}, "`#8` is not in the prompt:"),
         ({"prompt": "gone.md"}, "`gone.md` does not exist: `optio test --update` writes it"),
         ({"prompt": "other.md"}, "another prompt than `other.md`"),
         ({"prompt": "../out.md"}, "`../out.md` leads out of the task tree"),
@@ -39,7 +40,15 @@ def test_what_does_not_hold_is_said(expect: dict[str, Any], said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "expect", [{}, {"params": PARAMS}, {"promptContains": ["#7 Slow"]}, {"prompt": "same.md"}, {"verdict": "accepted"}]
+    "expect",
+    [
+        {},
+        {"params": PARAMS},
+        {"promptContains": ["#7 Slow"]},
+        {"promptContains": "#7"},
+        {"prompt": "same.md"},
+        {"verdict": "accepted"},
+    ],
 )
 def test_what_holds_passes(expect: dict[str, Any]) -> None:
     assert result(delivery(expect=expect), **{"same.md": b"#7 Slow (bug)"}).passed

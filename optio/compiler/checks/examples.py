@@ -66,9 +66,10 @@ def _expectation(task: ResolvedTask, route: Route, example: Example, kind: str) 
     if expected.error is not None and expected.word in ("accepted", "filtered"):
         message = f"`error` of what is `{expected.word}`: there is none"
         yield task.at("OPT425", message, (*route, "error"), hint="delete `error`, or write `verdict: invalid`", key=True)
-    if isinstance(expected.error, str) and not expected.error.strip():
-        message, hint = f"`{show((*route, 'error'))}` is blank", "write a part of the reason, or delete the key"
-        yield task.at("OPT106", message, (*route, "error"), hint=hint)
+    for key, text, part in (("error", expected.error, "reason"), ("promptContains", expected.prompt_contains, "prompt")):
+        if isinstance(text, str) and not text.strip():
+            message, hint = f"`{show((*route, key))}` is blank", f"write a part of the {part}, or delete the key"
+            yield task.at("OPT106", message, (*route, key), hint=hint)
     for key, name in _OF_RUNS:
         given = getattr(expected, name)
         if expected.word != "accepted" and given not in (None, []):
