@@ -123,6 +123,18 @@ def _redis(text: str) -> str:
 def _http(text: str) -> str:
     if not re.match(r"https?://[^/]", text):
         raise ValueError("a URL that begins with http:// or https://")
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError("a URL, in which blanks, and what is not ASCII, are written as `%20`")
+    try:
+        _ = urlsplit(text).port
+    except ValueError as err:
+        raise ValueError("a URL of a host, and of a port up to 65535") from err
+    return text
+
+
+def _token(text: str) -> str:
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError("a token, which has no blanks and is ASCII")
     return text
 
 
@@ -192,7 +204,7 @@ SETTINGS: Mapping[str, Setting] = {
     "keep_logs": Setting(None, _keep, "how long their log lines are kept; by default as long as the runs"),
     "keep_deliveries": Setting(None, _keep, "how long webhook requests are kept, 7 days at least; by default as long as runs"),
     "url": Setting(None, _http, "server that the command line talks to; by default the one on OPTIO_HOST and OPTIO_PORT"),
-    "token": Setting(None, str, "API token that the command line sends"),
+    "token": Setting(None, _token, "API token that the command line sends"),
 }
 _SECRET = ("token", "egress_key")
 # What holds a credential may stand in a file that `<VARIABLE>_FILE` names.
@@ -290,7 +302,8 @@ class Settings:
             try:
                 values[name] = None if text is None else setting.read(text)
             except ValueError as err:
-                shown = "what stands there" if origin.endswith("_FILE") else f"`{_CREDENTIALS.sub('//***@', text or '')}`"
+                hidden = origin.endswith("_FILE") or name in _SECRET
+                shown = "what stands there" if hidden else f"`{_CREDENTIALS.sub('//***@', text or '')}`"
                 raise SettingsError(f"{origin}: {shown} cannot be used, it must be {err}") from err
             origins[name] = origin
         if values["orphan_timeout"] < 2 * values["lease"]:

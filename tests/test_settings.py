@@ -58,6 +58,9 @@ def test_an_empty_variable_is_an_unset_one() -> None:
         ("redis_url", "rediss://cache?ssl_check_hostname=maybe"),
         ("redis_url", "rediss://cache?ssl_ca_certs="),
         ("url", "localhost:8000"),
+        ("url", "http://a\x1bb"),
+        ("url", "http://[::1"),
+        ("url", "http://localhost:70000"),
     ],
 )
 def test_a_value_that_cannot_be_honoured_names_its_origin(name: str, value: str) -> None:
@@ -99,6 +102,11 @@ def test_the_password_in_a_url_is_shown_nowhere(password: str, port: str) -> Non
 )
 def test_the_command_line_finds_the_server_of_the_same_settings(host: str, url: str) -> None:
     assert Settings.load({"OPTIO_HOST": host, "OPTIO_PORT": "9"}).server_url == url
+
+
+def test_a_token_that_no_header_can_hold_is_refused_and_not_shown() -> None:
+    with pytest.raises(SettingsError, match=r"^--token: what stands there cannot be used"):
+        Settings.load(flags={"token": "gehe\u0131m"})
 
 
 def test_every_setting_is_shown_without_its_secret() -> None:

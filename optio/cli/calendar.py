@@ -136,7 +136,7 @@ def _date(option: str, text: str) -> date:
 
 
 def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST_DAYS:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= _MOST_DAYS:
         raise SettingsError(f"--days: `{text}` is no number from 1 to {_MOST_DAYS}")
     return int(text)
 

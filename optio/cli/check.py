@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optio.cli import complain
+
 if TYPE_CHECKING:  # the command line is read before the compiler is loaded
     from optio.checking.check import Checked
     from optio.checking.how import How
@@ -64,22 +66,22 @@ def run(args: argparse.Namespace) -> int:
 
     default = os.environ.get("OPTIO_TASKS") or "tasks.d"
     if args.stdin_filename and args.paths:
-        print("optio check: give a PATH or --stdin-filename, not both", file=sys.stderr)
+        complain("optio check: give a PATH or --stdin-filename, not both")
         return USAGE
     given = sys.stdin.buffer.read(_LONGEST_INPUT) if args.stdin_filename else None
     paths = args.paths or [args.stdin_filename or default]
     for path in paths:
         if given is None and not os.path.exists(path):
             hint = "" if args.paths else " (give a PATH, or set OPTIO_TASKS)"
-            print(f"optio check: `{path}` does not exist{hint}", file=sys.stderr)
+            complain(f"optio check: `{path}` does not exist{hint}")
             return USAGE
     found: list[Diagnostic] = []
     files = tasks = 0
     if args.unsafe_fixes and not (args.fix or args.diff):
-        print("optio check: --unsafe-fixes does nothing by itself: add --fix or --diff", file=sys.stderr)
+        complain("optio check: --unsafe-fixes does nothing by itself: add --fix or --diff")
         return USAGE
     if args.diff and args.format != "full":
-        print(f"optio check: --diff prints a patch: leave out --format {args.format}", file=sys.stderr)
+        complain(f"optio check: --diff prints a patch: leave out --format {args.format}")
         return USAGE
     changes, seen = 0, []
     sources: Sources = {}
@@ -92,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             checked = _checked(root, only, args)
             if checked.unkept is not None and os.environ.get("OPTIO_CACHE_DIR"):  # nobody asked for a place among the caches
-                print(f"optio check: OPTIO_CACHE_DIR: nothing can be kept there: {checked.unkept}", file=sys.stderr)
+                complain(f"optio check: OPTIO_CACHE_DIR: nothing can be kept there: {checked.unkept}")
         files += len(checked.paths)
         tasks += checked.tasks
         found += _clickable(checked.diagnostics, root)
@@ -241,4 +243,6 @@ def _print_text(found: "list[Diagnostic]", files: int, tasks: int, paths: list[s
         if files:
             print(report.closing(found, files, tasks))
         else:
-            print(f"no task files in {', '.join(f'`{path}`' for path in paths)}")
+            from optio.cli.show import safe
+
+            print(safe(f"no task files in {', '.join(f'`{path}`' for path in paths)}"))

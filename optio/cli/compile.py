@@ -1,10 +1,9 @@
 """Compile task files and print what would be served: every task with its digest, and the digest of the whole generation."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from optio.cli import FAILED, OK, flags, show
+from optio.cli import FAILED, OK, complain, flags, show
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.report import closing, concise
 from optio.compiler.tree import DirectoryTree
@@ -25,9 +24,9 @@ def run(args: argparse.Namespace) -> int:
         raise SettingsError(f"there is no task directory `{root}`: give a PATH, or make one with `optio init`")
     compilation = compile_tree(DirectoryTree(root))
     if compilation.diagnostics:
-        print("\n".join(f"{root}/{line}" for line in concise(compilation.diagnostics)), file=sys.stderr)
+        complain("\n".join(f"{root}/{line}" for line in concise(compilation.diagnostics)))
     if not compilation.ok:
-        print(closing(compilation.diagnostics, compilation.files, len(compilation.registry.tasks)), file=sys.stderr)
+        complain(closing(compilation.diagnostics, compilation.files, len(compilation.registry.tasks)))
         return FAILED
     print(canonical(document(compilation.registry)) if args.json else _table(compilation.registry))
     return OK

@@ -4,6 +4,8 @@ import argparse
 import io
 import sys
 
+from optio.cli import complain
+
 SUMMARY = "explain a rule, or list all of them"
 
 
@@ -30,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     found = RULES.get(sure or "")
     if found is None:
         near = near or closest(wanted.lower(), names)
-        print(f"optio explain: no rule `{wanted}`" + (f": did you mean `{near}`?" if near else ""), file=sys.stderr)
+        complain(f"optio explain: no rule `{wanted}`" + (f": did you mean `{near}`?" if near else ""))
         return 2
     strict = f"; {found.strict} with --strict" if found.strict and found.strict != found.severity else ""
     asked = "; looked for with --strict or --verbose only" if found.careful else ""

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from optio.cli import OK, flags
+from optio.cli.show import safe
 from optio.compiler.schema import SCHEMAS
 from optio.errors import SettingsError
 
@@ -56,17 +57,17 @@ def run(args: argparse.Namespace) -> int:
     if tasks.is_dir() and any(path.suffix in (".yaml", ".yml") for path in tasks.rglob("*")):
         # A tree with tasks in it needs no first one.
         del files[tasks / "hello.yaml"]
-        print(f"{tasks}/ has tasks already")
+        print(safe(f"{tasks}/ has tasks already"))
     for path, text in files.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
-            print(f"wrote {path}")
+            print(safe(f"wrote {path}"))
         except FileExistsError:
-            print(f"kept  {path}")
+            print(safe(f"kept  {path}"))
         except OSError as err:
             raise SettingsError(f"{path} cannot be written: {err.strerror}") from err
     go = "" if root.resolve() == Path.cwd() else f"cd {root} && "
-    print(f"\nnext:  {go}optio dev\nthen:  optio run hello -p WHO=you --wait")
+    print(safe(f"\nnext:  {go}optio dev\nthen:  optio run hello -p WHO=you --wait"))
     return OK

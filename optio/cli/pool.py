@@ -48,7 +48,7 @@ def _limit(text: str) -> int:
 
 
 def _whole(text: str, most: int) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= most:
         raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 1 to {most}")
     return int(text)
 

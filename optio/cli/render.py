@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from optio.cli import FAILED, OK, flags, show
+from optio.cli import FAILED, OK, complain, flags, show
 from optio.cli.run import add_parameters, parameters
 from optio.compiler.diagnostics import Severity, closest
 from optio.compiler.layers import Bases, origins
@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
     task = _find(compilation, args.task, str(root))
     if task is None:
         errors = [d for d in compilation.diagnostics if d.severity is Severity.ERROR]
-        print("\n".join(f"{root}/{line}" for line in concise(errors)), file=sys.stderr)
-        print(f"optio render: `{args.task}` is not among the tasks without errors", file=sys.stderr)
+        complain("\n".join(f"{root}/{line}" for line in concise(errors)))
+        complain(f"optio render: `{args.task}` is not among the tasks without errors")
         return FAILED
     if args.explain:
         _explain(task, DirectoryTree(root))
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         made = prepare(task, given, new_id="", trigger="manual", actor="")
     except Invalid as err:
         lines = [str(err), *(f"  {p.pointer.removeprefix('/params/')}: {p.message}" for p in err.problems)]
-        print("optio render: " + "\n".join(lines), file=sys.stderr)
+        complain("optio render: " + "\n".join(lines))
         return FAILED
     if args.json:
         print(show.as_json({"taskId": task.id, "digest": task.digest, "params": made.params, "prompt": made.prompt}))
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     sys.stdout.buffer.flush()
     left = [name for name in placeholders(task.prompt) if name not in made.params]
     if left:
-        print(f"\nleft as they are: {', '.join('{{' + name + '}}' for name in left)}", file=sys.stderr)
+        complain(f"\nleft as they are: {', '.join('{{' + name + '}}' for name in left)}")
     return OK
 
 

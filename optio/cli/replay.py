@@ -2,13 +2,12 @@
 
 import argparse
 import base64
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from optio.cli import FAILED, OK, client, flags, show
+from optio.cli import FAILED, OK, client, complain, flags, show
 from optio.cli.moment import moment
 from optio.cli.revision import tree_at
 from optio.compiler.diagnostics import Severity
@@ -75,7 +74,7 @@ def _registry(root: Path, revision: str | None) -> tuple[Registry, bool]:
     compilation = compile_tree(tree)
     errors = [each for each in compilation.diagnostics if each.severity is Severity.ERROR]
     if errors:
-        print("\n".join(f"{name}/{line}" for line in concise(errors)), file=sys.stderr)
+        complain("\n".join(f"{name}/{line}" for line in concise(errors)))
     return compilation.registry, bool(errors)
 
 
@@ -104,7 +103,7 @@ def _wanted(server: client.Client, args: argparse.Namespace) -> list[str]:
         if cursor is None or len(ids) >= MOST:
             break
     if cursor is not None:
-        print(f"more than {MOST:,} deliveries: these are the newest {len(ids):,} of them", file=sys.stderr)
+        complain(f"more than {MOST:,} deliveries: these are the newest {len(ids):,} of them")
     return ids[::-1]
 
 

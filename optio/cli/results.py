@@ -53,7 +53,7 @@ def _lines(result: Result, done: Done) -> Iterator[str]:
     mark = show.coloured("ok  ", "32") if result.passed else show.coloured("FAIL", "31")
     yield f"  {mark}  {show.safe(result.name)}"
     for failure in result.failures:
-        yield f"        {done.seen(failure.path)}:{failure.line}: {show.safe(failure.message)}"
+        yield show.safe(f"        {done.seen(failure.path)}:{failure.line}: {failure.message}")
         yield from (f"          {_coloured(line)}" for line in failure.diff)
 
 
@@ -71,7 +71,7 @@ def _covered(done: list[Done], covered: list[Coverage]) -> Iterator[str]:
         share = f"{percentage(each.items):5.0f}%  {tried} of {total}" if total else "  nothing to try"
         yield f"  {each.task_id:<{width}}  {share}"
         for item in each.missing:
-            yield f"    {seen[each.task_id].seen(item.path)}:{item.line}: not tried: {show.safe(item.text)}"
+            yield show.safe(f"    {seen[each.task_id].seen(item.path)}:{item.line}: not tried: {item.text}")
     if len(covered) > 1:
         items = [item for each in covered for item in each.items]
         yield f"  {'in all':<{width}}  {percentage(items):5.0f}%  {sum(i.tried for i in items)} of {len(items)}"

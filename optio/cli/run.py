@@ -74,4 +74,6 @@ def parameters(texts: list[str], documents: list[str]) -> dict[str, Any]:
             found[name] = json.loads(value) if is_json else value
         except ValueError as err:
             raise SettingsError(f"the value of `{name}` is no JSON: {err}") from err
+        except RecursionError as err:
+            raise SettingsError(f"the value of `{name}` is nested deeper than 100 levels") from err
     return found

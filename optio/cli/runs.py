@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _limit(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 200:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= 200:
         raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 1 to 200")
     return int(text)
 

@@ -4,12 +4,11 @@ With --past: what became of the times that have passed, as the server knows it. 
 """
 
 import argparse
-import sys
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from optio.cli import FAILED, OK, calendar, flags, show
+from optio.cli import FAILED, OK, calendar, complain, flags, show
 from optio.compiler.diagnostics import Severity, closest
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.report import concise
@@ -54,11 +53,11 @@ def run(args: argparse.Namespace) -> int:
     compilation = compile_tree(DirectoryTree(root))
     errors = [d for d in compilation.diagnostics if d.severity is Severity.ERROR]
     if errors:
-        print("\n".join(f"{root}/{line}" for line in concise(errors)), file=sys.stderr)
+        complain("\n".join(f"{root}/{line}" for line in concise(errors)))
     tasks = compilation.registry.tasks
     if args.task is not None and args.task not in tasks:
         if compilation.broken:
-            print(f"optio schedule: `{args.task}` is not among the tasks without errors", file=sys.stderr)
+            complain(f"optio schedule: `{args.task}` is not among the tasks without errors")
             return FAILED
         meant = closest(args.task, tasks)
         known = ", ".join(sorted(tasks)[:20]) or "none"
@@ -77,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     elif wanted:
         print("\n\n".join(text(*each, now, args.count) for each in wanted))
     if not wanted:
-        print(f"`{args.task}` has no schedule" if args.task else "no task has a schedule", file=sys.stderr)
+        complain(f"`{args.task}` has no schedule" if args.task else "no task has a schedule")
         return FAILED if args.task or errors else OK
     return FAILED if errors else OK
 
@@ -117,7 +116,7 @@ def text(task: CompiledTask, trigger: ScheduleTrigger, now: datetime, count: int
 
 
 def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= _MOST:
         raise argparse.ArgumentTypeError(f"`{text}` is no number from 1 to {_MOST:,}")
     return int(text)
 

@@ -4,6 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from optio.cli import complain
+from optio.cli.show import safe
+
 SUMMARY = "print or write the JSON Schemas of task files"
 
 
@@ -31,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
             target = Path(args.write) / f"{kind}.schema.json"
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(SCHEMAS[kind](), encoding="utf-8")
-            print(target)
+            print(safe(str(target)))
         return 0
     if args.check is not None:
         wrong = 0
@@ -40,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
             if target.is_file() and target.read_text(encoding="utf-8") == SCHEMAS[kind]():
                 continue
             state = "is out of date" if target.is_file() else "does not exist"
-            print(f"optio schema: `{target}` {state} (run `optio schema --write {args.check}`)", file=sys.stderr)
+            complain(f"optio schema: `{target}` {state} (run `optio schema --write {args.check}`)")
             wrong = 1
         return wrong
     sys.stdout.write(SCHEMAS[args.kind or "task"]())

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from optio.cli import FAILED, OK, flags, placing, show
+from optio.cli import FAILED, OK, complain, flags, placing, show
 from optio.cli.results import Done, document, text
 from optio.compiler.diagnostics import closest
 from optio.compiler.report import concise
@@ -45,17 +45,17 @@ def run(args: argparse.Namespace) -> int:
     done = [Done(root, each.names, *_tested(root, each, args)) for root, each in wanted.items()]
     errors = [error for each in done for error in each.errors()]
     if errors:
-        print("\n".join(concise(errors)), file=sys.stderr)
+        complain("\n".join(concise(errors)))
     covered = [coverage(each) for one in done for each in one.report.tested if not each.broken] if counted else []
     chosen = bool(args.what or args.name)
     _print(done, covered, args.format, chosen=chosen)
     results = [result for each in done for result in each.report.results]
     if not results and chosen:
-        print("no test is named so" if args.name else "it has no tests: write some under `tests:`", file=sys.stderr)
+        complain("no test is named so" if args.name else "it has no tests: write some under `tests:`")
         return FAILED
     share = percentage([item for each in covered for item in each.items])
     if args.min_coverage is not None and share < args.min_coverage:
-        print(f"{share:.1f}% is covered, less than {args.min_coverage:g}%", file=sys.stderr)
+        complain(f"{share:.1f}% is covered, less than {args.min_coverage:g}%")
         return FAILED
     return FAILED if errors or not all(result.passed for result in results) else OK
 

@@ -1,12 +1,13 @@
 """Wrong use of every command: exit code 2, what is wrong, and never a traceback."""
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from optio.cli import COMMANDS
+from optio.cli import COMMANDS, invoke
 from tests.cli.conftest import ECHO, Shell
 
 HELLO = ("tasks.d/echo.yaml", ECHO)
@@ -40,6 +41,45 @@ def test_the_overview_names_every_command(shell: Shell) -> None:
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
 
 
+@pytest.mark.parametrize(
+    "arguments", ["plan --all", "check --stric", "schedule --cal", "runs list --sta=failed", "hook replay --since 1h --ver=x"]
+)
+def test_no_flag_is_known_by_its_beginning(shell: Shell, arguments: str) -> None:
+    assert_usage(shell(*arguments.split()), f"unrecognized arguments: {arguments.split()[-1]}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *("{}", "check {}", "check --{}", "check --format {}", "check full{}", "check empty{}", "check --stdin-filename a {}"),
+        *("explain {}", "schema {}", "schema --check {}", "schema --write new{}", "init new{}", "compile {}", "compile full{}"),
+        *("schedule {}", "schedule -n {}", "schedule --tasks {}", "schedule --tasks full{}", "schedule --calendar --zone {}"),
+        *("schedule --calendar --from {}", "schedule --calendar --to {}", "schedule --calendar --days {}"),
+        *("render {}", "render echo -p {}", "render echo -p {}=1 -p {}=2", "render echo -p {}=1", "render echo -P {}={{"),
+        *("render echo --tasks full{}", "plan {}", "plan {}..{}", "plan --fail-on {}", "plan --tasks {}"),
+        *("test {}", "test full{}", "test full{} --coverage", "test --min-coverage {}", "runs list --url {}"),
+        *("runs list --token {}", "runs list --url http://{}", "hook send x {}", "db {}", "token create --role {}"),
+    ],
+)
+def test_what_was_typed_does_not_drive_the_terminal(
+    arguments: str, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    typed = "\x1b[31m\u202e"
+    shell.write(*HELLO)
+    shell.write(f"full{typed}/bad.yaml", "name: Bad\nbad: 1\n")
+    shell.write(f"full{typed}/echo.yaml", ECHO + "triggers: [{type: webhook, config: {path: echo, unsigned: true}}]\n")
+    shell.write(f"empty{typed}/notes.txt", "")
+
+    with contextlib.suppress(SystemExit):
+        invoke([part.format(typed, typed) for part in arguments.split()])
+
+    shown = "".join(capsys.readouterr())
+    assert shown
+    assert not {"\x1b", "\u202e"} & {*shown}
+    assert "a bug in Optio" not in shown
+
+
 def test_an_unknown_command_is_told_what_was_meant(shell: Shell) -> None:
     assert_usage(shell("chekc"), "unknown command `chekc`", "did you mean `check`?")
 
@@ -57,6 +97,9 @@ def test_the_version_is_told(shell: Shell) -> None:
         (["run", "echo", "-p", "WHO"], ["`WHO` is no NAME=VALUE"]),
         (["run", "echo", "-p", "=x"], ["`=x` is no NAME=VALUE"]),
         (["run", "echo", "-P", "WHO={"], ["`WHO` is no JSON"]),
+        (["render", "echo", "-P", "WHO=" + "[" * 50_000], ["the value of `WHO` is nested deeper than 100 levels"]),
+        (["schedule", "--calendar", "--days", "9" * 5_000], ["--days", "is no number from 1 to 366"]),
+        (["schedule", "-n", "9" * 5_000], ["is no number from 1 to 1,000"]),
         (["run", "echo", "-p", "WHO=a", "-p", "WHO=b"], ["`WHO` is given twice"]),
         (["runs"], ["VERB"]),
         (["runs", "stop", "x"], ["invalid choice"]),

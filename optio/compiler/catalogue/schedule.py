@@ -138,8 +138,7 @@ RULES = (
     ),
     Rule(
         "OPT603", "worst-case", WARNING, "triggers may spend more in 24 hours than the policy allows",
-        "Every fire and delivery with all its retries, each at its whole budget, is what the file allows. When clocks go "
-        "forward, a daily schedule fires twice within 24 hours.",
+        "Every fire and delivery with all its retries, each at its whole budget, also where a day has 23 hours or 25.",
         _capped('dayUsd: "5.00"', "*/30 9-17 * * *"), _capped('dayUsd: "5.00"', "0 9 * * *"),
         strict=ERROR,
     ),
