@@ -37,7 +37,7 @@ def text(found: Calendar, *, grid: bool = False) -> str:
 
 def _list(found: Calendar) -> Iterator[str]:
     """Days that are alike, and follow each other, are told once, and before all of them what is the same on each day."""
-    dates, cells = list(_dates(found)), {day.date: _cells(day, found.range.zone) for day in found.days}
+    dates, cells = list(_dates(found)), {day.date: _cells(day, found) for day in found.days}
     whole = dates[0 if _is_whole(found) else 1 :]
     each_day = set.intersection(*(set(cells.get(day, ())) for day in whole)) if len(whole) >= _ALIKE else set()
     widths = [max((len(row[column]) for rows in cells.values() for row in rows), default=0) for column in range(3)]
@@ -70,11 +70,12 @@ def _is_whole(found: Calendar) -> bool:
     return (first - timedelta(seconds=1)).date() != first.date()
 
 
-def _cells(day: Day, zone: str) -> list[_Cells]:
-    place = ZoneInfo(zone)
+def _cells(day: Day, found: Calendar) -> list[_Cells]:
+    place = ZoneInfo(found.range.zone)
+    odd = {task_id for night in found.nights for task_id, _ in night.felt}
     rows: dict[tuple[str, str, str], list[str]] = {}
     for row in day.rows:
-        for when, own, note in _whens(row, place):
+        for when, own, note in _whens(row, place, told_below=row.timed.task_id in odd):
             rows.setdefault((when, own, note), []).append(row.timed.task_id)
     ordered = sorted(rows.items(), key=lambda each: each[0][0])
     return [(when, own, _names(ids), note) for (when, own, note), ids in ordered]
@@ -89,7 +90,7 @@ def _lines(rows: Sequence[_Cells], widths: Sequence[int]) -> list[str]:
     ]
 
 
-def _whens(row: Row, place: ZoneInfo) -> Iterator[tuple[str, str, str]]:
+def _whens(row: Row, place: ZoneInfo, *, told_below: bool) -> Iterator[tuple[str, str, str]]:
     """Of each fire, or of all of them: the time, the task's own time, and the note."""
     own_zone = row.timed.zone
     own = own_zone != place.key
@@ -104,7 +105,7 @@ def _whens(row: Row, place: ZoneInfo) -> Iterator[tuple[str, str, str]]:
         if len(fires) > 1:
             note = f"{_rhythm(fires)}, {len(fires)} times"
             odd = sum(1 for fire in fires if fire.note)
-            note += f", {odd} of them odd: see below" if odd else ""
+            note += f", {odd} of them odd: see below" if odd and told_below else ""
         yield times(fires, place), f"{times(fires, ZoneInfo(own_zone))} {own_zone}" if own else "", note
 
 

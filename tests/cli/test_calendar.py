@@ -105,6 +105,18 @@ def test_the_two_odd_nights_are_told_on_both_clocks() -> None:
     ]
 
 
+def test_what_is_said_to_be_told_below_is_told_there() -> None:
+    tasks = [task("Hourly", "15 * * * *"), task("Often", "*/15 2-3 * * *")]
+
+    lines = told(*tasks, first="2026-10-25", days="1")
+
+    assert lines[3:5] == [
+        "  00:15 to 23:15  hourly  every hour, 25 times",
+        "  02:00 to 03:45  often   every 15 minutes, 12 times, 8 of them odd: see below",
+    ]
+    assert [line.partition(":")[0].strip() for line in lines[lines.index("To look at") + 2 :]] == ["often"]
+
+
 def test_a_day_whose_midnight_the_clocks_skip_begins_with_what_comes_then() -> None:
     lines = told(task("Midnight", "0 0 * * *", "Africa/Cairo"), first="2026-04-24", days="1")
 
