@@ -95,6 +95,10 @@ def slot_of(config: ScheduleConfig, example: Example) -> datetime:
         slot = time.astimezone(UTC)
         if cron.next_fire(config.cron_expression, config.timezone, slot - _SECOND) == slot:
             return slot
-    coming = cron.next_fire(config.cron_expression, config.timezone, times[0])
+    # In an hour that the clocks skip, the later reading is of the clock as it was set to, and so the earlier moment.
+    first = min(time.astimezone(UTC) for time in times)
+    coming = cron.next_fire(config.cron_expression, config.timezone, first)
     then = "there is none later" if coming is None else f"the next is {coming.astimezone(zone):%Y-%m-%dT%H:%M, a %A}"
+    if at.tzinfo is None and first.astimezone(zone).replace(tzinfo=None) != at:
+        then = f"the clocks skip {at:%H:%M} then, and {then}"
     raise Impossible(f"`{example.schedule}` is no fire of `{config.cron_expression}` ({config.timezone}): {then}")

@@ -102,7 +102,11 @@ def test_a_time_is_read_on_the_clock_of_the_schedule(at: str, expression: str, u
     [
         ("2026-01-05T02:31", "the next is 2026-01-06T02:30, a Tuesday"),
         ("2026-01-05T02:30Z", "the next is 2026-01-06T02:30, a Tuesday"),
-        ("2026-03-29T02:30", "is no fire of `30 2 * * *` (Europe/Berlin)"),
+        (
+            "2026-03-29T02:30",
+            "no fire of `30 2 * * *` (Europe/Berlin): the clocks skip 02:30 then, and the next is 2026-03-29T03:00, a Sunday",
+        ),
+        ("2026-10-25T02:31", "(Europe/Berlin): the next is 2026-10-26T02:30, a Monday"),
     ],
 )
 def test_a_time_at_which_nothing_fires_is_said_with_the_next_one(at: str, said: str) -> None:
