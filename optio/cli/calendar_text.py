@@ -74,9 +74,12 @@ def _cells(day: Day, found: Calendar) -> list[_Cells]:
     place = ZoneInfo(found.range.zone)
     odd = {task_id for night in found.nights for task_id, _ in night.felt}
     rows: dict[tuple[str, str, str], list[str]] = {}
+    whens: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {}
     for row in day.rows:
-        for when, own, note in _whens(row, place, told_below=row.timed.task_id in odd):
-            rows.setdefault((when, own, note), []).append(row.timed.task_id)
+        if row.timed.key not in whens:
+            whens[row.timed.key] = tuple(_whens(row, place, told_below=row.timed.task_id in odd))
+        for when in whens[row.timed.key]:
+            rows.setdefault(when, []).append(row.timed.task_id)
     ordered = sorted(rows.items(), key=lambda each: each[0][0])
     return [(when, own, _names(ids), note) for (when, own, note), ids in ordered]
 
@@ -134,8 +137,10 @@ def _grid(found: Calendar) -> Iterator[str]:
     place = ZoneInfo(found.range.zone)
     heat: Counter[tuple[date, int]] = Counter()
     for its in found.days:
-        for row in its.rows:
-            heat.update((its.date, fire.at.astimezone(place).hour) for fire in row.fires)
+        fires = {row.timed.key: row.fires for row in its.rows}
+        for key, number in Counter(row.timed.key for row in its.rows).items():
+            for fire in fires[key]:
+                heat[its.date, fire.at.astimezone(place).hour] += number
     odd = {night.change.at.astimezone(place).date() for night in found.nights}
     most = max(heat.values(), default=0)
     steps = _steps(most)

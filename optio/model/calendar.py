@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from itertools import groupby, takewhile
+from itertools import groupby
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -68,9 +68,7 @@ Coming = Mapping[tuple[str, str], Sequence[Fire]]
 
 def fires(expression: str, zone: str, after: datetime, until: datetime | None = None) -> Iterator[Fire]:
     """What comes later than `after`, and not later than `until`, in order; raises CronError before the first one."""
-    coming = cron.fires(expression, zone, after)
-    if until is not None:
-        coming = takewhile(lambda at: at <= until, coming)
+    coming = cron.fires(expression, zone, after) if until is None else cron.times(expression, zone, after, until)
     place = ZoneInfo(zone)
     return (Fire(at.astimezone(place), note(expression, at.astimezone(place)) if _is_near(zone, at) else "") for at in coming)
 

@@ -1,5 +1,6 @@
 """Fires by days, and what odd nights do to schedules."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -20,6 +21,22 @@ SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 
 def utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def test_days_on_which_clocks_are_not_set_are_not_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked, walk = [], cron.fires
+
+    def counted(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
+        for at in walk(expression, zone, after):
+            walked.append(at)
+            yield at
+
+    monkeypatch.setattr(cron, "fires", counted)
+
+    found = list(fires("*/5 * * * *", BERLIN, utc("2026-01-01"), utc("2027-01-01")))
+
+    assert len(found) == 365 * 24 * 12
+    assert len(walked) < len(found) / 20
 
 
 # When clocks are set

@@ -2,10 +2,12 @@
 
 import random
 from datetime import UTC, datetime, timedelta
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from optio.model.cron import (
     PRESETS,
@@ -252,6 +254,21 @@ def test_a_long_time_is_counted_as_it_is_walked(expression: str, zone: str) -> N
 
     assert count(expression, zone, after, until) == walked
     assert list(times(expression, zone, after, until)) == list(islice(fires(expression, zone, after), walked))
+
+
+@given(
+    expression=st.sampled_from(["*/7 * * * *", "30 2 * * *", "0,30 0-3 * * 0", "59 23 28-31 * *", "15 */2 * * 1-5"]),
+    zone=st.sampled_from([BERLIN, LORD_HOWE, NEW_YORK, "Africa/Cairo", "Antarctica/Troll", "UTC"]),
+    begin=st.integers(0, 500_000),
+    minutes=st.integers(0, 5_000),
+)
+def test_times_are_those_of_a_walk(expression: str, zone: str, begin: int, minutes: int) -> None:
+    after = utc("2026-01-01") + timedelta(minutes=begin)
+    until = after + timedelta(minutes=minutes)
+
+    assert list(times(expression, zone, after, until)) == list(
+        takewhile(lambda at: at <= until, fires(expression, zone, after))
+    )
 
 
 def test_nobody_counts_for_ever() -> None:
