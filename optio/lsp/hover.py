@@ -13,7 +13,7 @@ from optio.lsp import keys, outline, params
 from optio.lsp.markdown import code, inline
 from optio.lsp.outline import Entry, Kind
 from optio.lsp.pages import Page
-from optio.model import cron, money
+from optio.model import bound, cron, money
 from optio.model.calendar import fires
 from optio.model.mapping import MappingFailed, PathSyntax, compile_path
 from optio.model.params import fill
@@ -73,7 +73,7 @@ def _of_entry(page: Page, entry: Entry, *, on_key: bool, now: datetime) -> Itera
     if route[-1] == "cronExpression":
         yield _schedule(task, page.scalar(entry), _zone(task), now)
     elif route == ("budgetUsd",):
-        yield _worst(task, now)
+        yield _worst(task)
     elif on_key and route[0] in _PROMPT and len(route) == 1:
         yield _rendered(page, task)
     elif len(route) == 5 and route[3] == "paramMapping" and not on_key:
@@ -95,7 +95,7 @@ def _schedule(task: ResolvedTask, expression: str, zone: str, now: datetime) -> 
     return "\n".join([head, "", *lines])
 
 
-def _worst(task: ResolvedTask, now: datetime) -> str:
+def _worst(task: ResolvedTask) -> str:
     """What a run may cost, and what its triggers may come to in a month."""
     spec = task.spec
     run = money.a_run(spec)
@@ -107,16 +107,17 @@ def _worst(task: ResolvedTask, now: datetime) -> str:
     count = 0
     if schedule is not None:
         try:
-            count = cron.count(schedule.cron_expression, schedule.timezone, now, now + money.MONTH) or 0
+            count = bound.most(schedule.cron_expression, schedule.timezone, money.MONTH.days)
         except (cron.CronError, KeyError, ValueError, OSError):
             return lines[0]
         worst = money.worst(spec, fires=count, deliveries=0, over=money.MONTH)
-        lines.append(f"- by its schedule, in 30 days: {worst.runs:,} {_runs(worst.runs)}, ${worst.usd} at most")
+        lines.append(f"- by its schedule, in any 30 days: {worst.runs:,} {_runs(worst.runs)}, ${worst.usd} at most")
     if spec.webhook is not None and spec.webhook.enabled:
         most = money.deliveries_within(_DELIVERIES_A_MINUTE, timedelta(days=30))
         worst = money.worst(spec, fires=count, deliveries=most, over=money.MONTH)
+        runs = f"{worst.runs:,} {_runs(worst.runs)}"
         kept = "`startLimit` keeps it there" if worst.limited else "only the rate of deliveries limits it: add `startLimit`"
-        lines.append(f"- by all its triggers, in 30 days: {worst.runs:,} {_runs(worst.runs)}, ${worst.usd:,} at most; {kept}")
+        lines.append(f"- by all its triggers, in any 30 days: {runs}, ${worst.usd:,} at most; {kept}")
     return "\n".join(lines)
 
 

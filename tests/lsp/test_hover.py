@@ -88,7 +88,7 @@ def test_a_budget_tells_the_worst_case(tmp_path: Path) -> None:
 
     assert lines[-3:-1] == [
         "A run costs $7.50 at most, with 2 retries.",
-        "- by its schedule, in 30 days: 30 runs, $225.00 at most",
+        "- by its schedule, in any 30 days: 31 runs, $232.50 at most",
     ]
     assert lines[-1].endswith("only the rate of deliveries limits it: add `startLimit`")
 
