@@ -162,11 +162,12 @@ def compare(before: Side, after: Side, outlook: Outlook) -> Plan:
     changes += [_mended(task, outlook) for task in mended.values()]
     told = sorted((each for each in changes if each is not None), key=lambda each: each.task.id)
     known = {each.task.id for each in told}
+    bound = {pair.before.id for pair in found if pair.before and money.unbound(pair.after, pair.before)}
     unbound = {pair.id for pair in found if money.unbound(pair.before, pair.after)}
     return Plan(
         changes=tuple(told),
         policy=tuple(policy.effects(before.policy, after.policy)),
-        before=money.total(old.values(), outlook),
+        before=money.total(old.values(), outlook, bound),
         after=money.total([*new.values(), *untold.values()], outlook, unbound),
         cosmetic=tuple(pair.after for pair in found if pair.id not in known and pair.after and _differs(pair, before, after)),
         known=len(old),

@@ -73,7 +73,7 @@ def _fires(config: ScheduleConfig | None) -> tuple[int, int]:
 
 
 def unbound(before: CompiledTask | None, after: CompiledTask | None) -> bool:
-    """Whether a program had a budget that it has no more: then it counts, for what it may cost is known to nobody now."""
+    """Whether a program had a budget that it has no more: then it counts, for somebody knew that it costs something."""
     return (
         before is not None
         and after is not None

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from functools import cache
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from optio.compiler.tree import DirectoryTree, MemoryTree
@@ -76,6 +76,8 @@ def ids(plan: Plan, status: str) -> set[str]:
 
 
 @given(TREES, TREES)
+@example(("a-budget-of-a-program-taken-away", "before"), ("a-budget-of-a-program-taken-away", "after"))
+@example(("a-file-with-errors", "before"), ("a-file-with-errors", "after"))
 @settings(max_examples=100)
 def test_any_tree_can_be_held_against_any_other_and_what_comes_goes_when_it_is_turned_round(
     one: tuple[str, str], other: tuple[str, str]
