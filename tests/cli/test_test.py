@@ -53,7 +53,7 @@ def test_tests_that_pass_are_listed_and_counted(tasks: Path, capsys: pytest.Capt
 
 
 def test_a_failure_is_shown_with_its_line_and_the_difference(tasks: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    change(tasks / "triage.yaml", "TITLE: $.issue.title", "TITLE: $.issue.label")
+    change(tasks / "triage.yaml", "TITLE: $.issue.title", "TITLE: $.issue.state")
 
     assert invoke(["test"]) == 1
 

@@ -8,7 +8,7 @@ from typing import Any
 from optio.compiler.checks import plain
 from optio.compiler.checks.declared import Declared, declared
 from optio.compiler.checks.github_fields import ALWAYS, EVENTS, FURTHER, KINDS, NAMES, TOPS
-from optio.compiler.diagnostics import Diagnostic, closest, first
+from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
@@ -43,7 +43,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _events(task: ResolvedTask, route: Route, events: list[str]) -> Iterator[Diagnostic]:
     strange = ((index, event) for index, event in enumerate(events) if event not in NAMES)
-    for index, event in first(strange):
+    for index, event in strange:
         plain_name = event.lower().replace("-", "_").replace(" ", "_")
         name, _, action = plain_name.partition(".")
         message = f"`{event}` is no event of GitHub: none fits"
@@ -59,7 +59,7 @@ def _when(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[D
     text = re.sub(_QUOTED, lambda quoted: " " * len(quoted[0]), config.when or "")
     if "?" in text:
         return  # below it `@` is another thing
-    for found in first(re.finditer(_TESTED, text)):
+    for found in re.finditer(_TESTED, text):
         steps = tuple(found[0][2:].split("."))
         if steps[0] in KINDS[""] or steps[0] in ALWAYS:
             meant = near(steps)
