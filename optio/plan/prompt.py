@@ -32,7 +32,8 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
     added = sum(line.startswith("+") for line in diff)
     lost = sum(line.startswith("-") for line in diff)
     lines = f", +{added:,} -{lost:,} lines" if diff else ""
-    text = f"prompt: about {tokens(old):,} -> {tokens(new):,} tokens (bytes / {_BYTES_OF_A_TOKEN}){lines}"
+    sizes = " -> ".join(dict.fromkeys(f"{tokens(each):,}" for each in (old, new)))
+    text = f"prompt: about {sizes} tokens (bytes / {_BYTES_OF_A_TOKEN}){lines}"
     yield Effect(kind=Kind.PROMPT_CHANGED, text=text, before=was, after=now, route=route, diff=diff)
 
 
