@@ -10,6 +10,7 @@ from optio.compiler.document import Document
 from optio.compiler.keys import TRIGGERS, unknown
 from optio.compiler.layers import POLICY, Merged
 from optio.compiler.misfits import LIST, MAPPING, SWITCH, TEXT, WHOLE, Misfit
+from optio.compiler.quantities import amount_meant, duration_meant, whole_meant
 from optio.compiler.scalars import decimal, single_quoted
 from optio.model.route import Route, show, value_at
 from optio.model.spec import portable
@@ -74,19 +75,9 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
     if kind == "word":
         return _bad_word(at, route, value, wanted, document.path_at(route))
     if route == ("budgetUsd",):
-        written = document.plain(route)
-        amount = (
-            isinstance(value, (int, float)) and not isinstance(value, bool) and written is not None and written[0].isdigit()
-        )
-        return at(
-            "OPT610",
-            f"`budgetUsd` is {f'`{written}`, no text' if amount else 'no amount of money'}",
-            f'write "{written}"' if amount else _MONEY,
-            write=f'"{written}"' if amount else None,
-        )
+        return _bad_money(at, document, route, value)
     if route in _DURATIONS:
-        hint = f"write `{value}s` for seconds or `{value}m` for minutes" if type(value) is int and value > 0 else _DURATION
-        return at("OPT105" if isinstance(value, str) else "OPT103", f"`{name}` is no duration", hint)
+        return _bad_duration(at, route, value)
     if kind == "blank":
         return at("OPT106", f"`{name}` is blank", "write a text or delete the key")
     if kind == "pattern":
@@ -99,6 +90,28 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
     if not route:
         return at("OPT103", f"a task is a mapping, not {_kind_of(value)}", "begin with `name:`, one `key: value` a line")
     return _wrong_type(at, document, route, value, wanted)
+
+
+def _bad_money(at: At, document: Document | Merged, route: Route, value: Any) -> Diagnostic:
+    written = document.plain(route) or (value if isinstance(value, str) else "")
+    meant = amount_meant(written)
+    hint, write = (_MONEY, None) if meant is None else (f'write "{meant}"', f'"{meant}"')
+    if type(value) in (int, float) and meant is not None:
+        return at("OPT610", "`budgetUsd` is a number: money is text in quotes", hint, write=write, safe=meant == written)
+    return at("OPT610", "`budgetUsd` is no amount of money", hint, write=write, safe=False)
+
+
+def _bad_duration(at: At, route: Route, value: Any) -> Diagnostic:
+    name, code = show(route), "OPT105" if isinstance(value, str) else "OPT103"
+    if re.fullmatch(r"[0.,\s]*0[a-z\s]*", str(value), re.IGNORECASE):
+        return at(code, f"`{name}` must be more than 0", "write `20m`, or another time")
+    meant = duration_meant(value) if isinstance(value, str) else None
+    hint = _DURATION
+    if meant is not None:
+        hint = f"write `{meant}`" + (": days are not read" if re.search("[0-9] *[dw]", str(value), re.IGNORECASE) else "")
+    elif re.fullmatch(r"[1-9][0-9]{0,5}", str(value)):
+        hint = f"write `{value}s` for seconds or `{value}m` for minutes"
+    return at(code, f"`{name}` is no duration", hint, write=meant, safe=False)
 
 
 def _moved(document: Document | Merged, route: Route, into: str) -> Fix | None:
@@ -134,6 +147,8 @@ def odd_scalar(document: Document | Merged, route: Route, text: str, reading: st
     elif kind in (WHOLE, NUMBER):
         hint = f"write {number}" if number is not None else "write a number in plain digits, such as 20"
         fix = None if number is None else Fix.write(number, span)
+    elif route in _DURATIONS:
+        hint = _DURATION
     elif kind in (LIST, MAPPING):
         hint = (form(route) if own else None) or f"write {kind}"
     elif kind is None and number is not None and _is_free(route):
@@ -220,17 +235,17 @@ def _bad_pattern(at: At, route: Route, value: Any, pattern: str) -> Diagnostic:
     return at("OPT105", f"`{name}` has characters that are not allowed", f"it must match `{portable(pattern)}`")
 
 
-_WHOLE = re.compile(r"-?[0-9]{1,10}")
-
-
 def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, wanted: str) -> Diagnostic:
     written, last = document.plain(route), route[-1]
     hint = write = None
+    number = whole_meant(written or str(value).strip()) if wanted == WHOLE and isinstance(value, (str, float)) else None
     if value is None:
         hint = "give a value or delete the key"
-    elif wanted == WHOLE and written is None and isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
-        write = str(int(value))
-        hint = f"remove the quotes: {write}"
+    elif number is not None:
+        write = str(number)
+        hint = f"remove the quotes: {write}" if isinstance(value, str) else f"write {write}"
+    elif wanted == WHOLE and isinstance(value, str) and written is not None and written.lstrip("+-").isdigit():
+        return at("OPT105", f"`{show(route)}` is too large: it has {len(written):,} digits", "write a smaller number")
     elif wanted == TEXT and written is not None:
         write = f'"{written}"'
         hint = f"put quotes around it: {write}"

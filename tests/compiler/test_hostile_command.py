@@ -47,7 +47,7 @@ FILES: dict[str, tuple[str, str | bytes]] = {
     "utf-16": ("OPT002", task("Wide").encode("utf-16")),
     "nothing-but-nul": ("OPT015", b"\0" * 500_000),
     "half-a-surrogate": ("OPT001", 'name: "\\ud800"\n'),
-    "endless-number": ("OPT103", task("Number", "maxTurns: " + "9" * 100_000 + "\n")),
+    "endless-number": ("OPT105", task("Number", "maxTurns: " + "9" * 100_000 + "\n")),
     "quantifiers": ("OPT207", param("Quantifiers", f"{{type: string, pattern: '(a+)+$', default: '{'a' * 9_000}!'}}")),
     "repeats": ("OPT212", param("Repeats", "{type: string, pattern: '((a{1,1000}){1,1000}){1,1000}'}")),
     "look-around": ("OPT212", param("Look Around", "{type: string, pattern: '(?<=a)b'}")),

@@ -1,0 +1,43 @@
+"""Quantities: the amount, the duration or the number that somebody meant who wrote it in another way."""
+
+import re
+from datetime import timedelta
+from decimal import Decimal, InvalidOperation
+
+from optio.model.text import duration, money, span
+
+_LONGEST = 40
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_PART = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|[smhdw])[a-z]*[\s,]*", re.IGNORECASE | re.ASCII)
+_AMOUNT = r"(?:0|[1-9][0-9]*)\.[0-9]{1,4}"
+_WHOLE = re.compile(r"[-+]?[0-9]{1,12}(?:\.0*)?|[0-9]{1,3}(?:\.0)?[eE]\+?[0-9]")
+
+
+def amount_meant(written: str) -> str | None:
+    """`$5`, `5 USD`, `1,000.50` and `5,00` as digits."""
+    text = re.sub(r"(?i)(?:us)?\s*\$|usd|dollars?|\s", "", written) if len(written) <= _LONGEST else ""
+    text = re.sub(r",(?=[0-9]{3}(?:[.,]|\Z))", "", text).replace(",", ".")
+    try:
+        amount = text if re.fullmatch(_AMOUNT, text) else f"{Decimal(text).normalize():f}"
+        money(amount)
+    except (InvalidOperation, ValueError):
+        return None
+    return amount
+
+
+def duration_meant(written: str) -> str | None:
+    """`1d`, `90 minutes`, `1.5h` and `PT20M` in hours, minutes and seconds."""
+    text = re.sub(r"(?i)\APT?|(?<=D)T|\band\b", "", written.strip())
+    if len(text) > _LONGEST or not re.fullmatch(f"(?:{_PART.pattern})+", text, _PART.flags):
+        return None
+    seconds = sum(float(number) * _UNITS[unit.lower()] for number, unit in _PART.findall(text))
+    try:
+        meant = span(timedelta(seconds=seconds)) if seconds == int(seconds) else ""
+        return meant if duration(meant) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def whole_meant(written: str) -> int | None:
+    """`20.0` and `1e3` as digits."""
+    return int(float(written)) if _WHOLE.fullmatch(written) else None
