@@ -6,12 +6,13 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from optio.compiler.diagnostics import closest
-from optio.model.route import Route, show
+from optio.model.route import Route, show, value_at
 from optio.model.spec import Spec, keys_of, names_of
 from optio.model.task import TaskSpec
-from optio.model.trigger import ManualTrigger, ScheduleTrigger, WebhookTrigger
+from optio.model.trigger import ManualTrigger, ScheduleTrigger, Scheme, WebhookTrigger
 
 TRIGGERS: dict[str, type[Spec]] = {"manual": ManualTrigger, "schedule": ScheduleTrigger, "webhook": WebhookTrigger}
+SCHEMES = get_args(Scheme)
 REPOSITORY_KEYS = frozenset(
     {
         "repo",
@@ -35,6 +36,21 @@ _ELSEWHERE_CALLED = {
     "retries": "maxRetries", "concurrency": "maxConcurrent", "title": "name",
     "maintainer": "owner", "team": "owner", "contact": "owner",
 }  # fmt: skip
+# The same in the `config` of a trigger, whose key takes the value as it is.
+_IN_CONFIG_CALLED = {
+    **dict.fromkeys(("cron", "crontab", "schedule", "expression", "at"), "cronExpression"),
+    **dict.fromkeys(("tz", "zone", "timeZoneId"), "timezone"),
+    **dict.fromkeys(("provider", "source", "sender", "vendor", "type", "auth", "signature"), "scheme"),
+    **dict.fromkeys(("filter", "condition", "if", "only"), "when"),
+    **dict.fromkeys(("params", "parameters", "inputs", "mapping"), "paramMapping"),
+    **dict.fromkeys(("url", "endpoint", "route", "hook"), "path"),
+    **dict.fromkeys(("on", "eventTypes"), "events"),
+}
+_TRIGGERS_CALLED = {
+    **dict.fromkeys(("cron", "cronjob", "timer", "time", "interval", "periodic", "clock"), "schedule"),
+    **dict.fromkeys(("http", "hook", "github", "gitlab", "event", "push", "pull_request", "delivery"), "webhook"),
+    **dict.fromkeys(("api", "button", "hand", "workflow_dispatch", "dispatch", "ondemand", "on-demand"), "manual"),
+}
 _SAME_VALUE = frozenset({"promptTemplate", "agentRuntime", "name", "owner"})
 _ADVICE = {
     **dict.fromkeys(("schedule", "cron", "cronExpression"),
@@ -73,6 +89,11 @@ class Unknown(NamedTuple):
     into: str | None = None
 
 
+def trigger_meant(word: str) -> str | None:
+    """The trigger that a word stands for, probably."""
+    return _TRIGGERS_CALLED.get(word.lower()) or closest(word.lower(), TRIGGERS)
+
+
 def unknown(root: Any, route: Route) -> Unknown:
     """Why it is unknown."""
     key, name = str(route[-1]), show(route)
@@ -95,6 +116,15 @@ def unknown(root: Any, route: Route) -> Unknown:
     same = next((k for k in known if _plain(k) == _plain(key)), None)
     if same:
         return Unknown("OPT111", f"`{name}` is spelled otherwise", f"write `{same}`", same)
+    config = value_at(root, route[:-1])
+    ours = _IN_CONFIG_CALLED.get(key) if route[0] == "triggers" and route[2:3] == ("config",) and len(route) == 4 else None
+    if ours is not None and ours in known:
+        if ours in config:
+            return Unknown("OPT101", f"unknown key `{name}`", f"delete it: `{ours}` is there")
+        if ours != "scheme":
+            return Unknown("OPT101", f"unknown key `{name}`", f"write `{ours}:`", ours)
+        if config[key] in SCHEMES:
+            return Unknown("OPT101", f"unknown key `{name}`", f"write `scheme: {config[key]}`", ours)
     inward = len(route) == 3 and route[0] == "triggers" and key in known_keys(root, (*route[:-1], "config"))
     if inward and key == "paramMapping":
         return Unknown("OPT322", f"`{name}` stands beside `config`", "move it below `config`", into="config")
@@ -103,7 +133,8 @@ def unknown(root: Any, route: Route) -> Unknown:
         return Unknown("OPT101", f"unknown key `{name}`", f"did you mean `{near}`?", near)
     if inward:
         return Unknown("OPT101", f"unknown key `{name}`", "move it below `config`", into="config")
-    return Unknown("OPT101", f"unknown key `{name}`", _elsewhere(route, key) or "delete it")
+    into = "environment" if len(route) == 1 and key in _places()["environment",] else None
+    return Unknown("OPT101", f"unknown key `{name}`", _elsewhere(route, key) or "delete it", into=into)
 
 
 def _called(root: Any, key: str) -> tuple[str, str | None] | None:
@@ -120,7 +151,10 @@ def _elsewhere(route: Route, key: str) -> str | None:
     """Where the schema does know this key."""
     for place, keys in _places().items():
         if key in keys and place != route[:-1]:
-            return f"it belongs {'below `' + show(place) + '`' if place else 'at the top of the file'}"
+            form = key + ": ..."
+            for step in reversed(place):
+                form = f"{step}: {{{form}}}"
+            return f"it belongs below `{show(place)}`: write `{form}`" if place else "it belongs at the top of the file"
     return None
 
 

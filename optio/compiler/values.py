@@ -84,7 +84,7 @@ class Builder:
                     merges.append(value)
                     continue
                 if name in WORDS or name in SWITCHES or name[0] in _NUMERIC or name[0] in BLANKS:
-                    self._check_key(key)
+                    self._check_key(key, depth)
             if key.tag is not None:
                 self._report("OPT007", f"the tag `{short_tag(key.tag)}`", key, "remove it", at_tag=True)
             if name in values:
@@ -104,7 +104,7 @@ class Builder:
             else:
                 self._report("OPT103", "`<<` needs a mapping", part, "give it an alias to a mapping")
 
-    def _check_key(self, key: Node) -> None:
+    def _check_key(self, key: Node, depth: int) -> None:
         text = key.value
         if text and text[0] in BLANKS:
             span = span_of(key, self._text)
@@ -116,7 +116,9 @@ class Builder:
             self._fatal = True  # what is nested in what can no longer be told
             return
         reading = other_reading(text)
-        if reading:
+        if text == "on" and depth == 1:
+            self._report("OPT101", "unknown key `on`", key, "write `triggers:`, and a list of what starts it: `- type: manual`")
+        elif reading:
             self._report("OPT006", f"the key `{text}` is {reading} to other YAML readers", key, f"write `'{text}':`")
         elif not isinstance(scalar(text), str):
             self._report("OPT017", f"the key `{text}` is no text" if text else "an empty key", key, f"write `'{text}':`")

@@ -7,7 +7,7 @@ from typing import Any
 
 from optio.compiler.diagnostics import Diagnostic, Fix, closest, finding
 from optio.compiler.document import Document
-from optio.compiler.keys import TRIGGERS, unknown
+from optio.compiler.keys import TRIGGERS, trigger_meant, unknown
 from optio.compiler.layers import POLICY, Merged
 from optio.compiler.misfits import LIST, MAPPING, SWITCH, TEXT, WHOLE, Misfit
 from optio.compiler.quantities import amount_meant, duration_meant, whole_meant
@@ -27,6 +27,12 @@ _PLACEHOLDER = (
 _MONEY = 'write the amount as text with at most four decimals, such as "2.50"'
 _DURATION = "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
 _DURATIONS: tuple[Route, ...] = (("timeout",), ("stallTimeout",), ("startLimit", "per"), ("dedupe", "window"))
+_LISTS_OF_MAPPINGS: tuple[Route, ...] = (("triggers",), ("tests",))
+_TRIGGER_FORMS = {
+    "manual": "{type: manual}",
+    "schedule": '{type: schedule, config: {cronExpression: "0 9 * * 1"}}',
+    "webhook": "{type: webhook, config: {path: my-path, secret: {name: NAME}}}",
+}
 # Each move reads the file once more.
 _LONGEST_MOVED = 30_000
 _ENV_NAME = "use letters, digits and underscores; no digit first"
@@ -128,7 +134,8 @@ def _moved(document: Document | Merged, route: Route, into: str) -> Fix | None:
         return None
     inner[there[-1]] = beside.pop(there[-1])
     try:
-        return Fix(edits(own, wanted))
+        # What a run is given in its environment, somebody should look at.
+        return Fix(edits(own, wanted), safe=into != "environment")
     except CannotEdit:
         return None
 
@@ -176,21 +183,23 @@ def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
     value = value_at(document.value, route)
     allowed = "allowed: manual, schedule, webhook"
     if not isinstance(value, dict):
-        hint = f"write `- type: {value}`" if value in ("manual", "schedule", "webhook") else "write `- type: manual`"
+        hint = f"write `- {_TRIGGER_FORMS[trigger_meant(str(value)) or 'manual']}`"
         message = f"`{show(route)}` must be a mapping, not {_kind_of(value)}"
         return finding("OPT103", message, path=document.path_at(route), span=document.span(route), route=route, hint=hint)
     if "type" not in value:
+        named = next((key for key in value if key in TRIGGERS), None)
+        hint = f"write `type: {named}`, and `config:` with what stands below `{named}`" if named else f"add `type:`; {allowed}"
         return finding(
             "OPT102",
             f"`{show(route)}.type` is missing",
             path=document.path_at(route),
             span=document.span(route),
             route=(*route, "type"),
-            hint=f"add `type:`; {allowed}",
+            hint=hint,
         )
     at = (*route, "type")
     word = str(value["type"])
-    meant = closest(word, TRIGGERS)
+    meant = trigger_meant(word)
     hint = f"tickets start Repo Tasks only; {allowed}" if word == "ticket" else f"did you mean `{meant}`?" if meant else allowed
     span = document.span(at)
     fix = Fix.write(meant, span, safe=False) if meant and word != "ticket" else None
@@ -249,6 +258,11 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
     elif wanted == TEXT and written is not None:
         write = f'"{written}"'
         hint = f"put quotes around it: {write}"
+    elif route == ("triggers",) and (trigger := _only_trigger(value)) is not None:
+        hint = f"write a list: `[{_TRIGGER_FORMS[trigger]}]`"
+    elif wanted == LIST and isinstance(value, dict) and value and route in _LISTS_OF_MAPPINGS:
+        own, there = document.written(route)
+        hint = _itemized(next(iter(value)), len(value) > 1, flow=own.is_flow(there))
     elif wanted == LIST and not isinstance(value, dict):
         hint = f"write a list: [{written if written is not None else '...'}]"
     elif wanted == SWITCH and isinstance(value, str) and value.lower() in ("true", "false"):
@@ -264,6 +278,19 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
     given = f"`{written}`" if wanted == WHOLE and is_number else _kind_of(value)
     message = f"`{show(route)}` must be {wanted}, not {given}"
     return at("OPT103", message, hint, write=write)
+
+
+def _only_trigger(value: Any) -> str | None:
+    """The trigger that stands where a list of them is wanted, by its name alone."""
+    if isinstance(value, str):
+        return trigger_meant(value)
+    return next((key for key in value if key in TRIGGERS), None) if isinstance(value, dict) and "type" not in value else None
+
+
+def _itemized(key: str, more: bool, *, flow: bool) -> str:
+    if flow:
+        return "put brackets around it: `[{...}]`"
+    return f"put `- ` before `{key}:`" + (", and two spaces before the lines below it" if more else "")
 
 
 def _kind_of(value: Any) -> str:
