@@ -25,7 +25,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             yield from _path(task, (*route, "path"), trigger.config.path)
             yield from _proof(task, route, trigger.config)
             if trigger.config.when is not None:
-                yield from _when(task, (*route, "when"), trigger.config.when)
+                yield from _when(task, (*route, "when"), trigger.config.when, trigger.config.scheme)
             known = declared(task)
             if trigger.config.param_mapping is not None:
                 yield from _mapping(task, (*route, "paramMapping"), trigger.config, known)
@@ -64,7 +64,7 @@ def _proof(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[
         yield task.at("OPT102", "`previousSecret` without `secret`", (*route, "previousSecret"), key=True, hint=hint)
 
 
-def _when(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+def _when(task: ResolvedTask, route: Route, text: str, scheme: str) -> Iterator[Diagnostic]:
     if plain.is_filter(text):
         return
     from optio.model.mapping import PathSyntax, compile_when
@@ -72,9 +72,15 @@ def _when(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
     try:
         compile_when(text)
     except PathSyntax as err:
-        hint = "a filter looks like `@.action == 'opened' && @.repository.private == false`"
+        from optio.compiler.checks.queries import fault, filter_meant
+
+        meant = filter_meant(text, scheme)
+        hint = f"write `{meant}`" if meant else "a filter looks like `@.action == 'opened' && @.repository.private == false`"
         span = task.document.inside(route, err.index, err.index + 1)
-        yield task.at("OPT407", f"the filter `{_short(text)}`: {_sentence(err)}", route, span=span, hint=hint)
+        fix = None
+        if meant is not None and not re.search(r'["\\]', meant):
+            fix = Fix.write(f'"{meant}"', task.document.span(route), safe=False)
+        yield task.at("OPT407", f"the filter `{_short(text)}`: {fault(text, err)}", route, span=span, hint=hint, fix=fix)
 
 
 def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Declared | None) -> Iterator[Diagnostic]:
@@ -125,7 +131,9 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
                 better = github.near(github.steps_of(better)) or better
             fix = None if better is None else Fix.write(f'"{better}"', task.document.span(route), safe=False)
             hint = f"write `{better}`" if better is not None else _path_hint(source)
-            yield task.at("OPT407", f"`{_short(source)}`: {_sentence(err)}", route, span=span, hint=hint, fix=fix)
+            from optio.compiler.checks.queries import fault
+
+            yield task.at("OPT407", f"`{_short(source)}`: {fault(source, err)}", route, span=span, hint=hint, fix=fix)
             return
         if not path.singular and known is not None and not _takes_lists(known.properties.get(name)):
             hint = "name one value, with `[0]` for the first of a list, or give the parameter `type: array`"
@@ -156,7 +164,3 @@ def _takes_lists(sub: Any) -> bool:
 def _short(text: str) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= 80 else flat[:77] + "..."
-
-
-def _sentence(err: Exception) -> str:
-    return str(err).replace("`", "'").rstrip(".").lower() or "cannot be read"
