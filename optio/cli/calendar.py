@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -15,6 +16,8 @@ from optio.model.herd import Herd, herd
 from optio.model.registry import CompiledTask
 
 _DAYS, _MOST_DAYS = 14, 366
+# One schedule never has as many, not even with a fire each minute of all days.
+_MOST_FIRES = 600_000
 # Before, nothing was scheduled; and nobody waits longer.
 _FIRST_YEAR, _LAST_YEAR = 1970, 2999
 # In JSON each fire stands by itself up to here: one an hour, and what the longest day has more.
@@ -98,8 +101,9 @@ def range_of(args: argparse.Namespace, zones: set[str], now: datetime) -> Range:
 
 
 def calendar(tasks: Sequence[CompiledTask], span: Range, limit: int, diagnostics: Sequence[Diagnostic] = ()) -> Calendar:
-    """The calendar of these tasks; `limit` may start at once."""
+    """The calendar of these tasks; `limit` may start at once. Raises SettingsError for one that nobody could read."""
     timed = sorted(each for task in tasks if (each := _timed(task)) is not None)
+    _check_size({each.key for each in timed}, span)
     found = coming(timed, span.after, span.until)
     absent = [(each, cron.next_fire(each.expression, each.zone, span.until)) for each in timed if not found[each.key]]
     by_path = {task.origin.path: task.id for task in tasks}
@@ -115,6 +119,16 @@ def calendar(tasks: Sequence[CompiledTask], span: Range, limit: int, diagnostics
         surprises=[(by_path[d.path], d) for d in diagnostics if d.code in _SURPRISES and by_path.get(d.path) in on],
         off=sorted(task.id for task in tasks if task.spec.schedule is not None and task.id not in on),
     )
+
+
+def _check_size(schedules: AbstractSet[tuple[str, str]], span: Range) -> None:
+    many = sum(cron.count(*each, span.after, span.until) or 0 for each in schedules)
+    if many > _MOST_FIRES:
+        days = max(1, (span.until - span.after).days * _MOST_FIRES // many)
+        raise SettingsError(
+            f"{len(schedules):,} different schedules have {many:,} fires in these days, and a calendar has at most "
+            f"{_MOST_FIRES:,}: write `--days {days}`, or name a task"
+        )
 
 
 def _timed(task: CompiledTask) -> Timed | None:

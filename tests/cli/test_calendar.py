@@ -117,6 +117,14 @@ def test_what_is_said_to_be_told_below_is_told_there() -> None:
     assert [line.partition(":")[0].strip() for line in lines[lines.index("To look at") + 2 :]] == ["often"]
 
 
+def test_a_calendar_that_nobody_could_read_is_refused_with_the_days_that_would_do() -> None:
+    tasks = [task("Here", "* * * * *", "UTC"), task("There", "* * * * *", "Asia/Tokyo"), task("Also", "* * * * *", "UTC")]
+    said = "2 different schedules have 1,051,200 fires in these days, and a calendar has at most 600,000: write `--days 208`,"
+
+    with pytest.raises(SettingsError, match=said):
+        told(*tasks, first="2026-01-01", days="365")
+
+
 def test_a_day_whose_midnight_the_clocks_skip_begins_with_what_comes_then() -> None:
     lines = told(task("Midnight", "0 0 * * *", "Africa/Cairo"), first="2026-04-24", days="1")
 
