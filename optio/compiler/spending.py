@@ -105,7 +105,7 @@ def _clocks(schedule: ScheduleTrigger | None, fires: int, place: int) -> str:
     even = None if schedule is None else _fires(schedule.but(config=schedule.config.but(timezone="UTC")))
     if even is None or even[place] == fires:
         return ""
-    return f" ({even[place]:,} but for the days on which clocks are set)"
+    return f" ({even[place]:,} without a change of clocks)"
 
 
 def _cure(task: ResolvedTask, most: Decimal, place: int) -> str:
