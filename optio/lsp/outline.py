@@ -204,8 +204,10 @@ class _Reader:
             self._last = Context(Where.KEY, self._route() if item else self._below(column), word, at)
         if item or is_key:
             return end
-        if self.found and self.found[-1].kind is Kind.SCALAR and top is not None and top.column < column:
-            last = self.found[-1]
+        last = self.found[-1] if self.found else None
+        if last is None or top is None or last.kind is not Kind.SCALAR or top.column >= column:
+            return end
+        if self.text[last.stop : at].isspace():  # else it has ended, before a brace or a comment
             self.found[-1] = last._replace(stop=_PLAIN_END.search(self.text, at, end + 1).start())  # type: ignore[union-attr]
         return end
 

@@ -24,7 +24,7 @@ TASK = (ROOT / "examples" / "weekly-security-report" / "tasks.d" / "weekly-secur
 def scalars(text: str) -> dict[Route, int] | None:
     """Where the compiler's reader finds each scalar; None for what is no YAML, or has what this reader does not follow."""
     document, _ = parse(SourceFile("a.yaml", text.encode()))
-    if document is None or any(sign in text for sign in ("&", "<<:", "!", "? ")):
+    if document is None or any(sign in text for sign in ("&", "<<:", "!", "? ", "\u2028")):
         return None
     return {
         route: node.start_mark.index for route, node in walk(document.root, ()) if route and node.id == "scalar" and node.value
