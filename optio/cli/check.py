@@ -65,6 +65,9 @@ def run(args: argparse.Namespace) -> int:
     from optio.compiler import report
 
     default = os.environ.get("OPTIO_TASKS") or "tasks.d"
+    if "-" in args.paths and not os.path.exists("-"):
+        print("optio check: a file on standard input is checked with `--stdin-filename PATH`", file=sys.stderr)
+        return USAGE
     if args.stdin_filename and args.paths:
         complain("optio check: give a PATH or --stdin-filename, not both")
         return USAGE

@@ -82,6 +82,8 @@ def _read(err: yaml.YAMLError, text: str) -> _Slip:
     lines = text.split("\n")
     place, start = position_at(text, mark.index), position_at(text, context_mark.index)
     scene = _Scene(lines, problem, str(getattr(err, "context", None) or ""), place, start)
+    if lines[0].startswith("%") and scene.row <= 1:
+        return _Slip("OPT001", f"`{lines[0].split()[0]}` is no line for a task file", "delete it", 0, 0, len(lines[0]))
     for reader in _READERS:
         slip = reader(scene)
         if slip is not None:

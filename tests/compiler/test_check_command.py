@@ -110,6 +110,12 @@ def test_a_link_stays_a_link_when_its_file_is_fixed() -> None:
     assert Path("tasks.d/sub/a.yaml").read_text().endswith("maxTurns: 1\n")
 
 
+def test_a_dash_is_told_how_standard_input_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("-") == 2
+
+    assert "`--stdin-filename PATH`" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["a\tb", "a\nb", 'a"b', "a\x1b\\b", "ü"])
 def test_a_diff_applies_to_a_file_of_any_name_and_with_any_line_end(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     write(f"tasks.d/{name}.yaml", GOOD.format("A") + "description: 'a\u2028b'\nmax_turns: 1\n")

@@ -27,6 +27,15 @@ _NOT_IN_PATTERNS = {
 # No one writes more by hand, and to read more takes long.
 _LONGEST_READ = 10_000
 TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
+_TYPES_CALLED = {
+    **dict.fromkeys(("str", "text", "char", "date", "datetime", "uri", "url", "email"), "string"),
+    **dict.fromkeys(("int", "long"), "integer"),
+    **dict.fromkeys(("float", "double", "decimal"), "number"),
+    **dict.fromkeys(("bool", "flag"), "boolean"),
+    **dict.fromkeys(("list", "tuple", "set"), "array"),
+    **dict.fromkeys(("dict", "map", "hash", "struct"), "object"),
+    **dict.fromkeys(("none", "nil"), "null"),
+}
 RESERVED = frozenset({"__proto__", "constructor", "prototype"})
 
 
@@ -95,9 +104,13 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]
         word = place[-1] if place else ""
         value = value_at(schema, place)
         if word == "type" and isinstance(value, str):
-            meant = closest(value, TYPES)
+            meant = _type_meant(value)
             hint = f"did you mean `{meant}`?" if meant else "allowed: " + ", ".join(TYPES)
-            yield task.at("OPT205", f"`{value}` is no JSON Schema type", route, hint=hint)
+            yield task.at("OPT205", f"`{value}` is no JSON Schema type", route, hint=hint, write=meant, safe=False)
+        elif place[-2:-1] == ("properties",) and keyword == "type" and not isinstance(value, bool | dict):
+            meant = _type_meant(value) if isinstance(value, str) else None
+            hint, write = f"write `{word}: {{type: {meant or 'string'}}}`", f"{{type: {meant}}}" if meant else None
+            yield task.at("OPT205", f"`{word}` needs a schema", route, hint=hint, write=write, safe=False)
         elif keyword == "uniqueItems" and isinstance(value, list):
             twice = next(index for index, member in enumerate(value) if member in value[:index])
             message = f"`{value[twice]}` stands twice in `{word}`"
@@ -105,6 +118,11 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]
         else:
             hint = form(route) or "see json-schema.org for the form of this keyword"
             yield task.at("OPT205", f"`{word or 'paramsSchema'}` {message}", route, hint=hint)
+
+
+def _type_meant(word: str) -> str | None:
+    """The type that is called so elsewhere, or nearly so."""
+    return _TYPES_CALLED.get(word.lower()) or closest(word.lower(), TYPES)
 
 
 def _wrong_with(pattern: str) -> tuple[str, str, tuple[int, int]]:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from optio.compiler.checks.declared import Declared, declared, parameter_names
 from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask
+from optio.compiler.scalars import single_quoted
 from optio.compiler.source import Span
 from optio.model.params import faults, fill
 from optio.model.route import Route, show
@@ -152,7 +153,18 @@ def _refused(
             if open_names and place[0] not in told:
                 yield task.at("OPT310", f"`{place[0]}` {message}", route + place, key=True, hint=_DECLARE)
         elif place[0] in mapping:
-            yield task.at("OPT309", f"`{show(place)}` {message}", route + place, hint="give a value that fits `paramsSchema`")
+            meant = _member(known, place, mapping[place[0]]) if word == "enum" else None
+            hint = f"did you mean `{meant}`?" if meant else "give a value that fits `paramsSchema`"
+            write = single_quoted(meant) if meant else None
+            yield task.at("OPT309", f"`{show(place)}` {message}", route + place, hint=hint, write=write, safe=False)
+
+
+def _member(known: Declared, place: Route, given: Any) -> str | None:
+    """The value of a list of texts that was meant by one that is not in it."""
+    sub = known.properties.get(str(place[0])) if len(place) == 1 else None
+    members = [member for member in sub.get("enum", ()) if isinstance(member, str)] if isinstance(sub, dict) else []
+    meant = closest(given, members) if isinstance(given, str) else None
+    return next((each for each in members if isinstance(given, str) and each.casefold() == given.casefold()), meant)
 
 
 def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterator[Diagnostic]:

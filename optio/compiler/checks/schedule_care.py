@@ -26,10 +26,10 @@ _MOST_TIMES = 4
 _LONGEST_SHOWN = 10
 # When it fires then.
 _ENDS = {
-    "moved": "fires at {:%H:%M} instead",
-    "skipped": "does not fire",
-    "once": "fires at the first of the two",
-    "twice": "fires both times",
+    "moved": "it fires at {:%H:%M}",
+    "skipped": "it does not fire",
+    "once": "it fires once, at the first of the two",
+    "twice": "it fires both times",
 }
 _DAY, _MINUTE = timedelta(days=1), timedelta(minutes=1)
 # Who may run more at once is not held up.
@@ -166,9 +166,8 @@ def _odd_nights(task: ResolvedTask, route: Route, config: ScheduleConfig, fields
         where = "another" if facts else "one night"
         facts.append(f"skip {times} in {where}" if change.skips else f"show {times} twice in {where}")
     message = f"the clocks of {config.timezone} {' and '.join(facts)}"
-    ends = [_ENDS[odd.what].format(change.new) for change, odd in found]
-    then = f"it {ends[0]}" if len(ends) == 1 else f"in the one it {ends[0]}, in the other it {ends[1]}"
-    hint = f"{then}; {_even(fields, config.timezone)}"
+    ends = [f"when they go {'forward' if each.skips else 'back'} {_ENDS[odd.what].format(each.new)}" for each, odd in found]
+    hint = f"{', '.join(ends)}; {_even(fields, config.timezone)}"
     span = field_span(task, route, config.cron_expression, 1)
     yield task.at("OPT307", message, route, hint=hint, span=span)
 

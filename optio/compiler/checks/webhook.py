@@ -12,6 +12,7 @@ from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
 LONGEST_PATH = 64
+_MOST_NAMED = 5
 RESERVED_PATHS = frozenset({"health", "sync"})
 _PATH = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _SECRET_IN_URL = re.compile(r"[?&#].*=|(?:token|secret|apikey|api-key|password|signature)[=:]", re.IGNORECASE)
@@ -30,7 +31,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             if trigger.config.param_mapping is not None:
                 yield from _mapping(task, (*route, "paramMapping"), trigger.config, known)
             elif known is not None and known.properties and task.knows((*route, "paramMapping")):
-                hint = f"add `paramMapping: {{{next(iter(known.properties))}: $.path.in.the.body}}`"
+                names = known.missing({}) or list(known.properties)[:1]
+                hint = f"add `paramMapping: {{{', '.join(f'{name}: $.path.in.the.body' for name in names[:_MOST_NAMED])}}}`"
                 yield task.at("OPT417", "the whole body becomes the parameters", route, key=True, hint=hint)
 
 
