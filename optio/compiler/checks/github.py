@@ -80,10 +80,13 @@ def near(steps: tuple[str, ...]) -> str | None:
         field = KINDS[kind].get(step)
         if field is None:
             further = FURTHER.get(kind)
-            if further is None or step in further or not all(after.isidentifier() for after in steps[index + 1 :]):
+            below = steps[index + 1 :]
+            if further is None or step in further or not all(name.isidentifier() for name in below):
                 return None
-            meant = closest(step, [*KINDS[kind], *further])
-            return None if meant is None else ".".join(("$", *steps[:index], meant, *steps[index + 1 :]))
+            # What has fields of its own is an object.
+            objects = [name for name, its in KINDS[kind].items() if its.startswith("@")]
+            meant = closest(step, objects if below else [*KINDS[kind], *further])
+            return None if meant is None else ".".join(("$", *steps[:index], meant, *below))
         if not field.startswith("@"):
             return None
         kind = field.strip("@?")

@@ -192,7 +192,7 @@ def _names(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
 def _values(task: ResolvedTask, route: Route, sub: dict[str, Any], root: dict[str, Any]) -> Iterator[Diagnostic]:
     if not {"default", "enum", "const", "examples"} & set(sub):
         return
-    if "default" in sub:
+    if "default" in sub and not _is_partly_unknown(task, (*route, "default")):
         for message in _misfits(_part(sub, root, ()), sub["default"]):
             yield task.at("OPT207", f"the default {message}", (*route, "default"), hint=_unquote(sub, sub["default"]))
     members: list[tuple[Route, Any]] = [((*route, "const"), sub["const"])] if "const" in sub else []
@@ -201,8 +201,14 @@ def _values(task: ResolvedTask, route: Route, sub: dict[str, Any], root: dict[st
             members += [((*route, word, index), value) for index, value in enumerate(sub[word])]
     fits = _part(sub, root, ("enum", "const")) if members else None
     for place, value in members:
+        if _is_partly_unknown(task, place):
+            continue
         for message in _misfits(fits, value):
             yield task.at("OPT208", f"`{place[len(route)]}` holds a value that {message}", place, hint=_unquote(sub, value))
+
+
+def _is_partly_unknown(task: ResolvedTask, route: Route) -> bool:
+    return any(gap[: len(route)] == route for gap in task.gaps)
 
 
 def _part(sub: dict[str, Any], root: dict[str, Any], without: tuple[str, ...]) -> "Validator | None":
