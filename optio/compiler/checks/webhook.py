@@ -116,8 +116,8 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
         yield task.at("OPT409", f"`{name}` is mapped to no JSONPath", route, hint=hint)
     elif not source.startswith("$"):
         rooted = f"$.{source.lstrip('.')}"
-        path = _short(rooted) if plain.is_path(rooted) else "$.path.in.the.body"
-        hint = f"write `{path}` for a path, `{{literal: {_short(source)}}}` for the text"
+        shown = _short(rooted) if plain.is_path(rooted) else "$.path.in.the.body"
+        hint = f"write `{shown}` for a path, `{{literal: {_short(source)}}}` for the text"
         write = rooted if plain.is_path(rooted) and "." in source else None
         yield task.at("OPT409", f"`{_short(source)}` does not begin with `$`", route, hint=hint, write=write, safe=False)
     elif not plain.is_path(source):
