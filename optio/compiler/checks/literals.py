@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from optio.compiler.diagnostics import Diagnostic, finding, told
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.source import span_at
 
+# A template, or defaults, are the same text for each task above them.
+_MOST_KNOWN = 32
 # A text that every token of the kind holds, the kind, its shape. Looking for the text first costs almost nothing.
 _TOKENS = (
     ("gh", "a GitHub token", r"gh(?:[pousr]_[A-Za-z0-9]{36,}|ithub_pat_[A-Za-z0-9_]{40,})"),
@@ -33,14 +36,18 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def search(path: str, text: str) -> Iterator[Diagnostic]:
     """Tokens in one file."""
+    yield from _found(path, text)
 
+
+@lru_cache(maxsize=_MOST_KNOWN)
+def _found(path: str, text: str) -> tuple[Diagnostic, ...]:
     def tell(token: tuple[str, re.Match[str]]) -> Diagnostic:
         kind, found = token
         span = span_at(text, found.start(), found.end())
         hint = "rotate it: it is known now; then name it under `environment.secrets`"
         return finding("OPT503", f"{kind} in plain text", path=path, span=span, hint=hint)
 
-    yield from told(sorted(tokens(text), key=lambda each: each[1].start()), tell)
+    return tuple(told(sorted(tokens(text), key=lambda each: each[1].start()), tell))
 
 
 def tokens(text: str) -> Iterator[tuple[str, re.Match[str]]]:
