@@ -16,7 +16,7 @@ from optio.model.route import Route, pointer
 if TYPE_CHECKING:
     from optio.compiler.rule import Rule
 
-MOST_OF_ONE_CODE_PER_FILE = 20
+MOST_OF_ONE_CODE_PER_FILE, MOST_KEPT_OF_ONE_CODE = 20, 1_000
 LONGEST_MESSAGE, LONGEST_VALUE = 400, 80
 _VALUE = re.compile(r"`([^`]*)`")
 MOST_COMPARED, LONGEST_COMPARED = 1_000, 100
@@ -192,12 +192,30 @@ def brief(text: str) -> str:
 def ordered(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     """By file, line, column and code, each once. Of many of one rule in one file the first are told, and how many more there
     are: a broken generator must not bury the terminal."""
+    return sorted((each for found in _alike(diagnostics) for each in _bounded(found)), key=_place)
+
+
+def folded(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
+    """The same of one file, but for those of one rule that are too many to be kept: they are counted."""
+    if len(diagnostics) <= MOST_KEPT_OF_ONE_CODE:
+        return diagnostics
+    return [each for found in _alike(diagnostics) for each in _folded(found)]
+
+
+def _folded(found: list[Diagnostic]) -> list[Diagnostic]:
+    rest = found[MOST_KEPT_OF_ONE_CODE:]
+    more = sum(each.count for each in rest)
+    return [*found[:MOST_KEPT_OF_ONE_CODE], replace(rest[-1], fix=None, more=more)] if rest else found
+
+
+def _alike(diagnostics: Iterable[Diagnostic]) -> list[list[Diagnostic]]:
+    """Those of one rule in one file, in their order and each once."""
     # What is wrong with an anchor's value is wrong at each of its aliases: that is one mistake.
     unique = {(d.path, d.span, d.code, d.message, d.more): d for d in diagnostics}
     alike: dict[tuple[str, str], list[Diagnostic]] = {}
     for diagnostic in sorted(unique.values(), key=_place):
         alike.setdefault((diagnostic.path, diagnostic.code), []).append(diagnostic)
-    return sorted((each for found in alike.values() for each in _bounded(found)), key=_place)
+    return list(alike.values())
 
 
 def _place(diagnostic: Diagnostic) -> tuple[str, Position, str, bool, str]:

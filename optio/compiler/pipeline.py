@@ -10,7 +10,7 @@ from optio.compiler import checks, surface
 from optio.compiler.checks.across import check_across
 from optio.compiler.checks.literals import search
 from optio.compiler.claims import Claim, claim
-from optio.compiler.diagnostics import Diagnostic, Severity, finding, graded, guesses, ordered
+from optio.compiler.diagnostics import Diagnostic, Severity, finding, folded, graded, guesses, ordered
 from optio.compiler.document import Document, parse
 from optio.compiler.emit import emit
 from optio.compiler.ignores import Ignore, ignores, without_ignored
@@ -152,14 +152,14 @@ def compile_file(
     with guesses():
         document, task, found = _compiled(path, tree, bases, policy, careful)
     if document is None:
-        return CompiledFile(path, found)
+        return CompiledFile(path, folded(found))
     said, compiled = (policy.claim if path == POLICY else None), None
     if task is not None:
         said, compiled = claim(task, careful=careful, priced=policy.claim is not None), emit(task)
         task = task if samples else replace(task, samples=())
     comments, more = ignores(document)
     document.let_go()
-    return CompiledFile(path, [*found, *more], said, comments, task, compiled, is_base(document) or path == POLICY)
+    return CompiledFile(path, folded([*found, *more]), said, comments, task, compiled, is_base(document) or path == POLICY)
 
 
 def _compiled(

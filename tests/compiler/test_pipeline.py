@@ -3,7 +3,8 @@
 import pytest
 
 from optio.compiler.diagnostics import Severity
-from optio.compiler.pipeline import Compilation, compile_tree
+from optio.compiler.layers import Bases
+from optio.compiler.pipeline import Compilation, Policies, compile_file, compile_tree
 from optio.compiler.tree import MemoryTree
 
 GOOD = "name: {name}\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
@@ -104,6 +105,19 @@ def test_one_rule_is_told_of_twenty_times_a_file_at_most_and_then_how_often_more
     )
     assert (last.code, last.message, last.count, last.fix) == ("OPT101", shown, count - 20, None)
     assert sum(d.count for d in found) == count
+
+
+def test_of_thousands_of_one_rule_in_a_file_a_thousand_are_kept_and_all_are_counted() -> None:
+    text = GOOD.format(name="A") + "environment: {env: {" + "".join(f"K{i}: [], " for i in range(4_000)) + "}}\n"
+    commands = ", ".join(f"'echo $A{i}_TOKEN'" for i in range(3_000))
+    variables = GOOD.format(name="B") + f"environment: {{setupCommands: [{commands}]}}\n"
+    tree = MemoryTree({"a.yaml": text, "b.yaml": variables})
+    kept = compile_file("b.yaml", tree, Bases(tree), Policies(tree)).diagnostics
+
+    assert len([d for d in kept if d.code == "OPT504"]) == 1_001
+    assert sum(d.count for d in kept if d.code == "OPT504") == 3_000
+    assert sum(d.count for d in compile_tree(tree).diagnostics if d.code == "OPT504") == 3_000
+    assert sum(d.count for d in compile_tree(tree).diagnostics if d.code == "OPT103") == 4_000
 
 
 def test_of_many_placeholders_the_first_by_their_place_are_told_of_and_the_others_counted() -> None:
