@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from optio.cli import FAILED, OK, flags, show
+from optio.cli import FAILED, OK, complain, flags, show
 from optio.cli.client import Client
 from optio.cli.served import past_of
 from optio.cli.sides import Sides, of_directories, of_revisions, of_server
@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
     sides = _sides(args, settings)
     outlook = Outlook(now=datetime.now(UTC).replace(second=0, microsecond=0), rate_per_minute=settings.webhook_rate_per_minute)
     for each, name in zip((sides.after, sides.before), reversed(sides.names), strict=True):
-        sys.stderr.writelines(line + "\n" for line in _errors(each, name))
+        for line in _errors(each, name):
+            complain(line)
     plan = compare(sides.before, sides.after, outlook)
     # A change does not loosen the gate that it goes through: what either policy names holds.
     policies = [each.policy for each in (sides.before, sides.after) if each.policy is not None]
@@ -82,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
     found = graded(found, policies[0].rules) if policies else found
     refused = [each for each in found if each.severity is Severity.ERROR]
     sys.stdout.writelines(_printed(plan, found, args, sides, failing))
-    sys.stderr.writelines(line + "\n" for line in _reasons(failing, refused, sides))
+    for line in _reasons(failing, refused, sides):
+        complain(line)
     return FAILED if sides.after.errors or failing or refused else OK
 
 
