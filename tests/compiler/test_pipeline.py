@@ -159,3 +159,11 @@ def test_a_secret_is_never_repeated() -> None:
     assert {"OPT405", "OPT503"} <= set(codes(found))
     assert secret not in str([d.to_json() for d in found.diagnostics])
     assert "a1a1" not in str([d.to_json() for d in found.diagnostics])
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_a_key_that_hides_behind_a_character_that_nobody_sees_is_told_of(separator: str) -> None:
+    found = compiled(a=GOOD.format(name="A") + f"model: opus  # the best{separator}enabled: false\n")
+
+    assert [(d.code, d.span.start) for d in found.diagnostics] == [("OPT016", (4, 24))]
+    assert not found.registry.tasks["a"].spec.enabled
