@@ -156,7 +156,8 @@ def compile_file(
     said, compiled = (policy.claim if path == POLICY else None), None
     if task is not None:
         said, compiled = claim(task, careful=careful, priced=policy.claim is not None), emit(task)
-        task = task if samples else replace(task, samples=())
+        if task.samples and not samples:
+            task = replace(task, samples=())
     comments, more = ignores(document)
     document.let_go()
     return CompiledFile(path, folded([*found, *more]), said, comments, task, compiled, is_base(document) or path == POLICY)
