@@ -7,7 +7,7 @@ from typing import Any
 
 from optio.compiler.checks import plain
 from optio.compiler.checks.declared import Declared, declared
-from optio.compiler.checks.github_fields import ALWAYS, EVENTS, FURTHER, KINDS, NAMES, TOPS
+from optio.compiler.checks.github_fields import ACTIONS, ALWAYS, EVENTS, FURTHER, KINDS, NAMES, TOPS
 from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
@@ -44,13 +44,14 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 def _events(task: ResolvedTask, route: Route, events: list[str]) -> Iterator[Diagnostic]:
     strange = ((index, event) for index, event in enumerate(events) if event not in NAMES)
     for index, event in strange:
-        plain_name = event.lower().replace("-", "_").replace(" ", "_")
-        name, _, action = plain_name.partition(".")
+        folded = event.lower().replace("-", "_").replace(" ", "_")
+        name, _, action = folded.rpartition(".")
         message = f"`{event}` is no event of GitHub: none fits"
-        if name in NAMES and action:
-            hint = f"write `{name}`, and `when: \"@.action == '{action}'\"`"
-            yield task.at("OPT420", message, (*route, index), hint=hint)
-        elif (meant := closest(plain_name, sorted(NAMES))) is not None:
+        if action in ACTIONS and (name in NAMES or not name):
+            test = "@.pull_request.merged == true" if action == "merged" else f"@.action == '{action}'"
+            what = f"write `{name}`" if name else "name the event whose action that is, such as `pull_request`"
+            yield task.at("OPT420", message, (*route, index), hint=f'{what}, and `when: "{test}"`')
+        elif (meant := closest(folded, sorted(NAMES))) is not None:
             yield task.at("OPT420", message, (*route, index), hint=f"did you mean `{meant}`?", write=meant, safe=False)
 
 

@@ -161,6 +161,14 @@ NAMES = frozenset(
         "sub_issues", "team", "team_add", "watch", "workflow_dispatch", "workflow_job", "workflow_run",
     }
 )  # fmt: skip
+# What an event's `action` says, and people take for its name.
+ACTIONS = frozenset(
+    {
+        *("opened", "closed", "reopened", "synchronize", "edited", "assigned", "labeled", "unlabeled", "ready_for_review"),
+        *("review_requested", "created", "deleted", "published", "released", "prereleased", "submitted", "dismissed"),
+        *("requested", "completed", "in_progress", "queued", "merged"),
+    }
+)
 # What deliveries of other events have at their top.
 TOPS = frozenset(
     {
