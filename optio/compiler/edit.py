@@ -228,7 +228,10 @@ class _Editor:
             start = self.text.rfind("\n", 0, dashes[0]) + 1
             self._put(start, "".join(line + "\n" for line in indented(lines, node.start_mark.column)))
         else:
-            raise CannotEdit("the list begins in the middle of a line", node.start_mark.line + 1)
+            # Behind another dash: what stood there comes to stand on a line of its own.
+            column = node.start_mark.column
+            first, *rest = lines
+            self._put(dashes[0], "\n".join([first, *indented(rest, column), " " * column]))
 
     def _dashes(self, node: yaml.SequenceNode, ends: list[int]) -> list[int]:
         """Each item's dash: the first where the list begins, the others at the beginning of a line."""

@@ -166,9 +166,11 @@ def test_one_edit_says_what_was_wanted_and_leaves_every_other_line(case: tuple[l
 
 
 def same(line: str, other: str) -> bool:
-    """The same line, or one that has come to stand behind its list's own dash, because what stood there has gone."""
-    item = line.lstrip()
-    return line == other or (item.startswith("-") and other.endswith(f" {item}"))
+    """The same line, or one that has come to stand behind its list's own dash, because what stood there has gone, or has left
+    it, because something else stands there now."""
+    item, left = line.lstrip(), other.lstrip()
+    behind = item.startswith("-") and other.endswith(f" {item}")
+    return line == other or behind or (left.startswith("-") and line.endswith(f" {left}"))
 
 
 def touched(old: Any, new: Any, route: Route = ()) -> list[Route]:
@@ -351,3 +353,11 @@ def test_lines_that_end_a_file_get_the_newline_that_it_lacks(text: str) -> None:
         document, found = parse(SourceFile("a.yaml", after))
         assert document is not None, found
         assert document.value == {"a": value}
+
+
+def test_an_item_comes_before_the_first_of_a_list_that_begins_behind_another_dash() -> None:
+    text = 'tests:\n  -  - "x"  # first\n     - y\n'
+
+    assert changed(text, lambda value: value["tests"][0].insert(0, {"a": 1, "b": [2]})) == (
+        'tests:\n  -  - a: 1\n       b:\n         - 2\n     - "x"  # first\n     - y\n'
+    )
