@@ -146,7 +146,7 @@ class Builder:
         if self._is_told("OPT004", key):
             return
         if id(node) not in self._firsts:
-            self._firsts[id(node)] = {each.value: each for each, _ in reversed(node.value)}
+            self._firsts[id(node)] = {each.value: each for each, _ in reversed(node.value) if isinstance(each.value, str)}
         first = span_of(self._firsts[id(node)][key.value], self._text)
         self.found.append(
             finding(

@@ -103,14 +103,14 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]
         route: Route = ROUTE + place
         word = place[-1] if place else ""
         value = value_at(schema, place)
-        if word == "type" and isinstance(value, str):
-            meant = _type_meant(value)
-            hint = f"did you mean `{meant}`?" if meant else "allowed: " + ", ".join(TYPES)
-            yield task.at("OPT205", f"`{value}` is no JSON Schema type", route, hint=hint, write=meant, safe=False)
-        elif place[-2:-1] == ("properties",) and keyword == "type" and not isinstance(value, bool | dict):
+        if place[-2:-1] == ("properties",) and keyword == "type" and not isinstance(value, bool | dict):
             meant = _type_meant(value) if isinstance(value, str) else None
             hint, write = f"write `{word}: {{type: {meant or 'string'}}}`", f"{{type: {meant}}}" if meant else None
             yield task.at("OPT205", f"`{word}` needs a schema", route, hint=hint, write=write, safe=False)
+        elif word == "type" and isinstance(value, str):
+            meant = _type_meant(value)
+            hint = f"did you mean `{meant}`?" if meant else "allowed: " + ", ".join(TYPES)
+            yield task.at("OPT205", f"`{value}` is no JSON Schema type", route, hint=hint, write=meant, safe=False)
         elif keyword == "uniqueItems" and isinstance(value, list):
             twice = next(index for index, member in enumerate(value) if member in value[:index])
             message = f"`{value[twice]}` stands twice in `{word}`"
