@@ -129,6 +129,8 @@ def _moved(document: Document | Merged, route: Route, into: str) -> Fix | None:
         return None
     wanted = copy.deepcopy(own.value)
     beside = value_at(wanted, there[:-1])
+    if there[-1] not in beside:
+        return None  # an empty value of another file, which nobody knows to have written it
     inner = beside.setdefault(into, {})
     if not isinstance(inner, dict) or there[-1] in inner:
         return None

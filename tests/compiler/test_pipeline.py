@@ -167,3 +167,9 @@ def test_a_key_that_hides_behind_a_character_that_nobody_sees_is_told_of(separat
 
     assert [(d.code, d.span.start) for d in found.diagnostics] == [("OPT016", (4, 24))]
     assert not found.registry.tasks["a"].spec.enabled
+
+
+def test_a_misplaced_key_without_a_value_in_the_defaults_is_told_where_it_stands() -> None:
+    tree = MemoryTree({"_defaults.yaml": "env:\n", "a.yaml": GOOD.format(name="A")})
+
+    assert {(d.path, d.code) for d in compile_tree(tree).diagnostics} >= {("_defaults.yaml", "OPT101")}
