@@ -349,6 +349,23 @@ def test_a_mistake_in_one_renewal_costs_no_lease(tmp_path: Path) -> None:
     assert (run.state, run.fence) == (RunState.COMPLETED, 1)
 
 
+def test_a_part_ends_also_by_a_signal_that_does_not_wake_the_thread_that_waits() -> None:
+    source = """
+import os, signal, threading, time
+from optio.cli.waiting import _Signals
+threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
+signals = _Signals()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+signals.wait()
+os.write(1, b"ended")
+os._exit(0)
+"""
+    ended = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, timeout=20, check=False)
+
+    assert (ended.stdout, ended.returncode) == (b"ended", 0)
+
+
 def test_a_part_that_hangs_at_its_end_is_ended_in_time(tmp_path: Path) -> None:
     source = """
 import sys, time

@@ -29,10 +29,16 @@ class MakePart(Protocol):
 
 
 class _Signals:
-    """SIGINT and SIGTERM: the first is waited for, the second ends the process at once. That is safe: so is `kill -9`."""
+    """SIGINT and SIGTERM: the first is waited for, the second ends the process at once. That is safe: so is `kill -9`.
+
+    The interpreter itself writes into the pipe: a handler in Python runs when the waiting thread goes on, which it never does
+    where the signal came a moment before it began to wait, or came to another thread.
+    """
 
     def __init__(self) -> None:
-        self._reader, self._writer = os.pipe()
+        self._reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         self._came = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._end)
@@ -41,11 +47,11 @@ class _Signals:
         if self._came:
             os._exit(OK)
         self._came = True
-        os.write(self._writer, b".")  # an event would need its lock, which the waiting thread may hold just now
 
     def wait(self) -> None:
         """Until the first of them."""
-        os.read(self._reader, 1)
+        while not self._came:
+            os.read(self._reader, 1)
 
     def close(self) -> None:
         """All is done: an order that comes now has been followed, and must not look like a crash."""
