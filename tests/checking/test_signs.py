@@ -78,3 +78,13 @@ def test_what_a_link_leads_to_has_no_sign(tmp_path: Path) -> None:
 
     assert signs == [None] * 6
     assert sign(tmp_path / "root", "real/a.yaml") == sign(tmp_path, "real/a.yaml") is not None
+
+
+def test_a_file_whose_content_is_elsewhere_has_no_sign(tmp_path: Path) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text("name: A")
+
+    signs = Signs(tmp_path, later, without=["a.yaml"])
+
+    assert signs.of("a.yaml") is None
+    assert signs.of("b.yaml") is not None

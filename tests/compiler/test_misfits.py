@@ -157,3 +157,23 @@ def test_what_the_model_takes_for_a_duration_can_be_read(text: str) -> None:
 def test_what_the_model_takes_for_money_can_be_read(text: str) -> None:
 
     assert reads(money, text) is not any(misfits({**TASK, "budgetUsd": text}, TaskSpec))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind"),
+    [
+        ("maxTurns", 2**31, "most"),
+        ("maxTurns", 0, "least"),
+        ("maxTurns", None, None),
+        ("maxRetries", None, "type"),
+        ("enabled", None, "type"),
+        ("name", "x" * 201, "longest"),
+        ("name", " ", "blank"),
+        ("id", "a\n", "pattern"),
+    ],
+)
+def test_each_kind_is_told_at_its_bound(key: str, value: Any, kind: str | None) -> None:
+    found = list(misfits({**TASK, key: value}, TaskSpec))
+
+    assert [misfit.kind for misfit in found] == ([] if kind is None else [kind])
+    assert reads(TaskSpec.of, {**TASK, key: value}) is (kind is None)

@@ -171,3 +171,11 @@ def indented_lines() -> Iterator[str]:
 def test_large_and_deep_texts_take_time_in_proportion(text: str) -> None:
     assert entries(text) is not None
     assert context(text, len(text)).start <= len(text)
+
+
+def test_a_text_inside_closed_braces_does_not_go_on_in_the_line_below() -> None:
+    text = 'tests:\n  - expect: {promptContains: ["a"]}\n   : more\n'
+
+    (found,) = (entry for entry in entries(text) if entry.route[-1:] == (0,) and entry.kind is Kind.SCALAR)
+
+    assert text[found.value : found.stop] == '"a"'

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from optio.errors import Malformed
@@ -21,6 +21,9 @@ def test_what_another_library_writes_is_read(value: Any) -> None:
     assert decode(json.dumps(value).encode()) == value
 
 
+@example([False] * MAX_DEPTH, None)
+@example([False] * (MAX_DEPTH + 1), None)
+@example([True] * MAX_DEPTH, {})
 @given(st.lists(st.booleans(), max_size=MAX_DEPTH + 5), st.sampled_from([None, 1, "[{", [], {}]))
 def test_so_many_levels_are_read_and_not_one_more(objects: list[bool], innermost: Any) -> None:
     value = innermost
