@@ -2,20 +2,23 @@
 
 import ipaddress
 from collections.abc import Iterator, Sequence
-from difflib import unified_diff
 from typing import TYPE_CHECKING
 
 from optio.model.effect import Kind, Weight
 from optio.model.registry import CompiledTask
+from optio.model.route import Route
 from optio.model.task import Environment, Resources
 from optio.plan.effect import Effect
-from optio.plan.words import brief, listed, number, quoted
+from optio.plan.lines import difference
+from optio.plan.words import LISTED, apart, entries, listed, number
 
 if TYPE_CHECKING:
     from optio.model.egress import Entry
 
 _BARE = Environment()
 _OPEN = "every public address"
+_NETWORK: Route = ("environment", "network")
+_EGRESS: Route = (*_NETWORK, "egress")
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
@@ -25,13 +28,14 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
     old = _BARE if before is None else before.spec.environment
     new = after.spec.environment
     yield from _secrets(old.secrets, new.secrets)
-    if before is not None or new.network is None:
-        yield from _egress(before, old, new)
-    if before is not None:
+    if before is None:
+        yield from _reached(new)
+    else:
+        yield from _egress(old, new)
         yield from _changes(old, new)
     were = [] if before is None else before.spec.connections
     if sorted(set(were)) != sorted(set(after.spec.connections)):
-        was, now = (listed(sorted(set(each))) or "none" for each in (were, after.spec.connections))
+        was, now = apart(*(", ".join(sorted(set(each))) or "none" for each in (were, after.spec.connections)))
         weight = Weight.DANGER if set(after.spec.connections) - set(were) else Weight.NOTICE
         yield Effect(
             kind=Kind.CONNECTIONS_CHANGED,
@@ -59,32 +63,44 @@ def _secrets(old: Sequence[str], new: Sequence[str]) -> Iterator[Effect]:
             )
 
 
-def _egress(before: CompiledTask | None, old: Environment, new: Environment) -> Iterator[Effect]:
-    route = ("environment", "network")
-    was, now = (None if each.network is None else each.network.egress for each in (old, new))
-    if before is None:
+def _reached(new: Environment) -> Iterator[Effect]:
+    """What a new task reaches."""
+    if new.network is None:
         text = f"reaches {_OPEN}: it has no list of hosts"
-        yield Effect(kind=Kind.EGRESS_OPENED, text=text, after=_OPEN, route=route)
-        return
+        yield Effect(kind=Kind.EGRESS_OPENED, text=text, after=_OPEN, route=_NETWORK)
+    elif hosts := sorted(set(new.network.egress)):
+        text, lines = f"reaches {listed(hosts)}", _further(hosts)
+        yield Effect(kind=Kind.EGRESS_OPENED, text=text, after=listed(hosts), lines=lines, route=_EGRESS)
+
+
+def _egress(old: Environment, new: Environment) -> Iterator[Effect]:
+    was, now = (None if each.network is None else each.network.egress for each in (old, new))
     if was is None and now is None:
         return
     shown = [_OPEN if each is None else listed(sorted(set(each))) or "nothing" for each in (was, now)]
     # Without a list what is public is reached, and nothing private.
-    opened = f"{_OPEN} instead of {shown[0]}" if now is None else listed(_private(now) if was is None else _beyond(now, was))
+    hosts = [] if now is None else _private(now) if was is None else _beyond(now, was)
+    opened = f"{_OPEN} instead of {shown[0]}" if now is None else listed(hosts)
     closed = _OPEN if was is None else listed(_private(was) if now is None else _beyond(was, now))
     if opened:
-        text = f"reaches {opened}" + (", which it did not" if now is not None else "")
         yield Effect(
             kind=Kind.EGRESS_OPENED,
-            text=text,
+            text=f"reaches {opened}" + (", which it did not" if now is not None else ""),
             weight=Weight.DANGER,
             before=shown[0],
             after=shown[1],
-            route=(*route, "egress"),
+            lines=_further(hosts),
+            route=_EGRESS,
         )
     if closed:
         text = f"reaches {closed} no more" + (f", only {shown[1]}" if was is None else "")
-        yield Effect(kind=Kind.EGRESS_CLOSED, text=text, before=shown[0], after=shown[1], route=(*route, "egress"))
+        yield Effect(kind=Kind.EGRESS_CLOSED, text=text, before=shown[0], after=shown[1], route=_EGRESS)
+
+
+def _further(hosts: Sequence[str]) -> tuple[str, ...]:
+    """Those that `listed` only counts: what is opened is named, each of them."""
+    rest = hosts[LISTED:]
+    return tuple(", ".join(rest[at : at + LISTED]) for at in range(0, len(rest), LISTED))
 
 
 def _private(entries: Sequence[str]) -> list[str]:
@@ -119,7 +135,7 @@ def _within(inner: "Entry", outer: "Entry") -> bool:
 
 def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
     if old.image != new.image:
-        was, now = (brief(each.image) if each.image else "the server's default" for each in (old, new))
+        was, now = apart(*(each.image or "the server's default" for each in (old, new)))
         elsewhere = _repository(old.image) != _repository(new.image)
         yield Effect(
             kind=Kind.IMAGE_CHANGED,
@@ -136,18 +152,16 @@ def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
             text=f"set-up: {was} -> {now}" if was != now else f"set-up: other commands ({now})",
             before=was,
             after=now,
-            diff=tuple(list(unified_diff(_lines(old.setup_commands), _lines(new.setup_commands), lineterm="", n=1))[2:]),
+            diff=difference(old.setup_commands, new.setup_commands, around=1),
             route=("environment", "setupCommands"),
         )
     if old.setup_ahead != new.setup_ahead:
         was, now = ("before a run has come" if each.setup_ahead else "as a part of each run" for each in (old, new))
         text = f"set-up runs: {was} -> {now}"
         yield Effect(kind=Kind.SETUP_CHANGED, text=text, before=was, after=now, route=("environment", "setupAhead"))
-    for name in sorted({*old.env, *new.env}):
-        was, now = (quoted(each.env[name]) if name in each.env else "not set" for each in (old, new))
-        if was != now:
-            text = f"{name}: {was} -> {now}"
-            yield Effect(kind=Kind.ENV_CHANGED, text=text, before=was, after=now, route=("environment", "env", name))
+    for name, was, now in entries(old.env, new.env, "not set"):
+        text = f"{name}: {was} -> {now}"
+        yield Effect(kind=Kind.ENV_CHANGED, text=text, before=was, after=now, route=("environment", "env", name))
     was, now = _size(old.resources), _size(new.resources)
     if was != now:
         yield Effect(
@@ -167,10 +181,6 @@ def _repository(image: str | None) -> str | None:
     name = image.partition("@")[0]
     head, slash, last = name.rpartition("/")
     return head + slash + last.partition(":")[0]
-
-
-def _lines(commands: Sequence[str]) -> list[str]:
-    return [line for command in commands for line in command.splitlines()]
 
 
 def _size(resources: Resources | None) -> str:

@@ -13,7 +13,7 @@ from optio.model.params import SchemaError, validator
 from optio.model.registry import CompiledTask, canonical
 from optio.model.route import Route
 from optio.plan.effect import Effect
-from optio.plan.words import listed, quoted
+from optio.plan.words import listed, quoted, quoted_apart
 
 _TYPES = frozenset({"null", "boolean", "object", "array", "number", "integer", "string"})
 # They say something to people, and nothing to the validator.
@@ -193,7 +193,8 @@ def _asked(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
         elif now == nothing:
             yield Difference(Kind.PARAMS_WIDENED, f"need not have {keyword} any more", place, name)
         else:
-            yield Difference(Kind.PARAMS_CHANGED, f"{keyword} {quoted(was)} -> {quoted(now)}", place, name)
+            shown = " -> ".join(quoted_apart(was, now))
+            yield Difference(Kind.PARAMS_CHANGED, f"{keyword} {shown}", place, name)
 
 
 def _default(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
@@ -201,7 +202,10 @@ def _default(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference
     was, now = old.get("default", missing), new.get("default", missing)
     if (was is missing) == (now is missing) and (was is missing or canonical(was) == canonical(now)):
         return
-    shown = ["none" if value is missing else quoted(value) for value in (was, now)]
+    if missing in (was, now):
+        shown = ["none" if value is missing else quoted(value) for value in (was, now)]
+    else:
+        shown = list(quoted_apart(was, now))
     yield Difference(Kind.DEFAULT_CHANGED, f"default {shown[0]} -> {shown[1]}", (*route, "default"), name)
 
 

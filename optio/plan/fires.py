@@ -13,7 +13,7 @@ from optio.model.registry import CompiledTask
 from optio.model.route import Route
 from optio.model.trigger import ScheduleConfig
 from optio.plan.effect import Effect, Outlook
-from optio.plan.words import moment, number, quoted
+from optio.plan.words import entries, moment, number
 
 # Beyond so many in the time they are counted, not listed.
 MOST_WALKED = 5_000
@@ -71,12 +71,10 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Ou
         yield Effect(
             kind=Kind.CATCH_UP_CHANGED, text=text, before=_catch_up(old), after=_catch_up(new), route=(*route, "misfire")
         )
-    for name in sorted({*old.param_mapping, *new.param_mapping}):
-        was, now = (quoted(each.param_mapping[name]) if name in each.param_mapping else "not given" for each in (old, new))
-        if was != now:
-            place = (*route, "paramMapping", name)
-            text = f"the schedule's runs get {name}: {was} -> {now}"
-            yield Effect(kind=Kind.SCHEDULE_PARAMS_CHANGED, text=text, before=was, after=now, route=place)
+    for name, was, now in entries(old.param_mapping, new.param_mapping, "not given"):
+        place = (*route, "paramMapping", name)
+        text = f"the schedule's runs get {name}: {was} -> {now}"
+        yield Effect(kind=Kind.SCHEDULE_PARAMS_CHANGED, text=text, before=was, after=now, route=place)
 
 
 def _route(task: CompiledTask | None) -> Route:

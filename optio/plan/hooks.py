@@ -7,7 +7,7 @@ from optio.model.registry import CompiledTask
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig
 from optio.plan.effect import Effect
-from optio.plan.words import brief, listed, quoted
+from optio.plan.words import apart, brief, entries, quoted
 
 _DEFAULT_HEADER = "X-Signature"
 
@@ -50,7 +50,7 @@ def _url(config: WebhookConfig) -> str:
 
 
 def _new(config: WebhookConfig, route: Route) -> Effect:
-    lines = [f"signed: {_signature(config)}", f"starts runs for: {_filter(config)}"]
+    lines = [f"signed: {_signature(config)}", f"starts runs for: {brief(_filter(config))}"]
     text = f"{_url(config)} starts runs"
     return Effect(kind=Kind.WEBHOOK_ADDED, text=text, after=_url(config), lines=tuple(lines), route=(*route, "path"))
 
@@ -79,9 +79,10 @@ def _changed(old: WebhookConfig, new: WebhookConfig, route: Route) -> Iterator[E
             route=(*route, "secret"),
         )
     if _filter(old) != _filter(new):
-        text = f"starts runs for: {_filter(old)} -> {_filter(new)}"
+        was, now = apart(_filter(old), _filter(new))
+        text = f"starts runs for: {was} -> {now}"
         key = "events" if old.events != new.events else "when"
-        yield Effect(kind=Kind.FILTER_CHANGED, text=text, before=_filter(old), after=_filter(new), route=(*route, key))
+        yield Effect(kind=Kind.FILTER_CHANGED, text=text, before=was, after=now, route=(*route, key))
     yield from _mapping(old, new, route)
     if (old.delivery_header or "").lower() != (new.delivery_header or "").lower():
         was, now = old.delivery_header or "the scheme's own", new.delivery_header or "the scheme's own"
@@ -115,8 +116,8 @@ def _refused(old: WebhookConfig, new: WebhookConfig) -> bool:
 
 
 def _filter(config: WebhookConfig) -> str:
-    events = "every event" if config.events is None else brief(listed(sorted(set(config.events))))
-    return events if config.when is None else f"{events}, if {quoted(config.when)}"
+    events = "every event" if config.events is None else ", ".join(sorted(set(config.events)))
+    return events if config.when is None else f"{events}, if `{config.when}`"
 
 
 def _mapping(old: WebhookConfig, new: WebhookConfig, route: Route) -> Iterator[Effect]:
@@ -127,9 +128,6 @@ def _mapping(old: WebhookConfig, new: WebhookConfig, route: Route) -> Iterator[E
         lines = tuple(f"{name}: {quoted(value)}" for name, value in sorted((new.param_mapping or {}).items()))
         yield Effect(kind=Kind.MAPPING_CHANGED, text=text, before=was, after=now, lines=lines, route=place)
         return
-    were, are = old.param_mapping or {}, new.param_mapping or {}
-    for name in sorted({*were, *are}):
-        was, now = (quoted(each[name]) if name in each else "not given" for each in (were, are))
-        if was != now:
-            text = f"a delivery's {name}: {was} -> {now}"
-            yield Effect(kind=Kind.MAPPING_CHANGED, text=text, before=was, after=now, route=(*place, name))
+    for name, was, now in entries(old.param_mapping or {}, new.param_mapping or {}, "not given"):
+        text = f"a delivery's {name}: {was} -> {now}"
+        yield Effect(kind=Kind.MAPPING_CHANGED, text=text, before=was, after=now, route=(*place, name))

@@ -6,7 +6,7 @@ from optio.model.effect import Kind, Weight
 from optio.model.money import a_run
 from optio.model.registry import CompiledTask
 from optio.plan.effect import Effect
-from optio.plan.words import amount, brief
+from optio.plan.words import amount, apart, brief
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
@@ -40,11 +40,11 @@ def _changed(before: CompiledTask, after: CompiledTask) -> Iterator[Effect]:
             route=("id",) if after.spec.id is not None else ("name",),
         )
     elif before.spec.name != after.spec.name:
-        was, now = brief(before.spec.name), brief(after.spec.name)
+        was, now = apart(before.spec.name, after.spec.name)
         text = f"name: {was} -> {now}"
         yield Effect(kind=Kind.NAME_CHANGED, text=text, weight=Weight.INFO, before=was, after=now, route=("name",))
     if before.spec.owner != after.spec.owner:
-        was, now = (brief(spec.owner) if spec.owner else "nobody" for spec in (before.spec, after.spec))
+        was, now = apart(*(spec.owner or "nobody" for spec in (before.spec, after.spec)))
         text = f"owner: {was} -> {now}"
         yield Effect(kind=Kind.OWNER_CHANGED, text=text, before=was, after=now, route=("owner",))
     if before.spec.enabled and not after.spec.enabled:

@@ -10,7 +10,7 @@ from optio.model.route import Route, show
 from optio.model.spec import keys_of, names_of
 from optio.model.text import duration, money
 from optio.plan.effect import Effect
-from optio.plan.words import listed
+from optio.plan.words import apart
 
 NOTHING = PolicySpec.of({"type": "policy"})
 _LEVELS = ("off", "info", "warning", "error")
@@ -60,7 +60,7 @@ def _lists(old: Allow, new: Allow) -> Iterator[Effect]:
         if (None if was is None else sorted(set(was))) == (None if now is None else sorted(set(now))):
             continue
         more = now is None or (was is not None and set(now) - set(was))
-        shown = ["anything" if each is None else listed(sorted(set(each))) or "nothing" for each in (was, now)]
+        shown = apart(*("anything" if each is None else ", ".join(sorted(set(each))) or "nothing" for each in (was, now)))
         yield _effect(("allow", name), f"allowed {name}: {shown[0]} -> {shown[1]}", bool(more))
 
 

@@ -1,15 +1,13 @@
 """What the agent is told, before and after."""
 
 from collections.abc import Iterator
-from difflib import unified_diff
 
 from optio.model.effect import Kind, Weight
 from optio.model.registry import CompiledTask
 from optio.plan.effect import Effect
+from optio.plan.lines import difference
 
 _BYTES_OF_A_TOKEN = 4
-# Beyond so many lines a diff takes minutes to find, and nobody reads it.
-_MOST_LINES = 5_000
 
 
 def tokens(text: str) -> int:
@@ -28,18 +26,10 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
         text = "the prompt differs in blanks and line ends only"
         yield Effect(kind=Kind.PROMPT_CHANGED, text=text, weight=Weight.INFO, before=was, after=now, route=route)
         return
-    diff = _diff(old, new)
+    diff = difference([old], [new], around=2)
     added = sum(line.startswith("+") for line in diff)
     lost = sum(line.startswith("-") for line in diff)
-    lines = f", +{added:,} -{lost:,} lines" if diff else ""
+    lines = f", +{added:,} -{lost:,} lines" if diff else ", too many lines to show how they differ"
     sizes = " -> ".join(dict.fromkeys(f"{tokens(each):,}" for each in (old, new)))
     text = f"prompt: about {sizes} tokens (bytes / {_BYTES_OF_A_TOKEN}){lines}"
     yield Effect(kind=Kind.PROMPT_CHANGED, text=text, before=was, after=now, route=route, diff=diff)
-
-
-def _diff(old: str, new: str) -> tuple[str, ...]:
-    one, other = old.splitlines(), new.splitlines()
-    if len(one) + len(other) > _MOST_LINES:
-        return ()
-    lines = list(unified_diff(one, other, lineterm="", n=2))[2:]
-    return tuple(lines)

@@ -10,7 +10,8 @@ from optio.model.registry import CompiledTask
 from optio.model.task import Dedupe, StartLimit, TaskSpec
 from optio.model.text import span
 from optio.plan.effect import Effect
-from optio.plan.words import amount, brief, quoted
+from optio.plan.lines import difference
+from optio.plan.words import amount, apart
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
@@ -22,12 +23,14 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
     for kind, key, what, read in _ROWS:
         was, now = read(old), read(new)
         if was != now:
+            was, now = apart(was, now)
             lines: tuple[str, ...] = ()
             if key in ("budgetUsd", "maxRetries"):
                 lines, of_a_run = of_a_run, ()  # where both changed, it is told once
             weight = Weight.INFO if key == "priority" else Weight.NOTICE
             text = f"{what}: {was} -> {now}"
-            yield Effect(kind=kind, text=text, weight=weight, before=was, after=now, lines=lines, route=(key,))
+            diff = difference(_script(old), _script(new), around=1) if key == "command" else ()
+            yield Effect(kind=kind, text=text, weight=weight, before=was, after=now, lines=lines, route=(key,), diff=diff)
 
 
 def _of_a_run(old: TaskSpec, new: TaskSpec) -> tuple[str, ...]:
@@ -44,7 +47,7 @@ def _budget(spec: TaskSpec) -> str:
 
 def _model(spec: TaskSpec) -> str:
     """A program is not told of `model` and `maxTurns`, which may stand in the defaults of a directory."""
-    return "none" if spec.agent_runtime == "command" else brief(spec.model or "the agent's own")
+    return "none" if spec.agent_runtime == "command" else spec.model or "the agent's own"
 
 
 def _turns(spec: TaskSpec) -> str:
@@ -58,7 +61,13 @@ def _time(length: timedelta | None, otherwise: str) -> str:
 def _command(spec: TaskSpec) -> str:
     if spec.command is None:
         return "none"
-    return quoted(join(spec.command)) if isinstance(spec.command, list) else f"sh -c {quoted(spec.command)}"
+    return f"`{join(spec.command)}`" if isinstance(spec.command, list) else f"sh -c `{spec.command}`"
+
+
+def _script(spec: TaskSpec) -> list[str]:
+    """A command of several lines; one of a line is told as a whole."""
+    words = [spec.command] if isinstance(spec.command, str) else spec.command or []
+    return words if any("\n" in each.strip() for each in words) else []
 
 
 def _start_limit(limit: StartLimit | None) -> str:
@@ -69,7 +78,7 @@ def _dedupe(dedupe: Dedupe | None) -> str:
     if dedupe is None:
         return "none"
     window = "while one is queued or running" if dedupe.window_span is None else f"for {span(dedupe.window_span)}"
-    return f"{quoted(dedupe.key)} {window}, {dedupe.on_duplicate}"
+    return f"`{dedupe.key}` {window}, {dedupe.on_duplicate}"
 
 
 _ROWS: tuple[tuple[Kind, str, str, Callable[[TaskSpec], str]], ...] = (

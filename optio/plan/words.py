@@ -1,11 +1,17 @@
 """How values look in a line of a plan."""
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from optio.model.registry import canonical
+
+LISTED = 10
 _LONGEST = 100
+# Of two texts that are longer and differ: what is left at their ends and around the difference, and what is left of that.
+_EDGE, _MIDDLE = 12, 50
 
 
 def amount(usd: Decimal | None) -> str:
@@ -18,18 +24,70 @@ def amount(usd: Decimal | None) -> str:
 
 def quoted(value: Any) -> str:
     """A value as it may be written, in backquotes and on one line."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return f"`{brief(text)}`"
+    return f"`{brief(_written(value))}`"
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def brief(text: str, longest: int = _LONGEST) -> str:
     """On one line, with what cannot be seen as escapes, and cut where it is long."""
     if len(text) > longest:
         text = text[: longest - 3] + "..."
+    return _seen(text)
+
+
+def _seen(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
-def listed(names: list[str] | tuple[str, ...], most: int = 10) -> str:
+def apart(was: str, now: str) -> tuple[str, str]:
+    """Two texts on a line each. Where they are long they are cut where they are alike, never where they differ."""
+    if max(len(was), len(now)) <= _LONGEST:
+        return _seen(was), _seen(now)
+    start = _alike(was, now)
+    end = _alike(was[start:][::-1], now[start:][::-1])
+    one, other = (_seen(_around(text, start, len(text) - end)) for text in (was, now))
+    return one, other
+
+
+def _alike(one: str, other: str) -> int:
+    """How far they are the same."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _around(text: str, start: int, end: int) -> str:
+    before, middle, behind = text[:start], text[start:end], text[end:]
+    return _ends(before, 2 * _EDGE) + _ends(middle, _MIDDLE) + _ends(behind, 2 * _EDGE)
+
+
+def _ends(text: str, most: int) -> str:
+    return text if len(text) <= most + 3 else f"{text[: most // 2]}...{text[-most // 2 :]}"
+
+
+def quoted_apart(was: Any, now: Any) -> tuple[str, str]:
+    """Two values, each as it may be written, in backquotes and with their difference in sight."""
+    one, other = _written(was), _written(now)
+    if one == other:  # a text, and what it says: "5" and 5
+        one, other = canonical(was), canonical(now)
+    one, other = apart(one, other)
+    return f"`{one}`", f"`{other}`"
+
+
+def entries(old: Mapping[str, Any], new: Mapping[str, Any], absent: str) -> Iterator[tuple[str, str, str]]:
+    """(name, before, after) of each that came, went or has another value."""
+    for name in sorted({*old, *new}):
+        if name not in old:
+            yield name, absent, quoted(new[name])
+        elif name not in new:
+            yield name, quoted(old[name]), absent
+        elif canonical(old[name]) != canonical(new[name]):
+            yield name, *quoted_apart(old[name], new[name])
+
+
+def listed(names: Sequence[str], most: int = LISTED) -> str:
     """`a, b and 3 more`."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

