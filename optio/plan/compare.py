@@ -7,7 +7,7 @@ from typing import Protocol
 
 from optio.model.effect import Kind, Weight
 from optio.model.registry import CompiledTask
-from optio.plan import effects, money, policy
+from optio.plan import effects, hooks, money, policy
 from optio.plan.effect import Effect, Outlook
 from optio.plan.money import Total
 from optio.plan.pairs import Pair, pairs
@@ -157,9 +157,12 @@ def compare(before: Side, after: Side, outlook: Outlook) -> Plan:
         {task_id: task for task_id, task in old.items() if task_id not in untold},
         {task_id: task for task_id, task in new.items() if task_id not in mended},
     )
-    changes = [_change(pair, outlook, tuple(_strangers(pair, before, after))) for pair in found]
+    ahead = replace(
+        outlook, hooks={config.path: task for task in new.values() if (config := hooks.config_of(task)) is not None}
+    )
+    changes = [_change(pair, ahead) for pair in found]
     changes += [_untold(task) for task in untold.values()]
-    changes += [_mended(task, outlook) for task in mended.values()]
+    changes += [_mended(task, ahead) for task in mended.values()]
     told = sorted((each for each in changes if each is not None), key=lambda each: each.task.id)
     known = {each.task.id for each in told}
     bound = {pair.before.id for pair in found if pair.before and money.unbound(pair.after, pair.before)}
@@ -180,21 +183,10 @@ def _is_broken(task: CompiledTask, there: Side) -> bool:
     return task.id in there.broken_ids or task.origin.path in there.broken
 
 
-def _strangers(pair: Pair, before: Side, after: Side) -> Iterator[Effect]:
-    """The ways for strangers' words into the prompt that there were not."""
-    if pair.after is None:
-        return
-    path = None if pair.before is None else pair.before.origin.path
-    known = {each.message for each in before.strangers if each.path == path}
-    for each in after.strangers:
-        if each.path == pair.after.origin.path and each.message not in known:
-            yield Effect(kind=Kind.STRANGERS_WORDS, text=each.message, weight=Weight.DANGER, route=each.route)
-
-
-def _change(pair: Pair, outlook: Outlook, more: tuple[Effect, ...]) -> Change | None:
+def _change(pair: Pair, outlook: Outlook) -> Change | None:
     if pair.before is not None and pair.after is not None and _same(pair.before, pair.after):
         return None
-    found = (*effects.between(pair.before, pair.after, outlook), *more)
+    found = effects.between(pair.before, pair.after, outlook)
     if not found:
         return None
     status = (

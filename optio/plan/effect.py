@@ -1,10 +1,12 @@
 """An effect as data, and what the modules that find effects are told."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from optio.model.defaults import WEBHOOK_RATE_PER_MINUTE
 from optio.model.effect import Kind, Weight
+from optio.model.registry import CompiledTask
 from optio.model.route import Route
 
 HORIZON = timedelta(days=30)
@@ -27,10 +29,12 @@ class Effect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """What is foreseen: from when on, and how many deliveries in a minute a webhook takes at most."""
+    """What is foreseen: from when on, how many deliveries in a minute a webhook takes at most, and the tasks of the newer side
+    by the path of the webhook that starts them."""
 
     now: datetime
     rate_per_minute: int = WEBHOOK_RATE_PER_MINUTE
+    hooks: Mapping[str, CompiledTask] = field(default_factory=dict)
 
     @property
     def until(self) -> datetime:

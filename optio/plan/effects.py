@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from optio.model.registry import CompiledTask
-from optio.plan import access, contract, fires, hooks, identity, money, prompt, running
+from optio.plan import access, contract, fires, hooks, identity, money, prompt, running, strangers
 from optio.plan.effect import Effect, Outlook
 
 
@@ -15,9 +15,10 @@ def between(before: CompiledTask | None, after: CompiledTask | None, outlook: Ou
 def _all(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> Iterator[Effect]:
     yield from identity.effects(before, after)
     yield from fires.effects(before, after, outlook)
-    yield from hooks.effects(before, after)
+    yield from hooks.effects(before, after, outlook)
     yield from contract.effects(before, after)
     yield from prompt.effects(before, after)
+    yield from strangers.effects(before, after)
     yield from running.effects(before, after)
     yield from access.effects(before, after)
     yield from money.effects(before, after, outlook)

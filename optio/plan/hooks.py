@@ -6,7 +6,7 @@ from optio.model.effect import Kind, Weight
 from optio.model.registry import CompiledTask
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig
-from optio.plan.effect import Effect
+from optio.plan.effect import Effect, Outlook
 from optio.plan.words import apart, brief, entries, quoted
 
 _DEFAULT_HEADER = "X-Signature"
@@ -19,15 +19,16 @@ def config_of(task: CompiledTask | None) -> WebhookConfig | None:
     return task.spec.webhook.config
 
 
-def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
+def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> Iterator[Effect]:
     """What the webhook does differently."""
     old, new = config_of(before), config_of(after)
-    route = _route(after)
+    route = route_of(after)
     if old is None and new is not None:
         yield _new(new, route)
     if old is not None and new is None:
-        text = f"{_url(old)} answers 404: its senders are turned away"
-        yield Effect(kind=Kind.WEBHOOK_REMOVED, text=text, weight=Weight.DANGER, before=_url(old), route=route)
+        left, weight = _left(old, outlook)
+        text = f"{_url(old)} {left}"
+        yield Effect(kind=Kind.WEBHOOK_REMOVED, text=text, weight=weight, before=_url(old), route=route)
     if (
         new is not None
         and new.unsigned
@@ -37,10 +38,11 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
         text = f"{_url(new)} takes deliveries from anybody: they are not signed"
         yield Effect(kind=Kind.WEBHOOK_UNSIGNED, text=text, weight=Weight.DANGER, after="unsigned", route=(*route, "unsigned"))
     if old is not None and new is not None:
-        yield from _changed(old, new, route)
+        yield from _changed(old, new, route, outlook)
 
 
-def _route(task: CompiledTask | None) -> Route:
+def route_of(task: CompiledTask | None) -> Route:
+    """Where its webhook is configured."""
     types = [] if task is None else [trigger.type for trigger in task.spec.triggers]
     return ("triggers", types.index("webhook"), "config") if "webhook" in types else ("triggers",)
 
@@ -55,12 +57,24 @@ def _new(config: WebhookConfig, route: Route) -> Effect:
     return Effect(kind=Kind.WEBHOOK_ADDED, text=text, after=_url(config), lines=tuple(lines), route=(*route, "path"))
 
 
-def _changed(old: WebhookConfig, new: WebhookConfig, route: Route) -> Iterator[Effect]:
+def _left(old: WebhookConfig, outlook: Outlook) -> tuple[str, Weight]:
+    """What becomes of those who send to a path that the task has left."""
+    other = outlook.hooks.get(old.path)
+    config = config_of(other)
+    if other is None or config is None:
+        return "answers 404: its senders are turned away", Weight.DANGER
+    if config.secret is not None and _refused(old, config):
+        return f"starts {other.id} instead, and its senders must sign anew", Weight.DANGER
+    return f"starts {other.id} instead", Weight.NOTICE
+
+
+def _changed(old: WebhookConfig, new: WebhookConfig, route: Route, outlook: Outlook) -> Iterator[Effect]:
     if old.path != new.path:
+        left, weight = _left(old, outlook)
         yield Effect(
             kind=Kind.WEBHOOK_MOVED,
-            text=f"{_url(old)} -> {_url(new)}: who sends to the old one is answered 404",
-            weight=Weight.DANGER,
+            text=f"{_url(old)} -> {_url(new)}: the old one {left}",
+            weight=weight,
             before=_url(old),
             after=_url(new),
             route=(*route, "path"),

@@ -28,8 +28,8 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
             if key in ("budgetUsd", "maxRetries"):
                 lines, of_a_run = of_a_run, ()  # where both changed, it is told once
             weight = Weight.INFO if key == "priority" else Weight.NOTICE
-            text = f"{what}: {was} -> {now}"
             diff = difference(_script(old), _script(new), around=1) if key == "command" else ()
+            text = f"{what}: other lines" if diff else f"{what}: {was} -> {now}"
             yield Effect(kind=kind, text=text, weight=weight, before=was, after=now, lines=lines, route=(key,), diff=diff)
 
 

@@ -12,19 +12,15 @@ from optio.compiler.tree import SourceTree, Unreadable
 from optio.model.policy import PolicySpec
 from optio.model.registry import Registry
 
-_STRANGERS = "OPT414"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """`broken` are the paths of files with errors, and `broken_ids` the ids of tasks in them, as far as they can be read;
-    `strangers` has the findings about what strangers write into prompts."""
+    """`broken` are the paths of files with errors, and `broken_ids` the ids of tasks in them, as far as they can be read."""
 
     registry: Registry
     broken: frozenset[str] = frozenset()
     broken_ids: frozenset[str] = frozenset()
     errors: tuple[Diagnostic, ...] = ()
-    strangers: tuple[Diagnostic, ...] = ()
     policy: PolicySpec | None = None
     texts: Mapping[str, bytes | None] = field(default_factory=dict)
 
@@ -38,7 +34,6 @@ def side(tree: SourceTree, compiler: IncrementalCompiler | None = None) -> Side:
         broken=compilation.broken,
         broken_ids=frozenset(meant for meant in compiler.unserved(compilation).values() if meant is not None),
         errors=tuple(each for each in compilation.diagnostics if each.severity is Severity.ERROR),
-        strangers=tuple(each for each in compilation.diagnostics if each.code == _STRANGERS),
         policy=policy_of(tree),
         texts=compiler.known(),
     )

@@ -85,6 +85,8 @@ KINDS = {
     "a-whole-task-removed": "fires-changed money-down task-removed webhook-removed",
     "a-wider-network": "egress-opened",
     "all-tasks-removed": "task-removed",
+    "a-webhook-of-another-task": "money-down webhook-moved webhook-removed",
+    "an-ignore-comment-taken-away": "turns-changed",
     "an-image-from-elsewhere": "image-changed",
     "another-hour": "fires-changed",
     "another-model": "model-changed",
@@ -122,7 +124,10 @@ KINDS = {
     "turns": "turns-changed",
     "values-instead-of-any-text": "callers-break",
     "values-moved-into-a-template": "",
+    "another-program-at-its-end": "command-changed",
+    "two-webhooks-swapped": "signature-changed webhook-moved",
     "words-of-strangers": "mapping-changed strangers-words",
+    "words-of-strangers-and-an-ignore-comment": "mapping-changed strangers-words",
 }
 
 

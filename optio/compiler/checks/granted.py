@@ -123,7 +123,7 @@ def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
 def _three_together(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Words of strangers, something worth having, and a way out: any two of them are harmless."""
     own = [(i, name) for i, name in enumerate(task.spec.environment.secrets) if name not in RUNTIME_KEYS]
-    words = next(strangers_words(task), None) if own else None
+    words = next(iter(strangers_words(task).values()), None) if own else None
     if words is None or not is_open(task):
         return
     index, name = own[0]

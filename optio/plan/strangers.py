@@ -1,0 +1,25 @@
+"""Ways for strangers' words into the prompt that there were not, whatever a comment or the policy says of them."""
+
+from collections.abc import Iterator
+
+from optio.model.effect import Kind, Weight
+from optio.model.registry import CompiledTask
+from optio.model.strangers import reaching
+from optio.plan import hooks
+from optio.plan.effect import Effect
+
+
+def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
+    """One for each parameter."""
+    known = _reaching(before)
+    for name, path in _reaching(after).items():
+        if known.get(name) != path:
+            text = f"`{{{{{name}}}}}` puts into the prompt what a stranger has written: `{path}`"
+            route = (*hooks.route_of(after), "paramMapping", name)
+            yield Effect(
+                kind=Kind.STRANGERS_WORDS, text=text, weight=Weight.DANGER, before=known.get(name), after=path, route=route
+            )
+
+
+def _reaching(task: CompiledTask | None) -> dict[str, str]:
+    return {} if task is None or hooks.config_of(task) is None else reaching(task.spec, task.prompt)
