@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 _LARGEST_PATTERN = 1 << 20
 
+# What the validator holds a text against; of all other formats it says nothing.
+FORMATS = frozenset(
+    {
+        *("date-time", "date", "time", "duration", "email", "idn-email", "hostname", "idn-hostname", "ipv4", "ipv6", "uri"),
+        *("uri-reference", "iri", "iri-reference", "uuid", "uri-template", "json-pointer", "relative-json-pointer", "regex"),
+    }
+)
+
 
 class SchemaError(ValueError):
     """No JSON Schema that can be used; `error` says why, with the place in the schema."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optio.model.effect import Kind, Weight
-from optio.model.params import SchemaError, validator
+from optio.model.params import FORMATS, SchemaError, validator
 from optio.model.registry import CompiledTask, canonical
 from optio.model.route import Route
 from optio.plan.effect import Effect
@@ -26,6 +26,18 @@ _UNDERSTOOD = frozenset(
         *("uniqueItems", "pattern", "format", "multipleOf"),
     }
 )
+# Keyword -> the types that it holds for; all others it lets pass.
+_FOR = {
+    keyword: frozenset(types)
+    for types, keywords in {
+        ("number", "integer"): ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+        ("string",): ("minLength", "maxLength", "pattern", "format"),
+        ("array",): ("minItems", "maxItems", "uniqueItems"),
+        ("object",): ("minProperties", "maxProperties"),
+    }.items()
+    for keyword in keywords
+}
+_IDLE = {"minLength": 0, "minItems": 0, "minProperties": 0, "uniqueItems": False}
 # Keyword -> whether a greater value takes less, and its words.
 _BOUNDS = {
     "minimum": (True, "least value"),
@@ -80,6 +92,7 @@ def _schema(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]
         yield from _whole(old, new, route, name)
         return
     yield from _default(old, new, route, name)
+    old, new = _effective(old), _effective(new)
     if _members(old) is not None or _members(new) is not None:
         yield from _finite(old, new, route, name)
         return
@@ -92,6 +105,18 @@ def _schema(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]
     # What one keyword takes more, another one, which is not understood, may refuse.
     yield from (each for each in found if not undecided or each.kind is not Kind.PARAMS_WIDENED)
     yield from undecided
+
+
+def _effective(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema without the keywords that refuse nothing."""
+    types = _all_types(schema)
+    return {keyword: value for keyword, value in schema.items() if not _is_idle(keyword, value, types)}
+
+
+def _is_idle(keyword: str, value: Any, types: set[str]) -> bool:
+    if keyword == "format":
+        return value not in FORMATS or "string" not in types
+    return keyword in _FOR and (not _FOR[keyword] & types or (keyword in _IDLE and value == _IDLE[keyword]))
 
 
 def _whole(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:

@@ -70,6 +70,10 @@ TEXT, NUMBER = {"type": "string"}, {"type": "number"}
             [("callers-break", "A: `1` is refused"), ("params-widened", "A: other values are taken, too")],
         ),
         (properties(A={"const": "a"}), properties(A={"enum": ["a"]}), []),
+        (properties(A=TEXT), properties(A={**TEXT, "minLength": 0, "minItems": 3, "minimum": 3, "format": "phone"}), []),
+        (properties(A={"type": "integer"}), properties(A={"type": "integer", "maxLength": 4, "pattern": "x"}), []),
+        (properties(A={"type": "array"}), properties(A={"type": "array", "minItems": 0, "uniqueItems": False}), []),
+        (properties(A=TEXT), properties(A={**TEXT, "format": "uri"}), [("callers-break", "A: must have format `uri`")]),
         (properties(A=TEXT), properties(A={**TEXT, "pattern": "^a"}), [("callers-break", "A: must have pattern `^a`")]),
         (
             properties(A={**TEXT, "pattern": "^a"}),

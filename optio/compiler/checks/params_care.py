@@ -9,17 +9,11 @@ from optio.compiler.checks.keywords import misspelt, subschemas
 from optio.compiler.checks.params import ROUTE
 from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask
+from optio.model.params import FORMATS
 from optio.model.prompt import PLACEHOLDER, placeholders
 from optio.model.route import Route
 
 _BOUNDS = frozenset({"maxLength", "enum", "const", "pattern", "format", "$ref", "allOf", "anyOf", "oneOf"})
-# What the validator holds a text against; of all other formats it says nothing.
-ASSERTED = frozenset(
-    {
-        *("date-time", "date", "time", "duration", "email", "idn-email", "hostname", "idn-hostname", "ipv4", "ipv6", "uri"),
-        *("uri-reference", "iri", "iri-reference", "uuid", "uri-template", "json-pointer", "relative-json-pointer", "regex"),
-    }
-)
 _SECRET = re.compile(r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|PRIVATE_?KEY|CREDENTIALS?)(?:$|_)", re.IGNORECASE)
 
 
@@ -52,9 +46,9 @@ def _words(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Di
 
 def _format(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
     name = sub.get("format")
-    if not isinstance(name, str) or name in ASSERTED or name == "password" or "pattern" in sub:
+    if not isinstance(name, str) or name in FORMATS or name == "password" or "pattern" in sub:
         return
-    meant = closest(name, ASSERTED)
+    meant = closest(name, FORMATS)
     hint = f"did you mean `{meant}`?" if meant else "add a `pattern` that says what it looks like"
     yield task.at("OPT222", f"`{name}` is no format that is checked", (*route, "format"), hint=hint, write=meant, safe=False)
 
