@@ -1,7 +1,7 @@
 """Texts of many lines, held against each other."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import unified_diff
 
 # Beyond so many lines a difference takes minutes to find, and nobody reads it.
@@ -16,6 +16,12 @@ def difference(old: Iterable[str], new: Iterable[str], *, around: int) -> tuple[
     if len(one) + len(other) > _MOST:
         return ()
     return tuple(list(unified_diff(one, other, lineterm="", n=around))[2:])
+
+
+def counted(diff: Sequence[str]) -> str:
+    """`+3 -1 lines`."""
+    added, lost = (sum(line.startswith(sign) for line in diff) for sign in "+-")
+    return f"+{added:,} -{lost:,} lines"
 
 
 def _lines(text: str) -> Iterator[str]:

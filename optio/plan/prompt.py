@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from optio.model.effect import Kind, Weight
 from optio.model.registry import CompiledTask
 from optio.plan.effect import Effect
-from optio.plan.lines import difference
+from optio.plan.lines import counted, difference
 
 _BYTES_OF_A_TOKEN = 4
 
@@ -27,9 +27,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
         yield Effect(kind=Kind.PROMPT_CHANGED, text=text, weight=Weight.INFO, before=was, after=now, route=route)
         return
     diff = difference([old], [new], around=2)
-    added = sum(line.startswith("+") for line in diff)
-    lost = sum(line.startswith("-") for line in diff)
-    lines = f", +{added:,} -{lost:,} lines" if diff else ", too many lines to show how they differ"
+    lines = f", {counted(diff)}" if diff else ", too many lines to show how they differ"
     sizes = " -> ".join(dict.fromkeys(f"{tokens(each):,}" for each in (old, new)))
     text = f"prompt: about {sizes} tokens (bytes / {_BYTES_OF_A_TOKEN}){lines}"
     yield Effect(kind=Kind.PROMPT_CHANGED, text=text, before=was, after=now, route=route, diff=diff)

@@ -10,7 +10,7 @@ from optio.model.registry import CompiledTask
 from optio.model.task import Dedupe, StartLimit, TaskSpec
 from optio.model.text import span
 from optio.plan.effect import Effect
-from optio.plan.lines import difference
+from optio.plan.lines import counted, difference
 from optio.plan.words import amount, apart
 
 
@@ -29,7 +29,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
                 lines, of_a_run = of_a_run, ()  # where both changed, it is told once
             weight = Weight.INFO if key == "priority" else Weight.NOTICE
             diff = difference(_script(old), _script(new), around=1) if key == "command" else ()
-            text = f"{what}: other lines" if diff else f"{what}: {was} -> {now}"
+            text = f"{what}: {counted(diff)}" if diff else f"{what}: {was} -> {now}"
             yield Effect(kind=kind, text=text, weight=weight, before=was, after=now, lines=lines, route=(key,), diff=diff)
 
 
