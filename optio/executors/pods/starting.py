@@ -28,6 +28,8 @@ ORPHANED = Exit(code=None, signal=None, stopped_by="orphaned")
 # most at once: where more begin, the cluster is busy enough.
 _FIRST_S, _TRY_S, _TRIES, _TRYING = 0.3, 0.03, 30, 4
 _LONGEST_S = 5.0
+# A command with a higher exit code was ended by a signal.
+_KILLED = 128
 _LOST = Exit(code=None, signal=None, lost=True)
 
 
@@ -240,6 +242,8 @@ def _arrived(handle: PodHandle, code: int, said: bytes) -> bool:
     """What a launch that was sent came to."""
     if code == plan.TAKEN:
         return False  # by a request of ours that got no answer, or by somebody who gave the attempt up
+    if code > _KILLED:
+        return False  # what a short agent leaves behind when it ends is killed, and the end of our command may be among that
     if code != 0:
         raise Failed("launch", f"the launch did not arrive: {said.decode('utf-8', 'replace')[:200]}", temporary=True)
     handle.begin()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from optio.executors.pods import manifest
+from optio.executors.pods import manifest, plan
 from optio.executors.pods.manifest import PodSettings
 from tests.executors.pods.conftest import Make
 from tests.executors.pods.place import CLUSTER, IMAGE, NAMESPACE
@@ -76,6 +76,17 @@ def test_an_attempt_that_is_not_wanted_any_more_before_its_pod_runs_starts_nothi
 
     assert (ended.exit.stopped_by, ended.stdout) == ("stop", b"")
     eventually(lambda: executor.attempts() == [], what="the end of the pod")
+
+
+def test_an_agent_that_has_ended_before_the_command_that_brought_its_launch_has_is_not_begun_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = plan.command
+    monkeypatch.setattr(plan, "command", lambda launch: [*command(launch)[:2], f"{command(launch)[2]} && sleep 60"])
+
+    ended = run(make(), shell("echo ran; exit 3"))
+
+    assert (ended.exit.code, ended.exit.reason, ended.stdout) == (3, None, b"ran\n")
 
 
 def test_a_pod_of_somebody_else_is_never_touched(make: Make, install: str) -> None:
