@@ -1,9 +1,11 @@
 """What tests use to drive Optio the way a user does."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -75,6 +77,27 @@ def eventually(look: Callable[[], T], *, within: float = 20.0, what: str = "the 
             return found
         time.sleep(0.01)
     raise AssertionError(f"{what} did not come true within {within} s")
+
+
+def freeze_at_rest(process: "subprocess.Popen[bytes]", database: Path) -> None:
+    """SIGSTOP at a moment when it does not write to this SQLite: who is stopped while he does keeps all others waiting."""
+
+    def look() -> bool:
+        process.send_signal(signal.SIGSTOP)
+        eventually(lambda: _stands(process.pid), what="every thread standing still")
+        other = sqlite3.connect(database, timeout=2, isolation_level=None)
+        with contextlib.closing(other), contextlib.suppress(sqlite3.OperationalError):
+            other.execute("BEGIN IMMEDIATE")
+            return True
+        process.send_signal(signal.SIGCONT)
+        return False
+
+    eventually(look, what="a moment without a transaction")
+
+
+def _stands(pid: int) -> bool:
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in threads)
 
 
 def free_port() -> int:

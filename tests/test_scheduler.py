@@ -31,7 +31,7 @@ from optio.store.base import Firing, RunFilter, ScheduleRow, SlotRow, Store
 from optio.store.sqlite import open_store
 from optio.wiring import Services, build
 from tests.runs.test_schedule import TASK, changed, timed
-from tests.support import Dev, eventually
+from tests.support import Dev, eventually, freeze_at_rest
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -862,7 +862,7 @@ def test_scheduler_processes_beside_a_server_fire_each_slot_once_through_a_kill_
         eventually(lambda: store.runs(RunFilter()).items, within=60, what="the slot")
         killed.kill()
         assert frozen.process is not None
-        os.kill(frozen.process.pid, signal.SIGSTOP)
+        freeze_at_rest(frozen.process, data / "optio.db")
         due_again()
         third.start(ready=False)
         eventually(lambda: store.schedules()["timed"].next_fire != slot, within=60, what="the third scheduler")

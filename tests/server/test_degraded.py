@@ -19,7 +19,7 @@ from optio.broker.dramatiq import KEY
 from tests.broker.test_redis import message
 from tests.proxy import FaultProxy
 from tests.servers import PostgresServer, RedisServer
-from tests.support import Answer, Dev, eventually
+from tests.support import Answer, Dev, eventually, freeze_at_rest
 
 MOST = 4
 TASK = """\
@@ -84,6 +84,11 @@ class Cluster:
                 part.process.send_signal(signal.SIGCONT)  # type: ignore[union-attr]
         for part in self.parts:
             part.stop()
+
+    def freeze(self, part: Dev) -> None:
+        """It stands still, and keeps nobody else from the database."""
+        assert part.process is not None
+        freeze_at_rest(part.process, part.data / "optio.db")
 
     def api(self, method: str, path: str, body: Any = None, server: Dev | None = None) -> Answer:
         return (server or self.server).request(method, path, body, headers={"Authorization": f"Bearer {self.token}"})
@@ -255,7 +260,7 @@ def test_without_redis_triggers_are_accepted_soon_runs_start_by_sweeps_and_live_
 def test_runs_that_wait_when_redis_is_killed_all_run_once(cluster: Cluster, proxied: tuple[RedisServer, FaultProxy]) -> None:
     server, _ = proxied
     for worker in cluster.workers:
-        worker.process.send_signal(signal.SIGSTOP)  # type: ignore[union-attr]
+        cluster.freeze(worker)
     with ThreadPoolExecutor(8) as pool:
         runs = list(pool.map(lambda _: cluster.trigger("counted"), range(200)))
     eventually(lambda: server.client().llen(KEY) > 0, what="hints in Redis")
@@ -293,7 +298,7 @@ def test_a_redis_that_forgets_everything_all_the_time_loses_nothing_and_lets_thr
 def test_hints_of_an_older_copy_of_redis_start_nothing_twice(cluster: Cluster, proxied: tuple[RedisServer, FaultProxy]) -> None:
     server, _ = proxied
     for worker in cluster.workers:
-        worker.process.send_signal(signal.SIGSTOP)  # type: ignore[union-attr]
+        cluster.freeze(worker)
     runs = [cluster.trigger("counted") for _ in range(8)]
     eventually(lambda: server.client().llen(KEY) > 0, what="hints in Redis")
     server.client().save()
@@ -423,7 +428,7 @@ def test_runs_that_wait_are_told_to_workers_that_have_room(cluster: Cluster) -> 
 def test_a_run_that_was_told_to_a_worker_that_died_is_found_by_another(cluster: Cluster) -> None:
     frozen = cluster.workers[0].process
     assert frozen is not None
-    frozen.send_signal(signal.SIGSTOP)
+    cluster.freeze(cluster.workers[0])
     try:
         # It waits for messages: at least one of these goes to it.
         waits = [started(cluster.ended([cluster.trigger("run")])[0]) for _ in range(4)]
