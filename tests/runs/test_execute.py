@@ -88,7 +88,8 @@ def test_the_time_limit_is_a_reason_of_its_own(services: Services) -> None:
 
 def test_a_silent_agent_is_stopped_and_one_that_speaks_is_not(services: Services) -> None:
     silent = execute(services, command_task("echo one; sleep 60", extra="stallTimeout: 1s\nmaxRetries: 0\n"))
-    speaks = execute(services, command_task("for i in 1 2 3 4 5; do sleep 0.4; echo $i; done", extra="stallTimeout: 1s\n"))
+    # For longer than the limit in all, and with pauses that are far from it.
+    speaks = execute(services, command_task("for i in $(seq 25); do sleep 0.1; echo $i; done", extra="stallTimeout: 2s\n"))
 
     assert (silent.state, silent.reason) == (RunState.FAILED, "stalled")
     assert speaks.state is RunState.COMPLETED
