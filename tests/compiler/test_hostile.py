@@ -125,10 +125,11 @@ BOMBS: dict[str, tuple[str, str | bytes]] = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_refused_within_a_second(name: str) -> None:
+def test_a_bomb_is_refused_within_seconds(name: str) -> None:
     code, text = BOMBS[name]
 
-    with within(1.0):
+    # Of those that were found in earnest each took ten seconds or more; machines differ by less.
+    with within(3.0):
         found = codes(text)
 
     assert code in found

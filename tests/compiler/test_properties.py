@@ -65,9 +65,9 @@ RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, H
 
 def check(data: bytes) -> Compilation:
     """Compiles, reports in every form, and holds all that must always be true."""
-    start = time.perf_counter()
+    start = time.process_time()
     found = compile_tree(MemoryTree({"a.yaml": data}))
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     text = data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     lines = text.split("\n")
     for d in found.diagnostics:

@@ -77,13 +77,13 @@ def test_odd_names_stand_in_brackets(path: str) -> None:
     ],
 )
 def test_what_is_no_plain_query_is_refused_at_once(path: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
 
     with pytest.raises(PathSyntax) as refused:
         compile_path(path)
 
     assert 0 <= refused.value.index <= len(path)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize(
@@ -91,21 +91,21 @@ def test_what_is_no_plain_query_is_refused_at_once(path: str) -> None:
 )
 def test_hostile_regular_expressions_end_within_milliseconds(expression: str) -> None:
     path = compile_path(f"$[?{expression}]")
-    start = time.perf_counter()
+    start = time.process_time()
 
     path.values(["a" * 5_000 + "!"])
 
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize("text", ["$.a[0:999999999]", "$.a[-999999999:]", "$.a[::1000000]", "$..*", "$.a[*][*][*]", "$..[*]"])
 def test_wide_queries_end_within_milliseconds(text: str) -> None:
     payload = {"a": [[[i] for i in range(10)] for _ in range(100)]}
-    start = time.perf_counter()
+    start = time.process_time()
 
     compile_path(text).values(payload)
 
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 def test_a_payload_that_is_too_deep_is_an_error_of_its_own() -> None:

@@ -81,10 +81,10 @@ def test_a_nul_character_is_refused_without_a_schema_too() -> None:
     ],
 )
 def test_hostile_values_are_judged_within_a_second(schema: dict[str, Any], params: dict[str, Any]) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
 
     assert problems(schema, params)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 @pytest.mark.parametrize("pattern", ["(?<=a)b", "(?=a)b", r"(a)\1", "(", "a{1,100000}", "(?P<n>a)(?P=n)"])

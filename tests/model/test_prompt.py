@@ -72,10 +72,10 @@ def test_names_come_in_order_and_once() -> None:
 
 def test_twenty_thousand_placeholders_take_a_moment() -> None:
     text = "word {{A}} " * 20_000
-    start = time.perf_counter()
+    start = time.process_time()
 
     assert render(text, {"A": "b"}).count("b") == 20_000
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 @given(st.text(), st.text())
