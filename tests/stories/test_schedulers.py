@@ -90,8 +90,8 @@ def every(name: str = "timed", expression: str = "* * * * *", **more: object) ->
 
 
 def named(policy: str) -> CompiledTask:
-    """A task of the half hours with this policy for those that were missed."""
-    task = timed("*/30 * * * *", misfire=policy)
+    """A task of every other hour with this policy for those that were missed."""
+    task = timed("0 */2 * * *", misfire=policy)
     return CompiledTask(id=policy, spec=task.spec, prompt=task.prompt, origin=task.origin)
 
 
@@ -126,13 +126,13 @@ def test_one_frozen_and_woken_the_others_killed_each_slot_once_and_in_time(clust
 
 
 def test_hours_without_any_scheduler_are_caught_up_by_policy_and_counted(cluster: Cluster) -> None:
-    tasks = [every("all", "*/30 * * * *"), *(named(policy) for policy in ("skip", "last"))]
+    tasks = [every("all", "0 */2 * * *"), *(named(policy) for policy in ("skip", "last"))]
     cluster.serve(*tasks)
     first = cluster.scheduler()
     eventually(lambda: len(cluster.store.schedules()) == 3, within=30, what="the schedules being taken up")
     first.kill()
 
-    later = cluster.after(timedelta(hours=3, minutes=5))
+    later = cluster.after(timedelta(hours=12, minutes=5))
     later.scheduler()
     try:
         report = later.settled()
@@ -156,6 +156,8 @@ def test_a_day_of_edits_renames_pauses_and_deaths_is_explained(cluster: Cluster)
         lambda: every("c", "*/3 * * * *", zone="Europe/Berlin"),
     ]
     processes = [cluster.scheduler() for _ in range(2)]
+    cluster.serve(every("a"), every("b"))
+    eventually(lambda: cluster.slots("a") and cluster.slots("b"), within=30, what="the first slots")
     for turn in range(8):
         served = {task.id: task for task in (make() for make in chance.sample(variants, 3))}
         cluster.serve(*served.values())
