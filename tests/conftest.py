@@ -1,6 +1,7 @@
 """Fixtures that several test packages share."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "pods" in item.nodeid or "standin" in item.nodeid:
             item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What killed processes leave among the temporary files goes with the last test."""
+    tmp_path_factory.getbasetemp()  # stays where it is: it is kept for a while
+    with tempfile.TemporaryDirectory(prefix="optio-tests-", ignore_cleanup_errors=True) as path:
+        os.chmod(path, 0o701)  # PostgreSQL runs as a user of its own
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TMPDIR", path)
+            patch.setattr(tempfile, "tempdir", None)
+            yield
 
 
 @pytest.fixture(autouse=True)
