@@ -25,8 +25,8 @@ _MOST_HINTS = 10_000
 _BATCH = 500
 # Seconds: so often it is looked whether Redis can be written, and whether it still talks to us.
 _CHECK = 1.0
-# Seconds without a word after which it does not.
-_SILENCE = 3.0
+# Seconds without an answer after which it does not.
+_SILENCE = 2.0
 # Seconds: topics that are wanted later are listened to so soon.
 _LOOK = 0.25
 _LONGEST_KEY = 100
@@ -145,7 +145,8 @@ class RedisBroker:
         with client(self._url, again=0) as own, own.pubsub() as pubsub:
             self._heard_by = own
             have: frozenset[Topic] = frozenset()
-            heard = asked = time.monotonic()
+            heard = time.monotonic()
+            asked: float | None = None
             while not self._closing.is_set():
                 wanted = self._listeners.wanted() - {Topic.START}
                 if wanted - have:
@@ -154,13 +155,14 @@ class RedisBroker:
                 message = pubsub.get_message(timeout=_LOOK)
                 now = time.monotonic()
                 if message is not None:
-                    heard = now
+                    heard, asked = now, None
                     self._heard(message)
-                elif now - heard > _SILENCE:
-                    raise redis.TimeoutError(f"no word for {_SILENCE:.0f} s")
-                elif now - max(heard, asked) >= _CHECK:
+                elif asked is None and now - heard >= _CHECK:
+                    # Silence counts from here: it may be us who stood still until now.
                     asked = now
                     pubsub.ping()
+                elif asked is not None and now - asked > _SILENCE:
+                    raise redis.TimeoutError(f"no answer for {_SILENCE:.0f} s")
 
     def _heard(self, message: dict[str, object]) -> None:
         channel, data = message.get("channel"), message.get("data")
