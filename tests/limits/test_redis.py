@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from optio.limits.local import LocalRateWindow
-from optio.limits.redis import PAUSE, RedisRateWindow
+from optio.limits.redis import PATIENCE, PAUSE, RedisRateWindow
 from tests.proxy import FaultProxy
 from tests.servers import RedisServer
 from tests.support import eventually
@@ -183,7 +183,7 @@ def test_a_redis_that_stays_silent_costs_the_requests_after_the_first_nothing(
 
         until_back(loop, window, clock)
 
-    assert took < 0.3
+    assert took < 5  # were each to wait, it would be forty
 
 
 def test_a_window_without_hits_forgets_that_redis_was_away(make: Make, loop: asyncio.Runner, redis_server: RedisServer) -> None:
@@ -201,8 +201,10 @@ def test_a_window_without_hits_forgets_that_redis_was_away(make: Make, loop: asy
 
 @pytest.mark.parametrize("many", [1, 300])
 def test_a_redis_that_does_not_answer_costs_less_than_half_a_second_and_that_once(
-    make: Make, loop: asyncio.Runner, redis_server: RedisServer, many: int
+    make: Make, loop: asyncio.Runner, redis_server: RedisServer, many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert PATIENCE < 0.5
+    monkeypatch.setattr("optio.limits.redis.PATIENCE", 2.0)  # once is told from twice also where a second is nothing
     window = make(1000)
     hits(loop, window, 1)
     redis_server.signal(signal.SIGSTOP)
@@ -220,8 +222,8 @@ def test_a_redis_that_does_not_answer_costs_less_than_half_a_second_and_that_onc
         redis_server.signal(signal.SIGCONT)
 
     assert answers == [None] * many
-    assert first < 1.0
-    assert rest < 0.3
+    assert first < 4
+    assert rest < 4
 
 
 def test_answers_that_come_too_late_are_nobodys(make: Make, loop: asyncio.Runner, redis_server: RedisServer) -> None:
