@@ -95,12 +95,17 @@ def test_attempts_and_retries_are_told_apart(services: Services) -> None:
     assert value(services, "optio_runs_total", **labels) == 0
 
 
+def rests(worker: Worker, pulses: Pulses) -> bool:
+    """Whether nothing is left that was told before, and the next sweep is a good while away."""
+    return not worker._running and not worker._wake.is_set() and pulses._due["claim"] - time.monotonic() > GRACE + 1
+
+
 def test_a_run_that_no_hint_told_of_is_a_repair(services: Services) -> None:
     with working(services) as worker:
         told = accept(services, command_task("true"))
         done(services, told)
         worker._unsubscribe()
-        time.sleep(0.2)  # what was told before is over
+        eventually(lambda: rests(worker, services.pulses), what="the worker waiting for its next sweep")
         silent = accept(services, command_task("true", "Silent"))
         done(services, silent)
 
