@@ -196,7 +196,7 @@ def test_an_environment_that_is_too_large_as_a_whole_ends_the_attempt_with_its_r
 def test_an_exit_code_is_reported_as_it_is(executor: Executor, code: int) -> None:
     ended = run(executor, shell(f"exit {code}"))
 
-    assert (ended.exit.code, ended.exit.signal, ended.exit.stopped_by, ended.exit.error) == (code, None, None, None)
+    assert (ended.exit.code, ended.exit.signal, ended.exit.stopped_by, ended.exit.error) == (code, None, None, None), ended
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGPIPE])
@@ -273,7 +273,7 @@ def test_an_agent_whose_lease_nobody_renews_ends_before_others_may_repeat_its_ru
 ) -> None:
     source = f"trap '' TERM; echo ready; while :; do sleep 0.1; done # {token}"
     leased_at = executor.clock()
-    handle = executor.start(shell(source, orphan_s=6.0, leased_at=leased_at, grace_s=60.0))
+    handle = executor.start(shell(source, orphan_s=10.0, leased_at=leased_at, grace_s=60.0))
     started(handle)
     handle.close(remove=False)
     executor.close()
@@ -288,20 +288,19 @@ def test_an_agent_whose_lease_nobody_renews_ends_before_others_may_repeat_its_ru
     another.close()
 
     assert (ended.exit.stopped_by, ended.exit.signal) == ("orphaned", signal.SIGKILL)
-    assert leased_at + 3.0 < ended_at < leased_at + 6.0
+    assert leased_at + 5.0 < ended_at < leased_at + 10.0
 
 
 def test_an_agent_whose_lease_is_renewed_by_any_handle_lives_on(executor: Executor, place: Place, token: str) -> None:
-    handle = executor.start(
-        shell(f"echo ready; sleep {token}", orphan_s=place.pace, timeout_s=300.0, leased_at=executor.clock())
-    )
+    orphan_s = max(3.0, place.pace)  # who renews it may be kept from that for a moment
+    handle = executor.start(shell(f"echo ready; sleep {token}", orphan_s=orphan_s, timeout_s=300.0, leased_at=executor.clock()))
     started(handle)
     handle.renewed(executor.clock())
     found = executor.find("run", 1)
     assert found is not None
 
-    for _ in range(25):
-        time.sleep(0.1 * place.pace)
+    for _ in range(40):
+        time.sleep(orphan_s / 30)
         found.renewed(executor.clock())
     renewed, alive = found.exit(), living(token)
     ended = until_ended(handle)
