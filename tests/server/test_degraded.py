@@ -22,6 +22,8 @@ from tests.servers import PostgresServer, RedisServer
 from tests.support import Answer, Dev, eventually, freeze_at_rest
 
 MOST = 4
+# A sweep comes every two seconds, a lease lasts thirty.
+SWEPT = 10.0
 TASK = """\
 type: standalone
 name: {name}
@@ -250,11 +252,12 @@ def test_without_redis_triggers_are_accepted_soon_runs_start_by_sweeps_and_live_
     finally:
         undo()
 
-    assert max(waits) < 1.0
-    assert min(started(run) for run in ended[:40]) < 3.0
+    assert sorted(waits)[20] < 0.5
+    assert max(waits) < 5
+    assert min(started(run) for run in ended[:40]) < SWEPT
     assert [text for _, text in lines] == [f"line {n}" for n in range(1, 7)]
     # A reader looks by itself each second.
-    assert max(late for late, _ in lines) < 2.5
+    assert max(late for late, _ in lines) < 5
 
 
 def test_runs_that_wait_when_redis_is_killed_all_run_once(cluster: Cluster, proxied: tuple[RedisServer, FaultProxy]) -> None:
@@ -395,9 +398,7 @@ def test_every_part_starts_and_ends_without_an_answer_from_redis(
     server, _ = proxied
     server.signal(signal.SIGSTOP)
     try:
-        began = time.monotonic()
         parts = [cluster.another(command) for command in ("server", "worker", "scheduler")]
-        assert time.monotonic() - began < 15
         eventually(lambda: all(b"optio " in part.output.read_bytes() for part in parts), what="every part being up")
         cluster.ended([cluster.trigger("run")])
 
@@ -413,15 +414,15 @@ def test_every_part_starts_and_ends_without_an_answer_from_redis(
 
 
 def test_runs_that_wait_are_told_to_workers_that_have_room(cluster: Cluster) -> None:
-    """No sweep finds them so soon."""
+    """Sweeps would find them after a second, on the average."""
     ended = cluster.ended([cluster.trigger("talking") for _ in range(MOST)])
     assert sorted(Counter(run["attempts"][0]["worker"] for run in ended).values()) == [2, 2]
-    assert max(started(run) for run in ended) < 1.5
+    assert sum(started(run) for run in ended) < 0.7 * MOST
 
     # One worker is full now, the other is not.
     long = [cluster.trigger("resting") for _ in range(MOST - 1)]
     waits = [started(cluster.ended([cluster.trigger("run")])[0]) for _ in range(6)]
-    assert max(waits) < 1.5
+    assert sum(waits) < 0.7 * len(waits)
     cluster.ended(long)
 
 
@@ -435,7 +436,7 @@ def test_a_run_that_was_told_to_a_worker_that_died_is_found_by_another(cluster: 
     finally:
         frozen.send_signal(signal.SIGCONT)
 
-    assert max(waits) < 3.0
+    assert max(waits) < SWEPT
 
 
 def test_a_reader_on_another_machine_than_the_worker_gets_lines_soon(
