@@ -183,7 +183,8 @@ def _sample(
             payloads[path] = decode(tree.read(path), f"`{name}`")
         return Sample(route, path, payloads[path], example.expect.word)
     except Unreadable as err:
-        return at(err.code, f"`{name}` {err.message}", err.hint)
+        hint = "give a smaller one: the server refuses such a body (413)" if err.code == "OPT014" else err.hint
+        return at(err.code, f"`{name}` {err.message}", hint)
     except Malformed as err:
         if example.expect.word in _UNREAD:
             return None

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from optio.errors import Malformed
+from optio.errors import Malformed, Unsupported
 
 MAX_DEPTH = 64
 _BYTE = re.compile(r" \(byte (\d+)\)$")
@@ -16,6 +16,12 @@ def is_json(content_type: str) -> bool:
     """Whether a Content-Type is JSON: `application/json`, `application/anything+json`, with any parameters."""
     kind = content_type.partition(";")[0].strip().lower()
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def refuse_encoded(content_encodings: Iterable[str]) -> None:
+    """Raise Unsupported for a body that is compressed: a small one may be gigabytes unpacked."""
+    if any(value.strip().lower() not in ("", "identity") for value in content_encodings):
+        raise Unsupported("send the body without Content-Encoding")
 
 
 def decode(data: bytes, name: str = "the body") -> Any:

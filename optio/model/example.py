@@ -49,7 +49,8 @@ class Example(Spec, frozen=True, kw_only=True):
     name: Text | None = None
     """What the test shows, in a few words."""
     webhook: Text | None = None
-    """A delivery arrives with this payload: a JSON file, relative to this file."""
+    """A delivery arrives with this payload: a JSON file, relative to this file. A trigger that is switched off is tried as if
+    it were on."""
     headers: dict[HeaderName, HeaderValue] = {}
     """With `webhook`: headers of the delivery, such as `{X-GitHub-Event: push}`."""
     signature: Literal["valid", "missing", "wrong", "stale"] | None = None

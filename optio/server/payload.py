@@ -8,7 +8,7 @@ from litestar import Request
 from litestar.types import Receive
 
 from optio.errors import Invalid, Malformed, Problem, Unsupported
-from optio.model.body import decode, is_json
+from optio.model.body import decode, is_json, refuse_encoded
 from optio.server.problems import HttpProblem
 
 BODY_S = 30.0
@@ -34,9 +34,9 @@ async def raw(request: Request[Any, Any, Any], limit: int) -> bytes:
 async def read(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes:
     """A request's body; raises HttpProblem 413 before more than `limit` bytes are kept and 408 for one that takes too long,
     Unsupported for an encoded one, and Gone."""
+    headers = list(headers)
+    refuse_encoded(value.decode("latin-1") for name, value in headers if name == b"content-encoding")
     for name, value in headers:
-        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-            raise Unsupported("send the body without Content-Encoding")
         if name == b"content-length" and value.isdigit() and int(value[:18]) > limit:
             raise _too_large(limit)
     parts, size = [], 0

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from optio.errors import Invalid, Malformed, Problem
 from optio.model import cron
+from optio.model.body import refuse_encoded
 from optio.model.example import Example
 from optio.model.registry import CompiledTask
 from optio.model.trigger import ScheduleConfig, WebhookConfig
@@ -78,6 +79,7 @@ def _arrives(task: CompiledTask, config: WebhookConfig, example: Example, body: 
     def header(name: str) -> list[str]:
         return [headers[name]] if name in headers else []
 
+    refuse_encoded(header("content-encoding"))
     if config.secret is not None:
         doubt = signature.doubt(config, [signature.key(config, _SECRET)], body, header, now)
         if doubt is not None:

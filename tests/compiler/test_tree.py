@@ -111,6 +111,19 @@ def test_a_large_file_is_refused_unread(root: Path) -> None:
     assert codes(root) == ["OPT014"]
 
 
+def test_a_large_payload_is_refused_with_what_the_server_would_answer(root: Path) -> None:
+    hook = "triggers: [{type: webhook, config: {path: x, secret: {name: S}}}]\n"
+    (root / "a.yaml").write_text(TASK.format("A") + hook + "tests: [{webhook: large.json, expect: {}}]\n")
+    (root / "large.json").write_text("[" + " " * (1 << 20) + "]")
+
+    (found,) = (d for d in compile_tree(DirectoryTree(root)).diagnostics if d.code == "OPT014")
+
+    assert (found.message, found.hint) == (
+        "`large.json` is larger than 1 MiB",
+        "give a smaller one: the server refuses such a body (413)",
+    )
+
+
 def test_an_overlay_shows_the_tree_after_a_change() -> None:
     below = MemoryTree({"a.yaml": TASK.format("A"), "b.yaml": TASK.format("B")})
     tree = OverlayTree(below, {"a.yaml": None, "c.yaml": TASK.format("C").encode()})

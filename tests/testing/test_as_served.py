@@ -99,6 +99,17 @@ def test_a_delivery_is_judged_as_on_a_server(dev: Dev, name: str) -> None:
     assert differ == []
 
 
+def test_a_compressed_body_is_refused_as_on_a_server(dev: Dev) -> None:
+    task = compile_tree(DirectoryTree(dev.tasks)).registry.task("github")
+    headers = {"Content-Encoding": "gzip"}
+
+    answer = dev.request("POST", "/api/hooks/github", raw=PAYLOADS["opened"], headers=headers)
+    got = tried(task, Example.of({"webhook": "x", "headers": headers, "expect": {}}), PAYLOADS["opened"]).judgement
+
+    assert (answer.status, answer.json["detail"]) == (415, got.detail)
+    assert got.verdict == "unsupported"
+
+
 @pytest.mark.parametrize("params", [{}, {"NUMBER": 1, "TITLE": "a"}, {"NUMBER": "1", "TITLE": "a" * 31}, {"NUMBER": 1, "X": 2}])
 def test_parameters_are_judged_as_on_a_server(dev: Dev, params: dict[str, Any]) -> None:
     task = compile_tree(DirectoryTree(dev.tasks)).registry.task("github")

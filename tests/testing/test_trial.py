@@ -26,6 +26,7 @@ STANDARD = TRIAGE.replace("scheme: github", "scheme: standard-webhooks")
         (delivery(webhook="untitled"), "invalid"),
         (delivery(webhook="torn"), "unreadable"),
         (delivery(headers={"X-GitHub-Event": "issues", "Content-Type": "text/plain"}), "unsupported"),
+        (delivery(headers={"Content-Encoding": "gzip"}, signature="wrong"), "unsupported"),
         ({"params": {"NUMBER": 1, "TITLE": "a"}}, "accepted"),
         ({"params": {"NUMBER": "1", "TITLE": "a"}}, "invalid"),
         ({"params": {"NUMBER": 1, "TITLE": "a", "MORE": 1}}, "invalid"),

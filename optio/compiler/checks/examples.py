@@ -8,6 +8,8 @@ from optio.model.example import Example
 from optio.model.route import Route, show
 
 _KINDS = ("webhook", "schedule", "params")
+# By these, and by its own name, the server refuses before any task is asked.
+_OF_THE_SERVER = frozenset({"host", "origin", "x-forwarded-host"})
 # Key of the file and field of the model.
 _OF_WEBHOOKS = (("headers", "headers"), ("signature", "signature"))
 _OF_RUNS = (("params", "params"), ("prompt", "prompt"), ("promptContains", "prompt_contains"))
@@ -42,6 +44,10 @@ def _trigger(task: ResolvedTask, route: Route, example: Example, kind: str) -> I
             yield task.at(
                 "OPT425", f"`{key}` without `webhook`: nothing is sent", (*route, key), hint=f"delete `{key}`", key=True
             )
+    for name in example.headers:
+        if kind == "webhook" and name.lower() in _OF_THE_SERVER:
+            message = f"what the server does with `{name}` depends on its own name, which a test does not have"
+            yield task.at("OPT425", message, (*route, "headers", name), hint=f"delete `{name}`", key=True)
     if kind == "schedule":
         try:
             example.slot  # noqa: B018 - it raises
