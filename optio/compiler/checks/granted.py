@@ -154,7 +154,8 @@ def unused(task: ResolvedTask) -> Iterator[Diagnostic]:
             yield task.at("OPT514", message, route, hint="delete it here: the server reads it by itself")
         elif task.spec.agent_runtime != "command" and name not in RUNTIME_KEYS and not _is_told(name, told):
             message = f"nothing in this task names `{name}`"
-            yield task.at("OPT514", message, route, hint=f"delete it, or tell the agent in the prompt what `${name}` is for")
+            hint = f"delete it, or tell the agent in the prompt what it is for, between backquotes: `${name}`"
+            yield task.at("OPT514", message, route, hint=hint)
 
 
 def _is_told(name: str, told: set[str]) -> bool:
@@ -169,3 +170,5 @@ def _texts(task: ResolvedTask) -> Iterator[str]:
     yield task.spec.description
     yield from environment.setup_commands
     yield from environment.env.values()
+    # Programs such as `gh` read the secret of their own host by themselves.
+    yield from environment.network.egress if environment.network is not None else ()
