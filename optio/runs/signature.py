@@ -26,7 +26,7 @@ _EVENT = {"github": "x-github-event"}
 
 def signature_header(config: WebhookConfig) -> str:
     """The header that carries the signature, in lower case."""
-    return (config.signature_header or _SIGNATURE.get(config.scheme, "x-signature")).lower()
+    return _SIGNATURE.get(config.scheme) or (config.signature_header or "x-signature").lower()
 
 
 def delivery_header(config: WebhookConfig) -> str:
@@ -95,7 +95,8 @@ def sign(config: WebhookConfig, secret: str, body: bytes, *, delivery: str, now:
         headers |= {"webhook-timestamp": stamp, "webhook-signature": "v1," + base64.b64encode(digest).decode()}
     else:
         digest = _mac(key(config, secret), body)
-        text = base64.b64encode(digest).decode() if config.signature_encoding == "base64" else "sha256=" + digest.hex()
+        in_base64 = config.scheme == "hmac" and config.signature_encoding == "base64"
+        text = base64.b64encode(digest).decode() if in_base64 else "sha256=" + digest.hex()
         headers[signature_header(config)] = text
     return headers
 

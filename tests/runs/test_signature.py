@@ -67,6 +67,17 @@ def test_the_plain_scheme_reads_the_header_of_the_task_s_choice(encoding: str, p
     assert not holds(hook, "secret", {"X-Signature": prefix + text})
 
 
+@pytest.mark.parametrize("scheme", ["optio", "github", "standard-webhooks"])
+def test_a_scheme_with_a_header_of_its_own_reads_no_other(scheme: str) -> None:
+    odd = config(scheme, signatureHeader="X-Odd", signatureEncoding="base64")
+    now = 1_700_000_000
+
+    headers = signature.sign(config(scheme), STANDARD, BODY, delivery="d", now=now)
+
+    assert holds(odd, STANDARD, headers)
+    assert signature.sign(odd, STANDARD, BODY, delivery="d", now=now) == headers
+
+
 @pytest.mark.parametrize(
     "hook",
     [config("optio"), config("github"), config("standard-webhooks"), config("hmac", signatureEncoding="base64")],

@@ -20,6 +20,18 @@ _UNREAD = {
     "stripe-signature": "Stripe signs a time stamp together with the body",
     "x-slack-signature": "Slack signs a time stamp together with the body",
     "x-gitlab-token": "GitLab sends the secret itself, and no signature",
+    "x-pagerduty-signature": "PagerDuty writes `v1=` before each of its signatures",
+    "x-zm-signature": "Zoom signs a time stamp together with the body",
+    "calendly-webhook-signature": "Calendly signs a time stamp together with the body",
+    "x-twilio-signature": "Twilio signs its URL, with SHA-1",
+}
+# Headers whose signature is base64.
+_BASE64 = {
+    "x-shopify-hmac-sha256": "Shopify",
+    "x-wc-webhook-signature": "WooCommerce",
+    "typeform-signature": "Typeform",
+    "heroku-webhook-hmac-sha256": "Heroku",
+    "x-line-signature": "LINE",
 }
 _STANDARD = frozenset({"webhook-signature", "svix-signature"})
 
@@ -45,20 +57,26 @@ def _one(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Di
     elif header in _STANDARD and scheme != "standard-webhooks":
         message = f"`{config.signature_header}` is the header of Standard Webhooks, and `scheme: {scheme}` reads another form"
         yield task.at("OPT420", message, (*route, "signatureHeader"), hint="write `scheme: standard-webhooks`, and delete this")
+    elif header == "x-hub-signature-256" and scheme != "github":
+        message = f"`{config.signature_header}` is the header of GitHub, whose events `scheme: {scheme}` does not read"
+        yield task.at("OPT420", message, (*route, "signatureHeader"), hint="write `scheme: github`, and delete this")
+    elif header and scheme != "hmac":
+        message = f"`signatureHeader` does nothing with `scheme: {scheme}`"
+        yield task.at("OPT420", message, (*route, "signatureHeader"), key=True, hint="delete it, or write `scheme: hmac`")
+    elif header in _BASE64 and config.signature_encoding == "hex":
+        message = f"{_BASE64[header]} writes its signature in base64, and hex is read"
+        yield task.at("OPT420", message, (*route, "signatureHeader"), hint="add `signatureEncoding: base64`")
     elif scheme != "github":
-        yield from _github(task, route, config, header)
+        yield from _github(task, route, config)
 
 
-def _github(task: ResolvedTask, route: Route, config: WebhookConfig, header: str) -> Iterator[Diagnostic]:
+def _github(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     hint = "write `scheme: github`"
     events = [(index, event) for index, event in enumerate(config.events or ()) if event in _GITHUB_EVENTS]
-    if header == "x-hub-signature-256":
-        message = f"`{config.signature_header}` is the header of GitHub, whose events `scheme: {config.scheme}` does not read"
-        yield task.at("OPT420", message, (*route, "signatureHeader"), hint=f"{hint}, and delete this")
-    elif events:
+    if events:
         index, event = events[0]
         message = f"`{event}` is an event of GitHub, and `scheme: {config.scheme}` reads it from `X-Optio-Event`"
         yield task.at("OPT420", message, (*route, "events", index), hint=hint)
-    elif config.scheme == "optio" and header == "" and re.search(r"(?:^|-)github(?:-|$)", config.path):
+    elif config.scheme == "optio" and re.search(r"(?:^|-)github(?:-|$)", config.path):
         message = "`scheme: optio` reads `X-Optio-Signature`, and GitHub signs in `X-Hub-Signature-256`"
         yield task.at("OPT420", message, (*route, "path"), hint=hint)
