@@ -73,13 +73,13 @@ def run(args: argparse.Namespace) -> int:
         for line in _errors(each, name):
             complain(line)
     plan = compare(sides.before, sides.after, outlook)
-    # A change does not loosen the gate that it goes through: what either policy names holds.
-    policies = [each.policy for each in (sides.before, sides.after) if each.policy is not None]
+    # A change does not loosen the gate that it goes through: what any of the policies names holds.
+    policies = [each for each in (sides.gate, sides.before.policy, sides.after.policy) if each is not None]
     failing = plan.failing([*args.fail_on, *(name for policy in policies for name in policy.fail_on)])
     past = _past(plan, args, settings)
     plan = in_use(foreseen(plan, past) if args.history else plan, past)
     busy = {task_id: known.runs for task_id, known in past.items()}
-    found = findings(plan, sides.tree, busy=busy, allow_prune=args.allow_prune)
+    found = findings(plan, sides.tree, gate=sides.gate, busy=busy, allow_prune=args.allow_prune)
     found = graded(found, policies[0].rules) if policies else found
     refused = [each for each in found if each.severity is Severity.ERROR]
     sys.stdout.writelines(_printed(plan, found, args, sides, failing))
@@ -182,6 +182,8 @@ def _reasons(failing: Failing, refused: Sequence[Diagnostic], sides: Sides) -> I
             yield f"  {task or 'the policy'}: {effect.kind}: {brief(effect.text, 200)}"
         if len(failing) > _MOST_REASONS:
             yield f"  ... and {len(failing) - _MOST_REASONS} more"
+    if sides.gate is not None and (failing or refused):
+        yield "the branch that is merged into has gone on since the branches parted: its own policy holds, too"
     yield from concise(_seen(refused, sides))
 
 

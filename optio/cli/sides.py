@@ -10,8 +10,9 @@ from optio.cli.served import registry_of
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.tree import DirectoryTree, MemoryTree, SourceTree
 from optio.errors import SettingsError
+from optio.model.policy import PolicySpec
 from optio.plan.compare import Seen
-from optio.plan.side import Side, side
+from optio.plan.side import Side, policy_of, side
 from optio.plan.words import brief
 
 _SHORT = 12
@@ -20,13 +21,15 @@ _NOTHING = MemoryTree({})
 
 @dataclass(frozen=True, kw_only=True)
 class Sides:
-    """Both sides, with their names for people; `tree` is the newer one, and `seen` a path of it as people see it."""
+    """Both sides, with their names for people; `tree` is the newer one, and `seen` a path of it as people see it. `gate` is the
+    policy of the branch that is merged into, where that has gone on since the branches parted."""
 
     before: Side
     after: Side
     tree: SourceTree
     names: tuple[str, str]
     seen: Seen
+    gate: PolicySpec | None = None
 
 
 def of_revisions(root: Path, what: str) -> Sides:
@@ -34,7 +37,8 @@ def of_revisions(root: Path, what: str) -> Sides:
     a change may bring it, or delete it."""
     one, dots, other = named(what)
     place = place_of(root)
-    base = merge_base(place, one, other) if dots == "..." else commit_of(place, one)
+    tip = commit_of(place, one)
+    base = merge_base(place, one, other) if dots == "..." else tip
     head = commit_of(place, other) if dots else None
     before = tree_of(place, base)
     after = tree_of(place, head) if head is not None else DirectoryTree(root) if root.is_dir() else None
@@ -43,7 +47,8 @@ def of_revisions(root: Path, what: str) -> Sides:
     names = f"{base[:_SHORT]}:{root}", f"{head[:_SHORT]}:{root}" if head is not None else str(root)
     compiler = IncrementalCompiler()
     old, tree = side(before or _NOTHING, compiler), after or _NOTHING
-    return Sides(before=old, after=side(tree, compiler), tree=tree, names=names, seen=Places(root, root))
+    gate = policy_of(tree_of(place, tip) or _NOTHING) if tip != base else None
+    return Sides(before=old, after=side(tree, compiler), tree=tree, names=names, seen=Places(root, root), gate=gate)
 
 
 def named(what: str) -> tuple[str, str, str]:

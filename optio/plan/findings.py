@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 
+from optio.compiler import policy
 from optio.compiler.diagnostics import Diagnostic, finding, ordered
 from optio.compiler.layers import Bases
 from optio.compiler.pipeline import Policies, compile_file
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.tree import SourceTree
 from optio.model.effect import Kind, Weight
+from optio.model.policy import PolicySpec
 from optio.plan.compare import Change, Plan, Status
 from optio.plan.effect import Effect
 from optio.plan.words import brief, number
@@ -43,11 +45,16 @@ _DEFAULT_HINT = "give it a `default`, or tell who starts the task"
 
 
 def findings(
-    plan: Plan, tree: SourceTree, *, busy: Mapping[str, int] | None = None, allow_prune: bool = False
+    plan: Plan,
+    tree: SourceTree,
+    *,
+    gate: PolicySpec | None = None,
+    busy: Mapping[str, int] | None = None,
+    allow_prune: bool = False,
 ) -> list[Diagnostic]:
-    """In the files of the newer tree; what is gone is told at the file that it stood in. `busy` has the runs of tasks that are
-    gone, as a server knows them."""
-    return ordered([*_of_tasks(plan, tree), *mass_delete(plan, allow_prune=allow_prune), *_busy(plan, busy or {})])
+    """In the files of the newer tree; what is gone is told at the file that it stood in. A `gate` is a policy that no tree's
+    check has looked at: what changes must hold it. `busy` has the runs of tasks that are gone, as a server knows them."""
+    return ordered([*_of_tasks(plan, tree, gate), *mass_delete(plan, allow_prune=allow_prune), *_busy(plan, busy or {})])
 
 
 def mass_delete(plan: Plan, *, allow_prune: bool) -> Iterator[Diagnostic]:
@@ -76,7 +83,7 @@ def _busy(plan: Plan, busy: Mapping[str, int]) -> Iterator[Diagnostic]:
             yield finding("OPT803", message, path=_origin(change), hint=_HINTS["OPT803"])
 
 
-def _of_tasks(plan: Plan, tree: SourceTree) -> Iterator[Diagnostic]:
+def _of_tasks(plan: Plan, tree: SourceTree, gate: PolicySpec | None) -> Iterator[Diagnostic]:
     bases, policies = Bases(tree), Policies(tree)
     there = set(tree.task_files())
 
@@ -85,6 +92,8 @@ def _of_tasks(plan: Plan, tree: SourceTree) -> Iterator[Diagnostic]:
 
     for change in plan.changes:
         task = resolved(_origin(change)) if change.after is not None else None
+        if task is not None and gate is not None:
+            yield from policy.check(task, gate)
         for effect in change.effects:
             for code in codes(effect):
                 yield _at(code, change, effect, task)

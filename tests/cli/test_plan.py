@@ -200,6 +200,22 @@ def test_a_change_does_not_loosen_its_own_gate(repository: Path, plan: Plan) -> 
     assert "report: egress-opened" in err
 
 
+def test_the_newest_gate_of_the_branch_that_is_merged_into_holds(repository: Path, plan: Plan) -> None:
+    git("checkout", "-qb", "feature")
+    commit(report=OPEN)
+    assert plan("main...feature")[0] == 0
+    git("checkout", "-q", "main")
+    commit(_policy="type: policy\nfailOn: [danger]\nallow: {egress: [api.anthropic.com]}\n")
+
+    code, out, err = plan("main...feature")
+
+    assert code == 1
+    assert "another policy" not in out  # the branch did nothing to it
+    assert "report: egress-opened" in err
+    assert "tasks.d/report.yaml:6:53: error: the policy does not allow `*.example.com` [OPT519 not-allowed]" in err
+    assert "the branch that is merged into has gone on since the branches parted: its own policy holds, too" in err
+
+
 def test_a_link_in_the_place_of_the_directory_does_not_lead_around_the_gate(repository: Path, plan: Plan) -> None:
     commit(_policy="type: policy\nfailOn: [danger]\n")
     git("checkout", "-qb", "feature")

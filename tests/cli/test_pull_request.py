@@ -38,7 +38,7 @@ class Job:
             **{name: value for name, value in os.environ.items() if not name.startswith("OPTIO_")},
             "PATH": f"{tools}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
-            "BASE": "main",
+            "CHANGE": WORKFLOW["jobs"]["plan"]["env"]["CHANGE"],
             "GITHUB_STEP_SUMMARY": str(self.outside / "summary"),
             "CALLS": str(self.outside / "calls"),
             "KNOWN": str(self.outside / "known"),
@@ -73,7 +73,14 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     commit(report=TASK, _policy="type: policy\nfailOn: [danger]\n")
     git("checkout", "-qb", "feature")
     commit(report=OPEN)
+    merge()
     return Job(directory)
+
+
+def merge() -> None:
+    """What GitHub makes of a pull request, and checks out."""
+    git("checkout", "-q", "--detach", "main")
+    git("merge", "-q", "--no-ff", "-m", "merge", "feature")
 
 
 def test_what_a_change_does_stands_in_the_summary_and_in_sarif_and_fails(job: Job) -> None:
@@ -102,11 +109,24 @@ def test_there_is_one_comment_which_is_brought_up_to_date(job: Job) -> None:
 
 
 def test_errors_fail_and_the_plan_is_told_all_the_same(job: Job) -> None:
+    git("checkout", "-q", "feature")
     commit(report=TASK + "maxTurn: 3\n")
+    merge()
 
     assert job.step("What is wrong").returncode == 1
     assert job.step("What it will do").returncode == 1
     assert "broken" in job.said("summary")
+
+
+def test_a_policy_that_came_after_the_branches_parted_holds(job: Job) -> None:
+    git("checkout", "-q", "main")
+    commit(_policy="type: policy\nallow: {egress: [api.anthropic.com]}\n")
+    merge()
+
+    done = job.step("What is wrong")
+
+    assert done.returncode == 1
+    assert "the policy does not allow `*.example.com`" in done.stdout
 
 
 def test_what_outsiders_choose_stands_in_no_script() -> None:
