@@ -36,13 +36,15 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A task that does something else; `expected` says what it may be expected to spend, where its past is known."""
+    """A task that does something else; `expected` says what it may be expected to spend, where its past is known. A file that
+    has errors now stands `broken_at` a path."""
 
     status: Status
     before: CompiledTask | None
     after: CompiledTask | None
     effects: tuple[Effect, ...]
     expected: str | None = None
+    broken_at: str | None = None
 
     @property
     def task(self) -> CompiledTask:
@@ -54,6 +56,8 @@ class Change:
 
     def path(self, seen: Seen) -> str:
         """Where it stands, or stood."""
+        if self.broken_at is not None:
+            return seen(self.broken_at)
         return seen(self.task.origin.path, gone=self.after is None)
 
     def heaviest(self, most: int) -> tuple[Effect, ...]:
@@ -161,7 +165,7 @@ def compare(before: Side, after: Side, outlook: Outlook) -> Plan:
         outlook, hooks={config.path: task for task in new.values() if (config := hooks.config_of(task)) is not None}
     )
     changes = [_change(pair, ahead) for pair in found]
-    changes += [_untold(task) for task in untold.values()]
+    changes += [_untold(task, after) for task in untold.values()]
     changes += [_mended(task, ahead) for task in mended.values()]
     told = sorted((each for each in changes if each is not None), key=lambda each: each.task.id)
     known = {each.task.id for each in told}
@@ -205,10 +209,11 @@ def _same(before: CompiledTask, after: CompiledTask) -> bool:
     return before is after or before.digest == after.digest
 
 
-def _untold(task: CompiledTask) -> Change:
+def _untold(task: CompiledTask, there: Side) -> Change:
     text = "its file has errors: what it will do cannot be told; its money is counted as it was"
     effect = Effect(kind=Kind.TASK_BROKEN, text=text, weight=Weight.DANGER)
-    return Change(status=Status.BROKEN, before=task, after=None, effects=(effect,))
+    path = there.broken_ids.get(task.id, task.origin.path)
+    return Change(status=Status.BROKEN, before=task, after=None, effects=(effect,), broken_at=path)
 
 
 def _mended(task: CompiledTask, outlook: Outlook) -> Change:

@@ -43,7 +43,7 @@ def _change(change: Change, seen: Seen) -> dict[str, Any]:
         "id": change.task.id,
         "idBefore": None if before is None else before.id,
         "status": change.status.value,
-        "path": None if after is None else seen(after.origin.path),
+        "path": None if change.status is Status.REMOVED else change.path(seen),
         "pathBefore": None if before is None else seen(before.origin.path, gone=True),
         "digest": None if after is None else after.digest,
         "digestBefore": None if before is None else before.digest,

@@ -15,11 +15,12 @@ from optio.model.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """`broken` are the paths of files with errors, and `broken_ids` the ids of tasks in them, as far as they can be read."""
+    """`broken` are the paths of files with errors, and `broken_ids` the ids of tasks in them, as far as they can be read,
+    with the paths."""
 
     registry: Registry
     broken: frozenset[str] = frozenset()
-    broken_ids: frozenset[str] = frozenset()
+    broken_ids: Mapping[str, str] = field(default_factory=dict)
     errors: tuple[Diagnostic, ...] = ()
     policy: PolicySpec | None = None
     texts: Mapping[str, bytes | None] = field(default_factory=dict)
@@ -32,7 +33,7 @@ def side(tree: SourceTree, compiler: IncrementalCompiler | None = None) -> Side:
     return Side(
         registry=compilation.registry,
         broken=compilation.broken,
-        broken_ids=frozenset(meant for meant in compiler.unserved(compilation).values() if meant is not None),
+        broken_ids={meant: path for path, meant in compiler.unserved(compilation).items() if meant is not None},
         errors=tuple(each for each in compilation.diagnostics if each.severity is Severity.ERROR),
         policy=policy_of(tree),
         texts=compiler.known(),

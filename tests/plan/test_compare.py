@@ -34,6 +34,9 @@ def test_a_broken_task_is_not_removed_though_its_file_has_moved() -> None:
     assert statuses({"a.yaml": task("Hello")}, {"b.yaml": task("Hello", "x: 1\n")}) == ["broken hello"]
     assert statuses({"a.yaml": task("Hello")}, {"b.yaml": task("Hello", "x: [\n")}) == ["broken hello"]
 
+    (change,) = plan({"a.yaml": task("Hello")}, {"b.yaml": task("Hello", "x: 1\n")}).changes
+    assert change.path(lambda path, gone=False: f"{'old' if gone else 'new'}/{path}") == "new/b.yaml"
+
 
 def test_a_broken_task_is_not_added_when_it_is_mended_though_its_file_has_moved() -> None:
     assert statuses({"b.yaml": task("Hello", "x: [\n")}, {"a.yaml": task("Hello")}) == ["mended hello"]
