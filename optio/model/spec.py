@@ -5,6 +5,7 @@ All that a type asks of a value can be read from it, so that a reader of files f
 0.22 frees such a pattern as if it were a type, and the interpreter crashes at its end.
 """
 
+import threading
 from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
@@ -27,6 +28,8 @@ HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+\Z", max_length=64)]
 Count = Annotated[int, Meta(ge=0, le=INT32)]
 Positive = Annotated[int, Meta(ge=1, le=INT32)]
 Mapping = dict[str, Any]
+_building = threading.Lock()
+_built: set[type] = set()
 
 
 def portable(pattern: str) -> str:
@@ -40,11 +43,20 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="came
     @classmethod
     def of(cls: type[S], value: Any) -> S:
         """From what JSON can say; raises ValueError, which names the first thing that does not fit."""
+        if cls not in _built:
+            _build(cls)
         return msgspec.convert(value, cls)
 
     def but(self: S, **changes: Any) -> S:
         """The same with other values for some attributes; they are not looked at."""
         return msgspec.structs.replace(self, **changes)
+
+
+def _build(model: type[Spec]) -> None:
+    """msgspec takes a type apart when it first meets it, and crashes where another thread meets it meanwhile."""
+    with _building:
+        msgspec.json.Decoder(model)
+        _built.add(model)
 
 
 class Key(msgspec.Struct, frozen=True):

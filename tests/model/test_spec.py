@@ -76,3 +76,35 @@ def test_an_interpreter_that_has_read_a_task_ends_in_good_order() -> None:
     codes = [subprocess.run([sys.executable, "-c", program], check=False).returncode for _ in range(12)]
 
     assert codes == [0] * 12
+
+
+MET_TWICE = """
+import threading, time
+from optio.model.spec import Spec
+begun, go, found = threading.Event(), threading.Event(), []
+def slow():
+    begun.set()
+    go.wait(20)
+    return int
+class Inner(Spec):
+    value: "slow()"
+class Outer(Spec):
+    inner: Inner
+def read():
+    found.append(Outer.of({"inner": {"value": 1}}).inner.value)
+threads = [threading.Thread(target=read) for _ in range(2)]
+threads[0].start()
+begun.wait(20)
+threads[1].start()
+time.sleep(0.3)  # without a lock it crashes at once
+go.set()
+for each in threads:
+    each.join()
+print(found)
+"""
+
+
+def test_a_type_that_several_threads_meet_for_the_first_time_crashes_nobody() -> None:
+    done = subprocess.run([sys.executable, "-c", MET_TWICE], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "[1, 1]\n"), done.stderr
