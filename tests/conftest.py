@@ -1,6 +1,7 @@
 """Fixtures that several test packages share."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,13 @@ PATIENT: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthChe
 hypothesis_settings.register_profile("ci", derandomize=True, print_blob=True, **PATIENT)
 hypothesis_settings.register_profile("dev", **PATIENT)
 hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+# In the background of a shell, or below nohup, these are ignored, also by all that the tests start. Who has a handler, which does
+# nothing here, starts others with the default.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

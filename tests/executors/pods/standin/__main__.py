@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import signal
 import socket
 import sys
 import threading
@@ -52,7 +51,5 @@ def _until_the_input_ends() -> None:
     os._exit(0)
 
 
-# What the tests were started with, by nohup for one, is not what a container begins with.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
 threading.Thread(target=_until_the_input_ends, daemon=True).start()
 asyncio.run(serve(Path(sys.argv[1])))
