@@ -25,8 +25,8 @@ hypothesis_settings.register_profile("dev", **PATIENT)
 hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
-# In the background of a shell, or below nohup, these are ignored, also by all that the tests start. Who has a handler, which does
-# nothing here, starts others with the default.
+# In the background of a shell, or below nohup, these are ignored, also by all that the tests start. Who has a handler, though
+# it does nothing, starts others with the default.
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
