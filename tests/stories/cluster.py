@@ -78,6 +78,14 @@ class Process:
             log.seek(self._began_at)
             return f" {self.command} on ".encode() in log.read(4000)
 
+    def until_stopping(self) -> None:
+        """Wait until it has heard that it shall end."""
+
+        def look() -> bool:
+            return f"the {self.command} is stopping".encode() in self.log.read_bytes()[self._began_at :]
+
+        eventually(look, within=60, what=f"{self.name} being told to stop")
+
     def until_begun(self) -> None:
         """Wait for that."""
         eventually(self.begun, within=60, what=f"{self.name} being at work")
