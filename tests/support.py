@@ -158,7 +158,7 @@ class Dev:
                 [sys.executable, "-m", "optio", self.command], cwd=ROOT, env=self.environment(), stdout=out, stderr=out
             )
         if ready:
-            eventually(self._answers, within=30, what=f"`optio {self.command}` on {self.url}")
+            eventually(self._answers, within=60, what=f"`optio {self.command}` on {self.url}")
 
     def _answers(self) -> bool:
         assert self.process is not None
