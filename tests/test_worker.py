@@ -108,9 +108,14 @@ def test_a_run_goes_on_when_its_worker_is_killed_and_its_log_has_every_line_once
 ) -> None:
     gate = f"    while n == 100 and not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)\n"
     run_id = accept(here, command_task(["python3", "-c", TALKS + gate]))
-    for count in (20, 50, 80):
+
+    def found_again() -> int:
+        return sum(line.startswith(b"found again") for line in log_of(here, run_id, LogKind.SYSTEM))
+
+    for turn, count in enumerate((20, 50, 80)):
         process = worker()
         talking(here, run_id, count)
+        eventually(lambda turn=turn: found_again() == turn, within=40, what="the worker going on with it")  # type: ignore[misc]
         process.kill()
     (tmp_path / "go").touch()
     worker()
@@ -118,7 +123,7 @@ def test_a_run_goes_on_when_its_worker_is_killed_and_its_log_has_every_line_once
     done(here, run_id, within=50)
 
     assert_whole(here, run_id)
-    assert len([line for line in log_of(here, run_id, LogKind.SYSTEM) if line.startswith(b"found again")]) == 3
+    assert found_again() == 3
 
 
 def test_a_worker_that_is_told_to_stop_hands_over_without_harm(here: Services, worker: Callable[..., Process]) -> None:
