@@ -96,13 +96,14 @@ def _errors(found: Iterable[Diagnostic]) -> int:
 
 
 def fixable(found: Iterable[Diagnostic], *, unsafe: bool) -> list[Diagnostic]:
-    """Those of one file whose fixes can be applied together, from top to bottom; where two meet, the first has the place."""
+    """Those of one file whose fixes can be applied together, from top to bottom; where two meet, the first has the place. One
+    fix may be that of several."""
     mine = [d for d in found if d.fix is not None and (d.fix.safe or unsafe)]
     chosen: list[Diagnostic] = []
     taken: list[Edit] = []
     for each in sorted(mine, key=lambda d: (d.span.start, d.code)):
         edits = each.fix.edits if each.fix is not None else ()
-        if not any(_meet(edit, other) for edit in edits for other in taken):
+        if any(each.fix == other.fix for other in chosen) or not any(_meet(edit, other) for edit in edits for other in taken):
             chosen.append(each)
             taken += edits
     return chosen

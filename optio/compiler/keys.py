@@ -126,13 +126,16 @@ def unknown(root: Any, route: Route) -> Unknown:
         if config[key] in SCHEMES:
             return Unknown("OPT101", f"unknown key `{name}`", f"write `scheme: {config[key]}`", ours)
     inward = len(route) == 3 and route[0] == "triggers" and key in known_keys(root, (*route[:-1], "config"))
+    below = value_at(root, (*route[:-1], "config")) if inward else None
+    doubled = isinstance(below, dict) and key in below
+    hint, into = ("delete it: `config` has one", None) if doubled else ("move it below `config`", "config")
     if inward and key == "paramMapping":
-        return Unknown("OPT322", f"`{name}` stands beside `config`", "move it below `config`", into="config")
+        return Unknown("OPT322", f"`{name}` stands beside `config`", hint, into=into)
     near = closest(key, known)
     if near:
         return Unknown("OPT101", f"unknown key `{name}`", f"did you mean `{near}`?", near)
     if inward:
-        return Unknown("OPT101", f"unknown key `{name}`", "move it below `config`", into="config")
+        return Unknown("OPT101", f"unknown key `{name}`", hint, into=into)
     into = "environment" if len(route) == 1 and key in _places()["environment",] else None
     return Unknown("OPT101", f"unknown key `{name}`", _elsewhere(route, key) or "delete it", into=into)
 

@@ -1,13 +1,12 @@
 """What a model does not take, in our words."""
 
-import copy
 import re
 from collections.abc import Callable
 from typing import Any
 
 from optio.compiler.diagnostics import Diagnostic, Fix, closest, finding
 from optio.compiler.document import Document
-from optio.compiler.keys import TRIGGERS, trigger_meant, unknown
+from optio.compiler.keys import TRIGGERS, known_keys, trigger_meant, unknown
 from optio.compiler.layers import POLICY, Merged
 from optio.compiler.misfits import LIST, MAPPING, SWITCH, TEXT, WHOLE, Misfit
 from optio.compiler.quantities import amount_meant, duration_meant, whole_meant
@@ -33,8 +32,6 @@ _TRIGGER_FORMS = {
     "schedule": '{type: schedule, config: {cronExpression: "0 9 * * 1"}}',
     "webhook": "{type: webhook, config: {path: my-path, secret: {name: NAME}}}",
 }
-# Each move reads the file once more.
-_LONGEST_MOVED = 30_000
 _ENV_NAME = "use letters, digits and underscores; no digit first"
 
 
@@ -121,25 +118,17 @@ def _bad_duration(at: At, route: Route, value: Any) -> Diagnostic:
 
 
 def _moved(document: Document | Merged, route: Route, into: str) -> Fix | None:
-    """The key with its value moved into a mapping beside it; None where that has one already, and where comments would go."""
-    from optio.compiler.edit import CannotEdit, edits
+    """The key moved into a mapping beside it, together with all others that belong there."""
+    from optio.compiler.move import moved  # only who made a mistake waits for it
 
     own, there = document.written(route)
-    if len(own.text) > _LONGEST_MOVED:
-        return None
-    wanted = copy.deepcopy(own.value)
-    beside = value_at(wanted, there[:-1])
-    if there[-1] not in beside:
-        return None  # an empty value of another file, which nobody knows to have written it
-    inner = beside.setdefault(into, {})
-    if not isinstance(inner, dict) or there[-1] in inner:
-        return None
-    inner[there[-1]] = beside.pop(there[-1])
-    try:
-        # What a run is given in its environment, somebody should look at.
-        return Fix(edits(own, wanted), safe=into != "environment")
-    except CannotEdit:
-        return None
+    known, inner = known_keys(document.value, route[:-1]), known_keys(document.value, (*route[:-1], into))
+    stray = [key for key in value_at(own.value, there[:-1]) if key in inner and key not in known]
+    keys = [key for key in stray if unknown(document.value, (*route[:-1], key)).into == into]
+    # An empty value of another file may be in none: nobody knows which wrote it.
+    edits = moved(own, there[:-1], keys, into) if there[-1] in keys else None
+    # What a run is given in its environment, somebody should look at.
+    return None if edits is None else Fix(edits, safe=into != "environment")
 
 
 def odd_scalar(document: Document | Merged, route: Route, text: str, reading: str, misfit: Misfit | None) -> Diagnostic:

@@ -205,10 +205,83 @@ def test_what_stands_beside_the_config_of_a_trigger_moves_into_it_with_its_value
     )
 
     assert written(text).partition("triggers:\n")[2] == (
-        "  - type: webhook\n    # the sender\n    config:\n      secret:\n        name: A\n      path: scan\n"
+        "  - type: webhook\n    config:\n      # the sender\n      secret: {name: A}\n      path: scan   \n"
         "      paramMapping:\n        A: $.action\n\n"
         '  - type: schedule\n    config: {cronExpression: "0 9 * * 1", paramMapping: {A: x}} # why\n'
     )
+
+
+STRAY = """\
+name: A
+agentRuntime: claude-code
+promptTemplate: Say hello
+secrets: [ANTHROPIC_API_KEY] # for claude
+triggers:
+  - type: webhook
+    path: scan  # where
+    config:
+        # how
+        scheme: github
+    # who
+    secret:
+      # which
+      name: A
+
+    enabled: true
+    paramMapping:
+    # nothing
+      {}
+  - type: schedule
+    config:
+    # when
+    cronExpression: "0 9 * * 1"
+
+    timezone: Europe/Berlin # where
+    enabled: true
+"""
+
+
+def test_keys_move_together_with_their_comments_to_the_last_blank() -> None:
+    expected = """\
+name: A
+agentRuntime: claude-code
+promptTemplate: Say hello
+environment:
+  secrets: [ANTHROPIC_API_KEY] # for claude
+triggers:
+  - type: webhook
+    config:
+        # how
+        scheme: github
+        path: scan  # where
+        # who
+        secret:
+          # which
+          name: A
+        paramMapping:
+        # nothing
+          {}
+
+    enabled: true
+  - type: schedule
+    config:
+      # when
+      cronExpression: "0 9 * * 1"
+
+      timezone: Europe/Berlin # where
+    enabled: true
+"""
+
+    done = fixed(MemoryTree({"task.yaml": STRAY}), unsafe=True)
+
+    assert (done.files["task.yaml"].decode(), done.count) == (expected, 6)
+
+
+def test_of_keys_that_belong_elsewhere_all_move_or_none() -> None:
+    config = 'cronExpression: "0 9 * * 1", timezone: UTC, # of the office\n    paramMapping: {A: x}'
+    text = f"{HEAD}triggers:\n  - {{type: schedule, {config}}}\n"
+
+    assert written(text) == text
 
 
 @pytest.mark.parametrize(
