@@ -25,6 +25,8 @@ NOT_IN_DEFAULTS = (*_NOT_IN_TEMPLATES, "extends", "triggers", "type")
 # Units: half of one says nothing.
 _WHOLE: tuple[Route, ...] = (("dedupe",), ("startLimit",))
 _UNION: Route = ("paramsSchema", "required")
+# No value of these is null: one that takes nothing away is no text that somebody forgot to quote.
+_VARIABLES: Route = ("environment", "env")
 _INSTEAD = {"promptTemplate": "promptFile", "promptFile": "promptTemplate"}
 _DEEPEST = 20
 
@@ -197,10 +199,12 @@ class Merged:
             if value is None and key in done:
                 del done[key]
             elif value is None and layer is self._top:
-                done[key] = value
+                if route != _VARIABLES or not layer.plain(here):
+                    done[key] = value
                 self.vain.append(here)
-            elif isinstance(value, dict) and isinstance(done.get(key), dict) and here not in _WHOLE:
-                done[key] = self._over(done[key], value, layer, here)
+            elif isinstance(value, dict) and here not in _WHOLE:
+                weaker = done.get(key)
+                done[key] = self._over(weaker if isinstance(weaker, dict) else {}, value, layer, here)
             elif here == _UNION and isinstance(value, list) and isinstance(done.get(key), list):
                 done[key] = self._union(done[key], value, layer)
             else:
