@@ -232,8 +232,8 @@ class Merged:
         for layer, values in self._layers:
             steps, value = _followed(values, route)
             if steps == len(route):
-                if route and value is not None:
-                    return layer, route
+                if route:
+                    return layer, route  # also where it takes away what others have
             elif steps and not isinstance(value, dict):
                 return layer, route  # it hides all that other layers have below it
         return self._top, route

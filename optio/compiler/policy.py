@@ -156,4 +156,5 @@ def _required(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
     names = {key.written: key.name for key in keys_of(TaskSpec)}
     for key in policy.require:
         if not getattr(task.spec, names[key]):
-            yield task.at("OPT713", f"the policy asks for `{key}`", (key,), key=True, hint=f"add `{key}:`")
+            hint = f"add `{key}:`" if task.document.plain((key,)) is None else f"write a value for `{key}`"
+            yield task.at("OPT713", f"the policy asks for `{key}`", (key,), key=True, hint=hint)

@@ -125,8 +125,7 @@ def _moved(document: Document | Merged, route: Route, into: str) -> Fix | None:
     known, inner = known_keys(document.value, route[:-1]), known_keys(document.value, (*route[:-1], into))
     stray = [key for key in value_at(own.value, there[:-1]) if key in inner and key not in known]
     keys = [key for key in stray if unknown(document.value, (*route[:-1], key)).into == into]
-    # An empty value of another file may be in none: nobody knows which wrote it.
-    edits = moved(own, there[:-1], keys, into) if there[-1] in keys else None
+    edits = moved(own, there[:-1], keys, into)
     # What a run is given in its environment, somebody should look at.
     return None if edits is None else Fix(edits, safe=into != "environment")
 
