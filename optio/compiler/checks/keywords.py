@@ -34,6 +34,13 @@ WORDS = frozenset(
         *("writeOnly", "examples", "format", "contentEncoding", "contentMediaType", "contentSchema"),
     }
 )
+# What other systems call them.
+_CALLED = {
+    **dict.fromkeys(("options", "choices", "values", "allowed", "allowedValues"), "enum"),
+    **dict.fromkeys(("regex", "regexp", "match"), "pattern"),
+}
+# Of which keyword `max` and `min` are the beginning.
+_BOUNDED = {"string": "Length", "array": "Items", "object": "Properties", "integer": "imum", "number": "imum"}
 
 
 def subschemas(schema: Any, route: Route) -> Iterator[tuple[Route, dict[str, Any]]]:
@@ -53,9 +60,14 @@ def subschemas(schema: Any, route: Route) -> Iterator[tuple[Route, dict[str, Any
                 stack.append(((*at, word), inner))
 
 
-def misspelt(word: str) -> str | None:
-    """The keyword that was probably meant; None for a keyword, and for what is far from all of them."""
-    return None if word in WORDS or word.startswith("x-") else closest(word, WORDS)
+def misspelt(word: str, sub: dict[str, Any]) -> str | None:
+    """The keyword that was probably meant in this schema; None for a keyword, and for what is far from all of them."""
+    if word in WORDS or word.startswith("x-"):
+        return None
+    bound = _BOUNDED.get(str(sub.get("type"))) if word in ("max", "min") else None
+    if bound is not None:
+        return word + bound
+    return _CALLED.get(word) or closest(word, WORDS)
 
 
 def repaired(schema: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +75,7 @@ def repaired(schema: dict[str, Any]) -> dict[str, Any]:
     strange = ((sub, word) for _, sub in subschemas(schema, ()) for word in sub if word not in WORDS)
     wrong: dict[int, dict[str, str]] = {}
     for sub, word in strange:
-        meant = misspelt(word)
+        meant = misspelt(word, sub)
         if meant is not None and meant not in sub:
             wrong.setdefault(id(sub), {})[word] = meant
     repair: dict[str, Any] = _repaired(schema, wrong) if wrong else schema

@@ -78,7 +78,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     yield from contradictions(task, schema)
     for route, sub in subschemas(schema, ROUTE):
         yield from _values(task, route, sub, schema)
-    if meant.get("properties") and "additionalProperties" not in meant and "unevaluatedProperties" not in meant:
+    if isinstance(value_at(meant, ("properties", "additionalProperties")), bool):
+        yield _too_deep(task, "OPT215", (*ROUTE, "properties", "additionalProperties"))
+    elif meant.get("properties") and "additionalProperties" not in meant and "unevaluatedProperties" not in meant:
         from optio.compiler import mend
 
         yield task.at(
@@ -103,7 +105,9 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]
         route: Route = ROUTE + place
         word = place[-1] if place else ""
         value = value_at(schema, place)
-        if place[-2:-1] == ("properties",) and keyword == "type" and not isinstance(value, bool | dict):
+        if place[-2:-1] == ("properties",) and word == "required" and isinstance(value, list):
+            yield _too_deep(task, "OPT205", route)
+        elif place[-2:-1] == ("properties",) and keyword == "type" and not isinstance(value, bool | dict):
             meant = _type_meant(value) if isinstance(value, str) else None
             hint, write = f"write `{word}: {{type: {meant or 'string'}}}`", f"{{type: {meant}}}" if meant else None
             yield task.at("OPT205", f"`{word}` needs a schema", route, hint=hint, write=write, safe=False)
@@ -118,6 +122,11 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]
         else:
             hint = form(route) or "see json-schema.org for the form of this keyword"
             yield task.at("OPT205", f"`{word or 'paramsSchema'}` {message}", route, hint=hint)
+
+
+def _too_deep(task: ResolvedTask, code: str, route: Route) -> Diagnostic:
+    message = f"`{route[-1]}` stands below `properties`, where it is the name of a parameter"
+    return task.at(code, message, route, key=True, hint="move it out, to stand beside `properties:`")
 
 
 def _type_meant(word: str) -> str | None:

@@ -14,6 +14,11 @@ from optio.model.prompt import PLACEHOLDER, placeholders
 from optio.model.route import Route
 
 _BOUNDS = frozenset({"maxLength", "enum", "const", "pattern", "format", "$ref", "allOf", "anyOf", "oneOf"})
+# Keywords of other schemas that none here stands for.
+_ADVICE = {
+    "optional": "delete it: a parameter that `required` does not name is optional",
+    "nullable": 'write `type: [string, "null"]`, or another type in its place',
+}
 _SECRET = re.compile(r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|PRIVATE_?KEY|CREDENTIALS?)(?:$|_)", re.IGNORECASE)
 
 
@@ -36,10 +41,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _words(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
     for word in sub:
-        meant = misspelt(word)
-        if meant is not None:
+        meant = misspelt(word, sub)
+        if meant is not None or word in _ADVICE:
             write = meant if meant not in sub else None
-            hint = f"did you mean `{meant}`? a keyword of your own begins with `x-`"
+            hint = _ADVICE.get(word) or f"did you mean `{meant}`? a keyword of your own begins with `x-`"
             message = f"`{word}` is no keyword of JSON Schema and does nothing"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint, write=write, safe=False)
 

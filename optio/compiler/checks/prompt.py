@@ -112,7 +112,7 @@ def _unused(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     strange = sorted(used.difference(declared_names) | known.undeclared)
     passed_over = known.undeclared | {closest(name, declared_names) for name in strange}
     for name, sub in known.properties.items():
-        if name in passed_over:
+        if name in passed_over or sub is False:
             continue
         marked = isinstance(sub, dict) and "x-optio-used-by" in sub
         if name not in used and name.casefold() not in folded and not marked and f"{{{name}}}" not in task.prompt:

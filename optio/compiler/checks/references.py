@@ -59,7 +59,7 @@ def _misspelt(
 ) -> Iterator[Diagnostic]:
     """Where `$defs` itself is misspelt, that is the mistake, and not each of the references into it: they are taken out."""
     for word in (word for word in schema if word not in WORDS):
-        meant = misspelt(word)
+        meant = misspelt(word, schema)
         if meant is None or meant in schema:
             continue
         start = f"#/{meant}/"
