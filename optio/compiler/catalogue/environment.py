@@ -29,7 +29,7 @@ RULES = (
         "environment:\n  secrets: [TOKEN]\n",
     ),
     Rule(
-        "OPT504", "unknown-secret", WARNING, "a secret is used that is not there",
+        "OPT504", "unknown-secret", WARNING, "a secret or another value is used that is not there",
         "The variable is empty, or holds the text `$NAME`, and what needs it fails late and says little.",
         'environment:\n  setupCommands: ["git config --global url.https://$GIT_TOKEN@example.com/.insteadOf https://example.com/"]\n',
         'environment:\n  secrets: [GIT_TOKEN]\n'

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from optio.compiler.checks.declared import declared
 from optio.compiler.checks.untrusted import strangers_words
-from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.diagnostics import Diagnostic, closest, told
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 
@@ -25,6 +25,12 @@ RUNTIME_KEYS = frozenset(
     }
 )
 _IN_TEXT = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))|\{\{([A-Za-z_]\w*)\}\}", re.ASCII)
+# What GitHub Actions fills in, and nobody here.
+_EXPRESSION = re.compile(
+    r"\$\{\{\s{0,9}(?:secrets\.(\w{1,200})|[^{}\n]{0,200}?)\s{0,9}\}\}|\{\{\s{0,9}secrets\.(\w{1,200})\s{0,9}\}\}", re.ASCII
+)
+# What a shell would fill in, as the whole value or as the beginning of a path.
+_SHELLS_WORD = re.compile(r"\$(?:\{[A-Z_][A-Z0-9_]*\}|[A-Z_][A-Z0-9_]*)(?:/\S*)?|\$\([^()]*\)", re.ASCII)
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 # Words in the names of secrets that do not say what the secret is for.
 _ANY_SECRET = frozenset({"token", "key", "api", "secret", "url", "webhook", "access", "id", "password", "auth", "my", "user"})
@@ -51,6 +57,7 @@ def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
     secrets, known = set(environment.secrets), {*environment.secrets, *environment.env}
     for index, text in enumerate(environment.setup_commands):
         route: Route = ("environment", "setupCommands", index)
+        yield from _expressions(task, route, text)
         for each in shell.variables(text):
             if each.name in secrets and environment.setup_ahead and not each.guarded:
                 message = f"`{each.text}` is empty here: with `setupAhead` commands run before any run, without its secrets"
@@ -59,6 +66,7 @@ def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
             elif (unknown := _unknown(task, route, each, known)) is not None:
                 yield unknown
     for route, text in _command(task):
+        yield from _expressions(task, route, text)
         for each in shell.variables(text):
             if (unknown := _unknown(task, route, each, known)) is not None:
                 yield unknown
@@ -72,6 +80,21 @@ def _command(task: ResolvedTask) -> Iterator[tuple[Route, str]]:
     elif command and command[0] in _SHELLS and "-c" in command[1:-1]:
         index = command.index("-c") + 1
         yield ("command", index), command[index]
+
+
+def _expressions(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    """Between single quotes they may be meant: of a workflow that the command writes, say."""
+    from optio.compiler.checks import shell
+
+    def tell(found: re.Match[str]) -> Diagnostic:
+        secret = found[1] or found[2]
+        hint = f"write `${secret}`, and name `{secret}` under `environment.secrets`" if secret else "write the value itself"
+        message = f"`{found[0]}` is nothing that a shell can read"
+        return task.at("OPT504", message, route, hint=hint, span=task.document.find(route, found[0]))
+
+    if "{{" in text:
+        quoted = shell.literal(text)
+        yield from told((found for found in _EXPRESSION.finditer(text) if not shell.inside(quoted, found.start())), tell)
 
 
 def _unknown(task: ResolvedTask, route: Route, each: "Variable", known: set[str]) -> Diagnostic | None:
@@ -88,15 +111,32 @@ def _unknown(task: ResolvedTask, route: Route, each: "Variable", known: set[str]
 
 def _in_variables(task: ResolvedTask) -> Iterator[Diagnostic]:
     """A variable's value is a text, and no shell reads it."""
-    secrets = set(task.spec.environment.secrets)
     for name, text in task.spec.environment.env.items():
-        found = _IN_TEXT.search(text) if "$" in text or "{{" in text else None
-        meant = (found[1] or found[2] or found[3]) if found is not None else ""
-        if found is not None and (meant in secrets or SECRET_NAME.search(meant)):
+        found = _to_fill_in(task, name, text) if "$" in text or "{{" in text else None
+        if found is not None:
+            written, hint = found
             route: Route = ("environment", "env", name)
-            message = f"`{found[0]}` stays as it is: nothing is filled into the value of a variable"
-            hint = f"delete the line, and add `{name}` to `environment.secrets`"
-            yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, found[0]))
+            message = f"`{written}` stays as it is: nothing is filled into the value of a variable"
+            yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, written))
+
+
+def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | None:
+    """The first thing in a value that somebody expects to be filled in, and the cure; a `$` or braces alone are none."""
+    secrets, known = set(task.spec.environment.secrets), declared(task)
+    as_secret = f"delete the line, and add `{name}` to `environment.secrets`"
+    if name in secrets:
+        as_secret = f"delete the line: the secret `{name}` is given anyhow"
+    if expression := _EXPRESSION.search(text):
+        return expression[0], as_secret if any(expression.groups()) else "write the value itself"
+    for found in _IN_TEXT.finditer(text):
+        meant = found[1] or found[2] or found[3]
+        if meant in secrets or SECRET_NAME.search(meant):
+            return found[0], as_secret
+        if found[3] and known is not None and meant in known.properties:
+            return found[0], "delete the line, or write the value itself: parameters are for the prompt alone"
+    if _SHELLS_WORD.fullmatch(text):
+        return text, "write the value itself"
+    return None
 
 
 def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:

@@ -39,12 +39,17 @@ def variables(text: str) -> Iterator[Variable]:
     if "$" not in text or len(text) > _LONGEST:
         return
     own = set(_SET.findall(text)) | {name for names in _READ.findall(text) for name in names.split()}
-    literal = _Scan(text).single
+    single = literal(text)
     for found in _VARIABLE.finditer(text):
         name = found[1] or found[2]
-        if name not in own and not inside(literal, found.start()) and not _escaped(text, found.start()):
+        if name not in own and not inside(single, found.start()) and not _escaped(text, found.start()):
             own.add(name)
             yield Variable(name, found[0], bool(found[3]))
+
+
+def literal(text: str) -> list[tuple[int, int]]:
+    """The ranges between single quotes, where nothing is filled in."""
+    return _Scan(text).single if len(text) <= _LONGEST else []
 
 
 def inside(ranges: Sequence[tuple[int, int]], at: int) -> bool:
