@@ -28,23 +28,29 @@ REPOSITORY_KEYS = frozenset(
     }
 )
 RESERVED_KEYS = frozenset({"digest", "origin", "revision", "generation", "status", "createdAt", "updatedAt", "slug", "paused"})
-# What other systems call it: the key here that holds the same, or else what to do.
+# What other systems call it, without capitals and dashes: the key here that holds the same, or else what to do.
 _ELSEWHERE_CALLED = {
-    "prompt": "promptTemplate", "instructions": "promptTemplate", "systemPrompt": "promptTemplate", "runtime": "agentRuntime",
+    "prompt": "promptTemplate", "instructions": "promptTemplate", "systemprompt": "promptTemplate", "runtime": "agentRuntime",
     "agent": "agentRuntime", "engine": "agentRuntime", "params": "paramsSchema", "parameters": "paramsSchema",
-    "inputs": "paramsSchema", "schema": "paramsSchema", "budget": "budgetUsd", "maxCost": "budgetUsd", "turns": "maxTurns",
-    "retries": "maxRetries", "concurrency": "maxConcurrent", "title": "name",
-    "maintainer": "owner", "team": "owner", "contact": "owner",
+    "inputs": "paramsSchema", "schema": "paramsSchema", "budget": "budgetUsd", "maxcost": "budgetUsd", "turns": "maxTurns",
+    "concurrency": "maxConcurrent", "title": "name", "maintainer": "owner", "team": "owner", "contact": "owner",
+    **dict.fromkeys(("retry", "retries", "maxattempts", "attempts", "backofflimit"), "maxRetries"),
 }  # fmt: skip
 # The same in the `config` of a trigger, whose key takes the value as it is.
 _IN_CONFIG_CALLED = {
-    **dict.fromkeys(("cron", "crontab", "schedule", "expression", "at"), "cronExpression"),
-    **dict.fromkeys(("tz", "zone", "timeZoneId"), "timezone"),
+    **dict.fromkeys(("cron", "crontab", "schedule", "expression", "at", "scheduleinterval", "interval"), "cronExpression"),
+    **dict.fromkeys(("tz", "zone", "timezoneid"), "timezone"),
     **dict.fromkeys(("provider", "source", "sender", "vendor", "type", "auth", "signature"), "scheme"),
     **dict.fromkeys(("filter", "condition", "if", "only"), "when"),
     **dict.fromkeys(("params", "parameters", "inputs", "mapping"), "paramMapping"),
     **dict.fromkeys(("url", "endpoint", "route", "hook"), "path"),
-    **dict.fromkeys(("on", "eventTypes"), "events"),
+    **dict.fromkeys(("on", "eventtypes"), "events"),
+    **dict.fromkeys(("secretref", "secretkeyref"), "secret"),
+}
+# And in `startLimit`.
+_IN_LIMIT_CALLED = {
+    **dict.fromkeys(("max", "limit", "runs", "maxruns"), "count"),
+    **dict.fromkeys(("window", "period", "interval", "every", "within"), "per"),
 }
 _TRIGGERS_CALLED = {
     **dict.fromkeys(("cron", "cronjob", "timer", "time", "interval", "periodic", "clock"), "schedule"),
@@ -52,16 +58,24 @@ _TRIGGERS_CALLED = {
     **dict.fromkeys(("api", "button", "hand", "workflow_dispatch", "dispatch", "ondemand", "on-demand"), "manual"),
 }
 _SAME_VALUE = frozenset({"promptTemplate", "agentRuntime", "name", "owner"})
+_NUMBERS = frozenset({"maxConcurrent", "maxRetries"})
+# Durations whose unit is in the name of the key.
+_UNITS = {
+    **dict.fromkeys(("timeoutminutes", "timeoutinminutes", "timeoutmins"), "m"),
+    **dict.fromkeys(("timeoutseconds", "timeoutinseconds", "timeoutsecs", "activedeadlineseconds"), "s"),
+}
 _ADVICE = {
-    **dict.fromkeys(("schedule", "cron", "cronExpression"),
+    **dict.fromkeys(("schedule", "cron", "cronexpression", "scheduleinterval"),
         "write `triggers: [{type: schedule, config: {cronExpression: \"0 9 * * 1\"}}]`"),
     **dict.fromkeys(("webhook", "webhooks", "hook"),
         "write `triggers: [{type: webhook, config: {path: my-path, secret: {name: NAME}}}]`"),
     **dict.fromkeys(("steps", "script", "run", "setup"),
         "what runs before the agent goes below `environment.setupCommands`; a task that is a program has `command:`"),
-    **dict.fromkeys(("timeoutMinutes", "timeoutSeconds", "maxDuration"), "write `timeout: 20m`"),
+    "maxduration": "write `timeout: 20m`",
+    "spec": "move what is below it to the top of the file",
+    "metadata": "write `name:` and what else a task has at the top of the file",
     "trigger": "write `triggers:` and a list: `- type: manual`",
-    **dict.fromkeys(("tools", "mcpServers", "mcp", "allowedTools", "permissions"), "delete it: agents bring their own tools"),
+    **dict.fromkeys(("tools", "mcpservers", "mcp", "allowedtools", "permissions"), "delete it: agents bring their own tools"),
 }  # fmt: skip
 # What a pod is never given, wherever it is asked for.
 _NEVER = frozenset(
@@ -70,6 +84,11 @@ _NEVER = frozenset(
         *("capabilities", "runAsUser", "runAsRoot", "allowPrivilegeEscalation", "serviceAccount", "serviceAccountName"),
         *("automountServiceAccountToken", "nodeName", "docker", "dockerSocket"),
     }
+)
+_SECRET_NAMED = re.compile(
+    r"\$\{\{ *secrets\.([A-Za-z_]\w{0,99}) *\}\}|(?:env:)?\$\{?([A-Za-z_]\w{0,99})\}?"
+    r"|(?:env:)?([A-Z][A-Z0-9]{1,30}(?:_[A-Z0-9]{1,30}){1,8})",
+    re.ASCII,
 )
 # Letters that look like Latin ones, by what they look like.
 _LOOKALIKES = str.maketrans(
@@ -94,6 +113,12 @@ def trigger_meant(word: str) -> str | None:
     return _TRIGGERS_CALLED.get(word.lower()) or closest(word.lower(), TRIGGERS)
 
 
+def secret_meant(text: Any) -> str | None:
+    """The secret whose name a text is, in capitals or in what other systems write around it. The text itself may be one."""
+    named = _SECRET_NAMED.fullmatch(text) if isinstance(text, str) else None
+    return named and next(filter(None, named.groups()))
+
+
 def unknown(root: Any, route: Route) -> Unknown:
     """Why it is unknown."""
     key, name = str(route[-1]), show(route)
@@ -116,15 +141,8 @@ def unknown(root: Any, route: Route) -> Unknown:
     same = next((k for k in known if _plain(k) == _plain(key)), None)
     if same:
         return Unknown("OPT111", f"`{name}` is spelled otherwise", f"write `{same}`", same)
-    config = value_at(root, route[:-1])
-    ours = _IN_CONFIG_CALLED.get(key) if route[0] == "triggers" and route[2:3] == ("config",) and len(route) == 4 else None
-    if ours is not None and ours in known:
-        if ours in config:
-            return Unknown("OPT101", f"unknown key `{name}`", f"delete it: `{ours}` is there")
-        if ours != "scheme":
-            return Unknown("OPT101", f"unknown key `{name}`", f"write `{ours}:`", ours)
-        if config[key] in SCHEMES:
-            return Unknown("OPT101", f"unknown key `{name}`", f"write `scheme: {config[key]}`", ours)
+    if (told := _deeper(root, route, name, known)) is not None:
+        return told
     inward = len(route) == 3 and route[0] == "triggers" and key in known_keys(root, (*route[:-1], "config"))
     below = value_at(root, (*route[:-1], "config")) if inward else None
     doubled = isinstance(below, dict) and key in below
@@ -140,14 +158,49 @@ def unknown(root: Any, route: Route) -> Unknown:
     return Unknown("OPT101", f"unknown key `{name}`", _elsewhere(route, key) or "delete it", into=into)
 
 
+def _deeper(root: Any, route: Route, name: str, known: list[str]) -> Unknown | None:
+    """What other systems have below a key of ours."""
+    beside, key, place = value_at(root, route[:-1]), str(route[-1]), route[:-1]
+    if place[-1:] in (("secret",), ("previousSecret",)):
+        hint = "delete it: a secret is given by its name alone" if "name" in beside else f"write `name: {_named(beside[key])}`"
+        return Unknown("OPT101", f"unknown key `{name}`", hint)
+    if place == ("environment", "resources") and key in ("limits", "requests"):
+        return Unknown("OPT101", f"unknown key `{name}`", "write `cpu:` and `memory:` right below `resources`")
+    ours = _IN_LIMIT_CALLED.get(_plain(key)) if place == ("startLimit",) else None
+    if place[:1] == ("triggers",) and place[2:] == ("config",):
+        ours = _IN_CONFIG_CALLED.get(_plain(key))
+    if ours is None or ours not in known:
+        return None
+    if ours in beside:
+        return Unknown("OPT101", f"unknown key `{name}`", f"delete it: `{ours}` is there")
+    if ours != "scheme":
+        return Unknown("OPT101", f"unknown key `{name}`", f"write `{ours}:`", ours)
+    if beside[key] in SCHEMES:
+        return Unknown("OPT101", f"unknown key `{name}`", f"write `scheme: {beside[key]}`", ours)
+    return None
+
+
 def _called(root: Any, key: str) -> tuple[str, str | None] | None:
     """What to do with a key that other systems have, and the one that takes its value as it is."""
-    ours = _ELSEWHERE_CALLED.get(key)
-    if ours is not None and isinstance(root, dict) and ours in root:
+    plain, value = _plain(key), root[key]
+    ours = "timeout" if plain in _UNITS else _ELSEWHERE_CALLED.get(plain)
+    if ours is None:
+        return (_ADVICE[plain], None) if plain in _ADVICE else None
+    if ours in root:
         return f"delete it: `{ours}` is there", None
-    if ours is not None:
-        return f"write `{ours}:`", ours if ours in _SAME_VALUE else None
-    return (_ADVICE[key], None) if key in _ADVICE else None
+    if plain in _UNITS:
+        return f"write `timeout: {value if type(value) is int else 20}{_UNITS[plain]}`", None
+    if ours in _NUMBERS and isinstance(value, dict):
+        number = next((each for each in value.values() if type(each) is int), 1)
+        return f"write `{ours}: {number}`", None
+    return f"write `{ours}:`", ours if ours in _SAME_VALUE else None
+
+
+def _named(value: Any) -> str:
+    """The name of the secret in what other systems name one by."""
+    while isinstance(value, dict) and value:
+        value = value.get("name", next(iter(value.values())))
+    return secret_meant(value) or "NAME"
 
 
 def _elsewhere(route: Route, key: str) -> str | None:

@@ -76,7 +76,7 @@ def _meant(document: Document | Merged, misfit: Misfit) -> str | None:
     if misfit.kind != "unknown":
         return None
     what = unknown(document.value, misfit.route)
-    return what.meant or (what.hint.split("`")[1] if "`" in what.hint else None)
+    return what.meant or (what.hint.split("`")[1].partition(":")[0] if "`" in what.hint else None)
 
 
 def _misread(document: Document | Merged, misfit: Misfit) -> str | None:

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from optio.compiler.diagnostics import Diagnostic, Fix, closest, finding
+from optio.compiler.diagnostics import Diagnostic, Fix, brief, closest, finding
 from optio.compiler.document import Document
-from optio.compiler.keys import TRIGGERS, known_keys, trigger_meant, unknown
+from optio.compiler.keys import TRIGGERS, known_keys, secret_meant, trigger_meant, unknown
 from optio.compiler.layers import POLICY, Merged
 from optio.compiler.misfits import LIST, MAPPING, SWITCH, TEXT, WHOLE, Misfit
 from optio.compiler.quantities import amount_meant, duration_meant, whole_meant
@@ -20,9 +20,7 @@ LATER_TYPES = ("connection",)
 ELSEWHERE = ("policy",)
 _SECRETS = ("secret", "previousSecret")
 # What documentation writes in a secret's place.
-_PLACEHOLDER = (
-    r"(?i)\A(?:change[-_ ]?me|(?:my|your|the)[-_ ].*|secret|password|token|todo|x{3,}|<.*>|\[.*\]|\$\{?\w+\}?|\W*)\Z|\.{3}"
-)
+_PLACEHOLDER = r"(?i)\A(?:change[-_ ]?me|(?:my|your|the)[-_ ].*|secret|password|token|todo|x{3,}|<.*>|\[.*\]|\W*)\Z|\.{3}"
 _MONEY = 'write the amount as text with at most four decimals, such as "2.50"'
 _DURATION = "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
 _DURATIONS: tuple[Route, ...] = (("timeout",), ("stallTimeout",), ("startLimit", "per"), ("dedupe", "window"))
@@ -32,6 +30,7 @@ _TRIGGER_FORMS = {
     "schedule": '{type: schedule, config: {cronExpression: "0 9 * * 1"}}',
     "webhook": "{type: webhook, config: {path: my-path, secret: {name: NAME}}}",
 }
+_MOST_NAMED = 5
 _ENV_NAME = "use letters, digits and underscores; no digit first"
 
 
@@ -69,6 +68,10 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
     if last in _SECRETS and isinstance(value, str) and re.search(_PLACEHOLDER, value):
         hint = f"write `{last}: {{name: NAME}}`, and give that secret a value of its own: `openssl rand -hex 32`"
         return at("OPT406", f"`{name}` is a placeholder, and no secret", hint)
+    if last in _SECRETS and (secret := secret_meant(value)) is not None:
+        write = f"{{name: {secret}}}"
+        hint = f"write `{last}: {write}`"
+        return at("OPT103", f"`{name}` must be a mapping, not text", hint, write=write, safe=False)
     if last in _SECRETS and isinstance(value, str):
         return at(
             "OPT405",
@@ -253,6 +256,8 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
     elif wanted == LIST and isinstance(value, dict) and value and route in _LISTS_OF_MAPPINGS:
         own, there = document.written(route)
         hint = _itemized(next(iter(value)), len(value) > 1, flow=own.is_flow(there))
+    elif route == ("environment", "secrets") and isinstance(value, dict) and value:
+        hint = f"write a list of names: `[{', '.join(list(value)[:_MOST_NAMED])}]`"
     elif wanted == LIST and not isinstance(value, dict):
         hint = f"write a list: [{written if written is not None else '...'}]"
     elif wanted == SWITCH and isinstance(value, str) and value.lower() in ("true", "false"):
@@ -260,6 +265,8 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
         hint = f"remove the quotes: {write}"
     elif route == ("command",):
         hint = "write a list: [program, argument]"
+    elif wanted == TEXT and isinstance(value, dict) and isinstance(run := value.get("run"), str):
+        hint = f"write the command itself: `{brief(run)}`"
     elif wanted == MAPPING and isinstance(last, str):
         hint = f"write `{last}:`, and `key: value` lines below it"
     else:

@@ -2,19 +2,24 @@
 
 import re
 from collections.abc import Iterator
+from itertools import chain
+from typing import Any
 
 from optio.compiler.checks.declared import Declared, declared
 from optio.compiler.diagnostics import Diagnostic, closest, told
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.surface import invisible
 from optio.model.prompt import PLACEHOLDER, placeholders
+from optio.model.trigger import Trigger
 
 LARGEST = 256 * 1024
-# `{{ NAME }}`, `{{a-b}}`, `{{a.b}}`, `{{#if x}}`, and `{{NAME` or `{{NAME}` that is not closed.
+# `{{ NAME }}`, `{{a-b}}`, `{{a.b}}`, `${{ a.b }}`, `{{$.a.b}}`, `{{#if x}}`, and `{{NAME` or `{{NAME}` that is not closed.
 ALMOST = (
-    r"\{\{(?![A-Za-z0-9_]+\}\})"
-    r"(?:[ \t]*[#/^>!&]?[ \t]*[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,60}[ \t]*\}\}|[A-Za-z0-9_]{1,60}(?![A-Za-z0-9_])\}?)"
+    r"(?:\$(?=\{\{[ \t]*[a-z]+\.))?\{\{(?![A-Za-z0-9_]+\}\})"
+    r"(?:[ \t]*(?:[#/^>!&]|\$\.)?[ \t]*[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,60}[ \t]*\}\}|[A-Za-z0-9_]{1,60}(?![A-Za-z0-9_])\}?)"
 )
+# What other templates have: it may be meant, unless it names a parameter.
+_TEMPLATED = re.compile(r"\{%[^%{}\n]{1,200}%\}|\{\{[ \t]{0,9}\.[A-Za-z0-9_.]{1,100}[ \t]{0,9}\}\}")
 SINGLE = r"(?<!\{)\$?\{([A-Za-z0-9_]+)\}(?!\})"
 
 
@@ -78,20 +83,43 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
 
 def given_by_triggers(task: ResolvedTask) -> set[str]:
     """The parameters that schedules and webhooks give."""
-    return {name for trigger in task.spec.triggers for name in getattr(trigger.config, "param_mapping", None) or ()}
+    return {name for trigger in task.spec.triggers for name in _mapping(trigger)}
+
+
+def _mapping(trigger: Trigger) -> dict[str, Any]:
+    return getattr(trigger.config, "param_mapping", None) or {}
+
+
+def _words(found: re.Match[str]) -> set[str]:
+    return set(re.findall(r"\w+", found[0]))
 
 
 def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
+    sources = {
+        source: name for trigger in task.spec.triggers for name, source in _mapping(trigger).items() if isinstance(source, str)
+    }
+
     def almost(found: re.Match[str]) -> Diagnostic:
-        word = re.sub(r"[^A-Za-z0-9_]", "", found[0].strip("{} #/^>!&"))
-        hint = (
-            f"write `{{{{{word}}}}}`"
-            if word in known.properties
-            else "write `{{NAME}}` with letters, digits and underscores only"
-        )
-        write = f"{{{{{word}}}}}" if word in known.properties and found[0].endswith("}}") else None
+        inner = found[0].strip("${} \t#/^>!&")
+        whole, last = re.sub(r"\W", "", inner), inner.rpartition(".")[2]
+        word = next((each for each in (whole, last) if each in known.properties), None)
+        hint = "write `{{NAME}}` with letters, digits and underscores only"
+        if inner.startswith("."):
+            word = sources.get(f"${inner}")
+            hint = f"write `{{{{NAME}}}}`, and for that parameter `NAME: ${inner}` under the webhook's `paramMapping`"
+        if word is not None:
+            hint = f"write `{{{{{word}}}}}`"
+        write = f"{{{{{word}}}}}" if word is not None and found[0].endswith("}}") else None
         message = f"`{found[0]}` is no placeholder and stays as it is"
-        return task.in_prompt("OPT203", message, *found.span(), hint=hint, write=write)
+        return task.in_prompt("OPT203", message, *found.span(), hint=hint, write=write, safe=word == whole)
+
+    def templated(found: re.Match[str]) -> Diagnostic:
+        word = next(word for word in re.findall(r"\w+", found[0]) if word in known.properties)
+        hint = f"write `{{{{{word}}}}}`"
+        if found[0][1] == "%":
+            hint += ", and say in words what depends on it: a prompt has placeholders, and nothing else is filled in"
+        message = f"`{found[0]}` is no placeholder and stays as it is"
+        return task.in_prompt("OPT203", message, *found.span(), hint=hint)
 
     def single(found: re.Match[str]) -> Diagnostic:
         write = f"{{{{{found[1]}}}}}"
@@ -99,6 +127,7 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         return task.in_prompt("OPT203", message, *found.span(), hint=f"write `{write}`", write=write, safe=False)
 
     yield from told(re.finditer(ALMOST, task.prompt), almost)
+    yield from told((found for found in _TEMPLATED.finditer(task.prompt) if _words(found) & set(known.properties)), templated)
     yield from told((found for found in re.finditer(SINGLE, task.prompt) if found[1] in known.properties), single)
 
 
@@ -111,6 +140,9 @@ def _unused(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     declared_names = [name for name in known.properties if name not in known.undeclared]
     strange = sorted(used.difference(declared_names) | known.undeclared)
     passed_over = known.undeclared | {closest(name, declared_names) for name in strange}
+    if "{" in task.prompt:
+        found = chain(re.finditer(ALMOST, task.prompt), _TEMPLATED.finditer(task.prompt))
+        passed_over = passed_over.union(*map(_words, found))
     for name, sub in known.properties.items():
         if name in passed_over or sub is False:
             continue

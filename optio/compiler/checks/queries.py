@@ -2,6 +2,7 @@
 
 import re
 
+from optio.compiler.checks import plain
 from optio.model.mapping import PathSyntax, compile_when
 
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
@@ -22,6 +23,9 @@ _MEANT = (
     (r"(^|&&|\|\||[(!])(\s*)([A-Za-z_][\w.]*)(?=\s*(?:[=!<>]=|[<>]))", r"\1\2@.\3"),
     (r"([=!]=)\s*(?!(?:true|false|null)\b)([A-Za-z_][\w/-]*)(?=\s*(?:$|&&|\|\||\)))", r"\1 '\2'"),
 )
+# What others have around the payload, or around a path into it.
+_AROUND = re.compile(r"(?<![\w.])(?:github\.event|body|payload|request\.body|req\.body|event\.body)\.(?=[A-Za-z_])")
+_BRACES = re.compile(r"\$?\{\{\s{0,9}(.*?)\s{0,9}\}\}", re.DOTALL)
 _DASHED = re.compile(r"\.([A-Za-z_]\w*-[\w-]*)")
 _LONGEST = 500
 
@@ -45,12 +49,27 @@ def fault(text: str, err: PathSyntax) -> str:
     return said.replace("`", "'").rstrip(".").lower() or "cannot be read"
 
 
+def path_meant(source: str) -> str | None:
+    """The path of names and indices that somebody means who writes it without its root, or as a template has it."""
+    braces = _BRACES.fullmatch(source) if len(source) <= _LONGEST else None
+    bare = (braces[1] if braces else source).lstrip("$@.")
+    rooted = "$." + _AROUND.sub("", bare, count=1)
+    return rooted if plain.is_path(rooted) else None
+
+
+def event_meant(text: str) -> str | None:
+    """The event that a filter asks for, where it can only be asked for beside it."""
+    found = re.search(r"event_name\s{0,9}={1,3}\s{0,9}['\"](\w{1,60})['\"]", text)
+    return found[1] if found else None
+
+
 def filter_meant(text: str, scheme: str) -> str | None:
     """The filter in our signs, when that is one. No name that GitHub sends has a dash."""
-    if len(text) > _LONGEST or _KEPT in text:
+    if len(text) > _LONGEST or _KEPT in text or "event_name" in text:
         return None
-    quoted = _QUOTED.findall(text)
-    bare = _QUOTED.sub(_KEPT, text)
+    meant = _BRACES.sub(r"\1", text)
+    quoted = _QUOTED.findall(meant)
+    bare = _AROUND.sub("", _QUOTED.sub(_KEPT, meant))
     for wrong, right in _MEANT:
         bare = re.sub(wrong, right, bare)
     bare = _DASHED.sub(lambda name: name[0].replace("-", "_") if scheme == "github" else f"['{name[1]}']", bare)

@@ -79,7 +79,8 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
         return task.at(
             "OPT302", message, route, span=span, hint="change the day; to switch a trigger off write `enabled: false`"
         )
-    return task.at("OPT301", f"bad {RANGES[field].split(' is ')[0]} `{words[field]}`", route, span=span, hint=RANGES[field])
+    hint = "write `*`" if words[field] == "?" else RANGES[field]
+    return task.at("OPT301", f"bad {RANGES[field].split(' is ')[0]} `{words[field]}`", route, span=span, hint=hint)
 
 
 def field_span(task: ResolvedTask, route: Route, expression: str, index: int) -> Span:

@@ -8,6 +8,7 @@ from optio.compiler.checks import plain
 from optio.compiler.checks.declared import Declared, declared, parameter_names
 from optio.compiler.diagnostics import Diagnostic, Fix, closest
 from optio.compiler.resolve import ResolvedTask
+from optio.compiler.scalars import single_quoted
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
@@ -15,6 +16,8 @@ LONGEST_PATH = 64
 _MOST_NAMED = 5
 RESERVED_PATHS = frozenset({"health", "sync"})
 _PATH = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+# What stands before the path in the URL that a sender is given.
+_ADDRESS = r"(?i)\A(?:https?://[^/]*)?/*(?:api/+hooks/+)?"
 _SECRET_IN_URL = re.compile(r"[?&#].*=|(?:token|secret|apikey|api-key|password|signature)[=:]", re.IGNORECASE)
 
 
@@ -43,10 +46,10 @@ def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
         yield task.at("OPT401", f"the path `{path}` is reserved", route, hint="choose another one")
     elif not _PATH.fullmatch(path) or len(path) > LONGEST_PATH:
         if len(path) > LONGEST_PATH:
-            fact, better = f"the path has {len(path)} characters", path[:LONGEST_PATH]
+            fact, better = f"the path has {len(path)} characters", re.sub(_ADDRESS, "", path)[:LONGEST_PATH]
         else:
             fact, better = f"the path `{path}` has characters that a URL changes", path
-        better = re.sub(r"[^a-z0-9]+", "-", better.lower()).strip("-")
+        better = re.sub(r"[^a-z0-9]+", "-", re.sub(_ADDRESS, "", better).lower()).strip("-")
         hint = f"write `{better}`" if better else "use a-z, 0-9 and single dashes"
         hint = f"{hint}; at most {LONGEST_PATH}" if len(path) > LONGEST_PATH else hint
         yield task.at("OPT401", fact, route, hint=hint, write=better or None, safe=False)
@@ -74,10 +77,12 @@ def _when(task: ResolvedTask, route: Route, text: str, scheme: str) -> Iterator[
     try:
         compile_when(text)
     except PathSyntax as err:
-        from optio.compiler.checks.queries import fault, filter_meant
+        from optio.compiler.checks.queries import event_meant, fault, filter_meant
 
-        meant = filter_meant(text, scheme)
+        meant, event = filter_meant(text, scheme), event_meant(text)
         hint = f"write `{meant}`" if meant else "a filter looks like `@.action == 'opened' && @.repository.private == false`"
+        if event is not None:
+            hint = f"the event's name stands in a header, and no filter sees it: write `events: [{event}]`"
         span = task.document.inside(route, err.index, err.index + 1)
         fix = None
         if meant is not None and not re.search(r'["\\]', meant):
@@ -115,10 +120,12 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
         hint = "write a JSONPath such as `$.repository.name`, or `{literal: VALUE}`"
         yield task.at("OPT409", f"`{name}` is mapped to no JSONPath", route, hint=hint)
     elif not source.startswith("$"):
-        rooted = f"$.{source.lstrip('.')}"
-        shown = _short(rooted) if plain.is_path(rooted) else "$.path.in.the.body"
-        hint = f"write `{shown}` for a path, `{{literal: {_short(source)}}}` for the text"
-        write = rooted if plain.is_path(rooted) and "." in source else None
+        from optio.compiler.checks.queries import path_meant
+
+        rooted = path_meant(source)
+        text = source if re.fullmatch(r"[\w./-][\w./ -]*", source) else single_quoted(source)
+        hint = f"write `{_short(rooted or '$.path.in.the.body')}` for a path, `{{literal: {_short(text)}}}` for the text"
+        write = rooted if rooted is not None and "." in source else None
         yield task.at("OPT409", f"`{_short(source)}` does not begin with `$`", route, hint=hint, write=write, safe=False)
     elif not plain.is_path(source):
         from optio.model.mapping import PathSyntax, compile_path
@@ -127,15 +134,15 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
             path = compile_path(source)
         except PathSyntax as err:
             span = task.document.inside(route, err.index, err.index + 1)
-            better = _with_brackets(source, err.index)
+            from optio.compiler.checks.queries import fault, path_meant
+
+            better = _with_brackets(source, err.index) or path_meant(source)
             if better is not None and scheme == "github":
                 from optio.compiler.checks import github
 
                 better = github.near(github.steps_of(better)) or better
             fix = None if better is None else Fix.write(f'"{better}"', task.document.span(route), safe=False)
             hint = f"write `{better}`" if better is not None else _path_hint(source)
-            from optio.compiler.checks.queries import fault
-
             yield task.at("OPT407", f"`{_short(source)}`: {fault(source, err)}", route, span=span, hint=hint, fix=fix)
             return
         if not path.singular and known is not None and not _takes_lists(known.properties.get(name)):
