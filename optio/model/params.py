@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Validator = Draft202012Validator
 
-_LARGEST_PATTERN = 1 << 20
+LARGEST_PATTERN = 1 << 20
 
 # What the validator holds a text against; of all other formats it says nothing.
 FORMATS = frozenset(
@@ -40,12 +40,12 @@ class SchemaError(ValueError):
         super().__init__(says(error))
 
 
-def validator(schema: Mapping[str, Any]) -> "Validator":
-    """A validator for JSON Schema 2020-12; raises SchemaError."""
+def validator(schema: Mapping[str, Any], largest: int = LARGEST_PATTERN) -> "Validator":
+    """A validator for JSON Schema 2020-12, none of whose patterns becomes larger than that; raises SchemaError."""
     # Imported here: a check of tasks without parameters does not pay 7 ms for it.
     import jsonschema_rs
 
-    patterns = jsonschema_rs.RegexOptions(size_limit=_LARGEST_PATTERN, dfa_size_limit=_LARGEST_PATTERN)
+    patterns = jsonschema_rs.RegexOptions(size_limit=largest, dfa_size_limit=LARGEST_PATTERN)
     try:
         made = jsonschema_rs.Draft202012Validator(dict(schema), offline=True, validate_formats=True, pattern_options=patterns)
     except jsonschema_rs.ValidationError as err:
@@ -114,7 +114,7 @@ def faults(schema: Mapping[str, Any] | None, params: Mapping[str, Any]) -> Itera
         yield (), "are nested too deeply", None
 
 
-def faults_of_schema(schema: Mapping[str, Any]) -> Iterator[tuple[Route, str, str]]:
+def faults_of_schema(schema: Mapping[str, Any], largest: int = LARGEST_PATTERN) -> Iterator[tuple[Route, str, str]]:
     """What is wrong with a schema that `validator` refuses: route into it, keyword of the meta-schema, sentence."""
     seen: set[Route] = set()
     for error in _meta().iter_errors(schema):
@@ -124,7 +124,7 @@ def faults_of_schema(schema: Mapping[str, Any]) -> Iterator[tuple[Route, str, st
             yield route, error.kind.name or "schema", says(error)
     if not seen:
         try:
-            validator(schema)
+            validator(schema, largest)
         except SchemaError as err:
             yield tuple(err.error.instance_path), err.error.kind.name or "schema", str(err)
 

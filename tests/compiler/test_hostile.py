@@ -120,6 +120,12 @@ BOMBS: dict[str, tuple[str, str | bytes]] = {
     "a long circle of references": ("OPT214", OPEN + "  $defs:\n" + CIRCLE),
     "twenty thousand alternatives": ("OPT212", SCHEMA + f"  properties: {{A: {{type: string, pattern: '{ALTERNATIVES}'}}}}\n"),
     "a counted repeat of repeats": ("OPT212", SCHEMA + "  properties: {A: {pattern: '((a{1,1000}){1,1000}){1,1000}'}}\n"),
+    "hundreds of large patterns": (
+        "OPT212",
+        SCHEMA + "  properties:\n" + numbered("    P#: {pattern: '\\p{L}{1,10}#'}\n", 900),
+    ),
+    "thousands of patterns": ("OPT212", SCHEMA + "  patternProperties:\n" + numbered("    '\\p{L}{1,9}#': true\n", 4_500)),
+    "a long pattern of classes": ("OPT212", SCHEMA + "  properties: {A: {pattern: '" + "\\S" * 3_000 + "'}}\n"),
     "urls with passwords": ("OPT503", BASE + "description: '" + "://a:b@ " * 50_000 + "'\n"),
 }
 

@@ -1,11 +1,12 @@
 """Parameters: is the schema sound, can it be satisfied, do its own values fit."""
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from optio.compiler.checks import patterns
 from optio.compiler.checks.contradictions import contradictions
 from optio.compiler.checks.keywords import repaired, subschemas
+from optio.compiler.checks.patterns import Pattern
 from optio.compiler.checks.references import references
 from optio.compiler.checks.wanted import form
 from optio.compiler.diagnostics import Diagnostic, closest
@@ -18,14 +19,6 @@ if TYPE_CHECKING:
 
 ROUTE: Route = ("paramsSchema",)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_NOT_IN_PATTERNS = {
-    r"\(\?[=!]": "look-ahead",
-    r"\(\?<[=!]": "look-behind",
-    r"\(\?>": "an atomic group",
-    r"\\[1-9]": "a back-reference",
-}
-# No one writes more by hand, and to read more takes long.
-_LONGEST_READ = 10_000
 TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
 _TYPES_CALLED = {
     **dict.fromkeys(("str", "text", "char", "date", "datetime", "uri", "url", "email"), "string"),
@@ -53,14 +46,15 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         message, hint = "parameters are JSON Schema 2020-12, and no other", f"write `{DIALECT}`, or delete it"
         yield task.at("OPT205", message, (*ROUTE, "$schema"), hint=hint)
         return
-    bad = list(references(task, schema))
+    found = patterns.found_in(schema)
+    bad = [*references(task, schema), *patterns.too_long(task, ROUTE, found)]
     yield from bad
     if bad:
         return
     try:
-        validator(schema)
+        validator(schema, patterns.largest(found))
     except SchemaError:
-        yield from _invalid(task, schema)
+        yield from _invalid(task, schema, found)
         return
     except (ValueError, UnicodeError):
         yield task.at(
@@ -93,14 +87,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         )
 
 
-def _invalid(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
-    patterns = dict(_bad_patterns(schema))
-    for place, (key, pattern) in patterns.items():
-        why, hint, within = _wrong_with(pattern)
-        span = None if key else task.document.inside(ROUTE + place, *within)
-        yield task.at("OPT212", f"`{pattern}` {why}", ROUTE + place, key=key, hint=hint, span=span)
-    for place, keyword, message in faults_of_schema(schema):
-        if place in patterns or any(place == p[: len(place)] for p in patterns):
+def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -> Iterator[Diagnostic]:
+    wrong = patterns.useless(found)
+    yield from patterns.explained(task, ROUTE, wrong, len(found))
+    for place, keyword, message in faults_of_schema(schema, patterns.largest(found)):
+        if any(place == p[: len(place)] for p in wrong):
             continue
         route: Route = ROUTE + place
         word = place[-1] if place else ""
@@ -132,51 +123,6 @@ def _too_deep(task: ResolvedTask, code: str, route: Route) -> Diagnostic:
 def _type_meant(word: str) -> str | None:
     """The type that is called so elsewhere, or nearly so."""
     return _TYPES_CALLED.get(word.lower()) or closest(word.lower(), TYPES)
-
-
-def _wrong_with(pattern: str) -> tuple[str, str, tuple[int, int]]:
-    """Fact, cure, and where in the pattern. Patterns take linear time, whatever text they are held against, so some things do
-    not exist in them."""
-    for sign, name in _NOT_IN_PATTERNS.items():
-        found = re.search(sign, pattern)
-        if found is not None:
-            hint = "write what is allowed, and no more: `^[a-z]+$`"
-            return f"uses {name}, which patterns here do not have", hint, found.span()
-    whole = (0, len(pattern))
-    if "{" in pattern and (len(pattern) > _LONGEST_READ or _is_sound(pattern)):
-        return "is too large a pattern: its repetitions multiply", "repeat less, and bound the length by `maxLength`", whole
-    return "is no pattern", "close each bracket, and write a backslash before a sign that stands for itself: `\\(`", whole
-
-
-def _is_sound(pattern: str) -> bool:
-    import warnings  # only who wrote a wrong pattern waits for it
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what a later version of the language may read otherwise
-            re.compile(pattern)
-    except (re.error, OverflowError, RecursionError):
-        return False
-    return True
-
-
-def _bad_patterns(schema: dict[str, Any]) -> Iterator[tuple[Route, tuple[bool, str]]]:
-    """Route inside the schema, whether the pattern is a key, and the pattern."""
-    for route, sub in subschemas(schema, ()):
-        if isinstance(sub.get("pattern"), str) and not _compiles({"pattern": sub["pattern"]}):
-            yield (*route, "pattern"), (False, sub["pattern"])
-        keyed = sub.get("patternProperties")
-        for pattern in keyed if isinstance(keyed, dict) else ():
-            if not _compiles({"patternProperties": {pattern: True}}):
-                yield (*route, "patternProperties", pattern), (True, pattern)
-
-
-def _compiles(schema: dict[str, Any]) -> bool:
-    try:
-        validator(schema)
-    except (SchemaError, ValueError):
-        return False
-    return True
 
 
 def _names(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
