@@ -126,6 +126,13 @@ BOMBS: dict[str, tuple[str, str | bytes]] = {
     ),
     "thousands of patterns": ("OPT212", SCHEMA + "  patternProperties:\n" + numbered("    '\\p{L}{1,9}#': true\n", 4_500)),
     "a long pattern of classes": ("OPT212", SCHEMA + "  properties: {A: {pattern: '" + "\\S" * 3_000 + "'}}\n"),
+    "hundreds of defaults behind references": (
+        "OPT207",
+        SCHEMA
+        + "  $defs: {D: {pattern: ^a$}}\n  properties:\n"
+        + numbered("    P#: {$ref: %/$defs/D, default: b}\n", 900).replace("%", "'#").replace("/D,", "/D',"),
+    ),
+    "twenty thousand placeholders in a key": ("OPT227", OPEN + "dedupe: {key: '" + numbered("{{X#}}", 20_000) + "'}\n"),
     "urls with passwords": ("OPT503", BASE + "description: '" + "://a:b@ " * 50_000 + "'\n"),
 }
 

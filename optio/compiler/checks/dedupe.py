@@ -6,7 +6,7 @@ from itertools import chain
 
 from optio.compiler.checks.declared import Declared, declared, parameter_names
 from optio.compiler.checks.prompt import ALMOST, SINGLE
-from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.diagnostics import Diagnostic, closest, told
 from optio.compiler.resolve import ResolvedTask
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
@@ -30,19 +30,29 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Diagnostic]:
     names = parameter_names(task, known)
-    for name in dict.fromkeys(found[1] for found in PLACEHOLDER.finditer(key)):
-        shown = f"{{{{{name}}}}}"
-        place = task.document.find(KEY, shown)
-        if names is not None and name not in names:
-            meant = next((each for each in names if each.casefold() == name.casefold()), None) or closest(name, sorted(names))
-            hint = f"did you mean `{{{{{meant}}}}}`?" if meant else f"declare `{name}` under `paramsSchema.properties`"
-            yield task.at("OPT227", f"`{shown}` in the key is no parameter", KEY, hint=hint, span=place)
-        elif name in known.properties and name not in known.required and not known.has_default(name):
-            hint = "add a default, or list it under `required`"
-            yield task.at("OPT228", f"a run without `{name}` has no key and is refused", KEY, hint=hint, span=place)
+    used = list(dict.fromkeys(found[1] for found in PLACEHOLDER.finditer(key)))
+
+    def unknown(name: str) -> Diagnostic:
+        near = sorted(names or ())
+        meant = next((each for each in near if each.casefold() == name.casefold()), None) or closest(name, near)
+        hint = f"did you mean `{{{{{meant}}}}}`?" if meant else f"declare `{name}` under `paramsSchema.properties`"
+        return at("OPT227", f"`{{{{{name}}}}}` in the key is no parameter", f"{{{{{name}}}}}", hint)
+
+    def unset(name: str) -> Diagnostic:
+        hint = "add a default, or list it under `required`"
+        return at("OPT228", f"a run without `{name}` has no key and is refused", f"{{{{{name}}}}}", hint)
+
+    def no_placeholder(written: str) -> Diagnostic:
+        word = re.sub(r"[^A-Za-z0-9_]", "", written)
+        return at(
+            "OPT227", f"`{written}` in the key is no placeholder: it stands for itself", written, f"write `{{{{{word}}}}}`"
+        )
+
+    def at(code: str, message: str, written: str, hint: str) -> Diagnostic:
+        return task.at(code, message, KEY, hint=hint, span=task.document.find(KEY, written))
+
+    yield from told((name for name in used if names is not None and name not in names), unknown)
+    given = (name for name in used if name in known.properties)
+    yield from told((name for name in given if name not in known.required and not known.has_default(name)), unset)
     singles = (found for found in re.finditer(SINGLE, key) if found[1] in known.properties)
-    for found in chain(re.finditer(ALMOST, key), singles):
-        word = re.sub(r"[^A-Za-z0-9_]", "", found[0])
-        message = f"`{found[0]}` in the key is no placeholder: it stands for itself"
-        place = task.document.find(KEY, found[0])
-        yield task.at("OPT227", message, KEY, hint=f"write `{{{{{word}}}}}`", span=place)
+    yield from told((found[0] for found in chain(re.finditer(ALMOST, key), singles)), no_placeholder)

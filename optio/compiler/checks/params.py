@@ -1,21 +1,19 @@
 """Parameters: is the schema sound, can it be satisfied, do its own values fit."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from optio.compiler.checks import patterns
 from optio.compiler.checks.contradictions import contradictions
-from optio.compiler.checks.keywords import repaired, subschemas
+from optio.compiler.checks.keywords import repaired
+from optio.compiler.checks.own_values import own_values
 from optio.compiler.checks.patterns import Pattern
 from optio.compiler.checks.references import references
 from optio.compiler.checks.wanted import form
 from optio.compiler.diagnostics import Diagnostic, closest
 from optio.compiler.resolve import ResolvedTask
-from optio.model.params import SchemaError, faults_of_schema, says, validator
+from optio.model.params import SchemaError, faults_of_schema, validator
 from optio.model.route import Route, value_at
-
-if TYPE_CHECKING:
-    from optio.model.params import Validator
 
 ROUTE: Route = ("paramsSchema",)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -70,8 +68,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     meant = repaired(schema)
     yield from _names(task, meant)
     yield from contradictions(task, schema)
-    for route, sub in subschemas(schema, ROUTE):
-        yield from _values(task, route, sub, schema)
+    yield from own_values(task, ROUTE, schema)
     if isinstance(value_at(meant, ("properties", "additionalProperties")), bool):
         yield _too_deep(task, "OPT215", (*ROUTE, "properties", "additionalProperties"))
     elif meant.get("properties") and "additionalProperties" not in meant and "unevaluatedProperties" not in meant:
@@ -142,51 +139,3 @@ def _names(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
         meant = closest(name, properties)
         hint = f"did you mean `{meant}`?" if meant else f"declare `{name}` under `properties`, or delete it here"
         yield task.at("OPT209", f"required `{name}` is not declared", (*ROUTE, "required", index), hint=hint)
-
-
-def _values(task: ResolvedTask, route: Route, sub: dict[str, Any], root: dict[str, Any]) -> Iterator[Diagnostic]:
-    if not {"default", "enum", "const", "examples"} & set(sub):
-        return
-    if "default" in sub and not _is_partly_unknown(task, (*route, "default")):
-        for message in _misfits(_part(sub, root, ()), sub["default"]):
-            yield task.at("OPT207", f"the default {message}", (*route, "default"), hint=_unquote(sub, sub["default"]))
-    members: list[tuple[Route, Any]] = [((*route, "const"), sub["const"])] if "const" in sub else []
-    for word in ("enum", "examples"):
-        if isinstance(sub.get(word), list):
-            members += [((*route, word, index), value) for index, value in enumerate(sub[word])]
-    fits = _part(sub, root, ("enum", "const")) if members else None
-    for place, value in members:
-        if _is_partly_unknown(task, place):
-            continue
-        for message in _misfits(fits, value):
-            yield task.at("OPT208", f"`{place[len(route)]}` holds a value that {message}", place, hint=_unquote(sub, value))
-
-
-def _is_partly_unknown(task: ResolvedTask, route: Route) -> bool:
-    return any(gap[: len(route)] == route for gap in task.gaps)
-
-
-def _part(sub: dict[str, Any], root: dict[str, Any], without: tuple[str, ...]) -> "Validator | None":
-    """The part's own validator, with the root's definitions in reach; a list of values does not judge its own members."""
-    bare = {word: value for word, value in sub.items() if word not in (*without, "examples", "default", "$id", "$anchor")}
-    if sub is not root and "$ref" in str(bare):
-        bare = {**{word: root[word] for word in ("$defs", "definitions", "properties") if word in root}, **bare}
-    try:
-        return validator(bare)
-    except (SchemaError, ValueError):  # it refers to a place that only the whole schema has
-        return None
-
-
-def _misfits(fits: "Validator | None", value: Any) -> list[str]:
-    wrong = next(iter(fits.iter_errors(value)), None) if fits is not None else None
-    return [] if wrong is None else [says(wrong)]
-
-
-def _unquote(sub: dict[str, Any], value: Any) -> str:
-    wanted = sub.get("type")
-    if wanted in ("integer", "number") and isinstance(value, str) and value.strip().lstrip("-").isdigit():
-        return f"remove the quotes: {value.strip()}"
-    if wanted == "string" and isinstance(value, (bool, int, float)):
-        shown = str(value).lower() if isinstance(value, bool) else value
-        return f"put quotes around it: '{shown}'"
-    return "write a value that fits, or change the schema"
