@@ -300,3 +300,31 @@ def test_what_cannot_be_moved_whole_stays_where_it_is(mapping: str, config: str)
     )
 
     assert written(text) == text
+
+
+HOOK = """\
+name: Example
+agentRuntime: claude-code
+promptTemplate: Say hello
+triggers:
+  - type: webhook
+    config:
+      path: x
+      secret: {name: S}
+      scheme: github
+"""
+
+
+@pytest.mark.parametrize("event", ["pull_request.opened", "pull_requst.openned", "pull-request:opened"])
+def test_an_event_with_its_action_becomes_the_event_and_a_filter(event: str) -> None:
+    text = HOOK + f"      events: [{event}]   # new ones\n"
+
+    mended = HOOK + "      when: \"@.action == 'opened'\"\n      events: [pull_request]   # new ones\n"
+    assert written(text, unsafe=True) == mended
+
+
+@pytest.mark.parametrize(
+    "more", ["      events: [pull_request.opened, push]\n", "      events: [issues.opened]\n      when: '@.a'\n"]
+)
+def test_an_action_is_not_filtered_where_that_would_leave_out_others(more: str) -> None:
+    assert written(HOOK + more, unsafe=True) == HOOK + more

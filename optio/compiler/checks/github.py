@@ -8,7 +8,7 @@ from typing import Any
 from optio.compiler.checks import plain
 from optio.compiler.checks.declared import Declared, declared
 from optio.compiler.checks.github_fields import ACTIONS, ALWAYS, EVENTS, FURTHER, KINDS, NAMES, TOPS
-from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.diagnostics import Diagnostic, Fix, closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
@@ -28,7 +28,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         if not isinstance(trigger, WebhookTrigger) or trigger.config.scheme != "github" or not task.knows(config):
             continue
         if task.knows((*config, "events")):
-            yield from _events(task, (*config, "events"), trigger.config.events or [])
+            yield from _events(task, (*config, "events"), trigger.config)
         if task.knows((*config, "when")) and not task.samples:
             yield from _when(task, (*config, "when"), trigger.config)
         route: Route = (*config, "paramMapping")
@@ -41,18 +41,42 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 yield from _one(task, (*route, name), source, steps, trigger.config, known)
 
 
-def _events(task: ResolvedTask, route: Route, events: list[str]) -> Iterator[Diagnostic]:
-    strange = ((index, event) for index, event in enumerate(events) if event not in NAMES)
-    for index, event in strange:
-        folded = event.lower().replace("-", "_").replace(" ", "_")
-        name, _, action = folded.rpartition(".")
-        message = f"`{event}` is no event of GitHub: none fits"
-        if action in ACTIONS and (name in NAMES or not name):
+def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    events = config.events or []
+    for index, event in enumerate(events):
+        if event in NAMES:
+            continue
+        at, message = (*route, index), f"`{event}` is no event of GitHub: none fits"
+        name, action = _meant(event)
+        if action is not None:
             test = "@.pull_request.merged == true" if action == "merged" else f"@.action == '{action}'"
             what = f"write `{name}`" if name else "name the event whose action that is, such as `pull_request`"
-            yield task.at("OPT420", message, (*route, index), hint=f'{what}, and `when: "{test}"`')
-        elif (meant := closest(folded, sorted(NAMES))) is not None:
-            yield task.at("OPT420", message, (*route, index), hint=f"did you mean `{meant}`?", write=meant, safe=False)
+            alone = len(events) == 1 and config.when is None
+            fix = _parted(task, at, name, test) if name and alone else None
+            yield task.at("OPT420", message, at, hint=f'{what}, and `when: "{test}"`', fix=fix)
+        elif name is not None:
+            yield task.at("OPT420", message, at, hint=f"did you mean `{name}`?", write=name, safe=False)
+
+
+def _meant(event: str) -> tuple[str | None, str | None]:
+    """The event and the action in one word, as far as they are known or nearly so."""
+    folded = event.lower().replace("-", "_").replace(" ", "_")
+    if folded in ACTIONS:
+        return None, folded
+    head, *tail = re.split(r"[.:/]", folded, maxsplit=1)
+    name = head if head in NAMES else closest(head, sorted(NAMES))
+    if name is None or not tail:
+        return name, None
+    action = tail[0].strip("_")
+    return name, action if action in ACTIONS else closest(action, sorted(ACTIONS))
+
+
+def _parted(task: ResolvedTask, event: Route, name: str, test: str) -> Fix | None:
+    """The event alone, and its action in a filter."""
+    from optio.compiler import mend
+
+    when = mend.before(task.document, event[:-1], f'when: "{test}"')
+    return when and Fix((*when.edits, *Fix.write(name, task.span(event)).edits), safe=False)
 
 
 def _when(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
