@@ -90,7 +90,7 @@ def note(expression: str, local: datetime) -> str:
 
 
 def _is_near(zone: str, at: datetime) -> bool:
-    for begin, end in _near(zone, at.year):  # no `any`: of hundreds of thousands it would be the most of the work
+    for begin, end in _near(zone, at.year):  # noqa: SIM110 - of hundreds of thousands `any` would be the most of the work
         if begin <= at <= end:
             return True
     return False

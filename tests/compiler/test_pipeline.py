@@ -48,7 +48,7 @@ def test_all_mistakes_of_a_file_are_reported_at_once() -> None:
 def test_two_mistakes_in_one_mapping_hide_nothing_of_the_rest() -> None:
     text = (
         GOOD.format(name="A")
-        + "startLimit: {count: 1, window: 1h}\ntriggers: [{type: schedule, config: {cronExpression: '61 * * * *'}}]\n"
+        + "startLimit: {count: 1, colour: red}\ntriggers: [{type: schedule, config: {cronExpression: '61 * * * *'}}]\n"
     )
 
     assert codes(compiled(a=text)) == ["OPT102", "OPT101", "OPT301"]

@@ -64,7 +64,7 @@ def _one(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Di
         message = f"`signatureHeader` does nothing with `scheme: {scheme}`"
         yield task.at("OPT420", message, (*route, "signatureHeader"), key=True, hint="delete it, or write `scheme: hmac`")
     elif header in _BASE64 and config.signature_encoding == "hex":
-        message = f"{_BASE64[header]} writes its signature in base64, and hex is read"
+        message = f"the signature of {_BASE64[header]} is in base64, and hex is read"
         yield task.at("OPT420", message, (*route, "signatureHeader"), hint="add `signatureEncoding: base64`")
     elif scheme != "github":
         yield from _github(task, route, config)
