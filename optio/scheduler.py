@@ -130,8 +130,10 @@ class Scheduler:
         self._wake.set()
 
     def _loop(self) -> None:
-        while not self._stopping:
+        while True:
             self._wake.clear()
+            if self._stopping:  # looked at afterwards: what was cleared may have told of it
+                break
             self._services.pulses.beat("schedule", 0)
             try:
                 pause = self.step()

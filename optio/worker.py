@@ -112,10 +112,12 @@ class Worker:
         lease = self._services.settings.lease
         woken, swept = False, False
         steady = _Steady(lease)
-        while not self._stopping.is_set():
+        while True:
             self._services.pulses.beat("claim", 0)
-            # Cleared before looking: a hint that comes while we look makes us look again.
+            # Cleared before looking, also whether this is the end: a hint that comes while we look makes us look again.
             self._wake.clear()
+            if self._stopping.is_set():
+                break
             try:
                 orphaned = NEVER
                 if not woken:

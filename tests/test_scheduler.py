@@ -818,6 +818,22 @@ def test_more_schedules_than_a_commit_holds_all_fire(
     assert Counter(run.task_id for run in runs(services)) == {f"t{place}": 2 for place in range(10)}
 
 
+def test_a_scheduler_that_is_stopped_in_the_moment_before_a_look_does_not_wait_for_the_next(services: Services) -> None:
+    scheduler = Scheduler(services, longest=3600)
+
+    class Late(threading.Event):
+        def clear(self) -> None:
+            scheduler._stopping = True
+            self.set()
+            super().clear()
+
+    scheduler._wake = Late()
+    scheduler.start()
+    scheduler._thread.join(20)
+
+    assert not scheduler._thread.is_alive()
+
+
 # As processes
 
 

@@ -365,6 +365,24 @@ def test_a_mistake_in_one_renewal_costs_no_lease(tmp_path: Path) -> None:
     assert (run.state, run.fence) == (RunState.COMPLETED, 1)
 
 
+def test_a_worker_that_is_stopped_in_the_moment_before_a_look_claims_nothing_more(here: Services) -> None:
+    counting = Counting(here.store)
+    worker = Worker(replace(here, store=counting))
+
+    class Late(threading.Event):
+        def clear(self) -> None:
+            worker._stopping.set()
+            self.set()
+            super().clear()
+
+    worker._wake = Late()
+    worker.start()
+    worker._threads[0].join(20)
+    worker.stop()
+
+    assert counting.claims == 0
+
+
 def test_a_part_ends_also_by_a_signal_that_does_not_wake_the_thread_that_waits() -> None:
     source = """
 import os, signal, threading, time
