@@ -65,12 +65,13 @@ class Process:
             self._argv = [sys.executable, "-c", _ELSEWHERE.format(host=host, command=command)]
 
     def start(self) -> None:
-        self.wanted, self.frozen = True, False
         with self.log.open("ab") as log:
             self._began_at = log.tell()
             self.process = subprocess.Popen(
                 self._argv, cwd=ROOT, env=dict(self.environ), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+        # Not before: the keeper would start it too, in place of the one that has ended.
+        self.wanted, self.frozen = True, False
 
     def begun(self) -> bool:
         """Whether it has said that it is at work."""
