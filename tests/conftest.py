@@ -44,7 +44,7 @@ def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     """What killed processes leave among the temporary files goes with the last test."""
     tmp_path_factory.getbasetemp()  # stays where it is: it is kept for a while
     with tempfile.TemporaryDirectory(prefix="optio-tests-", ignore_cleanup_errors=True) as path:
-        os.chmod(path, 0o701)  # PostgreSQL runs as a user of its own
+        Path(path).chmod(0o711)  # PostgreSQL and others run as users of their own
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TMPDIR", path)
             patch.setattr(tempfile, "tempdir", None)

@@ -222,13 +222,20 @@ def test_a_worker_that_leaves_takes_no_waiting_run_with_it(another: Installation
 # The local broker
 
 
-def test_sockets_of_processes_that_were_killed_are_cleared_away(tmp_path: Path) -> None:
+@pytest.fixture
+def bus() -> Iterator[Path]:
+    """A directory with a name that is short enough for sockets, whatever that of the tests' own is."""
+    with tempfile.TemporaryDirectory(prefix="bus-") as path:
+        yield Path(path)
+
+
+def test_sockets_of_processes_that_were_killed_are_cleared_away(bus: Path) -> None:
     source = f"""
 import sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from optio.broker.local import LocalBroker
-broker = LocalBroker(Path({str(tmp_path / "bus")!r}))
+broker = LocalBroker(Path({str(bus)!r}))
 print("up", flush=True)
 time.sleep(60)
 """
@@ -238,24 +245,24 @@ time.sleep(60)
     process.kill()
     process.wait()
     process.stdout.close()
-    broker = LocalBroker(tmp_path / "bus")
-    before = len(os.listdir(tmp_path / "bus"))
+    broker = LocalBroker(bus)
+    before = len(os.listdir(bus))
 
     broker.tell(Topic.QUEUE)
-    after = len(os.listdir(tmp_path / "bus"))
+    after = len(os.listdir(bus))
     broker.close()
 
-    assert (before, after, os.listdir(tmp_path / "bus")) == (2, 1, [])
+    assert (before, after, os.listdir(bus)) == (2, 1, [])
 
 
 @pytest.mark.parametrize("message", [b"", b"nonsense", b"queue", b"\xff\xfe \0", b"x" * 4096, b"run " + b"k" * 4000])
-def test_a_forged_message_ends_nothing(tmp_path: Path, message: bytes) -> None:
-    broker, heard = LocalBroker(tmp_path / "bus"), Heard()
+def test_a_forged_message_ends_nothing(bus: Path, message: bytes) -> None:
+    broker, heard = LocalBroker(bus), Heard()
     broker.subscribe(heard, Topic)
-    (name,) = os.listdir(tmp_path / "bus")
+    (name,) = os.listdir(bus)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.sendto(message, str(tmp_path / "bus" / name))
-        sender.sendto(b"run real", str(tmp_path / "bus" / name))
+        sender.sendto(message, str(bus / name))
+        sender.sendto(b"run real", str(bus / name))
 
     eventually(lambda: (Topic.RUN, "real") in heard)
     broker.close()
