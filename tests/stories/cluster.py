@@ -104,7 +104,7 @@ class Process:
     def stop(self) -> None:
         self.code = self.ended()
 
-    def ended(self, within: float = 20.0) -> int:
+    def ended(self, within: float = 60.0) -> int:
         """SIGTERM; the exit code."""
         self.wanted = False
         assert self.process is not None

@@ -84,7 +84,7 @@ def test_a_rolling_restart_of_everything_under_load_is_noticed_by_nobody(tmp_pat
     assert found.seen["repeated attempts"] == 0
     assert restarts.wrong == []
     assert restarts.done >= 2 * len(made.parts)
-    assert max(restarts.slowest.values()) < 15
+    assert max(restarts.slowest.values()) < 30
     assert made.fell == []
 
 
