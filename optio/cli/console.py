@@ -111,6 +111,7 @@ class RunNews:
         self._services = services
         self._url = url
         self._hinted: dict[str, None] = {}
+        self._lock = threading.Lock()
         self._said: dict[str, tuple[RunState, int]] = {}
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -130,7 +131,8 @@ class RunNews:
         self._thread.join(5)
 
     def _hint(self, topic: Topic, key: str) -> None:
-        self._hinted[key] = None
+        with self._lock:
+            self._hinted[key] = None
         self._wake.set()
 
     def _loop(self) -> None:
@@ -138,7 +140,8 @@ class RunNews:
             self._wake.wait()
             # Cleared before looking: a hint that comes while we look makes us look again.
             self._wake.clear()
-            hinted, self._hinted = self._hinted, {}
+            with self._lock:
+                hinted, self._hinted = self._hinted, {}
             for run_id in hinted:
                 try:
                     self._say(self._services.store.run(run_id))

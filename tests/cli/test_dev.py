@@ -4,14 +4,19 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from optio.broker.base import Topic
+from optio.cli.console import RunNews
+from optio.wiring import Services
 from tests.cli.conftest import ECHO, FAILING, Shell
-from tests.support import ROOT, Dev, eventually, free_port
+from tests.runs.support import execute
+from tests.support import ROOT, Dev, command_task, eventually, free_port
 
 
 def said(dev: Dev) -> str:
@@ -189,6 +194,34 @@ def test_the_parts_run_as_processes_of_their_own(tmp_path: Path) -> None:
     assert "1 tasks, 0 errors" in said(server)
     assert token not in log.decode() + said(server)
     assert "Traceback" not in log.decode() + said(server)
+
+
+def test_a_run_that_is_told_of_in_the_moment_of_a_look_is_printed(
+    services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = execute(services, command_task("true"))
+    news = RunNews(services, "http://here")
+
+    class Late(dict[str, None]):
+        def __setitem__(self, key: str, value: None) -> None:
+            news._wake.set()
+            time.sleep(0.3)  # for a look
+            super().__setitem__(key, value)
+
+    news._hinted = Late()
+    news.start()
+    printed = ""
+
+    def look() -> bool:
+        nonlocal printed
+        printed += capsys.readouterr().out
+        return run.id in printed
+
+    try:
+        news._hint(Topic.RUN, run.id)
+        eventually(look, what="the line about the run")
+    finally:
+        news.stop()
 
 
 def assert_refused(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
