@@ -81,7 +81,7 @@ def _put(root: Path, tree: DirectoryTree, task: CompiledTask, made: Captured, *,
         redacted = [*redacted[:_MOST_REDACTIONS], f"redacted {len(redacted) - _MOST_REDACTIONS:,} places more"]
     if dry_run:
         print(f"{root / payload_path}:\n{made.payload.decode()}")
-        print("".join(fixing.differences(root, tree, {path: edited})), end="")
+        print("".join(fixing.differences(root, {path: tree.read(path)}, {path: edited})), end="")
     else:
         placing.place(root, payload_path, made.payload)
         placing.place(root, path, edited)

@@ -86,12 +86,12 @@ def run(args: argparse.Namespace) -> int:
     if args.diff and args.format != "full":
         complain(f"optio check: --diff prints a patch: leave out --format {args.format}")
         return USAGE
-    changes, seen = 0, []
+    unfixed, seen = 0, []
     sources: Sources = {}
     for root, only in _roots(paths, default).items():
         if args.fix or args.diff:
-            checked, changed = _fix(root, only, args)
-            changes += changed
+            checked, undone = _fix(root, only, args)
+            unfixed += undone
         elif given is not None:
             checked = _typed(root, only, given, args)
         else:
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         if args.format == "junit":
             seen += [_seen(root, path) for path in checked.paths]
     if args.diff:
-        return FOUND if changes else CLEAN
+        return FOUND if unfixed else CLEAN
     if args.strict:
         from optio.compiler.diagnostics import strictly
 
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         excerpt = _excerpts(sources, given)
         _print_text(found, files, tasks, paths, args.format, excerpt)
-    return FOUND if any(d.severity == "error" for d in found) else CLEAN
+    return FOUND if unfixed or any(d.severity == "error" for d in found) else CLEAN
 
 
 def _roots(paths: list[str], default: str) -> "dict[Path, list[str] | None]":
@@ -180,14 +180,18 @@ def _fix(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple
     tree = _tree(root, only)
     done = fixed(tree, unsafe=args.unsafe_fixes, careful=args.strict or args.verbose)
     if args.diff:
-        sys.stdout.writelines(fixing.differences(root, tree, done.files))
+        sys.stdout.writelines(fixing.differences(root, done.before, done.files))
+        undone = done.count
     else:
-        fixing.write(root, done.files)
-        if done.count and args.format == "full":
-            count, files = done.count, len(done.files)
+        left = fixing.write(root, done.files, done.before)
+        for path in left:
+            complain(f"optio check: `{_seen(root, path)}` has changed meanwhile, and is left as it is: try again")
+        count, files = sum(done.counts[path] for path in done.files if path not in left), len(done.files) - len(left)
+        if count and args.format == "full":
             print(f"fixed {count} finding{'s' * (count > 1)} in {files} file{'s' * (files > 1)}")
+        undone = sum(done.counts[path] for path in left)
     compilation = done.compilation
-    return Checked(tuple(tree.task_files()), len(compilation.registry.tasks), compilation.diagnostics), done.count
+    return Checked(tuple(tree.task_files()), len(compilation.registry.tasks), compilation.diagnostics), undone
 
 
 def _clickable(diagnostics: "tuple[Diagnostic, ...]", root: Path) -> "list[Diagnostic]":

@@ -1,5 +1,6 @@
 """Fixes: the edits of findings, applied to files. What they do not name stays as it is, byte for byte."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -8,7 +9,7 @@ from optio.compiler.diagnostics import Diagnostic, Edit, Severity
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.pipeline import Compilation
 from optio.compiler.source import Position
-from optio.compiler.tree import OverlayTree, SourceTree
+from optio.compiler.tree import OverlayTree, SourceTree, SteadyTree
 
 _BOM = "\ufeff"
 # What is wrong with the bytes has no place in the text. It is information, so it is mended where somebody asks for that.
@@ -23,16 +24,24 @@ _MOST_ROUNDS = 10
 
 @dataclass(slots=True)
 class Fixed:
-    """A tree after its fixes: the files that have changed, how many findings that took, and what is still found."""
+    """A tree after its fixes: the files that change, as they were and as they become, how many findings of each that takes, and
+    what is still found."""
 
     compilation: Compilation
+    before: dict[str, bytes] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
-    count: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def count(self) -> int:
+        """Of all files together."""
+        return self.counts.total()
 
 
 def fixed(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> Fixed:
     """Everything that can be fixed. Nothing is written; a fix that would bring an error to its file is left out."""
     compiler = IncrementalCompiler(careful=careful)
+    tree = SteadyTree(tree)
     done = Fixed(compiler.compile(tree))
     refused: set[str] = set()
     tried: set[str] = set()
@@ -50,8 +59,9 @@ def fixed(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> Fixed:
         if worse:
             refused |= worse
             continue
+        done.before = {path: tree.read(path) for path in files} | done.before
         done.files |= files
-        done.count += sum(map(len, chosen.values()))
+        done.counts.update({path: len(mine) for path, mine in chosen.items()})
         done.compilation = after
     return done
 

@@ -78,6 +78,33 @@ class OverlayTree:
         return self._below.read(path)
 
 
+class SteadyTree:
+    """A tree as it is when it is first looked at: each file is read once, so that what was judged is what is mended."""
+
+    def __init__(self, below: SourceTree) -> None:
+        self._below = below
+        self._paths: tuple[str, ...] | None = None
+        self._read: dict[str, bytes | Unreadable] = {}
+
+    def task_files(self) -> Iterator[str]:
+        """Every YAML file, sorted."""
+        if self._paths is None:
+            self._paths = tuple(self._below.task_files())
+        yield from self._paths
+
+    def read(self, path: str) -> bytes:
+        """The file's bytes; raises Unreadable."""
+        if path not in self._read:
+            try:
+                self._read[path] = self._below.read(path)
+            except Unreadable as err:
+                self._read[path] = err
+        found = self._read[path]
+        if isinstance(found, Unreadable):
+            raise found
+        return found
+
+
 class DirectoryTree:
     """The files below a directory; `only` limits the task files to the given relative paths."""
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from optio.cli import check
+from optio.compiler.fixes import Fixed, fixed
+from optio.compiler.tree import SourceTree
 from tests.checking.trees import fill
 
 # A finding that is ignored without a reason.
@@ -98,6 +100,35 @@ def test_fixes_are_written_and_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("fixed 1 finding in 1 file\n")
     assert run("--fix", "--unsafe-fixes") == 0
     assert Path("tasks.d/a.yaml").read_text() == GOOD.format("A") + "maxTurns: 1\nmaxRetries: 2\n"
+
+
+def test_a_file_that_is_saved_while_fixes_are_made_keeps_what_was_saved(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = GOOD.format("A") + "max_turns: 1\n"
+    for name in ("alike", "apart", "gone", "same"):
+        write(f"tasks.d/{name}.yaml", wrong.replace("name: A", f"name: {name}"))
+    mended = Path("tasks.d/alike.yaml").read_text().replace("max_turns", "maxTurns")
+
+    def meanwhile(tree: SourceTree, *, unsafe: bool, careful: bool) -> Fixed:
+        done = fixed(tree, unsafe=unsafe, careful=careful)
+        write("tasks.d/alike.yaml", mended)
+        write("tasks.d/apart.yaml", "# mine\n")
+        Path("tasks.d/gone.yaml").unlink()
+        return done
+
+    monkeypatch.setattr("optio.compiler.fixes.fixed", meanwhile)
+
+    assert run("--fix") == 1
+
+    said = capsys.readouterr()
+    assert said.out.startswith("fixed 2 findings in 2 files\n")
+    assert said.err == "".join(
+        f"optio check: `tasks.d/{name}.yaml` has changed meanwhile, and is left as it is: try again\n"
+        for name in ("apart", "gone")
+    )
+    assert Path("tasks.d/apart.yaml").read_text() == "# mine\n"
+    assert sorted(p.name for p in Path("tasks.d").iterdir()) == ["alike.yaml", "apart.yaml", "same.yaml"]
 
 
 def test_a_link_stays_a_link_when_its_file_is_fixed() -> None:

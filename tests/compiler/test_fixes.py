@@ -195,6 +195,21 @@ def test_a_careful_reviewer_may_have_the_limits_written() -> None:
     assert fixed(tree, unsafe=False, careful=True).files == {}
 
 
+def test_a_fix_is_made_in_the_text_in_which_its_mistake_was_found() -> None:
+    class Changing(MemoryTree):
+        reads = 0
+
+        def read(self, path: str) -> bytes:
+            data = super().read(path)
+            self.reads += path == "task.yaml"
+            return b"# once more\n" * (self.reads - 1) + data if path == "task.yaml" else data
+
+    done = fixed(Changing({"task.yaml": TASK}), unsafe=False)
+
+    assert done.before == {"task.yaml": TASK.encode()}
+    assert done.files == {"task.yaml": written(TASK).encode()}
+
+
 def test_what_stands_beside_the_config_of_a_trigger_moves_into_it_with_its_value() -> None:
     text = (
         "name: A\nagentRuntime: claude-code\npromptTemplate: Say {{A}}\n"
