@@ -260,12 +260,15 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     from difflib import SequenceMatcher  # only who made a mistake waits for it
 
     left, word = _left.get() or [MOST_GUESSED], word[:LONGEST_COMPARED]
+    folded = word.casefold()
     if left[0] <= 0:
         return None
     near: list[tuple[float, int, str]] = []
     matcher = SequenceMatcher(None, "", word)
     for each in islice(known, MOST_COMPARED):
         left[0] -= 1
+        if each.casefold() == folded:
+            return each
         if 2 * min(len(each), len(word)) < _CLOSE * (len(each) + len(word)):
             continue
         left[0] -= len(each)

@@ -59,18 +59,24 @@ def _expression(task: ResolvedTask, route: Route, expression: str) -> Iterator[D
 
 
 def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | None, never: bool, message: str) -> Diagnostic:
-    words = expression.split()
+    from optio.compiler.checks.cron_meant import cron_meant  # only who made a mistake waits for it
+
+    words, meant = expression.split(), cron_meant(expression)
+    if meant is not None and meant.zone is not None:
+        hint = f"write `{meant.expression}`, and `timezone: {meant.zone}` beside it"
+        return task.at("OPT301", f"`{expression}` holds a time zone", route, hint=hint)
+    write = meant.expression if meant is not None else None
     if field is None:
         if len(words) in (6, 7):
-            hint = "a schedule has 5: minute, hour, day of month, month, day of week; leave out the seconds"
-            return task.at("OPT303", f"`{expression}` has {len(words)} fields", route, hint=hint)
+            hint = "a schedule has 5: minute, hour, day of month, month, day of week; "
+            hint += f"write `{write}`" if write else "leave out the seconds"
+            return task.at("OPT303", f"`{expression}` has {len(words)} fields", route, hint=hint, write=write, safe=False)
         if expression.strip().startswith("@"):
             hint = "use @hourly, @daily, @weekly, @monthly, @yearly, or five fields"
             return task.at("OPT301", f"`{expression}` is no schedule", route, hint=hint)
-        hint = "minute, hour, day of month, month, day of week: `0 9 * * 1`"
-        return task.at(
-            "OPT301", f"`{expression}` has {len(words)} field{'s' if len(words) != 1 else ''}, not 5", route, hint=hint
-        )
+        hint = f"write `{write}`" if write else "minute, hour, day of month, month, day of week: `0 9 * * 1`"
+        message = f"`{expression}` has {len(words)} field{'s' if len(words) != 1 else ''}, not 5"
+        return task.at("OPT301", message, route, hint=hint, write=write, safe=False)
     if len(words) != len(RANGES):  # a word such as `@daily`, which is never wrong
         return task.at("OPT301", message, route)
     span = field_span(task, route, expression, field)
@@ -79,7 +85,10 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
         return task.at(
             "OPT302", message, route, span=span, hint="change the day; to switch a trigger off write `enabled: false`"
         )
-    hint = "write `*`" if words[field] == "?" else RANGES[field]
+    hint = "a step is 1 or more" if words[field].endswith("/0") else "write `*`" if words[field] == "?" else RANGES[field]
+    if write is not None:
+        others_stay = all(a == b for index, (a, b) in enumerate(zip(words, write.split(), strict=True)) if index != field)
+        hint = f"write `{write.split()[field] if others_stay else write}`"
     return task.at("OPT301", f"bad {RANGES[field].split(' is ')[0]} `{words[field]}`", route, span=span, hint=hint)
 
 
