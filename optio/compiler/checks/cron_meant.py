@@ -25,7 +25,7 @@ class Meant(NamedTuple):
 
 
 def cron_meant(text: str) -> Meant | None:
-    """Read as Quartz has it, with seconds in front; as AWS has it, with a year behind, `cron(...)` and `rate(...)`; as a crontab
+    """Read as Quartz has it, seconds in front; as AWS has it, a year behind, `cron(...)` and `rate(...)`; as a crontab
     has it, with a zone; as a time of the day; with whole names of days. None when it is something else."""
     text = text.strip()
     zone = _ZONE.match(text)
