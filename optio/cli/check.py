@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     name = "the task file on standard input is checked as if it stood here; only its own findings are printed"
     change = parser.add_mutually_exclusive_group()
     change.add_argument("--stdin-filename", metavar="PATH", help=name)
-    change.add_argument("--fix", action="store_true", help="apply the fixes that leave each task's meaning as it is")
+    change.add_argument("--fix", action="store_true", help="apply the fixes that can only have been meant")
     change.add_argument("--diff", action="store_true", help="print what --fix would change, and change nothing")
     parser.add_argument("--unsafe-fixes", action="store_true", help="with --fix or --diff: guesses, too; look at what they did")
     parser.add_argument(

@@ -47,10 +47,11 @@ def run(args: argparse.Namespace) -> int:
     if errors:
         complain("\n".join(concise(errors)))
     covered = [coverage(each) for one in done for each in one.report.tested if not each.broken] if counted else []
-    chosen = bool(args.what or args.name)
+    # Why there are no tests is known: they cannot be read.
+    chosen = bool(args.what or args.name or errors)
     _print(done, covered, args.format, chosen=chosen)
     results = [result for each in done for result in each.report.results]
-    if not results and chosen:
+    if not results and chosen and not errors:
         complain("no test is named so" if args.name else "it has no tests: write some under `tests:`")
         return FAILED
     share = percentage([item for each in covered for item in each.items])

@@ -9,7 +9,8 @@ from optio.compiler.claims import Cap, Claim, Place
 from optio.compiler.diagnostics import Diagnostic, closest, finding
 from optio.compiler.document import Document
 from optio.compiler.layers import POLICY
-from optio.compiler.misfits import Misfit, misfits
+from optio.compiler.misfits import LIST, Misfit, misfits
+from optio.compiler.quantities import duration_meant
 from optio.compiler.resolve import ResolvedTask
 from optio.model.policy import EFFECTS, Allow, Ceilings, Fleet, PolicySpec
 from optio.model.route import Route, show
@@ -42,6 +43,13 @@ def _wrong(document: Document, misfit: Misfit) -> Diagnostic:
         hint = f"allowed: {', '.join(misfit.wanted)}"
     elif route and str(route[-1]).endswith("Usd"):
         hint = 'write the amount as text, such as "5.00"'
+    elif misfit.kind == "type" and misfit.wanted == LIST and isinstance(misfit.value, str):
+        hint = f"write a list: [{misfit.value}]"
+    elif misfit.kind == "type":
+        hint = f"write {misfit.wanted}"
+    elif route[-1:] == ("timeout",):
+        meant = duration_meant(str(misfit.value))
+        hint = f"write `{meant}`" if meant else "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
     return finding("OPT121", message, path=document.path, span=span, route=route, hint=hint)
 
 

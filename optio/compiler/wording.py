@@ -149,6 +149,9 @@ def odd_scalar(document: Document | Merged, route: Route, text: str, reading: st
         fix = None if number is None else Fix.write(number, span)
     elif route in _DURATIONS:
         hint = _DURATION
+    elif route == ("budgetUsd",) and (amount := amount_meant(text)) is not None:
+        hint = f'write "{amount}"'
+        fix = Fix.write(f'"{amount}"', span, safe=False)
     elif kind in (LIST, MAPPING):
         hint = (form(route) if own else None) or f"write {kind}"
     elif kind is None and number is not None and _is_free(route):

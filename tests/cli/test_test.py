@@ -189,6 +189,17 @@ def test_a_tree_without_tests_is_no_failure_and_a_task_without_tests_is(
     assert invoke(["test", "triage"]) == 1
 
 
+def test_who_wrote_tests_that_cannot_be_read_is_not_told_to_write_some(tasks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tasks / "triage.yaml").write_text(TRIAGE + "tests: {params: {}}\n")
+
+    for what in ([], ["tasks.d/triage.yaml"]):
+        assert invoke(["test", *what]) == 1
+        said = capsys.readouterr()
+        assert said.out == "no tests\n"
+        assert said.err.startswith("tasks.d/triage.yaml:")
+        assert said.err.count("\n") == 1
+
+
 def test_coverage_names_what_no_test_has_tried(tasks: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["test", "--coverage"]) == 0
 
