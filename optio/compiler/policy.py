@@ -96,12 +96,10 @@ def claim_of(document: Document, policy: PolicySpec) -> Claim | None:
 
 def check(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
     """What the policy does not allow."""
-    for each in (
-        *_ceilings(task, policy.ceilings),
-        *spending.check(task, policy.ceilings),
-        *_allowed(task, policy.allow),
-        *_required(task, policy),
-    ):
+    found = [*_ceilings(task, policy.ceilings), *spending.check(task, policy.ceilings), *_allowed(task, policy.allow)]
+    told = {each.route for each in found}
+    # What has a bound must be given, too: it is asked for once.
+    for each in (*found, *(each for each in _required(task, policy) if each.route not in told)):
         if task.knows(each.route):
             yield each
 
