@@ -18,10 +18,11 @@ from optio.runs.submit import prepare
 from optio.store.base import NewRun
 
 Header = Callable[[str], Sequence[str]]
-FILTERED = "the event or `when` filter does not hold"
+UNHELD = "the `when` filter does not hold"
 # What a kept header says when its value was a credential.
 MASKED = "***"
 _LONGEST_DETAIL = 2000
+_LONGEST_EVENT, _MOST_EVENTS = 60, 10
 
 
 def judge(
@@ -40,8 +41,9 @@ def judge(
         raise Unsupported("send application/json")
     document = payload.decode(body)
     try:
-        if not _wanted(config, header, document):
-            return FILTERED
+        unwanted = _unwanted(config, header, document)
+        if unwanted is not None:
+            return unwanted
         mapped = config.param_mapping
         params = document if mapped is None else mapping.from_payload(mapped, document)
     except mapping.MappingFailed as err:
@@ -57,12 +59,17 @@ def judge(
     )
 
 
-def _wanted(config: WebhookConfig, header: Header, document: Any) -> bool:
+def _unwanted(config: WebhookConfig, header: Header, document: Any) -> str | None:
     if config.events is not None:
-        events = header(signature.event_header(config))
+        name = signature.event_header(config)
+        events = header(name)
         if len(events) != 1 or events[0] not in config.events:
-            return False
-    return config.when is None or mapping.compile_when(config.when).holds(document)
+            wanted = ", ".join(event[:_LONGEST_EVENT] for event in config.events[:_MOST_EVENTS])
+            came = (
+                f"the event is `{events[0][:_LONGEST_EVENT]}`" if len(events) == 1 else f"{len(events) or 'no'} `{name}` came"
+            )
+            return f"{came}, and `events` has {wanted}"
+    return None if config.when is None or mapping.compile_when(config.when).holds(document) else UNHELD
 
 
 def refusal(err: Malformed | Invalid) -> tuple[str, int, str]:

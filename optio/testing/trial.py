@@ -3,14 +3,19 @@
 A trigger that is switched off is tried as if it were on: its tests tell whether it can be switched on again.
 """
 
+import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from zoneinfo import ZoneInfo
 
+from optio.compiler.checks.filters import questions_of
+from optio.compiler.diagnostics import brief
 from optio.errors import Invalid, Malformed, Problem
 from optio.model import cron
-from optio.model.body import refuse_encoded
+from optio.model.body import decode, refuse_encoded
 from optio.model.example import Example
+from optio.model.mapping import compile_path
 from optio.model.registry import CompiledTask
 from optio.model.trigger import ScheduleConfig, WebhookConfig
 from optio.runs import judge, signature
@@ -23,6 +28,7 @@ NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 # Made up, and base64, as one of the schemes needs it.
 _SECRET, _ANOTHER = "b3B0aW8gdGVzdA==", "c29tZWJvZHkgZWxzZQ=="
 _DELIVERY = "optio-test"
+_MOST_ASKED = 10
 _SECOND = timedelta(seconds=1)
 
 
@@ -85,7 +91,18 @@ def _arrives(task: CompiledTask, config: WebhookConfig, example: Example, body: 
         if doubt is not None:
             return doubt
     made = judge.judge(task, config, header, body, new_id="", actor=f"webhook:{config.path}")
-    return made if isinstance(made, NewRun) else ("filtered", made)
+    if isinstance(made, NewRun):
+        return made
+    return "filtered", f"{made}: {_asked(config.when, body)}" if made == judge.UNHELD and config.when is not None else made
+
+
+def _asked(when: str, body: bytes) -> str:
+    """What the payload has where a filter looks."""
+    payload = decode(body)
+    paths = dict.fromkeys(each.path for each in questions_of(when) if each.path[0] == "@" and not each.begun)
+    found = {path: compile_path(f"${path[1:]}").values(payload) for path in islice(paths, _MOST_ASKED)}
+    told = (f"`{path}` is {brief(json.dumps(each[0]))}" if each else f"there is no `{path}`" for path, each in found.items())
+    return ", ".join(told) or when
 
 
 def slot_of(config: ScheduleConfig, example: Example) -> datetime:

@@ -78,7 +78,7 @@ def test_what_would_become_of_it_now_is_told_with_its_differences(api: Api) -> N
     ("task", "verdict", "detail"),
     [
         (HOOK.replace("path: push", "path: elsewhere"), "absent", "no webhook `push` is served"),
-        (HOOK.replace("'closed'", "'opened'"), "filtered", "the event or `when` filter does not hold"),
+        (HOOK.replace("'closed'", "'opened'"), "filtered", "the `when` filter does not hold"),
         (HOOK.replace("maxLength: 20", "maxLength: 2"), "invalid", "/params/REPO"),
     ],
 )

@@ -47,6 +47,23 @@ def test_a_verdict_is_the_servers_word(test: dict[str, Any], verdict: str) -> No
     assert tried.trial.judgement.verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("test", "why"),
+    [
+        (delivery(headers={"X-GitHub-Event": "push"}), "the event is `push`, and `events` has issues"),
+        (delivery(headers={}), "no `x-github-event` came, and `events` has issues"),
+        (delivery(webhook="closed"), 'the `when` filter does not hold: `@.action` is "closed"'),
+        (delivery(webhook="empty"), "the `when` filter does not hold: there is no `@.action`"),
+    ],
+)
+def test_what_is_filtered_says_what_came_and_what_is_asked_for(test: dict[str, Any], why: str) -> None:
+    tried = result(
+        {**test, "expect": {"verdict": "accepted"}}, closed={**OPENED, "action": "closed"}, empty={"issue": OPENED["issue"]}
+    )
+
+    assert [failure.message for failure in tried.failures] == [f"expected `accepted`, got `filtered`: {why}"]
+
+
 def test_a_run_has_its_parameters_and_its_prompt() -> None:
     tried = result(delivery())
 

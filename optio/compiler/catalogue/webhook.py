@@ -1,4 +1,4 @@
-"""OPT401 to OPT424: webhooks."""
+"""OPT401 to OPT426: webhooks."""
 
 from optio.compiler.rule import ERROR, WARNING, Rule
 
@@ -99,7 +99,8 @@ RULES = (
     ),
     Rule(
         "OPT413", "path-not-in-payload", ERROR, "a JSONPath that finds nothing in what is sent",
-        "The parameter would always be missing. The task's own samples say what is sent; without any, GitHub's event does.",
+        "The parameter would always be missing, and the filter never hold. The task's own samples say what is sent; without "
+        "any, GitHub's event does.",
         "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repo.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
         "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repository.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
     ),
@@ -146,5 +147,12 @@ RULES = (
         "Either the mapping or the sample is out of date.",
         "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repository.id}") + _TEST + '{"repository": {"id": 5}}\n',
         "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repository.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
+    ),
+    Rule(
+        "OPT426", "constant-filter", WARNING, "a test in `when` that holds for every delivery, or for none",
+        "A path alone asks whether there is such a key, whatever its value; and values of two kinds are never equal.",
+        _webhook(_SIGNED + "\nscheme: github\nevents: [pull_request]\nwhen: \"!@.pull_request.draft\""),
+        _webhook(_SIGNED + "\nscheme: github\nevents: [pull_request]\nwhen: \"@.pull_request.draft == false\""),
+        strict=ERROR,
     ),
 )  # fmt: skip

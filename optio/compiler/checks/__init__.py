@@ -67,6 +67,10 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
         from optio.compiler.checks import scheme
 
         yield scheme.check
+    if any(hook.config.when is not None for hook in hooks):
+        from optio.compiler.checks import filters
+
+        yield filters.check
     if any(hook.config.scheme == "github" for hook in hooks):
         from optio.compiler.checks import github
 

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from itertools import islice
-from typing import Any
+from itertools import dropwhile, islice
+from typing import Any, NamedTuple
 
 from optio.compiler.checks import plain
 from optio.compiler.checks.declared import Declared, declared
@@ -13,12 +13,11 @@ from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
-_STEP = re.compile(r"\.(\w+)|\[(?:(-?[0-9]+)|'([^']*)'|\"([^\"]*)\")\]", re.ASCII)
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
-_TESTED = re.compile(r"@(?:\.[A-Za-z_]\w*)+", re.ASCII)
+# What others put around the payload.
+_AROUND = frozenset({"github", "event", "body", "payload", "data", "request", "json"})
 # Each may cost a search for what was meant, and nobody maps more.
 _MOST_PATHS = 100
-_WORDS = {"integer": "an integer", "boolean": "true or false", "string": "a string", "array": "a list", "object": "an object"}
+WORDS = {"integer": "an integer", "boolean": "true or false", "string": "a string", "array": "a list", "object": "an object"}
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -29,8 +28,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             continue
         if task.knows((*config, "events")):
             yield from _events(task, (*config, "events"), trigger.config)
-        if task.knows((*config, "when")) and not task.samples:
-            yield from _when(task, (*config, "when"), trigger.config)
         route: Route = (*config, "paramMapping")
         if not task.knows(route):
             continue
@@ -79,25 +76,6 @@ def _parted(task: ResolvedTask, event: Route, name: str, test: str) -> Fix | Non
     return when and Fix((*when.edits, *Fix.write(name, task.span(event)).edits), safe=False)
 
 
-def _when(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
-    """Paths in the filter that look like one of GitHub's, and are none."""
-    text = re.sub(_QUOTED, lambda quoted: " " * len(quoted[0]), config.when or "")
-    if "?" in text:
-        return  # below it `@` is another thing
-    for found in re.finditer(_TESTED, text):
-        steps = tuple(found[0][2:].split("."))
-        if steps[0] in KINDS[""] or steps[0] in ALWAYS:
-            meant = near(steps)
-        elif steps[0] in TOPS:
-            meant = None
-        else:
-            meant = closest(f"$.{steps[0]}", [f"$.{top}" for top in _tops(config)])
-        if meant is not None:
-            span = task.document.inside(route, *found.span())
-            message = f"`{found[0]}` finds nothing in a delivery of GitHub"
-            yield task.at("OPT413", message, route, hint=f"did you mean `@{meant[1:]}`?", span=span)
-
-
 def near(steps: tuple[str, ...]) -> str | None:
     """The path that was meant by one into GitHub's objects, of which some step is misspelt."""
     kind = ""
@@ -118,40 +96,33 @@ def near(steps: tuple[str, ...]) -> str | None:
     return None
 
 
-def _tops(config: WebhookConfig) -> list[str]:
-    """What deliveries of its events have at their top; what all have where one of them is not known so well."""
-    events = config.events or tuple(EVENTS)
-    return sorted({top for event in events for top in EVENTS.get(event, ("action",))})
-
-
 def steps_of(source: str) -> tuple[str, ...]:
     """The names and indices of a path that has nothing else; of any other, and of the root, none."""
-    if not plain.is_path(source):
-        return ()
-    return tuple(next(filter(None, found)) for found in _STEP.findall(source))
+    return plain.steps(source) if plain.is_path(source) else ()
 
 
 def _one(
     task: ResolvedTask, route: Route, source: str, steps: tuple[str, ...], config: WebhookConfig, known: Declared
 ) -> Iterator[Diagnostic]:
-    if not task.samples and (lost := _lost(task, route, source, steps, config)) is not None:
-        yield lost
+    if not task.samples and (gone := lost(source, steps, config)) is not None:
+        message = f"`{source}` finds nothing {gone.where}"
+        yield task.at("OPT413", message, route, hint=gone.hint, write=gone.meant, safe=False)
         return
-    kind, null, above = _type(steps)
+    kind, null, above = type_of(steps)
     sub = known.properties.get(str(route[-1]))
     taken = _taken(sub)
     if kind is None or taken is None:
         return
     name, when = str(route[-1]), config.when or ""
     if kind not in taken and not (kind == "integer" and "number" in taken):
-        wanted = " or ".join(_WORDS.get(each, each) for each in taken)
-        message = f"`{source}` is {_WORDS[kind]}, and `{name}` takes {wanted}: every delivery would be refused"
+        wanted = " or ".join(WORDS.get(each, each) for each in taken)
+        message = f"`{source}` is {WORDS[kind]}, and `{name}` takes {wanted}: every delivery would be refused"
         hint = f"write `type: {kind}` under `paramsSchema.properties.{name}`"
-        if kind == "object" and (fields := KINDS[_kind(steps)]):
+        if kind == "object" and (fields := KINDS[kind_of(steps)]):
             hint = f"map a field of it, such as `{source}.{'login' if 'login' in fields else next(iter(fields))}`"
         yield task.at("OPT412", message, route, hint=hint)
     elif null and "null" not in taken and source.lstrip("$") not in when:
-        message = f"`{source}` may be null, and `{name}` takes {_WORDS[kind]}: such a delivery is refused"
+        message = f"`{source}` may be null, and `{name}` takes {WORDS[kind]}: such a delivery is refused"
         hint = f'write `type: [{kind}, "null"]`, or leave such deliveries out: `when: "@{source[1:]} != null"`'
         yield task.at("OPT412", message, route, hint=hint)
     elif above is not None and name in known.required and not known.has_default(name) and not when:
@@ -161,32 +132,45 @@ def _one(
         yield task.at("OPT412", message, route, hint=hint)
 
 
-def _lost(task: ResolvedTask, route: Route, source: str, steps: tuple[str, ...], config: WebhookConfig) -> Diagnostic | None:
-    """A path to what no delivery of these events has, and that looks like one to what they have."""
+class Lost(NamedTuple):
+    """Where a path finds nothing, the cure, and the path that was meant, probably."""
+
+    where: str
+    hint: str
+    meant: str | None = None
+
+
+def lost(source: str, steps: tuple[str, ...], config: WebhookConfig) -> Lost | None:
+    """What is said of a path to what no delivery of these events has, and that is like one to what they or others have."""
     if (meant := near(steps)) is not None:
-        message = f"`{source}` finds nothing in a delivery of GitHub"
-        return task.at("OPT413", message, route, hint=f"did you mean `{meant}`?", write=meant, safe=False)
+        return Lost("in a delivery of GitHub", f"did you mean `{meant}`?", meant)
     events = config.events or tuple(EVENTS)
     if steps[0] in ALWAYS or not all(event in EVENTS for event in events):
         return None
     tops = {top for event in events for top in EVENTS[event]}
     if steps[0] in tops or (config.events is None and (steps[0] in KINDS[""] or steps[0] in TOPS)):
         return None
-    inner = ((top, KINDS[""].get(top, "").strip("@?")) for top in sorted(tops))
-    sent = "of " + " or ".join(f"`{event}`" for event in events) if config.events else "of GitHub"
-    message = f"`{source}` finds nothing in a delivery {sent}"
+    where = "in a delivery of " + (" or ".join(f"`{event}`" for event in events) if config.events else "GitHub")
     others = [f"`{event}`" for event, its in EVENTS.items() if steps[0] in its]
     if others:
-        return task.at("OPT413", message, route, hint=f"delete it, or take deliveries that have it: {' or '.join(others)}")
-    meant = closest(source, [path for top, kind in inner for path in (f"$.{top}", *_paths(top, kind))])
-    return None if meant is None else task.at("OPT413", message, route, hint=f"did you mean `{meant}`?")
+        return Lost(where, f"delete it, or take deliveries that have it: {' or '.join(others)}")
+    below = tuple(dropwhile(_AROUND.__contains__, steps))
+    if below[:1] in (("event_name",), ()):
+        asked = ", ".join(config.events or ["issues"])
+        return Lost(where, f"delete it: the event's name stands in a header, and `events: [{asked}]` asks for it")
+    if below != steps and below[0] in tops:
+        meant = f"$.{'.'.join(below)}"
+    else:
+        inner = ((top, KINDS[""].get(top, "").strip("@?")) for top in sorted(tops))
+        meant = closest(source, [path for top, kind in inner for path in (f"$.{top}", *_paths(top, kind))])
+    return None if meant is None else Lost(where, f"did you mean `{meant}`?", meant)
 
 
 def _paths(top: str, kind: str) -> Iterator[str]:
     yield from (f"$.{top}.{field}" for field in KINDS.get(kind, ()))
 
 
-def _type(steps: tuple[str, ...]) -> tuple[str | None, bool, int | None]:
+def type_of(steps: tuple[str, ...]) -> tuple[str | None, bool, int | None]:
     """The type at the end of a path, whether it may be null, and how far it is to what above it may be null."""
     kind, above = "@", None
     null = False
@@ -200,7 +184,7 @@ def _type(steps: tuple[str, ...]) -> tuple[str | None, bool, int | None]:
     return ("object" if kind.startswith("@") else kind), null, above
 
 
-def _kind(steps: tuple[str, ...]) -> str:
+def kind_of(steps: tuple[str, ...]) -> str:
     """The kind of object at the end of a path."""
     kind = ""
     for step in steps:

@@ -169,6 +169,26 @@ ACTIONS = frozenset(
         *("requested", "completed", "in_progress", "queued", "merged"),
     }
 )
+# All of them, of the events whose payloads are told of above.
+ACTIONS_OF: dict[str, frozenset[str]] = {
+    event: frozenset(names.split())
+    for event, names in {
+        "pull_request": """
+            assigned auto_merge_disabled auto_merge_enabled closed converted_to_draft demilestoned dequeued edited enqueued
+            labeled locked milestoned opened ready_for_review reopened review_request_removed review_requested synchronize
+            unassigned unlabeled unlocked
+        """,
+        "issues": """
+            assigned closed deleted demilestoned edited labeled locked milestoned opened pinned reopened transferred typed
+            unassigned unlabeled unlocked unpinned untyped
+        """,
+        "issue_comment": "created deleted edited pinned unpinned",
+        "release": "created deleted edited prereleased published released unpublished",
+        "workflow_run": "completed in_progress requested",
+    }.items()
+}
+# What names the objects of a list.
+ITEMS = {"labels": "name", "assignees": "login", "assets": "name", "commits": "id", "pull_requests": "number"}
 # What deliveries of other events have at their top.
 TOPS = frozenset(
     {

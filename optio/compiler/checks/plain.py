@@ -4,6 +4,7 @@ import re
 
 _NAME = r"\.[A-Za-z_][A-Za-z0-9_]{0,60}"
 _TEXT = r"'[A-Za-z0-9_.:/@ -]{1,60}'|\"[A-Za-z0-9_.:/@ -]{1,60}\""
+_STEP = re.compile(r"\.(\w+)|\[(?:(-?[0-9]+)|'([^']*)'|\"([^\"]*)\")\]", re.ASCII)
 _NUMBER = r"0|-?[1-9][0-9]{0,8}"
 # Names and indices only, so it gives one value.
 PATH = rf"\$(?:{_NAME}|\[(?:{_NUMBER}|{_TEXT})\]){{0,20}}"
@@ -20,3 +21,8 @@ def is_path(text: str) -> bool:
 def is_filter(text: str) -> bool:
     """`@.action == 'opened' && @.repository.private == false`."""
     return re.fullmatch(FILTER, text) is not None
+
+
+def steps(path: str) -> tuple[str, ...]:
+    """The names and indices of a path that has nothing else."""
+    return tuple(next(filter(None, found), "") for found in _STEP.findall(path))

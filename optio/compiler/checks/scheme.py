@@ -41,8 +41,13 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index, "config")
         sound = task.knows(route) and task.knows((*route, "scheme"))
-        if isinstance(trigger, WebhookTrigger) and trigger.config.secret is not None and sound:
-            yield from _one(task, route, trigger.config)
+        if isinstance(trigger, WebhookTrigger) and sound:
+            if trigger.config.secret is not None:
+                yield from _one(task, route, trigger.config)
+            elif trigger.config.scheme != "github":
+                yield from _of_githubs(task, route, trigger.config)
+            if trigger.config.scheme != "github":
+                yield from _unread_events(task, route, trigger.config)
 
 
 def _one(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
@@ -72,11 +77,34 @@ def _one(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Di
 
 def _github(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     hint = "write `scheme: github`"
-    events = [(index, event) for index, event in enumerate(config.events or ()) if event in _GITHUB_EVENTS]
-    if events:
-        index, event = events[0]
-        message = f"`{event}` is an event of GitHub, and `scheme: {config.scheme}` reads it from `X-Optio-Event`"
-        yield task.at("OPT420", message, (*route, "events", index), hint=hint)
-    elif config.scheme == "optio" and re.search(r"(?:^|-)github(?:-|$)", config.path):
+    told = list(_of_githubs(task, route, config))
+    yield from told
+    if not told and config.scheme == "optio" and re.search(r"(?:^|-)github(?:-|$)", config.path):
         message = "`scheme: optio` reads `X-Optio-Signature`, and GitHub signs in `X-Hub-Signature-256`"
         yield task.at("OPT420", message, (*route, "path"), hint=hint)
+
+
+def _of_githubs(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    """The first of GitHub's events in the list."""
+    for index, event in enumerate(config.events or ()):
+        if event in _GITHUB_EVENTS:
+            message = f"`{event}` is an event of GitHub, and `scheme: {config.scheme}` reads it from `X-Optio-Event`"
+            yield task.at("OPT420", message, (*route, "events", index), hint="write `scheme: github`")
+            return
+
+
+def _unread_events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    """The first event in the list that its sender names in a header of its own."""
+    for index, event in enumerate(config.events or ()):
+        if found := re.fullmatch(r"([A-Z][A-Za-z ]{1,40}) Hook", event):
+            kind = {"job": "build"}.get(found[1].lower(), found[1].lower().replace(" ", "_"))
+            hint = f"delete `events`, and write `when: \"@.object_kind == '{kind}'\"`"
+            sender, header = "GitLab", "X-Gitlab-Event"
+        elif re.fullmatch(r"(?:repo|pullrequest|pr):[a-z_:]{1,60}", event):
+            hint = "delete `events`, and tell deliveries apart by `when`, or by a path for each"
+            sender, header = "Bitbucket", "X-Event-Key"
+        else:
+            continue
+        message = f"`{event}` is an event of {sender}, which names it in `{header}`, and Optio reads `X-Optio-Event`"
+        yield task.at("OPT420", message, (*route, "events", index), hint=hint)
+        return

@@ -1,0 +1,137 @@
+"""A filter against what GitHub sends: paths to nothing, questions after what is always there, values that never come."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from optio.compiler.checks.filters import Question, sent, unsent
+from optio.compiler.checks.github import WORDS, kind_of, lost, type_of
+from optio.compiler.checks.github_fields import ACTIONS, ACTIONS_OF, EVENTS, ITEMS, KINDS
+from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.resolve import ResolvedTask
+from optio.model.route import Route
+from optio.model.trigger import WebhookConfig
+
+# What an action is called that has another name.
+_ACTIONS_MEANT = {
+    "created": ("opened", "published"), "opened": ("created", "published"), "added": ("opened", "created"),
+    "new": ("opened", "created"), "updated": ("synchronize", "edited"), "pushed": ("synchronize",),
+    "success": ("completed",), "failure": ("completed",), "failed": ("completed",), "draft": ("converted_to_draft",),
+}  # fmt: skip
+
+
+def check(task: ResolvedTask, route: Route, config: WebhookConfig, questions: list[Question]) -> Iterator[Diagnostic]:
+    """Each question of a filter by itself."""
+    for question in questions:
+        if not question.steps or question.path[0] != "@":
+            continue
+        found = None if sent(task, question.steps) else _lost(question, config)
+        if found is not None:
+            yield unsent(task, route, question, *found)
+        elif (same := _same(question, config)) is not None:
+            message, hint = same
+            span = task.document.inside(route, question.start, question.end)
+            yield task.at("OPT426", message, route, hint=hint, span=span)
+
+
+def _lost(question: Question, config: WebhookConfig) -> tuple[str, str, str | None] | None:
+    """Where a path finds nothing, the cure, and the path that was meant."""
+    found = lost(f"${question.path[1:]}", question.steps, config)
+    # That another event's delivery has it is why one asks whether it is absent.
+    if found is None or (question.asked == "absent" and found.meant is None):
+        return None
+    return found.where, found.hint.replace("`$.", "`@."), found.meant
+
+
+def _same(question: Question, config: WebhookConfig) -> tuple[str, str] | None:
+    """What is always so, or never, and the cure."""
+    kind, null, above = type_of(question.steps)
+    if question.asked in ("there", "absent"):
+        always = (
+            above is None and kind is not None and config.events and all(question.steps[0] in _top(e) for e in config.events)
+        )
+        return _always(question, kind, null) if always else None
+    if question.asked not in ("==", "!=") or question.value is None:
+        return None
+    if question.steps == ("action",) and isinstance(question.value, str):
+        return _action(question.value, config)
+    given = _type(question.value)
+    field, index = ITEMS.get(question.steps[-2]) if len(question.steps) > 1 else None, question.steps[-1]
+    if field is not None and index.lstrip("-").isdigit() and type_of(question.steps[:-1])[0] == "array":
+        return f"`{question.path}` is an object, and never {_shown(question.value)}", _among(
+            question, question.path.rpartition("[")[0], field
+        )
+    if kind is None or kind == given or (kind, given) == ("integer", "number"):
+        return None
+    message = f"`{question.path}` is {WORDS[kind]}, and never {_shown(question.value)}"
+    return message, _instead(question, kind)
+
+
+def _top(event: str) -> tuple[str, ...]:
+    return EVENTS.get(event, ())
+
+
+def _always(question: Question, kind: str | None, null: bool) -> tuple[str, str]:
+    holds = "each" if question.asked == "there" else "none"
+    if null:
+        sign = "!=" if question.asked == "there" else "=="
+        return (
+            f"`{question.path}` is in every delivery, if only as null: this holds for {holds}",
+            f"write `{question.path} {sign} null`",
+        )
+    if kind == "boolean":
+        value = "true" if question.asked == "there" else "false"
+        return (
+            f"`{question.path}` is in every delivery, true or false: this holds for {holds}",
+            f"write `{question.path} == {value}`",
+        )
+    return f"`{question.path}` is in every delivery: this holds for {holds}", "hold it against a value, or delete the test"
+
+
+def _action(action: str, config: WebhookConfig) -> tuple[str, str] | None:
+    """An action that is another event's, or none: of a word that is like none of them, GitHub may know more."""
+    events = config.events or []
+    if not events or not all(event in ACTIONS_OF for event in events):
+        return None
+    known = sorted({each for event in events for each in ACTIONS_OF[event]})
+    if action in known:
+        return None
+    message = f"no delivery of {' or '.join(f'`{event}`' for event in events)} has the action `{action}`"
+    if action == "merged" and "pull_request" in events:
+        return message, "write `@.action == 'closed' && @.pull_request.merged == true`"
+    meant = next((each for each in _ACTIONS_MEANT.get(action, ()) if each in known), None) or closest(action.lower(), known)
+    if meant is None and action not in ACTIONS:
+        return None
+    return message, f"did you mean `{meant}`?" if meant else f"it is one of {', '.join(known)}"
+
+
+def _instead(question: Question, kind: str) -> str:
+    text = str(question.value)
+    if kind == "boolean":
+        return f"write `{question.path} {question.asked} {'false' if text.lower() in ('false', '0', 'no') else 'true'}`"
+    if kind == "integer":
+        return f"write `{question.path} {question.asked} {text if text.isdigit() else '1'}`"
+    if kind == "array":
+        return _among(question, question.path, ITEMS.get(question.steps[-1]))
+    if kind == "object":
+        fields = KINDS[kind_of(question.steps)]
+        field = next((each for each in ("login", "name", "full_name", "ref", "number") if each in fields), next(iter(fields)))
+        return f"hold a field of it against that, such as `{question.path}.{field}`"
+    return f"write `{question.path} {question.asked} '{text.lower()}'`"
+
+
+def _among(question: Question, path: str, field: str | None) -> str:
+    """One item of a list asked for; `field` is what names its items."""
+    asked = "" if question.asked == "==" else "!"
+    return f"write `{asked}{path}[?@{'.' + field if field else ''} == {_literal(question.value)}]`"
+
+
+def _type(value: Any) -> str:
+    return {bool: "boolean", int: "integer", float: "number"}.get(type(value), "string")
+
+
+def _shown(value: Any) -> str:
+    return f"{'the text ' if isinstance(value, str) else ''}`{_literal(value)}`"
+
+
+def _literal(value: Any) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value).lower()
