@@ -47,6 +47,10 @@ _IN_CONFIG_CALLED = {
     **dict.fromkeys(("on", "eventtypes"), "events"),
     **dict.fromkeys(("secretref", "secretkeyref"), "secret"),
 }
+_IN_CONFIG_ADVICE = {
+    **dict.fromkeys(("branch", "branches"), "write `when: \"@.ref == 'refs/heads/main'\"`"),
+    **dict.fromkeys(("types", "action", "actions"), "write `when: \"@.action == 'opened'\"`"),
+}
 # And in `startLimit`.
 _IN_LIMIT_CALLED = {
     **dict.fromkeys(("max", "limit", "runs", "maxruns"), "count"),
@@ -71,6 +75,7 @@ _ADVICE = {
         "write `triggers: [{type: webhook, config: {path: my-path, secret: {name: NAME}}}]`"),
     **dict.fromkeys(("steps", "script", "run", "setup"),
         "what runs before the agent goes below `environment.setupCommands`; a task that is a program has `command:`"),
+    "suspend": "to switch a trigger off, write `enabled: false` in it",
     "maxduration": "write `timeout: 20m`",
     "spec": "move what is below it to the top of the file",
     "metadata": "write `name:` and what else a task has at the top of the file",
@@ -169,6 +174,9 @@ def _deeper(root: Any, route: Route, name: str, known: list[str]) -> Unknown | N
     ours = _IN_LIMIT_CALLED.get(_plain(key)) if place == ("startLimit",) else None
     if place[:1] == ("triggers",) and place[2:] == ("config",):
         ours = _IN_CONFIG_CALLED.get(_plain(key))
+    advice = _IN_CONFIG_ADVICE.get(_plain(key)) if "when" in known and "when" not in beside else None
+    if advice is not None:
+        return Unknown("OPT101", f"unknown key `{name}`", advice)
     if ours is None or ours not in known:
         return None
     if ours in beside:

@@ -30,6 +30,13 @@ _TRIGGER_FORMS = {
     "schedule": '{type: schedule, config: {cronExpression: "0 9 * * 1"}}',
     "webhook": "{type: webhook, config: {path: my-path, secret: {name: NAME}}}",
 }
+_MAPPING_FORMS: dict[Route, str] = {
+    ("dedupe",): '{key: "{{NAME}}", window: 10m}',
+    ("startLimit",): "{count: 10, per: 1h}",
+    ("environment", "env"): "{NAME: value}",
+    ("environment", "network"): "{egress: [api.example.com]}",
+    ("environment", "resources"): '{cpu: "1", memory: 2Gi}',
+}
 _MOST_NAMED = 5
 _ENV_NAME = "use letters, digits and underscores; no digit first"
 
@@ -259,8 +266,8 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
     elif wanted == LIST and isinstance(value, dict) and value and route in _LISTS_OF_MAPPINGS:
         own, there = document.written(route)
         hint = _itemized(next(iter(value)), len(value) > 1, flow=own.is_flow(there))
-    elif route == ("environment", "secrets") and isinstance(value, dict) and value:
-        hint = f"write a list of names: `[{', '.join(list(value)[:_MOST_NAMED])}]`"
+    elif wanted == LIST and isinstance(value, dict) and value:
+        hint = f"write a list: `[{', '.join(list(value)[:_MOST_NAMED])}]`"
     elif wanted == LIST and not isinstance(value, dict):
         hint = f"write a list: [{written if written is not None else '...'}]"
     elif wanted == SWITCH and isinstance(value, str) and value.lower() in ("true", "false"):
@@ -270,6 +277,8 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
         hint = "write a list: [program, argument]"
     elif wanted == TEXT and isinstance(value, dict) and isinstance(run := value.get("run"), str):
         hint = f"write the command itself: `{brief(run)}`"
+    elif wanted == MAPPING and route in _MAPPING_FORMS:
+        hint = f"write it as in `{last}: {_MAPPING_FORMS[route]}`"
     elif wanted == MAPPING and isinstance(last, str):
         hint = f"write `{last}:`, and `key: value` lines below it"
     else:

@@ -125,7 +125,13 @@ def _one(
         message = f"`{source}` may be null, and `{name}` takes {WORDS[kind]}: such a delivery is refused"
         hint = f'write `type: [{kind}, "null"]`, or leave such deliveries out: `when: "@{source[1:]} != null"`'
         yield task.at("OPT412", message, route, hint=hint)
-    elif above is not None and name in known.required and not known.has_default(name) and not when:
+    elif name not in known.required or known.has_default(name) or when:
+        return
+    elif without := [event for event in config.events or () if steps[0] not in (*EVENTS.get(event, steps), *ALWAYS)]:
+        message = f"`{source}` is in no delivery of `{without[0]}`, and then nothing fills `{name}`: such a delivery is refused"
+        hint = f"give `{name}` a default, or leave `{without[0]}` out of `events`, for a task of its own"
+        yield task.at("OPT412", message, route, hint=hint)
+    elif above is not None:
         parent = "$." + ".".join(steps[:above])
         message = f"`{parent}` may be null, and then nothing fills `{name}`: such a delivery is refused"
         hint = f'give `{name}` a default, or leave such deliveries out: `when: "@{parent[1:]} != null"`'

@@ -90,14 +90,18 @@ def _mapping(trigger: Trigger) -> dict[str, Any]:
     return getattr(trigger.config, "param_mapping", None) or {}
 
 
+def _sources(task: ResolvedTask) -> dict[str, str]:
+    """The parameter that each path into a payload fills."""
+    pairs = ((name, source) for trigger in task.spec.triggers for name, source in _mapping(trigger).items())
+    return {source: name for name, source in pairs if isinstance(source, str) and source.startswith("$.")}
+
+
 def _words(found: re.Match[str]) -> set[str]:
     return set(re.findall(r"\w+", found[0]))
 
 
 def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
-    sources = {
-        source: name for trigger in task.spec.triggers for name, source in _mapping(trigger).items() if isinstance(source, str)
-    }
+    sources = _sources(task)
 
     def almost(found: re.Match[str]) -> Diagnostic:
         inner = found[0].strip("${} \t#/^>!&")
@@ -143,6 +147,7 @@ def _unused(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     if "{" in task.prompt:
         found = chain(re.finditer(ALMOST, task.prompt), _TEMPLATED.finditer(task.prompt))
         passed_over = passed_over.union(*map(_words, found))
+        passed_over |= {name for source, name in _sources(task).items() if source in task.prompt}
     for name, sub in known.properties.items():
         if name in passed_over or sub is False:
             continue
