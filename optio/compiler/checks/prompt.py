@@ -15,8 +15,9 @@ from optio.model.trigger import Trigger
 LARGEST = 256 * 1024
 # `{{ NAME }}`, `{{a-b}}`, `{{a.b}}`, `${{ a.b }}`, `{{$.a.b}}`, `{{#if x}}`, and `{{NAME` or `{{NAME}` that is not closed.
 ALMOST = (
-    r"(?:\$(?=\{\{[ \t]*[a-z]+\.))?\{\{(?![A-Za-z0-9_]+\}\})"
-    r"(?:[ \t]*(?:[#/^>!&]|\$\.)?[ \t]*[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,60}[ \t]*\}\}|[A-Za-z0-9_]{1,60}(?![A-Za-z0-9_])\}?)"
+    r"(?:\$(?=\{\{[ \t]{0,20}[a-z]+\.))?\{\{(?![A-Za-z0-9_]+\}\})"
+    r"(?:[ \t]{0,20}(?:[#/^>!&]|\$\.)?[ \t]{0,20}[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,60}[ \t]{0,20}\}\}"
+    r"|[A-Za-z0-9_]{1,60}(?![A-Za-z0-9_])\}?)"
 )
 # What other templates have: it may be meant, unless it names a parameter.
 _TEMPLATED = re.compile(r"\{%[^%{}\n]{1,200}%\}|\{\{[ \t]{0,9}\.[A-Za-z0-9_.]{1,100}[ \t]{0,9}\}\}")
