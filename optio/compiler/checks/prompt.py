@@ -152,6 +152,8 @@ def _unused(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     for name, sub in known.properties.items():
         if name in passed_over or sub is False:
             continue
+        if sub is False:
+            continue  # nobody can give it, and so it is none
         marked = isinstance(sub, dict) and "x-optio-used-by" in sub
         if name not in used and name.casefold() not in folded and not marked and f"{{{name}}}" not in task.prompt:
             route = ("paramsSchema", "properties", name)
