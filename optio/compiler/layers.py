@@ -222,7 +222,7 @@ class Merged:
         return done
 
     def writer(self, route: Route) -> Document:
-        """The file that wrote the value there; the task's own for what nobody wrote."""
+        """The file that wrote the value there; the task's own for what nobody wrote and it could write."""
         return self.written(route)[0]
 
     def written(self, route: Route) -> tuple[Document, Route]:
@@ -236,6 +236,8 @@ class Merged:
                     return layer, route  # also where it takes away what others have
             elif steps and not isinstance(value, dict):
                 return layer, route  # it hides all that other layers have below it
+            elif steps and (route[:1] in _WHOLE or any(isinstance(step, int) for step in route[:steps])):
+                return layer, route  # nobody else can add to it
         return self._top, route
 
     def path_at(self, route: Route) -> str:

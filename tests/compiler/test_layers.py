@@ -172,6 +172,17 @@ def test_a_task_is_the_same_wherever_its_values_stand() -> None:
                 "_defaults.yaml:3:1 OPT101 unknown key `maxTurn`",
             ],
         ),
+        (
+            {
+                "base.yaml": BASE + "triggers:\n  - type: schedule\n    config: {cronExpression: 0 9 * * 1, timezone: UTC}\n",
+                "task.yaml": "name: A\nextends: base.yaml\n",
+            },
+            ["base.yaml:19:5 OPT308 the schedule does not give `REPO`"],
+        ),
+        (
+            {"_defaults.yaml": "startLimit: {count: 5}\n", "task.yaml": TASK},
+            ["_defaults.yaml:1:1 OPT102 `startLimit.per` is missing"],
+        ),
     ],
 )
 def test_a_mistake_is_told_where_it_was_written_and_once(files: dict[str, str], expected: list[str]) -> None:
