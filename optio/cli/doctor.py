@@ -13,7 +13,7 @@ from pathlib import Path
 from optio import wiring
 from optio.cli import FAILED, OK, client, findings, flags, show
 from optio.compiler.pipeline import Compilation, compile_tree
-from optio.compiler.tree import DirectoryTree
+from optio.compiler.tree import MAX_FILE_BYTES, DirectoryTree
 from optio.errors import LaunchFailed, SettingsError, StoreUnavailable
 from optio.executors.base import Executor
 from optio.model.finding import Finding as Check
@@ -94,6 +94,10 @@ def _environment(settings: Settings) -> Iterator[Check]:
     for name, meant in unknown(os.environ):
         hint = f"did you mean {meant}?" if meant else "unset it"
         yield Check(name="settings", status="warning", detail=f"{name} is no setting and is ignored", hint=hint)
+    if settings.max_body_bytes < MAX_FILE_BYTES:
+        detail = f"deliveries of more than {settings.max_body_bytes:,} bytes are refused, though `optio test` passes samples up to 1 MiB"
+        hint = "raise OPTIO_MAX_BODY_BYTES, or see to it that no sender sends more"
+        yield Check(name="settings", status="warning", detail=detail, hint=hint)
 
 
 def _telemetry(settings: Settings) -> Iterator[Check]:

@@ -122,6 +122,13 @@ def test_settings_are_shown_with_their_origin_and_without_secrets(shell: Shell) 
     assert "OPTIO_PROT is no setting and is ignored" in done.stdout
 
 
+@pytest.mark.parametrize(("limit", "told"), [("1000", True), ("1048576", False), ("2000000", False)])
+def test_a_limit_of_deliveries_below_that_of_samples_is_told_of(shell: Shell, limit: str, told: bool) -> None:
+    done = shell("doctor", "--port", "0", environ={"OPTIO_MAX_BODY_BYTES": limit})
+
+    assert (f"deliveries of more than {int(limit):,} bytes are refused" in done.stdout) == told
+
+
 def test_telemetry_that_is_wanted_is_looked_at(shell: Shell) -> None:
     fake = shell.write("fake/opentelemetry.py", "raise ImportError('not installed')\n").parent
     wanted = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
