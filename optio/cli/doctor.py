@@ -95,7 +95,8 @@ def _environment(settings: Settings) -> Iterator[Check]:
         hint = f"did you mean {meant}?" if meant else "unset it"
         yield Check(name="settings", status="warning", detail=f"{name} is no setting and is ignored", hint=hint)
     if settings.max_body_bytes < MAX_FILE_BYTES:
-        detail = f"deliveries of more than {settings.max_body_bytes:,} bytes are refused, though `optio test` passes samples up to 1 MiB"
+        limit = f"{settings.max_body_bytes:,} bytes"
+        detail = f"deliveries of more than {limit} are refused, though `optio test` passes samples up to 1 MiB"
         hint = "raise OPTIO_MAX_BODY_BYTES, or see to it that no sender sends more"
         yield Check(name="settings", status="warning", detail=detail, hint=hint)
 

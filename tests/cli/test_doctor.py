@@ -4,6 +4,8 @@ import json
 import socket
 from typing import Any
 
+import pytest
+
 from tests.cli.conftest import ECHO, Shell
 from tests.support import ROOT, Dev, free_port
 
