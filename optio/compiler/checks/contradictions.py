@@ -17,6 +17,8 @@ _BOUNDS = (
     ("minProperties", "maxProperties", False),
     ("minContains", "maxContains", False),
 )
+# Where they contradict each other, none of them is a reason to refuse a value.
+WORDS = frozenset({"enum", "not", *(word for low, high, _ in _BOUNDS for word in (low, high))})
 
 
 def contradictions(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:

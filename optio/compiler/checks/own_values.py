@@ -1,9 +1,11 @@
 """Values that a schema holds itself: do its defaults, its choices and its examples fit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from optio.compiler.checks.contradictions import WORDS
 from optio.compiler.checks.keywords import subschemas
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
@@ -29,9 +31,11 @@ class _Part(NamedTuple):
     values: list[_Held]
 
 
-def own_values(task: ResolvedTask, at: Route, schema: dict[str, Any]) -> Iterator[Diagnostic]:
-    """Of a schema that is sound."""
-    parts = [part for route, sub in subschemas(schema, at) for part in _parts(task, route, sub)]
+def own_values(task: ResolvedTask, at: Route, schema: dict[str, Any], unfit: AbstractSet[Route]) -> Iterator[Diagnostic]:
+    """Of a schema that is sound, but for what no value fits at the `unfit` places in it: that is told already."""
+    parts = [
+        part for route, sub in subschemas(schema, at) for part in _parts(task, route, sub, WORDS if route in unfit else ())
+    ]
     refer = [_refers(part.bare) for part in parts]
     wrong = _misfits([part for part, refers in zip(parts, refer, strict=True) if not refers])
     more = _misfits_of_all([part for part, refers in zip(parts, refer, strict=True) if refers], schema)
@@ -44,7 +48,7 @@ def _refers(schema: dict[str, Any]) -> bool:
     return "$ref" in written or "$dynamicRef" in written
 
 
-def _parts(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[_Part]:
+def _parts(task: ResolvedTask, route: Route, sub: dict[str, Any], left_out: Iterable[str]) -> Iterator[_Part]:
     """A list of values does not judge its own members."""
     default = [_Held("OPT207", "the default", (*route, "default"), sub["default"])] if "default" in sub else []
     members = [((*route, "const"), sub["const"])] if "const" in sub else []
@@ -55,7 +59,7 @@ def _parts(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[_P
     for held, without in ((default, ()), (listed, ("enum", "const"))):
         known = [each for each in held if not any(gap[: len(each.place)] == each.place for gap in task.gaps)]
         if known:
-            drop = (*without, "examples", "default", "$id", "$anchor")
+            drop = {*without, *left_out, "examples", "default", "$id", "$anchor"}
             yield _Part(sub, {word: value for word, value in sub.items() if word not in drop}, known)
 
 

@@ -29,8 +29,6 @@ _TYPES_CALLED = {
 }
 RESERVED = frozenset({"__proto__", "constructor", "prototype"})
 
-_ONE_TOO_DEEP = "it stands below `properties`: move it out, beside `properties:`"
-
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """From the outside in: what is no schema is not looked into."""
@@ -69,17 +67,14 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.at("OPT206", "the root of `paramsSchema` has no type", ROUTE, key=True, hint="add `type: object`")
     meant = repaired(schema)
     yield from _names(task, meant)
-    yield from contradictions(task, schema)
-    yield from own_values(task, ROUTE, schema)
+    unfit = list(contradictions(task, schema))
+    yield from unfit
+    yield from own_values(task, ROUTE, schema, {each.route[:-1] for each in unfit})
     if isinstance(value_at(meant, ("properties", "additionalProperties")), bool):
         yield _too_deep(task, "OPT215", (*ROUTE, "properties", "additionalProperties"))
     elif meant.get("properties") and "additionalProperties" not in meant and "unevaluatedProperties" not in meant:
         from optio.compiler import mend
 
-        if isinstance(meant["properties"].get("additionalProperties"), bool):
-            route = (*ROUTE, "properties", "additionalProperties")
-            yield task.at("OPT215", "`additionalProperties` is a parameter here", route, key=True, hint=_ONE_TOO_DEEP)
-            return
         yield task.at(
             "OPT215",
             "`paramsSchema` takes parameters that it does not declare",
@@ -104,8 +99,6 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
         elif place[-2:-1] == ("properties",) and keyword == "type" and not isinstance(value, bool | dict):
             meant = _type_meant(value) if isinstance(value, str) else None
             hint, write = f"write `{word}: {{type: {meant or 'string'}}}`", f"{{type: {meant}}}" if meant else None
-            if word == "required" and isinstance(value, list):
-                hint = _ONE_TOO_DEEP
             yield task.at("OPT205", f"`{word}` needs a schema", route, hint=hint, write=write, safe=False)
         elif word == "type" and isinstance(value, str):
             meant = _type_meant(value)
