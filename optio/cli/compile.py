@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from optio.checking.compiled import compiled
 from optio.cli import FAILED, OK, complain, flags, show
-from optio.compiler.pipeline import compile_tree
 from optio.compiler.report import closing, concise
 from optio.compiler.tree import DirectoryTree
 from optio.errors import SettingsError
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     root = Path(args.path) if args.path else flags.settings(args).tasks
     if not root.is_dir():
         raise SettingsError(f"there is no task directory `{root}`: give a PATH, or make one with `optio init`")
-    compilation = compile_tree(DirectoryTree(root))
+    compilation = compiled(DirectoryTree(root))
     if compilation.diagnostics:
         complain("\n".join(f"{root}/{line}" for line in concise(compilation.diagnostics)))
     if not compilation.ok:
