@@ -132,6 +132,16 @@ BOMBS: dict[str, tuple[str, str | bytes]] = {
         + "  $defs: {D: {pattern: ^a$}}\n  properties:\n"
         + numbered("    P#: {$ref: %/$defs/D, default: b}\n", 900).replace("%", "'#").replace("/D,", "/D',"),
     ),
+    "hundreds of defaults of a thousand alternatives": (
+        "OPT207",
+        (
+            SCHEMA
+            + "  $defs: {E: {type: integer}, D: {anyOf: ["
+            + numbered("{$ref: %/$defs/E', x: #}, ", 1_400)
+            + "]}}\n  properties:\n"
+            + numbered("    P#: {$ref: %/$defs/D', default: b}\n", 300)
+        ).replace("%", "'#"),
+    ),
     "twenty thousand placeholders in a key": ("OPT227", OPEN + "dedupe: {key: '" + numbered("{{X#}}", 20_000) + "'}\n"),
     "urls with passwords": ("OPT503", BASE + "description: '" + "://a:b@ " * 50_000 + "'\n"),
 }

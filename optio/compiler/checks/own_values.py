@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optio.compiler.checks.contradictions import WORDS
 from optio.compiler.checks.keywords import subschemas
-from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.diagnostics import Diagnostic, told
 from optio.compiler.resolve import ResolvedTask
 from optio.model.params import SchemaError, says, validator
 from optio.model.route import Route
@@ -31,16 +30,31 @@ class _Part(NamedTuple):
     values: list[_Held]
 
 
+class _Wrong(NamedTuple):
+    sub: dict[str, Any]
+    held: _Held
+    fits: "Validator"
+    instance: Any
+
+
 def own_values(task: ResolvedTask, at: Route, schema: dict[str, Any], unfit: AbstractSet[Route]) -> Iterator[Diagnostic]:
     """Of a schema that is sound, but for what no value fits at the `unfit` places in it: that is told already."""
     parts = [
         part for route, sub in subschemas(schema, at) for part in _parts(task, route, sub, WORDS if route in unfit else ())
-    ]
+    ][::-1]  # the walk comes from behind
     refer = [_refers(part.bare) for part in parts]
-    wrong = _misfits([part for part, refers in zip(parts, refer, strict=True) if not refers])
-    more = _misfits_of_all([part for part, refers in zip(parts, refer, strict=True) if refers], schema)
-    for sub, held, message in chain(wrong, more):
-        yield task.at(held.code, f"{held.called} {message}", held.place, hint=_unquote(sub, held.value))
+    alone = [part for part, refers in zip(parts, refer, strict=True) if not refers]
+    others = [part for part, refers in zip(parts, refer, strict=True) if refers]
+    wrong = [*_wrong(alone), *_wrong_of_all(others, schema)]
+
+    def tell(each: _Wrong) -> Diagnostic:
+        message = says(next(iter(each.fits.iter_errors(each.instance))))
+        return task.at(
+            each.held.code, f"{each.held.called} {message}", each.held.place, hint=_unquote(each.sub, each.held.value)
+        )
+
+    for code in ("OPT207", "OPT208"):
+        yield from told((each for each in wrong if each.held.code == code), tell)
 
 
 def _refers(schema: dict[str, Any]) -> bool:
@@ -63,28 +77,25 @@ def _parts(task: ResolvedTask, route: Route, sub: dict[str, Any], left_out: Iter
             yield _Part(sub, {word: value for word, value in sub.items() if word not in drop}, known)
 
 
-def _misfits(parts: list[_Part]) -> Iterator[tuple[dict[str, Any], _Held, str]]:
+def _wrong(parts: list[_Part]) -> Iterator[_Wrong]:
     for sub, bare, values in parts:
         fits = _validator(bare)
-        for held in values:
-            wrong = None if fits is None else next(iter(fits.iter_errors(held.value)), None)
-            if wrong is not None:
-                yield sub, held, says(wrong)
+        if fits is not None:
+            yield from (_Wrong(sub, held, fits, held.value) for held in values if not fits.is_valid(held.value))
 
 
-def _misfits_of_all(parts: list[_Part], root: dict[str, Any]) -> Iterator[tuple[dict[str, Any], _Held, str]]:
-    """Of those that refer to others, by one validator: each of its own would hold all that can be referred to."""
+def _wrong_of_all(parts: list[_Part], root: dict[str, Any]) -> Iterator[_Wrong]:
+    """Of those that refer to others, by one validator: each of its own would hold all that can be referred to. A value stands
+    alone in the list of its part, for to say what is wrong with each takes long."""
     there: dict[str, Any] = {word: root[word] for word in ("$defs", "definitions", "properties") if word in root}
     fits = _validator({**there, "prefixItems": [{"items": part.bare} for part in parts]}) if parts else None
     if fits is None:
         return
-    told: set[Route] = set()
-    for error in fits.iter_errors([[held.value for held in part.values] for part in parts]):
-        part, index = parts[int(error.instance_path[0])], int(error.instance_path[1])
-        at = part.values[index].place
-        if at not in told:
-            told.add(at)
-            yield part.sub, part.values[index], says(error)
+    for index, part in enumerate(parts):
+        for held in part.values:
+            instance = [*([[]] * index), [held.value]]
+            if not fits.is_valid(instance):
+                yield _Wrong(part.sub, held, fits, instance)
 
 
 def _validator(schema: dict[str, Any]) -> "Validator | None":
