@@ -44,47 +44,42 @@ def _lost(question: Question, config: WebhookConfig) -> tuple[str, str, str | No
 
 def _same(question: Question, config: WebhookConfig) -> tuple[str, str] | None:
     """What is always so, or never, and the cure."""
-    kind, null, above = type_of(question.steps)
     if question.asked in ("there", "absent"):
-        always = (
-            above is None and kind is not None and config.events and all(question.steps[0] in _top(e) for e in config.events)
-        )
-        return _always(question, kind, null) if always else None
-    if question.asked not in ("==", "!=") or question.value is None:
+        return _always(question, config)
+    if question.asked == "other" or question.value is None:
         return None
     if question.steps == ("action",) and isinstance(question.value, str):
         return _action(question.value, config)
-    given = _type(question.value)
-    field, index = ITEMS.get(question.steps[-2]) if len(question.steps) > 1 else None, question.steps[-1]
-    if field is not None and index.lstrip("-").isdigit() and type_of(question.steps[:-1])[0] == "array":
-        return f"`{question.path}` is an object, and never {_shown(question.value)}", _among(
-            question, question.path.rpartition("[")[0], field
-        )
+    return _unlike(question)
+
+
+def _always(question: Question, config: WebhookConfig) -> tuple[str, str] | None:
+    """Whether there is what all deliveries have."""
+    path, there = question.path, question.asked == "there"
+    kind, null, above = type_of(question.steps)
+    events = [EVENTS.get(event, ()) for event in config.events or ()]
+    if kind is None or above is not None or not events or not all(question.steps[0] in tops for tops in events):
+        return None
+    state = ", if only as null" if null else ", true or false" if kind == "boolean" else ""
+    message = f"`{path}` is in every delivery{state}: this holds for {'each' if there else 'none'}"
+    if null:
+        return message, f"write `{path} {'!=' if there else '=='} null`"
+    if kind == "boolean":
+        return message, f"write `{path} == {'true' if there else 'false'}`"
+    return message, "hold it against a value, or delete the test"
+
+
+def _unlike(question: Question) -> tuple[str, str] | None:
+    """Values of two kinds."""
+    path, steps, given = question.path, question.steps, _type(question.value)
+    never = f"and never {'the text ' if given == 'string' else ''}`{_literal(question.value)}`"
+    field = ITEMS.get(steps[-2]) if len(steps) > 1 and steps[-1].lstrip("-").isdigit() else None
+    if field is not None and type_of(steps[:-1])[0] == "array":
+        return f"`{path}` is an object, {never}", _among(question, path.rpartition("[")[0], field)
+    kind, _, _ = type_of(steps)
     if kind is None or kind == given or (kind, given) == ("integer", "number"):
         return None
-    message = f"`{question.path}` is {WORDS[kind]}, and never {_shown(question.value)}"
-    return message, _instead(question, kind)
-
-
-def _top(event: str) -> tuple[str, ...]:
-    return EVENTS.get(event, ())
-
-
-def _always(question: Question, kind: str | None, null: bool) -> tuple[str, str]:
-    holds = "each" if question.asked == "there" else "none"
-    if null:
-        sign = "!=" if question.asked == "there" else "=="
-        return (
-            f"`{question.path}` is in every delivery, if only as null: this holds for {holds}",
-            f"write `{question.path} {sign} null`",
-        )
-    if kind == "boolean":
-        value = "true" if question.asked == "there" else "false"
-        return (
-            f"`{question.path}` is in every delivery, true or false: this holds for {holds}",
-            f"write `{question.path} == {value}`",
-        )
-    return f"`{question.path}` is in every delivery: this holds for {holds}", "hold it against a value, or delete the test"
+    return f"`{path}` is {WORDS[kind]}, {never}", _instead(question, kind)
 
 
 def _action(action: str, config: WebhookConfig) -> tuple[str, str] | None:
@@ -127,10 +122,6 @@ def _among(question: Question, path: str, field: str | None) -> str:
 
 def _type(value: Any) -> str:
     return {bool: "boolean", int: "integer", float: "number"}.get(type(value), "string")
-
-
-def _shown(value: Any) -> str:
-    return f"{'the text ' if isinstance(value, str) else ''}`{_literal(value)}`"
 
 
 def _literal(value: Any) -> str:
