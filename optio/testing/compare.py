@@ -26,11 +26,14 @@ class Mismatch:
     diff: tuple[str, ...] = ()
 
 
-def mismatches(expected: Expectation, got: Judgement, snapshot: Callable[[str], str]) -> Iterator[Mismatch]:
-    """All of them; with another verdict nothing else is compared. `snapshot` reads one, and raises Unreadable."""
+def mismatches(
+    expected: Expectation, got: Judgement, snapshot: Callable[[str], str], came: str | None = None
+) -> Iterator[Mismatch]:
+    """All of them; with another verdict nothing else is compared. `snapshot` reads one, and raises Unreadable; `came` says more
+    of why the verdict is what it is."""
     if got.verdict != expected.word:
         where: Route = ("verdict",) if expected.verdict is not None else ("error",) if expected.error is not None else ()
-        why = f": {got.detail}" if got.detail else ""
+        why = "".join(f": {each}" for each in (got.detail, came) if each)
         yield Mismatch(where, f"expected `{expected.word}`, got `{got.verdict}`{why}")
         return
     for index, part in enumerate(expected.reasons):

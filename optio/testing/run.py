@@ -145,7 +145,7 @@ def _result(task: ResolvedTask, index: int, example: Example, tree: SourceTree, 
     def snapshot(name: str) -> str:
         return _text(tree, snapshot_path(task.path, name))
 
-    found = list(mismatches(example.expect, trial.judgement, snapshot))
+    found = list(mismatches(example.expect, trial.judgement, snapshot, trial.came))
     return Result(
         name=example.label,
         line=line,

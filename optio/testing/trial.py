@@ -38,10 +38,12 @@ class Impossible(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of a test; `problems` are the faults of the parameters, if they were why it was refused."""
+    """What came of a test; `problems` are the faults of the parameters, if they were why it was refused, and `came` is what the
+    payload has where a `when` that does not hold looks."""
 
     judgement: Judgement
     problems: tuple[Problem, ...] = ()
+    came: str | None = None
 
 
 def tried(task: CompiledTask, example: Example, body: bytes | None = None) -> Trial:
@@ -55,7 +57,8 @@ def tried(task: CompiledTask, example: Example, body: bytes | None = None) -> Tr
     if isinstance(made, NewRun):
         return Trial(replace(here, params=made.params, prompt=made.prompt))
     verdict, detail = made
-    return Trial(replace(here, verdict=verdict, detail=detail))
+    came = _came(task, body) if detail == judge.UNHELD and body is not None else None
+    return Trial(replace(here, verdict=verdict, detail=detail), came=came)
 
 
 def _happens(task: CompiledTask, example: Example, body: bytes | None) -> NewRun | tuple[str, str]:
@@ -91,18 +94,16 @@ def _arrives(task: CompiledTask, config: WebhookConfig, example: Example, body: 
         if doubt is not None:
             return doubt
     made = judge.judge(task, config, header, body, new_id="", actor=f"webhook:{config.path}")
-    if isinstance(made, NewRun):
-        return made
-    return "filtered", f"{made}: {_asked(config.when, body)}" if made == judge.UNHELD and config.when is not None else made
+    return made if isinstance(made, NewRun) else ("filtered", made)
 
 
-def _asked(when: str, body: bytes) -> str:
-    """What the payload has where a filter looks."""
-    payload = decode(body)
-    paths = dict.fromkeys(each.path for each in questions_of(when) if each.path[0] == "@" and not each.begun)
+def _came(task: CompiledTask, body: bytes) -> str | None:
+    """What the payload has where the filter looks, as far as that is told simply."""
+    when, payload = task.spec.webhook.config.when if task.spec.webhook is not None else None, decode(body)
+    paths = dict.fromkeys(each.path for each in questions_of(when or "") if each.path[0] == "@" and not each.begun)
     found = {path: compile_path(f"${path[1:]}").values(payload) for path in islice(paths, _MOST_ASKED)}
     told = (f"`{path}` is {brief(json.dumps(each[0]))}" if each else f"there is no `{path}`" for path, each in found.items())
-    return ", ".join(told) or when
+    return ", ".join(told) or None
 
 
 def slot_of(config: ScheduleConfig, example: Example) -> datetime:

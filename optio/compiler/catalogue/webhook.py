@@ -99,8 +99,7 @@ RULES = (
     ),
     Rule(
         "OPT413", "path-not-in-payload", ERROR, "a JSONPath that finds nothing in what is sent",
-        "The parameter would always be missing, and the filter never hold. The task's own samples say what is sent; without "
-        "any, GitHub's event does.",
+        "It is always missing. The task's own samples say what is sent; without any, GitHub's event does.",
         "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repo.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
         "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repository.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
     ),
