@@ -80,19 +80,12 @@ def eventually(look: Callable[[], T], *, within: float = 20.0, what: str = "the 
 
 
 def freeze_at_rest(process: "subprocess.Popen[bytes]", database: Path) -> None:
-    """SIGSTOP at a moment when it does not write to this SQLite: who is stopped while he does keeps all others waiting."""
-
-    def look() -> bool:
+    """SIGSTOP while it does not write to this SQLite: who is stopped while he does keeps all others waiting."""
+    with contextlib.closing(sqlite3.connect(database, timeout=20, isolation_level=None)) as writing:
+        writing.execute("BEGIN IMMEDIATE")
         process.send_signal(signal.SIGSTOP)
         eventually(lambda: _stands(process.pid), what="every thread standing still")
-        other = sqlite3.connect(database, timeout=2, isolation_level=None)
-        with contextlib.closing(other), contextlib.suppress(sqlite3.OperationalError):
-            other.execute("BEGIN IMMEDIATE")
-            return True
-        process.send_signal(signal.SIGCONT)
-        return False
-
-    eventually(look, what="a moment without a transaction")
+        writing.execute("ROLLBACK")
 
 
 def _stands(pid: int) -> bool:

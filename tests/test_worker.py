@@ -38,6 +38,11 @@ for n in range(1, {LINES} + 1):
 """
 
 
+def until_go(directory: Path) -> str:
+    """What `TALKS` goes on with: after a hundred lines it waits for the file `go`."""
+    return f"    while n == 100 and not os.path.exists({str(directory / 'go')!r}): time.sleep(0.01)\n"
+
+
 class Process:
     """A real `optio worker` on a data directory."""
 
@@ -106,8 +111,7 @@ def assert_whole(services: Services, run_id: str, *, attempts: int = 1) -> None:
 def test_a_run_goes_on_when_its_worker_is_killed_and_its_log_has_every_line_once(
     here: Services, tmp_path: Path, worker: Callable[..., Process]
 ) -> None:
-    gate = f"    while n == 100 and not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)\n"
-    run_id = accept(here, command_task(["python3", "-c", TALKS + gate]))
+    run_id = accept(here, command_task(["python3", "-c", TALKS + until_go(tmp_path)]))
 
     def found_again() -> int:
         return sum(line.startswith(b"found again") for line in log_of(here, run_id, LogKind.SYSTEM))
@@ -126,14 +130,17 @@ def test_a_run_goes_on_when_its_worker_is_killed_and_its_log_has_every_line_once
     assert found_again() == 3
 
 
-def test_a_worker_that_is_told_to_stop_hands_over_without_harm(here: Services, worker: Callable[..., Process]) -> None:
-    run_id = accept(here, command_task(["python3", "-c", TALKS]))
+def test_a_worker_that_is_told_to_stop_hands_over_without_harm(
+    here: Services, tmp_path: Path, worker: Callable[..., Process]
+) -> None:
+    run_id = accept(here, command_task(["python3", "-c", TALKS + until_go(tmp_path)]))
     process = worker()
     talking(here, run_id)
 
     process.signal(signal.SIGTERM)
-    code = process.process.wait(10)
+    code = process.process.wait(30)
     state = here.store.run(run_id).state
+    (tmp_path / "go").touch()
     worker()
     done(here, run_id, within=50)
 
@@ -142,15 +149,16 @@ def test_a_worker_that_is_told_to_stop_hands_over_without_harm(here: Services, w
 
 
 def test_a_worker_that_was_frozen_for_longer_than_its_lease_does_no_harm(
-    here: Services, worker: Callable[..., Process]
+    here: Services, tmp_path: Path, worker: Callable[..., Process]
 ) -> None:
-    run_id = accept(here, command_task(["python3", "-c", TALKS]))
+    run_id = accept(here, command_task(["python3", "-c", TALKS + until_go(tmp_path)]))
     frozen = worker(OPTIO_LEASE="1s")
     talking(here, run_id)
     freeze_at_rest(frozen.process, here.settings.data_dir / "optio.db")
     fence = here.store.run(run_id).fence
     other = worker(OPTIO_LEASE="1s")
-    eventually(lambda: here.store.run(run_id).fence > fence, what="another owner")
+    eventually(lambda: here.store.run(run_id).fence > fence, within=40, what="another owner")
+    (tmp_path / "go").touch()
 
     frozen.signal(signal.SIGCONT)
     done(here, run_id, within=50)
