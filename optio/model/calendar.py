@@ -30,7 +30,8 @@ class Timed(NamedTuple):
         return self.expression, self.zone
 
 
-class Fire(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Fire:
     """One fire, in the zone's time; `note` says what an odd night did to it."""
 
     at: datetime
@@ -69,7 +70,7 @@ def fires(expression: str, zone: str, after: datetime, until: datetime | None = 
     """What comes later than `after`, and not later than `until`, in order; raises CronError before the first one."""
     coming = cron.fires(expression, zone, after) if until is None else cron.times(expression, zone, after, until)
     place = ZoneInfo(zone)
-    return (Fire(local := at.astimezone(place), note(expression, local) if _is_near(zone, at) else "") for at in coming)
+    return (Fire(at.astimezone(place), note(expression, at.astimezone(place)) if _is_near(zone, at) else "") for at in coming)
 
 
 def note(expression: str, local: datetime) -> str:
@@ -90,10 +91,7 @@ def note(expression: str, local: datetime) -> str:
 
 
 def _is_near(zone: str, at: datetime) -> bool:
-    for begin, end in _near(zone, at.year):  # noqa: SIM110 - of hundreds of thousands `any` would be the most of the work
-        if begin <= at <= end:
-            return True
-    return False
+    return any(begin <= at <= end for begin, end in _near(zone, at.year))
 
 
 @lru_cache(maxsize=1024)
