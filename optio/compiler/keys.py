@@ -47,9 +47,15 @@ _IN_CONFIG_CALLED = {
     **dict.fromkeys(("on", "eventtypes"), "events"),
     **dict.fromkeys(("secretref", "secretkeyref"), "secret"),
 }
-_IN_CONFIG_ADVICE = {
+# What a webhook and a schedule have in another form.
+_IN_WEBHOOK_ADVICE = {
     **dict.fromkeys(("branch", "branches"), "write `when: \"@.ref == 'refs/heads/main'\"`"),
     **dict.fromkeys(("types", "action", "actions"), "write `when: \"@.action == 'opened'\"`"),
+}
+_IN_SCHEDULE_ADVICE = {
+    "concurrencypolicy": "write `overlap: skip` to leave out what falls into a run, `overlap: queue` to start it afterwards",
+    **dict.fromkeys(("catchup", "startingdeadlineseconds"), "write `misfire: skip`, `last` or `all` for what was missed"),
+    "suspend": "write `enabled: false` beside `config`",
 }
 # And in `startLimit`.
 _IN_LIMIT_CALLED = {
@@ -174,9 +180,11 @@ def _deeper(root: Any, route: Route, name: str, known: list[str]) -> Unknown | N
     ours = _IN_LIMIT_CALLED.get(_plain(key)) if place == ("startLimit",) else None
     if place[:1] == ("triggers",) and place[2:] == ("config",):
         ours = _IN_CONFIG_CALLED.get(_plain(key))
-    advice = _IN_CONFIG_ADVICE.get(_plain(key)) if "when" in known and "when" not in beside else None
-    if advice is not None:
-        return Unknown("OPT101", f"unknown key `{name}`", advice)
+    advice = (
+        _IN_WEBHOOK_ADVICE if "when" in known and "when" not in beside else _IN_SCHEDULE_ADVICE if "misfire" in known else {}
+    )
+    if (told := advice.get(_plain(key))) is not None:
+        return Unknown("OPT101", f"unknown key `{name}`", told)
     if ours is None or ours not in known:
         return None
     if ours in beside:
