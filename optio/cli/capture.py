@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from optio.cli import FAILED, OK, client, fixing, flags, placing, show
-from optio.compiler.diagnostics import Severity, closest
+from optio.compiler.diagnostics import Severity
 from optio.compiler.dump import dump
 from optio.compiler.edit import CannotEdit
 from optio.compiler.layers import beside
+from optio.compiler.nearest import closest
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.report import concise
 from optio.compiler.tree import MAX_FILE_BYTES, DirectoryTree, OverlayTree

@@ -21,7 +21,8 @@ from optio.cli.client import Client
 from optio.cli.served import past_of
 from optio.cli.sides import Sides, of_directories, of_revisions, of_server
 from optio.compiler import exchange
-from optio.compiler.diagnostics import Diagnostic, Severity, closest, graded
+from optio.compiler.diagnostics import Diagnostic, Severity, graded
+from optio.compiler.nearest import closest
 from optio.compiler.report import concise
 from optio.errors import SettingsError
 from optio.model.effect import Kind, Weight

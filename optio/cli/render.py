@@ -6,8 +6,9 @@ import sys
 
 from optio.cli import FAILED, OK, complain, flags, show
 from optio.cli.run import add_parameters, parameters
-from optio.compiler.diagnostics import Severity, closest
+from optio.compiler.diagnostics import Severity
 from optio.compiler.layers import Bases, origins
+from optio.compiler.nearest import closest
 from optio.compiler.pipeline import Compilation, Policies, compile_file, compile_tree
 from optio.compiler.report import concise
 from optio.compiler.tree import DirectoryTree, SourceTree

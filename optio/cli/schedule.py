@@ -9,7 +9,8 @@ from itertools import islice
 from typing import Any
 
 from optio.cli import FAILED, OK, calendar, complain, flags, show
-from optio.compiler.diagnostics import Severity, closest
+from optio.compiler.diagnostics import Severity
+from optio.compiler.nearest import closest
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.report import concise
 from optio.compiler.tree import DirectoryTree

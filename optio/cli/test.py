@@ -11,7 +11,7 @@ from pathlib import Path
 
 from optio.cli import FAILED, OK, complain, flags, placing, show
 from optio.cli.results import Done, document, text
-from optio.compiler.diagnostics import closest
+from optio.compiler.nearest import closest
 from optio.compiler.report import concise
 from optio.compiler.tree import SUFFIXES, DirectoryTree
 from optio.errors import SettingsError

@@ -17,7 +17,7 @@ from optio.compiler.catalogue import (
     tests,
     webhook,
 )
-from optio.compiler.diagnostics import closest
+from optio.compiler.nearest import closest
 from optio.compiler.rule import Rule
 
 RULES: dict[str, Rule] = {

@@ -5,7 +5,7 @@ from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
-from optio.compiler.diagnostics import closest
+from optio.compiler.nearest import closest
 from optio.model.route import Route, show, value_at
 from optio.model.spec import Spec, keys_of, names_of
 from optio.model.task import TaskSpec

@@ -10,11 +10,12 @@ from optio.compiler import checks, surface
 from optio.compiler.checks.across import check_across
 from optio.compiler.checks.literals import search
 from optio.compiler.claims import Claim, claim
-from optio.compiler.diagnostics import Diagnostic, Severity, finding, folded, graded, guesses, ordered
+from optio.compiler.diagnostics import Diagnostic, Severity, finding, folded, graded, ordered
 from optio.compiler.document import Document, parse
 from optio.compiler.emit import emit
 from optio.compiler.ignores import Ignore, ignores, without_ignored
 from optio.compiler.layers import POLICY, Bases, inheritable, is_base, layers, merged, strange_keys
+from optio.compiler.nearest import guesses
 from optio.compiler.resolve import ResolvedTask, resolve
 from optio.compiler.source import SourceFile
 from optio.compiler.spec import read

@@ -6,10 +6,11 @@ from typing import Any
 
 from optio.compiler import spending
 from optio.compiler.claims import Cap, Claim, Place
-from optio.compiler.diagnostics import Diagnostic, closest, finding
+from optio.compiler.diagnostics import Diagnostic, finding
 from optio.compiler.document import Document
 from optio.compiler.layers import POLICY
 from optio.compiler.misfits import LIST, Misfit, misfits
+from optio.compiler.nearest import closest
 from optio.compiler.quantities import duration_meant
 from optio.compiler.resolve import ResolvedTask
 from optio.model.policy import EFFECTS, Allow, Ceilings, Fleet, PolicySpec

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import yaml
 
-from optio.compiler.diagnostics import Diagnostic, Edit, Fix, closest, finding
+from optio.compiler.diagnostics import Diagnostic, Edit, Fix, finding
+from optio.compiler.nearest import closest
 from optio.compiler.nodes import OTHER_BREAKS
 from optio.compiler.scalars import single_quoted
 from optio.compiler.source import Position, Span, position_at

@@ -4,11 +4,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from optio.compiler.diagnostics import Diagnostic, Fix, brief, closest, finding
+from optio.compiler.diagnostics import Diagnostic, Fix, brief, finding
 from optio.compiler.document import Document
 from optio.compiler.keys import TRIGGERS, known_keys, secret_meant, trigger_meant, unknown
 from optio.compiler.layers import POLICY, Merged
 from optio.compiler.misfits import LIST, MAPPING, SWITCH, TEXT, WHOLE, Misfit
+from optio.compiler.nearest import closest
 from optio.compiler.quantities import amount_meant, duration_meant, whole_meant
 from optio.compiler.scalars import decimal, single_quoted
 from optio.model.route import Route, show, value_at

@@ -6,7 +6,8 @@ from itertools import chain
 
 from optio.compiler.checks.declared import Declared, declared, parameter_names
 from optio.compiler.checks.prompt import ALMOST, SINGLE
-from optio.compiler.diagnostics import Diagnostic, closest, told
+from optio.compiler.diagnostics import Diagnostic, told
+from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route

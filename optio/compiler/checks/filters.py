@@ -7,7 +7,8 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from optio.compiler.checks import plain
-from optio.compiler.diagnostics import Diagnostic, Fix, closest
+from optio.compiler.diagnostics import Diagnostic, Fix
+from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.scalars import single_quoted
 from optio.model.route import Route

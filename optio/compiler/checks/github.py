@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from optio.compiler.checks import plain
 from optio.compiler.checks.declared import Declared, declared
 from optio.compiler.checks.github_fields import ACTIONS, ALWAYS, EVENTS, FURTHER, KINDS, NAMES, TOPS
-from optio.compiler.diagnostics import Diagnostic, Fix, closest
+from optio.compiler.diagnostics import Diagnostic, Fix
+from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger

@@ -6,7 +6,8 @@ from typing import Any
 from optio.compiler.checks.filters import Question, sent, unsent
 from optio.compiler.checks.github import WORDS, kind_of, lost, type_of
 from optio.compiler.checks.github_fields import ACTIONS, ACTIONS_OF, EVENTS, ITEMS, KINDS
-from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from optio.compiler.checks.declared import declared
 from optio.compiler.checks.untrusted import strangers_words
-from optio.compiler.diagnostics import Diagnostic, closest, told
+from optio.compiler.diagnostics import Diagnostic, told
+from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 

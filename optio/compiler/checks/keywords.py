@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from optio.compiler.diagnostics import closest
+from optio.compiler.nearest import closest
 from optio.model.params import SchemaError, validator
 from optio.model.route import Route
 

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 
 from optio.compiler.checks.runtime import RUNNABLE
-from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.prompt import PLACEHOLDER
 

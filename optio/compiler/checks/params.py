@@ -10,7 +10,8 @@ from optio.compiler.checks.own_values import own_values
 from optio.compiler.checks.patterns import Pattern
 from optio.compiler.checks.references import references
 from optio.compiler.checks.wanted import form
-from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.params import SchemaError, faults_of_schema, validator
 from optio.model.route import Route, value_at

@@ -7,7 +7,8 @@ from typing import Any
 from optio.compiler.checks.declared import Declared, declared
 from optio.compiler.checks.keywords import misspelt, subschemas
 from optio.compiler.checks.params import ROUTE
-from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.params import FORMATS
 from optio.model.prompt import PLACEHOLDER, placeholders

@@ -6,7 +6,8 @@ from itertools import chain
 from typing import Any
 
 from optio.compiler.checks.declared import Declared, declared
-from optio.compiler.diagnostics import Diagnostic, closest, told
+from optio.compiler.diagnostics import Diagnostic, told
+from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.surface import invisible
 from optio.model.prompt import PLACEHOLDER, placeholders

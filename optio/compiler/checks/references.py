@@ -5,7 +5,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from optio.compiler.checks.keywords import WORDS, misspelt
-from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 

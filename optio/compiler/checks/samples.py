@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from optio.compiler.checks.declared import Declared, declared, parameter_names
-from optio.compiler.diagnostics import Diagnostic, closest
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask, Sample
 from optio.model.params import faults, fill
 from optio.model.route import Route, show

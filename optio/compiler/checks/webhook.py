@@ -6,7 +6,8 @@ from typing import Any
 
 from optio.compiler.checks import plain
 from optio.compiler.checks.declared import Declared, declared, parameter_names
-from optio.compiler.diagnostics import Diagnostic, Fix, closest
+from optio.compiler.diagnostics import Diagnostic, Fix
+from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.scalars import single_quoted
 from optio.model.route import Route
