@@ -58,7 +58,7 @@ def edit(path: str, data: bytes, wanted: dict[str, Any]) -> bytes:
     edited = _spliced(data, document.text, splices)
     if not _says(path, edited, wanted) and not document.text.endswith("\n"):
         # Text in block style that has come to stand at the end needs the newline that this file did without.
-        edited += b"\n"
+        edited += b"\r\n" if b"\r\n" in edited else b"\n"
     if not _says(path, edited, wanted):
         raise _tied(document, splices)
     return edited
@@ -66,7 +66,7 @@ def edit(path: str, data: bytes, wanted: dict[str, Any]) -> bytes:
 
 def edits(document: Document, wanted: dict[str, Any]) -> tuple[Edit, ...]:
     """What `edit` changes, for a finding's fix. Raises CannotEdit, also where a comment stands in what would go."""
-    text, splices = document.text, list(_in_order(_splices(document, wanted)))
+    text, splices = document.text, list(_in_order(_splices(document, wanted), document.text))
     for splice in splices:
         if "#" in text[splice.start : splice.end]:
             raise CannotEdit("a comment would be lost", position_at(text, splice.start).line)
@@ -103,18 +103,21 @@ def _spliced(data: bytes, text: str, splices: list[_Splice]) -> bytes:
             places.append(index + shift)
             shift += longer.get(index + shift, 0)
     parts, done = [mark], 0
-    for splice in _in_order(splices):
+    for splice in _in_order(splices, text):
         parts += [raw[done : places[splice.start]], splice.text.replace("\n", newline)]
         done = places[splice.end]
     return "".join([*parts, raw[done:]]).encode()
 
 
-def _in_order(splices: list[_Splice]) -> Iterator[_Splice]:
+def _in_order(splices: list[_Splice], text: str) -> Iterator[_Splice]:
     """By place; what is deleted twice is deleted once."""
-    done = 0
+    done, gone = 0, False
     for splice in sorted(splices, key=lambda s: s.start):
-        yield splice._replace(start=max(done, splice.start), end=max(done, splice.end))
-        done = max(done, splice.end)
+        start, end, new = max(done, splice.start), max(done, splice.end), splice.text
+        if below := gone and start > splice.start and new.startswith("\n") and text[start - 1] == "\n":
+            new = new[1:] + "\n"  # the line that it was to stand below has gone, with its end
+        yield _Splice(start, end, new)
+        done, gone = max(done, splice.end), below or not new
 
 
 def _says(path: str, data: bytes, wanted: dict[str, Any]) -> bool:

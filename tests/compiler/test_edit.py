@@ -296,6 +296,21 @@ def test_an_edit_of_a_real_task_changes_these_lines_only(
     assert all(line in left for line in before if line not in gone)
 
 
+def test_what_comes_behind_a_list_that_becomes_shorter_stands_on_a_line_of_its_own() -> None:
+    text = "a:\n-\n  # first\n  - - 1\n    - 2\n  - 3\nb: {}\n"
+
+    assert changed(text, lambda doc: doc.update(a=[[[1]], 4])) == "a:\n-\n  # first\n  - - 1\n- 4\nb: {}\n"
+    assert changed(text, lambda doc: doc.update(a=[[[1], 3], 4])) == text.replace("    - 2\n", "").replace("b:", "- 4\nb:")
+    both = changed(text, lambda doc: doc.update(a=[[[1, 2], 3], 4]))
+    assert changed(both, lambda doc: doc.update(a=[[[1]], 4, 5])) == "a:\n-\n  # first\n  - - 1\n- 4\n- 5\nb: {}\n"
+
+
+def test_a_newline_that_a_file_needs_at_its_end_is_like_its_others() -> None:
+    edited = edit("a.yaml", b"a: 1\r\nb: 2", {"a": 1, "b": "x\n"})
+
+    assert edited == b"a: 1\r\nb: |\r\n  x\r\n"
+
+
 def test_a_text_with_blank_lines_at_its_end_does_not_take_those_below_for_its_own() -> None:
     text = "name: A\ndescription: x  # what for\n\nmodel: sonnet\n"
 
