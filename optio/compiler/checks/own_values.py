@@ -14,6 +14,8 @@ from optio.model.route import Route
 if TYPE_CHECKING:
     from optio.model.params import Validator
 
+_HOLD = frozenset({"default", "const", "enum", "examples"})
+
 
 class _Held(NamedTuple):
     code: str
@@ -39,9 +41,11 @@ class _Wrong(NamedTuple):
 
 def own_values(task: ResolvedTask, at: Route, schema: dict[str, Any], unfit: AbstractSet[Route]) -> Iterator[Diagnostic]:
     """Of a schema that is sound, but for what no value fits at the `unfit` places in it: that is told already."""
-    parts = [
-        part for route, sub in subschemas(schema, at) for part in _parts(task, route, sub, WORDS if route in unfit else ())
-    ][::-1]  # the walk comes from behind
+    holding = ((route, sub) for route, sub in subschemas(schema, at) if not _HOLD.isdisjoint(sub))
+    parts = [part for route, sub in holding for part in _parts(task, route, sub, WORDS if route in unfit else ())]
+    parts.reverse()  # the walk comes from behind
+    if not parts:
+        return
     refer = [_refers(part.bare) for part in parts]
     alone = [part for part, refers in zip(parts, refer, strict=True) if not refers]
     others = [part for part, refers in zip(parts, refer, strict=True) if refers]
