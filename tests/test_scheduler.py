@@ -865,10 +865,15 @@ def test_scheduler_processes_beside_a_server_fire_each_slot_once_through_a_kill_
         store.change_schedules([replace(store.schedules()["timed"], next_fire=slot)], [])
         bus.tell(Topic.REGISTRY)
 
+    def at_work(count: int) -> None:
+        """So many schedulers have begun, and end in good order when they are told to."""
+        eventually(lambda: frozen.output.read_text().count(" scheduler on ") == count, within=60, what="the schedulers")
+
     try:
         server.start()
         frozen.start(ready=False)
         killed.start(ready=False)
+        at_work(2)
         server.write(
             "timed.yaml",
             TASK.format(config='{cronExpression: "* * * * *", misfire: all, paramMapping: {A: x}}', enabled="true"),
@@ -881,6 +886,7 @@ def test_scheduler_processes_beside_a_server_fire_each_slot_once_through_a_kill_
         freeze_at_rest(frozen.process, data / "optio.db")
         due_again()
         third.start(ready=False)
+        at_work(3)
         eventually(lambda: store.schedules()["timed"].next_fire != slot, within=60, what="the third scheduler")
         os.kill(frozen.process.pid, signal.SIGCONT)
         due_again()
