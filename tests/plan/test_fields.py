@@ -232,3 +232,12 @@ def test_each_trigger_that_goes_is_told() -> None:
     for index in (0, 1):
         left = [trigger for place, trigger in enumerate(TASK["triggers"]) if place != index]
         assert between(task(TASK), task({**TASK, "triggers": left}), OUTLOOK)
+
+
+def test_of_a_long_paragraph_the_sentence_that_differs_is_shown() -> None:
+    paragraph = "Look at the dependencies of the repository. " * 30
+    tasks = [task({**TASK, "promptTemplate": f"{paragraph}{end}"}) for end in ("Write a report.", "Write no report.")]
+
+    (effect,) = between(*tasks, OUTLOOK)
+
+    assert [line for line in effect.diff if line[0] in "+-"] == ["-Write a report.", "+Write no report."]
