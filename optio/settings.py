@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from optio.errors import SettingsError
 from optio.model.defaults import MAX_WORKFLOW_CONCURRENT, WEBHOOK_RATE_PER_MINUTE
+from optio.model.pool import quantity
 from optio.model.text import duration
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -70,6 +71,27 @@ def _label(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", text):
         raise ValueError("up to 63 lower-case letters, digits and `-` that begin and end with a letter or digit")
     return text
+
+
+def _paths(text: str) -> tuple[str, ...]:
+    paths = _names(text)
+    if not all(path.startswith("/") for path in paths):
+        raise ValueError("absolute paths, separated by commas")
+    return paths
+
+
+def _ports(text: str) -> tuple[str, ...]:
+    ports = _names(text)
+    for port in ports:
+        _port(port)
+    return ports
+
+
+def _bytes(text: str) -> int:
+    amount = quantity(text)
+    if amount is None or not 1 << 20 <= amount < 1 << 60:
+        raise ValueError("an amount of at least 1Mi, such as `512Mi` or `4Gi`")
+    return int(amount)
 
 
 def _pairs(text: str) -> Mapping[str, str]:
@@ -156,6 +178,15 @@ SETTINGS: Mapping[str, Setting] = {
     "executor": Setting(
         "process", _choice("process", "kubernetes"), "where agents run: processes here, or pods of a cluster (`kubernetes`)"
     ),
+    "sandbox": Setting(
+        None,
+        _choice("landlock", "bwrap", "none"),
+        "what confines agents as processes; by default `landlock` where the kernel has it, see [Sandbox](#sandbox)",
+    ),
+    "sandbox_read": Setting("", _paths, "further paths that agents may read and execute, separated by commas"),
+    "sandbox_write": Setting("", _paths, "further paths that agents may read and write, separated by commas"),
+    "sandbox_ports": Setting(None, _ports, "TCP ports that agents of tasks without `network` may connect to; by default all"),
+    "attempt_disk": Setting("4Gi", _bytes, "what an attempt as a process may write in all, and into one file"),
     "kube_namespace": Setting("optio", _label, "namespace of the pods, in the cluster of KUBECONFIG or the one we run in"),
     "kube_install": Setting("optio", _label, "tells the pods of two installations in one namespace apart"),
     "kube_image": Setting(None, str, "image of the agents whose task names none"),
@@ -223,6 +254,9 @@ def unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
             yield name, next(iter(get_close_matches(name, known, n=1, cutoff=0.85)), None)
 
 
+_PROCESS_ONLY = ("sandbox", "sandbox_read", "sandbox_write", "sandbox_ports", "attempt_disk")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """See SETTINGS; `origins` says where each value comes from."""
@@ -236,6 +270,11 @@ class Settings:
     port: int
     allowed_hosts: tuple[str, ...]
     executor: str
+    sandbox: str | None
+    sandbox_read: tuple[str, ...]
+    sandbox_write: tuple[str, ...]
+    sandbox_ports: tuple[str, ...] | None
+    attempt_disk: int
     kube_namespace: str
     kube_install: str
     kube_image: str | None
@@ -311,6 +350,12 @@ class Settings:
                 f"OPTIO_ORPHAN_TIMEOUT ({_text(values['orphan_timeout'])}) must be at least twice OPTIO_LEASE "
                 f"({_text(values['lease'])}): agents would end between two renewals"
             )
+        if values["executor"] != "process":
+            given = [f"OPTIO_{name.upper()}" for name in _PROCESS_ONLY if origins[name] != "default"]
+            if given:
+                raise SettingsError(
+                    f"{', '.join(given)}: only for OPTIO_EXECUTOR=process, a pod is a sandbox of its own: unset it"
+                )
         return cls(**values, origins=origins)
 
     @property

@@ -13,6 +13,7 @@ from optio.broker.local import LocalBroker
 from optio.errors import SettingsError, StoreUnavailable
 from optio.executors.base import Executor
 from optio.executors.process import INSTALL, ProcessExecutor
+from optio.executors.sandbox import SandboxOptions
 from optio.limits.base import RateWindow
 from optio.limits.local import LocalRateWindow
 from optio.model.finding import Finding
@@ -148,11 +149,27 @@ def executor(settings: Settings) -> Executor:
     """Where agents run."""
     programs = {"claude-code": settings.program_claude_code} if settings.program_claude_code else {}
     if settings.executor == "process":
-        return ProcessExecutor(settings.data_dir / "attempts", programs)
+        attempts = settings.data_dir / "attempts"
+        return ProcessExecutor(attempts, programs, sandbox=_sandbox(settings), disk_quota=settings.attempt_disk)
     with _extra("kubernetes", "OPTIO_EXECUTOR=kubernetes"):
         from optio.executors.pods.executor import PodExecutor
     names = {runtime: program for runtime, (program, _) in INSTALL.items()}
     return PodExecutor(_pods(settings), names | programs, start_s=settings.pod_start.total_seconds())
+
+
+def _sandbox(settings: Settings) -> SandboxOptions:
+    """No agent reaches the data directory, the secrets, the database, or a file that a setting was read from."""
+    files = [path for name, path in os.environ.items() if name.startswith("OPTIO_") and name.endswith("_FILE")]
+    database = settings.database
+    hidden = [settings.data_dir, settings.secrets, *map(Path, files)]
+    hidden += [] if database is None else [Path(f"{database}{suffix}") for suffix in ("", "-wal", "-shm", "-journal")]
+    return SandboxOptions(
+        kind=settings.sandbox,
+        read=[Path(path) for path in settings.sandbox_read],
+        write=[Path(path) for path in settings.sandbox_write],
+        ports=None if settings.sandbox_ports is None else [int(port) for port in settings.sandbox_ports],
+        hidden=[path.absolute() for path in hidden],
+    )
 
 
 def _pods(settings: Settings) -> "PodSettings":

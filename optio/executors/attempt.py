@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import select
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 
 from optio.executors.base import Begun, Exit
 from optio.executors.inotify import Inotify
-from optio.executors.procfs import start_time
+from optio.executors.procfs import descendants, start_time, uptime
 
 # Without inotify (no watches left) output is looked for this often.
 _LOOK_EVERY = 0.05
@@ -22,8 +23,20 @@ _LOOK_EVERY = 0.05
 _YOUNG = 0.1
 _LOOK_YOUNG = 0.005
 # What every attempt consists of, innermost first: gone without a look at what is in it, unless the agent has left something.
-_FILES = ("control/stdout", "control/stderr", "control/exit.json", "control/started", "home/.optio-params.json")
-_DIRECTORIES = ("control/result", "control", "home", "tmp", "work", "")
+_FILES = (
+    "control/stdout",
+    "control/stderr",
+    "control/exit.json",
+    "control/started",
+    "control/limits",
+    "home/.optio-params.json",
+)
+_DIRECTORIES = ("control", "result", "home", "tmp", "work", "")
+# Room for the supervisor's last word: numbers and plain words.
+EXIT_BYTES = 512
+# A supervisor that has not ended its attempt so long after the grace was stopped, or hangs: it is ended from here.
+OVERDUE_S = 3.0
+_USUAL_GRACE_S = 10.0
 
 
 class ProcessHandle:
@@ -32,8 +45,13 @@ class ProcessHandle:
     def __init__(self, base: Path, pid: int | None = None) -> None:
         self._base = base
         self._control = control = f"{base}/control"
-        self._paths = {"stdout": f"{control}/stdout", "stderr": f"{control}/stderr", "result": f"{control}/result/result.jsonl"}
+        # Attempts that an older version began have their result below `control`.
+        self._results = f"{base}/result" if os.path.isdir(f"{base}/result") else f"{control}/result"
+        self._paths = {"stdout": f"{control}/stdout", "stderr": f"{control}/stderr", "result": f"{self._results}/result.jsonl"}
         self._open: dict[str, int] = {}
+        self._watched = False  # its supervisor was seen alive from here
+        self._overdue_at, self._grace = limits_of(control)
+        self._overdue_as: str | None = None
         self._pidfd = self._marked() if pid is None else open_pidfd(pid)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._inotify: Inotify | None = None
@@ -67,6 +85,7 @@ class ProcessHandle:
 
     def wait(self, timeout: float) -> None:
         """See `Handle.wait`."""
+        timeout = min(timeout, max(0.01, self._overdue_at - uptime()))
         if self._inotify is None:
             if time.monotonic() - self._born > _YOUNG:
                 self._watch()
@@ -89,7 +108,7 @@ class ProcessHandle:
     def _watch(self) -> None:
         self._inotify = Inotify()
         self._inotify.watch(self._control)
-        self._inotify.watch(f"{self._control}/result")
+        self._inotify.watch(self._results)
 
     def renewed(self, at: float) -> None:
         """See `Handle.renewed`. The marker's time says it: nothing has to be made on a disk that may be full."""
@@ -108,17 +127,17 @@ class ProcessHandle:
         return self._begun
 
     def exit(self) -> Exit | None:
-        """See `Handle.exit`."""
-        found = self._read_exit()
-        if found is not None:
-            return found
+        """See `Handle.exit`. While its supervisor lives, a file that tells of the end is a forgery."""
         if self._alive():
-            return None
-        # It may have written its last word between our two looks.
+            self._watched = True
+            if not self._end_overdue():
+                return None
         found = self._read_exit()
         if found is None:
             kill_marked(self._base.name)
-            found = Exit(code=None, signal=None, lost=True)
+            if self._overdue_as is not None:
+                return Exit(code=None, signal=signal.SIGKILL, stopped_by=self._overdue_as)
+            found = Exit(code=None, signal=None, lost=True, watched=self._watched)
         return found
 
     def _alive(self) -> bool:
@@ -130,15 +149,28 @@ class ProcessHandle:
         self._pidfd = self._marked()
         return self._pidfd is not None
 
+    def _end_overdue(self) -> bool:
+        """Whether the supervisor, which should have ended its attempt long ago, was killed with all below it."""
+        if uptime() < self._overdue_at:
+            return False
+        marker = marker_of(self._control)
+        if marker is not None and self._pidfd is not None:
+            self._overdue_as = self._overdue_as or "timeout"
+            kill_tree(marker[0])
+            select.select([self._pidfd], [], [], 1.0)
+        return not self._alive()
+
     def _read_exit(self) -> Exit | None:
         try:
-            with open(f"{self._control}/exit.json", encoding="utf-8") as file:
-                data: dict[str, Any] = json.load(file)
+            with open(f"{self._control}/exit.json", "rb") as file:
+                data: dict[str, Any] = json.loads(file.read(EXIT_BYTES).rstrip(b"\0"))
             # After a power cut: an end whose output is not whole is none.
             if any(os.stat(self._paths[name]).st_size < size for name, size in data["sizes"].items()):
                 return None
         except (OSError, ValueError):
             return None
+        if data["error"] == "ENOSPC":
+            return Exit(code=None, signal=None, reason="disk", message="the disk had no room to begin", temporary=True)
         return Exit(
             code=data["code"],
             signal=data["signal"],
@@ -150,6 +182,9 @@ class ProcessHandle:
 
     def stop(self) -> None:
         """See `Handle.stop`. The marker names the one who supervises, should this launch have been sent twice."""
+        if self._overdue_as is None:
+            self._overdue_at = min(self._overdue_at, uptime() + self._grace + OVERDUE_S)
+            self._overdue_as = "stop"
         marked = self._marked()
         if marked is not None:
             if self._pidfd is not None:
@@ -207,6 +242,37 @@ def marker_of(control: str) -> tuple[int, int] | None:
         return int(pid), int(start)
     except (OSError, ValueError):
         return None
+
+
+def write_limits(control: str, overdue: float, grace: float) -> None:
+    """Keep when the supervisor should have ended its attempt, in seconds since boot, and its grace, for whoever adopts it. A
+    link is made whole or not, and takes no block of a disk. Raises OSError."""
+    with contextlib.suppress(FileExistsError):
+        os.symlink(f"{overdue:.3f}:{grace:.3f}", f"{control}/limits")
+
+
+def limits_of(control: str) -> tuple[float, float]:
+    """(overdue, grace) as `write_limits` kept them; those of an attempt that an older version began are not known."""
+    try:
+        overdue, grace = os.readlink(f"{control}/limits").split(":")
+        return float(overdue), float(grace)
+    except (OSError, ValueError):
+        return math.inf, _USUAL_GRACE_S
+
+
+def kill_tree(pid: int) -> None:
+    """Kill everything below a process, then the process itself: as long as it lives, even stopped, orphans come to it."""
+    for _ in range(100):
+        below = descendants(pid)
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for each in below:
+                with contextlib.suppress(OSError):
+                    os.kill(each, number)
+        if not below:
+            break
+        time.sleep(0.01)
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def kill_marked(attempt: str) -> None:

@@ -16,7 +16,8 @@ class Launch:
     environment variables that hold the absolute path of one of them. `env` is the whole environment, but for PATH, HOME,
     TMPDIR and the like, which are the executor's. `leased_at` is when the lease was asked for, by `Executor.clock`. Whatever
     becomes of its worker, the agent ends by itself before `orphan_s` have passed without a renewal (see `Store.adopt`).
-    `setup_env` are the variables of the set-up commands, if these are not to have the agent's. `warm` says that a place may be
+    `setup_env` are the variables of the set-up commands, if these are not to have the agent's. With `runtime_program` the first
+    of `argv` is an agent CLI that the executor found, not the task's own choice. `warm` says that a place may be
     ready for it (see `Warm`)."""
 
     run_id: str
@@ -29,6 +30,7 @@ class Launch:
     setup: tuple[str, ...] = ()
     setup_env: Mapping[str, str] | None = None
     environment: Environment | None = None
+    runtime_program: bool = False
     warm: bool = False
     timeout_s: float
     grace_s: float = 10.0
@@ -56,10 +58,11 @@ class Begun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """How an attempt's process ended. `stopped_by` is `timeout`, `orphaned` or `stop` when the supervisor ended it; `lost` when
-    nothing is known: the supervisor itself is gone. `phase` is `setup` when a set-up command failed. `sizes` are those of the
-    streams, where they are known. `reason` with its `message` is the word of the place where it ran, if that ended it, and
-    `temporary` whether it may go better next time."""
+    """How an attempt's process ended. `stopped_by` is `timeout`, `orphaned`, `disk_full`, `disk_quota` or `stop` when the
+    supervisor ended it; `lost` when nothing is known: the supervisor itself is gone, and `watched` when that happened while we
+    followed it, so that no restart of the machine or of its service explains it. `phase` is `setup` when a set-up command
+    failed. `sizes` are those of the streams, where they are known. `reason` with its `message` is the word of the place where
+    it ran, if that ended it, and `temporary` whether it may go better next time."""
 
     code: int | None
     signal: int | None
@@ -67,6 +70,7 @@ class Exit:
     phase: str = "agent"
     error: str | None = None
     lost: bool = False
+    watched: bool = False
     reason: str | None = None
     message: str = ""
     temporary: bool = False
@@ -156,8 +160,12 @@ class Executor(Protocol):
         """End what still runs of an attempt and delete what it left. Only for attempts that nobody follows any more."""
         ...
 
-    def notes(self, environment: Mapping[str, object]) -> list[str]:
-        """What of a task's `environment` this executor does not apply, in words for the run's log."""
+    def notes(self, environment: Environment) -> list[str]:
+        """For the run's log: what confines an agent here, and what of a task's `environment` is not applied."""
+        ...
+
+    def refusal_hint(self, line: bytes) -> str | None:
+        """For the run's log, once: what opens more, when a line that an agent printed says that something was refused to it."""
         ...
 
     def close(self) -> None:

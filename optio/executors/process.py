@@ -1,7 +1,7 @@
 """The process executor: a detached local process under a supervisor, its output in files.
 
-The files of an attempt lie in `attempts/<run>-<attempt>/`: `home`, `tmp` and `work` are the agent's, `control` holds its
-output, the marker `started` and `exit.json`. Everything is found by its name again, so a worker can die at any moment.
+The files of an attempt lie in `attempts/<run>-<attempt>/`: `home`, `tmp`, `work` and `result` are the agent's, `control` holds
+its output, the marker `started` and `exit.json`. Everything is found by its name again, so a worker can die at any moment.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import json
 import marshal
 import os
 import secrets
-import select
 import shutil
 import signal
 import socket
@@ -19,19 +18,32 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from optio.errors import LaunchFailed, StoreUnavailable
 from optio.executors import execve
-from optio.executors.attempt import ProcessHandle, delete, kill_marked, marker_of, open_pidfd
+from optio.executors.attempt import (
+    EXIT_BYTES,
+    OVERDUE_S,
+    ProcessHandle,
+    delete,
+    kill_marked,
+    marker_of,
+    open_pidfd,
+    write_limits,
+)
 from optio.executors.base import Handle, Launch, Warm
 from optio.executors.procfs import machine, uptime
+from optio.executors.sandbox import Sandbox, SandboxOptions
 from optio.model.pool import Pool
+from optio.model.task import Environment
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
-# The usual grace and a little more.
-_LONGEST_END = 15.0
+# A fork server that is silent for so long is stuck, or was stopped; a new one takes its place.
+_FORK_TIMEOUT_S = 10.0
+DISK_QUOTA = 4 << 30
 _TOMBSTONE = "never"
 # A tombstone must outlive every worker that could still come late to start its attempt.
 _TOMBSTONE_AGE = 86_400.0
@@ -52,13 +64,24 @@ _ARCH = {"x86_64": "x64", "aarch64": "arm64"}
 
 
 class ProcessExecutor:
-    """Agents as processes of this machine. `programs` maps a runtime to a configured program."""
+    """Agents as processes of this machine. `programs` maps a runtime to a configured program; an attempt may write `disk_quota`
+    bytes. Raises SettingsError where the chosen sandbox cannot be had."""
 
-    def __init__(self, root: Path, programs: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        programs: Mapping[str, str] | None = None,
+        *,
+        sandbox: SandboxOptions | None = None,
+        disk_quota: int = DISK_QUOTA,
+    ) -> None:
         self._root = root.absolute()
         self._programs = dict(programs or {})
+        options = sandbox or SandboxOptions()
+        self.sandbox = Sandbox(replace(options, hidden=(self._root, *options.hidden)))
+        self._disk_quota = disk_quota
         self._lock = threading.Lock()
-        self._server: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+        self._server: _ForkServer | None = None
 
     def place(self) -> str:
         """See `Executor.place`. The directory has a name of its own, for paths mean something else on another machine."""
@@ -99,12 +122,16 @@ class ProcessExecutor:
         execve.check(launch.argv, environment)
         try:
             _make_directories(str(base))
+            _reserve(control / "exit.json", EXIT_BYTES)
+            write_limits(str(control), uptime() + launch.timeout_s + launch.grace_s + OVERDUE_S, launch.grace_s)
             for name, data in launch.files.items():
                 _write_private(base / "home" / name, data)
         except OSError as err:
             raise LaunchFailed("disk", f"the attempt's directory cannot be made: {err}", temporary=True) from err
         orphan_grace = min(launch.grace_s, launch.orphan_s * _ORPHAN_GRACE)
+        program = launch.argv[0] if launch.runtime_program else None
         header = {
+            "base": str(base),
             "control": str(control),
             "cwd": str(base / "work"),
             "argv": list(launch.argv),
@@ -116,6 +143,8 @@ class ProcessExecutor:
             "leased_at": launch.leased_at,
             "orphaned": launch.orphan_s * _ORPHAN_ENDS - orphan_grace,
             "orphan_grace": orphan_grace,
+            "disk": self._disk_quota,
+            **self.sandbox.launch(base, launch.argv, launch.environment, program),
         }
         pid = self._fork(marshal.dumps(header), launch.stdin)
         return ProcessHandle(base, pid)
@@ -161,21 +190,27 @@ class ProcessExecutor:
         if marker is None and time.time() - _changed(f"{base}/control/started") < _TOMBSTONE_AGE:
             _strip(base)
             return
-        supervisor = open_pidfd(*marker) if marker else None
-        if supervisor is not None:
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(supervisor, number)
-                if select.select([supervisor], [], [], _LONGEST_END)[0]:
-                    break
-            os.close(supervisor)
+        handle = ProcessHandle(base)
+        handle.stop()
+        while handle.exit() is None:
+            handle.wait(1.0)
+        handle.close(remove=False)
         kill_marked(base.name)
         delete(base)
 
-    def notes(self, environment: Mapping[str, object]) -> list[str]:
+    def notes(self, environment: Environment) -> list[str]:
         """See `Executor.notes`."""
-        ignored = [key for key in ("image", "network", "resources") if environment.get(key)]
-        return [f"the process executor does not apply environment.{key}" for key in ignored]
+        ignored = ["image"] if environment.image is not None else []
+        ignored += ["resources"] if environment.resources is not None else []
+        ignored += ["network"] if environment.network is not None and self.sandbox.kind == "none" else []
+        return [
+            *(f"the process executor does not apply environment.{key}" for key in ignored),
+            *self.sandbox.notes(environment),
+        ]
+
+    def refusal_hint(self, line: bytes) -> str | None:
+        """See `Executor.refusal_hint`."""
+        return self.sandbox.refusal_hint(line)
 
     def _directory(self, run_id: str, attempt: int) -> Path:
         return self._root / f"{run_id}-{attempt}"
@@ -194,24 +229,23 @@ class ProcessExecutor:
         home = base / "home"
         return {
             **self._fixed(base),
+            **self.sandbox.variables(),
             **launch.env,
             **{name: str(home / path) for name, path in launch.file_env.items()},
-            "OPTIO_RESULT_FILE": str(base / "control" / "result" / "result.jsonl"),
+            "OPTIO_RESULT_FILE": str(base / "result" / "result.jsonl"),
         }
 
     def _fork(self, header: bytes, stdin: bytes) -> int:
         message = struct.pack("!I", len(header)) + header + struct.pack("!Q", len(stdin))
         with self._lock:
             for again in (True, False):
-                _, connection = self._server or self._serve()
                 try:
-                    connection.sendall(message)
-                    connection.sendall(stdin)
-                    answer = _line(connection)
+                    server = self._server or self._serve()
+                    answer = server.ask(message, stdin)
                     break
                 except OSError as err:
                     # Only before an answer, and the marker keeps a second supervisor from starting the agent again.
-                    self._drop_server()
+                    self._drop_server(kill=True)
                     if not again:
                         raise LaunchFailed("supervisor", f"no supervisor can be started: {err}", temporary=True) from err
         if "error" in answer:
@@ -219,9 +253,28 @@ class ProcessExecutor:
         pid: int = answer["pid"]
         return pid
 
-    def _serve(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
-        ours, theirs = socket.socketpair()
-        process = subprocess.Popen(
+    def _serve(self) -> "_ForkServer":
+        self._server = _ForkServer()
+        return self._server
+
+    def _drop_server(self, *, kill: bool = False) -> None:
+        if self._server is not None:
+            self._server.close(kill=kill)
+            self._server = None
+
+    def close(self) -> None:
+        """See `Executor.close`. The fork server stays until its last supervisor has ended."""
+        with self._lock:
+            self._drop_server()
+
+
+class _ForkServer:
+    """The connection to a fork server (see `supervisor.py`), which is nobody's child. Raises OSError."""
+
+    def __init__(self) -> None:
+        self._connection, theirs = socket.socketpair()
+        self._connection.settimeout(_FORK_TIMEOUT_S)
+        starter = subprocess.Popen(
             [sys.executable, "-I", "-S", str(_SUPERVISOR)],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
@@ -229,25 +282,56 @@ class ProcessExecutor:
             env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
         )
         theirs.close()
-        self._server = (process, ours)
-        return self._server
+        self._starter: subprocess.Popen[bytes] | None = starter
+        self._pidfd: int | None = None
 
-    def _drop_server(self) -> None:
-        if self._server is not None:
-            process, connection = self._server
-            connection.close()
-            process.wait(timeout=5)
-            self._server = None
+    def ask(self, message: bytes, stdin: bytes) -> dict[str, Any]:
+        """Send one envelope; the answer to it."""
+        if self._starter is not None:
+            pid = self._line()["server"]
+            self._starter.wait(_FORK_TIMEOUT_S)
+            self._starter = None
+            self._pidfd = open_pidfd(pid)
+        self._connection.sendall(message)
+        self._connection.sendall(stdin)
+        return self._line()
 
-    def close(self) -> None:
-        """See `Executor.close`."""
-        with self._lock:
-            self._drop_server()
+    def _line(self) -> dict[str, Any]:
+        data = b""
+        while not data.endswith(b"\n"):
+            part = self._connection.recv(4096)
+            if not part:
+                raise ConnectionResetError("the fork server is gone")
+            data += part
+        answer: dict[str, Any] = json.loads(data)
+        return answer
+
+    def close(self, *, kill: bool) -> None:
+        """Let go. With `kill` end a server that does not answer: what it supervises goes on."""
+        self._connection.close()
+        if self._starter is not None:
+            if kill:
+                self._starter.kill()
+            self._starter.wait()
+        if self._pidfd is not None:
+            if kill:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            os.close(self._pidfd)
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Make a file whose blocks are there already: writing into it needs no room on the disk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    finally:
+        os.close(descriptor)
 
 
 def _strip(base: Path) -> None:
     """Leave nothing of an attempt that never began but its tombstone."""
-    for name in ("home", "tmp", "work"):
+    for name in ("home", "tmp", "work", "result"):
         delete(base / name)
 
 
@@ -273,7 +357,7 @@ def _native(runtime: str, found: str) -> str:
 
 
 def _make_directories(base: str) -> None:
-    for name in ("", "/home", "/tmp", "/work", "/control", "/control/result"):  # noqa: S108
+    for name in ("", "/home", "/tmp", "/work", "/result", "/control"):  # noqa: S108
         try:
             os.mkdir(base + name, 0o700)
         except FileExistsError:
@@ -291,14 +375,3 @@ def _write_private(path: Path, data: bytes) -> None:
         descriptor = os.open(path, flags, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
-
-
-def _line(connection: socket.socket) -> dict[str, Any]:
-    data = b""
-    while not data.endswith(b"\n"):
-        part = connection.recv(4096)
-        if not part:
-            raise ConnectionResetError("the supervisor is gone")
-        data += part
-    answer: dict[str, Any] = json.loads(data)
-    return answer

@@ -14,6 +14,24 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+def descendants(pid: int) -> list[int]:
+    """Everything below a process, zombies left out."""
+    parents: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            fields = Path(f"/proc/{entry}/stat").read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        if fields[0] not in (b"Z", b"X"):
+            parents.setdefault(int(fields[1]), []).append(int(entry))
+    found = list(parents.get(pid, ()))
+    for each in found:
+        found.extend(parents.get(each, ()))
+    return found
+
+
 def uptime() -> float:
     """Seconds since boot, asleep or not: a clock that nobody sets, and the same for every process of this machine."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

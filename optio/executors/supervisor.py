@@ -2,12 +2,16 @@
 
 It is a fork server: it reads launch envelopes from the socket on its standard input and forks a supervisor for each, which
 costs about a millisecond where a new interpreter costs twenty. Secrets and prompts arrive by that socket and are never
-written to disk. A forked supervisor belongs to nobody: it outlives the worker, ends its attempt at the deadline or when no
-worker has renewed its lease for too long, leaves no process behind whatever way the agent ends, and writes how it ended into
-`exit.json` (written, then renamed).
+written to disk. A forked supervisor outlives the worker, confines its agent (see `sandbox.py`), ends the attempt at its
+deadline, when it fills the disk, or when no worker has renewed its lease for too long, leaves no process behind whatever way
+the agent ends, and writes how it ended into `exit.json`. That file is made, with its blocks, before the agent starts, so that
+the end of an attempt needs no room on a disk. Readers believe it only when the supervisor is gone.
 
     envelope: 4 bytes length, header (a marshalled dict), 8 bytes length, the agent's standard input
-    answer:   one line of JSON, {"pid": N} or {"error": "..."}
+    answer:   one line of JSON, {"pid": N} or {"error": "..."}; the first line of all is {"server": N}, its own pid
+
+A supervisor that is killed leaves its agent's processes to the fork server, which is a subreaper and kills them. So the fork
+server stays until its last supervisor has ended, whatever becomes of the worker.
 
 A fork costs by the pages of memory that are there and that it touches: hence few imports, and plain system calls in place of
 files, sockets, `json`, and the conversions of `signal`.
@@ -22,7 +26,6 @@ import gc
 import marshal
 import os
 import struct
-import sys
 import time
 
 TYPE_CHECKING = False
@@ -31,21 +34,50 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+# System calls of Landlock: the same numbers on every architecture.
+SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
+LANDLOCK_RULE_PATH_BENEATH, LANDLOCK_RULE_NET_PORT = 1, 2
+RLIMIT_FSIZE = 1
+# How often a running attempt's files are looked at, in seconds, and how much of the time that may take.
+DISK_EVERY_S, DISK_USAGE_EVERY_S, DISK_SHARE = 0.5, 10.0, 0.02
 _libc = ctypes.CDLL(None, use_errno=True)
 # Ignored in us (by Python, by nohup, on purpose); what is ignored stays so over an exec.
 _DEFAULTS = (signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
 
 
 def main() -> None:
-    """Serve envelopes until the socket closes; supervisors that were forked go on."""
+    """Serve envelopes until the socket closes, then wait for the last supervisor."""
     connection = os.dup(0)
     # A collection would touch, and so copy, every page that a fork shares with us.
     gc.disable()
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)  # attempts outlive the worker: nobody who reads its output shall wait for them
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forked supervisors are reaped by the kernel
+    if os.fork():
+        os._exit(0)  # whoever started us has no child to wait for
+    os.setsid()
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, lambda *_: _end_orphans())
+    try:
+        _write(connection, _json({"server": os.getpid()}).encode() + b"\n")
+        _serve(connection)
+    except OSError:
+        pass
+    os.close(connection)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    _end_orphans()
+    while _supervisors:
+        signal.sigwaitinfo({signal.SIGCHLD})
+        _end_orphans()
+
+
+# The supervisors that live, by pid.
+_supervisors: set[int] = set()
+
+
+def _serve(connection: int) -> None:
     while True:
         head = _receive(connection, 4)
         if head is None:
@@ -57,9 +89,12 @@ def main() -> None:
         body = _receive(connection, struct.unpack("!Q", size)[0])
         if body is None:
             return
+        # No supervisor may end before it is known as one.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         try:
             pid = os.fork()
         except OSError as err:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
             _write(connection, _json({"error": err.strerror}).encode() + b"\n")
             continue
         if pid == 0:
@@ -70,7 +105,29 @@ def main() -> None:
                 status = 0
             finally:
                 os._exit(status)
+        _supervisors.add(pid)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         _write(connection, _json({"pid": pid}).encode() + b"\n")
+
+
+def _end_orphans() -> None:
+    """Reap supervisors that have ended, and kill what one that was killed has left to us."""
+    while True:
+        left = False
+        try:
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    break
+                left = left or status != 0 or pid not in _supervisors
+                _supervisors.discard(pid)
+        except ChildProcessError:
+            return
+        orphans = [pid for pid in _children(os.getpid()) if pid not in _supervisors] if left else []
+        if not orphans:
+            return
+        _kill_trees(orphans)
+        time.sleep(0.001)
 
 
 def _receive(connection: int, count: int) -> bytes | None:
@@ -87,31 +144,43 @@ def _receive(connection: int, count: int) -> bytes | None:
 def supervise(launch: dict[str, Any], stdin: bytes) -> None:
     """One attempt, from its marker to its exit file."""
     os.setsid()
+    # First of all: the fork server's handler must not run here.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGCHLD, signal.SIGTERM})
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     control = launch["control"]
-    if not _mark(launch):
-        return  # this attempt was started, or given up, before
-    limits = _Limits(launch)
-    out = _append(f"{control}/stdout")
-    err = _append(f"{control}/stderr")
+    last_word = os.open(f"{control}/exit.json", os.O_WRONLY | os.O_CLOEXEC)
     end: dict[str, Any] = {"phase": "setup"}
+    out = err = None
+    try:
+        if not _mark(launch):
+            return  # this attempt was started, or given up, before
+        out = _append(f"{control}/stdout")
+        err = _append(f"{control}/stderr")
+        end.update(_attempt(launch, stdin, out, err))
+    except OSError as failure:
+        _end_descendants()
+        end.update(code=None, signal=None, stopped_by=None, error=_name_of(failure))
+    # Nothing is synced: what a power cut loses is the outcome of the last instant, and the sizes show it.
+    end["sizes"] = {name: os.fstat(each).st_size for name, each in (("stdout", out), ("stderr", err)) if each is not None}
+    os.pwrite(last_word, _json(end).encode(), 0)
+
+
+def _attempt(launch: dict[str, Any], stdin: bytes, out: int, err: int) -> dict[str, Any]:
+    """The set-up commands and the agent; raises OSError where there is no room to begin."""
+    limits = _Limits(launch)
+    ruleset = _ruleset(launch["sandbox"])
+    end: dict[str, Any] = {}
     null = os.open(os.devnull, os.O_RDONLY)
     before = {**launch, "env": launch["setup_env"]}
     for command in launch["setup"]:
-        end.update(_run(["/bin/sh", "-c", command], before, null, err, err, limits))
+        end = _run(["/bin/sh", "-c", command], before, (null, err, err), ruleset, limits)
         if end["code"] != 0 or end["stopped_by"] is not None:
-            break
-    else:
-        end["phase"] = "agent"
-        prompt = os.memfd_create("stdin")
-        _write(prompt, stdin)
-        os.lseek(prompt, 0, os.SEEK_SET)
-        end.update(_run(launch["argv"], launch, prompt, out, err, limits))
-    # Nothing is synced: what a power cut loses is the outcome of the last instant, and the sizes show it.
-    end["sizes"] = {"stdout": os.fstat(out).st_size, "stderr": os.fstat(err).st_size}
-    _replace(f"{control}/exit.json", _json(end).encode())
+            return end
+    prompt = os.memfd_create("stdin")
+    _write(prompt, stdin)
+    os.lseek(prompt, 0, os.SEEK_SET)
+    return {**_run(launch["argv"], launch, (prompt, out, err), ruleset, limits), "phase": "agent"}
 
 
 def _mark(launch: dict[str, Any]) -> bool:
@@ -128,15 +197,16 @@ def _mark(launch: dict[str, Any]) -> bool:
 
 
 class _Limits:
-    """When an attempt is ended: at its deadline, or as an orphan. Nothing is looked at before it is time."""
+    """When an attempt is ended: at its deadline, as an orphan, or because of what it has written."""
 
     def __init__(self, launch: dict[str, Any]) -> None:
         self._deadline: float = time.monotonic() + launch["timeout"]
         self._patience: float = launch["orphaned"]
         self._marker = f"{launch['control']}/started"
         self._orphan_at: float = launch["leased_at"] + self._patience
+        self._disk = _Disk(launch["base"], launch["disk"])
 
-    def _look(self) -> None:
+    def _read_marker(self) -> None:
         try:
             self._orphan_at = max(self._orphan_at, os.lstat(self._marker).st_mtime_ns / 1e9 + self._patience)
         except OSError:
@@ -144,23 +214,75 @@ class _Limits:
 
     def left(self) -> float:
         """Seconds until it is worth asking again."""
-        return max(0.0, min(self._deadline - time.monotonic(), self._orphan_at - time.clock_gettime(time.CLOCK_BOOTTIME)))
+        orphaned = self._orphan_at - time.clock_gettime(time.CLOCK_BOOTTIME)
+        return max(0.0, min(self._deadline - time.monotonic(), orphaned, self._disk.left()))
 
     def reached(self) -> str | None:
         """Which of them, if any."""
         if time.monotonic() >= self._deadline:
             return "timeout"
         if time.clock_gettime(time.CLOCK_BOOTTIME) >= self._orphan_at:
-            self._look()
-        return "orphaned" if time.clock_gettime(time.CLOCK_BOOTTIME) >= self._orphan_at else None
+            self._read_marker()
+        if time.clock_gettime(time.CLOCK_BOOTTIME) >= self._orphan_at:
+            return "orphaned"
+        return self._disk.reached()
 
 
-def _run(argv: list[str], launch: dict[str, Any], stdin: int, out: int, err: int, limits: _Limits) -> dict[str, Any]:
+class _Disk:
+    """What an attempt may write: so much in all, and nothing more while the disk is nearly full and it is one of those who
+    fill it. `quota` is in bytes. The floor, below which a disk is nearly full, is a sixteenth of it, 256 MiB at most."""
+
+    def __init__(self, base: str, quota: int) -> None:
+        self._base = base
+        self._quota = quota
+        self._next = time.monotonic() + DISK_EVERY_S
+        self._next_usage = time.monotonic() + DISK_USAGE_EVERY_S
+
+    def left(self) -> float:
+        return self._next - time.monotonic()
+
+    def reached(self) -> str | None:
+        """`disk_full` or `disk_quota` when it is over a limit. Looks at times only, and rarely at all files."""
+        now = time.monotonic()
+        if now < self._next:
+            return None
+        self._next = now + DISK_EVERY_S
+        disk = os.statvfs(self._base)
+        floor = min(256 << 20, disk.f_blocks * disk.f_frsize // 16)
+        nearly_full = disk.f_bavail * disk.f_frsize < floor
+        if not nearly_full and now < self._next_usage:
+            return None
+        usage = _usage(self._base)
+        took = time.monotonic() - now
+        self._next = max(self._next, now + took / DISK_SHARE)
+        self._next_usage = now + max(DISK_USAGE_EVERY_S, took / DISK_SHARE)
+        return "disk_quota" if usage > self._quota else "disk_full" if nearly_full and usage >= floor else None
+
+
+def _usage(directory: str) -> int:
+    """Bytes that a directory takes on its disk, with all below it."""
+    total = 0
+    waiting = [directory]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+        except OSError:
+            continue  # removed, or closed to us by the agent
+    return total
+
+
+def _run(
+    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], ruleset: int | None, limits: _Limits
+) -> dict[str, Any]:
     """Run one program to its end, and everything it started with it."""
     reached = limits.reached()
     if reached is not None:
         return {"code": None, "signal": None, "error": None, "stopped_by": reached}
-    agent, error = _spawn(argv, launch, stdin, out, err)
+    agent, error = _spawn(argv, launch, streams, ruleset)
     if error is not None:
         return {"code": 127 if error == "ENOENT" else 126, "signal": None, "error": error, "stopped_by": None}
     status = None
@@ -178,10 +300,12 @@ def _run(argv: list[str], launch: dict[str, Any], stdin: int, out: int, err: int
             stopped_by = reached or "stop"
             kill_at = time.monotonic() + launch["orphan_grace" if stopped_by == "orphaned" else "grace"]
             # Never SIGINT: two of the agent CLIs report success after it.
-            _signal_group(agent, signal.SIGTERM)
+            _ask_to_end(agent, launch)
         status = _reap(agent)
     _end_descendants()
     code = os.waitstatus_to_exitcode(status)
+    if launch["wrap"] and 128 < code <= 128 + 64:
+        code = 128 - code  # as shells do, bubblewrap says 128 + N for signal N
     return {
         "code": code if code >= 0 else None,
         "signal": -code if code < 0 else None,
@@ -190,10 +314,34 @@ def _run(argv: list[str], launch: dict[str, Any], stdin: int, out: int, err: int
     }
 
 
-def _spawn(argv: list[str], launch: dict[str, Any], stdin: int, out: int, err: int) -> tuple[int, str | None]:
+def _ask_to_end(agent: int, launch: dict[str, Any]) -> None:
+    if not launch["wrap"]:
+        _signal_group(agent, signal.SIGTERM)
+        return
+    # bubblewrap itself would die of it at once, and take the agent with it before its grace.
+    for pid in _descendants():
+        if _command(pid) != b"bwrap":
+            _signal(pid, signal.SIGTERM)
+
+
+def _command(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            return file.read().strip()
+    except OSError:
+        return b""
+
+
+def _spawn(
+    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], ruleset: int | None
+) -> tuple[int, str | None]:
     """(pid, None), or (None, errno name). A session of its own, the given environment and nothing else."""
+    missing = _why_missing(argv[0], launch) if launch["wrap"] else None
+    if missing is not None:
+        return 0, missing  # bubblewrap's exit code would not say so
     reader, writer = os.pipe()
     supervisor = os.getpid()
+    limit = (ctypes.c_uint64 * 2)(launch["disk"], launch["disk"])
     pid = os.fork()
     if pid == 0:
         try:
@@ -204,13 +352,17 @@ def _spawn(argv: list[str], launch: dict[str, Any], stdin: int, out: int, err: i
             for number in _DEFAULTS:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, set())
-            for source, target in ((stdin, 0), (out, 1), (err, 2)):
+            for target, source in enumerate(streams):
                 os.dup2(source, target)
             os.umask(0o077)
             os.chdir(launch["cwd"])
+            _libc.setrlimit(RLIMIT_FSIZE, limit)
+            if ruleset is not None:
+                _confine(ruleset)
+            argv = launch["wrap"] + argv
             os.execvpe(argv[0], argv, launch["env"])  # noqa: S606 - no shell is the point
         except OSError as failure:
-            os.write(writer, errno.errorcode.get(failure.errno or 0, "EIO").encode())
+            os.write(writer, _name_of(failure).encode())
         except ValueError:
             os.write(writer, b"EINVAL")
         finally:
@@ -222,6 +374,53 @@ def _spawn(argv: list[str], launch: dict[str, Any], stdin: int, out: int, err: i
         os.waitpid(pid, 0)
         return 0, error
     return pid, None
+
+
+def _name_of(failure: OSError) -> str:
+    return errno.errorcode.get(failure.errno or 0, "EIO")
+
+
+def _why_missing(program: str, launch: dict[str, Any]) -> str | None:
+    places = [launch["cwd"]] if "/" in program else launch["env"].get("PATH", os.defpath).split(":")
+    paths = [os.path.join(launch["cwd"], place, program) for place in places]
+    if any(os.access(path, os.X_OK) for path in paths):
+        return None
+    return "EACCES" if any(os.path.exists(path) for path in paths) else "ENOENT"
+
+
+def _ruleset(sandbox: dict[str, Any] | None) -> int | None:
+    """A ruleset of Landlock as a descriptor: what is not allowed in it is refused. `sandbox` holds the kernel's
+    `landlock_ruleset_attr` as bytes, pairs of a path and the access to all below it, and TCP ports that may be connected to.
+    Raises OSError."""
+    if sandbox is None:
+        return None
+    attr = sandbox["attr"]
+    ruleset = _call(SYS_LANDLOCK_CREATE_RULESET, attr, ctypes.c_size_t(len(attr)), 0)
+    for path, access in sandbox["paths"]:
+        try:
+            place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            continue  # not on this machine
+        _call(SYS_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_PATH_BENEATH, struct.pack("=Qi", access, place), 0)
+        os.close(place)
+    for port in sandbox["ports"]:
+        rule = struct.pack("=QQ", sandbox["connect"], port)
+        _call(SYS_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_NET_PORT, rule, 0)
+    return ruleset
+
+
+def _confine(ruleset: int) -> None:
+    """From here on, for this process and all that it starts. Raises OSError."""
+    if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+    _call(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
+
+
+def _call(*arguments: Any) -> int:
+    result: int = _libc.syscall(*[ctypes.c_long(each) if isinstance(each, int) else each for each in arguments])
+    if result < 0:
+        raise OSError(ctypes.get_errno(), "landlock")
+    return result
 
 
 def _reap(agent: int) -> int | None:
@@ -249,11 +448,16 @@ def _end_descendants() -> None:
                 pass
         except ChildProcessError:
             return
-        tree = _descendants()
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for pid in tree:
-                _signal(pid, number)
+        _kill_trees(_children(os.getpid()))
         time.sleep(0.001)
+
+
+def _kill_trees(roots: list[int]) -> None:
+    """Kill these and all below them."""
+    tree = _with_descendants(roots)
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in tree:
+            _signal(pid, number)
 
 
 def _signal_children(number: int) -> None:
@@ -269,7 +473,11 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _descendants() -> list[int]:
-    found = _children(os.getpid())
+    return _with_descendants(_children(os.getpid()))
+
+
+def _with_descendants(roots: list[int]) -> list[int]:
+    found = list(roots)
     for pid in found:
         found.extend(_children(pid))
     return found
@@ -316,16 +524,6 @@ def _append(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
-def _replace(path: str, data: bytes) -> None:
-    draft = path + ".tmp"
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        _write(descriptor, data)
-    finally:
-        os.close(descriptor)
-    os.rename(draft, path)
-
-
 def _json(value: Any) -> str:
     """Of an object of numbers and plain words."""
     if isinstance(value, dict):
@@ -339,7 +537,4 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (BrokenPipeError, ConnectionResetError):
-        sys.exit(0)
+    main()

@@ -15,7 +15,6 @@ from optio.executors.base import Begun, Executor, Exit, Handle, Launch
 from optio.model import retry
 from optio.model.registry import CompiledTask
 from optio.model.run import Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
-from optio.model.spec import to_json
 from optio.runs.mask import Masker
 from optio.runs.output import Output, cut
 from optio.runtimes.base import Ended, Reader, Runtime, said
@@ -257,6 +256,7 @@ class Execution:
             setup=tuple(spec.environment.setup_commands),
             setup_env=spec.environment.env if spec.environment.setup_ahead else None,
             environment=spec.environment,
+            runtime_program=runtime.program,
             warm=spec.warm_pool_size > 0,
             timeout_s=timeout.total_seconds(),
             orphan_s=self._parts.orphan_timeout.total_seconds(),
@@ -300,13 +300,14 @@ class Execution:
             self._mask = Masker(value for value in values if value is not None)
             opening = [f"found again by {self._worker}"]
         else:
-            opening = self._parts.executor.notes(to_json(task.spec.environment))
+            opening = self._parts.executor.notes(task.spec.environment)
         output = Output(handle, reader, offsets)
         limit = task.spec.stall_span or runtime.stall
         watch = _Watch(limit if self._claim.adopted else None)
         kept: Meter | None = self.run.meter
         ended: Exit | None = None
         asked = False
+        hinted = self._claim.adopted
         while not self._left.is_set():
             if self._has_just_begun(handle):
                 watch = _Watch(limit)  # the time that its place took to be made is no silence of the agent's
@@ -326,6 +327,9 @@ class Execution:
             over = ended is not None and output.drained
             if over and ended is not None:
                 lines += output.rest(ended.sizes)
+            if not hinted and (hint := self._refusal_hint(lines)):
+                hinted = True
+                lines.append(said(LogKind.SYSTEM, hint, datetime.now(UTC)))
             if lines or (reader.meter != kept and not over):
                 kept = reader.meter
                 noted = {**output.offsets, _DEATHS: deaths} if deaths else output.offsets
@@ -351,6 +355,9 @@ class Execution:
             self._keep([], output.offsets, reader.meter)  # whoever goes on is not to blame this run for our leaving
         return False
 
+    def _refusal_hint(self, lines: list[LogLine]) -> str | None:
+        return next((hint for line in lines if (hint := self._parts.executor.refusal_hint(line.data))), None)
+
     def _give_up(self, handle: Handle, deaths: int) -> bool:
         """End a run that kills workers, without a look at what may be killing them."""
         handle.stop()
@@ -367,6 +374,10 @@ class Execution:
             return Outcome(ok=False, reason="cancelled")
         if stopped is not None:
             return stopped
+        if ended.lost and ended.watched:
+            # From inside, as a rule: whatever else kills supervisors kills their worker too.
+            message = "its supervisor was killed while the agent ran"
+            return Outcome(ok=False, reason="supervisor_killed", message=message, again=True)
         if ended.lost:
             return Outcome(ok=False, reason="lost", message="its supervisor was killed", again=True, infrastructure=True)
         if ended.reason is not None:
@@ -374,6 +385,10 @@ class Execution:
             return Outcome(ok=False, reason=ended.reason, message=ended.message, again=again, infrastructure=again)
         if ended.stopped_by == "timeout":
             return Outcome(ok=False, reason="timeout", message="the time limit was reached")
+        if ended.stopped_by == "disk_quota":
+            return Outcome(ok=False, reason="disk", message="it wrote more than OPTIO_ATTEMPT_DISK allows")
+        if ended.stopped_by == "disk_full":
+            return Outcome(ok=False, reason="disk", message="the disk was nearly full, and its own files filled it", again=True)
         if ended.stopped_by == "orphaned":
             message = "no worker of its machine reached the store for too long"
             return Outcome(ok=False, reason="orphaned", message=message, again=True, infrastructure=True)

@@ -30,8 +30,6 @@ _ENV = {
     "DISABLE_TELEMETRY": "1",
     "DISABLE_ERROR_REPORTING": "1",
     "MCP_TIMEOUT": "10000",
-    # As root the CLI runs unattended only inside a sandbox: the attempt's own session and directories are ours.
-    "IS_SANDBOX": "1",
 }
 _NO_LOGIN = (
     "the run has no credential that the model's API takes: name ANTHROPIC_API_KEY in the task's `environment.secrets` "

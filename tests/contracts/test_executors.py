@@ -21,6 +21,7 @@ from optio.executors.pods import manifest
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.manifest import PodSettings
 from optio.executors.process import ProcessExecutor
+from optio.executors.sandbox import SandboxOptions
 from tests.executors.pods.place import CLUSTER, NAMESPACE, STANDIN
 from tests.executors.support import launch, living, python, read, run, shell, until_ended
 from tests.support import ROOT, eventually
@@ -31,6 +32,7 @@ LONGEST_ENVIRONMENT_STRING = 131_071
 # What the expression of an executor may name, here or in another process.
 NAMES: dict[str, Any] = {
     "ProcessExecutor": ProcessExecutor,
+    "SandboxOptions": SandboxOptions,
     "Path": Path,
     "PodExecutor": PodExecutor,
     "PodSettings": PodSettings,
@@ -40,11 +42,13 @@ NAMES: dict[str, Any] = {
 @dataclass(frozen=True)
 class Place:
     """Where attempts are: `code` is the expression of an executor on it, for this process or another. `inside` runs a line of
-    shell in an attempt's working directory. `pace` is how much slower than a process of this machine something starts."""
+    shell in an attempt's working directory. `pace` is how much slower than a process of this machine something starts. `adds`
+    are variables that an agent finds beside its own."""
 
     code: str
     inside: Callable[[Executor, str], None]
     pace: float
+    adds: frozenset[str] = frozenset({"IS_SANDBOX"})
 
     def none_left(self, token: str) -> bool:
         """Whether the agent is gone with all that it started: at once, or a moment after the log has told of the end."""
@@ -55,11 +59,22 @@ class Place:
         return made
 
 
-def processes(path: Path) -> Place:
+def processes(path: Path, sandbox: str | None = None) -> Place:
     def inside(executor: Executor, line: str) -> None:
         subprocess.run(["/bin/sh", "-c", line], cwd=path / "attempts" / "run-1" / "work", check=True)
 
-    return Place(f"ProcessExecutor(Path({str(path / 'attempts')!r}))", inside, pace=1)
+    options = f"sandbox=SandboxOptions(kind={sandbox!r})"
+    code = f"ProcessExecutor(Path({str(path / 'attempts')!r}), {options})"
+    adds = {"none": (), "bwrap": ("IS_SANDBOX", "PWD")}.get(sandbox or "", ("IS_SANDBOX",))
+    return Place(code, inside, pace=1, adds=frozenset(adds))
+
+
+def bubblewrapped(path: Path) -> Place:
+    return processes(path, "bwrap")
+
+
+def unconfined(path: Path) -> Place:
+    return processes(path, "none")
 
 
 def pods(path: Path, image: str | None = CLUSTER, pace: float = 10) -> Place:
@@ -81,7 +96,7 @@ def standin(path: Path) -> Place:
     return pods(path, STANDIN, pace=3)
 
 
-PLACES = [processes, *([pods] if CLUSTER else []), *([standin] if STANDIN else [])]
+PLACES = [processes, bubblewrapped, unconfined, *([pods] if CLUSTER else []), *([standin] if STANDIN else [])]
 
 
 @pytest.fixture(params=PLACES, ids=lambda place: place.__name__)
@@ -114,7 +129,9 @@ def started(handle: Handle, word: bytes = b"ready") -> None:
     eventually(lambda: word in read(handle, "stdout"), what="the program's first words")
 
 
-def test_a_program_gets_exactly_the_environment_that_is_named(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_gets_exactly_the_environment_that_is_named(
+    executor: Executor, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPTIO_SECRET_OF_ANOTHER_TASK", "canary")
 
     ended = run(executor, launch("/usr/bin/env", "-0", env={"MINE": "a=b\nc", "EMPTY": ""}))
@@ -123,7 +140,7 @@ def test_a_program_gets_exactly_the_environment_that_is_named(executor: Executor
     assert set(variables) == {
         "PATH", "HOME", "TMPDIR", "LANG", "TERM", "NO_COLOR", "OPTIO_RESULT_FILE", "OPTIO_RUN_ID", "OPTIO_ATTEMPT",
         "MINE", "EMPTY",
-    }  # fmt: skip
+    } | place.adds  # fmt: skip
     assert (variables["MINE"], variables["EMPTY"], variables["LANG"]) == ("a=b\nc", "", "C.UTF-8")
 
 
@@ -133,7 +150,7 @@ import os, stat, signal
 places = [os.environ["HOME"], os.environ["TMPDIR"], os.getcwd()]
 blocked = [int(s) for s in signal.pthread_sigmask(signal.SIG_BLOCK, [])]
 print({
-    "leader": os.getsid(0) == os.getpid(), "places": places, "writable": [os.access(p, os.W_OK) for p in places],
+    "leader": os.getsid(0) in (os.getpid(), 1), "places": places, "writable": [os.access(p, os.W_OK) for p in places],
     "empty": [os.listdir(p) for p in places[1:]], "umask": os.umask(0), "stdout": stat.S_ISREG(os.fstat(1).st_mode),
     "blocked": blocked, "pipe": signal.getsignal(signal.SIGHUP) == signal.SIG_DFL, "fds": sorted(os.listdir("/proc/self/fd")),
 })

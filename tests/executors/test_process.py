@@ -14,6 +14,7 @@ from optio.errors import LaunchFailed
 from optio.executors import inotify
 from optio.executors.process import ProcessExecutor
 from optio.executors.procfs import start_time
+from optio.model.task import Environment, Resources
 from tests.executors.support import launch, living, python, read, run, shell, until_ended
 from tests.support import eventually
 
@@ -31,10 +32,12 @@ def supervisor_of(executor: ProcessExecutor, tmp_path: Path, name: str) -> int:
     return int(eventually(lambda: marker.is_symlink() and os.readlink(marker)).split(":")[0])
 
 
-def servers() -> list[int]:
-    """Fork servers of this process."""
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    return [int(pid) for pid in children if b"supervisor.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+def server_of(executor: ProcessExecutor) -> int:
+    """The pid of its fork server."""
+    assert executor._server is not None
+    assert executor._server._pidfd is not None
+    facts = Path(f"/proc/self/fdinfo/{executor._server._pidfd}").read_text()
+    return next(int(line.split()[1]) for line in facts.splitlines() if line.startswith("Pid:"))
 
 
 @pytest.mark.parametrize(
@@ -54,13 +57,13 @@ def test_when_the_supervisor_is_killed_everything_it_watched_is_killed_and_the_a
     ended = until_ended(handle)
     handle.close(remove=True)
 
-    assert ended.exit.lost
+    assert (ended.exit.lost, ended.exit.watched) == (True, True)
     assert living(token) == []
 
 
 def test_a_fork_server_that_was_killed_between_launches_is_replaced(executor: ProcessExecutor) -> None:
     run(executor, launch("/bin/true", run_id="first"))
-    (server,) = servers()
+    server = server_of(executor)
 
     os.kill(server, signal.SIGKILL)
     eventually(lambda: start_time(server) is None)
@@ -195,10 +198,10 @@ def test_the_first_launch_finds_a_server_that_was_prepared(executor: ProcessExec
     executor.prepare()
     executor.prepare()
 
-    before = eventually(servers)
+    prepared = executor._server
     ended = run(executor, python("print('ok')"))
 
-    assert (len(before), servers(), ended.stdout) == (1, before, b"ok\n")
+    assert (prepared is not None, executor._server is prepared, ended.stdout) == (True, True, b"ok\n")
 
 
 def test_an_end_whose_output_was_lost_in_a_power_cut_is_no_end(executor: ProcessExecutor, tmp_path: Path) -> None:
@@ -243,6 +246,6 @@ def test_a_text_without_a_first_line_for_the_kernel_is_no_program(executor: Proc
 
 
 def test_notes_name_what_is_not_applied(executor: ProcessExecutor) -> None:
-    notes = executor.notes({"image": "x", "network": None, "resources": {"cpu": "1"}})
+    notes = executor.notes(Environment(image="x", resources=Resources(cpu="1")))
 
     assert " ".join(notes).count("does not apply") == 2

@@ -32,6 +32,7 @@ from optio.executors.pods.pool import Pools
 from optio.executors.pods.starting import ORPHANED, Failed, Renewal, Start, Starter
 from optio.executors.procfs import uptime
 from optio.model.pool import Pool
+from optio.model.task import Environment
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -168,9 +169,13 @@ class PodExecutor:
         with contextlib.suppress(Refused, Unreachable):
             self._call(lambda: self._swept(run_id, attempt))
 
-    def notes(self, environment: Mapping[str, object]) -> list[str]:
+    def notes(self, environment: Environment) -> list[str]:
         """See `Executor.notes`. What it cannot apply it refuses."""
         return []
+
+    def refusal_hint(self, line: bytes) -> str | None:
+        """See `Executor.refusal_hint`. What a pod refuses is the same for each, and documented."""
+        return None
 
     def close(self) -> None:
         """See `Executor.close`."""

@@ -32,6 +32,7 @@ _FIXED = {
     "LANG": "C.UTF-8",
     "TERM": "dumb",
     "NO_COLOR": "1",
+    "IS_SANDBOX": "1",  # without it Claude Code does not run unattended as root
 }
 # What a launch ends with that was not sent after all, and one that another was before: one who launches the same attempt, or a
 # pod that ends because nobody did.

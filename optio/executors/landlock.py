@@ -1,0 +1,67 @@
+"""Landlock, the kernel's own sandbox: what this kernel has of it, and a ruleset as the supervisor applies it.
+
+It takes no privilege, costs nothing while a program runs, and holds for a process and everything that it starts. Each version
+of the interface adds something that can be refused; an older kernel is told apart, not guessed at.
+Source: https://docs.kernel.org/userspace-api/landlock.html
+"""
+
+import ctypes
+import struct
+from collections.abc import Iterable
+from typing import Any
+
+_SYS_CREATE_RULESET = 444
+_CREATE_RULESET_VERSION = 1
+
+# LANDLOCK_ACCESS_FS_*
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_REMOVE_AND_MAKE = sum(1 << bit for bit in range(4, 13))
+_REFER, _TRUNCATE = 1 << 13, 1 << 14
+_CONNECT_TCP = 1 << 1
+_SCOPE_ABSTRACT_UNIX_SOCKET, _SCOPE_SIGNAL = 1 << 0, 1 << 1
+
+# The version of the interface that brought each of these, and Linux with it.
+NETWORK_SINCE, SCOPES_SINCE = 4, 6
+LINUX_OF = {NETWORK_SINCE: "6.7", SCOPES_SINCE: "6.12"}
+
+
+def version() -> int:
+    """The version of the interface; 0 where the kernel has none, or has it switched off."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    found: int = libc.syscall(_SYS_CREATE_RULESET, None, ctypes.c_size_t(0), _CREATE_RULESET_VERSION)
+    return max(0, found)
+
+
+def ruleset(
+    abi: int,
+    *,
+    read: Iterable[str] = (),
+    write: Iterable[str] = (),
+    append: Iterable[str] = (),
+    devices: Iterable[str] = (),
+    ports: Iterable[int] | None = None,
+    files: bool = True,
+) -> dict[str, Any]:
+    """What the supervisor takes as `sandbox`. `read` are directories and files that may be read and executed, `write` also
+    written, `append` files that may be written and not read, `devices` read and written. `ports` are the TCP ports that may be
+    connected to, None for all. Without `files` nothing is said about files."""
+    every = _EXECUTE | _WRITE_FILE | _READ_FILE | _READ_DIR | _REMOVE_AND_MAKE
+    every |= _REFER if abi >= 2 else 0
+    truncate = _TRUNCATE if abi >= 3 else 0
+    connect = _CONNECT_TCP if abi >= NETWORK_SINCE and ports is not None else 0
+    scopes = _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL if abi >= SCOPES_SINCE else 0
+    # A kernel takes the fields that it knows, and refuses others that are not zero.
+    fields = (every | truncate if files else 0, connect, scopes)
+    known = 1 + (abi >= NETWORK_SINCE) + (abi >= SCOPES_SINCE)
+    paths = (
+        *((path, _EXECUTE | _READ_FILE | _READ_DIR) for path in read),
+        *((path, every | truncate) for path in write),
+        *((path, _WRITE_FILE | truncate) for path in append),
+        *((path, _WRITE_FILE | _READ_FILE | truncate) for path in devices),
+    )
+    return {
+        "attr": struct.pack(f"={known}Q", *fields[:known]),
+        "paths": paths if files else (),
+        "connect": connect,
+        "ports": tuple(ports or ()) if connect else (),
+    }

@@ -1,0 +1,278 @@
+"""The sandbox of local attempts: what an agent may reach of the machine that it shares with its operator.
+
+    landlock   the kernel refuses what is not listed: files, signals, tracing, TCP ports. No package, no privilege.
+    bwrap      bubblewrap: a file system, process list and, for `egress: []`, network of the agent's own. Also no privilege.
+    none       the agent may do what the worker's user may do
+
+An agent reads system directories and what is on the worker's PATH, and writes its own directories and `/tmp`; more by two
+settings. It never reaches the data directory, whatever those say. The process executor asks here what to hand to the
+supervisor, `optio doctor` what holds.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optio.errors import LaunchFailed, SettingsError
+from optio.executors import landlock
+from optio.model import egress
+from optio.model.finding import Finding
+from optio.model.task import Environment
+
+KINDS = ("landlock", "bwrap", "none")
+# What programs of any distribution need to run, and nothing that belongs to a person.
+SYSTEM = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix", "/gnu", "/snap"),
+    *("/proc", "/sys", "/run/systemd/resolve", "/run/resolvconf", "/run/nscd", "/var/lib/ca-certificates"),
+)
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "fuse")
+_SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - programs write there without asking
+# Beside a directory of programs on PATH: what those of a virtual environment, of Node's or of Conda's need.
+_BESIDE_BIN = ("lib", "lib64", "libexec", "include", "share", "pyvenv.cfg")
+_OWN = ("home", "tmp", "work", "result")
+_BWRAP_CURE = "install it (`apt install bubblewrap`), or choose OPTIO_SANDBOX=landlock"
+REFUSALS = ("permission denied", "operation not permitted", "eacces", "read-only file system")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxOptions:
+    """What the operator has chosen. `kind` is None for Landlock where the kernel has it. `hidden` are paths that no agent may
+    reach: the data directory, the secrets."""
+
+    kind: str | None = None
+    read: Sequence[Path] = ()
+    write: Sequence[Path] = ()
+    ports: Sequence[int] | None = None
+    hidden: Sequence[Path] = ()
+
+
+class Sandbox:
+    """The sandbox that attempts on this machine get. Raises SettingsError where the chosen one cannot be had."""
+
+    def __init__(self, options: SandboxOptions) -> None:
+        self._abi = landlock.version()
+        self.kind = options.kind or ("landlock" if self._abi else "none")
+        self._chosen = options.kind is not None
+        self._ports = options.ports
+        self._hidden = [_real(path) for path in options.hidden]
+        self._bwrap = ""
+        if self.kind == "landlock" and not self._abi:
+            raise SettingsError("OPTIO_SANDBOX=landlock: this kernel has no Landlock (Linux 5.13), or it is switched off")
+        if self.kind == "bwrap":
+            self._bwrap = _find_bwrap()
+        for path in options.write:
+            for hidden in self._hidden:
+                if _is_within(hidden, _real(path)):
+                    raise SettingsError(f"OPTIO_SANDBOX_WRITE: {path} holds {hidden}, which no agent may write")
+        closed = [path for path in _SHARED if any(_is_within(hidden, _real(path)) for hidden in self._hidden)]
+        self._closed = [] if self.kind == "bwrap" else closed
+        self._write = [*(path for path in _SHARED if path not in closed), *map(str, options.write)]
+        pythons = (sys.prefix, sys.base_prefix)
+        on_path = _on_path(os.environ.get("PATH", os.defpath), Path(os.path.expanduser("~")))
+        wanted = (*SYSTEM, *pythons, *on_path, *map(str, options.read))
+        self._read = list(dict.fromkeys(part for path in wanted for part in _carve(_real(path), self._hidden)))
+
+    def launch(
+        self, base: Path, argv: Sequence[str], environment: Environment | None = None, program: str | None = None
+    ) -> dict[str, Any]:
+        """For the supervisor's header: `sandbox`, a ruleset, and `wrap`, the words in front of the agent's own. `program` is
+        the agent CLI of a runtime, which may be read wherever it lies. Raises LaunchFailed for a program that is closed."""
+        if self.kind == "none":
+            return {"sandbox": None, "wrap": []}
+        read = [*self._read, *([] if program is None else _program_files(program))]
+        own = [str(base / name) for name in _OWN]
+        self._check_program(argv[0], [*read, *own, *self._write])
+        ports = self._allowed_ports(environment)
+        if self.kind == "bwrap":
+            offline = ports is not None and not ports
+            # The abstract sockets of other programs are in the network that it shares.
+            rules = landlock.ruleset(self._abi, ports=None if offline else ports, files=False)
+            wrap = self._bwrap_arguments(read, own, base / "work", offline=offline)
+            return {"sandbox": rules if any(rules["attr"]) else None, "wrap": wrap}
+        streams = [str(base / "control" / name) for name in ("stdout", "stderr")]
+        devices = [f"/dev/{name}" for name in _DEVICES]
+        rules = landlock.ruleset(self._abi, read=read, write=[*own, *self._write], append=streams, devices=devices, ports=ports)
+        return {"sandbox": rules, "wrap": []}
+
+    def variables(self) -> dict[str, str]:
+        """What tells a program that it runs in a sandbox. Claude Code runs unattended as root only then."""
+        return {} if self.kind == "none" else {"IS_SANDBOX": "1"}
+
+    def notes(self, environment: Environment | None) -> Iterator[str]:
+        """For a run's log: what holds, what does not, and what opens more."""
+        if self.kind == "none":
+            why = "OPTIO_SANDBOX=none" if self._chosen else "this kernel has no Landlock (Linux 5.13): try OPTIO_SANDBOX=bwrap"
+            yield f"no sandbox: this program can do whatever the worker's user can, and read other secrets ({why})"
+            return
+        yield (
+            f"sandbox {self.kind}: reads system directories and PATH, writes HOME, TMPDIR, its working directory"
+            f"{' and a /tmp of its own' if self.kind == 'bwrap' else '' if '/tmp' in self._closed else ' and /tmp'}"  # noqa: S108
+            "; OPTIO_SANDBOX_READ and OPTIO_SANDBOX_WRITE open more"
+        )
+        missing = list(self._not_held())
+        if missing:
+            yield f"the sandbox does not hold: {'; '.join(missing)}"
+        if environment is not None and environment.network is not None:
+            yield from self._network_notes(environment)
+
+    def refusal_hint(self, line: bytes) -> str | None:
+        """What to say when a program prints that something was refused to it."""
+        if self.kind == "none":
+            return None
+        text = line[:4096].decode("utf-8", "replace").lower()
+        if not any(word in text for word in REFUSALS):
+            return None
+        return (
+            f"something was refused, perhaps by the sandbox ({self.kind}): OPTIO_SANDBOX_READ=/path/... and "
+            "OPTIO_SANDBOX_WRITE=/path/... open further paths, OPTIO_SANDBOX=none opens all"
+        )
+
+    def examine(self) -> Iterator[Finding]:
+        """For `optio doctor`."""
+        missing = "; ".join(self._not_held())
+        if self.kind == "none":
+            hint = "unset OPTIO_SANDBOX" if self._abi else "install bubblewrap and set OPTIO_SANDBOX=bwrap"
+            yield _warning("none: agents can read and do whatever this user can, all secrets included", hint)
+        elif missing and self._abi < landlock.SCOPES_SINCE:
+            yield _warning(f"{self.kind}; it does not hold {missing}", "use a newer kernel, or OPTIO_SANDBOX=bwrap")
+        else:
+            detail = f"{self.kind}; it does not hold {missing}" if missing else f"{self.kind}: files, processes, signals"
+            yield Finding(name="sandbox", status="ok", detail=detail)
+        if self._closed:
+            detail = f"agents cannot write {', '.join(self._closed)}: the data directory lies there"
+            yield _warning(detail, "put the data directory elsewhere")
+        if os.geteuid() == 0:
+            detail = "agents run as root: what the sandbox leaves open, such as sockets of other services, is open to root"
+            yield _warning(detail, "run the worker as a user of its own")
+
+    def _not_held(self) -> Iterator[str]:
+        if self.kind == "landlock":
+            if self._abi < landlock.SCOPES_SINCE:
+                yield f"signals to other processes (Linux {landlock.LINUX_OF[landlock.SCOPES_SINCE]} can)"
+            yield "sockets of other services of this user (Docker, tmux, ssh-agent)"
+
+    def _network_notes(self, environment: Environment) -> Iterator[str]:
+        ports = self._allowed_ports(environment)
+        if ports is None:
+            return
+        if not ports and self.kind == "bwrap":
+            yield "network: none"
+        elif self._abi < landlock.NETWORK_SINCE:
+            linux = landlock.LINUX_OF[landlock.NETWORK_SINCE]
+            yield f"environment.network is not applied: this kernel cannot restrict connections (Linux {linux} can)"
+        elif not ports:
+            yield "network: no TCP connections; UDP is not restricted"
+        else:
+            listed = ", ".join(map(str, sorted(ports)))
+            yield f"network: TCP connections to port {listed} only; hosts are not told apart, and UDP is not restricted"
+
+    def _allowed_ports(self, environment: Environment | None) -> set[int] | None:
+        network = None if environment is None else environment.network
+        if network is None or network.egress is None:
+            return None if self._ports is None else set(self._ports)
+        return {egress.parse(entry).port for entry in network.egress}
+
+    def _check_program(self, program: str, readable: Sequence[str]) -> None:
+        if not program.startswith("/"):
+            return  # on PATH, or made by a set-up command
+        real = _real(Path(program))
+        if os.path.exists(real) and not any(_is_within(real, _real(Path(path))) for path in readable):
+            cure = f"set OPTIO_SANDBOX_READ={os.path.dirname(real)}, or put it on the worker's PATH"
+            raise LaunchFailed("sandbox", f"the sandbox ({self.kind}) does not let an agent execute {program}: {cure}")
+
+    def _bwrap_arguments(self, read: Sequence[str], own: Sequence[str], work: Path, *, offline: bool) -> list[str]:
+        words = [self._bwrap, "--die-with-parent", "--new-session", "--unshare-user", "--unshare-pid", "--unshare-ipc"]
+        words.append("--unshare-cgroup-try")
+        if offline:
+            words.append("--unshare-net")
+        for path in _SHARED[:2]:
+            words += ["--tmpfs", path]
+        for path in read:
+            # What this user cannot reach would end bubblewrap.
+            if path not in ("/proc", "/sys") and os.access(path, os.R_OK):
+                words += ["--ro-bind-try", path, path]
+        for link in ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"):
+            if os.path.islink(link):
+                words += ["--symlink", os.readlink(link), link]
+        words += ["--proc", "/proc", "--dev", "/dev", "--ro-bind-try", "/sys", "/sys"]
+        for path in self._write:
+            if path not in _SHARED:
+                words += ["--bind-try", path, path]
+        for path in own:
+            words += ["--bind", path, path]
+        # What is not one of these places exists only in there: nothing is to be written where it would be lost.
+        return [*words, "--remount-ro", "/", "--chdir", str(work), "--"]
+
+
+def _warning(detail: str, hint: str) -> Finding:
+    return Finding(name="sandbox", status="warning", detail=detail, hint=hint)
+
+
+def _find_bwrap() -> str:
+    found = shutil.which("bwrap")
+    if found is None:
+        raise SettingsError(f"OPTIO_SANDBOX=bwrap: `bwrap` is not on PATH: {_BWRAP_CURE}")
+    command = [found, "--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "true"]
+    try:
+        subprocess.run(command, capture_output=True, check=True, timeout=20, stdin=subprocess.DEVNULL)
+    except subprocess.CalledProcessError as err:
+        said = err.stderr.decode("utf-8", "replace").strip()[:200]
+        cure = "let this user make user namespaces, or choose OPTIO_SANDBOX=landlock"
+        raise SettingsError(f"OPTIO_SANDBOX=bwrap: bubblewrap cannot be used here ({said}): {cure}") from err
+    except (OSError, subprocess.SubprocessError) as err:
+        raise SettingsError(f"OPTIO_SANDBOX=bwrap: bubblewrap cannot be used here ({err}): {_BWRAP_CURE}") from err
+    return found
+
+
+def _on_path(path: str, home: Path) -> Iterator[str]:
+    """The directories of programs, and what lies beside them for their use: never a home directory as a whole."""
+    for entry in map(Path, path.split(":")):
+        parent = entry.parent
+        if not entry.is_absolute() or entry in (home, Path("/")):
+            continue
+        yield str(entry)
+        if entry.name == "shims" and parent != home:  # of pyenv, asdf, mise: the programs themselves lie beside them
+            yield str(parent)
+        elif entry.name == "bin":
+            # In `~` lies everything, and `~/.local/share` holds the logins of programs.
+            names = [name for name in _BESIDE_BIN if name != "share" or home != parent.parent] if parent != home else ["lib"]
+            yield from (str(parent / name) for name in names)
+
+
+def _program_files(program: str) -> Iterator[str]:
+    """An agent CLI where it was installed: its package with what it depends on."""
+    real = Path(_real(Path(program)))
+    tree = next((parent for parent in real.parents if parent.name == "node_modules"), real)
+    yield str(tree)
+
+
+def _carve(path: str, hidden: Iterable[str]) -> Iterator[str]:
+    """A path, or, where something hidden lies in it, everything else that it holds."""
+    inside = [each for each in hidden if _is_within(each, path)]
+    if not inside:
+        if not any(_is_within(path, each) for each in hidden):
+            yield path
+        return
+    if path in inside:
+        return
+    try:
+        names = sorted(os.listdir(path))
+    except OSError:
+        return
+    for name in names:
+        child = os.path.join(path, name)
+        if not os.path.islink(child):
+            yield from _carve(child, inside)
+
+
+def _real(path: Path | str) -> str:
+    return os.path.realpath(path)
+
+
+def _is_within(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")

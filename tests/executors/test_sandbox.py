@@ -1,0 +1,346 @@
+"""What an agent can reach of its operator, under each sandbox, when the worker is an ordinary user as it should be."""
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optio.errors import LaunchFailed, SettingsError
+from optio.executors import landlock, process, sandbox
+from optio.executors.process import ProcessExecutor
+from optio.executors.sandbox import Sandbox, SandboxOptions
+from optio.model.task import Environment, Network
+from tests.executors.support import Ended, launch, run, shell
+
+PYTHON = "/usr/bin/python3"
+USER = 60_123
+CONFINED = ["landlock", "bwrap"]
+
+# Each reach is a line that raises where it is refused.
+_PROBE = """
+import json, os, socket, sys
+worker, supervisor, data, home, abstract = int(sys.argv[1]), os.getppid(), *sys.argv[2:5]
+reaches = {
+    "another secret": lambda: open(f"{data}/secrets/OTHER").read(),
+    "the list of secrets": lambda: os.listdir(f"{data}/secrets"),
+    "the worker's environment": lambda: open(f"/proc/{worker}/environ", "rb").read(),
+    "the worker's memory": lambda: open(f"/proc/{worker}/mem", "rb"),
+    "the worker's files": lambda: open(f"/proc/{worker}/fd/0"),
+    "the database, to read": lambda: open(f"{data}/optio.db", "rb").read(),
+    "the database, to write": lambda: open(f"{data}/optio.db", "ab").write(b"more"),
+    "its own end": lambda: open(f"{data}/attempts/run-1/control/exit.json", "r+b"),
+    "its own marker": lambda: os.unlink(f"{data}/attempts/run-1/control/started"),
+    "another attempt": lambda: os.listdir(f"{data}/attempts/other-1/work"),
+    "a signal to the worker": lambda: os.kill(worker, 0),
+    "a key of the user's": lambda: open(f"{home}/.ssh/id_ed25519").read(),
+    "a new file in the user's home": lambda: open(f"{home}/.profile", "a"),
+    "the worker's abstract socket": lambda: socket.socket(socket.AF_UNIX).connect("\\0" + abstract),
+}
+found = {}
+for name, reach in reaches.items():
+    try:
+        reach()
+        found[name] = "open"
+    except OSError as err:
+        found[name] = type(err).__name__
+print(json.dumps(found))
+"""
+_WRITES = ("the database, to write", "a new file in the user's home")
+# Refused by the kernel, or not even there.
+REFUSED = {"private copy", "PermissionError", "FileNotFoundError", "ProcessLookupError", "ConnectionRefusedError"}
+
+
+def as_user(path: Path, work: Callable[[Path], Any]) -> Any:
+    """What `work` gives when an ordinary user does it, in a home of his own: in a process that has become him."""
+    home = path / "user"
+    home.mkdir(exist_ok=True)
+    supervisor = shutil.copy(process._SUPERVISOR, path / "supervisor.py")
+    for place in (path, *path.parents):  # a checkout and its temporary files may be closed to others
+        if place.stat().st_uid == os.getuid() and place != Path("/"):
+            place.chmod(place.stat().st_mode | 0o011)
+    Path(supervisor).chmod(0o644)
+    os.chown(home, USER, USER)
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(USER)
+            os.setuid(USER)
+            ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: who was never root is
+            os.environ.update(HOME=str(home), PATH="/usr/local/bin:/usr/bin:/bin")
+            sys.executable, process._SUPERVISOR = PYTHON, Path(supervisor)
+            answer = {"value": work(home)}
+        except BaseException:
+            answer = {"error": traceback.format_exc()}
+        os.write(writer, json.dumps(answer).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        answer = json.loads(file.read())
+    os.waitpid(pid, 0)
+    assert "value" in answer, answer["error"]
+    return answer["value"]
+
+
+def attempt(kind: str, home: Path, *argv: str, environment: Environment | None = None, **options: Any) -> Ended:
+    """One attempt of this user, its data directory in his home."""
+    data = home / "data"
+    executor = ProcessExecutor(data / "attempts", sandbox=SandboxOptions(kind=kind, hidden=[data], **options))
+    try:
+        return run(executor, launch(*argv, environment=environment, env={"GIT_CONFIG_NOSYSTEM": "1"}))
+    finally:
+        executor.close()
+
+
+def probe(kind: str) -> Callable[[Path], dict[str, str]]:
+    def work(home: Path) -> dict[str, str]:
+        data = home / "data"
+        for name in ("secrets", "attempts/other-1/work"):
+            (data / name).mkdir(parents=True)
+        (data / "secrets" / "OTHER").write_text("canary")
+        (data / "optio.db").write_text("rows")
+        (home / ".ssh").mkdir()
+        (home / ".ssh" / "id_ed25519").write_text("key")
+        abstract = f"optio-test-{os.getpid()}"
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind("\0" + abstract)
+            listening.listen()
+            arguments = (str(os.getpid()), str(data), str(home), abstract)
+            ended = attempt(kind, home, PYTHON, "-c", _PROBE, *arguments)
+        found: dict[str, str] = json.loads(ended.stdout or b"{}") or {"stderr": ended.stderr.decode()}
+        if (data / "optio.db").read_text() == "rows" and not (home / ".profile").exists():
+            # What bubblewrap has mounted over it took the write, and is gone.
+            found |= {name: "private copy" for name in _WRITES if kind == "bwrap"}
+        return found
+
+    return work
+
+
+@pytest.mark.parametrize("kind", CONFINED)
+def test_an_agent_reaches_nothing_of_its_operator(kind: str, tmp_path: Path) -> None:
+    if kind == "landlock" and landlock.version() < landlock.SCOPES_SINCE:
+        pytest.fail("this kernel's Landlock cannot restrict signals: the tests need Linux 6.12")
+
+    found = as_user(tmp_path, probe(kind))
+
+    assert len(found) == 14, found
+    assert {name: how for name, how in found.items() if how not in REFUSED} == {}
+
+
+def test_without_a_sandbox_all_of_it_is_open_which_is_what_the_log_says(tmp_path: Path) -> None:
+    found = as_user(tmp_path, probe("none"))
+    (note,) = Sandbox(SandboxOptions(kind="none")).notes(None)
+
+    assert set(found.values()) == {"open"}, found
+    assert note.startswith("no sandbox: this program can do whatever the worker's user can")
+
+
+_EVERYDAY = """
+set -e
+git init -q repo && cd repo && echo x > f && git add f
+git -c user.name=a -c user.email=a@example.com commit -qm first
+git clone -q . ../copy && cd ..
+/usr/bin/python3 -m venv --without-pip env
+env/bin/python -c 'import ssl, sqlite3, multiprocessing, tempfile; tempfile.TemporaryFile(); multiprocessing.Lock()'
+if command -v node > /dev/null; then node -e 'require("fs").writeFileSync(process.env.TMPDIR + "/n", "1")'; fi
+echo here > "$TMPDIR/t"; mv "$TMPDIR/t" "$HOME/t"; cat < "$HOME/t" > /dev/null
+echo "said on stderr" > /dev/stderr
+/usr/bin/python3 - <<'END'
+import socket, threading, urllib.request, http.server
+server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+threading.Thread(target=server.handle_request).start()
+print(urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/copy/f").read().decode(), end="")
+END
+sh -c 'sleep 60' & kill $! ; ps > /dev/null || true
+getent hosts localhost > /dev/null
+"""
+
+
+@pytest.mark.parametrize("kind", [*CONFINED, "none"])
+def test_what_people_do_every_day_is_not_refused(kind: str, tmp_path: Path) -> None:
+    ended = as_user(tmp_path, lambda home: repr(attempt(kind, home, "/bin/sh", "-c", _EVERYDAY)))
+
+    assert "code=0" in ended, ended
+    assert "stdout=b'x\\n'" in ended
+    assert "said on stderr" in ended
+
+
+@pytest.mark.parametrize("kind", CONFINED)
+def test_a_shared_directory_of_temporary_files_can_be_written_where_the_data_directory_is_elsewhere(
+    kind: str, tmp_path: Path
+) -> None:
+    name = f"/var/tmp/optio-{os.getpid()}-{kind}"
+    try:
+        ended = as_user(tmp_path, lambda home: repr(attempt(kind, home, "/bin/sh", "-c", f"echo x > {name} && cat {name}")))
+        left = Path(name).exists()
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+    assert "code=0" in ended, ended
+    assert left == (kind == "landlock")  # bubblewrap has one of its own
+
+
+@pytest.mark.parametrize("kind", CONFINED)
+def test_two_settings_open_more_and_never_what_is_hidden(kind: str, tmp_path: Path) -> None:
+    def work(home: Path) -> list[str]:
+        (home / "docs").mkdir()
+        (home / "docs" / "a").write_text("read")
+        (home / "out").mkdir()
+        (home / "data").mkdir()
+        (home / "data" / "optio.db").write_text("rows")
+        source = f"cat {home}/docs/a; echo w > {home}/out/w; echo no > {home}/docs/b; cat {home}/data/optio.db"
+        ended = attempt(kind, home, "/bin/sh", "-c", source, read=[home], write=[home / "out"])
+        return [ended.stdout.decode(), (home / "out" / "w").read_text(), str((home / "docs" / "b").exists())]
+
+    assert as_user(tmp_path, work) == ["read", "w\n", "False"]
+
+
+def test_a_path_to_write_that_holds_the_data_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"OPTIO_SANDBOX_WRITE: .* which no agent may write"):
+        Sandbox(SandboxOptions(kind="landlock", write=[tmp_path], hidden=[tmp_path / "data"]))
+
+
+def test_a_program_that_lies_elsewhere_is_refused_with_the_setting_that_opens_it(tmp_path: Path) -> None:
+    program = tmp_path / "tools" / "report"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho ran\n")
+    program.chmod(0o755)
+
+    def attempt_of(run_id: str, *read: Path) -> Ended:
+        with contextlib.closing(
+            ProcessExecutor(tmp_path / "data", sandbox=SandboxOptions(kind="landlock", read=read))
+        ) as executor:
+            return run(executor, launch(str(program), run_id=run_id))
+
+    with pytest.raises(LaunchFailed, match=rf"set OPTIO_SANDBOX_READ={tmp_path}/tools") as refused:
+        attempt_of("first")
+
+    assert refused.value.reason == "sandbox"
+    assert attempt_of("second", program.parent).stdout == b"ran\n"
+
+
+def test_a_list_of_hosts_closes_all_other_ports(tmp_path: Path) -> None:
+    connect = "import socket, sys; socket.create_connection(('127.0.0.1', int(sys.argv[1]))); print('connected')"
+    executor = ProcessExecutor(tmp_path / "data", sandbox=SandboxOptions(kind="landlock"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        said = {}
+        for name, egress in (("listed", [f"127.0.0.1:{port}"]), ("other", ["127.0.0.1:9"]), ("none", [])):
+            environment = Environment(network=Network(egress=egress))
+            ended = run(executor, launch(PYTHON, "-c", connect, str(port), run_id=name, environment=environment))
+            said[name] = (ended.stdout, b"PermissionError" in ended.stderr)
+    notes = list(executor.sandbox.notes(Environment(network=Network(egress=["127.0.0.1:9"]))))
+    executor.close()
+
+    assert said == {"listed": (b"connected\n", False), "other": (b"", True), "none": (b"", True)}
+    assert notes[-1] == "network: TCP connections to port 9 only; hosts are not told apart, and UDP is not restricted"
+
+
+def test_with_bubblewrap_no_network_is_none_and_the_list_of_processes_is_its_own(tmp_path: Path) -> None:
+    executor = ProcessExecutor(tmp_path / "data", sandbox=SandboxOptions(kind="bwrap"))
+    source = f"import os; print(sorted(os.listdir('/sys/class/net')), os.path.exists('/proc/{os.getpid()}/stat'))"
+    source += "; print(open('/proc/net/dev').read().count(':'))"
+    ended = run(executor, launch(PYTHON, "-c", source, environment=Environment(network=Network(egress=[]))))
+    executor.close()
+
+    assert ended.stdout.splitlines()[-1] == b"1"  # its own loopback
+    assert b"False" in ended.stdout or os.getpid() < 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "missing", "words"),
+    [("landlock", {"version": 0}, "this kernel has no Landlock"), ("bwrap", {"which": None}, "`bwrap` is not on PATH")],
+)
+def test_a_sandbox_that_cannot_be_had_is_refused_and_not_left_out(
+    kind: str, missing: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landlock, "version", lambda: missing.get("version", 7))
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: missing.get("which"))
+
+    with pytest.raises(SettingsError, match=words):
+        Sandbox(SandboxOptions(kind=kind))
+
+
+def test_where_the_kernel_has_no_landlock_there_is_no_sandbox_and_doctor_warns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landlock, "version", lambda: 0)
+
+    chosen = Sandbox(SandboxOptions())
+
+    assert chosen.kind == "none"
+    assert next(found.status for found in chosen.examine()) == "warning"
+    assert "try OPTIO_SANDBOX=bwrap" in " ".join(chosen.notes(None))
+
+
+def test_an_older_kernel_is_told_what_it_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landlock, "version", lambda: 2)  # Debian 12
+
+    chosen = Sandbox(SandboxOptions())
+    notes = " ".join(chosen.notes(Environment(network=Network(egress=["example.com"]))))
+
+    assert "signals to other processes (Linux 6.12 can)" in notes
+    assert "environment.network is not applied: this kernel cannot restrict connections (Linux 6.7 can)" in notes
+
+
+def test_what_lies_beside_something_hidden_stays_readable(tmp_path: Path) -> None:
+    for name in ("etc/a", "etc/optio/b", "etc/optio/secrets/K"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    hidden = [str(tmp_path / "etc/optio/secrets")]
+
+    found = list(sandbox._carve(str(tmp_path / "etc"), hidden))
+
+    assert found == [str(tmp_path / "etc/a"), str(tmp_path / "etc/optio/b")]
+    assert list(sandbox._carve(hidden[0], hidden)) == []
+    assert list(sandbox._carve(str(tmp_path / "elsewhere"), hidden)) == [str(tmp_path / "elsewhere")]
+
+
+@pytest.mark.parametrize(
+    ("path", "opened", "closed"),
+    [
+        ("/home/u/.local/bin", "/home/u/.local/lib", "/home/u/.local/share"),
+        ("/home/u/bin", "/home/u/lib", "/home/u/share"),
+        ("/home/u/project/.venv/bin", "/home/u/project/.venv/pyvenv.cfg", "/home/u/project"),
+        ("/home/u/.pyenv/shims", "/home/u/.pyenv", "/home/u"),
+        ("/home/u", "", "/home/u"),
+        ("relative/bin:", "", "relative"),
+    ],
+)
+def test_of_the_path_what_programs_need_is_opened_and_no_home(path: str, opened: str, closed: str) -> None:
+    found = list(sandbox._on_path(path, Path("/home/u")))
+
+    assert closed not in found
+    assert "/home/u" not in found
+    assert not opened or opened in found
+
+
+def test_the_first_line_that_tells_of_a_refusal_brings_the_setting(tmp_path: Path) -> None:
+    chosen = Sandbox(SandboxOptions(kind="landlock"))
+    executor = ProcessExecutor(tmp_path / "data", sandbox=SandboxOptions(kind="landlock"))
+    (tmp_path / "notes").write_text("mine")
+    ended = run(executor, shell(f"cat {tmp_path}/notes"))
+    executor.close()
+
+    hints = [chosen.refusal_hint(line) for line in ended.stderr.splitlines()]
+
+    assert any(hint and "OPTIO_SANDBOX_READ" in hint for hint in hints), ended.stderr
+    assert chosen.refusal_hint(b"all is well") is None
+    assert Sandbox(SandboxOptions(kind="none")).refusal_hint(b"Permission denied") is None
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(tmp_path: Path) -> Iterator[None]:
+    """No process of the ordinary user's outlives its test."""
+    yield
+    left = subprocess.run(["ps", "-o", "pid=,args=", "-u", str(USER)], capture_output=True, text=True, check=False).stdout
+    assert "supervisor" not in left or not left.strip(), left
