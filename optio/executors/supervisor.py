@@ -163,7 +163,22 @@ def supervise(launch: dict[str, Any], stdin: bytes) -> None:
         end.update(code=None, signal=None, stopped_by=None, error=_name_of(failure))
     # Nothing is synced: what a power cut loses is the outcome of the last instant, and the sizes show it.
     end["sizes"] = {name: os.fstat(each).st_size for name, each in (("stdout", out), ("stderr", err)) if each is not None}
-    os.pwrite(last_word, _json(end).encode(), 0)
+    _write_last(f"{control}/exit.json", last_word, _json(end).encode())
+
+
+def _write_last(path: str, reserved: int, data: bytes) -> None:
+    """Into the file that was made for it; without a sandbox an agent may have put another in its place."""
+    try:
+        theirs = os.lstat(path).st_ino != os.fstat(reserved).st_ino
+    except OSError:
+        theirs = True
+    if theirs:
+        try:
+            os.unlink(path)
+        except OSError:
+            pass
+        reserved = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    os.pwrite(reserved, data, 0)
 
 
 def _attempt(launch: dict[str, Any], stdin: bytes, out: int, err: int) -> dict[str, Any]:
@@ -303,6 +318,8 @@ def _run(
             _ask_to_end(agent, launch)
         status = _reap(agent)
     _end_descendants()
+    if stopped_by is None and max(os.fstat(each).st_size for each in streams[1:]) >= launch["disk"]:
+        stopped_by = "disk_quota"  # the kernel has ended it, or let it write no more
     code = os.waitstatus_to_exitcode(status)
     if launch["wrap"] and 128 < code <= 128 + 64:
         code = 128 - code  # as shells do, bubblewrap says 128 + N for signal N

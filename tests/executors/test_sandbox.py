@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,15 +61,14 @@ _WRITES = ("the database, to write", "a new file in the user's home")
 REFUSED = {"private copy", "PermissionError", "FileNotFoundError", "ProcessLookupError", "ConnectionRefusedError"}
 
 
-def as_user(path: Path, work: Callable[[Path], Any]) -> Any:
+def as_user(work: Callable[[Path], Any]) -> Any:
     """What `work` gives when an ordinary user does it, in a home of his own: in a process that has become him."""
+    path = Path(tempfile.mkdtemp())
     home = path / "user"
-    home.mkdir(exist_ok=True)
-    supervisor = shutil.copy(process._SUPERVISOR, path / "supervisor.py")
-    for place in (path, *path.parents):  # a checkout and its temporary files may be closed to others
-        if place.stat().st_uid == os.getuid() and place != Path("/"):
-            place.chmod(place.stat().st_mode | 0o011)
+    home.mkdir()
+    supervisor = shutil.copy(process._SUPERVISOR, path / "supervisor.py")  # a checkout may be closed to others
     Path(supervisor).chmod(0o644)
+    path.chmod(0o711)
     os.chown(home, USER, USER)
     reader, writer = os.pipe()
     pid = os.fork()
@@ -128,18 +128,18 @@ def probe(kind: str) -> Callable[[Path], dict[str, str]]:
 
 
 @pytest.mark.parametrize("kind", CONFINED)
-def test_an_agent_reaches_nothing_of_its_operator(kind: str, tmp_path: Path) -> None:
+def test_an_agent_reaches_nothing_of_its_operator(kind: str) -> None:
     if kind == "landlock" and landlock.version() < landlock.SCOPES_SINCE:
         pytest.fail("this kernel's Landlock cannot restrict signals: the tests need Linux 6.12")
 
-    found = as_user(tmp_path, probe(kind))
+    found = as_user(probe(kind))
 
     assert len(found) == 14, found
     assert {name: how for name, how in found.items() if how not in REFUSED} == {}
 
 
-def test_without_a_sandbox_all_of_it_is_open_which_is_what_the_log_says(tmp_path: Path) -> None:
-    found = as_user(tmp_path, probe("none"))
+def test_without_a_sandbox_all_of_it_is_open_which_is_what_the_log_says() -> None:
+    found = as_user(probe("none"))
     (note,) = Sandbox(SandboxOptions(kind="none")).notes(None)
 
     assert set(found.values()) == {"open"}, found
@@ -168,8 +168,8 @@ getent hosts localhost > /dev/null
 
 
 @pytest.mark.parametrize("kind", [*CONFINED, "none"])
-def test_what_people_do_every_day_is_not_refused(kind: str, tmp_path: Path) -> None:
-    ended = as_user(tmp_path, lambda home: repr(attempt(kind, home, "/bin/sh", "-c", _EVERYDAY)))
+def test_what_people_do_every_day_is_not_refused(kind: str) -> None:
+    ended = as_user(lambda home: repr(attempt(kind, home, "/bin/sh", "-c", _EVERYDAY)))
 
     assert "code=0" in ended, ended
     assert "stdout=b'x\\n'" in ended
@@ -177,12 +177,10 @@ def test_what_people_do_every_day_is_not_refused(kind: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", CONFINED)
-def test_a_shared_directory_of_temporary_files_can_be_written_where_the_data_directory_is_elsewhere(
-    kind: str, tmp_path: Path
-) -> None:
+def test_a_shared_directory_of_temporary_files_can_be_written_where_the_data_directory_is_elsewhere(kind: str) -> None:
     name = f"/var/tmp/optio-{os.getpid()}-{kind}"
     try:
-        ended = as_user(tmp_path, lambda home: repr(attempt(kind, home, "/bin/sh", "-c", f"echo x > {name} && cat {name}")))
+        ended = as_user(lambda home: repr(attempt(kind, home, "/bin/sh", "-c", f"echo x > {name} && cat {name}")))
         left = Path(name).exists()
     finally:
         Path(name).unlink(missing_ok=True)
@@ -192,7 +190,7 @@ def test_a_shared_directory_of_temporary_files_can_be_written_where_the_data_dir
 
 
 @pytest.mark.parametrize("kind", CONFINED)
-def test_two_settings_open_more_and_never_what_is_hidden(kind: str, tmp_path: Path) -> None:
+def test_two_settings_open_more_and_never_what_is_hidden(kind: str) -> None:
     def work(home: Path) -> list[str]:
         (home / "docs").mkdir()
         (home / "docs" / "a").write_text("read")
@@ -203,7 +201,7 @@ def test_two_settings_open_more_and_never_what_is_hidden(kind: str, tmp_path: Pa
         ended = attempt(kind, home, "/bin/sh", "-c", source, read=[home], write=[home / "out"])
         return [ended.stdout.decode(), (home / "out" / "w").read_text(), str((home / "docs" / "b").exists())]
 
-    assert as_user(tmp_path, work) == ["read", "w\n", "False"]
+    assert as_user(work) == ["read", "w\n", "False"]
 
 
 def test_a_path_to_write_that_holds_the_data_directory_is_refused(tmp_path: Path) -> None:
@@ -339,7 +337,7 @@ def test_the_first_line_that_tells_of_a_refusal_brings_the_setting(tmp_path: Pat
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left(tmp_path: Path) -> Iterator[None]:
+def _nothing_left() -> Iterator[None]:
     """No process of the ordinary user's outlives its test."""
     yield
     left = subprocess.run(["ps", "-o", "pid=,args=", "-u", str(USER)], capture_output=True, text=True, check=False).stdout
