@@ -181,7 +181,7 @@ SETTINGS: Mapping[str, Setting] = {
     "sandbox": Setting(
         None,
         _choice("landlock", "bwrap", "none"),
-        "what confines agents as processes; by default `landlock` where the kernel has it, see [Sandbox](#sandbox)",
+        "what confines agents as processes: `landlock`, `bwrap` or `none`; by default `landlock` where the kernel has it",
     ),
     "sandbox_read": Setting("", _paths, "further paths that agents may read and execute, separated by commas"),
     "sandbox_write": Setting("", _paths, "further paths that agents may read and write, separated by commas"),

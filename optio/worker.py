@@ -63,6 +63,9 @@ class Worker:
         """Begin, on threads of its own."""
         self._unsubscribe = self._services.broker.subscribe(self._hint, _TOPICS)
         self._services.executor.prepare()
+        for found in self._services.executor.examine():
+            if found.status != "ok":
+                log.warning("%s: %s: %s", found.name, found.detail, found.hint)
         if self._services.metrics is not None:
             self._services.metrics.add(self._readings)
         loops = [self._claim_loop, self._heartbeat_loop, self._tidy_loop]

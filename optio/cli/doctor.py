@@ -16,6 +16,7 @@ from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.tree import MAX_FILE_BYTES, DirectoryTree
 from optio.errors import LaunchFailed, SettingsError, StoreUnavailable
 from optio.executors.base import Executor
+from optio.model import strangers
 from optio.model.finding import Finding as Check
 from optio.runtimes import RUNTIMES
 from optio.secrets import LocalSecrets, named_by
@@ -199,6 +200,8 @@ def _agents(settings: Settings, compilation: Compilation) -> Iterator[Check]:
         if settings.executor == "kubernetes":
             yield _cluster(settings, places)
             return  # the agents' programs are in their images
+        yield from places.examine()
+        yield from _strangers(compilation)
         for name, runtime in RUNTIMES.items():
             if not runtime.program:
                 continue
@@ -217,6 +220,20 @@ def _agents(settings: Settings, compilation: Compilation) -> Iterator[Check]:
                 yield Check(name=name, status="ok", detail=f"{version}, {program}")
     finally:
         places.close()
+
+
+def _strangers(compilation: Compilation) -> Iterator[Check]:
+    """Secrets beside what strangers write: a sandbox does not keep an agent from giving away what it was given."""
+    exposed = [
+        task.id
+        for task in compilation.registry.tasks.values()
+        if task.spec.environment.secrets and strangers.reaching(task.spec, task.prompt)
+    ]
+    if exposed:
+        some = ", ".join(exposed[:5]) + (f" and {len(exposed) - 5} more" if len(exposed) > 5 else "")
+        detail = f"what strangers write reaches the prompt of tasks that get secrets: {some}"
+        hint = "give such a task no secret that it can do without, and list its hosts in `environment.network.egress`"
+        yield Check(name="secret", status="warning", detail=detail, hint=hint)
 
 
 def _cluster(settings: Settings, places: Executor) -> Check:

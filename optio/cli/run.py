@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from optio.cli import FAILED, INTERRUPTED, OK, client, flags, show
 from optio.errors import SettingsError
@@ -40,12 +40,22 @@ def run(args: argparse.Namespace) -> int:
     return follow(server, started["runId"], as_json=args.json)
 
 
-def follow(server: client.Client, run_id: str, *, as_json: bool = False, raw: bool = False, after: int = 0) -> int:
-    """Print the log until the run has ended; 0 when it completed. Ctrl-C leaves the run going."""
+def follow(
+    server: client.Client,
+    run_id: str,
+    *,
+    as_json: bool = False,
+    raw: bool = False,
+    after: int = 0,
+    notes: TextIO | None = None,
+) -> int:
+    """Print the log until the run has ended; 0 when it completed. Ctrl-C leaves the run going. What Optio itself says of the
+    run goes to `notes`, standard error by default: the output of the program may be piped on."""
+    notes = notes or sys.stderr
     try:
         for name, data in server.events(f"/api/workflow-runs/{client.quoted(run_id)}/logs", after=after):
             if name == "line" and not as_json:
-                print(show.line(data, raw=raw), flush=True)
+                print(show.line(data, raw=raw), flush=True, file=notes if data["kind"] == "system" else sys.stdout)
             if name == "end":
                 break
     except KeyboardInterrupt:

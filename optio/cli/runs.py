@@ -1,6 +1,7 @@
 """List, show, follow, cancel and retry runs."""
 
 import argparse
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,7 +96,7 @@ def _logs(server: client.Client, path: str, args: argparse.Namespace) -> int:
     if args.follow and args.attempt is not None:
         raise SettingsError("--follow shows every attempt: leave out --attempt")
     if args.follow:
-        return follow(server, args.run, as_json=args.json, raw=args.raw)
+        return follow(server, args.run, as_json=args.json, raw=args.raw, notes=sys.stdout)
     after = 0
     while True:
         page = server.request("GET", f"{path}/logs", query={"after": after, "attempt": args.attempt})

@@ -1,9 +1,10 @@
 """The seam of the executors: start a launch, get a grip on it, find it again after a restart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from optio.model.finding import Finding
 from optio.model.pool import Pool
 from optio.model.task import Environment
 
@@ -166,6 +167,10 @@ class Executor(Protocol):
 
     def refusal_hint(self, line: bytes) -> str | None:
         """For the run's log, once: what opens more, when a line that an agent printed says that something was refused to it."""
+        ...
+
+    def examine(self) -> Iterable[Finding]:
+        """What confines agents here, and what does not, for `optio doctor` and for a worker's log at its start."""
         ...
 
     def close(self) -> None:

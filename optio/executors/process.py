@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from optio.executors.attempt import (
 from optio.executors.base import Handle, Launch, Warm
 from optio.executors.procfs import machine, uptime
 from optio.executors.sandbox import Sandbox, SandboxOptions
+from optio.model.finding import Finding
 from optio.model.pool import Pool
 from optio.model.task import Environment
 
@@ -211,6 +212,10 @@ class ProcessExecutor:
     def refusal_hint(self, line: bytes) -> str | None:
         """See `Executor.refusal_hint`."""
         return self.sandbox.refusal_hint(line)
+
+    def examine(self) -> Iterable[Finding]:
+        """See `Executor.examine`."""
+        return self.sandbox.examine()
 
     def _directory(self, run_id: str, attempt: int) -> Path:
         return self._root / f"{run_id}-{attempt}"

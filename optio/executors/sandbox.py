@@ -109,14 +109,12 @@ class Sandbox:
             why = "OPTIO_SANDBOX=none" if self._chosen else "this kernel has no Landlock (Linux 5.13): try OPTIO_SANDBOX=bwrap"
             yield f"no sandbox: this program can do whatever the worker's user can, and read other secrets ({why})"
             return
+        temporary = " and a /tmp of its own" if self.kind == "bwrap" else "" if "/tmp" in self._closed else " and /tmp"  # noqa: S108
+        missing = "".join(f"; it does not close {what}" for what in self._not_held())
         yield (
-            f"sandbox {self.kind}: reads system directories and PATH, writes HOME, TMPDIR, its working directory"
-            f"{' and a /tmp of its own' if self.kind == 'bwrap' else '' if '/tmp' in self._closed else ' and /tmp'}"  # noqa: S108
-            "; OPTIO_SANDBOX_READ and OPTIO_SANDBOX_WRITE open more"
+            f"sandbox {self.kind}: reads system directories and PATH, writes its own directories{temporary}{missing}; "
+            "OPTIO_SANDBOX_READ and OPTIO_SANDBOX_WRITE open more"
         )
-        missing = list(self._not_held())
-        if missing:
-            yield f"the sandbox does not hold: {'; '.join(missing)}"
         if environment is not None and environment.network is not None:
             yield from self._network_notes(environment)
 
@@ -139,9 +137,9 @@ class Sandbox:
             hint = "unset OPTIO_SANDBOX" if self._abi else "install bubblewrap and set OPTIO_SANDBOX=bwrap"
             yield _warning("none: agents can read and do whatever this user can, all secrets included", hint)
         elif missing and self._abi < landlock.SCOPES_SINCE:
-            yield _warning(f"{self.kind}; it does not hold {missing}", "use a newer kernel, or OPTIO_SANDBOX=bwrap")
+            yield _warning(f"{self.kind}; it does not close {missing}", "use a newer kernel, or OPTIO_SANDBOX=bwrap")
         else:
-            detail = f"{self.kind}; it does not hold {missing}" if missing else f"{self.kind}: files, processes, signals"
+            detail = f"{self.kind}; it does not close {missing}" if missing else f"{self.kind}: files, processes, signals"
             yield Finding(name="sandbox", status="ok", detail=detail)
         if self._closed:
             detail = f"agents cannot write {', '.join(self._closed)}: the data directory lies there"

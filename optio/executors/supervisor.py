@@ -38,6 +38,8 @@ PR_SET_NO_NEW_PRIVS = 38
 # System calls of Landlock: the same numbers on every architecture.
 SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
 LANDLOCK_RULE_PATH_BENEATH, LANDLOCK_RULE_NET_PORT = 1, 2
+# Execute, write, read, truncate.
+LANDLOCK_ACCESS_FILE = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14
 RLIMIT_FSIZE = 1
 # How often a running attempt's files are looked at, in seconds, and how much of the time that may take.
 DISK_EVERY_S, DISK_USAGE_EVERY_S, DISK_SHARE = 0.5, 10.0, 0.02
@@ -168,16 +170,10 @@ def supervise(launch: dict[str, Any], stdin: bytes) -> None:
 
 def _write_last(path: str, reserved: int, data: bytes) -> None:
     """Into the file that was made for it; without a sandbox an agent may have put another in its place."""
-    try:
-        theirs = os.lstat(path).st_ino != os.fstat(reserved).st_ino
-    except OSError:
-        theirs = True
-    if theirs:
-        try:
-            os.unlink(path)
-        except OSError:
-            pass
-        reserved = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    if not os.path.lexists(path) or os.lstat(path).st_ino != os.fstat(reserved).st_ino:
+        draft = f"{path}.own"
+        reserved = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.rename(draft, path)
     os.pwrite(reserved, data, 0)
 
 
@@ -418,6 +414,8 @@ def _ruleset(sandbox: dict[str, Any] | None) -> int | None:
             place = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
             continue  # not on this machine
+        if os.fstat(place).st_mode & 0o170000 != 0o040000:
+            access &= LANDLOCK_ACCESS_FILE  # the kernel refuses a rule that says of a file what only directories have
         _call(SYS_LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_PATH_BENEATH, struct.pack("=Qi", access, place), 0)
         os.close(place)
     for port in sandbox["ports"]:

@@ -231,6 +231,8 @@ class ClaudeReader:
 
     def _no_result(self, ended: Ended) -> Outcome:
         said = _first_line(self._stderr.decode("utf-8", "replace"))
+        if "root/sudo privileges" in said:
+            said += ": choose an OPTIO_SANDBOX, or run the worker as a user of its own"
         if not self._began and ended.code not in (0, None):
             return Outcome(ok=False, reason="config", message=said or f"exit code {ended.code} before the first event")
         how = f"exit code {ended.code}" if ended.code is not None else f"signal {ended.signal}"

@@ -204,6 +204,17 @@ def test_two_settings_open_more_and_never_what_is_hidden(kind: str) -> None:
     assert as_user(work) == ["read", "w\n", "False"]
 
 
+@pytest.mark.parametrize("kind", CONFINED)
+def test_a_setting_may_name_a_file(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("read")
+    (tmp_path / "out").touch()
+    options = SandboxOptions(kind=kind, read=[tmp_path / "in"], write=[tmp_path / "out"])
+    with contextlib.closing(ProcessExecutor(tmp_path / "data", sandbox=options)) as executor:
+        ended = run(executor, shell(f"cat {tmp_path}/in; echo w >> {tmp_path}/out"))
+
+    assert (ended.stdout, (tmp_path / "out").read_text()) == (b"read", "w\n"), ended.stderr
+
+
 def test_a_path_to_write_that_holds_the_data_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"OPTIO_SANDBOX_WRITE: .* which no agent may write"):
         Sandbox(SandboxOptions(kind="landlock", write=[tmp_path], hidden=[tmp_path / "data"]))

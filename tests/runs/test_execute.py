@@ -493,3 +493,32 @@ def test_what_an_attempt_left_is_tidied_by_the_next_worker(services: Services) -
 
     with working(services):
         eventually(lambda: not left.exists())
+
+
+def test_an_agent_that_kills_its_supervisor_is_tried_again_as_often_as_the_task_allows(tmp_path: Path) -> None:
+    task = command_task("sleep 0.2; kill -KILL $PPID; sleep 5", extra="maxRetries: 0\n")
+    with opened(tmp_path, {"OPTIO_SANDBOX": "none"}) as services, working(services):
+        ended = done(services, accept(services, task))
+
+    assert (ended.state, ended.reason, ended.attempt) == (RunState.FAILED, "supervisor_killed", 1)
+    assert ended.message == "its supervisor was killed while the agent ran (the task allows no retries)"
+
+
+def test_an_attempt_that_fills_its_quota_ends_with_the_setting_that_bounds_it(tmp_path: Path) -> None:
+    with opened(tmp_path, {"OPTIO_ATTEMPT_DISK": "1Mi"}) as services, working(services):
+        ended = done(services, accept(services, command_task("tr '\\\\0' x < /dev/zero")))
+
+    assert (ended.state, ended.reason) == (RunState.FAILED, "disk")
+    assert ended.message.startswith("it wrote more than OPTIO_ATTEMPT_DISK allows")
+
+
+def test_each_log_begins_with_what_confines_the_agent_and_a_refusal_names_what_opens_more(
+    services: Services, tmp_path: Path
+) -> None:
+    (tmp_path / "notes").write_text("mine")
+    ended = execute(services, command_task(f"cat {tmp_path}/notes; cat {tmp_path}/notes; exit 3"))
+    said = log_of(services, ended.id, LogKind.SYSTEM)
+
+    assert said[0].startswith(b"sandbox landlock: reads system directories and PATH")
+    assert [line for line in said if b"something was refused" in line] == [said[-1]]
+    assert b"OPTIO_SANDBOX_READ=/path" in said[-1]

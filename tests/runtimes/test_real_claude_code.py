@@ -1,7 +1,9 @@
 """The real Claude Code CLI against a model of ours: what it prints, spends and leaves is what we say it is."""
 
+import os
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from pathlib import Path
 
@@ -38,14 +40,19 @@ def model() -> Iterator[StubModel]:
 
 @pytest.fixture
 def services(tmp_path: Path, model: StubModel) -> Iterator[Services]:
+    with opened_for(tmp_path, model) as made:
+        yield made
+
+
+def opened_for(tmp_path: Path, model: StubModel, **more: str) -> AbstractContextManager[Services]:
     assert CLI.exists(), f"{CLI} is missing: run tests/setup.sh, which installs it"
     environ = {
         "OPTIO_PROGRAM_CLAUDE_CODE": str(CLI),
         "OPTIO_ANTHROPIC_BASE_URL": model.url,
         "OPTIO_SECRET_ANTHROPIC_API_KEY": "sk-test-canary-0123456789",
+        **more,
     }
-    with opened(tmp_path, environ) as made:
-        yield made
+    return opened(tmp_path, environ)
 
 
 def task(model: str, extra: str = "", prompt: str = "hello") -> object:
@@ -68,6 +75,26 @@ def test_a_tool_run_has_the_turns_tokens_and_cost_that_the_model_served(services
     assert log_of(services, ended.id, LogKind.RESULT) == [b"from the tool"]
     assert "/cost of it, @/etc/passwd" in model.prompts[0]
     assert "root:x:0" not in model.prompts[0]
+
+
+@pytest.mark.parametrize("sandbox", ["landlock", "bwrap"])
+def test_it_works_in_each_sandbox(tmp_path: Path, model: StubModel, sandbox: str) -> None:
+    with opened_for(tmp_path, model, OPTIO_SANDBOX=sandbox) as services:
+        ended = run(services, "claude-sonnet-4-5-stub-tool")
+        tools = log_of(services, ended.id, LogKind.RESULT)
+        (note, *_) = log_of(services, ended.id, LogKind.SYSTEM)
+
+    assert (ended.state, ended.text, tools) == (RunState.COMPLETED, TEXT, [b"from the tool"]), ended.message
+    assert note.startswith(b"sandbox " + sandbox.encode())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused")
+def test_as_root_without_a_sandbox_it_says_what_it_wants(tmp_path: Path, model: StubModel) -> None:
+    with opened_for(tmp_path, model, OPTIO_SANDBOX="none") as services:
+        ended = run(services, "claude-sonnet-4-5-stub-tool")
+
+    assert (ended.state, ended.reason) == (RunState.FAILED, "config")
+    assert "OPTIO_SANDBOX" in ended.message
 
 
 def test_a_refused_credential_is_not_tried_again(services: Services, model: StubModel) -> None:

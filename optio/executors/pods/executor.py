@@ -11,7 +11,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ from optio.executors.pods.policies import Policies
 from optio.executors.pods.pool import Pools
 from optio.executors.pods.starting import ORPHANED, Failed, Renewal, Start, Starter
 from optio.executors.procfs import uptime
+from optio.model.finding import Finding
 from optio.model.pool import Pool
 from optio.model.task import Environment
 
@@ -172,6 +173,10 @@ class PodExecutor:
     def notes(self, environment: Environment) -> list[str]:
         """See `Executor.notes`. What it cannot apply it refuses."""
         return []
+
+    def examine(self) -> Iterable[Finding]:
+        """See `Executor.examine`. The cluster is examined by `examine.py`."""
+        return ()
 
     def refusal_hint(self, line: bytes) -> str | None:
         """See `Executor.refusal_hint`. What a pod refuses is the same for each, and documented."""
