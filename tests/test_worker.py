@@ -274,7 +274,7 @@ def test_two_worker_processes_keep_the_limits_together_and_use_them_whole(
     thread = threading.Thread(target=watch)
     thread.start()
     for _ in range(2):
-        worker(OPTIO_MAX_WORKFLOW_CONCURRENT="5")
+        worker(OPTIO_MAX_WORKFLOW_CONCURRENT="5", OPTIO_SANDBOX="none")
     eventually(lambda: most.get("all") == 5, within=40, what="every slot being used")
     go.touch()
     ended = [done(here, run_id, within=50) for run_id in runs]

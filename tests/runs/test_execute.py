@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import random
 import re
 import threading
@@ -451,7 +450,7 @@ def test_a_log_that_is_full_says_so_once_and_counts_the_rest(services: Services,
 
     run = execute(services, command_task("yes 0123456789 | head -n 200000; echo end"))
 
-    said, lines = log_of(services, run.id, LogKind.SYSTEM), log_of(services, run.id, LogKind.OUTPUT)
+    (_, *said), lines = log_of(services, run.id, LogKind.SYSTEM), log_of(services, run.id, LogKind.OUTPUT)
     assert [b"full" in line for line in said] == [True, False]
     dropped = int(re.sub(rb"[^0-9]", b"", said[1].split(b"lines")[0]))
     assert len(lines) + dropped == 200_001
@@ -461,9 +460,7 @@ def test_a_log_that_is_full_says_so_once_and_counts_the_rest(services: Services,
 
 def test_the_output_of_a_full_log_is_the_same_after_an_adoption(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("optio.runs.output.MAX_LOG", 100_000)
-    go = services.settings.data_dir / "go"
-    os.mkfifo(go)
-    run_id = accept(services, command_task(f"yes 0123456789 | head -n 5000; read x < {go}; seq 1 3"))
+    run_id = accept(services, command_task("mkfifo go; yes 0123456789 | head -n 5000; read x < go; seq 1 3"))
     first = Execution(claim(services, run_id, lease=0.0), services.parts(), "first")
     thread = threading.Thread(target=first)
     thread.start()
@@ -475,7 +472,7 @@ def test_the_output_of_a_full_log_is_the_same_after_an_adoption(services: Servic
 
     thread = threading.Thread(target=Execution(adopted[0], services.parts(), "second"))
     thread.start()
-    go.write_text("\n")
+    (services.settings.data_dir / "attempts" / f"{run_id}-1" / "work" / "go").write_text("\n")
     thread.join(20)
 
     after = log_of(services, run_id)
