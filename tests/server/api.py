@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 
 from optio.broker.base import Topic
-from optio.cli.serving import configuration
+from optio.cli.serving import configuration, listen
 from optio.live import LiveRegistry
 from optio.model.retry import GiveUp
 from optio.model.run import LogKind, LogLine, Meter, Outcome, RunState
@@ -71,9 +71,7 @@ class Api:
             feed=self.feed,
         )
         self.app = app
-        self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
-        self._socket.listen(1024)
+        self._socket = listen(Settings.load({**settings, "OPTIO_PORT": "0"}))
         self.port: int = self._socket.getsockname()[1]
         self.server = _Server(configuration(app))
         self._thread = threading.Thread(target=self._serve, name="api", daemon=True)
