@@ -83,6 +83,9 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: _Server
     timeout = _PATIENCE
+    # An answer is written whole (`handle_one_request` flushes it), and does not wait for acknowledgements.
+    wbufsize = -1
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         services = self.server.services

@@ -331,6 +331,35 @@ def test_the_metrics_port_answers_three_paths_without_a_token(probe: tuple[Servi
     assert ask(port, "/metrics", Host="attacker.example").status == 400
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/nothing"])
+def test_an_answer_of_the_metrics_port_is_one_write_that_waits_for_no_acknowledgement(
+    probe: tuple[Services, int], monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    _, port = probe
+    writes, undelayed = [], []
+
+    class Noted(socket.socket):
+        def send(self, data: Any, *flags: int) -> int:
+            undelayed.append(self.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writes.append(bytes(data))
+            return super().send(data, *flags)
+
+        def sendall(self, data: Any, *flags: int) -> None:
+            self.send(data, *flags)
+
+    def accept(server: Any) -> tuple[socket.socket, Any]:
+        accepted, address = server.socket.accept()
+        return Noted(fileno=accepted.detach()), address
+
+    monkeypatch.setattr("optio.probe._Server.get_request", accept)
+    answer = ask(port, path)
+
+    assert len(writes) == 1
+    assert writes[0].startswith(b"HTTP/1.0 ")
+    assert writes[0].endswith(answer.body)
+    assert undelayed != [0]
+
+
 def test_idle_connections_keep_nobody_out_for_long(probe: tuple[Services, int], monkeypatch: pytest.MonkeyPatch) -> None:
     _, port = probe
     monkeypatch.setattr("optio.probe._Handler.timeout", 0.3)
