@@ -12,6 +12,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from optio.errors import Forbidden, Invalid, OptioError, Problem, Unauthorized
+from optio.server.landing import read_few
 from optio.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Actor:
 
 
 class Gate:
-    """Lets requests in. Tokens are looked up in the store each time, off the event loop: a revoked one ends at once."""
+    """Lets requests in. Tokens are looked up in the store each time: a revoked one ends at once."""
 
     def __init__(self, store: Store, *, open_access: bool) -> None:
         self._store = store
@@ -59,7 +60,7 @@ class Gate:
 
     async def still(self, actor: Actor) -> bool:
         """Whether the actor's token is living yet."""
-        return actor.token is None or await asyncio.to_thread(self._store.token, actor.token) is not None
+        return actor.token is None or await read_few(self._store, self._store.token, actor.token) is not None
 
     async def _identify(self, headers: Headers) -> Actor:
         values = [value for name, value in headers if name == b"authorization"]
@@ -71,7 +72,7 @@ class Gate:
         if scheme.lower() != "bearer" or not secret.isascii() or not 0 < len(secret) <= _LONGEST:
             raise Unauthorized("send `Authorization: Bearer <token>`")
         digest = token_hash(secret)
-        token = await asyncio.to_thread(self._store.token, digest)
+        token = await read_few(self._store, self._store.token, digest)
         if token is None:
             raise Unauthorized("this token is not known, has expired, or was revoked")
         self._touch(token.id)

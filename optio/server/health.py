@@ -1,6 +1,5 @@
 """Is it alive, is it ready, what does it serve, what is wrong with the tree."""
 
-import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +10,7 @@ from optio import health
 from optio.server import views
 from optio.server.auth import PUBLIC, role
 from optio.server.hub import Hub
+from optio.server.landing import read_few
 from optio.version import __version__
 
 
@@ -28,7 +28,7 @@ class HealthController(Controller):
     @get("/readyz", opt=role(PUBLIC))
     async def ready(self, hub: NamedDependency[Hub]) -> Response[dict[str, Any]]:
         """The store can be used and a generation is served. `degraded` says that it works, slower or with looser limits."""
-        found = await asyncio.to_thread(health.ready, hub.services)
+        found = await read_few(hub.services.store, health.ready, hub.services)
         if hub.live.current.generation is None:
             found = replace(found, problems=(*found.problems, "no generation is served yet"))
         return Response(found.to_json(), status_code=found.status)

@@ -12,6 +12,7 @@ from optio.live import LiveRegistry
 from optio.server.auth import Gate
 from optio.server.backlog import Backlog
 from optio.server.feed import Feed
+from optio.server.listing import TaskList
 from optio.store.base import Accepted, NewRun, Once
 from optio.telemetry.base import Queued, Withdrawn
 from optio.wiring import Services
@@ -30,6 +31,7 @@ class Hub:
     new_id: Callable[[], str]
     # Writes to the tree: by one request at a time, from the look at the task to the answer.
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    task_list: TaskList = field(default_factory=TaskList)
     files: TaskFiles = field(init=False)
     backlog: Backlog = field(init=False)
 

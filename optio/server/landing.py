@@ -1,11 +1,26 @@
-"""Results of other threads, brought to the server's loop together: waking it costs more than most of what it then does."""
+"""Between the server's loop and the store: short reads, and results of other threads brought to the loop together.
+
+Handing work to a thread and waking the loop afterwards costs more than most of what is then done.
+"""
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+from optio.store.base import Store
+
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+async def read_few(store: Store, operation: "Callable[P, T]", *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run an operation that reads a few small rows of `store` and writes nothing: in place if the store is local, else in a
+    thread. Raises what the operation raises."""
+    if store.local:
+        return operation(*args, **kwargs)
+    return await asyncio.to_thread(operation, *args, **kwargs)
 
 
 class Landing:

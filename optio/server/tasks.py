@@ -16,6 +16,7 @@ from optio.model.registry import CompiledTask
 from optio.server import payload, views
 from optio.server.auth import role
 from optio.server.hub import Hub
+from optio.server.landing import read_few
 from optio.server.problems import HttpProblem
 from optio.server.runs import once_of, refuse_unknown
 from optio.store.base import Once, Pause, RunFilter
@@ -36,7 +37,7 @@ class TaskController(Controller):
     async def every(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
         """All tasks of the generation that is served."""
         snapshot, pauses = hub.live.current, await _pauses(hub)
-        items = [views.task(task, snapshot, pauses.get(task.id)) for task in snapshot.registry.tasks.values()]
+        items = hub.task_list.encoded(snapshot, pauses)
         return {"items": items, "next": None, "generation": snapshot.generation.id if snapshot.generation else None}
 
     @post("/api/tasks", status_code=201, opt=role("admin"))
@@ -183,7 +184,7 @@ async def _first_answer(hub: Hub, once: Once | None) -> Answer | None:
 
 
 async def _pauses(hub: Hub) -> dict[str, Pause]:
-    return await asyncio.to_thread(hub.services.store.pauses)
+    return await read_few(hub.services.store, hub.services.store.pauses)
 
 
 def _task_answer(pauses: Mapping[str, Pause]) -> Callable[[Snapshot, Written], tuple[str, str, dict[str, Any]]]:

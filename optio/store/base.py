@@ -409,6 +409,12 @@ EVERY_DELIVERY = DeliveryFilter()
 class Store(Protocol):
     """See the module."""
 
+    @property
+    def local(self) -> bool:
+        """Whether a read of a few rows takes microseconds and waits for nobody, because the database is a file of this machine:
+        an event loop may do it itself, where handing it to a thread and back would take ten times as long."""
+        ...
+
     # Registry
 
     def activate(self, registry: Registry, commit: str | None) -> GenerationRow:

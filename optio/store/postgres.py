@@ -125,6 +125,8 @@ class _Transaction:
 class PostgresEngine:
     """Transactions in one database."""
 
+    local = False
+
     def __init__(
         self, url: str, *, clock: Callable[[], float] | None = None, patience: float = PATIENCE, migrated: bool = True
     ) -> None:

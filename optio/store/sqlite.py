@@ -103,6 +103,9 @@ class _Transaction:
 class SqliteEngine:
     """Transactions on one file."""
 
+    # A reader of a WAL file waits for no writer, and for no checkpoint.
+    local = True
+
     def __init__(
         self, path: Path, *, clock: Callable[[], float] = time.time, busy: float = BUSY_SECONDS, migrated: bool = True
     ) -> None:

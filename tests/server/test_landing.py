@@ -1,12 +1,18 @@
-"""Results of other threads arrive on the loop: each once, errors as errors, and nobody waits for ever."""
+"""Results of other threads arrive on the loop: each once, errors as errors, and nobody waits for ever. Short reads stay there
+if the database is a local file, and go to a thread if it is behind a network."""
 
 import asyncio
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from optio.server.landing import Landing
+from optio.errors import StoreUnavailable
+from optio.server.landing import Landing, read_few
+from optio.store.base import Store
+from tests.server.api import Api
 
 
 def test_results_and_errors_arrive_with_whom_they_belong_to() -> None:
@@ -68,3 +74,36 @@ def test_who_has_gone_takes_nothing_from_the_others() -> None:
         return await stays
 
     assert asyncio.run(main()) == 1
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_short_read_of_a_local_database_stays_on_the_loop_and_one_over_a_network_does_not(local: bool) -> None:
+    store = cast(Store, SimpleNamespace(local=local))
+
+    def fail() -> None:
+        raise StoreUnavailable("away")
+
+    async def main() -> int:
+        with pytest.raises(StoreUnavailable):
+            await read_few(store, fail)
+        return await read_few(store, threading.get_ident)
+
+    assert (asyncio.run(main()) == threading.get_ident()) == local
+
+
+def test_a_request_to_a_local_database_costs_no_change_of_threads(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = set()
+    for name in ("token", "pauses", "check"):
+        method = getattr(api.services.store, name)
+
+        def noted(*args: object, name: str = name, method: object = method) -> object:
+            names.add((name, threading.current_thread().name))
+            return method(*args)  # type: ignore[operator]
+
+        monkeypatch.setattr(api.services.store, name, noted)
+    token = api.token("viewer")
+
+    assert api.services.store.local
+    assert api.get("/api/tasks", Authorization=f"Bearer {token}").status == 200
+    assert api.get("/readyz").status == 200
+    assert names == {(name, "api") for name in ("token", "pauses", "check")}

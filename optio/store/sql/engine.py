@@ -13,6 +13,11 @@ T = TypeVar("T")
 class Engine(Protocol):
     """What a driver is: transactions. Operations must be repeatable, for a driver may run one again after a conflict."""
 
+    @property
+    def local(self) -> bool:
+        """See `optio.store.base.Store.local`."""
+        ...
+
     def write(self, operation: Callable[[Transaction], T]) -> Future[T]:
         """One durable transaction, or several operations gathered in one commit."""
         ...

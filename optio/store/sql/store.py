@@ -48,6 +48,10 @@ class SqlStore:
         self._kept: dict[str, float] = {}
         self._definition = lru_cache(_DEFINITIONS)(self._read_definition)
 
+    @property
+    def local(self) -> bool:
+        return self._engine.local
+
     def activate(self, new: Registry, commit: str | None) -> base.GenerationRow:
         made = self._engine.change(lambda tx: registry.activate(tx, new, commit))
         now = time.monotonic()

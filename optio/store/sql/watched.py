@@ -19,6 +19,11 @@ class Watched:
         self._engine = engine
         self._failed = failed
 
+    @property
+    def local(self) -> bool:
+        """See Engine."""
+        return self._engine.local
+
     def write(self, operation: Callable[[Transaction], T]) -> Future[T]:
         """See Engine."""
         future = self._engine.write(operation)
