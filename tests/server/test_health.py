@@ -1,6 +1,8 @@
 """`/readyz` says what is true at the moment it is asked."""
 
+import contextlib
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,3 +37,18 @@ def test_a_database_that_was_replaced_is_noticed_by_the_next_request(served: Cal
     os.replace(f"{database}.new", database)
 
     assert "the store cannot be used" in api.get("/readyz").json["problems"]
+
+
+def test_a_writer_that_does_not_come_to_its_end_keeps_no_reader_waiting(api: Api) -> None:
+    database = api.services.settings.database
+    assert database is not None
+    token = api.token("viewer")
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as writing:
+        writing.execute("BEGIN EXCLUSIVE")
+        writing.execute("DELETE FROM tokens")
+
+        assert api.get("/readyz").status == 200
+        assert api.get("/api/tasks", Authorization=f"Bearer {token}").status == 200
+        writing.execute("COMMIT")
+
+    assert api.get("/api/tasks", Authorization=f"Bearer {token}").status == 401
