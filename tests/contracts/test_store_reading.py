@@ -270,3 +270,11 @@ def test_rows_that_were_kept_are_plain_json(store: Store) -> None:
     run_id = queued(store, params={"money": "1.10", "nested": {"a": [True, None, 1.5]}})
 
     assert json.dumps(store.run(run_id).params) == '{"money": "1.10", "nested": {"a": [true, null, 1.5]}}'
+
+
+def test_a_store_is_local_only_if_its_database_is_a_file(store: Store, request: pytest.FixtureRequest) -> None:
+    is_file = "sqlite" in request.node.name
+
+    assert store.local == is_file
+    store.watch(lambda: None)
+    assert store.local == is_file
