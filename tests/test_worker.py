@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 from optio.broker.base import Listener, Topic
 from optio.errors import StoreUnavailable
 from optio.model.run import LogKind, RunState
+from optio.runs.blame import MAX_READ_CRASHES
 from optio.store import sqlite
 from optio.wiring import Services
 from optio.worker import Worker, _Steady
@@ -216,12 +218,7 @@ def test_a_line_of_a_gigabyte_and_a_flood_take_little_memory_and_keep_the_lease(
     assert list((here.settings.data_dir / "attempts").iterdir()) == []
 
 
-def test_a_run_whose_worker_dies_each_time_ends_after_some_tries_and_others_go_on(
-    here: Services, tmp_path: Path, worker: Callable[..., Process]
-) -> None:
-    token = f"60.{time.time_ns()}"
-    poisoned = accept(here, command_task(f"echo poison; sleep {token}", extra="maxRetries: 0\n"))
-    source = f"""
+MORTAL = f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
 from optio.cli import main
@@ -234,11 +231,29 @@ def line(self, stream, data, at):
 CommandReader.line = line
 sys.exit(main(["worker"]))
 """
+"""A worker that dies when it reads a certain line."""
+
+
+def agents(token: str, run_ids: list[str]) -> list[str]:
+    """The last argument of each `sleep` of these runs that lives, in their order."""
+    return [run_id for n, run_id in enumerate(run_ids) if living(f"{token}{n}")]
+
+
+def test_a_run_whose_worker_dies_each_time_ends_after_some_tries_and_others_go_on(
+    here: Services, tmp_path: Path, worker: Callable[..., Process]
+) -> None:
+    token = f"60.{time.time_ns()}"
+    said = ("", "echo fine;", "echo poison;")
+    runs = [
+        accept(here, command_task(f"{text} sleep {token}{n}", name=f"Job {n}", extra="maxRetries: 0\n"))
+        for n, text in enumerate(said)
+    ]
+    poisoned = runs[2]
     deaths = 0
     environ = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")}
     environ |= {"OPTIO_DATA_DIR": str(tmp_path / "data")}
     while not here.store.run(poisoned).state.terminal and deaths < 12:
-        mortal = subprocess.Popen([sys.executable, "-c", source], env=environ, stderr=subprocess.DEVNULL)
+        mortal = subprocess.Popen([sys.executable, "-c", MORTAL], env=environ, stderr=subprocess.DEVNULL)
         eventually(lambda: mortal.poll() is not None or here.store.run(poisoned).state.terminal, within=40)  # noqa: B023
         mortal.kill()
         mortal.wait()
@@ -249,8 +264,38 @@ sys.exit(main(["worker"]))
     run = here.store.run(poisoned)
     assert (run.state, run.reason) == (RunState.FAILED, "worker_crash")
     assert deaths <= 8
-    assert living(token) == []
     assert done(here, other, within=40).state is RunState.COMPLETED
+    assert agents(token, runs) == runs[:2]
+    assert [here.store.run(run_id).state for run_id in runs[:2]] == [RunState.RUNNING] * 2
+    for run_id in runs[:2]:
+        here.store.cancel(run_id, "me")
+        done(here, run_id, within=40)
+
+
+@pytest.mark.timeout(240)
+def test_runs_are_not_blamed_for_workers_that_are_killed_from_outside_soon_after_they_went_on_with_them(
+    here: Services, worker: Callable[..., Process]
+) -> None:
+    token = f"600.{time.time_ns()}"
+    runs = [
+        accept(here, command_task(f"{text} sleep {token}{n}", name=f"Job {n}", extra="maxRetries: 0\n"))
+        for n, text in enumerate(("", "echo fine;"))
+    ]
+    for turn in range(MAX_READ_CRASHES + 3):
+        process = worker()
+        eventually(
+            lambda: all(run.state.terminal or run.fence > turn for run in map(here.store.run, runs)),  # noqa: B023
+            within=40, what="the worker going on with them",
+        )  # fmt: skip
+        time.sleep(random.uniform(0.0, 1.0))
+        process.kill()
+
+    assert [here.store.run(run_id).state for run_id in runs] == [RunState.RUNNING] * 2
+    assert agents(token, runs) == runs
+    worker()
+    for run_id in runs:
+        here.store.cancel(run_id, "me")
+        done(here, run_id, within=40)
 
 
 def test_two_worker_processes_keep_the_limits_together_and_use_them_whole(

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from optio.executors.base import Begun, Executor, Exit, Handle, Launch
 from optio.model import retry
 from optio.model.registry import CompiledTask
 from optio.model.run import Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
+from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
 from optio.runs.mask import Masker
 from optio.runs.output import Output, cut
 from optio.runtimes.base import Ended, Reader, Runtime, said
@@ -29,16 +30,13 @@ MAX_MESSAGE = 500
 _GATHER = 0.02
 # When an agent began is kept with the first thing that is kept of it, and by itself if there is nothing for so long.
 _NOTED = 0.1
-# A run whose worker dies so often, each time within this time and before anything was kept, kills workers.
-MOST_DEATHS = 5
-_SURVIVED = 10.0
-_DEATHS = "deaths"  # kept beside the offsets
 _AFTER_FAILURE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What an execution works with. `base_env` goes to every agent of a runtime (endpoints that the operator has set)."""
+    """What an execution works with. `base_env` goes to every agent of a runtime (endpoints that the operator has set).
+    `suspects` is held by the one execution that reads the output of a suspect (see `runs.blame`)."""
 
     store: Store
     broker: Broker
@@ -49,6 +47,7 @@ class Parts:
     orphan_timeout: timedelta
     base_env: Mapping[str, Mapping[str, str]]
     telemetry: Telemetry = SILENT
+    suspects: threading.Lock = field(default_factory=threading.Lock)
 
 
 class _Left(Exception):
@@ -286,57 +285,75 @@ class Execution:
 
     def _follow(self, handle: Handle, task: CompiledTask, runtime: Runtime) -> bool:
         """Read until the end; whether the outcome was kept."""
-        offsets = dict(self._claim.offsets)
-        deaths = offsets.pop(_DEATHS, 0)
+        trial = ReadTrial(self._claim.offsets, adopted=self._claim.adopted)
+        if trial.is_to_blame:
+            return self._give_up(handle, trial.count)
+        turn = Turn(self._parts.suspects)
+        try:
+            return self._read(handle, task, runtime, trial, turn)
+        finally:
+            turn.end()
+
+    def _read(self, handle: Handle, task: CompiledTask, runtime: Runtime, trial: ReadTrial, turn: Turn) -> bool:
         reader = runtime.reader(task)
         stopped: Outcome | None = None
         if self._claim.adopted:
-            if deaths >= MOST_DEATHS:
-                return self._give_up(handle, deaths)
-            deaths += 1
-            # First of all: what kills this worker may come at once.
-            self._keep([], {**offsets, _DEATHS: deaths}, self.run.meter)
             values = [self._parts.secrets.get(name) for name in task.spec.environment.secrets]
             self._mask = Masker(value for value in values if value is not None)
             opening = [f"found again by {self._worker}"]
         else:
             opening = self._parts.executor.notes(task.spec.environment)
-        output = Output(handle, reader, offsets)
+        output = Output(handle, reader, without_counts(self._claim.offsets))
         limit = task.spec.stall_span or runtime.stall
         watch = _Watch(limit if self._claim.adopted else None)
-        kept: Meter | None = self.run.meter
+        kept = self.run.meter
         ended: Exit | None = None
         asked = False
         hinted = self._claim.adopted
+        if trial.is_suspect:
+            self._left.wait(random.uniform(0.0, MAX_START_PAUSE_S))  # noqa: S311
         while not self._left.is_set():
             if self._has_just_begun(handle):
                 watch = _Watch(limit)  # the time that its place took to be made is no silence of the agent's
             ended = ended or handle.exit()  # before reading: what was written before the end is then read below
+            settled = handle.settled()
+            if trial.is_open and (ended is not None or output.has_unread()):
+                if trial.is_suspect:
+                    turn.take(self._left.is_set)
+                    if self._left.is_set():
+                        break
+                trial.start_part()
+                self._store_count(trial, output, kept)
             lines = output.take()
             if output.moved:
                 watch.moved()
+            over = ended is not None and output.caught_up and output.drained
+            if trial.is_open and not over:
+                if output.caught_up and (lines or (output.drained and settled)):
+                    trial.acquit()
+                else:
+                    trial.end_part()
             if not output.caught_up:
+                self._store_count(trial, output, kept)
+                turn.end()
                 if not output.moved:
                     handle.wait(1.0)  # what the earlier owner has kept is still on its way to us
                 continue
-            if deaths and (watch.survived or lines):
-                deaths, kept = 0, None
             if opening:
                 lines = [*(said(LogKind.SYSTEM, text, datetime.now(UTC)) for text in opening), *lines]
                 opening = []
-            over = ended is not None and output.drained
             if over and ended is not None:
                 lines += output.rest(ended.sizes)
             if not hinted and (hint := self._refusal_hint(lines)):
                 hinted = True
                 lines.append(said(LogKind.SYSTEM, hint, datetime.now(UTC)))
-            if lines or (reader.meter != kept and not over):
+            if lines or trial.is_changed or (reader.meter != kept and not over):
                 kept = reader.meter
-                noted = {**output.offsets, _DEATHS: deaths} if deaths else output.offsets
-                self._keep(lines, noted, kept)
+                self._keep(lines, {**output.offsets, **trial.entry()}, kept)
             if over and ended is not None:
                 self._finish(self._outcome(ended, reader, stopped), reader.meter, ended, longest=reader.longest)
                 return True
+            turn.end()
             if ended is None:
                 if self._changed:
                     self._look_for_cancel()
@@ -351,21 +368,25 @@ class Execution:
             elif output.drained and ended is None:
                 self._left.wait(watch.gather())
         self._note_began(after=0.0)
-        if deaths:
-            self._keep([], output.offsets, reader.meter)  # whoever goes on is not to blame this run for our leaving
+        trial.withdraw()
+        self._store_count(trial, output, kept)
         return False
 
     def _refusal_hint(self, lines: list[LogLine]) -> str | None:
         return next((hint for line in lines if (hint := self._parts.executor.refusal_hint(line.data))), None)
 
-    def _give_up(self, handle: Handle, deaths: int) -> bool:
-        """End a run that kills workers, without a look at what may be killing them."""
+    def _store_count(self, trial: ReadTrial, output: Output, meter: Meter) -> None:
+        if trial.is_changed:
+            self._keep([], {**output.offsets, **trial.entry()}, meter)
+
+    def _give_up(self, handle: Handle, crashes: int) -> bool:
+        """End a run that kills workers, without reading what kills them."""
         handle.stop()
         while (ended := handle.exit()) is None:
             if self._left.is_set():
                 return False
             handle.wait(1.0)
-        message = f"{deaths} workers in a row died with this run"
+        message = f"{crashes} workers in a row died while they read its output"
         self._finish(Outcome(ok=False, reason="worker_crash", message=message), self.run.meter, ended)
         return True
 
@@ -464,10 +485,6 @@ class _Watch:
     def gather(self) -> float:
         """How long to leave output alone: the first of it is kept at once, the rest of a flow is gathered."""
         return _GATHER if self._flows else 0.0
-
-    @property
-    def survived(self) -> bool:
-        return time.monotonic() - self._began > _SURVIVED
 
     def stalled(self) -> Outcome | None:
         quiet = time.monotonic() - self._moved

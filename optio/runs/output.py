@@ -45,6 +45,10 @@ class Output:
         """Everything that an earlier owner has kept was read again."""
         return all(lines.read >= self._kept.get(stream, 0) for stream, lines in self._lines.items())
 
+    def has_unread(self) -> bool:
+        """Return whether `take` would find anything now."""
+        return any(self._read(stream, lines.read, 1) for stream, lines in self._lines.items())
+
     def take(self) -> list[LogLine]:
         """What came since the last look, up to a limit. No new line is given before it has caught up."""
         found: list[LogLine] = []

@@ -17,7 +17,8 @@ import pytest
 from optio.broker.base import Topic
 from optio.errors import Conflict, LeaseLost, StoreUnavailable
 from optio.model.run import LogKind, LogLine, Meter, RunState
-from optio.runs.execute import MOST_DEATHS, Execution
+from optio.runs.blame import MAX_READ_CRASHES
+from optio.runs.execute import Execution
 from optio.runtimes.command import Command
 from optio.store.base import Claim
 from optio.wiring import Services
@@ -318,7 +319,7 @@ def test_a_run_that_fails_its_workers_again_and_again_is_ended(services: Service
         Execution(adopted, replace(services.parts(), runtimes={"command": BrokenReader()}), "tester")()
     run = services.store.run(run_id)
 
-    assert (run.state, run.reason, adoptions) == (RunState.FAILED, "worker_crash", MOST_DEATHS + 1)
+    assert (run.state, run.reason, adoptions) == (RunState.FAILED, "worker_crash", MAX_READ_CRASHES + 1)
     assert living(token) == []
 
 
