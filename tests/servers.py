@@ -36,10 +36,14 @@ class _Server(ABC):
         self.directory = Path(tempfile.mkdtemp(prefix="optio-server-"))
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self.environ: Mapping[str, str] = {}  # beside this process's own
 
     def _run(self, argv: list[str]) -> None:
         with (self.directory / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory)
+            environ = {**os.environ, **self.environ}
+            self.process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory, env=environ
+            )
 
     @abstractmethod
     def start(self) -> None:

@@ -23,6 +23,7 @@ from optio.settings import Settings
 from optio.store.base import Store
 from optio.wiring import open_store
 from tests.servers import PostgresServer, RedisServer
+from tests.stories.clock import Clock
 from tests.support import ROOT, eventually, free_port
 
 # Only the name is another: no shortcut of this machine is taken then.
@@ -200,14 +201,22 @@ class Cluster:
         workers: Sequence[Place] = TWO_MACHINES,
         environ: Mapping[str, str] | None = None,
         later: Collection[str] = (),
+        clocks: bool = False,
     ) -> None:
-        """Parts that are named in `later` are started by the test."""
+        """Parts that are named in `later` are started by the test. With `clocks` those of the machines and that of PostgreSQL
+        are the story's own, to be set at will; SQLite goes by the machine's."""
         self.directory = directory
         self.tasks = directory / "tasks.d"
         self.tasks.mkdir(parents=True, exist_ok=True)
         self.postgres = None if sqlite else Server("postgres", PostgresServer())
         self.redis = None if sqlite else Server("redis", RedisServer({"save": "60 1000"}))
         self.fell: list[str] = []
+        self.clocks: list[Clock] = []
+        if clocks:
+            self.clocks.append(Clock())
+            if self.postgres is not None:
+                self.clocks.append(Clock())
+                self.postgres.server.environ = self.clocks[1].environ
         self._environ, self._later = dict(environ or {}), later
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
@@ -232,6 +241,8 @@ class Cluster:
         """What a part with this data directory is started with. On SQLite there is one for all."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")}
         shared = {"OPTIO_TASKS": str(self.tasks), "OPTIO_DEBUG": "1", **self._environ}
+        if self.clocks:
+            shared |= self.clocks[0].environ
         if self.postgres is None or self.redis is None:
             return {**clean, **shared, "OPTIO_DATA_DIR": str(self.directory / "data"), **more}
         urls = {"OPTIO_DATABASE_URL": self.postgres.server.url, "OPTIO_REDIS_URL": self.redis.server.url}
@@ -311,6 +322,8 @@ class Cluster:
             if each is not None:
                 each.stop()
                 shutil.rmtree(each.server.directory, ignore_errors=True)
+        for clock in self.clocks:
+            clock.close()
 
     def __enter__(self) -> Self:
         try:

@@ -142,8 +142,12 @@ def trigger(made: Cluster, key: str, task: str, *, hook: bool) -> Request:
 class Clients:
     """Ask for runs, on some threads, patiently."""
 
-    def __init__(self, made: Cluster, ledger: Ledger, seed: int, *, threads: int = 10, patience: float = 120.0) -> None:
+    def __init__(
+        self, made: Cluster, ledger: Ledger, seed: int, *, threads: int = 10, patience: float = 120.0, duplicates: int = 10
+    ) -> None:
+        """`duplicates` of 100 requests are sent twice at once."""
         self._cluster, self.ledger, self._seed, self._patience = made, ledger, seed, patience
+        self._duplicates = duplicates
         self._queue: queue.Queue[int | None] = queue.Queue(threads * 2)
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
         for thread in self._threads:
@@ -166,12 +170,10 @@ class Clients:
             job = dice.choices(JOBS, [job.share for job in JOBS])[0]
             request = trigger(self._cluster, f"{self._seed}-{number}", job.name, hook=dice.random() < 0.5)
             server = dice.randrange(len(self._cluster.ports))
-            # One of ten each.
-            fate = dice.randrange(10)
-            if fate == 0:
+            if dice.randrange(10) == 0:
                 self._leave(request, server, dice)
                 server = dice.randrange(len(self._cluster.ports))
-            if fate == 1:
+            if dice.randrange(100) < self._duplicates:
                 with self.ledger.lock:
                     self.ledger.repeated += 1
                 second = threading.Thread(target=self._until_answered, args=(request, server + 1))

@@ -1,14 +1,11 @@
-"""The crash ledger: accepted is accepted, once, whatever is killed or frozen meanwhile on however many machines.
+"""The crash ledger: accepted is accepted, once, whatever is killed or frozen and whatever clock is set meanwhile.
 
-`python -m tests.stories.test_ledger TRIGGERS KILLS STOPS SEED [--sqlite]` prints figures at any size.
+`python -m tests.stories.storm` does the same at any size.
 """
 
 import os
 import random
-import shutil
 import signal
-import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -24,15 +21,18 @@ from tests.stories.ledger import Clients, Ledger, Sampler, Verdict
 ON_SQLITE = (Place("data"), Place("data", "second"), Place("data", "third"))
 # Longer than the lease.
 FROZEN = (2.3, 4.5)
+# A step of NTP, a lease and more, and some slots of a schedule.
+JUMPS_S = (0.5, 5.0, 100.0)
 
 
 class Chaos(threading.Thread):
-    """Kills and freezes parts at random. What it has killed it starts again a while later; others are harmed meanwhile."""
+    """Kills and freezes parts and sets clocks at random. What it has killed it starts again a while later; others are harmed
+    meanwhile."""
 
-    def __init__(self, made: Cluster, kills: int, stops: int, dice: random.Random) -> None:
+    def __init__(self, made: Cluster, kills: int, stops: int, jumps: int, dice: random.Random) -> None:
         super().__init__(daemon=True)
         self._cluster, self._dice = made, dice
-        self._faults = ["kill"] * kills + ["stop"] * stops
+        self._faults = ["kill"] * kills + ["stop"] * stops + ["jump"] * jumps
         dice.shuffle(self._faults)
         self._victims = self._in_turn()
         self._later: list[threading.Thread] = []
@@ -47,13 +47,21 @@ class Chaos(threading.Thread):
     def run(self) -> None:
         for fault in self._faults:
             time.sleep(self._dice.uniform(0.2, 1.4))
-            if fault == "kill" and self._dice.randrange(10) == 0 and self._kill_a_supervisor():
+            if fault == "jump":
+                self._jump()
+            elif fault == "kill" and self._dice.randrange(10) == 0 and self._kill_a_supervisor():
                 self.harm["kill supervisor"] += 1
             else:
                 self._harm(fault)
             self.done += 1
         for thread in self._later:
             thread.join()
+
+    def _jump(self) -> None:
+        clock = self._dice.choice(self._cluster.clocks)
+        seconds = self._dice.choice(JUMPS_S) * self._dice.uniform(0.5, 1.5) * self._dice.choice((-1, 1))
+        clock.jump(seconds)
+        self.harm["jump forward" if seconds > 0 else "jump back"] += 1
 
     def _harm(self, fault: str) -> None:
         part = next(self._victims)
@@ -105,17 +113,27 @@ class Chaos(threading.Thread):
         return False
 
 
-def crash(directory: Path, triggers: int, kills: int, stops: int, seed: int, *, sqlite: bool) -> tuple[Verdict, Chaos, Cluster]:
+def crash(
+    directory: Path,
+    triggers: int,
+    kills: int,
+    stops: int,
+    seed: int,
+    *,
+    sqlite: bool,
+    jumps: int = 0,
+    duplicates: int = 10,
+) -> tuple[Verdict, Chaos, Cluster]:
     """The whole story."""
     if sqlite:
-        made = ledger.cluster(directory, sqlite=True, servers=1, schedulers=1, workers=ON_SQLITE)
+        made = ledger.cluster(directory, sqlite=True, servers=1, schedulers=1, workers=ON_SQLITE, clocks=jumps > 0)
     else:
-        made = ledger.cluster(directory)
+        made = ledger.cluster(directory, clocks=jumps > 0)
     with made:
         book = Ledger()
         sampler = Sampler(directory)
-        chaos = Chaos(made, kills, stops, random.Random(seed))
-        clients = Clients(made, book, seed)
+        chaos = Chaos(made, kills, stops, jumps, random.Random(seed))
+        clients = Clients(made, book, seed, duplicates=duplicates)
         chaos.start()
         ledger.paced(triggers, clients.ask, lambda: chaos.progress)
         clients.finish()
@@ -123,15 +141,15 @@ def crash(directory: Path, triggers: int, kills: int, stops: int, seed: int, *, 
         return ledger.judge(made, book, sampler, chaos.harmed), chaos, made
 
 
-def story(directory: Path, triggers: int, kills: int, stops: int, *, sqlite: bool) -> None:
+def story(directory: Path, triggers: int, kills: int, stops: int, *, sqlite: bool, jumps: int = 0) -> None:
     seed = int(os.environ.get("LEDGER_SEED", random.randrange(1 << 30)))
-    print(f"LEDGER_SEED={seed}, {triggers} triggers, {kills} kills, {stops} stops")
+    print(f"LEDGER_SEED={seed}, {triggers} triggers, {kills} kills, {stops} stops, {jumps} jumps")
 
-    found, chaos, made = crash(directory, triggers, kills, stops, seed, sqlite=sqlite)
+    found, chaos, made = crash(directory, triggers, kills, stops, seed, sqlite=sqlite, jumps=jumps)
 
     assert found.good, (str(found), found.details, made.fell)
     assert found.seen["accepted"] == triggers
-    assert sum(chaos.harm.values()) == kills + stops
+    assert sum(chaos.harm.values()) == kills + stops + jumps
     unexpected = [line for line in made.fell if "ended with 2" not in line]  # no store, no start
     assert unexpected == []
 
@@ -146,26 +164,7 @@ def test_on_one_sqlite_what_is_accepted_runs_once_through_kills_and_freezes_of_e
     story(tmp_path, 120, 8, 4, sqlite=True)
 
 
-def main() -> None:
-    """The figures, at any size."""
-    sqlite = "--sqlite" in sys.argv
-    numbers = [int(text) for text in sys.argv[1:] if not text.startswith("-")]
-    triggers, kills, stops = numbers[:3]
-    seed = numbers[3] if len(numbers) > 3 else random.randrange(1 << 30)
-    directory = Path(tempfile.mkdtemp(prefix="optio-ledger-"))
-    began = time.monotonic()
-    found, chaos, made = crash(directory, triggers, kills, stops, seed, sqlite=sqlite)
-    kind = "SQLite" if sqlite else "PostgreSQL"
-    print(f"{kind}, seed {seed}, {time.monotonic() - began:.0f} s, {kills} kills, {stops} stops: {found}")
-    print("  harm:", ", ".join(f"{count} {what}" for what, count in sorted(chaos.harm.items())))
-    print("  ended by themselves:", len(made.fell), *sorted(set(made.fell))[:20], sep="\n    ")
-    print(*found.details, sep="\n")
-    if found.good:
-        shutil.rmtree(directory, ignore_errors=True)
-    else:
-        print(f"see {directory}")
-    sys.exit(not found.good)
-
-
-if __name__ == "__main__":
-    main()
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("sqlite", [True, False], ids=["sqlite", "postgres"])
+def test_what_is_accepted_runs_once_through_clocks_that_are_set_forward_and_back(tmp_path: Path, sqlite: bool) -> None:
+    story(tmp_path, 60, 0, 0, sqlite=sqlite, jumps=8)
