@@ -4,6 +4,7 @@ import contextlib
 import json
 import random
 import re
+import sqlite3
 import threading
 import time
 from dataclasses import replace
@@ -321,6 +322,80 @@ def test_a_run_that_fails_its_workers_again_and_again_is_ended(services: Service
 
     assert (run.state, run.reason, adoptions) == (RunState.FAILED, "worker_crash", MAX_READ_CRASHES + 1)
     assert living(token) == []
+
+
+def suspect(services: Services, source: str) -> tuple[str, Execution, threading.Thread]:
+    """A run whose last worker died while it read its output, adopted by another that waits for its turn to read."""
+    run_id = accept(services, command_task(source, extra="maxRetries: 0\n"))
+    first = Execution(claim(services, run_id, lease=0.0), services.parts(), "first")
+    thread = threading.Thread(target=first)
+    thread.start()
+    eventually(lambda: log_of(services, run_id, LogKind.OUTPUT), what="a line")
+    first.leave()
+    thread.join(20)
+    run = services.store.run(run_id)
+    services.store.append_log(run_id, run.fence, 1, [], {"stdout": 6, "readCrashes": 2}, Meter())
+    (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5)
+    parts = services.parts()
+    parts.suspects.acquire()
+    second = Execution(adopted, parts, "second")
+    waiting = threading.Thread(target=second)
+    waiting.start()
+    return run_id, second, waiting
+
+
+def read_crashes(services: Services, run_id: str) -> int:
+    """The count that the store has."""
+    with contextlib.closing(sqlite3.connect(services.settings.data_dir / "optio.db")) as database:
+        ((offsets,),) = database.execute("SELECT offsets FROM attempts WHERE run_id = ?", (run_id,))
+    count: int = json.loads(offsets).get("readCrashes", 0)
+    return count
+
+
+def test_a_suspect_that_waits_for_its_turn_is_renewed_and_reads_once_the_turn_is_free(services: Services) -> None:
+    run_id, second, waiting = suspect(services, "echo begun; sleep 1; echo over")
+    marker = services.settings.data_dir / "attempts" / f"{run_id}-1" / "control" / "started"
+
+    def renewed() -> bool:
+        second.renewed(4_000_000.0)
+        return marker.lstat().st_mtime == 4_000_000.0
+
+    eventually(renewed, what="the renewal reaching its agent")
+    time.sleep(1.5)  # longer than the random pause
+    waits = log_of(services, run_id, LogKind.OUTPUT)
+    second._parts.suspects.release()
+    waiting.join(20)
+
+    assert waits == [b"begun"]
+    assert log_of(services, run_id, LogKind.OUTPUT) == [b"begun", b"over"]
+    assert services.store.run(run_id).state is RunState.COMPLETED
+
+
+def test_a_suspect_that_waits_for_its_turn_is_let_go_at_once_and_its_count_stays(services: Services) -> None:
+    token = odd()
+    run_id, second, waiting = suspect(services, f"echo begun; sleep {token}")
+
+    second.leave()
+    waiting.join(10)
+
+    assert not waiting.is_alive()
+    assert read_crashes(services, run_id) == 2
+    assert living(token) != []
+    services.executor.remove(run_id, 1)
+
+
+def test_a_suspect_whose_output_was_read_is_one_no_longer(services: Services) -> None:
+    token = odd()
+    run_id, second, waiting = suspect(services, f"echo begun; sleep {token}")
+    second._parts.suspects.release()
+
+    eventually(lambda: read_crashes(services, run_id) == 0, what="the count being taken back")
+    second.leave()
+    waiting.join(10)
+
+    assert read_crashes(services, run_id) == 0
+    assert not second._parts.suspects.locked()
+    services.executor.remove(run_id, 1)
 
 
 def test_an_adopted_attempt_keeps_its_meter_until_everything_is_read_again(services: Services) -> None:
