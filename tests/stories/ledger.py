@@ -395,9 +395,10 @@ def until_quiet(made: Cluster, patience: float = 60.0) -> list[dict[str, Any]]:
         time.sleep(0.3)
 
 
-def judge(made: Cluster, ledger: Ledger, sampler: Sampler, harmed: Mapping[str, int]) -> Verdict:
-    """Compare. `harmed` are runs whose supervisor was killed: so often they may begin again."""
-    stuck = until_quiet(made)
+def judge(made: Cluster, ledger: Ledger, sampler: Sampler, harmed: Mapping[str, int], *, patience: float = 60.0) -> Verdict:
+    """Compare. `harmed` are runs whose supervisor was killed: so often they may begin again. Runs are stuck when none has
+    ended for `patience` seconds."""
+    stuck = until_quiet(made, patience)
     sampler.close()
     found = marks(made.directory)
     starts, ends = (Counter(mark.run for mark in found if mark.kind == kind) for kind in ("start", "end"))

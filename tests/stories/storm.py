@@ -15,6 +15,8 @@ from tests.stories.test_ledger import crash
 
 # One fault for so many runs.
 RUNS_PER_FAULT = 12
+# Much, for a machine that has other work to do.
+PATIENCE_S = 300.0
 KINDS = ("kills", "freezes", "clock", "all")
 # Printed whatever they are; every other count of `Verdict.bad` only when it is not zero.
 ALWAYS = ("lost", "doubled", "stuck")
@@ -27,8 +29,9 @@ def storm(kind: str, driver: str, seed: int, runs: int, faults: int, duplicates:
     directory = Path(tempfile.mkdtemp(prefix="optio-storm-"))
     began = time.monotonic()
     found, chaos, made = crash(
-        directory, runs, kills, stops, seed, sqlite=driver == "sqlite", jumps=jumps, duplicates=duplicates
-    )
+        directory, runs, kills, stops, seed,
+        sqlite=driver == "sqlite", jumps=jumps, duplicates=duplicates, patience=PATIENCE_S,
+    )  # fmt: skip
     took = time.monotonic() - began
     harm: Counter[str] = Counter()
     for what, count in chaos.harm.items():

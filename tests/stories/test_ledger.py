@@ -123,8 +123,9 @@ def crash(
     sqlite: bool,
     jumps: int = 0,
     duplicates: int = 10,
+    patience: float = 60.0,
 ) -> tuple[Verdict, Chaos, Cluster]:
-    """The whole story."""
+    """The whole story. For `patience` seconds no run need end, and for twice as long a request may have no answer."""
     if sqlite:
         made = ledger.cluster(directory, sqlite=True, servers=1, schedulers=1, workers=ON_SQLITE, clocks=jumps > 0)
     else:
@@ -133,12 +134,12 @@ def crash(
         book = Ledger()
         sampler = Sampler(directory)
         chaos = Chaos(made, kills, stops, jumps, random.Random(seed))
-        clients = Clients(made, book, seed, duplicates=duplicates)
+        clients = Clients(made, book, seed, duplicates=duplicates, patience=2 * patience)
         chaos.start()
         ledger.paced(triggers, clients.ask, lambda: chaos.progress)
         clients.finish()
         chaos.join()
-        return ledger.judge(made, book, sampler, chaos.harmed), chaos, made
+        return ledger.judge(made, book, sampler, chaos.harmed, patience=patience), chaos, made
 
 
 def story(directory: Path, triggers: int, kills: int, stops: int, *, sqlite: bool, jumps: int = 0) -> None:
