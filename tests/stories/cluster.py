@@ -26,6 +26,8 @@ from tests.servers import PostgresServer, RedisServer
 from tests.stories.clock import Clock
 from tests.support import ROOT, eventually, free_port
 
+# All parts start at once, and a busy machine has other work to do.
+READY_S = 180.0
 # Only the name is another: no shortcut of this machine is taken then.
 _ELSEWHERE = "import socket; socket.gethostname = lambda: {host!r}\nfrom optio.cli import main\nmain([{command!r}])"
 
@@ -90,7 +92,7 @@ class Process:
 
     def until_begun(self) -> None:
         """Wait for that."""
-        eventually(self.begun, within=60, what=f"{self.name} being at work")
+        eventually(self.begun, within=READY_S, what=f"{self.name} being at work")
 
     def signal(self, number: int) -> None:
         assert self.process is not None
@@ -275,7 +277,7 @@ class Cluster:
         """Wait for a server."""
         number = int(name.partition("-")[2])
         try:
-            eventually(lambda: self._answers(self.ports[number]), within=60, what=f"{name} being ready")
+            eventually(lambda: self._answers(self.ports[number]), within=READY_S, what=f"{name} being ready")
         except AssertionError as err:
             raise AssertionError(f"{err}: {self.servers[number].log.read_text()[-2000:]}") from err
 
