@@ -311,6 +311,7 @@ class Execution:
         asked = False
         hinted = self._claim.adopted
         if trial.is_suspect:
+            log.warning("run %s: the last worker died while it read its output (%d in a row)", self.run.id, trial.count)
             self._left.wait(random.uniform(0.0, MAX_START_PAUSE_S))  # noqa: S311
         while not self._left.is_set():
             if self._has_just_begun(handle):
