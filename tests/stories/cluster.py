@@ -242,7 +242,7 @@ class Cluster:
     def environment(self, directory: str, **more: str) -> dict[str, str]:
         """What a part with this data directory is started with. On SQLite there is one for all."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")}
-        shared = {"OPTIO_TASKS": str(self.tasks), "OPTIO_DEBUG": "1", **self._environ}
+        shared = {"OPTIO_TASKS": str(self.tasks), "OPTIO_DEBUG": "1", "OPTIO_SANDBOX": "none", **self._environ}
         if self.clocks:
             shared |= self.clocks[0].environ
         if self.postgres is None or self.redis is None:

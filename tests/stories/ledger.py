@@ -85,9 +85,9 @@ LIMITS = {job.name: job.most for job in JOBS + TICKS} | {"": GLOBAL_LIMIT}
 
 def cluster(directory: Path, **changes: Any) -> Cluster:
     """A cluster that serves the tasks of the load."""
-    environ = {**_SETTINGS, **changes.pop("environ", {})}
-    made = Cluster(directory, environ=environ, **changes)
     agent = directory / "agent.sh"
+    sandbox = {"OPTIO_SANDBOX": "landlock", "OPTIO_SANDBOX_READ": str(agent), "OPTIO_SANDBOX_WRITE": str(directory / "marks")}
+    made = Cluster(directory, environ={**_SETTINGS, **sandbox, **changes.pop("environ", {})}, **changes)
     agent.write_text(_AGENT)
     (directory / "marks").touch()
     token = uuid.uuid4().hex

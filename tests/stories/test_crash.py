@@ -34,8 +34,10 @@ class Ledger:
 def crash(directory: Path, runs: int, kills: int, seed: int) -> tuple[Ledger, Dev, Path]:
     """Trigger `runs` runs while the one process is killed `kills` times."""
     dice = random.Random(seed)
-    dev = Dev(directory, environ={"OPTIO_MAX_WORKFLOW_CONCURRENT": "8"})
     marks = directory / "ran"
+    marks.touch()
+    sandbox = {"OPTIO_SANDBOX": "landlock", "OPTIO_SANDBOX_WRITE": str(marks)}
+    dev = Dev(directory, environ={"OPTIO_MAX_WORKFLOW_CONCURRENT": "8", **sandbox})
     for number in range(TASKS):
         # One write of less than a page, appended: whole, whoever else writes.
         command = f"sleep 0.0{number}; echo $OPTIO_RUN_ID-$OPTIO_ATTEMPT >> {marks}; echo done"
