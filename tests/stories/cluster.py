@@ -24,7 +24,7 @@ from optio.store.base import Store
 from optio.wiring import open_store
 from tests.servers import PostgresServer, RedisServer
 from tests.stories.clock import Clock
-from tests.support import ROOT, eventually, free_port
+from tests.support import ROOT, eventually, free_port, open_sandbox
 
 # All parts start at once, and a busy machine has other work to do.
 READY_S = 180.0
@@ -242,7 +242,7 @@ class Cluster:
     def environment(self, directory: str, **more: str) -> dict[str, str]:
         """What a part with this data directory is started with. On SQLite there is one for all."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")}
-        shared = {"OPTIO_TASKS": str(self.tasks), "OPTIO_DEBUG": "1", "OPTIO_SANDBOX": "none", **self._environ}
+        shared = {"OPTIO_TASKS": str(self.tasks), "OPTIO_DEBUG": "1", **open_sandbox(self._environ), **self._environ}
         if self.clocks:
             shared |= self.clocks[0].environ
         if self.postgres is None or self.redis is None:
