@@ -66,7 +66,7 @@ def _walk(root: str, linked: set[str]) -> Iterable[tuple[str, Sign]]:
         except OSError as err:
             if prefix and isinstance(err, _VANISHED):
                 continue
-            what = f"the directory `{prefix}`" if prefix else "the task directory"
+            what = f"the directory `{prefix}`" if prefix else f"the task directory `{os.path.abspath(root)}`"
             why = "does not exist" if isinstance(err, _VANISHED) else f"cannot be listed: {err.strerror}"
             raise Missing(prefix or ".", f"{what} {why}") from err
         for entry in entries:

@@ -11,7 +11,7 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +39,8 @@ _TRY_AGAIN = 30.0
 # A look at a large tree must not become the machine's main work.
 _MOST_LOOKING = 0.05
 _MOST_LOGGED = 20
+# How often the log says again that a removal is held.
+REMIND_EVERY_S = 600.0
 
 
 def log_news(snapshot: Snapshot) -> None:
@@ -49,6 +51,15 @@ def log_news(snapshot: Snapshot) -> None:
         log.warning("%s", line)
     for task_id in sorted(snapshot.kept)[:_MOST_LOGGED]:
         log.warning("task %s is served as it was before its file broke", task_id)
+    if snapshot.removal is not None:
+        log.warning("%s", snapshot.removal.summary)
+        log.warning("held tasks: %s", name_some(snapshot.removal.tasks))
+
+
+def name_some(task_ids: Sequence[str]) -> str:
+    """Return the first ids of a list, and how many there are besides."""
+    more = len(task_ids) - _MOST_LOGGED
+    return ", ".join(task_ids[:_MOST_LOGGED]) + (f" and {more} more" if more > 0 else "")
 
 
 class Reloader:
@@ -72,6 +83,7 @@ class Reloader:
         self._lost = False
         self._cost = 0.0
         self._complaint = ""
+        self._remind_at = 0.0
 
     async def load(self, paths: Collection[str] | None = None) -> Snapshot:
         """Take the tree up now, or of its changes only those of `paths`; the snapshot that is served afterwards."""
@@ -119,7 +131,7 @@ class Reloader:
         )
         if rest is not None and not rest.forced and not unchanged(self._root, now, changed):
             return False
-        snapshot = self._live.replace(compilation, self._compiler.unserved(compilation))
+        snapshot = self._live.replace(compilation, self._compiler.unserved(compilation), deleted=only or ())
         self._seen = {path: None if path in now.racy else sign for path, sign in now.signs.items() if path not in held} | {
             path: self._seen[path] for path in held if path in self._seen
         }
@@ -131,7 +143,11 @@ class Reloader:
         fresh = before.generation is None or snapshot.registry.digest != before.registry.digest
         if fresh:
             self._broker.tell(Topic.REGISTRY)
-        if fresh or snapshot.diagnostics != before.diagnostics or snapshot.kept != before.kept:
+        if fresh or (snapshot.diagnostics, snapshot.kept, snapshot.removal) != (
+            before.diagnostics,
+            before.kept,
+            before.removal,
+        ):
             self._on_change(snapshot)
         return True
 
@@ -214,9 +230,11 @@ class Reloader:
                     await asyncio.wait_for(wake.wait(), max(0.0, min(_TICK, due - time.monotonic())))
                 woken = wake.is_set()
                 wake.clear()
+                if not stop.is_set() and self._live.current.removal is not None:
+                    await self._follow_removal()
                 if stop.is_set() or not (woken or time.monotonic() >= due):
                     continue
-                calm = await self._try()
+                calm = await self._try(self._follow)
                 if self._held:
                     wake.set()
                 # A watcher misses files in directories that are made while it looks away: look once more after each event.
@@ -227,10 +245,26 @@ class Reloader:
             stopping.cancel()
             await watcher.close()
 
-    async def _try(self) -> bool:
+    async def _follow_removal(self) -> None:
+        """Let the held tasks go if they were released, by way of whichever server; say now and then that they are held."""
+
+        async def follow() -> None:
+            if await asyncio.to_thread(self._live.is_released):
+                await self.load(())
+
+        await self._try(follow)
+        removal, now = self._live.current.removal, time.monotonic()
+        if removal is not None and now >= self._remind_at:
+            if self._remind_at:
+                log.warning("%s", removal.summary)
+            self._remind_at = now + REMIND_EVERY_S
+        elif removal is None:
+            self._remind_at = 0.0
+
+    async def _try(self, follow: Callable[[], Awaitable[None]]) -> bool:
         """Whether the tree could be taken up, if there was anything to take up."""
         try:
-            await self._follow()
+            await follow()
         except OptioError as err:
             if str(err) != self._complaint:
                 log.warning("the tree cannot be taken up now: %s", err)

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from optio.errors import SettingsError
 from optio.model.defaults import MAX_WORKFLOW_CONCURRENT, WEBHOOK_RATE_PER_MINUTE
 from optio.model.pool import quantity
+from optio.model.removal_limit import DEFAULT_REMOVAL_LIMIT, RemovalLimit
 from optio.model.text import duration
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -162,6 +163,11 @@ def _token(text: str) -> str:
 
 SETTINGS: Mapping[str, Setting] = {
     "tasks": Setting("tasks.d", Path, "directory of the task files"),
+    "removal_limit": Setting(
+        DEFAULT_REMOVAL_LIMIT,
+        RemovalLimit.parse,
+        "tasks whose files may go at once: a share or a number; a larger removal is held until it is released",
+    ),
     "data_dir": Setting(".optio", Path, "directory of the database, secrets and attempts; on a local disk"),
     "database_url": Setting(
         None, _database, "`postgresql://...`, or `sqlite:///PATH`; by default SQLite in `optio.db` in the data directory"
@@ -262,6 +268,7 @@ class Settings:
     """See SETTINGS; `origins` says where each value comes from."""
 
     tasks: Path
+    removal_limit: RemovalLimit
     data_dir: Path
     database_url: str | None
     migrate: str

@@ -19,6 +19,7 @@ from optio.errors import StoreUnavailable
 from optio.live import LiveRegistry, Snapshot
 from optio.look import being_written, differences, look
 from optio.model.registry import Registry
+from optio.model.removal_limit import RemovalLimit
 from optio.reload import Reloader
 from optio.store.base import GenerationRow
 from optio.wiring import Services
@@ -32,9 +33,9 @@ def task(name: str, prompt: str = "hello", extra: str = "") -> str:
 class Watched:
     """A directory that is followed, and every registry that was ever served from it."""
 
-    def __init__(self, root: Path, services: Services) -> None:
+    def __init__(self, root: Path, services: Services, *, limit: str = "100%") -> None:
         self.root = root
-        self.live = LiveRegistry(services.store)
+        self.live = LiveRegistry(services.store, RemovalLimit.parse(limit))
         self.news: list[Snapshot] = []
         self.reloader = Reloader(root, self.live, services.broker, on_change=self.news.append)
         self._loop = asyncio.new_event_loop()
@@ -463,6 +464,9 @@ def test_a_change_is_taken_up_when_the_store_is_back(watched: Watched, monkeypat
                 raise StoreUnavailable("down")
             return store.activate(registry, commit)
 
+        def __getattr__(self, name: str) -> object:
+            return getattr(store, name)
+
     monkeypatch.setattr(watched.live, "_store", Flaky())
     watched.put("late.yaml", task("Late"))
 
@@ -498,3 +502,109 @@ def test_random_edits_end_in_the_tree_on_disk(watched: Watched) -> None:
         time.sleep(chance.choice([0, 0.002, 0.03]))
 
     watched.until_equal()
+
+
+@pytest.fixture
+def thirty(tmp_path: Path, services: Services) -> Iterator[Watched]:
+    """Thirty tasks with the limit that is the default."""
+    root = tmp_path / "tree"
+    root.mkdir()
+    for number in range(30):
+        (root / f"job-{number}.yaml").write_text(task(f"Job {number}"))
+    with Watched(root, services, limit="50%") as followed:
+        yield followed
+
+
+def removal_of(watched: Watched, count: int) -> set[str]:
+    watched.until(lambda: len(watched.live.current.held) == count, f"{count} held tasks")
+    return set(watched.live.current.held)
+
+
+def test_files_deleted_one_by_one_over_seconds_are_held_as_a_whole(thirty: Watched) -> None:
+    for number in range(30):
+        (thirty.root / f"job-{number}.yaml").unlink()
+        time.sleep(0.3)
+
+    assert removal_of(thirty, 30) == {f"job-{number}" for number in range(30)}
+    assert len(thirty.ids) == 30
+    # It was seen in parts: some had gone before the rest made it too much.
+    assert min(len(s.registry.tasks) for s in thirty.news) in range(15, 30)
+
+
+def test_files_that_come_back_one_by_one_end_the_hold_and_no_task_goes_meanwhile(thirty: Watched) -> None:
+    texts = {path: path.read_text() for path in thirty.root.iterdir()}
+    shutil.rmtree(thirty.root)
+    thirty.root.mkdir()
+    removal_of(thirty, 30)
+    thirty.news.clear()
+    for path, text in texts.items():
+        path.write_text(text)
+        time.sleep(0.1)
+
+    thirty.until(lambda: thirty.live.current.removal is None)
+    assert {len(s.registry.tasks) for s in thirty.news} == {30}
+
+
+def test_a_checkout_with_forty_percent_fewer_tasks_passes_without_a_word(thirty: Watched) -> None:
+    for number in range(12):
+        (thirty.root / f"job-{number}.yaml").unlink()
+
+    thirty.until(lambda: len(thirty.ids) == 18)
+    assert [s.removal for s in thirty.news if s.removal is not None] == []
+
+
+def test_edits_and_new_files_are_served_beside_a_held_removal(thirty: Watched) -> None:
+    for number in range(20):
+        (thirty.root / f"job-{number}.yaml").unlink()
+    thirty.put("new.yaml", task("New"))
+    thirty.put("job-29.yaml", task("Job 29", "edited"))
+
+    thirty.until(lambda: "new" in thirty.ids and thirty.prompt("job-29") == "edited")
+    removal_of(thirty, 20)
+    assert len(thirty.ids) == 31
+
+
+def test_a_release_through_another_server_reaches_this_one(thirty: Watched, services: Services) -> None:
+    shutil.rmtree(thirty.root)
+    thirty.root.mkdir()
+    held = removal_of(thirty, 30)
+
+    services.store.release_removals(held, "ann")
+
+    thirty.until(lambda: thirty.ids == set())
+    assert thirty.live.current.removal is None
+
+
+def test_what_was_released_is_held_again_after_it_had_come_back(thirty: Watched, services: Services) -> None:
+    texts = {path: path.read_text() for path in thirty.root.iterdir()}
+    for path in texts:
+        path.unlink()
+    services.store.release_removals(removal_of(thirty, 30), "ann")
+    thirty.until(lambda: thirty.ids == set())
+    for path, text in texts.items():
+        path.write_text(text)
+    thirty.until(lambda: len(thirty.ids) == 30)
+
+    for path in texts:
+        path.unlink()
+
+    removal_of(thirty, 30)
+    assert len(thirty.ids) == 30
+
+
+def test_a_deletion_through_the_api_is_never_held(thirty: Watched) -> None:
+    for number in range(29):
+        (thirty.root / f"job-{number}.yaml").unlink()
+        snapshot = thirty.load(f"job-{number}.yaml")
+        assert (len(snapshot.registry.tasks), snapshot.removal) == (29 - number, None)
+
+
+def test_a_held_removal_is_told_at_once_and_now_and_then_again(
+    thirty: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("optio.reload.REMIND_EVERY_S", 0.1)
+    shutil.rmtree(thirty.root)
+    thirty.root.mkdir()
+    removal_of(thirty, 30)
+
+    thirty.until(lambda: "30 of 30 tasks are gone" in caplog.text, "a second line in the log")

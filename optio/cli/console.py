@@ -13,6 +13,7 @@ from optio.live import Snapshot
 from optio.model import cron
 from optio.model.registry import CompiledTask
 from optio.model.run import Run, RunState
+from optio.reload import name_some
 from optio.runtimes import RUNTIMES
 from optio.secrets import named_by
 from optio.server import views
@@ -51,6 +52,7 @@ class TreeNews:
         yield from self._lacking(list(tasks.values()))
         yield from self._findings(now.diagnostics, now)
         yield from (f"  {task_id}: served as it was before its file broke" for task_id in sorted(now.kept))
+        yield from self._removal(now)
 
     def _change(self, before: Snapshot, now: Snapshot) -> Iterator[str]:
         old, new = before.registry.tasks, now.registry.tasks
@@ -66,15 +68,24 @@ class TreeNews:
         mended = [d for d in before.diagnostics if d.severity is Severity.ERROR] and not any(
             d.severity is Severity.ERROR for d in now.diagnostics
         )
-        if changes or findings or mended:
+        removal = [] if now.removal == before.removal else list(self._removal(now))
+        if before.removal and not now.removal:
+            removal = ["  no task is held any more"]
+        if changes or findings or mended or removal:
             yield f"{_time()}  {self._root}: {'changed' if changes else 'looked at again'}{_generation(now)}"
             yield from changes[:_MOST_TASKS]
             if len(changes) > _MOST_TASKS:
                 yield f"  ... and {len(changes) - _MOST_TASKS} more"
             yield from self._lacking(altered)
             yield from findings
+            yield from removal
             if mended:
                 yield "  no errors any more"
+
+    def _removal(self, now: Snapshot) -> Iterator[str]:
+        if now.removal is not None:
+            yield "  " + show.coloured(f"{self._root}: {now.removal.summary}", "33")
+            yield f"  held: {name_some(now.removal.tasks)}"
 
     def _lacking(self, tasks: list[CompiledTask]) -> Iterator[str]:
         """What runs of these tasks will miss: values of secrets, programs of agents. Each once."""

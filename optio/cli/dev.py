@@ -64,12 +64,14 @@ def _run(settings: Settings) -> int:
 
 async def _dev(services: Services, sock: socket.socket, *, open_access: bool) -> None:
     settings = services.settings
-    try:
-        settings.tasks.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise SettingsError(f"the task directory {settings.tasks} cannot be used: {err.strerror}") from err
-    live = LiveRegistry(services.store)
+    live = LiveRegistry(services.store, settings.removal_limit)
     live.restore()
+    # Where tasks were served before, a missing directory is more often a mistyped path than a wish: it is not made.
+    if not live.current.registry.tasks:
+        try:
+            settings.tasks.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise SettingsError(f"the task directory {settings.tasks} cannot be used: {err.strerror}") from err
     reloader = Reloader(settings.tasks, live, services.broker, on_change=TreeNews(services))
     host, port = sock.getsockname()[:2]
     url = f"http://{'[' + host + ']' if ':' in host else host}:{port}"

@@ -260,6 +260,11 @@ def _server(settings: Settings) -> Iterator[Check]:
         answer = client.Client(settings).request("GET", "/api/registry")
         detail = f"optio {answer['version']} answers at {settings.server_url}, generation {answer['generation']}"
         yield Check(name="server", status="ok", detail=detail)
+        removal = answer.get("removal")
+        if removal is not None:
+            gone = f"the files of {removal['count']} of {removal['total']} tasks are gone, the tasks are held"
+            cure = f"put the files back, or run `{removal['release']}` to remove the tasks"
+            yield Check(name="tasks", status="warning", detail=f"{gone} since {removal['since']}", hint=cure)
         return
     except client.ServerRefused as err:
         if err.status != 0:

@@ -40,14 +40,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _serve(services: Services, sock: socket.socket) -> None:
-    live = LiveRegistry(services.store)
+    live = LiveRegistry(services.store, services.settings.removal_limit)
     live.restore()
     reloader = Reloader(services.settings.tasks, live, services.broker)
     snapshot = await reloader.load()
     host, port = sock.getsockname()[:2]
     errors = sum(d.severity is Severity.ERROR for d in snapshot.diagnostics)
     log.info(
-        "optio %s server on %s port %d: %d tasks, %d errors", __version__, host, port, len(snapshot.registry.tasks), errors
+        "optio %s server on %s port %d: %d tasks, %d errors in %s",
+        __version__,
+        host,
+        port,
+        len(snapshot.registry.tasks),
+        errors,
+        services.settings.tasks.absolute(),
     )
     stop = asyncio.Event()
     watching = asyncio.create_task(reloader.watch(stop))

@@ -1,9 +1,9 @@
-"""List the tasks that are served; pause one, so that nothing of it starts, and resume it."""
+"""List the tasks that are served; pause one, so that nothing of it starts, and resume it; release a held removal."""
 
 import argparse
 from typing import Any
 
-from optio.cli import OK, client, flags, show
+from optio.cli import FAILED, OK, client, flags, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pause = verbs.add_parser("pause", help="let nothing of a task start: its runs wait, what runs goes on")
     pause.add_argument("--reason", default="", help="told to everybody who asks why a run waits")
     resume = verbs.add_parser("resume", help="end a pause")
+    release = verbs.add_parser("release", help="remove held tasks, whose files are gone; without a digest, show them")
+    release.add_argument("digest", nargs="?", help="digest of the held removal, as it is shown")
     for sub in (pause, resume):
         sub.add_argument("task", help="the task's id")
     for sub in verbs.choices.values():
@@ -27,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
         found = server.request("GET", "/api/tasks")
         print(show.as_json(found) if args.json else _table(found["items"]))
         return OK
+    if args.verb == "release":
+        return _release(server, args.digest, args.json)
     body = {"reason": args.reason} if args.verb == "pause" else None
     found = server.request("POST", f"/api/tasks/{client.quoted(args.task)}/{args.verb}", body=body)
     if args.json:
@@ -36,6 +40,25 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"{args.task} is not paused")
     return OK
+
+
+def _release(server: client.Client, digest: str | None, as_json: bool) -> int:
+    if digest is not None:
+        done = server.request("POST", "/api/registry/removal/release", body={"digest": digest})
+        print(show.as_json(done) if as_json else f"{done['count']} tasks are removed, {done['served']} are served")
+        return OK
+    removal = server.request("GET", "/api/registry")["removal"]
+    if as_json:
+        print(show.as_json(removal))
+    elif removal is None:
+        print("no removal is held")
+    else:
+        print(f"{removal['count']} of {removal['total']} tasks are held since {removal['since']}, their files are gone:")
+        print("\n".join(f"  {task_id}" for task_id in removal["tasks"]))
+        if removal["count"] > len(removal["tasks"]):
+            print(f"  and {removal['count'] - len(removal['tasks'])} more")
+        print(f"put the files back, or run `{removal['release']}` to remove the tasks")
+    return OK if removal is None else FAILED
 
 
 def _table(tasks: list[dict[str, Any]]) -> str:
@@ -50,4 +73,6 @@ def _state(task: dict[str, Any]) -> str:
         words.append(f"paused by {task['paused']['by']}{why}")
     if task["stale"]:
         words.append("its file has errors")
+    if task["held"]:
+        words.append("its file is gone, its removal is held")
     return ", ".join(words) or "served"

@@ -24,6 +24,7 @@ from optio.server.hub import Hub
 from optio.server.logs import LogController
 from optio.server.metrics import MetricsController, of_the_registry, of_the_store
 from optio.server.pools import PoolController
+from optio.server.removals import RemovalController
 from optio.server.runs import RunController
 from optio.server.sockets import Sockets
 from optio.server.tasks import TaskController
@@ -71,6 +72,7 @@ def create_rest(hub: Hub) -> Litestar:
             LogController,
             DeliveryController,
             PoolController,
+            RemovalController,
             HealthController,
             MetricsController,
         ],

@@ -29,15 +29,25 @@ class HealthController(Controller):
     async def ready(self, hub: NamedDependency[Hub]) -> Response[dict[str, Any]]:
         """The store can be used and a generation is served. `degraded` says that it works, slower or with looser limits."""
         found = await read_few(hub.services.store, health.ready, hub.services)
-        if hub.live.current.generation is None:
+        snapshot = hub.live.current
+        if snapshot.removal is not None:
+            found = replace(found, degraded=(*found.degraded, snapshot.removal.summary))
+        if snapshot.unreadable:
+            found = replace(found, degraded=(*found.degraded, "the task directory cannot be read: tasks are served as before"))
+        if snapshot.generation is None:
             found = replace(found, problems=(*found.problems, "no generation is served yet"))
         return Response(found.to_json(), status_code=found.status)
 
     @get("/api/registry", opt=role("viewer"))
     async def registry(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
-        """The generation that is served: its digest, and the digest of each task."""
+        """The generation that is served: its digest, the digest of each task, and the removal that is held, if there is one."""
         snapshot = hub.live.current
-        return {**views.generation(snapshot.generation), "stale": sorted(snapshot.kept), "version": __version__}
+        return {
+            **views.generation(snapshot.generation),
+            "stale": sorted(snapshot.kept),
+            "removal": views.removal(snapshot.removal),
+            "version": __version__,
+        }
 
     @get("/api/diagnostics", opt=role("viewer"))
     async def diagnostics(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
@@ -46,5 +56,6 @@ class HealthController(Controller):
         return {
             "diagnostics": [diagnostic.to_json() for diagnostic in snapshot.diagnostics],
             "stale": sorted(snapshot.kept),
+            "removal": views.removal(snapshot.removal),
             "files": snapshot.files,
         }

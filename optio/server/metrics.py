@@ -61,4 +61,5 @@ def of_the_registry(live: LiveRegistry) -> Iterator[Reading]:
         yield Reading("generation", "its number", row.id)
         yield Reading("generation_timestamp_seconds", "when it was first served", row.activated_at.timestamp())
     yield Reading("tasks", "tasks that are served", len(current.registry.tasks))
+    yield Reading("tasks_held", "tasks that are served though their files are gone", len(current.held))
     yield Reading("tasks_stale", "tasks that are served as before their file broke", len(current.kept))

@@ -48,6 +48,7 @@ _BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("/api/tasks", "post"): {"weekly": {"value": _TASK}},
     ("/api/tasks/{task_id}", "patch"): {"limits": {"value": {"maxTurns": 10, "description": None}}},
     ("/api/tasks/{task_id}/pause", "post"): {"why": {"value": {"reason": "the API is down"}}, "nothing": {"value": {}}},
+    ("/api/registry/removal/release", "post"): {"seen": {"value": {"digest": "5d0c1f9a77e2"}}},
     ("/api/tasks/{task_id}/runs", "post"): {"manual": {"value": _START}, "nothing": {"value": {}}},
     ("/api/tasks/{task_id}/triggers", "post"): {"schedule": {"value": _SCHEDULE}, "webhook": {"value": _WEBHOOK}},
     ("/api/hooks/{path}", "post"): {"push": {"value": {"repository": {"name": "optio"}}}},

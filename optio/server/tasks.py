@@ -18,6 +18,7 @@ from optio.server.auth import role
 from optio.server.hub import Hub
 from optio.server.landing import read_few
 from optio.server.problems import HttpProblem
+from optio.server.removals import release
 from optio.server.runs import once_of, refuse_unknown
 from optio.store.base import Once, Pause, RunFilter
 from optio.writes import Stale, Written
@@ -72,11 +73,17 @@ class TaskController(Controller):
 
     @delete("/api/tasks/{task_id:str}", status_code=204, opt=role("admin"))
     async def remove(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> None:
-        """Delete the task's file. Its triggers end at once; runs that wait or run finish on the definition they have."""
+        """Delete the task's file. Its triggers end at once; runs that wait or run finish on the definition they have. A task
+        whose file is gone already, and whose removal is held, is released."""
         digests = _digests(request)
         async with hub.turn:
             task = hub.live.current.registry.task(task_id)
-            await _done(hub, lambda: hub.files.delete(task, digests))
+            if task_id in hub.live.current.held:
+                if digests is not None and task.digest not in digests and "*" not in digests:
+                    raise HttpProblem(412, "Precondition failed", f"the task `{task_id}` has the digest {task.digest} now")
+                await release(hub, (task_id,), request.state.actor)
+            else:
+                await _done(hub, lambda: hub.files.delete(task, digests))
 
     @post("/api/tasks/{task_id:str}/pause", status_code=200, opt=role("operator"))
     async def pause(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> dict[str, Any]:

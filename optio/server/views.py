@@ -5,10 +5,14 @@ from typing import Any
 
 from optio.live import Snapshot
 from optio.model.registry import CompiledTask
+from optio.model.removal import HeldRemoval
 from optio.model.run import Attempt, Event, LogLine, Meter, Page, Run, RunState
 from optio.runs.admission import Hold
 from optio.runs.replay import Judgement, diff, differences
 from optio.store.base import Delivery, GenerationRow, Pause, SlotRow
+
+# Ids of held tasks in one answer.
+MAX_HELD_SHOWN = 100
 
 
 def at(moment: datetime | None) -> str | None:
@@ -147,6 +151,7 @@ def task(value: CompiledTask, snapshot: Snapshot, paused: Pause | None) -> dict[
         "digest": value.digest,
         "origin": {"path": value.origin.path, "line": value.origin.line},
         "stale": value.id in snapshot.kept,
+        "held": value.id in snapshot.held,
         "paused": pause(paused),
         "links": {"self": f"/api/tasks/{value.id}", "runs": f"/api/tasks/{value.id}/runs"},
     }
@@ -191,6 +196,20 @@ def generation(value: GenerationRow | None) -> dict[str, Any]:
         "commit": value.commit,
         "activatedAt": at(value.activated_at),
         "tasks": dict(value.tasks),
+    }
+
+
+def removal(value: HeldRemoval | None) -> dict[str, Any] | None:
+    """A held removal: its first tasks, how many they are of how many, and the command that lets them go."""
+    if value is None:
+        return None
+    return {
+        "digest": value.digest,
+        "count": len(value.tasks),
+        "total": value.total,
+        "tasks": list(value.tasks[:MAX_HELD_SHOWN]),
+        "since": at(value.since),
+        "release": value.command,
     }
 
 

@@ -6,7 +6,7 @@ UTC; leases expire by the store's own clock. Any method may raise StoreUnavailab
 CommitUnknown, its one kind that leaves this open.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -118,6 +118,16 @@ class Pause:
     reason: str
     actor: str
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovalRow:
+    """A task that is held because its file is gone, since when, and who released it at what time, if anybody did."""
+
+    task_id: str
+    held_at: datetime
+    released_at: datetime | None
+    released_by: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -427,6 +437,22 @@ class Store(Protocol):
 
     def definition(self, digest: str) -> CompiledTask:
         """Raises NotFound."""
+        ...
+
+    def removals(self) -> dict[str, RemovalRow]:
+        """Return the held removals of all servers by task; a release is among them as long as it counts."""
+        ...
+
+    def hold_removals(self, task_ids: Collection[str]) -> dict[str, RemovalRow]:
+        """Note that these tasks are held, and return their rows: a release that still counts is left as it is."""
+        ...
+
+    def release_removals(self, task_ids: Collection[str], actor: str) -> None:
+        """Let every server remove these tasks, for an hour from now."""
+        ...
+
+    def drop_removals(self, task_ids: Collection[str]) -> None:
+        """Forget holds and releases of tasks whose files are back."""
         ...
 
     # Accepting

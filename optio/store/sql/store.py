@@ -1,7 +1,7 @@
 """SqlStore: the operations, bound to a driver's transactions."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -23,6 +23,7 @@ from optio.store.sql import (
     places,
     queue,
     registry,
+    removals,
     retention,
     runs,
     schedules,
@@ -66,6 +67,18 @@ class SqlStore:
 
     def _read_definition(self, digest: str) -> CompiledTask:
         return self._engine.peek(lambda tx: registry.definition(tx, digest))
+
+    def removals(self) -> dict[str, base.RemovalRow]:
+        return self._engine.peek(removals.every)
+
+    def hold_removals(self, task_ids: Collection[str]) -> dict[str, base.RemovalRow]:
+        return self._engine.change(lambda tx: removals.hold(tx, task_ids))
+
+    def release_removals(self, task_ids: Collection[str], actor: str) -> None:
+        self._engine.change(lambda tx: removals.release(tx, task_ids, actor))
+
+    def drop_removals(self, task_ids: Collection[str]) -> None:
+        self._engine.change(lambda tx: removals.drop(tx, task_ids))
 
     def accept(
         self, run: base.NewRun, *, delivery: base.NewDelivery | None = None, once: base.Once | None = None

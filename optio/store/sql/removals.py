@@ -1,0 +1,68 @@
+"""Held removals: tasks whose files are gone and that are served on, and which of them a person has released.
+
+All servers of a database share these rows, so one release reaches each of them. A release counts for an hour: a server that
+sees the same removal later than others lets the tasks go too, and a removal of another day is held again.
+"""
+
+from collections.abc import Collection
+from datetime import timedelta
+
+from optio.store.base import RemovalRow
+from optio.store.sql.transaction import Lot, Row, Transaction, maybe, when
+
+RELEASE_VALID = timedelta(hours=1)
+_COLUMNS = "task_id text"
+_HOLD = """
+INSERT INTO held_removals (task_id, held_at) SELECT lot.task_id, :now FROM lot WHERE TRUE
+ON CONFLICT (task_id) DO UPDATE SET held_at = excluded.held_at, released_at = NULL, released_by = NULL
+WHERE held_removals.released_at < :valid
+"""
+_RELEASE = """
+INSERT INTO held_removals (task_id, held_at, released_at, released_by)
+SELECT lot.task_id, :now, :now, :actor FROM lot WHERE TRUE
+ON CONFLICT (task_id) DO UPDATE SET released_at = excluded.released_at, released_by = excluded.released_by
+"""
+
+
+def every(tx: Transaction) -> dict[str, RemovalRow]:
+    """See `Store.removals`."""
+    rows = tx.all("SELECT * FROM held_removals WHERE released_at IS NULL OR released_at >= :valid", {"valid": _valid(tx)})
+    return {row["task_id"]: _removal(row) for row in rows}
+
+
+def hold(tx: Transaction, task_ids: Collection[str]) -> dict[str, RemovalRow]:
+    """See `Store.hold_removals`."""
+    tx.lock("registry")
+    tx.lay(_HOLD, _lot(task_ids), {"now": tx.now, "valid": _valid(tx)})
+    wanted = set(task_ids)
+    return {task_id: row for task_id, row in every(tx).items() if task_id in wanted}
+
+
+def release(tx: Transaction, task_ids: Collection[str], actor: str) -> None:
+    """See `Store.release_removals`."""
+    tx.lock("registry")
+    tx.run("DELETE FROM held_removals WHERE released_at < :valid", {"valid": _valid(tx)})
+    tx.lay(_RELEASE, _lot(task_ids), {"now": tx.now, "actor": actor})
+
+
+def drop(tx: Transaction, task_ids: Collection[str]) -> None:
+    """See `Store.drop_removals`."""
+    tx.lock("registry")
+    tx.lay("DELETE FROM held_removals WHERE task_id IN (SELECT lot.task_id FROM lot)", _lot(task_ids))
+
+
+def _lot(task_ids: Collection[str]) -> Lot:
+    return Lot(_COLUMNS, [{"task_id": task_id} for task_id in sorted(task_ids)])
+
+
+def _valid(tx: Transaction) -> int:
+    return tx.now - RELEASE_VALID // timedelta(microseconds=1)
+
+
+def _removal(row: Row) -> RemovalRow:
+    return RemovalRow(
+        task_id=row["task_id"],
+        held_at=when(row["held_at"]),
+        released_at=maybe(row["released_at"]),
+        released_by=row["released_by"],
+    )
