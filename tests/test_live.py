@@ -126,6 +126,91 @@ def test_the_last_good_definition_survives_a_restart(tmp_path: Path) -> None:
     assert after.kept == {"one"}
 
 
+def thirty() -> dict[str, str]:
+    return {f"job-{number}": task(f"Job {number}") for number in range(30)}
+
+
+def test_a_tree_that_is_empty_after_a_restart_is_held_as_it_was(tmp_path: Path) -> None:
+    with_store = open_store(tmp_path / "optio.db")
+    before = Tree(LiveRegistry(with_store)).becomes(**thirty())
+    with_store.close()
+
+    store = open_store(tmp_path / "optio.db")
+    live = LiveRegistry(store)
+    live.restore()
+    after = Tree(live).becomes()
+    store.close()
+
+    assert after.generation == before.generation
+    assert len(after.held) == 30
+
+
+def test_a_hold_goes_on_over_a_restart_though_it_would_be_allowed_by_now(tmp_path: Path) -> None:
+    other = {f"other-{number}": task(f"Other {number}") for number in range(40)}
+    store = open_store(tmp_path / "optio.db")
+    tree = Tree(LiveRegistry(store))
+    tree.becomes(**thirty())
+    assert len(tree.becomes(**other).registry.tasks) == 70
+    store.close()
+
+    store = open_store(tmp_path / "optio.db")
+    live = LiveRegistry(store)
+    live.restore()
+    after = Tree(live).becomes(**other)
+    store.close()
+
+    assert (len(after.held), len(after.registry.tasks)) == (30, 70)
+
+
+def test_a_release_lets_the_tasks_go_also_after_a_restart(services: Services) -> None:
+    tree = Tree(LiveRegistry(services.store))
+    tree.becomes(**thirty())
+    services.store.release_removals(tree.becomes().held, "ann")
+
+    live = LiveRegistry(services.store)
+    live.restore()
+    after = Tree(live).becomes()
+
+    assert (dict(after.registry.tasks), after.removal) == ({}, None)
+
+
+def test_a_broken_file_is_no_removal_and_a_renamed_task_is_none(tree: Tree) -> None:
+    tree.becomes(**thirty())
+
+    after = tree.becomes(**dict.fromkeys(thirty(), BROKEN))
+    assert (len(after.kept), after.removal) == (30, None)
+
+    after = tree.becomes(**{name: task(f"New {name}") for name in thirty()})
+    assert (len(after.registry.tasks), after.removal) == (30, None)
+
+
+def test_a_held_task_gives_its_webhook_path_up_to_a_new_one(tree: Tree) -> None:
+    tree.becomes(one=task("One", HOOK.format(path="hit")), two=task("Two", HOOK.format(path="beat")))
+
+    after = tree.becomes(new=task("New", HOOK.format(path="hit")))
+
+    assert after.held == {"one", "two"}
+    assert {path: task.id for path, task in after.registry.hooks.items()} == {"hit": "new", "beat": "two"}
+
+
+def test_two_servers_of_one_database_hold_the_same_and_one_release_reaches_both(services: Services) -> None:
+    one, two = Tree(LiveRegistry(services.store)), Tree(LiveRegistry(services.store))
+    generation = one.becomes(**thirty()).generation
+    two.becomes(**thirty())
+    first, second = one.becomes(), two.becomes()
+    assert first.removal is not None
+    assert second.removal is not None
+    assert (first.removal.digest, first.generation, second.generation) == (second.removal.digest, generation, generation)
+    assert not one.live.is_released()
+
+    services.store.release_removals(first.held, "ann")
+
+    assert one.live.is_released()
+    assert two.live.is_released()
+    assert dict(one.becomes().registry.tasks) == dict(two.becomes().registry.tasks) == {}
+    assert one.live.current.generation == two.live.current.generation
+
+
 def test_equal_trees_are_one_generation(tree: Tree) -> None:
     first = tree.becomes(one=task("One"))
     tree.becomes(one=BROKEN)

@@ -10,9 +10,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.broker.base import Topic
-from optio.errors import Invalid, NotFound, Problem, StoreUnavailable
+from optio.errors import Conflict, Invalid, NotFound, Problem, StoreUnavailable
 from optio.live import Snapshot
-from optio.model.registry import CompiledTask
+from optio.model.registry import CompiledTask, Registry
 from optio.server import payload, views
 from optio.server.auth import role
 from optio.server.hub import Hub
@@ -48,7 +48,10 @@ class TaskController(Controller):
         document, once = await _received(request, hub, "tasks")
 
         def write() -> Written:
-            return hub.files.create(document, hub.live.current.registry)
+            snapshot = hub.live.current
+            # A new file for a held task brings the task back.
+            filed = {task.id: task for task in snapshot.registry.tasks.values() if task.id not in snapshot.held}
+            return hub.files.create(document, Registry.of(filed))
 
         async with hub.turn:
             return await _first_answer(hub, once) or await _written(hub, write, once, _task_answer(await _pauses(hub)))
@@ -67,7 +70,7 @@ class TaskController(Controller):
         document, _ = await _received(request, hub, None)
         digests = _digests(request)
         async with hub.turn:
-            task = hub.live.current.registry.task(task_id)
+            task = _with_file(hub, task_id)
             answer = _task_answer(await _pauses(hub))
             return await _written(hub, lambda: hub.files.patch(task, document, digests), None, answer, status=200)
 
@@ -150,7 +153,7 @@ class TaskController(Controller):
             known = await _first_answer(hub, once)
             if known is not None:
                 return known
-            task = hub.live.current.registry.task(task_id)
+            task = _with_file(hub, task_id)
             return await _written(hub, lambda: hub.files.add_trigger(task, document), once, answer)
 
     @get("/api/tasks/{task_id:str}/triggers/{kind:str}", opt=role("viewer"))
@@ -165,8 +168,17 @@ class TaskController(Controller):
         """Take the trigger of this type out of the task's file."""
         digests = _digests(request)
         async with hub.turn:
-            task = hub.live.current.registry.task(task_id)
+            task = _with_file(hub, task_id)
             await _done(hub, lambda: hub.files.remove_trigger(task, kind, digests))
+
+
+def _with_file(hub: Hub, task_id: str) -> CompiledTask:
+    """The task, to be changed in its file. Raises NotFound, and Conflict for a held task, which has none."""
+    task = hub.live.current.registry.task(task_id)
+    if task_id in hub.live.current.held:
+        cure = f"put it back, or remove the task with DELETE /api/tasks/{task_id}"
+        raise Conflict(f"the file of the task `{task_id}` is gone (`{task.origin.path}`) and its removal is held: {cure}")
+    return task
 
 
 def _trigger(task: CompiledTask, kind: str) -> dict[str, Any]:
