@@ -23,7 +23,7 @@ COMMANDS = {
     "schedule": ("schedule", "print when scheduled tasks fire next"),
     "run": ("run", "start a run of a task"),
     "runs": ("runs", "list, show, follow, cancel and retry runs"),
-    "tasks": ("tasks", "list tasks, pause and resume them"),
+    "tasks": ("tasks", "list tasks, pause and resume them, remove held ones"),
     "pool": ("pool", "show the pods that are kept ready for runs; plan how many"),
     "hook": ("hook", "post, replay and capture webhook deliveries"),
     "server": ("server", "serve the API"),

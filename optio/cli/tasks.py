@@ -47,7 +47,7 @@ def _release(server: client.Client, digest: str | None, as_json: bool) -> int:
         done = server.request("POST", "/api/registry/removal/release", body={"digest": digest})
         print(show.as_json(done) if as_json else f"{done['count']} tasks are removed, {done['served']} are served")
         return OK
-    removal = server.request("GET", "/api/registry")["removal"]
+    removal = server.request("GET", "/api/registry").get("removal")
     if as_json:
         print(show.as_json(removal))
     elif removal is None:
@@ -73,6 +73,6 @@ def _state(task: dict[str, Any]) -> str:
         words.append(f"paused by {task['paused']['by']}{why}")
     if task["stale"]:
         words.append("its file has errors")
-    if task["held"]:
+    if task.get("held"):
         words.append("its file is gone, its removal is held")
     return ", ".join(words) or "served"

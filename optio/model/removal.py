@@ -6,7 +6,7 @@ went within the last minute together, because a deletion of many files may be se
 out. `optio.live` keeps the state between two compilations and stores holds and releases.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -51,6 +51,8 @@ def decide(
     so that files that come back one by one do not end the hold half-way. `released` may go and count as if they never were.
     A held removal holds all that went within the window: those that had gone before are served again.
     """
+    if not recent and served.keys() <= compiled.keys():
+        return Verdict(total=len(served))
     lately = {task_id: gone for task_id, gone in recent.items() if now - gone.at < WINDOW_S}
     before = {task_id: gone.task for task_id, gone in lately.items()} | dict(served)
     before = {task_id: task for task_id, task in before.items() if task_id not in released}
@@ -68,6 +70,11 @@ def find_removed(before: Mapping[str, CompiledTask], after: Mapping[str, Compile
     return {task_id: task for task_id, task in before.items() if task_id not in after and task.origin.path not in renamed}
 
 
+def removal_digest(task_ids: Iterable[str]) -> str:
+    """Return the short digest that names exactly these tasks."""
+    return digest_of(sorted(task_ids)).removeprefix("sha256:")[:_SHORT_DIGEST]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldRemoval:
     """A removal that is held: the ids of its tasks in order, of how many tasks, and since when."""
@@ -79,7 +86,7 @@ class HeldRemoval:
     @property
     def digest(self) -> str:
         """Name exactly these tasks, so that a person releases what he saw."""
-        return digest_of(list(self.tasks)).removeprefix("sha256:")[:_SHORT_DIGEST]
+        return removal_digest(self.tasks)
 
     @property
     def command(self) -> str:

@@ -33,7 +33,7 @@ class HealthController(Controller):
         if snapshot.removal is not None:
             found = replace(found, degraded=(*found.degraded, snapshot.removal.summary))
         if snapshot.unreadable:
-            found = replace(found, degraded=(*found.degraded, "the task directory cannot be read: tasks are served as before"))
+            found = replace(found, degraded=(*found.degraded, "the task directory cannot be read: nothing in it is taken up"))
         if snapshot.generation is None:
             found = replace(found, problems=(*found.problems, "no generation is served yet"))
         return Response(found.to_json(), status_code=found.status)

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 
 from optio.errors import Conflict, Invalid, Problem
+from optio.model.removal import removal_digest
 from optio.server import payload
 from optio.server.auth import role
 from optio.server.hub import Hub
@@ -32,23 +34,30 @@ class RemovalController(Controller):
             hint = "send the `digest` of `removal` in GET /api/registry"
             raise Invalid("the release names no removal", [Problem("/digest", "must be a text", hint=hint)])
         async with hub.turn:
-            snapshot = hub.live.current
-            if snapshot.removal is None:
-                raise Conflict("this server holds no removal: its tasks are served, or gone already")
-            if snapshot.removal.digest != digest:
-                raise Conflict(f"other tasks are held now: see GET /api/registry, then run `{snapshot.removal.command}`")
-            if snapshot.unreadable:
-                raise Conflict("the task directory cannot be read now: put it back, even if it is empty, then release again")
-            await release(hub, snapshot.removal.tasks, request.state.actor)
-            return {
-                "digest": digest,
-                "count": len(snapshot.removal.tasks),
-                "tasks": list(snapshot.removal.tasks),
-                "served": len(hub.live.current.registry.tasks),
-            }
+            task_ids = await _find(hub, digest)
+            await release(hub, task_ids, request.state.actor)
+            served = len(hub.live.current.registry.tasks)
+            return {"digest": digest, "count": len(task_ids), "tasks": task_ids, "served": served}
 
 
-async def release(hub: Hub, task_ids: tuple[str, ...], actor: str) -> None:
+async def _find(hub: Hub, digest: str) -> list[str]:
+    """The held tasks that the digest names. They may be held by another server alone, so the store is asked too. Raises
+    Conflict."""
+    snapshot = hub.live.current
+    if snapshot.removal is not None and snapshot.removal.digest == digest:
+        if snapshot.unreadable:
+            raise Conflict("the task directory cannot be read now: put it back, even if it is empty, then release again")
+        return list(snapshot.removal.tasks)
+    rows = await asyncio.to_thread(hub.services.store.removals)
+    held = sorted(task_id for task_id, row in rows.items() if row.released_at is None)
+    if held and removal_digest(held) == digest:
+        return held
+    if snapshot.removal is not None:
+        raise Conflict(f"other tasks are held now: see GET /api/registry, then run `{snapshot.removal.command}`")
+    raise Conflict("no such removal is held: its tasks are served, or gone already")
+
+
+async def release(hub: Hub, task_ids: Sequence[str], actor: str) -> None:
     """Let these held tasks go: note it for all servers, and serve without them here. Raises StoreUnavailable."""
     await asyncio.to_thread(hub.services.store.release_removals, task_ids, actor)
     log.warning("%d held tasks were released by %s", len(task_ids), actor)

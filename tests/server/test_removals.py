@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from optio.model.removal import removal_digest
 from optio.server.auth import token_hash
+from optio.server.metrics import of_the_registry
 from tests.server.api import JOB, Api
 
 ROUTE = "/api/registry/removal/release"
@@ -139,3 +141,20 @@ def test_a_release_waits_for_a_directory_that_can_be_read(files: Api) -> None:
     assert answer.status == 409
     assert "cannot be read" in answer.json["detail"]
     assert "cannot be read" in str(files.get("/readyz").json["problems"])
+
+
+def test_a_server_that_holds_nothing_releases_what_another_one_holds(files: Api) -> None:
+    other = ["far-1", "far-2", "far-3"]
+    files.services.store.hold_removals(other)
+
+    answer = files.post(ROUTE, {"digest": removal_digest(other)})
+
+    assert (answer.status, answer.json["tasks"]) == (200, other)
+    assert {row.released_by for row in files.services.store.removals().values()} == {"local"}
+    assert files.post(ROUTE, {"digest": removal_digest(other)}).status == 409
+
+
+def test_a_gauge_counts_the_held_tasks(files: Api) -> None:
+    hold(files)
+
+    assert {reading.name: reading.value for reading in of_the_registry(files.live)}["tasks_held"] == 12

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,8 @@ import pytest
 from tests.support import Dev, eventually
 
 EDITS = 150
+# So many edits may delete half of the tasks within a minute, which is not what is tried here.
+ENVIRON = {"OPTIO_REMOVAL_LIMIT": "100%"}
 READERS = 4
 TASK = 'name: {name}\nid: {name}\nagentRuntime: command\ncommand: ["/bin/cat"]\npromptTemplate: "{version}"\n'
 State = dict[str, set[str]]
@@ -160,6 +163,15 @@ def tell(dev: Dev, edits: int, seed: int) -> tuple[list[Reader], list[float], Mo
     return readers, taken, model
 
 
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[Dev]:
+    """A real `optio dev` process on an empty tree, which holds no removal."""
+    process = Dev(tmp_path, environ=ENVIRON)
+    process.start()
+    yield process
+    process.stop()
+
+
 @pytest.mark.timeout(300)
 def test_readers_see_states_of_the_tree_and_nothing_else(dev: Dev) -> None:
     edits = int(os.environ.get("OPTIO_EDITS", EDITS))
@@ -243,7 +255,7 @@ def test_a_write_is_served_in_its_own_answer_while_files_are_edited_by_hand(dev:
 def main() -> None:
     edits = int(sys.argv[1])
     with tempfile.TemporaryDirectory() as directory:
-        dev = Dev(Path(directory))
+        dev = Dev(Path(directory), environ=ENVIRON)
         dev.start()
         try:
             readers, taken, model = tell(dev, edits, seed=int(sys.argv[2]) if len(sys.argv) > 2 else 7)

@@ -98,11 +98,17 @@ def test_thirty_tasks_whose_files_are_deleted_at_once_are_served_on_until_one_co
     assert removal["release"] in one.process.output.read_text()
     assert removal["release"] in one.process.cli("doctor").stdout
 
+    shown = one.process.cli("tasks", "release")
+    assert shown.returncode == 1
+    assert "  job-29\n" in shown.stdout
+    assert removal["release"] in shown.stdout
+
     done = one.process.cli(*removal["release"].split()[1:])
 
     assert done.returncode == 0, done.stderr
     assert one.ids == set()
     assert one.process.get("/readyz").json == {"status": "ok", "problems": []}
+    assert one.process.cli("tasks", "release").stdout == "no removal is held\n"
     one.process.stop()
     one.start()
     assert one.ids == set()
