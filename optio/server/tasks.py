@@ -1,6 +1,7 @@
 """Tasks as they are served, and changes of their files."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any
@@ -87,6 +88,9 @@ class TaskController(Controller):
                 await release(hub, (task_id,), request.state.actor)
             else:
                 await _done(hub, lambda: hub.files.delete(task, digests))
+                # Other servers of this tree see files that go, and must not hold them. The task is gone here in any case.
+                with contextlib.suppress(StoreUnavailable):
+                    await asyncio.to_thread(hub.services.store.release_removals, [task_id], request.state.actor)
 
     @post("/api/tasks/{task_id:str}/pause", status_code=200, opt=role("operator"))
     async def pause(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> dict[str, Any]:

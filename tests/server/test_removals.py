@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from optio.live import LiveRegistry
 from optio.model.removal import removal_digest
+from optio.reload import Reloader
 from optio.server.auth import token_hash
 from optio.server.metrics import of_the_registry
 from tests.server.api import JOB, Api
@@ -158,3 +160,19 @@ def test_a_gauge_counts_the_held_tasks(files: Api) -> None:
     hold(files)
 
     assert {reading.name: reading.value for reading in of_the_registry(files.live)}["tasks_held"] == 12
+
+
+def test_what_is_deleted_through_one_server_is_not_held_by_another(files: Api) -> None:
+    for number in range(12):
+        (files.tasks / f"job-{number}.yaml").write_text(JOB.replace("name: Job", f"name: Job {number}"))
+    scan(files)
+    other = LiveRegistry(files.services.store)
+    watching = Reloader(files.tasks, other, files.services.broker)
+    asyncio.run(watching.load())
+
+    for number in range(10):
+        assert files.request("DELETE", f"/api/tasks/job-{number}").status == 204
+    asyncio.run(watching.load())
+
+    assert other.current.removal is None
+    assert set(other.current.registry.tasks) == {"job-10", "job-11"}
