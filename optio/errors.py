@@ -11,7 +11,8 @@
     │   └── QueueFull       too many runs wait already
     ├── WritesDenied        task files may not be changed through the API here
     ├── StoreUnavailable    the database cannot be reached, is locked, full or read-only
-    │   └── CommitUnknown   it went away during a commit
+    │   ├── CommitUnknown   it went away during a commit
+    │   └── StoreFull       its disk is full: no new work is accepted, what runs goes on
     ├── StoreMismatch       the database was written by a newer Optio
     ├── LeaseLost           another worker owns this run now
     ├── LaunchFailed        an agent process could not be started
@@ -109,6 +110,10 @@ class StoreUnavailable(OptioError):
 
 class CommitUnknown(StoreUnavailable):
     """The database went away while it committed: nobody can tell whether the change was kept."""
+
+
+class StoreFull(StoreUnavailable):
+    """The database's disk is full: new work is refused until there is space; what runs may end."""
 
 
 class StoreMismatch(OptioError):

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from optio.errors import OptioError
+from optio.errors import OptioError, StoreFull
 from optio.telemetry.base import Reading
 from optio.wiring import Services
 
@@ -39,6 +39,9 @@ def ready(services: Services) -> Health:
     problems = list(alive(services).problems)
     try:
         services.store.check()
+    except StoreFull as err:
+        log.warning("not ready: %s", err)
+        problems.append("the disk is full: new runs are refused until there is space, running ones go on")
     except OptioError as err:
         # Anyone may ask: the log tells more.
         log.warning("not ready: %s", err)

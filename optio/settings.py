@@ -175,6 +175,11 @@ SETTINGS: Mapping[str, Setting] = {
     "migrate": Setting(
         "auto", _choice("auto", "manual"), "the schema is migrated at each start, or by `optio db migrate` only"
     ),
+    "reserve_bytes": Setting(
+        str(16 << 20),
+        _count,
+        "disk space held for SQLite, a sixteenth of the disk at most: with less free beside it, new runs are refused",
+    ),
     "redis_url": Setting(
         None, _redis, "`redis://:PASSWORD@HOST:PORT/0`, or `rediss://`: hints, live logs and rate windows of many machines"
     ),
@@ -272,6 +277,7 @@ class Settings:
     data_dir: Path
     database_url: str | None
     migrate: str
+    reserve_bytes: int
     redis_url: str | None
     host: str
     port: int

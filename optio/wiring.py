@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from optio.broker.base import Broker
 from optio.broker.local import LocalBroker
-from optio.errors import SettingsError, StoreUnavailable
+from optio.errors import SettingsError, StoreFull, StoreUnavailable
 from optio.executors.base import Executor
 from optio.executors.process import INSTALL, ProcessExecutor
 from optio.executors.sandbox import SandboxOptions
@@ -88,7 +88,7 @@ def open_store(settings: Settings, *, migrated: bool | None = None) -> Store:
     migrated = settings.migrate == "auto" if migrated is None else migrated
     if settings.database is not None:
         data_directory(settings)
-        return sqlite.open_store(settings.database, migrated=migrated)
+        return sqlite.open_store(settings.database, migrated=migrated, reserve=settings.reserve_bytes)
     with _extra("postgres", settings.origins["database_url"]):
         from optio.store import postgres
     return postgres.open_store(settings.database_url or "", migrated=migrated)
@@ -127,6 +127,12 @@ def backup(settings: Settings, target: Path) -> int:
     """Copy the SQLite database while it is in use; the copy's size. Raises SettingsError and StoreUnavailable."""
     assert settings.database is not None  # noqa: S101 - the caller looks
     return sqlite_examine.backup(settings.database, target)
+
+
+def recover(settings: Settings) -> sqlite_examine.Recovery | None:
+    """Set the damaged log of the SQLite database aside and go on without it. Raises StoreUnavailable."""
+    assert settings.database is not None  # noqa: S101 - the caller looks
+    return sqlite_examine.recover(settings.database)
 
 
 def backup_command(settings: Settings, file: str) -> list[str]:
@@ -249,7 +255,10 @@ def build(settings: Settings, part: str = "dev") -> Services:
     telemetry, metrics = _telemetry(part)
     store.watch(lambda: telemetry.tell(Failed("store")))
     try:
-        store.check()
+        try:
+            store.check()
+        except StoreFull as err:
+            log.warning("%s", err)  # it serves readers, and lets runs end
         broker, rate = _shared(settings, telemetry)
     except BaseException:
         store.close()

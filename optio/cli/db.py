@@ -1,4 +1,4 @@
-"""Migrate the database's schema, check whether Optio can work with the database, and back it up."""
+"""Migrate the database's schema, check whether Optio can work with the database, back it up, and recover it after damage."""
 
 import argparse
 import shlex
@@ -14,7 +14,7 @@ from optio.model.text import duration
 from optio.settings import Settings
 from optio.store.base import Store
 from optio.store.sql.schema import Migration, migrations
-from optio.wiring import backup, backup_command, examine_store, open_store
+from optio.wiring import backup, backup_command, examine_store, open_store, recover
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs.add_parser("check", help="0: can be worked with, 1: something should be done, 2: cannot be used")
     keep = verbs.add_parser("backup", help="copy an SQLite database while it is in use; never overwrites")
     keep.add_argument("file", type=Path)
+    verbs.add_parser(
+        "recover", help="go on after the write-ahead log of SQLite was damaged, without what it lost; keeps a copy of it"
+    )
     for sub in verbs.choices.values():
         flags.add(sub, "data_dir")
         sub.add_argument("--json", action="store_true", help="for programs")
@@ -41,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
         return _migrate(settings, wait, as_json=args.json)
     if args.verb == "check":
         return _check(settings, as_json=args.json)
+    if args.verb == "recover":
+        return _recover(settings, as_json=args.json)
     return _backup(settings, args.file, as_json=args.json)
 
 
@@ -89,6 +94,24 @@ def _check(settings: Settings, *, as_json: bool) -> int:
         print(show.as_json(findings.as_json(found)))
     statuses = {each.status for each in found}
     return USAGE if ERROR in statuses else OK if statuses == {GOOD} else FAILED
+
+
+def _recover(settings: Settings, *, as_json: bool) -> int:
+    if settings.database is None:
+        raise SettingsError("`optio db recover` is for SQLite; PostgreSQL recovers by itself when it starts")
+    done = recover(settings)
+    if done is None:
+        print(show.as_json({"lostCommits": 0}) if as_json else "the log is sound: nothing to do")
+        return OK
+    lost, pages = done.report.lost_commits, done.report.lost_pages
+    if as_json:
+        print(show.as_json({"lostCommits": lost, "lostPages": pages, "copy": str(done.copy)}))
+    else:
+        print(f"the database is usable again, without up to {lost} commits with {pages} pages; the damaged log is {done.copy}")
+        print(
+            "runs that were accepted last may be missing, and others may run again: see `optio runs list` before workers start"
+        )
+    return FAILED
 
 
 def _backup(settings: Settings, file: Path, *, as_json: bool) -> int:

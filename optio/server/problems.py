@@ -29,6 +29,8 @@ STATUS: dict[type[OptioError], tuple[int, str]] = {
     errors.StoreMismatch: (503, "The store is unavailable"),
 }
 _TITLES = {400: "Bad request", 404: "Not found", 405: "Method not allowed", 413: "Too large", 415: "Unsupported"}
+# Space comes back when somebody frees it.
+_DISK_RETRY_S = "10"
 _WHOLE = "the server failed: its log tells more"
 
 
@@ -74,6 +76,9 @@ def describe(error: OptioError) -> tuple[int, dict[str, str], dict[str, Any]]:
         detail = "nothing was changed: try again"
         if isinstance(error, errors.CommitUnknown):
             detail = "it is not known whether this was kept: ask again, with the same key"
+        elif isinstance(error, errors.StoreFull):
+            headers["Retry-After"] = _DISK_RETRY_S
+            detail = "the disk is full, so no new runs are accepted: nothing was changed, try again later"
     elif isinstance(error, errors.Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     elif isinstance(error, errors.Duplicate):

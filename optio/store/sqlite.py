@@ -2,26 +2,33 @@
 
 WAL with `synchronous=FULL`: a commit that returned survives power loss. Every writing transaction is `BEGIN IMMEDIATE`, so
 several processes on one file queue up instead of failing.
+
+Faults of the disk: before and after each commit the files must be those that were opened (`sqlite_files`), a damaged log is not
+opened (`sqlite_wal`), and while the disk is full only what lets runs end is written (`disk_reserve`).
 """
 
 import logging
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from optio.errors import Conflict, Invalid, StoreMismatch, StoreUnavailable
+from optio.errors import CommitUnknown, Conflict, Invalid, StoreFull, StoreMismatch, StoreUnavailable
+from optio.store.disk_reserve import DiskReserve
 from optio.store.mounts import shared_by
 from optio.store.sql import schema
 from optio.store.sql.batch import perform
 from optio.store.sql.schema import Migration, SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Lot, Transaction
-from optio.store.sql.writing import Item, WriteQueue, apart, divisible
+from optio.store.sql.writing import DiskUse, Item, WriteQueue, apart, disk_use, divisible
+from optio.store.sqlite_files import DatabaseFiles, FileState
+from optio.store.sqlite_wal import WalReport, inspect_wal
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -31,6 +38,12 @@ BUSY_SECONDS = 5.0
 MOST_IDLE_READERS = 8
 # A log that outgrows this is written back and cut, by force if the usual way does not get through.
 WAL_BYTES = 16 << 20
+# Of these errors a full disk may be the cause: the shared memory and a flush do not say so themselves.
+_MAY_BE_FULL = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+_NO_ROOM_BYTES = 256 << 10
+# How often this process has each database open.
+_OPEN: Counter[Path] = Counter()
+_LOCK = threading.Lock()
 
 _CURES = {
     sqlite3.SQLITE_BUSY: "another process holds it: end that process, or wait for it",
@@ -44,13 +57,14 @@ _TAKEN = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE
 
 
 def open_store(
-    path: Path, *, clock: Callable[[], float] = time.time, busy: float = BUSY_SECONDS, migrated: bool = True
+    path: Path, *, clock: Callable[[], float] = time.time, busy: float = BUSY_SECONDS, migrated: bool = True, reserve: int = 0
 ) -> SqlStore:
     """A store on this file, migrated to this version if that is wanted; raises StoreUnavailable and StoreMismatch.
 
-    `clock` gives seconds since 1970; `busy` is how long, in seconds, a commit waits for another process's.
+    `clock` gives seconds since 1970; `busy` is how long, in seconds, a commit waits for another process's. `reserve` is how
+    many bytes of the disk are held for the time when it is full.
     """
-    return SqlStore(SqliteEngine(path, clock=clock, busy=busy, migrated=migrated))
+    return SqlStore(SqliteEngine(path, clock=clock, busy=busy, migrated=migrated, reserve=reserve))
 
 
 class _Transaction:
@@ -107,9 +121,17 @@ class SqliteEngine:
     local = True
 
     def __init__(
-        self, path: Path, *, clock: Callable[[], float] = time.time, busy: float = BUSY_SECONDS, migrated: bool = True
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        busy: float = BUSY_SECONDS,
+        migrated: bool = True,
+        reserve: int = 0,
     ) -> None:
         self._path = path
+        self._files = DatabaseFiles(path)
+        self._reserve = DiskReserve(Path(f"{path}-reserve"), reserve)
         self._wal = Path(f"{path}-wal")
         self._wal_limit = WAL_BYTES
         self._clock = clock
@@ -117,6 +139,9 @@ class SqliteEngine:
         self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self._closed = False
+        # Connections of an earlier round are closed, not kept: they have a log that was deleted.
+        self._round = 0
+        self._attached = True
         with _translated(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             shared = shared_by(path.parent)
@@ -125,21 +150,48 @@ class SqliteEngine:
                     f"the database {path} is on a network file system ({shared}), where SQLite loses data: "
                     "point OPTIO_DATA_DIR at a local disk"
                 )
-            self._writer = self._connect()
-            try:
-                if migrated:
-                    migrate(self._writer, migrations(), self._now())
-                self._file = _identity(path)
-            except BaseException:
-                self._writer.close()
-                raise
+            if not _open_here(path):
+                self._files.await_others()
+                refuse_damage(path)
+            self._reserve.make_room()
+            self._writer = self._open(migrated)
+            with _LOCK:
+                _OPEN[path] += 1
+            self._reserve.is_low()
         self._queue = WriteQueue(MOST_IN_A_COMMIT)
         self._thread = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
         self._thread.start()
 
-    def _connect(self) -> sqlite3.Connection:
+    def _open(self, migrated: bool) -> sqlite3.Connection:
+        """The writer's connection. The shared memory and the log need room, also on a disk that is full."""
+        while True:
+            try:
+                writer = self._connect()
+                try:
+                    if migrated:
+                        migrate(writer, migrations(), self._now())
+                    state(writer)  # from the first read on, all files are there
+                    self._files.record()
+                except BaseException:
+                    writer.close()
+                    raise
+                return writer
+            except sqlite3.Error as err:
+                if not self._is_full(err) or not self._reserve.release():
+                    raise
+
+    def _is_full(self, err: BaseException) -> bool:
+        code = getattr(err, "sqlite_errorcode", 0) & 0xFF
+        return code == sqlite3.SQLITE_FULL or (code in _MAY_BE_FULL and self._reserve.free() < _NO_ROOM_BYTES)
+
+    def _connect(self, *, new: bool = True) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._path, timeout=self._busy, isolation_level=None, check_same_thread=False, cached_statements=256
+            self._path if new else f"{self._path.absolute().as_uri()}?mode=rw",
+            uri=not new,
+            timeout=self._busy,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
         )
         try:
             connection.row_factory = sqlite3.Row
@@ -180,24 +232,90 @@ class SqliteEngine:
 
     def _write_loop(self) -> None:
         for batch in self._queue.batches():
-            self._commit(batch)
+            low = self._reserve.is_low()
+            self._commit(self._admit(batch, low=low))
+            if not self._attached:
+                continue
+            if low:
+                self._reuse_wal()
             self._bound_wal()
 
+    def _admit(self, batch: list[Item], *, low: bool) -> list[Item]:
+        """Refuse what may not be written while the disk is full."""
+        if not low:
+            return batch
+        refused = {DiskUse.NOTHING, DiskUse.HALF} if self._reserve.is_half_spent() else {DiskUse.NOTHING}
+        for item in batch:
+            if disk_use(item) in refused:
+                item.future.set_exception(_full(self._path))
+        return [item for item in batch if disk_use(item) not in refused]
+
+    def _require_files(self) -> None:
+        """Raise StoreUnavailable unless the files are those that were opened. On the writer's thread: a log that was deleted by
+        itself is still open here, so that what it holds can be saved."""
+        found = self._files.state()
+        if found is FileState.INTACT and self._attached:
+            return
+        if found is FileState.WAL_GONE and self._attached and self._save_wal():
+            self._detach()
+        if not self._attached and self._files.may_reopen():
+            self._writer = self._open(migrated=False)
+            self._attached = True
+            log.warning("the log of %s was deleted while in use: what it held is saved, and a new one is in use", self._path)
+            return
+        if found is FileState.REPLACED:
+            self._files.set_aside()
+        raise StoreUnavailable(self._files.explain(found))
+
+    def _save_wal(self) -> bool:
+        """Write all that the open log holds into the database file."""
+        try:
+            return bool(self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+        except sqlite3.Error as err:
+            log.error("the log of %s was deleted while in use, and could not be saved: %s", self._path, err)
+            return False
+
+    def _detach(self) -> None:
+        """Close every connection. Another process may still write to the deleted log: a new one is begun only when the last has
+        closed it, which removes the `-shm` file."""
+        with self._lock:
+            self._round += 1
+            self._attached = False
+            idle, self._idle = self._idle, []
+        for reader in idle:
+            reader.close()
+        self._writer.close()
+
+    def _reuse_wal(self) -> None:
+        """On a full disk: write the log back at once, so that its space is used again before any other."""
+        try:
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error as err:
+            if self._is_full(err):
+                self._reserve.release()
+
     def _commit(self, batch: list[Item]) -> None:
-        connection = self._writer
+        if not batch:
+            return
         values: list[Any] = []
         begun = done = False
         try:
+            self._require_files()
+            connection = self._writer
             connection.execute("BEGIN IMMEDIATE")
             begun = True
             transaction = _Transaction(connection, self._now())
             values = perform(transaction, [item.operation for item in batch])
             done = True
             connection.execute("COMMIT")
+            self._confirm()
         except BaseException as err:
-            if connection.in_transaction:
+            if self._attached and self._writer.in_transaction:
                 with suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
+                    self._writer.execute("ROLLBACK")
+            if self._is_full(err) and self._reserve.release():
+                self._commit(self._admit(batch, low=True))
+                return
             if begun and not done and divisible(batch):
                 # One operation failed: each by itself, so that it harms no other.
                 for item in apart(batch):
@@ -209,6 +327,17 @@ class SqliteEngine:
             return
         for item, value in zip(batch, values, strict=True):
             item.future.set_result(value)
+
+    def _confirm(self) -> None:
+        """Raise CommitUnknown if the files were taken away during a commit that SQLite believes in."""
+        if self._files.state() is FileState.INTACT:
+            return
+        try:
+            self._require_files()
+        except Exception as err:
+            # When the connection was given up, all that its log held is in the database file.
+            if self._attached:
+                raise CommitUnknown(str(err)) from err
 
     def _bound_wal(self) -> None:
         """Readers that follow each other without a gap keep SQLite from starting its log anew: wait for them, once."""
@@ -253,11 +382,14 @@ class SqliteEngine:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
             connection = self._idle.pop() if self._idle else None
+            begun = self._round
         sound = True
         try:
+            self._require_same_files()
             if connection is None:
-                connection = self._connect()
+                connection = self._connect(new=False)
                 connection.execute("PRAGMA query_only=ON")
+                self._require_same_files()
             return operation(_Transaction(connection, self._now()))
         except sqlite3.Error as err:
             sound = False
@@ -267,23 +399,31 @@ class SqliteEngine:
             raise made from err
         finally:
             if connection is not None:
-                self._give_back(connection, sound)
+                self._give_back(connection, sound, begun)
 
-    def _give_back(self, connection: sqlite3.Connection, sound: bool) -> None:
+    def _require_same_files(self) -> None:
+        """Raise StoreUnavailable, for a reader, unless the files are those that were opened."""
+        found = self._files.state()
+        if found is FileState.INTACT and self._attached:
+            return
+        if found is FileState.WAL_GONE or not self._attached:
+            self.write(_nothing)  # the writer saves what can be saved
+        raise StoreUnavailable(self._files.explain(found))
+
+    def _give_back(self, connection: sqlite3.Connection, sound: bool, begun: int) -> None:
         with self._lock:
-            if sound and not self._closed and len(self._idle) < MOST_IDLE_READERS:
+            if sound and not self._closed and begun == self._round and len(self._idle) < MOST_IDLE_READERS:
                 self._idle.append(connection)
                 return
         connection.close()
 
     def check(self) -> None:
-        """Raises StoreUnavailable or StoreMismatch."""
-        with _translated(self._path):
-            if _identity(self._path) != self._file:
-                raise StoreUnavailable(f"the database {self._path} was replaced while it was in use: start Optio again")
+        """Raises StoreUnavailable or StoreMismatch; StoreFull while new work is refused."""
         left = pending(self._with_reader(lambda tx: state(tx.connection)), migrations())
         if left:
             raise StoreMismatch(f"the database {self._path} needs {len(left)} migrations: run `optio db migrate`")
+        if self._reserve.is_low():
+            raise _full(self._path)
 
     def migrate(self, tell: Callable[[Migration], object] = lambda step: None) -> list[int]:
         """Take the steps that are left, telling each before it is taken, and give their numbers; raises StoreUnavailable and
@@ -301,17 +441,69 @@ class SqliteEngine:
         self._thread.join()
         for reader in idle:
             reader.close()
-        self._writer.close()
+        if self._attached:
+            self._writer.close()
+        with _LOCK:
+            _OPEN[self._path] -= 1
+
+
+def _open_here(path: Path) -> bool:
+    """Whether this process has the database open. Closing any file descriptor of `-shm` would drop SQLite's locks on it."""
+    with _LOCK:
+        return _OPEN[path] > 0
+
+
+def refuse_damage(path: Path) -> None:
+    """Raise StoreUnavailable where opening `path` would silently drop commits that were accepted."""
+    report = read_wal(path)
+    if report is not None and report.damaged_at is not None:
+        raise StoreUnavailable(explain_damage(path, report))
+    if report is not None and report.good and (not path.exists() or path.stat().st_size == 0):
+        raise StoreUnavailable(
+            f"the database {path} is empty or gone, and {path}-wal still holds {report.good} pages of it: put the database "
+            "back, or move that file away to begin with an empty one"
+        )
+
+
+def explain_damage(path: Path, report: WalReport) -> str:
+    """Say what is damaged, what may be lost, and what to do."""
+    where = "its header" if report.damaged_at == 0 else f"frame {report.damaged_at} of {report.frames}"
+    return (
+        f"the log {path}-wal is damaged ({where}): {report.lost_commits} commits with {report.lost_pages} pages would be lost, "
+        "and with them what was accepted last. Nothing was changed. Run `optio db recover` to keep a copy of the log and go on "
+        "without them, or restore a backup"
+    )
+
+
+def read_wal(path: Path) -> WalReport | None:
+    """Inspect the log beside `path`; None if there is none. Nothing is changed, and other processes may write to it."""
+    before: bytes | None = None
+    while True:
+        try:
+            # In this order: what the shared memory says was written is in the log by then.
+            shm = Path(f"{path}-shm").read_bytes() if Path(f"{path}-shm").exists() else b""
+            wal = Path(f"{path}-wal").read_bytes()
+        except FileNotFoundError:
+            return None
+        report = inspect_wal(wal, shm)
+        # A log that is written to while it is read may look damaged.
+        if report.damaged_at is None or wal == before:
+            return report
+        before = wal
+        time.sleep(0.05)
+
+
+def _nothing(tx: Transaction) -> None:
+    """An operation that only makes the writer look."""
+
+
+def _full(path: Path) -> StoreFull:
+    return StoreFull(f"the disk of {path} is full: new runs are refused until there is space, running ones go on")
 
 
 def _laid(sql: str, lot: Lot) -> str:
     names = ", ".join(f":{name} AS {name}" for name in lot.names)
     return sql.replace("FROM lot", f"FROM (SELECT {names}) AS lot")
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino
 
 
 def state(connection: sqlite3.Connection) -> SchemaState:
@@ -380,7 +572,8 @@ def _in_our_words(path: Path, err: BaseException) -> BaseException:
     elif isinstance(err, sqlite3.Error):
         code = getattr(err, "sqlite_errorcode", 0) & 0xFF
         cure = f" ({_CURES[code]})" if code in _CURES else ""
-        made = StoreUnavailable(f"the database {path} cannot be used: {err}{cure}")
+        kind = StoreFull if code == sqlite3.SQLITE_FULL else StoreUnavailable
+        made = kind(f"the database {path} cannot be used: {err}{cure}")
     elif isinstance(err, OSError):
         made = StoreUnavailable(f"the database {path} cannot be used: {err.strerror or err}")
     else:

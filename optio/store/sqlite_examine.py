@@ -1,21 +1,32 @@
-"""A look at an SQLite database: can Optio work with it as it is? Nothing is changed, and nothing need be there yet."""
+"""Check, back up and recover an SQLite database, for `optio doctor` and `optio db`.
 
+A check changes nothing, and the database need not be there yet. A damaged log is never opened here, but by `recover`: SQLite
+would drop what it holds when the file is closed.
+"""
+
+import fcntl
 import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from optio.errors import SettingsError, StoreUnavailable
 from optio.model.finding import ERROR, OK, WARNING, Finding
 from optio.store.mounts import shared_by
 from optio.store.sql.schema import found
-from optio.store.sqlite import state
+from optio.store.sqlite import read_wal, refuse_damage, state
+from optio.store.sqlite_wal import WalReport
 
 _OLDEST = (3, 35)
 _FEW_BYTES = 100 << 20
+_MIN_FREE_BYTES = 1 << 20
 _BUSY_S = 2.0
+# The bytes that each process with an open database has locked, for reading: see "File Locking" in SQLite's documentation.
+_SHARED_FIRST, _SHARED_BYTES = 0x40000002, 510
 
 
 def examine(path: Path, *, thorough: bool) -> Iterator[Finding]:
@@ -29,6 +40,11 @@ def examine(path: Path, *, thorough: bool) -> Iterator[Finding]:
     if shared is not None:
         hint = "SQLite loses data there: move it with OPTIO_DATA_DIR, or use PostgreSQL"
         yield Finding("database", ERROR, f"{path} lies on a network file system ({shared})", hint)
+    try:
+        refuse_damage(path)
+    except StoreUnavailable as err:
+        yield Finding("log", ERROR, str(err), "`optio db recover`, or restore a backup")
+        return
     if not path.exists():
         yield Finding("database", OK, f"{library}, {path} is not made yet")
         return
@@ -36,7 +52,9 @@ def examine(path: Path, *, thorough: bool) -> Iterator[Finding]:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_S)) as connection:
             yield from _look(connection, path, library, thorough)
     except (sqlite3.Error, OSError) as err:
-        yield Finding("database", ERROR, f"{path}: {err}", "is it a database of Optio, and may this user read it?")
+        full = shutil.disk_usage(existing).free < _MIN_FREE_BYTES
+        hint = "free some space" if full else "is it a database of Optio, and may this user read it?"
+        yield Finding("database", ERROR, f"{path}: {err}", hint)
 
 
 def _look(connection: sqlite3.Connection, path: Path, library: str, thorough: bool) -> Iterator[Finding]:
@@ -56,9 +74,7 @@ def _look(connection: sqlite3.Connection, path: Path, library: str, thorough: bo
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-    free = shutil.disk_usage(path.parent).free
-    few = free < _FEW_BYTES
-    yield Finding("disk", WARNING if few else OK, f"{free >> 20:,} MiB are free", "free some space" if few else None)
+    yield _disk(path)
     if thorough:
         faults = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
         whole = faults == ["ok"]
@@ -66,11 +82,83 @@ def _look(connection: sqlite3.Connection, path: Path, library: str, thorough: bo
         yield Finding("pages", OK if whole else ERROR, detail, None if whole else "restore a backup")
 
 
+def _disk(path: Path) -> Finding:
+    reserve = Path(f"{path}-reserve")
+    held = reserve.stat().st_size if reserve.exists() else 0
+    disk = shutil.disk_usage(path.parent)
+    detail = f"{disk.free >> 20:,} MiB are free"
+    if reserve.exists() and disk.free < min(held or _FEW_BYTES, disk.total // 16):
+        return Finding("disk", ERROR, f"{detail}: new runs are refused, running ones go on", "free some space")
+    if disk.free < _FEW_BYTES:
+        return Finding("disk", WARNING, detail, "free some space")
+    return Finding("disk", OK, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What `recover` did: where the copy of the log is, and what was damaged in it."""
+
+    copy: Path
+    report: WalReport
+
+
+def recover(path: Path) -> Recovery | None:
+    """Keep a copy of a damaged log, then go on with what is whole; None if the log is sound, and then nothing is changed.
+    Raises StoreUnavailable, also while another process has the database open.
+
+    Where a checkpoint has already written frames behind the damage into the database file, the file alone is the newer whole
+    state: what is left of the log would put older pages over it.
+    """
+    report = read_wal(path)
+    if report is None or report.damaged_at is None:
+        refuse_damage(path)
+        return None
+    wal = Path(f"{path}-wal")
+    copy = Path(f"{wal}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    try:
+        with _alone(path):
+            _copy(wal, copy)
+            Path(f"{path}-shm").unlink(missing_ok=True)
+            if report.backfilled > report.good:
+                os.truncate(wal, 0)
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_S)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            faults = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
+    except (sqlite3.Error, OSError) as err:
+        kept = f"; {copy} is a copy of it" if copy.exists() else ""
+        raise StoreUnavailable(f"the log {wal} could not be recovered: {err}{kept}") from err
+    if faults != ["ok"]:
+        raise StoreUnavailable(f"the database {path} is damaged too ({'; '.join(faults)}): restore a backup; {copy} is the log")
+    return Recovery(copy, report)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock that no other process gets while it has the database open; raises StoreUnavailable when one has it."""
+    with path.open("r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_BYTES, _SHARED_FIRST)
+        except OSError as err:
+            raise StoreUnavailable(f"another process has {path} open: stop every part of Optio first") from err
+        yield
+
+
+def _copy(source: Path, target: Path) -> None:
+    mask = os.umask(0o077)
+    try:
+        shutil.copyfile(source, target)
+    finally:
+        os.umask(mask)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def backup(path: Path, target: Path) -> int:
     """A copy as it stands at one moment, while others write; its size. Nothing is overwritten; what breaks off leaves nothing
     under this name. Raises SettingsError and StoreUnavailable."""
     if not path.exists():
         raise StoreUnavailable(f"there is no database {path}")
+    refuse_damage(path)
     if target.exists() or target.is_symlink():
         raise SettingsError(f"{target} exists already and is not overwritten: give another name")
     draft = target.with_name(f".{target.name}.{os.getpid()}")

@@ -21,6 +21,7 @@ from optio.store.sql.records import (
     to_run,
 )
 from optio.store.sql.transaction import Lot, Transaction, dump_json, micros
+from optio.store.sql.writing import DiskUse
 
 _COLUMNS = (
     "id, task_id, task_name, digest, generation, state, reason, run_trigger, slot, delivery_id, params, prompt, "
@@ -53,6 +54,7 @@ class Accept:
     """See `Store.accept`. Rows are made here, by the caller's thread; what is left for the transaction are the statements."""
 
     __slots__ = ("_actor", "_business", "_key", "_received", "_row", "_task")
+    disk_use = DiskUse.NOTHING
 
     def __init__(self, run: NewRun, delivery: NewDelivery | None, key: Once | None, *, definition_kept: bool) -> None:
         self._row = columns(run, run.delivery_id if delivery is None else delivery.id)

@@ -11,6 +11,7 @@ from optio.store.base import Closing, Firing, ScheduleRow, SkippedSlots, SlotRow
 from optio.store.sql import runs
 from optio.store.sql.records import cursor_after, cursor_seq, page_size
 from optio.store.sql.transaction import Lot, Row, Transaction, maybe, micros, when
+from optio.store.sql.writing import DiskUse
 
 # Nothing is inserted for a definition that is not served, nor for a slot that has its verdict: in a row of its own, or because
 # the schedule has gone on to a later one.
@@ -127,6 +128,7 @@ class Fire:
     """See `Store.fire`. Rows are made here, by the caller's thread."""
 
     __slots__ = ("_firing", "_keys", "_rows", "_task", "_verdicts")
+    disk_use = DiskUse.NOTHING
 
     def __init__(self, firing: Firing) -> None:
         self._firing = firing
@@ -215,6 +217,7 @@ class Fires:
     """See `Store.ready`. All that can be made before the transaction is made here."""
 
     __slots__ = ("_lots", "_plain", "_rest", "parts")
+    disk_use = DiskUse.NOTHING
 
     def __init__(self, parts: Sequence[Fire]) -> None:
         self.parts = parts

@@ -33,6 +33,7 @@ from optio.store.sql.engine import Engine
 from optio.store.sql.schema import Migration
 from optio.store.sql.transaction import micros, when
 from optio.store.sql.watched import Watched
+from optio.store.sql.writing import DiskUse, Limited
 
 T = TypeVar("T")
 _DEFINITIONS = 1024
@@ -54,7 +55,7 @@ class SqlStore:
         return self._engine.local
 
     def activate(self, new: Registry, commit: str | None) -> base.GenerationRow:
-        made = self._engine.change(lambda tx: registry.activate(tx, new, commit))
+        made = self._engine.change(Limited(DiskUse.HALF, lambda tx: registry.activate(tx, new, commit)))
         now = time.monotonic()
         self._kept.update((task.digest, now) for task in new.tasks.values())
         return made
@@ -96,7 +97,7 @@ class SqlStore:
 
     def record_delivery(self, delivery: base.NewDelivery) -> Future[base.Accepted]:
         row = deliveries.columns(delivery, None)
-        return self._engine.write(lambda tx: deliveries.record(tx, row))
+        return self._engine.write(Limited(DiskUse.NOTHING, lambda tx: deliveries.record(tx, row)))
 
     def known_delivery(self, task_id: str, key: str) -> base.Delivery | None:
         return self._engine.peek(lambda tx: deliveries.known(tx, task_id, key))
@@ -113,7 +114,7 @@ class SqlStore:
         return self._engine.peek(lambda tx: once.recall(tx, key))
 
     def remember(self, key: base.Once, result: str) -> None:
-        self._engine.change(lambda tx: once.take(tx, key, result))
+        self._engine.change(Limited(DiskUse.NOTHING, lambda tx: once.take(tx, key, result)))
 
     def pause(self, task_id: str, reason: str, actor: str) -> base.Pause:
         return self._engine.change(lambda tx: pauses.pause(tx, task_id, reason, actor))
@@ -140,7 +141,9 @@ class SqlStore:
         # Most looks find nothing: they must not queue for the one write lock.
         if most <= 0 or not self._engine.peek(lambda tx: claims.waits(tx, room)):
             return []
-        return self._engine.change(lambda tx: claims.claim(tx, worker, lease, admit, place, room, most))
+        # An agent that starts on a full disk has nothing to write to: its run waits.
+        starts = Limited(DiskUse.NOTHING, lambda tx: claims.claim(tx, worker, lease, admit, place, room, most))
+        return self._engine.change(starts)
 
     def adopt(
         self, worker: str, lease: timedelta, most: int, *, place: str = "", orphaned: timedelta = base.ORPHANED
@@ -183,7 +186,10 @@ class SqlStore:
         began: base.Beginning | None = None,
     ) -> int:
         return self._engine.change(
-            lambda tx: claims.append_log(tx, run_id, fence, attempt, lines, offsets, meter, after, began)
+            Limited(
+                DiskUse.HALF,
+                lambda tx: claims.append_log(tx, run_id, fence, attempt, lines, offsets, meter, after, began),
+            )
         )
 
     def finish(
@@ -211,7 +217,7 @@ class SqlStore:
         return self._engine.change(lambda tx: runs.cancel(tx, run_id, actor))
 
     def retry(self, run_id: str, actor: str) -> Run:
-        return self._engine.change(lambda tx: runs.retry(tx, run_id, actor))
+        return self._engine.change(Limited(DiskUse.NOTHING, lambda tx: runs.retry(tx, run_id, actor)))
 
     def run(self, run_id: str) -> Run:
         return self._engine.peek(lambda tx: runs.get(tx, run_id))
@@ -257,7 +263,7 @@ class SqlStore:
         return self._engine.read(places.pooled)
 
     def keep_pools(self, place: str, pools: Sequence[Pool]) -> None:
-        self._engine.change(lambda tx: places.keep(tx, place, pools))
+        self._engine.change(Limited(DiskUse.HALF, lambda tx: places.keep(tx, place, pools)))
 
     def pool_reports(self) -> list[base.PoolReport]:
         return self._engine.peek(places.reports)

@@ -5,12 +5,41 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from optio.errors import StoreUnavailable
 from optio.store.sql.transaction import Transaction
 
 T = TypeVar("T")
+
+
+class DiskUse(Enum):
+    """What an operation may use of the disk space that is reserved, when the database's disk is full."""
+
+    NOTHING = "nothing"
+    """New work: it is refused."""
+    HALF = "half"
+    """The output of running attempts: it must leave room for their ends."""
+    ALL = "all"
+    """Ends, leases, and all that is small. An operation that does not say is of this kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limited(Generic[T]):
+    """An operation that may not use all of the reserved space. A class of operations may have `disk_use` itself."""
+
+    disk_use: DiskUse
+    operation: Callable[[Transaction], T]
+
+    def __call__(self, tx: Transaction) -> T:
+        return self.operation(tx)
+
+
+def disk_use(item: "Item") -> DiskUse:
+    """Return what the operation may use when the disk is full."""
+    return getattr(item.operation, "disk_use", DiskUse.ALL)
 
 
 class Item(NamedTuple):

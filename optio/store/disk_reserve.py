@@ -1,0 +1,119 @@
+"""Keep disk space that lets a database work on while its disk is full; `sqlite.py` uses it.
+
+Space is held by a file beside the database. When a write finds no room, the file is cut by one step and the write is tried
+again: runs can end, leases are renewed, a new start finds room for its log. In steps, because another program that fills the
+disk takes whatever is free. New work is refused until the whole file could be allocated again with as much left free, so the
+reserve is never spent on it. The file's size is the state that all processes on the database share, over their starts too.
+"""
+
+import errno
+import logging
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+_MAX_SHARE = 16  # of the disk: one part in so many
+_STEPS = 64
+_MIN_STEP_BYTES = 64 << 10
+_RETRY_S = 0.5
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+class DiskReserve:
+    """`size` bytes in the file `path`, but no more than a sixteenth of the disk; 0 for no reserve. For any thread."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._directory = path.parent
+        self._wanted = size
+        self._size = -1
+        self._usable = True
+        self._next_try = 0.0
+        self._was_low = False
+
+    @property
+    def size(self) -> int:
+        """Bytes in the whole reserve; needs the directory to be there."""
+        if self._size < 0:
+            try:
+                found = os.statvfs(self._directory)
+            except OSError:
+                return 0
+            self._size = min(self._wanted, found.f_frsize * found.f_blocks // _MAX_SHARE)
+        return self._size
+
+    def held(self) -> int:
+        """Bytes that are held now."""
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return 0
+
+    def free(self) -> int:
+        """Bytes that are free on the disk beside the reserve."""
+        try:
+            found = os.statvfs(self._directory)
+        except OSError:
+            return 0
+        return found.f_frsize * found.f_bavail
+
+    def is_low(self) -> bool:
+        """Whether new work must be refused. Allocates the reserve again as soon as there is room for it; some microseconds."""
+        if self.size == 0:
+            return False
+        low = self._is_low()
+        if low != self._was_low:
+            self._was_low = low
+            if low:
+                log.error(
+                    "the disk of %s is full: new runs are refused until there is space, running ones go on", self._directory
+                )
+            else:
+                log.warning("the disk of %s has space again: new runs are accepted", self._directory)
+        return low
+
+    def _is_low(self) -> bool:
+        held, free = self.held(), self.free()
+        missing = self.size - held
+        if missing > 0 and self._usable:
+            return free < missing + self.size or not self._allocate()
+        return free < self.size
+
+    def is_half_spent(self) -> bool:
+        """Whether what is left is for the ends of runs alone."""
+        return self.held() < self.size // 2
+
+    def release(self) -> bool:
+        """Give one step back to the disk; whether there was anything to give."""
+        held = self.held()
+        if held == 0:
+            return False
+        with suppress(OSError):
+            os.truncate(self._path, max(0, held - max(_MIN_STEP_BYTES, self.size // _STEPS)))
+            return True
+        return False
+
+    def make_room(self) -> None:
+        """Give a step back if next to nothing is free: for what a process writes when it starts."""
+        if self.size and self.free() < _MIN_STEP_BYTES:
+            self.release()
+
+    def _allocate(self) -> bool:
+        if time.monotonic() < self._next_try:
+            return False
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                os.posix_fallocate(file, 0, self.size)
+            finally:
+                os.close(file)
+        except OSError as err:
+            if err.errno in _NO_ROOM:  # a quota: the disk itself has room
+                self._next_try = time.monotonic() + _RETRY_S
+                return False
+            # Not a matter of space: what is free decides alone.
+            log.warning("no disk space can be reserved in %s: %s", self._directory, err.strerror)
+            self._usable = False
+        return True
