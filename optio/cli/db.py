@@ -25,9 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs.add_parser("check", help="0: can be worked with, 1: something should be done, 2: cannot be used")
     keep = verbs.add_parser("backup", help="copy an SQLite database while it is in use; never overwrites")
     keep.add_argument("file", type=Path)
-    verbs.add_parser(
-        "recover", help="go on after the write-ahead log of SQLite was damaged, without what it lost; keeps a copy of it"
-    )
+    verbs.add_parser("recover", help="go on after SQLite's log was damaged, with all that can be saved; keeps a copy of it")
     for sub in verbs.choices.values():
         flags.add(sub, "data_dir")
         sub.add_argument("--json", action="store_true", help="for programs")
@@ -103,15 +101,16 @@ def _recover(settings: Settings, *, as_json: bool) -> int:
     if done is None:
         print(show.as_json({"lostCommits": 0}) if as_json else "the log is sound: nothing to do")
         return OK
-    lost, pages = done.report.lost_commits, done.report.lost_pages
     if as_json:
-        print(show.as_json({"lostCommits": lost, "lostPages": pages, "copy": str(done.copy)}))
-    else:
-        print(f"the database is usable again, without up to {lost} commits with {pages} pages; the damaged log is {done.copy}")
+        print(show.as_json({"lostCommits": done.lost_commits, "copy": str(done.copy)}))
+    elif done.lost_commits:
+        print(f"the database is usable again, without up to {done.lost_commits} commits; the damaged log is {done.copy}")
         print(
-            "runs that were accepted last may be missing, and others may run again: see `optio runs list` before workers start"
+            "runs that were accepted last may be missing, and others may run again: start the server alone and see `optio runs`"
         )
-    return FAILED
+    else:
+        print(f"the database is usable again, and nothing is lost; the damaged log is {done.copy}")
+    return FAILED if done.lost_commits else OK
 
 
 def _backup(settings: Settings, file: Path, *, as_json: bool) -> int:

@@ -13,13 +13,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from optio.errors import SettingsError, StoreUnavailable
 from optio.model.finding import ERROR, OK, WARNING, Finding
 from optio.store.mounts import shared_by
 from optio.store.sql.schema import found
 from optio.store.sqlite import read_wal, refuse_damage, state
-from optio.store.sqlite_wal import WalReport
+from optio.store.sqlite_wal import Salvage, WalReport, salvage_wal
 
 _OLDEST = (3, 35)
 _FEW_BYTES = 100 << 20
@@ -96,18 +97,20 @@ def _disk(path: Path) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What `recover` did: where the copy of the log is, and what was damaged in it."""
+    """What `recover` did: where the copy of the log is, what was damaged in it, and how many commits are lost."""
 
     copy: Path
     report: WalReport
+    lost_commits: int
 
 
 def recover(path: Path) -> Recovery | None:
     """Keep a copy of a damaged log, then go on with what is whole; None if the log is sound, and then nothing is changed.
     Raises StoreUnavailable, also while another process has the database open.
 
-    Where a checkpoint has already written frames behind the damage into the database file, the file alone is the newer whole
-    state: what is left of the log would put older pages over it.
+    What later transactions wrote again is taken from behind the damage; where that is all that was damaged, nothing is lost.
+    Otherwise what was committed before the damage is left. Where a checkpoint has already written frames behind it into the
+    database file, the file alone is the newer whole state: what is left of the log would put older pages over it.
     """
     report = read_wal(path)
     if report is None or report.damaged_at is None:
@@ -116,11 +119,16 @@ def recover(path: Path) -> Recovery | None:
     wal = Path(f"{path}-wal")
     copy = Path(f"{wal}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     try:
-        with _alone(path):
+        with _alone(path) as file:
             _copy(wal, copy)
-            Path(f"{path}-shm").unlink(missing_ok=True)
-            if report.backfilled > report.good:
+            shm = Path(f"{path}-shm")
+            content = wal.read_bytes()
+            salvage = salvage_wal(content, shm.read_bytes() if shm.exists() else b"")
+            if salvage is not None:
+                _apply(salvage, content, file)
+            if salvage is not None or report.backfilled > report.good:
                 os.truncate(wal, 0)
+            shm.unlink(missing_ok=True)
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_S)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             faults = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
@@ -129,18 +137,27 @@ def recover(path: Path) -> Recovery | None:
         raise StoreUnavailable(f"the log {wal} could not be recovered: {err}{kept}") from err
     if faults != ["ok"]:
         raise StoreUnavailable(f"the database {path} is damaged too ({'; '.join(faults)}): restore a backup; {copy} is the log")
-    return Recovery(copy, report)
+    return Recovery(copy, report, report.lost_commits if salvage is None else salvage.lost_commits)
+
+
+def _apply(salvage: Salvage, wal: bytes, file: BinaryIO) -> None:
+    """Write the pages into the database. When this breaks off, the log is still there, and it is done again."""
+    for page, start in salvage.pages.items():
+        os.pwrite(file.fileno(), wal[start : start + salvage.page_size], (page - 1) * salvage.page_size)
+    os.truncate(file.fileno(), salvage.size * salvage.page_size)
+    os.fsync(file.fileno())
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the lock that no other process gets while it has the database open; raises StoreUnavailable when one has it."""
+def _alone(path: Path) -> Iterator[BinaryIO]:
+    """Hold the lock that no other process gets while it has the database open, by the file that this gives: closing another
+    one would drop the lock. Raises StoreUnavailable when a process has it open."""
     with path.open("r+b") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_BYTES, _SHARED_FIRST)
         except OSError as err:
             raise StoreUnavailable(f"another process has {path} open: stop every part of Optio first") from err
-        yield
+        yield file
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -12,6 +12,7 @@ The `-shm` file of a killed process tells more: its header names the last commit
 
 import struct
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,6 +20,8 @@ HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24
 _MAGIC = {0x377F0682: "little", 0x377F0683: "big"}
 _PAGE_SIZES = frozenset(1 << power for power in range(9, 17))
+# Where the log does not say: SQLite's default, which Optio never changes.
+_PAGE_BYTES = 4096
 _WORD = 0xFFFFFFFF
 # Frames are summed side by side, one in each 64-bit lane of a long integer: so many at once fit the processor's cache.
 _LANES = 512
@@ -39,6 +42,17 @@ class WalReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Salvage:
+    """The newest state that a damaged log still proves: where the last version of each page begins in the log, and how many
+    pages the database has. `lost_commits` came later."""
+
+    pages: dict[int, int]
+    size: int
+    page_size: int
+    lost_commits: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Index:
     """The header of a `-shm` file."""
 
@@ -47,71 +61,153 @@ class _Index:
     backfilled: int
 
 
-def inspect_wal(wal: bytes, shm: bytes = b"", *, page_size: int = 4096) -> WalReport:
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    """A log's frames up to the last one of its generation."""
+
+    count: int
+    order: str
+    page_size: int
+    sound: bool
+    """Whether the log's own header is whole."""
+    salts: bytes
+    headers: list[bytes]
+    stored: list[tuple[int, int]]
+    expected: list[tuple[int, int]]
+    """What the checksum of each frame would be, from its bytes and the checksum that is stored before it."""
+    index: _Index | None
+
+    def is_current(self, place: int) -> bool:
+        return self.headers[place][8:16] == self.salts
+
+    def is_commit(self, place: int) -> bool:
+        return self.headers[place][4:8] != bytes(4)
+
+    def is_linked(self, place: int) -> bool:
+        follows = place == 0 or self.is_current(place - 1)
+        return follows and self.is_current(place) and self.stored[place] == self.expected[place]
+
+    def end(self) -> int:
+        """Frames up to the last commit that is linked."""
+        places = reversed(range(len(self.headers)))
+        return next((place + 1 for place in places if self.is_commit(place) and self.is_linked(place)), 0)
+
+
+def inspect_wal(wal: bytes, shm: bytes = b"") -> WalReport:
     """Report what `wal` holds and whether committed frames in it are damaged. `shm` is the `-shm` file as it was left, or
-    empty. `page_size` counts where the log's own header is damaged."""
-    if len(wal) < HEADER_BYTES:
+    empty."""
+    frames = _read(wal, shm)
+    if frames is None:
         return WalReport(0, 0)
-    magic, _, size = struct.unpack_from(">3I", wal)
-    order = _MAGIC.get(magic, "little")
-    sound = magic in _MAGIC and size in _PAGE_SIZES
-    sound = sound and _sum(wal[:24], order, (0, 0)) == struct.unpack_from(">2I", wal, 24)
-    if sound:
-        page_size = size
-    step = FRAME_HEADER_BYTES + page_size
-    count = (len(wal) - HEADER_BYTES) // step
-    if count == 0:
-        return WalReport(0, 0)
-    headers = [wal[at : at + FRAME_HEADER_BYTES] for at in range(HEADER_BYTES, HEADER_BYTES + count * step, step)]
-    index = _index(shm)
-    salts = wal[16:24]
-    if not sound:
-        # A damaged header does not say which generation this is: the first two frames of one do.
-        first = (one[8:16] for one, two in pairwise(headers) if one[8:16] == two[8:16] != bytes(8))
-        salts = index.salts if index is not None else next(first, bytes(8))
-    # Behind the last frame of this generation nothing counts.
-    last = max((place + 1 for place in range(count) if headers[place][8:16] == salts), default=0)
-    linked = _linked(wal, order, page_size, headers[:last], sound, salts)
-    bad = linked.index(False) if False in linked else last
-    commits = [headers[place][4:8] != bytes(4) for place in range(last)]
-    good = max((place + 1 for place in range(bad) if commits[place]), default=0)
-    known = index is not None and index.salts == salts
-    backfilled = index.backfilled if index is not None and known else 0
-    behind = [place for place in range(bad + 1, last) if linked[place]]
-    end = max((place + 1 for place in behind if commits[place]), default=bad)
+    last, index = len(frames.headers), frames.index
+    bad = next((place for place in range(last) if not frames.is_linked(place)), last) if frames.sound else 0
+    good = max((place + 1 for place in range(bad) if frames.is_commit(place)), default=0)
+    end = max(bad, frames.end())
     # The next transaction is written only when the one before is flushed: from a bad frame on, two commits of which the last is
-    # chained are no torn write.
-    damaged = sum(commits[place] and headers[place][8:16] == salts for place in range(bad, end)) > 1
-    if index is not None and known and index.last > good:
+    # linked are no torn write.
+    damaged = sum(frames.is_commit(place) and frames.is_current(place) for place in range(bad, end)) > 1
+    if index is not None and index.last > good:
         damaged, end = True, max(end, index.last)
+    backfilled = 0 if index is None else index.backfilled
     if not damaged:
-        return WalReport(count, good, backfilled=backfilled)
-    lost = [headers[place] for place in range(good, min(end, count)) if headers[place][8:16] == salts]
+        return WalReport(frames.count, good, backfilled=backfilled)
+    lost = [place for place in range(good, min(end, last)) if frames.is_current(place)]
     return WalReport(
-        frames=count,
+        frames=frames.count,
         good=good,
-        damaged_at=bad + 1 if sound else 0,
-        lost_commits=max(1, sum(header[4:8] != bytes(4) for header in lost)),
-        lost_pages=max(1, len({header[:4] for header in lost})),
+        damaged_at=bad + 1 if frames.sound else 0,
+        lost_commits=max(1, sum(frames.is_commit(place) for place in lost)),
+        lost_pages=max(1, len({frames.headers[place][:4] for place in lost})),
         backfilled=backfilled,
     )
 
 
-def _linked(wal: bytes, order: str, page_size: int, headers: list[bytes], sound: bool, salts: bytes) -> list[bool]:
-    """Whether each frame is of this generation and its checksum follows from the one that is stored before it."""
-    stored = [struct.unpack_from(">2I", header, 16) for header in headers]
-    before = [struct.unpack_from(">2I", wal, 24), *stored[:-1]]
+def salvage_wal(wal: bytes, shm: bytes = b"") -> Salvage | None:
+    """Return what a damaged log still proves behind the damage, or None if a page is missing there.
+
+    A damaged frame does no harm if a later transaction wrote its page again, as is so with most pages of a busy database. Where
+    its page number may be what is damaged, that must hold for every page that it may have been.
+    """
+    frames = _read(wal, shm)
+    if frames is None or (end := frames.end()) == 0:
+        return None
+    if frames.index is not None and frames.index.backfilled > end:
+        return None  # the database file is newer
+    size = int.from_bytes(frames.headers[end - 1][4:8], "big")
+    most = max(int.from_bytes(frames.headers[place][4:8], "big") for place in range(end) if frames.is_linked(place))
+    pages: dict[int, int] = {}
+    missing: dict[int, int] = {}
+    for place in range(end):
+        page = int.from_bytes(frames.headers[place][:4], "big")
+        if frames.stored[place] == frames.expected[place]:
+            pages[page] = place
+        elif frames.is_current(place):
+            missing.update(dict.fromkeys((page, *_other_page(frames, place, most)), place))
+        else:
+            return None  # its page number may be anything
+    if any(pages.get(page, -1) < place for page, place in missing.items() if page <= size):
+        return None
+    step = FRAME_HEADER_BYTES + frames.page_size
+    starts = {page: HEADER_BYTES + place * step + FRAME_HEADER_BYTES for page, place in pages.items() if page <= size}
+    last = len(frames.headers) if frames.index is None else min(frames.index.last, len(frames.headers))
+    later = sum(frames.is_commit(place) and frames.is_current(place) for place in range(end, last))
+    return Salvage(starts, size, frames.page_size, max(later, 1) if last > end else 0)
+
+
+def _other_page(frames: _Frames, place: int, most: int) -> Iterator[int]:
+    """The page of a frame that fails, if the first eight bytes of its header, and nothing else, are damaged: the checksum says
+    what they were. `most` is how many pages the database had at the most."""
+    stored, expected = frames.stored[place], frames.expected[place]
+    # Undo what the page's bytes make of an error in the header.
+    a, b, c, d = _power(frames.page_size // 8, (2, _WORD, _WORD, 1))
+    s0, s1 = stored[0] - expected[0], stored[1] - expected[1]
+    first = (a * s0 + b * s1) & _WORD
+    second = (c * s0 + d * s1 - first) & _WORD
+    words = f"{'<' if frames.order == 'little' else '>'}2I"
+    one, two = struct.unpack(words, frames.headers[place][:8])
+    page, size = struct.unpack(">2I", struct.pack(words, (one + first) & _WORD, (two + second) & _WORD))
+    if 1 <= page <= most and size <= most:
+        yield page
+
+
+def _read(wal: bytes, shm: bytes) -> _Frames | None:
+    """Split a log into its frames; None when there are none."""
+    if len(wal) < HEADER_BYTES:
+        return None
+    magic, _, page_size = struct.unpack_from(">3I", wal)
+    order = _MAGIC.get(magic, "little")
+    sound = magic in _MAGIC and page_size in _PAGE_SIZES
+    sound = sound and _sum(wal[:24], order, (0, 0)) == struct.unpack_from(">2I", wal, 24)
+    if not sound:
+        page_size = _PAGE_BYTES
+    step = FRAME_HEADER_BYTES + page_size
+    count = (len(wal) - HEADER_BYTES) // step
+    headers = [wal[at : at + FRAME_HEADER_BYTES] for at in range(HEADER_BYTES, HEADER_BYTES + count * step, step)]
+    index, salts = _index(shm), wal[16:24]
+    if not sound:
+        # A damaged header does not say which generation this is: the first two frames of one do.
+        first = (one[8:16] for one, two in pairwise(headers) if one[8:16] == two[8:16] != bytes(8))
+        salts = index.salts if index is not None else next(first, bytes(8))
+    if index is not None and index.salts != salts:
+        index = None  # of an older generation
+    # Behind the last frame of this generation nothing counts.
+    headers = headers[: max((place + 1 for place in range(count) if headers[place][8:16] == salts), default=0)]
+    if not headers or salts == bytes(8):
+        return None
+    stored = [struct.unpack(">2I", header[16:]) for header in headers]
+    before = [struct.unpack_from(">2I", wal, 24), *stored]
     # The checksum is linear: that of a frame is its own part, plus what the pairs of words make of the start.
-    a, b, c, d = _power(1 + page_size // 8)
-    found: list[bool] = []
-    for at in range(0, len(headers), _LANES):
-        for own in _own_sums(wal, order, page_size, at, min(_LANES, len(headers) - at)):
-            place = len(found)
-            s0, s1 = before[place]
-            right = ((a * s0 + b * s1 + own[0]) & _WORD, (c * s0 + d * s1 + own[1]) & _WORD) == stored[place]
-            whole = headers[place][8:16] == salts and (sound if place == 0 else headers[place - 1][8:16] == salts)
-            found.append(right and whole)
-    return found
+    a, b, c, d = _power(1 + page_size // 8, (1, 1, 1, 2))
+    own = [
+        each
+        for at in range(0, len(headers), _LANES)
+        for each in _own_sums(wal, order, page_size, at, min(_LANES, len(headers) - at))
+    ]
+    expected = [
+        ((a * s0 + b * s1 + own0) & _WORD, (c * s0 + d * s1 + own1) & _WORD)
+        for (s0, s1), (own0, own1) in zip(before, own, strict=False)
+    ]
+    return _Frames(count, order, page_size, sound, salts, headers, stored, expected, index)
 
 
 def _own_sums(wal: bytes, order: str, page_size: int, first: int, count: int) -> list[tuple[int, int]]:
@@ -136,9 +232,9 @@ def _own_sums(wal: bytes, order: str, page_size: int, first: int, count: int) ->
     return list(zip(*sums, strict=True))
 
 
-def _power(pairs: int) -> tuple[int, int, int, int]:
-    """The matrix that so many pairs of words apply to the checksum they started from."""
-    result, base = (1, 0, 0, 1), (1, 1, 1, 2)
+def _power(pairs: int, base: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """What so many pairs of words make of the checksum they started from; `base` is what one pair does, or undoes."""
+    result = (1, 0, 0, 1)
     while pairs:
         if pairs & 1:
             result = _times(result, base)
