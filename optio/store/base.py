@@ -771,7 +771,7 @@ class Store(Protocol):
         ...
 
     def check(self) -> None:
-        """Raises StoreUnavailable or StoreMismatch when the store cannot be used."""
+        """Raises StoreUnavailable or StoreMismatch; of the former StoreFull while only what lets runs end is written."""
         ...
 
     def migrate(self, tell: Callable[[Any], object] = lambda step: None) -> list[int]:

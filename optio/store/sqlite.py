@@ -41,6 +41,8 @@ WAL_BYTES = 16 << 20
 # Of these errors a full disk may be the cause: the shared memory and a flush do not say so themselves.
 _MAY_BE_FULL = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 _NO_ROOM_BYTES = 256 << 10
+# Writers look at the files for each commit, readers so often: what they read is not promised to anybody.
+_READERS_CHECK_S = 0.05
 # How often this process has each database open.
 _OPEN: Counter[Path] = Counter()
 _LOCK = threading.Lock()
@@ -142,6 +144,7 @@ class SqliteEngine:
         # Connections of an earlier round are closed, not kept: they have a log that was deleted.
         self._round = 0
         self._attached = True
+        self._checked_until = 0.0
         with _translated(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             shared = shared_by(path.parent)
@@ -256,6 +259,7 @@ class SqliteEngine:
         found = self._files.state()
         if found is FileState.INTACT and self._attached:
             return
+        self._checked_until = 0.0
         if found is FileState.WAL_GONE and self._attached and self._save_wal():
             self._detach()
         if not self._attached and self._files.may_reopen():
@@ -389,6 +393,7 @@ class SqliteEngine:
             if connection is None:
                 connection = self._connect(new=False)
                 connection.execute("PRAGMA query_only=ON")
+                self._checked_until = 0.0
                 self._require_same_files()
             return operation(_Transaction(connection, self._now()))
         except sqlite3.Error as err:
@@ -402,9 +407,13 @@ class SqliteEngine:
                 self._give_back(connection, sound, begun)
 
     def _require_same_files(self) -> None:
-        """Raise StoreUnavailable, for a reader, unless the files are those that were opened."""
+        """Raise StoreUnavailable, for a reader, unless the files are those that were opened, a moment ago at least."""
+        now = time.monotonic()
+        if now < self._checked_until:
+            return
         found = self._files.state()
         if found is FileState.INTACT and self._attached:
+            self._checked_until = now + _READERS_CHECK_S
             return
         if found is FileState.WAL_GONE or not self._attached:
             self.write(_nothing)  # the writer saves what can be saved
@@ -419,6 +428,7 @@ class SqliteEngine:
 
     def check(self) -> None:
         """Raises StoreUnavailable or StoreMismatch; StoreFull while new work is refused."""
+        self._checked_until = 0.0
         left = pending(self._with_reader(lambda tx: state(tx.connection)), migrations())
         if left:
             raise StoreMismatch(f"the database {self._path} needs {len(left)} migrations: run `optio db migrate`")

@@ -35,7 +35,7 @@ class Engine(Protocol):
         ...
 
     def check(self) -> None:
-        """Raises StoreUnavailable or StoreMismatch."""
+        """Raises StoreUnavailable or StoreMismatch; of the former StoreFull while only what lets runs end is written."""
         ...
 
     def migrate(self, tell: Callable[[Migration], object] = ...) -> list[int]:
