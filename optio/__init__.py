@@ -2,7 +2,8 @@
 
 How the packages stand to each other (import only what stands to the left; `tests/test_layers.py` proves it):
 
-    errors < model < { compiler, runtimes, store, broker, limits, executors, secrets, telemetry } < plan < runs < testing
+    errors < { model, private_files }
+           < { compiler, runtimes, store, broker, limits, executors, secrets, telemetry } < plan < runs < testing
            < settings < look < checking < wiring, live, writes < health
            < { reload, server, worker, scheduler, retention, probe, lsp } < cli
 

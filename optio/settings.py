@@ -386,11 +386,6 @@ class Settings:
         return self.secrets_dir or self.data_dir / "secrets"
 
     @property
-    def loopback(self) -> bool:
-        """Whether only this machine can reach the server."""
-        return self.host in LOOPBACK
-
-    @property
     def server_url(self) -> str:
         """Where the command line finds the server."""
         host = f"[{self.host}]" if ":" in self.host else "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104

@@ -1,5 +1,6 @@
 """README.md and the other pages say what the code does: blocks compile and run, tables are complete."""
 
+import json
 import os
 import re
 import subprocess
@@ -107,13 +108,20 @@ def test_the_quickstart_works_as_it_is_written(tmp_path: Path) -> None:
                     dev.start()
                     continue
                 done = subprocess.run(
-                    ["sh", "-ec", line], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60
+                    ["sh", "-ec", line.replace(":8000", f":{dev.port}")],
+                    cwd=tmp_path,
+                    env=environ,
+                    capture_output=True,
+                    text=True,
+                    timeout=60,
                 )
                 assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
                 said[line] = done.stdout
     finally:
         dev.stop()
     assert said["optio run hello -p WHO=you --wait"] == "Hello, you!\n"
+    (listed,) = (text for line, text in said.items() if line.startswith("curl "))
+    assert [task["id"] for task in json.loads(listed)["items"]] == ["hello"]
     assert said['optio render greet -p WHO=ada -p TITLE="a title"'] == "ada opened a title"
     assert said["optio hook send issues payload.json --wait"] == "ada opened Coupons compare too slowly\n"
 

@@ -232,7 +232,7 @@ def test_a_server_shows_what_waits_and_what_it_serves(api: Api) -> None:
 
 
 def test_metrics_are_for_those_who_may_look(tmp_path: Path) -> None:
-    closed = Api(tmp_path, open_access=False)
+    closed = Api(tmp_path, dev_token=None)
     try:
         assert closed.get("/metrics").status == 401
         answer = closed.get("/metrics", Authorization=f"Bearer {closed.token('viewer')}")

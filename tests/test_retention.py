@@ -162,7 +162,7 @@ def test_by_hand_nothing_goes_unless_it_is_asked_for(tmp_path: Path) -> None:
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
-    made = Api(tmp_path, open_access=False)
+    made = Api(tmp_path, dev_token=None)
     made.serve_task(JOB)
     yield made
     made.close()

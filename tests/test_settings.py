@@ -14,7 +14,6 @@ def test_defaults_need_nothing() -> None:
 
     assert (made.host, made.port, made.tasks, made.data_dir) == ("127.0.0.1", 8000, Path("tasks.d"), Path(".optio"))
     assert (made.max_workflow_concurrent, made.webhook_rate_per_minute, made.writes) == (5, 60, "deny")
-    assert made.loopback
     assert set(made.origins.values()) == {"default"}
 
 

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from optio.cli import flags
+from optio.cli import dev_token, flags
 from optio.errors import OptioError
 from optio.settings import Settings
 
@@ -28,11 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Client:
-    """Requests to one server."""
+    """Requests to one server, with the token of the settings or of the `optio dev` that runs here. Raises SettingsError."""
 
     def __init__(self, settings: Settings) -> None:
         self.base = settings.server_url
-        self._headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
+        token = settings.token or dev_token.find(settings)
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def request(
         self,

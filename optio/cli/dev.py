@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 
-from optio.cli import OK, flags
+from optio.cli import OK, dev_token, flags
 from optio.cli.console import RunNews, TreeNews
 from optio.cli.serving import listen, log_to_stderr, probing, serve
 from optio.errors import SettingsError
@@ -47,14 +47,8 @@ def _run(settings: Settings) -> int:
     sock = listen(settings)
     services = build(settings)
     try:
-        open_access = settings.loopback
-        if not open_access and not services.store.tokens():
-            raise SettingsError(
-                f"{settings.host} can be reached from other machines and there is no token: make one with "
-                "`optio token create --role admin`"
-            )
-        with probing(services):
-            asyncio.run(_dev(services, sock, open_access=open_access))
+        with probing(services), dev_token.issued(settings, sock.getsockname()[1]) as token:
+            asyncio.run(_dev(services, sock, token))
     finally:
         sock.close()
         services.close()
@@ -62,7 +56,7 @@ def _run(settings: Settings) -> int:
     return OK
 
 
-async def _dev(services: Services, sock: socket.socket, *, open_access: bool) -> None:
+async def _dev(services: Services, sock: socket.socket, token: str) -> None:
     settings = services.settings
     live = LiveRegistry(services.store, settings.removal_limit)
     live.restore()
@@ -77,8 +71,11 @@ async def _dev(services: Services, sock: socket.socket, *, open_access: bool) ->
     url = f"http://{'[' + host + ']' if ':' in host else host}:{port}"
     print(f"optio {__version__} on {url}\n", flush=True)
     await reloader.load()
+    # A file or a collector that takes the output must not hold the token.
+    query, after = (f"?token={token}", "") if sys.stdout.isatty() else ("", f"\n  token {dev_token.file_of(settings)}")
     print(
-        f"\n  API   {url}/api/tasks\n  docs  {url}/schema\n  run   optio run TASK -p NAME=VALUE --wait\n  stop  Ctrl-C\n",
+        f"\n  API   {url}/api/tasks{query}\n  docs  {url}/schema{query}{after}\n"
+        "  run   optio run TASK -p NAME=VALUE --wait\n  stop  Ctrl-C\n",
         flush=True,
     )
     worker, scheduler, news = Worker(services), Scheduler(services), RunNews(services, url)
@@ -90,7 +87,7 @@ async def _dev(services: Services, sock: socket.socket, *, open_access: bool) ->
     stop = asyncio.Event()
     watching = asyncio.create_task(reloader.watch(stop))
     try:
-        await serve(services, live, sock, stop, reload=reloader.load, open_access=open_access)
+        await serve(services, live, sock, stop, reload=reloader.load, dev_token=token)
     finally:
         stop.set()
         await watching

@@ -266,6 +266,9 @@ def _server(settings: Settings) -> Iterator[Check]:
             cure = f"put the files back, or run `{removal['release']}` to remove the tasks"
             yield Check(name="tasks", status="warning", detail=f"{gone} since {removal['since']}", hint=cure)
         return
+    except SettingsError as err:
+        yield Check(name="server", status="error", detail=str(err))
+        return
     except client.ServerRefused as err:
         if err.status != 0:
             hint = "give a token with --token or OPTIO_TOKEN" if err.status in (401, 403) else None

@@ -58,7 +58,7 @@ async def _serve(services: Services, sock: socket.socket) -> None:
     stop = asyncio.Event()
     watching = asyncio.create_task(reloader.watch(stop))
     try:
-        await serve(services, live, sock, stop, reload=reloader.load, open_access=False)
+        await serve(services, live, sock, stop, reload=reloader.load)
     finally:
         stop.set()
         await watching

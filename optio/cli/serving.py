@@ -182,11 +182,11 @@ async def serve(
     stop: asyncio.Event,
     *,
     reload: Callable[[Collection[str]], Awaitable[object]],
-    open_access: bool,
+    dev_token: str | None = None,
 ) -> None:
     """Serve until `stop` is set, or the first SIGINT or SIGTERM (which set it). The second one waits for no request."""
     feed = Feed()
-    app = create_app(services, live, reload=reload, new_id=new_id, open_access=open_access, feed=feed)
+    app = create_app(services, live, reload=reload, new_id=new_id, feed=feed, dev_token=dev_token)
     server = _Server(configuration(app), feed)
     logging.getLogger("uvicorn.error").addFilter(_not_cancelled)
     # The signals are ours: whatever comes, the caller closes the store.

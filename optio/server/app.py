@@ -16,6 +16,7 @@ from optio.errors import OptioError
 from optio.live import LiveRegistry
 from optio.server import hooks, openapi, problems
 from optio.server.auth import Gate, guard
+from optio.server.browser import BrowserAccess
 from optio.server.deliveries import DeliveryController
 from optio.server.edge import Edge
 from optio.server.feed import Feed
@@ -38,18 +39,19 @@ def create_app(
     *,
     reload: Callable[[Collection[str]], Awaitable[object]],
     new_id: Callable[[], str],
-    open_access: bool,
     feed: Feed,
+    dev_token: str | None = None,
 ) -> ASGIApp:
-    """`open_access` serves requests without a token as an admin's: only for one person on one machine."""
-    gate = Gate(services.store, open_access=open_access)
+    """`dev_token` is the token of this start of `optio dev`: an admin's, which browsers may keep in a cookie."""
+    gate = Gate(services.store, dev_token=dev_token)
     hub = Hub(services=services, live=live, gate=gate, feed=feed, reload=reload, new_id=new_id)
     rest = create_rest(hub)
     if services.metrics is not None:
         services.metrics.add(lambda: of_the_store(services.store, live))
         services.metrics.add(lambda: of_the_registry(live))
     hosts = {*LOOPBACK, services.settings.host, *services.settings.allowed_hosts}
-    return Edge(_Front(rest, hooks.Hooks(hub), Sockets(hub)), hosts)
+    front: ASGIApp = _Front(rest, hooks.Hooks(hub), Sockets(hub))
+    return Edge(front if dev_token is None else BrowserAccess(front, dev_token), hosts)
 
 
 def create_rest(hub: Hub) -> Litestar:

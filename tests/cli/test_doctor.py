@@ -86,7 +86,7 @@ def test_who_answers_on_the_port_is_told(shell: Shell, served: Dev) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.close()
         _, free = looked_at(shell)
-    _, optio = looked_at(shell, OPTIO_PORT=str(served.port))
+    _, optio = looked_at(shell, OPTIO_PORT=str(served.port), OPTIO_DATA_DIR=str(served.data))
 
     assert "is free for `optio dev`" in free["server"][0]["detail"]
     assert f"answers at {served.url}" in optio["server"][0]["detail"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from websockets.sync.client import ClientConnection, connect
 
 from optio.broker.base import Topic
 from optio.cli.serving import configuration, listen
@@ -30,6 +31,7 @@ from tests.support import Answer, eventually
 Headers = Mapping[str, str] | Iterable[tuple[str, str | bytes]]
 LEASE = timedelta(minutes=5)
 
+DEV_TOKEN = "optio_dev_of_the_tests"
 JOB = """\
 type: standalone
 name: Job
@@ -52,9 +54,10 @@ class _Server(uvicorn.Server):
 
 
 class Api:
-    """One server. `open_access` is what `optio dev` has; else every request needs a token."""
+    """One server. Its requests bear `dev_token`, as those of the person at `optio dev` do; None is `optio server`."""
 
-    def __init__(self, directory: Path, *, open_access: bool = True, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, directory: Path, *, dev_token: str | None = DEV_TOKEN, environ: Mapping[str, str] | None = None) -> None:
+        self.credentials = {} if dev_token is None else {"Authorization": f"Bearer {dev_token}"}
         settings = {"OPTIO_DATA_DIR": str(directory / "data"), "OPTIO_TASKS": str(directory / "tasks.d"), **(environ or {})}
         self.tasks = directory / "tasks.d"
         self.tasks.mkdir(parents=True, exist_ok=True)
@@ -67,8 +70,8 @@ class Api:
             self.live,
             reload=self.reloader.load,
             new_id=new_id,
-            open_access=open_access,
             feed=self.feed,
+            dev_token=dev_token,
         )
         self.app = app
         self._socket = listen(Settings.load({**settings, "OPTIO_PORT": "0"}))
@@ -104,10 +107,11 @@ class Api:
         return secret
 
     def request(self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, headers: Headers = ()) -> Answer:
-        """Any request, its headers as given; a JSON body names its type unless the headers do."""
+        """Any request, its headers as given, and the token unless they have one; a JSON body names its type unless they do."""
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
         pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
         names = {name.lower() for name, _ in pairs}
+        pairs += [] if "authorization" in names else self.credentials.items()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.putrequest(method, path, skip_host="host" in names, skip_accept_encoding=True)
@@ -128,6 +132,10 @@ class Api:
 
     def post(self, path: str, body: Any = None, **headers: str) -> Answer:
         return self.request("POST", path, body, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    def connect(self, path: str, **options: Any) -> ClientConnection:
+        """A WebSocket, with the token."""
+        return connect(f"ws://127.0.0.1:{self.port}{path}", additional_headers=self.credentials, **options)
 
     def talk(self, data: bytes) -> bytes:
         """Bytes as they are, and everything that comes back."""

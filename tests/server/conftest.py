@@ -25,7 +25,7 @@ def served(tmp_path: Path) -> Iterator[Callable[..., Api]]:
 
 @pytest.fixture
 def api(served: Callable[..., Api]) -> Api:
-    """A server with open access that serves the task `job`."""
+    """A server that serves the task `job`; requests bear its token."""
     made = served()
     made.serve_task(JOB)
     return made

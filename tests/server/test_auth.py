@@ -58,7 +58,7 @@ ROLES = ["viewer", "operator", "admin"]
 @pytest.fixture(scope="module")
 def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A server that lets nobody in without a token."""
-    made = Api(tmp_path_factory.mktemp("closed"), open_access=False)
+    made = Api(tmp_path_factory.mktemp("closed"), dev_token=None)
     made.serve_task(JOB)
     yield made
     made.close()
@@ -72,7 +72,7 @@ def routes(api: Api) -> list[str]:
     hub = Hub(
         services=api.services,
         live=api.live,
-        gate=Gate(api.services.store, open_access=False),
+        gate=Gate(api.services.store),
         feed=Feed(),
         reload=nothing,
         new_id=lambda: "x",
@@ -177,11 +177,6 @@ def test_the_scheme_may_be_written_in_any_case(closed: Api) -> None:
     assert closed.get("/api/tasks", Authorization=f"bEARER {closed.token('viewer')}").status == 200
 
 
-def test_a_wrong_token_is_refused_even_where_none_is_needed(api: Api) -> None:
-    assert api.get("/api/tasks").status == 200
-    assert api.get("/api/tasks", Authorization="Bearer nothing").status == 401
-
-
 def test_a_revoked_token_is_refused_at_once(closed: Api) -> None:
     secret = closed.token("admin")
     assert closed.get("/api/tasks", Authorization=f"Bearer {secret}").status == 200
@@ -236,7 +231,7 @@ def test_streams_end_when_their_token_is_revoked(served: Callable[..., Api], mon
     monkeypatch.setattr("optio.server.logs.CHECK_S", 0.1)
     monkeypatch.setattr("optio.server.feed.PING_S", 0.2)
     monkeypatch.setattr("optio.server.feed.LOOK_S", 0.05)
-    api = served(open_access=False)
+    api = served(dev_token=None)
     api.serve_task(JOB)
     secret = api.token("admin")
     headers = {"Authorization": f"Bearer {secret}"}

@@ -16,10 +16,9 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
 
 from tests.server.api import JOB, LEASE, Api, Writer
-from tests.support import eventually
+from tests.support import eventually, header_lines
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,7 @@ def events(api: Api, run_id: str, *, after: int | None = None, query: str = "") 
 
 def messages(api: Api, run_id: str, query: str = "") -> list[dict[str, Any]]:
     """Every message of a socket, read to its end."""
-    with connect(f"ws://127.0.0.1:{api.port}/ws/workflow-runs/{run_id}/logs{query}") as live:
+    with api.connect(f"/ws/workflow-runs/{run_id}/logs{query}") as live:
         found = [json.loads(message) for message in live]
         assert live.close_code == 1000
         return found
@@ -127,7 +126,7 @@ def test_a_socket_that_cannot_be_opened_says_why(api: Api, path: str, status: in
     run_id = api.post("/api/tasks/job/runs").json["runId"]
 
     with pytest.raises(InvalidStatus) as refused:
-        connect(f"ws://127.0.0.1:{api.port}{path.format(run_id)}")
+        api.connect(f"{path.format(run_id)}")
 
     assert refused.value.response.status_code == status
     assert json.loads(refused.value.response.body)["status"] == status
@@ -165,7 +164,7 @@ def test_a_run_that_is_retried_by_hand_is_followed_again(api: Api) -> None:
     assert messages(api, writer.id)[-1]["state"] == "failed"
     api.post(f"/api/workflow-runs/{writer.id}/retry")
 
-    with connect(f"ws://127.0.0.1:{api.port}/ws/workflow-runs/{writer.id}/logs?after=1") as live:
+    with api.connect(f"/ws/workflow-runs/{writer.id}/logs?after=1") as live:
         (claim,) = api.services.store.claim("test", LEASE, lambda view: [writer.id])
         second = Writer(api.services, claim)
         second.log("second try")
@@ -182,7 +181,7 @@ def test_a_socket_that_is_written_to_is_closed_and_nothing_is_logged(api: Api, c
     frames: list[tuple[str | bytes, int]] = [("hello", 1003), (b"\0\1", 1003), ("x" * 70_000, 1009)]
 
     for frame, code in frames:
-        with connect(f"ws://127.0.0.1:{api.port}/ws/workflow-runs/{writer.id}/logs") as live:
+        with api.connect(f"/ws/workflow-runs/{writer.id}/logs") as live:
             live.send(frame)
             with pytest.raises(ConnectionClosed) as closed:
                 live.recv(timeout=10)
@@ -196,7 +195,8 @@ def test_garbage_on_a_socket_is_closed_and_nothing_is_logged(api: Api, caplog: p
     writer = api.started()
     head = (
         f"GET /ws/workflow-runs/{writer.id}/logs HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        f"{header_lines(api.credentials)}\r\n"
     ).encode()
 
     for frame in (b"\xff" * 64, b"\x81\x05hello", b"\x82\xff" + b"\x7f" * 8, b"GET / HTTP/1.1\r\n\r\n"):
@@ -211,7 +211,9 @@ def test_a_quiet_stream_shows_signs_of_life(api: Api, monkeypatch: pytest.Monkey
     monkeypatch.setattr("optio.server.feed.LOOK_S", 0.02)
     writer = api.started()
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=20)) as connection:
-        connection.request("GET", f"/api/workflow-runs/{writer.id}/logs", headers={"Accept": "text/event-stream"})
+        connection.request(
+            "GET", f"/api/workflow-runs/{writer.id}/logs", headers={**api.credentials, "Accept": "text/event-stream"}
+        )
         answer = connection.getresponse()
         signs = 0
         while signs < 2:
@@ -226,7 +228,7 @@ def test_a_quiet_stream_shows_signs_of_life(api: Api, monkeypatch: pytest.Monkey
 def test_a_line_whose_hint_was_lost_comes_all_the_same(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("optio.server.feed.LOOK_S", 0.05)
     writer = api.started()
-    with connect(f"ws://127.0.0.1:{api.port}/ws/workflow-runs/{writer.id}/logs") as live:
+    with api.connect(f"/ws/workflow-runs/{writer.id}/logs") as live:
         time.sleep(0.2)
         api.feed.hint, kept = (lambda *_: None), api.feed.hint  # type: ignore[method-assign]
         monkeypatch.setattr(api.services.broker, "tell", lambda *_: None)
@@ -284,7 +286,8 @@ async def _reader(api: Api, run_id: str, dice: random.Random) -> list[str]:
 
 async def _by_socket(api: Api, run_id: str, after: int) -> AsyncIterator[tuple[int, str | None]]:
     url = f"ws://127.0.0.1:{api.port}/ws/workflow-runs/{run_id}/logs?after={after}"
-    async with connect_async(url, compression=None, open_timeout=30, close_timeout=0.1) as live:
+    options = {"additional_headers": api.credentials, "compression": None, "open_timeout": 30, "close_timeout": 0.1}
+    async with connect_async(url, **options) as live:
         async for message in live:
             line = json.loads(message)
             yield line.get("seq", 0), line.get("text")
@@ -295,7 +298,7 @@ async def _by_events(api: Api, run_id: str, after: int) -> AsyncIterator[tuple[i
     try:
         out.write(
             f"GET /api/workflow-runs/{run_id}/logs HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n"
-            f"Last-Event-ID: {after}\r\n\r\n".encode()
+            f"Last-Event-ID: {after}\r\n{header_lines(api.credentials)}\r\n".encode()
         )
         while line := await reader.readline():
             if line.startswith(b"data: "):
@@ -319,7 +322,7 @@ def test_a_reader_that_never_reads_holds_nobody_up_and_little_memory(api: Api) -
     ]
     before = _memory()
 
-    with connect(f"ws://127.0.0.1:{api.port}/ws/workflow-runs/{writer.id}/logs", max_queue=None) as live:
+    with api.connect(f"/ws/workflow-runs/{writer.id}/logs", max_queue=None) as live:
         for _ in range(40):
             writer.log(*["x" * 10_000] * 100)
             for _ in range(100):
@@ -339,6 +342,7 @@ def _never_reads(api: Api, path: str, headers: str) -> socket.socket:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.connect(("127.0.0.1", api.port))
+    headers += header_lines(api.credentials)
     sock.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}\r\n".encode())
     return sock
 
@@ -353,7 +357,7 @@ def _memory() -> int:
 def test_readers_that_left_are_forgotten(api: Api) -> None:
     writer = api.started()
     for _ in range(20):
-        with contextlib.suppress(ConnectionClosed), connect(f"ws://127.0.0.1:{api.port}/ws/workflow-runs/{writer.id}/logs"):
+        with contextlib.suppress(ConnectionClosed), api.connect(f"/ws/workflow-runs/{writer.id}/logs"):
             pass
 
     eventually(lambda: writer.id not in api.feed._tails, what="the tail being dropped")

@@ -140,7 +140,7 @@ def test_what_cannot_be_honoured_is_refused(api: Api, path: str, status: int) ->
 
 
 def test_pools_are_for_those_who_may_look(served: Callable[..., Api]) -> None:
-    closed = served(open_access=False)
+    closed = served(dev_token=None)
 
     for path in ("/api/pools", "/api/pools/plan"):
         assert closed.get(path).status == 401

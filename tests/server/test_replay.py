@@ -206,7 +206,7 @@ def test_an_unknown_delivery_is_not_found(api: Api) -> None:
 
 
 def test_replay_and_the_very_bytes_need_an_operator(served: Callable[..., Api]) -> None:
-    api = prepared(served(open_access=False))
+    api = prepared(served(dev_token=None))
     post(api)
     viewer, operator = ({"Authorization": f"Bearer {api.token(role)}"} for role in ("viewer", "operator"))
     (delivery,) = api.get("/api/deliveries", **viewer).json["items"]

@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.support import Dev, eventually
+from tests.support import Dev, eventually, header_lines
 
 COUNTING = """\
 type: standalone
@@ -41,7 +41,8 @@ def counting(dev: Dev) -> tuple[Dev, str]:
 
 
 def follow(dev: Dev, run_id: str, after: int = 0) -> ClientConnection:
-    return connect(f"ws://127.0.0.1:{dev.port}/ws/workflow-runs/{run_id}/logs?after={after}")
+    url = f"ws://127.0.0.1:{dev.port}/ws/workflow-runs/{run_id}/logs?after={after}"
+    return connect(url, additional_headers=dev.credentials)
 
 
 def until_broken(live: ClientConnection) -> list[dict[str, Any]]:
@@ -63,7 +64,8 @@ def test_a_server_with_fifty_open_streams_ends_soon_and_readers_lose_nothing(cou
     for _ in range(25):
         sock = socket.create_connection(("127.0.0.1", dev.port), 30)
         sock.sendall(
-            f"GET /api/workflow-runs/{run_id}/logs HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n".encode()
+            f"GET /api/workflow-runs/{run_id}/logs HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n"
+            f"{header_lines(dev.credentials)}\r\n".encode()
         )
         events.append(sock)
     received: list[list[dict[str, Any]]] = []
@@ -109,7 +111,8 @@ def test_a_second_signal_ends_at_once_and_corrupts_nothing(counting: tuple[Dev, 
     assert dev.process is not None
     # A request that never ends would be waited for.
     with socket.create_connection(("127.0.0.1", dev.port), 30) as slow:
-        slow.sendall(b"POST /api/tasks/count/runs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n{")
+        head = f"POST /api/tasks/count/runs HTTP/1.1\r\nHost: 127.0.0.1\r\n{header_lines(dev.credentials)}"
+        slow.sendall(f"{head}Content-Length: 10\r\n\r\n{{".encode())
         time.sleep(0.2)
 
         dev.process.send_signal(number)

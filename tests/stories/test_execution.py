@@ -37,7 +37,8 @@ def test_a_run_whose_agent_fails_is_failed(optio: Dev) -> None:
 def test_log_lines_arrive_over_the_websocket_while_the_run_goes_on(optio: Dev, gate: Path) -> None:
     run_id = started(optio, waiting_task(optio, "Live", gate))
 
-    with connect(f"{optio.url.replace('http', 'ws')}/ws/workflow-runs/{run_id}/logs", open_timeout=20) as socket:
+    url = f"{optio.url.replace('http', 'ws')}/ws/workflow-runs/{run_id}/logs"
+    with connect(url, open_timeout=20, additional_headers=optio.credentials) as socket:
         first = json.loads(socket.recv(timeout=20))
         during = optio.get(f"/api/workflow-runs/{run_id}").json["state"]
         gate.touch()
@@ -52,12 +53,12 @@ def test_log_lines_arrive_over_the_websocket_while_the_run_goes_on(optio: Dev, g
 def test_a_reader_that_comes_back_with_its_cursor_misses_and_repeats_nothing(optio: Dev, gate: Path) -> None:
     run_id = started(optio, waiting_task(optio, "Resumed", gate))
     url = f"{optio.url.replace('http', 'ws')}/ws/workflow-runs/{run_id}/logs"
-    with connect(url, open_timeout=20) as socket:
+    with connect(url, open_timeout=20, additional_headers=optio.credentials) as socket:
         cursor = json.loads(socket.recv(timeout=20))["seq"]
     gate.touch()
     optio.until_ended(run_id)
 
-    with connect(f"{url}?after={cursor}", open_timeout=20) as socket:
+    with connect(f"{url}?after={cursor}", open_timeout=20, additional_headers=optio.credentials) as socket:
         texts = [json.loads(message).get("text") for message in socket]
 
     assert texts == ["over", None]

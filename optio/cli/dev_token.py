@@ -1,0 +1,70 @@
+"""The token of one start of `optio dev`: a file in the data directory that the command line reads by itself.
+
+Other users of the machine reach the server's port, and what may start runs may run programs as this user. So each request
+needs the token, and the file is readable by this user alone. The token names its port: another user who listens on another
+port, or on this one before or after, is not sent a token that works.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from optio import private_files
+from optio.errors import SettingsError
+from optio.settings import LOOPBACK, Settings
+
+_TOKEN = re.compile(r"optio_dev_(\d{1,5})_[A-Za-z0-9_-]{43}")
+_MAX_BYTES = 200
+
+
+def file_of(settings: Settings) -> Path:
+    """Where `optio dev` writes the token of its start."""
+    return settings.data_dir / "dev.token"
+
+
+@contextmanager
+def issued(settings: Settings, port: int) -> Iterator[str]:
+    """A new token for the server on `port`, in its file until the end; raises SettingsError."""
+    import secrets
+
+    path = file_of(settings)
+    token = f"optio_dev_{port}_{secrets.token_urlsafe(32)}"
+    try:
+        private_files.write(path, f"{token}\n".encode())
+    except OSError as err:
+        raise SettingsError(f"the token file {path} cannot be written: {err.strerror}") from err
+    try:
+        yield token
+    finally:
+        with suppress(OSError):
+            path.unlink()
+
+
+def find(settings: Settings) -> str | None:
+    """The token for the server that the command line talks to, if that is an `optio dev` on this machine and data directory.
+
+    Raises SettingsError for a file that another user owns or may write: its token could be anybody's.
+    """
+    url = urlsplit(settings.server_url)
+    if url.hostname not in LOOPBACK:
+        return None
+    path = file_of(settings)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as err:
+        raise SettingsError(f"the token file {path} cannot be read: {err.strerror}: set OPTIO_TOKEN") from err
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            raise SettingsError(f"the token file {path} is not yours: start `optio dev` as this user, or set OPTIO_TOKEN")
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise SettingsError(f"other users may write the token file {path}: delete it and start `optio dev` again")
+        text = file.read(_MAX_BYTES).decode("ascii", "replace").strip()
+    match = _TOKEN.fullmatch(text)
+    return text if match is not None and int(match[1]) == (url.port or 80) else None
