@@ -57,7 +57,7 @@ def narrow(path: Path) -> bool:
 
 
 def readers(path: Path) -> str | None:
-    """Return who can read a file or list a directory of this user besides him: `every user`, `the group NAME`, or None.
+    """Return who can read a file, or use a directory, of this user besides him: `every user`, `the group NAME`, or None.
 
     None too for what is not this user's or lies on a read-only mount, such as a mounted Kubernetes secret: whoever mounted
     it decides who reads it. Directories above count: a readable file in a closed directory is read by nobody.
@@ -70,9 +70,12 @@ def readers(path: Path) -> str | None:
         above = [parent.stat() for parent in real.parents]
     except OSError:
         return None
-    if found.st_mode & stat.S_IROTH and all(each.st_mode & stat.S_IXOTH for each in above):
+    read, of_group = stat.S_IROTH, stat.S_IRGRP
+    if stat.S_ISDIR(found.st_mode):
+        read, of_group = stat.S_IRWXO, stat.S_IRWXG
+    if found.st_mode & read and all(each.st_mode & stat.S_IXOTH for each in above):
         return "every user"
-    if not found.st_mode & stat.S_IRGRP or not _has_others(found.st_gid, found.st_uid):
+    if not found.st_mode & of_group or not _has_others(found.st_gid, found.st_uid):
         return None
     if all(each.st_mode & (stat.S_IXGRP if each.st_gid == found.st_gid else stat.S_IXOTH) for each in above):
         return f"the group {_group(found.st_gid)}"

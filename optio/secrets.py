@@ -1,12 +1,12 @@
 """Secrets by name. Values come from the environment or from a directory, and reach only the run that names them."""
 
-import os
 import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from optio import private_files
 from optio.errors import Invalid
 from optio.model.registry import CompiledTask
 
@@ -72,13 +72,7 @@ class LocalSecrets:
         if not NAME.fullmatch(name):
             raise Invalid(f"`{name}` is no secret name: letters, digits and _")
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = self._directory / f".{name}.new"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(value)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._directory / name)
+        private_files.write(self._directory / name, value.encode())
         self._read.pop(name, None)
 
     def where(self, name: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optio import private_files
 from optio.broker.base import Broker
 from optio.broker.local import LocalBroker
 from optio.errors import SettingsError, StoreFull, StoreUnavailable
@@ -80,6 +81,16 @@ def data_directory(settings: Settings) -> Path:
     except OSError as err:
         raise StoreUnavailable(f"the data directory {directory} cannot be used: {err.strerror}") from err
     return directory
+
+
+def _narrow_secrets(settings: Settings) -> None:
+    """Take the rights of others from secrets in the data directory. A directory of its own may be shared on purpose."""
+    if settings.secrets_dir is not None:
+        return
+    with suppress(OSError):
+        wide = [str(path) for path in sorted(settings.secrets.iterdir()) if not private_files.narrow(path)]
+        if wide:
+            log.warning("other users may read or write %s: let their owner run `chmod 600` on them", ", ".join(wide))
 
 
 def open_store(settings: Settings, *, migrated: bool | None = None) -> Store:
@@ -251,6 +262,7 @@ def _telemetry(part: str) -> tuple[Telemetry, Exposition | None]:
 def build(settings: Settings, part: str = "dev") -> Services:
     """Open everything; raises StoreUnavailable or StoreMismatch. `part` is what this process is to those who look at it."""
     data_directory(settings)
+    _narrow_secrets(settings)
     store = open_store(settings)
     telemetry, metrics = _telemetry(part)
     store.watch(lambda: telemetry.tell(Failed("store")))

@@ -9,10 +9,11 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -121,6 +122,18 @@ def as_nobody(ask: Callable[[], T]) -> T:
         found: T = json.loads(answer.read())
     os.waitpid(child, 0)
     return found
+
+
+@contextlib.contextmanager
+def directory_open_to_all() -> Iterator[Path]:
+    """A directory that every user of the machine may enter, where pytest's own are closed; a umask that forbids nothing."""
+    with tempfile.TemporaryDirectory(prefix="optio-open-") as name:
+        os.chmod(name, 0o755)  # noqa: S103 - this is what the directory is for
+        before = os.umask(0)
+        try:
+            yield Path(name)
+        finally:
+            os.umask(before)
 
 
 def header_lines(headers: Mapping[str, str]) -> str:

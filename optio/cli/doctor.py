@@ -3,15 +3,17 @@
 import argparse
 import os
 import platform
+import shlex
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-from optio import wiring
-from optio.cli import FAILED, OK, client, findings, flags, show
+from optio import private_files, wiring
+from optio.cli import FAILED, OK, client, dev_token, findings, flags, show
 from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.tree import MAX_FILE_BYTES, DirectoryTree
 from optio.errors import LaunchFailed, SettingsError, StoreUnavailable
@@ -132,6 +134,26 @@ def _data_dir(settings: Settings) -> Iterator[Check]:
         )
         return
     yield Check(name="data", status="ok", detail=f"{directory}, {'writable' if directory.exists() else 'not made yet'}")
+
+
+def _private(settings: Settings) -> Iterator[Check]:
+    """What holds secrets, or what runs were told and said, is for this user alone."""
+    files = [dev_token.file_of(settings)]
+    if settings.database is not None:
+        files += [Path(f"{settings.database}{end}") for end in ("", "-wal", "-shm")]
+    with suppress(OSError):
+        files += sorted(path for path in settings.secrets.iterdir() if path.is_file())
+    files += [Path(os.environ[origin]) for origin in settings.origins.values() if origin.endswith("_FILE")]
+    exposed = False
+    for mode, paths in ((700, [settings.data_dir, settings.secrets]), (600, files)):
+        for path in paths:
+            who = private_files.readers(path)
+            if who is not None:
+                exposed = True
+                cure = f"chmod {mode} {shlex.quote(str(path))}"
+                yield Check(name="private", status="warning", detail=f"{who} can read {path}", hint=cure)
+    if not exposed:
+        yield Check(name="private", status="ok", detail="no other user can read the data directory, database or secrets")
 
 
 def _database(settings: Settings) -> Iterator[Check]:
@@ -317,6 +339,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Check]], ...] = (
     _telemetry,
     _inotify,
     _data_dir,
+    _private,
     _database,
     _redis,
     _tasks,

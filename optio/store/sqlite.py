@@ -8,6 +8,7 @@ opened (`sqlite_wal`), and while the disk is full only what lets runs end is wri
 """
 
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -18,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from optio import private_files
 from optio.errors import CommitUnknown, Conflict, Invalid, StoreFull, StoreMismatch, StoreUnavailable
 from optio.store.disk_reserve import DiskReserve
 from optio.store.mounts import shared_by
@@ -157,6 +159,7 @@ class SqliteEngine:
                 self._files.await_others()
                 refuse_damage(path)
             self._reserve.make_room()
+            _make_private(path)
             self._writer = self._open(migrated)
             with _LOCK:
                 _OPEN[path] += 1
@@ -514,6 +517,17 @@ def _full(path: Path) -> StoreFull:
 def _laid(sql: str, lot: Lot) -> str:
     names = ", ".join(f":{name} AS {name}" for name in lot.names)
     return sql.replace("FROM lot", f"FROM (SELECT {names}) AS lot")
+
+
+def _make_private(path: Path) -> None:
+    """Make the file for this user alone, and take the rights of others from one that is there, whatever umask and directory
+    allow. SQLite gives the mode of the file to the `-wal`, `-shm` and `-journal` that it makes beside it."""
+    real = os.path.realpath(path)
+    with suppress(OSError):  # SQLite says what is wrong, and how to cure it
+        private_files.create(Path(real))
+    wide = [name for end in ("", "-wal", "-shm", "-journal") if not private_files.narrow(Path(name := real + end))]
+    if wide:
+        log.warning("other users may read or write %s: let their owner run `chmod 600` on them", ", ".join(wide))
 
 
 def state(connection: sqlite3.Connection) -> SchemaState:

@@ -18,7 +18,7 @@ from optio.cli import dev_token
 from optio.errors import SettingsError
 from optio.settings import Settings
 from tests.cli.conftest import ECHO
-from tests.support import ROOT, Dev, as_nobody, eventually, free_port
+from tests.support import ROOT, Dev, as_nobody, directory_open_to_all, eventually, free_port
 
 NOBODY = 65534
 AS_NOBODY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -37,21 +37,15 @@ ROUTES = [
 
 
 @pytest.fixture(scope="module")
-def echoing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+def echoing() -> Iterator[Dev]:
     """An `optio dev` in a directory that every user may enter, under a umask that forbids nothing."""
-    directory = tmp_path_factory.mktemp("dev")
-    made = Dev(directory)
-    made.write("echo.yaml", ECHO)
-    made.data.mkdir()
-    for each in (made.data, directory, *directory.parents[:2]):
-        each.chmod(0o755)
-    before = os.umask(0)
-    try:
+    with directory_open_to_all() as directory:
+        made = Dev(directory)
+        made.write("echo.yaml", ECHO)
+        made.data.mkdir(mode=0o755)
         made.start()
-    finally:
-        os.umask(before)
-    yield made
-    made.stop()
+        yield made
+        made.stop()
 
 
 @AS_NOBODY
