@@ -369,7 +369,14 @@ class Settings:
                 raise SettingsError(
                     f"{', '.join(given)}: only for OPTIO_EXECUTOR=process, a pod is a sandbox of its own: unset it"
                 )
-        return cls(**values, origins=origins)
+        made = cls(**values, origins=origins)
+        for name, directory in (("data_dir", made.data_dir), ("secrets_dir", made.secrets)):
+            if _is_served(made.tasks, directory):
+                raise SettingsError(
+                    f"OPTIO_{name.upper()} ({directory}) lies in the task directory {made.tasks}, where prompts could read it: "
+                    "move it, or let its name begin with a dot"
+                )
+        return made
 
     @property
     def database(self) -> Path | None:
@@ -404,6 +411,12 @@ class Settings:
             help_text = SETTINGS[field.name].help
             rows.append((f"OPTIO_{field.name.upper()}", text, self.origins[field.name], help_text))
         return rows
+
+
+def _is_served(tasks: Path, directory: Path) -> bool:
+    """Whether task files could name what is in the directory. They cannot name hidden files."""
+    below = os.path.relpath(os.path.realpath(directory), os.path.realpath(tasks)).split(os.sep)
+    return below[0] != ".." and not any(part.startswith(".") and part != "." for part in below)
 
 
 def _contents(variable: str, path: str) -> str:

@@ -64,7 +64,9 @@ def test_another_user_reads_nothing_of_a_data_directory_that_is_open_to_all(open
 
 @AS_NOBODY
 def test_another_user_reads_neither_database_nor_secret(open_directory: Path) -> None:
-    services = build(Settings.load({"OPTIO_DATA_DIR": str(open_directory / "data"), "OPTIO_TASKS": str(open_directory)}))
+    services = build(
+        Settings.load({"OPTIO_DATA_DIR": str(open_directory / "data"), "OPTIO_TASKS": str(open_directory / "tasks")})
+    )
     services.secrets.put("KEY", "v")
     for each in (open_directory / "data", open_directory / "data" / "secrets"):
         each.chmod(0o755)

@@ -27,6 +27,28 @@ def test_a_flag_overrides_a_variable_and_a_variable_overrides_a_commands_default
     assert (made.lease, made.origins["lease"]) == (timedelta(seconds=3), "default")
 
 
+@pytest.mark.parametrize(
+    ("environ", "variable"),
+    [
+        ({"OPTIO_TASKS": ".", "OPTIO_DATA_DIR": "data"}, "OPTIO_DATA_DIR"),
+        ({"OPTIO_TASKS": "here", "OPTIO_DATA_DIR": "here"}, "OPTIO_DATA_DIR"),
+        ({"OPTIO_TASKS": "here", "OPTIO_SECRETS_DIR": "here/secrets"}, "OPTIO_SECRETS_DIR"),
+        ({"OPTIO_TASKS": "link", "OPTIO_SECRETS_DIR": "here/secrets"}, "OPTIO_SECRETS_DIR"),
+    ],
+)
+def test_directories_that_prompts_could_read_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], variable: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to("here")
+
+    with pytest.raises(SettingsError, match=f"{variable} .* where prompts could read it"):
+        Settings.load(environ)
+    Settings.load({"OPTIO_TASKS": "."})
+    Settings.load({"OPTIO_TASKS": "here/tasks.d", "OPTIO_DATA_DIR": "here"})
+
+
 def test_an_empty_variable_is_an_unset_one() -> None:
     assert Settings.load({"OPTIO_PORT": ""}).port == 8000
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from optio.compiler.diagnostics import Diagnostic, finding
 from optio.compiler.document import Document, parse
 from optio.compiler.source import SourceFile, Span
-from optio.compiler.tree import SourceTree, Unreadable
+from optio.compiler.tree import HIDDEN_HINT, SourceTree, Unreadable, is_hidden
 from optio.model.route import Route, value_at
 
 DEFAULTS = ("_defaults.yaml", "_defaults.yml")
@@ -110,7 +110,11 @@ def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[D
         def wrong(message: str, hint: str, code: str = "OPT703", last: Document = last) -> Diagnostic:
             return finding(code, message, path=last.path, span=last.span(("extends",)), route=("extends",), hint=hint)
 
-        path = beside(last.path, name)
+        try:
+            path = beside(last.path, name)
+        except Unreadable as err:
+            yield wrong(f"`{name}` {err.message}", err.hint or "name a template", err.code)
+            return
         paths = [each.path for each in chain]
         if path in paths:
             circle = " -> ".join([*paths[paths.index(path) :], path])
@@ -135,7 +139,12 @@ def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[D
 
 
 def beside(path: str, name: str) -> str:
-    """A file named in a task file, as a path of the tree. What must be refused is left as it is, for the tree to refuse."""
+    """The path in the tree of a file that a task file names; raises Unreadable for a hidden one, such as a secret in `.optio`.
+
+    What leads out of the tree is left as it is, for the tree to refuse.
+    """
+    if any(is_hidden(part) for part in name.split("/")):
+        raise Unreadable("OPT115", "is hidden: a part of its path begins with a dot", HIDDEN_HINT)
     return name if name.startswith(("/", "~")) else posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
 
 

@@ -127,8 +127,8 @@ def resolve(document: Document | Merged, shape: Shape, tree: SourceTree) -> tupl
     if spec.prompt_template is not None and spec.prompt_file is not None:
         at("OPT108", "both `promptTemplate` and `promptFile`", ("promptFile",), "keep one", key=True)
     elif spec.prompt_file is not None:
-        prompt_path = beside(document.path_at(("promptFile",)), spec.prompt_file)
         try:
+            prompt_path = beside(document.path_at(("promptFile",)), spec.prompt_file)
             prompt = _prompt_text(tree.read(prompt_path))
         except Unreadable as err:
             at(err.code, f"`{spec.prompt_file}` {err.message}", ("promptFile",), err.hint)
@@ -177,8 +177,8 @@ def _sample(
     # Imported here: a tree without samples does not pay for it.
     from optio.model.body import decode
 
-    path = beside(document.path, name)
     try:
+        path = beside(document.path, name)
         if path not in payloads:
             payloads[path] = decode(tree.read(path), f"`{name}`")
         return Sample(route, path, payloads[path], example.expect.word)

@@ -16,6 +16,7 @@ MAX_DIRECTORIES = 64
 # A pipe or a device must not block the compiler, and a link is never followed unseen.
 FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 ESCAPES = "is a link that leads out of the task tree"
+HIDDEN_HINT = "name a file that is not hidden: the data directory with its secrets is, and no task reads it"
 MISSING_HINT = "write the file; its path is relative to this one"
 
 
@@ -112,7 +113,7 @@ class DirectoryTree:
         self.root = root
         self._real = os.path.realpath(root)
         self._only = only
-        self._inside: dict[str, bool] = {}
+        self._good_directories: set[str] = set()
 
     def task_files(self) -> Iterator[str]:
         """Every YAML file, sorted; hidden files and directories are passed over. A directory that cannot be looked into, and a
@@ -168,11 +169,9 @@ class DirectoryTree:
     def _open(self, full: str) -> int:
         """Opens what is no link, in a directory that is really below the root; a link by the path that it leads to."""
         directory = os.path.dirname(full)
-        inside = self._inside.get(directory)
-        if inside is None:
-            inside = self._inside[directory] = self._is_inside(os.path.realpath(directory))
-        if not inside:
-            raise Unreadable("OPT706", ESCAPES, "copy the file into the tree")
+        if directory not in self._good_directories:
+            self._refuse(os.path.realpath(directory), directory)
+            self._good_directories.add(directory)
         try:
             return os.open(full, FLAGS)
         except OSError as err:
@@ -181,12 +180,23 @@ class DirectoryTree:
         real = os.path.realpath(full)
         if os.path.isdir(real):
             raise Unreadable("OPT706", "is a link to a directory: none of its files is read", "put a copy in its place")
-        if not self._is_inside(real):
-            raise Unreadable("OPT706", ESCAPES, "copy the file into the tree")
+        self._refuse(real, full)
         return os.open(real, FLAGS)
 
-    def _is_inside(self, real: str) -> bool:
-        return real == self._real or real.startswith(self._real.rstrip(os.sep) + os.sep)
+    def _refuse(self, real: str, path: str) -> None:
+        """Raise Unreadable where links lead out of the tree, or from `path` to what is hidden in it."""
+        top = self._real.rstrip(os.sep)
+        if real != self._real and not real.startswith(top + os.sep):
+            raise Unreadable("OPT706", ESCAPES, "copy the file into the tree")
+        hidden = {part for part in real[len(top) :].split(os.sep) if is_hidden(part) and not part.startswith("..")}
+        # Kubernetes mounts files as links through `..data`. A hidden directory that is checked by its own name is meant.
+        if hidden and not hidden <= set(os.path.relpath(path, str(self.root)).split(os.sep)):
+            raise Unreadable("OPT706", "is a link to a hidden file", HIDDEN_HINT)
+
+
+def is_hidden(part: str) -> bool:
+    """Whether one part of a path is the name of a hidden file or directory."""
+    return part.startswith(".") and part not in (".", "..")
 
 
 def leads_to_other_files(root: str, link: str) -> bool:

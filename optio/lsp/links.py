@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from optio.compiler.layers import beside
 from optio.compiler.source import START, Span, span_at
 from optio.lsp import outline, params
 from optio.lsp.outline import Kind
@@ -27,8 +26,8 @@ def definition(page: Page, offset: int) -> list[Target]:
     entry = outline.at(page.entries, offset) if page.is_yaml else None
     if entry is None or entry.kind is not Kind.SCALAR or not _names_a_file(entry.route) or page.tree is None:
         return []
-    path = beside(page.path, page.scalar(entry))
-    return [Target(path, START)] if page.tree.read(path) is not None else []
+    path = page.path_beside(page.scalar(entry))
+    return [Target(path, START)] if path is not None and page.tree.read(path) is not None else []
 
 
 def references(page: Page, offset: int) -> list[Target]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.layers import beside
 from optio.compiler.resolve import ResolvedTask
-from optio.compiler.tree import SUFFIXES
+from optio.compiler.tree import SUFFIXES, Unreadable
 from optio.lsp import outline
 from optio.lsp.positions import Lines
 from optio.lsp.trees import Options, TaskTree
@@ -70,8 +70,16 @@ class Page:
         return text
 
     def beside(self, name: str) -> bytes | None:
-        """The bytes of a file that is named in this one."""
-        return None if self.tree is None else self.tree.read(beside(self.path, name))
+        """The bytes of a file that is named in this one; None for one that no task may read."""
+        path = self.path_beside(name)
+        return None if self.tree is None or path is None else self.tree.read(path)
+
+    def path_beside(self, name: str) -> str | None:
+        """The path in the tree of a file that is named in this one; None for one that no task may read."""
+        try:
+            return beside(self.path, name)
+        except Unreadable:
+            return None
 
     def users(self) -> list[ResolvedTask]:
         """The tasks whose prompt this file is."""

@@ -60,6 +60,51 @@ def test_a_prompt_behind_a_linked_directory_outside_is_refused(root: Path, tmp_p
     ]
 
 
+@pytest.mark.parametrize(
+    ("link", "leads_to", "prompt"),
+    [
+        ("prompts/a.md", "../.optio/secrets/KEY", "prompts/a.md"),
+        ("prompts/all", "../.optio/secrets", "prompts/all/KEY"),
+        ("all", ".optio", "all/secrets/KEY"),
+        ("b.md", "prompts/a.md", "b.md"),
+    ],
+)
+def test_a_link_to_what_is_hidden_is_refused(root: Path, link: str, leads_to: str, prompt: str) -> None:
+    (root / "prompts").mkdir()
+    (root / ".optio" / "secrets").mkdir(parents=True)
+    (root / ".optio" / "secrets" / "KEY").write_text("hunter2")
+    (root / "prompts" / "a.md").symlink_to("../.optio/secrets/KEY")
+    if not os.path.lexists(root / link):
+        (root / link).symlink_to(leads_to)
+    (root / "a.yaml").write_text(f"name: A\nagentRuntime: claude-code\npromptFile: {prompt}\n")
+
+    found = compile_tree(DirectoryTree(root))
+
+    assert ("a.yaml", "OPT706") in [(d.path, d.code) for d in found.diagnostics]
+    assert not found.registry.tasks
+    assert "hunter2" not in str(found.diagnostics)
+
+
+def test_links_of_a_mounted_configmap_are_followed(root: Path) -> None:
+    version = root / "..2026_11_28"
+    version.mkdir()
+    (version / "a.yaml").write_text("name: A\nagentRuntime: claude-code\npromptFile: a.md\n")
+    (version / "a.md").write_text("Say hello")
+    (root / "..data").symlink_to(version.name)
+    for name in ("a.yaml", "a.md"):
+        (root / name).symlink_to(f"..data/{name}")
+
+    assert codes(root) == []
+
+
+def test_a_hidden_file_that_is_checked_by_its_name_reads_what_stands_beside_it(root: Path) -> None:
+    (root / ".github").mkdir()
+    (root / ".github" / "a.yaml").write_text("name: A\nagentRuntime: claude-code\npromptFile: a.md\n")
+    (root / ".github" / "a.md").write_text("Say hello")
+
+    assert compile_tree(DirectoryTree(root, [".github/a.yaml"])).diagnostics == ()
+
+
 def linked_directories(root: Path, tmp_path: Path) -> None:
     for directory in (tmp_path / "shared", root / "real", root / ".hidden"):
         directory.mkdir()

@@ -142,7 +142,7 @@ def test_a_whole_scheduler_over_a_store_starts_what_the_calendar_shows(zone: str
     case = Case(zone, change)
     tasks = {f"t{place}": replace(task(each, zone), id=f"t{place}") for place, each in enumerate(EXPRESSIONS)}
     now, until = case.span
-    made = build(Settings.load({"OPTIO_DATA_DIR": str(tmp_path), "OPTIO_TASKS": str(tmp_path)}))
+    made = build(Settings.load({"OPTIO_DATA_DIR": str(tmp_path), "OPTIO_TASKS": str(tmp_path / "tasks.d")}))
     try:
         made.store.activate(Registry.of(tasks), None)
         scheduler = Scheduler(made, clock=lambda: now, longest=AROUND.total_seconds())
