@@ -161,9 +161,12 @@ def _typed(root: Path, only: list[str] | None, given: bytes, args: argparse.Name
 
 def _how(args: argparse.Namespace) -> "How":
     from optio.checking.how import How, default_place
+    from optio.model.isolation import APPLIED
 
     place = None if args.no_cache else default_place(os.environ)
-    return How(careful=args.strict or args.verbose, jobs=args.jobs, place=place)
+    executor = os.environ.get("OPTIO_EXECUTOR", "")
+    executor = executor if executor in APPLIED else "process"
+    return How(careful=args.strict or args.verbose, jobs=args.jobs, place=place, executor=executor)
 
 
 def _tree(root: Path, only: list[str] | None) -> "DirectoryTree":

@@ -10,7 +10,7 @@ from optio.compiler.diagnostics import Diagnostic, Severity
 from optio.compiler.report import closing, concise
 from optio.errors import LaunchFailed, OptioError
 from optio.live import Snapshot
-from optio.model import cron
+from optio.model import cron, isolation
 from optio.model.registry import CompiledTask
 from optio.model.run import Run, RunState
 from optio.reload import name_some
@@ -101,6 +101,9 @@ class TreeNews:
                     self._services.executor.program(runtime.name)
                 except LaunchFailed as err:
                     users.setdefault(str(err), []).append(task.id)
+            names = dict.fromkeys((*isolation.asked(task.spec.environment), *task.isolation))
+            for note in self._services.executor.not_applied(names):
+                users.setdefault(note, []).append(task.id)
         for lack, ids in users.items():
             who = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
             yield "  " + show.coloured(f"{who}: {lack}", "33")

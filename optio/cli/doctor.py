@@ -18,7 +18,7 @@ from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.tree import MAX_FILE_BYTES, DirectoryTree
 from optio.errors import LaunchFailed, SettingsError, StoreUnavailable
 from optio.executors.base import Executor
-from optio.model import strangers
+from optio.model import isolation, strangers
 from optio.model.finding import Finding as Check
 from optio.runtimes import RUNTIMES
 from optio.secrets import LocalSecrets, named_by
@@ -193,8 +193,24 @@ def _tasks(settings: Settings) -> Iterator[Check]:
         yield Check(name="tasks", status="error", detail=detail, hint=f"`optio check {settings.tasks}` says which")
     elif settings.tasks.is_dir():
         yield Check(name="tasks", status="ok", detail=f"{settings.tasks}: {count} tasks, no errors")
+    yield from _isolation(settings, compilation)
     yield from _secrets(settings, compilation)
     yield from _agents(settings, compilation)
+
+
+def _isolation(settings: Settings, compilation: Compilation) -> Iterator[Check]:
+    """What tasks ask for, or the policy demands of whoever runs them, and the executor does not apply."""
+    cure = "set OPTIO_EXECUTOR=kubernetes, if agents are to run as pods"
+    users: dict[tuple[bool, str], list[str]] = {}
+    for task in compilation.registry.tasks.values():
+        for name in dict.fromkeys((*isolation.asked(task.spec.environment), *task.isolation)):
+            for text in isolation.notes(settings.executor, (name,)):
+                users.setdefault((name in task.isolation, text), []).append(task.id)
+    for (demanded, text), tasks in sorted(users.items()):
+        detail = f"{text}, which the policy demands: runs of" if demanded else f"{text} of"
+        status = "error" if demanded else "warning"
+        suffix = " are refused" if demanded else ""
+        yield Check(name="isolation", status=status, detail=f"{detail} {', '.join(tasks)}{suffix}", hint=cure)
 
 
 def _secrets(settings: Settings, compilation: Compilation) -> Iterator[Check]:

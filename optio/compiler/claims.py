@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.source import Span
+from optio.model.isolation import asked
 from optio.model.route import Route
 from optio.model.trigger import ScheduleTrigger, WebhookTrigger
 
@@ -54,7 +55,8 @@ NO_CAPS: tuple[Cap | None, Cap | None] = (None, None)
 
 class Claim(NamedTuple):
     """The task in the file `path`; `named` is what its id comes from, or None when that is wrong. `when` it starts is there
-    for a careful check, what it may `spend` under a policy that caps all of them together; `caps` are that policy's own."""
+    for a careful check, what it may `spend` under a policy that caps all of them together; `caps` are that policy's own.
+    `asks` are the keys of `environment` that isolate, and the policy `demands` some of them to be applied."""
 
     path: str
     id: str
@@ -63,10 +65,14 @@ class Claim(NamedTuple):
     when: When | None = None
     spend: Spend | None = None
     caps: tuple[Cap | None, Cap | None] = NO_CAPS
+    asks: tuple[tuple[str, Place], ...] = ()
+    demands: tuple[str, ...] = ()
 
 
-def claim(task: ResolvedTask, *, careful: bool = False, priced: bool = False) -> Claim:
-    """What a task says."""
+def claim(task: ResolvedTask, *, careful: bool = False, priced: bool = False, demands: tuple[str, ...] = ()) -> Claim:
+    """What a task says. `demands` are those of the policy."""
+    environment: Route = ("environment",)
+    routes = {key: (*environment, key) for key in asked(task.spec.environment)}
     route = ("id",) if task.spec.id else ("name",)
     return Claim(
         task.path,
@@ -75,6 +81,8 @@ def claim(task: ResolvedTask, *, careful: bool = False, priced: bool = False) ->
         tuple(_hooks(task)),
         _when(task) if careful else None,
         _spend(task) if priced else None,
+        asks=tuple((key, _place(task, route)) for key, route in routes.items() if task.knows(route)),
+        demands=demands,
     )
 
 

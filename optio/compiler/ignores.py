@@ -176,7 +176,12 @@ def _wrong(path: str, comment: Ignore, used: set[str], errors: list[Diagnostic],
             fix = Fix.write(sure, code.span) if sure else None
             yield finding("OPT709", f"there is no rule `{code.name}`", path=path, span=code.span, hint=hint, fix=fix)
         elif code.name not in used:
-            if (RULES[code.name].careful and not careful) or any(each.span.start.line in comment.lines for each in errors):
+            rule = RULES[code.name]
+            if (
+                (rule.careful and not careful)
+                or rule.by_executor
+                or any(each.span.start.line in comment.lines for each in errors)
+            ):
                 continue  # it was not looked for, or could not be
             message = f"this ignores nothing: there is no {code.name} {RULES[code.name].name} here"
             yield finding("OPT709", message, path=path, span=code.span, hint="delete it", fix=_delete(comment, code))

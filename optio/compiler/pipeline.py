@@ -69,6 +69,14 @@ class Policies:
         """Severities of rules by code."""
         return NO_LEVELS if self._spec is None else self._spec.rules
 
+    def demands(self, task: ResolvedTask) -> tuple[str, ...]:
+        """What an executor must apply to run the task."""
+        if self._spec is None:
+            return ()
+        from optio.compiler.policy import demands
+
+        return demands(task, self._spec)
+
     def judge(self, task: ResolvedTask, tree: SourceTree) -> list[Diagnostic]:
         """What it does not allow."""
         if not self.there:
@@ -111,25 +119,38 @@ class Judgement(NamedTuple):
     diagnostics: tuple[Diagnostic, ...]
 
 
-def compile_tree(tree: SourceTree, *, careful: bool = False) -> Compilation:
-    """Never raises for what stands in a file. With `careful` a task is also asked for what it could do without."""
+def compile_tree(tree: SourceTree, *, careful: bool = False, executor: str | None = None) -> Compilation:
+    """Never raises for what stands in a file. With `careful` a task is also asked for what it could do without; with `executor`
+    also for what that does not apply."""
     bases, policy = Bases(tree), Policies(tree)
     files = (compile_file(path, tree, bases, policy, careful=careful) for path in tree.task_files())
-    return assemble(files, levels=policy.levels, careful=careful)
+    return assemble(files, levels=policy.levels, careful=careful, executor=executor)
 
 
-def assemble(files: Iterable[CompiledFile], *, levels: Mapping[str, str] = NO_LEVELS, careful: bool = False) -> Compilation:
+def assemble(
+    files: Iterable[CompiledFile],
+    *,
+    levels: Mapping[str, str] = NO_LEVELS,
+    careful: bool = False,
+    executor: str | None = None,
+) -> Compilation:
     """All files, checked across, as one compilation. `levels` are the severities of the policy."""
     compiled = list(files)
-    broken, found = judge(compiled, levels=levels, careful=careful)
+    broken, found = judge(compiled, levels=levels, careful=careful, executor=executor)
     tasks = {f.compiled.id: f.compiled for f in compiled if f.compiled is not None and f.path not in broken}
     return Compilation(Registry.of(tasks), broken, found, len(compiled))
 
 
-def judge(files: Sequence[Verdict], *, levels: Mapping[str, str] = NO_LEVELS, careful: bool = False) -> Judgement:
+def judge(
+    files: Sequence[Verdict],
+    *,
+    levels: Mapping[str, str] = NO_LEVELS,
+    careful: bool = False,
+    executor: str | None = None,
+) -> Judgement:
     """What all files say together."""
     across: dict[str, list[Diagnostic]] = {}
-    for each in check_across([file.claim for file in files if file.claim is not None], careful=careful):
+    for each in check_across([file.claim for file in files if file.claim is not None], careful=careful, executor=executor):
         across.setdefault(each.path, []).append(each)
     found: list[Diagnostic] = []
     broken: set[str] = set()
@@ -156,7 +177,9 @@ def compile_file(
         return CompiledFile(path, folded(found))
     said, compiled = (policy.claim if path == POLICY else None), None
     if task is not None:
-        said, compiled = claim(task, careful=careful, priced=policy.claim is not None), emit(task)
+        demands = policy.demands(task)
+        said = claim(task, careful=careful, priced=policy.claim is not None, demands=demands)
+        compiled = emit(task, demands)
         if task.samples and not samples:
             task = replace(task, samples=())
     comments, more = ignores(document)

@@ -13,6 +13,7 @@ from optio.compiler.misfits import LIST, Misfit, misfits
 from optio.compiler.nearest import closest
 from optio.compiler.quantities import duration_meant
 from optio.compiler.resolve import ResolvedTask
+from optio.model.isolation import POD, asked
 from optio.model.policy import EFFECTS, Allow, Ceilings, Fleet, PolicySpec
 from optio.model.route import Route, show
 from optio.model.spec import Spec, keys_of, names_of
@@ -93,6 +94,13 @@ def claim_of(document: Document, policy: PolicySpec) -> Claim | None:
         for key, most in (("dayUsd", policy.fleet.day_usd), ("monthUsd", policy.fleet.month_usd))
     ]
     return Claim(POLICY, "", None, caps=(caps[0], caps[1])) if any(caps) else None
+
+
+def demands(task: ResolvedTask, policy: PolicySpec) -> tuple[str, ...]:
+    """What an executor must apply to run the task: pods, where the tree is for them; images and hosts that are listed."""
+    listed = {"image": policy.allow.images, "network": policy.allow.egress}
+    named = [key for key in asked(task.spec.environment) if listed.get(key) is not None]
+    return (*((POD,) if policy.executor == "kubernetes" else ()), *named)
 
 
 def check(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:

@@ -165,6 +165,10 @@ class Executor(Protocol):
         """For the run's log: what confines an agent here, and what of a task's `environment` is not applied."""
         ...
 
+    def not_applied(self, names: Iterable[str]) -> list[str]:
+        """A sentence for each of these kinds of isolation (`isolation.NAMES`) that this executor does not apply."""
+        ...
+
     def refusal_hint(self, line: bytes) -> str | None:
         """For the run's log, once: what opens more, when a line that an agent printed says that something was refused to it."""
         ...

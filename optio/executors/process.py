@@ -37,6 +37,7 @@ from optio.executors.attempt import (
 from optio.executors.base import Handle, Launch, Warm
 from optio.executors.procfs import machine, uptime
 from optio.executors.sandbox import Sandbox, SandboxOptions
+from optio.model import isolation
 from optio.model.finding import Finding
 from optio.model.pool import Pool
 from optio.model.task import Environment
@@ -201,13 +202,16 @@ class ProcessExecutor:
 
     def notes(self, environment: Environment) -> list[str]:
         """See `Executor.notes`."""
-        ignored = ["image"] if environment.image is not None else []
-        ignored += ["resources"] if environment.resources is not None else []
-        ignored += ["network"] if environment.network is not None and self.sandbox.kind == "none" else []
+        # What the sandbox does of `network`, it says itself.
+        confined = self.sandbox.kind != "none"
         return [
-            *(f"the process executor does not apply environment.{key}" for key in ignored),
+            *self.not_applied(name for name in isolation.asked(environment) if not (confined and name == "network")),
             *self.sandbox.notes(environment),
         ]
+
+    def not_applied(self, names: Iterable[str]) -> list[str]:
+        """See `Executor.not_applied`."""
+        return isolation.notes("process", names)
 
     def refusal_hint(self, line: bytes) -> str | None:
         """See `Executor.refusal_hint`."""

@@ -66,6 +66,8 @@ class PolicySpec(Spec, frozen=True, kw_only=True):
     """`policy`."""
     description: str = ""
     """Whom to ask, and why it is so."""
+    executor: Literal["kubernetes"] | None = None
+    """Where the tree's tasks run. Workers with another executor refuse their runs, and `optio check` assumes this one."""
     ceilings: Ceilings = field(default_factory=Ceilings)
     """The most that a task may ask for."""
     fleet: Fleet = field(default_factory=Fleet)

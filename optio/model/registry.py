@@ -35,12 +35,14 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class CompiledTask:
-    """A task that needs nothing else: defaults and files resolved. Its digest covers `id`, `spec` and `prompt`."""
+    """A task that needs nothing else: defaults and files resolved. `isolation` is what an executor must apply to run it, by the
+    policy. The digest covers all but the origin."""
 
     id: str
     spec: TaskSpec
     prompt: str
     origin: Origin
+    isolation: tuple[str, ...] = ()
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -52,7 +54,8 @@ class CompiledTask:
             spec.pop("priority", None)
         if not self.spec.environment.setup_ahead:
             spec["environment"].pop("setupAhead", None)
-        return {"id": self.id, "spec": spec, "prompt": self.prompt}
+        isolation = {"isolation": list(self.isolation)} if self.isolation else {}
+        return {"id": self.id, "spec": spec, "prompt": self.prompt, **isolation}
 
     @cached_property
     def digest(self) -> str:
@@ -67,7 +70,13 @@ class CompiledTask:
     def from_json(cls, data: Mapping[str, Any]) -> "CompiledTask":
         """Inverse of `to_json`. A definition keeps the digest it was given, also when this version would compute another."""
         origin = data.get("origin") or {"path": "", "line": 1}
-        task = cls(id=data["id"], spec=TaskSpec.of(data["spec"]), prompt=data["prompt"], origin=Origin(**origin))
+        task = cls(
+            id=data["id"],
+            spec=TaskSpec.of(data["spec"]),
+            prompt=data["prompt"],
+            origin=Origin(**origin),
+            isolation=tuple(data.get("isolation", ())),
+        )
         if "digest" in data:
             task.__dict__["digest"] = data["digest"]
         return task

@@ -202,6 +202,12 @@ class Execution:
         if self._cancelled:
             self._finish(Outcome(ok=False, reason="cancelled"), Meter(), None)
             return None
+        # The policy demands it of whoever runs the task, whatever worker has the run.
+        lacking = self._parts.executor.not_applied(task.isolation)
+        if lacking:
+            message = f"the policy demands more: {'; '.join(lacking)}: start workers with OPTIO_EXECUTOR=kubernetes"
+            self._finish(Outcome(ok=False, reason="not_isolated", message=message), Meter(), None)
+            return None
         try:
             handle = self._parts.executor.start(self._launch(task, runtime))
         except LaunchFailed as err:

@@ -7,6 +7,7 @@ from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
 from optio import health
+from optio.model import isolation
 from optio.server import views
 from optio.server.auth import PUBLIC, role
 from optio.server.hub import Hub
@@ -40,12 +41,20 @@ class HealthController(Controller):
 
     @get("/api/registry", opt=role("viewer"))
     async def registry(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
-        """The generation that is served: its digest, the digest of each task, and the removal that is held, if there is one."""
+        """The generation that is served: its digest, the digest of each task, the removal that is held, if there is one, and
+        what of a task's environment the executor of this installation does not apply."""
         snapshot = hub.live.current
+        notes = {
+            task.id: hub.services.executor.not_applied(
+                dict.fromkeys((*isolation.asked(task.spec.environment), *task.isolation))
+            )
+            for task in snapshot.registry.tasks.values()
+        }
         return {
             **views.generation(snapshot.generation),
             "stale": sorted(snapshot.kept),
             "removal": views.removal(snapshot.removal),
+            "notApplied": {task_id: texts for task_id, texts in notes.items() if texts},
             "version": __version__,
         }
 

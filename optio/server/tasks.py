@@ -13,6 +13,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from optio.broker.base import Topic
 from optio.errors import Conflict, Invalid, NotFound, Problem, StoreUnavailable
 from optio.live import Snapshot
+from optio.model import isolation
 from optio.model.registry import CompiledTask, Registry
 from optio.server import payload, views
 from optio.server.auth import role
@@ -229,7 +230,7 @@ async def _written(
     """Write, serve, and answer with what is served now."""
     written = await _done(hub, write)
     location, digest, content = answer(hub.live.current, written)
-    content = {**content, "warnings": [_warning(problem) for problem in written.warnings]}
+    content = {**content, "warnings": [_warning(problem) for problem in (*written.warnings, *_not_applied(hub, written))]}
     headers = {"ETag": f'"{digest}"', **({"Location": location} if status == 201 else {})}
     if once is not None:
         kept = json.dumps({"content": content, "headers": headers})
@@ -249,6 +250,16 @@ async def _done(hub: Hub, write: Callable[[], Written]) -> Written:
     except StoreUnavailable as err:
         raise StoreUnavailable(f"`{written.path}` is written, and will be served as soon as the store is back: {err}") from err
     return written
+
+
+def _not_applied(hub: Hub, written: Written) -> list[Problem]:
+    """What of the task's environment the executor of this installation does not apply."""
+    task = hub.live.current.registry.tasks[written.task_id]
+    return [
+        Problem(f"/environment/{name}", text, code="OPT523", hint="set OPTIO_EXECUTOR=kubernetes to run agents as pods")
+        for name in isolation.asked(task.spec.environment)
+        for text in hub.services.executor.not_applied([name])
+    ]
 
 
 def _warning(problem: Problem) -> dict[str, Any]:

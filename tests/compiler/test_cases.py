@@ -26,8 +26,9 @@ def compiled(case: Path) -> Compilation:
     files = [case] if case.is_file() else sorted(p for p in case.rglob("*") if p.is_file())
     base = case.parent if case.is_file() else case
     directory = case.relative_to(CASES).parts[0]
-    careful = RULES[directory.partition("-")[0]].careful
-    return compile_tree(MemoryTree({p.relative_to(base).as_posix(): p.read_bytes() for p in files}), careful=careful)
+    rule = RULES[directory.partition("-")[0]]
+    tree = MemoryTree({p.relative_to(base).as_posix(): p.read_bytes() for p in files})
+    return compile_tree(tree, careful=rule.careful, executor="process" if rule.by_executor else None)
 
 
 @pytest.mark.parametrize("case", INPUTS, ids=lambda p: p.relative_to(CASES).as_posix())

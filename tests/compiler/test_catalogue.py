@@ -17,7 +17,9 @@ CASES = Path(__file__).parents[1] / "cases"
 
 
 def found(rule: Rule, example: str) -> tuple[Diagnostic, ...]:
-    return compile_tree(MemoryTree(example_files(example)), careful=rule.careful).diagnostics
+    return compile_tree(
+        MemoryTree(example_files(example)), careful=rule.careful, executor="process" if rule.by_executor else None
+    ).diagnostics
 
 
 @pytest.mark.parametrize("rule", WITH_EXAMPLES, ids=lambda r: r.code)

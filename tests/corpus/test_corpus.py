@@ -14,6 +14,8 @@ from tests.corpus.corpus import HERE, Mistake, clean_files, companions, mistakes
 WITHOUT = {
     "OPT218": "takes a prompt of 256 KiB",
     "OPT312": "takes ten files that are wrong together",
+    "OPT523": "depends on the executor; `tests/cli/test_isolation.py` has them",
+    "OPT524": "depends on the executor; `tests/cli/test_isolation.py` has them",
     "OPT706": "takes a link or a pipe on a disk",
 }
 CLEAN = clean_files()
@@ -21,7 +23,9 @@ MISTAKES = list(mistakes())
 
 
 def found(files: dict[str, bytes], code: str) -> tuple[Diagnostic, ...]:
-    return compile_tree(MemoryTree(files), careful=RULES[code].careful).diagnostics
+    return compile_tree(
+        MemoryTree(files), careful=RULES[code].careful, executor="process" if RULES[code].by_executor else None
+    ).diagnostics
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda m: f"{m.code} {m.name}")

@@ -1,4 +1,4 @@
-"""OPT502 to OPT520: where the agent runs."""
+"""OPT502 to OPT524: where the agent runs."""
 
 from optio.compiler.rule import ERROR, WARNING, Rule
 
@@ -104,6 +104,23 @@ RULES = (
         "Each command has a shell of its own: a directory, a variable or an option that it sets is gone before the next.",
         'environment:\n  setupCommands: ["cd /opt/tools", "npm ci"]\n',
         'environment:\n  setupCommands: ["cd /opt/tools && npm ci"]\n',
+    ),
+    Rule(
+        "OPT523", "not-applied", WARNING, "an image, a network or resources that the executor does not apply",
+        "With OPTIO_EXECUTOR=process an agent runs in this machine's system with its network, whatever the file says.",
+        "environment: {image: ghcr.io/acme/agent:1.4}\n",
+        "# file: task.yaml\nenvironment: {image: ghcr.io/acme/agent:1.4}\n"
+        "# file: _policy.yaml\n---\ntype: policy\nexecutor: kubernetes\n",
+        by_executor=True,
+    ),
+    Rule(
+        "OPT524", "not-isolated", ERROR, "what the policy demands is not applied by the executor",
+        "A policy that lists images or hosts demands that they are applied. A process would use others, so runs are refused.",
+        "# file: task.yaml\nenvironment: {network: {egress: [api.github.com]}}\n"
+        "# file: _policy.yaml\n---\ntype: policy\nallow: {egress: [api.github.com]}\n",
+        "# file: task.yaml\nenvironment: {network: {egress: [api.github.com]}}\n"
+        "# file: _policy.yaml\n---\ntype: policy\nexecutor: kubernetes\nallow: {egress: [api.github.com]}\n",
+        by_executor=True,
     ),
     Rule(
         "OPT607", "model-runtime", WARNING, "a model that the agent's service does not offer",

@@ -9,12 +9,17 @@ from optio.compiler.source import START
 from optio.compiler.tree import SUFFIXES
 
 
-def check_across(claims: Sequence[Claim], *, careful: bool = False) -> Iterator[Diagnostic]:
+def check_across(claims: Sequence[Claim], *, careful: bool = False, executor: str | None = None) -> Iterator[Diagnostic]:
     """Ids and webhook paths that two tasks have, of which the first file in path order keeps them; files that are not what they
     seem; and what all tasks come to together."""
     yield from _duplicate_ids(claims)
     yield from _duplicate_paths(claims)
     yield from _files([claim.path for claim in claims])
+    if executor is not None and any(claim.asks for claim in claims):
+        # Imported here: most tasks leave their environment alone.
+        from optio.compiler.checks import isolation
+
+        yield from isolation.check(claims, executor)
     if careful or any(claim.caps != NO_CAPS for claim in claims):
         # Imported here: what all tasks come to is asked of few trees.
         from optio.compiler.checks import fleet

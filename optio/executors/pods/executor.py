@@ -31,6 +31,7 @@ from optio.executors.pods.policies import Policies
 from optio.executors.pods.pool import Pools
 from optio.executors.pods.starting import ORPHANED, Failed, Renewal, Start, Starter
 from optio.executors.procfs import uptime
+from optio.model import isolation
 from optio.model.finding import Finding
 from optio.model.pool import Pool
 from optio.model.task import Environment
@@ -177,6 +178,10 @@ class PodExecutor:
     def examine(self) -> Iterable[Finding]:
         """See `Executor.examine`. The cluster is examined by `examine.py`."""
         return ()
+
+    def not_applied(self, names: Iterable[str]) -> list[str]:
+        """See `Executor.not_applied`."""
+        return isolation.notes("kubernetes", names)
 
     def refusal_hint(self, line: bytes) -> str | None:
         """See `Executor.refusal_hint`. What a pod refuses is the same for each, and documented."""

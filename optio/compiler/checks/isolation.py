@@ -1,0 +1,24 @@
+"""What a task asks of its environment and the executor does not apply. Checked only where the executor is known."""
+
+from collections.abc import Iterator, Sequence
+
+from optio.compiler.claims import Claim
+from optio.compiler.diagnostics import Diagnostic, finding
+from optio.compiler.layers import POLICY
+from optio.model.isolation import POD, not_applied
+
+
+def check(claims: Sequence[Claim], executor: str) -> Iterator[Diagnostic]:
+    """Findings of all tasks. A tree whose policy demands pods is for them, wherever it is checked."""
+    cure = f"write `executor: kubernetes` into `{POLICY}`, or set OPTIO_EXECUTOR=kubernetes, if agents run as pods"
+    for claim in claims:
+        if POD in claim.demands:
+            continue
+        places = dict(claim.asks)
+        for key in not_applied(executor, places):
+            demanded = key in claim.demands
+            why = ", and the policy demands it: runs are refused" if demanded else ""
+            message = f"`environment.{key}` is not applied by the {executor} executor{why}"
+            place = places[key]
+            code = "OPT524" if demanded else "OPT523"
+            yield finding(code, message, path=claim.path, span=place.span, route=place.route, hint=cure)

@@ -1,0 +1,32 @@
+"""What of a task's environment each executor applies: one table for the log of a run, `optio check`, the API and policies."""
+
+from collections.abc import Iterable, Mapping
+
+from optio.model.task import Environment
+
+POD = "pod"
+"""What a policy demands with `executor: kubernetes`."""
+KEYS = ("image", "network", "resources")
+"""Keys of `environment` that say how an agent is isolated."""
+NAMES = (POD, *KEYS)
+"""What a policy may demand."""
+APPLIED: Mapping[str, frozenset[str]] = {"process": frozenset(), "kubernetes": frozenset(NAMES)}
+
+
+def asked(environment: Environment) -> list[str]:
+    """The keys that a task sets."""
+    return [key for key in KEYS if getattr(environment, key)]
+
+
+def not_applied(executor: str, names: Iterable[str]) -> list[str]:
+    """Those of the names that an executor does not apply."""
+    return [name for name in names if name not in APPLIED[executor]]
+
+
+def notes(executor: str, names: Iterable[str]) -> list[str]:
+    """The same as sentences."""
+    what = {POD: "run agents in pods"}
+    return [
+        f"the {executor} executor does not {what.get(name, f'apply environment.{name}')}"
+        for name in not_applied(executor, names)
+    ]

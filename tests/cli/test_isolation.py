@@ -1,0 +1,148 @@
+"""What the process executor does not apply is said before a run, and refused where the policy demands it."""
+
+import json
+
+import pytest
+
+from optio.model import isolation
+from optio.model.registry import CompiledTask
+from optio.model.task import Environment
+from tests.cli.conftest import ECHO, Shell
+from tests.support import Dev, compiled
+
+IMAGE = "environment: {image: ghcr.io/acme/agent:1.4}\n"
+NETWORK = "environment: {network: {egress: [api.github.com]}}\n"
+LISTED = "type: policy\nallow: {egress: [api.github.com]}\n"
+PODS = "type: policy\nexecutor: kubernetes\n"
+NOTE = "the process executor does not apply environment.image"
+
+
+@pytest.fixture
+def dev(dev: Dev) -> Dev:
+    dev.write("plain.yaml", ECHO.replace("Echo", "Plain"))
+    dev.write("echo.yaml", ECHO + NETWORK)
+    dev.until_served("echo")
+    return dev
+
+
+def refused(dev: Dev, task_id: str) -> bool:
+    """Whether a run of the task ends for its isolation, at once and without another attempt."""
+    run = dev.until_ended(dev.post(f"/api/tasks/{task_id}/runs").json["runId"])
+    assert run["state"] == "completed" or (run["reason"], run["attempt"]) == ("not_isolated", 1), run
+    return bool(run["reason"] == "not_isolated")
+
+
+def test_runs_are_refused_by_processes_where_the_policy_demands_more(dev: Dev) -> None:
+    digests = [dev.until_served(name)["digest"] for name in ("echo", "plain")]
+    before = refused(dev, "echo")
+
+    dev.write("_policy.yaml", LISTED.replace("egress: [api.github.com]", "egress: [api.github.com], images: [ghcr.io/*]"))
+    dev.until_served("echo", digest_other_than=digests[0])
+    listed = refused(dev, "echo")
+    dev.write("_policy.yaml", PODS)
+    dev.until_served("plain", digest_other_than=digests[1])
+    pods = refused(dev, "echo"), refused(dev, "plain")
+    run = dev.get("/api/runs?task=plain").json["items"][0]
+
+    assert (before, listed, pods) == (False, True, (True, True))
+    assert "the process executor does not run agents in pods" in run["message"]
+    assert "OPTIO_EXECUTOR=kubernetes" in run["message"]
+    assert refused_before_the_agent(dev, run["id"])
+
+
+def refused_before_the_agent(dev: Dev, run_id: str) -> bool:
+    lines = dev.get(f"/api/workflow-runs/{run_id}/logs").json["items"]
+    return not any(line["kind"] == "output" for line in lines)
+
+
+def test_what_is_not_applied_is_said_where_a_task_is_made_changed_served_and_shown(dev: Dev) -> None:
+    task = {"name": "Made", "agentRuntime": "command", "command": "true", "environment": {"image": "ghcr.io/acme/agent:1.4"}}
+
+    made = dev.post("/api/tasks", task).json
+    changed = dev.request("PATCH", "/api/tasks/made", {"environment": {"resources": {"memory": "2Gi"}}}).json
+    mended = dev.request("PATCH", "/api/tasks/made", {"environment": None}).json
+    served = dev.get("/api/registry").json["notApplied"]
+    doctor = json.loads(dev.cli("doctor", "--json").stdout)["checks"]
+
+    assert [(w["pointer"], w["message"]) for w in made["warnings"] if w["code"] == "OPT523"] == [("/environment/image", NOTE)]
+    assert [w["pointer"] for w in changed["warnings"] if w["code"] == "OPT523"] == [
+        "/environment/image",
+        "/environment/resources",
+    ]
+    assert [w for w in mended["warnings"] if w["code"] == "OPT523"] == []
+    assert served == {"echo": ["the process executor does not apply environment.network"]}
+    assert [(c["status"], c["detail"]) for c in doctor if c["name"] == "isolation"] == [
+        ("warning", "the process executor does not apply environment.network of echo")
+    ]
+    assert f"made: {NOTE}" in dev.output.read_text()
+
+
+def test_doctor_says_that_runs_are_refused(shell: Shell) -> None:
+    shell.write("tasks.d/echo.yaml", ECHO + NETWORK)
+    shell.write("tasks.d/_policy.yaml", LISTED)
+
+    done = shell("doctor", "--json")
+
+    found = [c for c in json.loads(done.stdout)["checks"] if c["name"] == "isolation"]
+    assert [(c["status"], c["detail"]) for c in found] == [
+        (
+            "error",
+            "the process executor does not apply environment.network, which the policy demands: runs of echo are refused",
+        )
+    ]
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("policy", "executor", "code", "words"),
+    [
+        ("", "", 0, "warning: `environment.network` is not applied by the process executor"),
+        ("", "process", 0, "OPT523"),
+        ("", "kubernetes", 0, ""),
+        (PODS, "", 0, ""),
+        (PODS, "process", 0, ""),
+        (LISTED, "", 1, "error: `environment.network` is not applied by the process executor, and the policy demands it"),
+        (LISTED, "kubernetes", 0, ""),
+        (PODS + "allow: {egress: [api.github.com]}\n", "", 0, ""),
+        ('type: policy\nrules: {OPT523: "off"}\n', "", 0, ""),
+        ("type: policy\nrules: {OPT523: error}\n", "", 1, "OPT523"),
+    ],
+)
+@pytest.mark.parametrize("path", ["tasks.d", "tasks.d/echo.yaml"])
+def test_check_says_what_is_not_applied(shell: Shell, policy: str, executor: str, code: int, words: str, path: str) -> None:
+    shell.write("tasks.d/echo.yaml", ECHO + NETWORK)
+    if policy:
+        shell.write("tasks.d/_policy.yaml", policy)
+
+    done = shell("check", "--format", "concise", path, environ={"OPTIO_EXECUTOR": executor})
+
+    assert (done.returncode, words in done.stdout) == (code, True), done.stdout + done.stderr
+    assert bool(words) is ("not applied" in done.stdout)
+
+
+def test_check_says_the_same_of_many_files_and_from_its_cache(shell: Shell) -> None:
+    for number in range(120):
+        shell.write(f"tasks.d/t{number}.yaml", ECHO.replace("Echo", f"Echo {number}") + (IMAGE if number == 7 else ""))
+    environ = {"OPTIO_CACHE_DIR": str(shell.directory / "cache")}
+
+    counts = [
+        shell("check", "--format", "concise", environ={**environ, "OPTIO_EXECUTOR": executor}).stdout.count("OPT523")
+        for executor in ("process", "kubernetes", "process")
+    ]
+
+    assert counts == [1, 0, 1]
+
+
+def test_a_definition_keeps_what_it_demands_and_one_that_demands_nothing_its_digest() -> None:
+    task = compiled(ECHO)
+    demanding = CompiledTask(id=task.id, spec=task.spec, prompt=task.prompt, origin=task.origin, isolation=("pod",))
+
+    assert CompiledTask.from_json(demanding.to_json()).isolation == ("pod",)
+    assert "isolation" not in task.to_json()
+    assert demanding.digest != task.digest
+
+
+def test_pods_apply_all_that_a_task_may_ask_for() -> None:
+    assert set(isolation.KEYS) <= set(Environment.__struct_fields__)
+    assert isolation.not_applied("kubernetes", isolation.NAMES) == []
+    assert isolation.not_applied("process", isolation.NAMES) == list(isolation.NAMES)
