@@ -61,8 +61,8 @@ def serving(tmp_path_factory: pytest.TempPathFactory, scripted_model: StubModel)
             "OPTIO_PROGRAM_CLAUDE_CODE": str(CLAUDE),
             "OPTIO_ANTHROPIC_BASE_URL": scripted_model.url,
             "OPTIO_SECRET_ANTHROPIC_API_KEY": "sk-example",
-            "OPTIO_SECRET_GITHUB_PUSH_SECRET": "ours",
-            "OPTIO_SECRET_SECURITY_SCAN_SECRET": "ours too",
+            "OPTIO_SECRET_GITHUB_PUSH_SECRET": "a secret of ours",
+            "OPTIO_SECRET_SECURITY_SCAN_SECRET": "another secret of ours",
         },
     )
     for example in EXAMPLES:

@@ -164,7 +164,7 @@ def _registry(task: Any) -> Any:
 
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    monkeypatch.setenv("OPTIO_SECRET_METRICS_SECRET", "s")
+    monkeypatch.setenv("OPTIO_SECRET_METRICS_SECRET", "a secret")
     made = Api(tmp_path, environ={"OPTIO_WEBHOOK_RATE_PER_MINUTE": "9"})
     made.serve_task(HOOK)
     made.serve_task(OPEN, "open")

@@ -10,7 +10,7 @@ from pathlib import Path
 from optio.cli import OK, client, flags, show
 from optio.errors import SettingsError
 from optio.model.trigger import WebhookConfig
-from optio.runs.signature import delivery_header, event_header, sign
+from optio.runs.signature import UnusableSecret, delivery_header, event_header, event_place, sign
 from optio.secrets import LocalSecrets
 
 
@@ -82,8 +82,10 @@ def _send(args: argparse.Namespace) -> int:
     except OSError as err:
         raise SettingsError(f"the payload {args.payload} cannot be read: {err.strerror}") from err
     config = _config(server, args.path)
+    headers = _named(config, args)
     delivery = args.delivery or str(uuid.uuid4())
-    headers = {delivery_header(config): delivery}
+    if (numbered := delivery_header(config)) is not None:
+        headers[numbered] = delivery
     if config.secret is None and args.secret is not None:
         raise SettingsError(f"the webhook `{config.path}` is unsigned: --secret would sign nothing")
     if config.secret is not None:
@@ -94,18 +96,31 @@ def _send(args: argparse.Namespace) -> int:
                 f"no value for the secret `{config.secret.name}`: give --secret, or {secrets.where(config.secret.name)}"
             )
         try:
-            headers = sign(config, secret, body, delivery=delivery, now=time.time())
-        except ValueError as err:
-            raise SettingsError(f"the secret `{config.secret.name}` cannot sign by {config.scheme}: it must be base64") from err
-    event = args.event or (config.events[0] if config.events else None)
-    if event is not None:
-        headers[event_header(config)] = event
+            headers |= sign(config, secret, body, delivery=delivery, now=time.time())
+        except UnusableSecret as err:
+            raise SettingsError(f"the secret `{config.secret.name}` cannot be used: {err}") from err
     answer = server.request("POST", f"/api/hooks/{client.quoted(config.path)}", raw=body, headers=headers)
+    if "challenge" in answer:
+        print(show.as_json(answer) if args.json else "200: no run, the challenge was answered")
+        return OK
     if args.wait and answer["runId"]:
         return follow(server, answer["runId"], as_json=args.json)
     what = f"run {answer['runId']}" if answer["runId"] else "no run, its `events` or `when` leave this delivery out"
     print(show.as_json(answer) if args.json else f"202 {answer['status']}: {what}")
     return OK
+
+
+def _named(config: WebhookConfig, args: argparse.Namespace) -> dict[str, str]:
+    """The header that names the event; raises SettingsError for a flag whose value the payload holds."""
+    header = event_header(config)
+    if args.event is not None and header is None:
+        place = event_place(config)
+        where = f"names the event in the payload, at `{place}`" if place else "names no event: add `eventHeader` to the webhook"
+        raise SettingsError(f"--event sends nothing: `scheme: {config.scheme}` {where}")
+    if args.delivery is not None and delivery_header(config) is None:
+        raise SettingsError(f"--delivery sends nothing: `scheme: {config.scheme}` has the delivery's id in the payload")
+    event = args.event or (config.events[0] if config.events else None)
+    return {} if header is None or event is None else {header: event}
 
 
 def _config(server: client.Client, name: str) -> WebhookConfig:

@@ -8,7 +8,8 @@ from optio.model.spec import HeaderName, Mapping, SecretName, Spec, Text
 
 Misfire = Literal["last", "skip", "all"]
 Overlap = Literal["queue", "skip"]
-Scheme = Literal["optio", "github", "standard-webhooks", "hmac"]
+# Each is a row of `senders.SENDERS`.
+Scheme = Literal["optio", "github", "gitlab", "gitea", "slack", "stripe", "pagerduty", "standard-webhooks", "hmac"]
 
 
 class SecretRef(Spec, frozen=True, kw_only=True):
@@ -84,7 +85,11 @@ class WebhookConfig(Spec, frozen=True, kw_only=True):
     delivery_header: HeaderName | None = None
     """The header that carries the id of a delivery, for senders that repeat themselves."""
     events: list[Text] | None = None
-    """The event names that start a run, as the sender's event header gives them; all others are accepted and ignored."""
+    """The event names that start a run, as the sender writes them; all others are accepted and ignored."""
+    event_header: HeaderName | None = None
+    """With `scheme: hmac`: the header that names the event."""
+    event_path: Text | None = None
+    """With `scheme: hmac`: the JSONPath that names the event in the body."""
     when: Text | None = None
     """A filter over the payload: `@.action == 'opened'`."""
     param_mapping: Mapping | None = None

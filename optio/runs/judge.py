@@ -19,6 +19,7 @@ from optio.store.base import NewRun
 
 Header = Callable[[str], Sequence[str]]
 UNHELD = "the `when` filter does not hold"
+CHALLENGED = "the sender asked for its challenge back, to verify the URL"
 # What a kept header says when its value was a credential.
 MASKED = "***"
 _LONGEST_DETAIL = 2000
@@ -60,14 +61,14 @@ def judge(
 
 
 def _unwanted(config: WebhookConfig, header: Header, document: Any) -> str | None:
+    if signature.challenge(config, document) is not None:
+        return CHALLENGED
     if config.events is not None:
-        name = signature.event_header(config)
-        events = header(name)
-        if len(events) != 1 or events[0] not in config.events:
-            wanted = ", ".join(event[:_LONGEST_EVENT] for event in config.events[:_MOST_EVENTS])
-            came = (
-                f"the event is `{events[0][:_LONGEST_EVENT]}`" if len(events) == 1 else f"{len(events) or 'no'} `{name}` came"
-            )
+        event = signature.event_name(config, header, document)
+        if event is None or event not in config.events:
+            wanted = ", ".join(name[:_LONGEST_EVENT] for name in config.events[:_MOST_EVENTS])
+            place = signature.event_place(config)
+            came = f"`{place}` names no event" if event is None else f"the event is `{event[:_LONGEST_EVENT]}`"
             return f"{came}, and `events` has {wanted}"
     return None if config.when is None or mapping.compile_when(config.when).holds(document) else UNHELD
 

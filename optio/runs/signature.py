@@ -1,131 +1,281 @@
-"""Webhook signatures, over the raw bytes, compared in constant time.
+"""Webhook signatures: verify a request, and sign one as its sender would. The senders themselves are in `model.senders`.
 
-optio              X-Optio-Signature: <hex> or sha256=<hex>     HMAC-SHA256, keyed by the secret's bytes as written
-github             X-Hub-Signature-256: sha256=<hex>            the same
-standard-webhooks  webhook-signature: v1,<base64> ...           over `id.timestamp.body`, keyed by the decoded secret
-hmac               a header of the task's choice                hex or base64, with or without `sha256=`
+Signatures are over the raw bytes and compared in constant time. Nothing here raises for what a request holds; a secret that
+cannot be used raises UnusableSecret. `server.hooks` verifies, `optio hook send` signs, and `optio test` does both.
 """
 
 import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
+from optio.errors import Malformed
+from optio.model import body as payload
+from optio.model.mapping import MappingFailed, compile_path
+from optio.model.registry import CompiledTask
+from optio.model.senders import SENDERS, SIGNING_PREFIX, InHeader, InSignature, Sender, Source, Stamp, sender_of
 from optio.model.trigger import WebhookConfig
 
 TOLERANCE_S = 300
 Header = Callable[[str], Sequence[str]]
-# Of a larger piece Python gives the interpreter away while it is hashed, and getting it back takes longer than the hash.
-_PIECE = 2_047
+MAX_SIGNATURES = 10
+# Above this size Python releases the interpreter lock while it hashes, and getting it back takes longer than the hash.
+_PIECE_BYTES = 2_047
+_UNIX_SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
+# What a time stamp and the point behind it look like at the beginning of a body.
+_LIKE_A_STAMP = re.compile(rb"[0-9]{1,12}\.")
 
-_SIGNATURE = {"optio": "x-optio-signature", "github": "x-hub-signature-256", "standard-webhooks": "webhook-signature"}
-_DELIVERY = {"optio": "x-optio-delivery", "github": "x-github-delivery", "standard-webhooks": "webhook-id"}
-_EVENT = {"github": "x-github-event"}
+
+class UnusableSecret(ValueError):
+    """A secret that the scheme cannot sign with; the message says why, and never the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A secret ready for use: its bytes, and the row of the table that it verifies by."""
+
+    sender: Sender
+    value: bytes = field(repr=False)
 
 
 def signature_header(config: WebhookConfig) -> str:
-    """The header that carries the signature, in lower case."""
-    return _SIGNATURE.get(config.scheme) or (config.signature_header or "x-signature").lower()
+    """Return the header that carries the signature, in lower case."""
+    return sender_of(config).header.lower()
 
 
-def delivery_header(config: WebhookConfig) -> str:
-    """The header that carries the delivery's id, in lower case."""
-    return (config.delivery_header or _DELIVERY.get(config.scheme, "idempotency-key")).lower()
+def delivery_header(config: WebhookConfig) -> str | None:
+    """Return the header that carries the delivery's id, as the sender spells it; None if the body carries it."""
+    return _first_header(sender_of(config).delivery)
 
 
-def event_header(config: WebhookConfig) -> str:
-    """The header that names the event, in lower case."""
-    return _EVENT.get(config.scheme, "x-optio-event")
+def event_header(config: WebhookConfig) -> str | None:
+    """Return the header that names the event, as the sender spells it; None if no header does."""
+    return _first_header(sender_of(config).event)
 
 
-def key(config: WebhookConfig, secret: str) -> bytes:
-    """The bytes that a secret signs with; raises ValueError for one that the scheme cannot use."""
-    if config.scheme != "standard-webhooks":
-        return secret.encode()
-    return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+def event_place(config: WebhookConfig) -> str | None:
+    """Return where the event is named, for messages: a header or a JSONPath; None if nowhere."""
+    return next((_spelled(each) for each in sender_of(config).event), None)
+
+
+def event_name(config: WebhookConfig, header: Header, document: Any) -> str | None:
+    """Return the event of a delivery; None if it is not named, or more than once."""
+    return _found(sender_of(config).event, header, lambda: document)
+
+
+def delivery_id(config: WebhookConfig, header: Header, body: bytes) -> str | None:
+    """Return the sender's id of a delivery, the same for each attempt to deliver it; None if there is none.
+
+    Raises Malformed if the header stands twice. A body that is no JSON has no id.
+    """
+    sources = sender_of(config).delivery
+    for source in sources:
+        if isinstance(source, InHeader) and len(header(source.name.lower())) > 1:
+            raise Malformed(f"the header `{source.name}`, which numbers the delivery, stands twice")
+    try:
+        return _found(sources, header, lambda: payload.decode(body))
+    except Malformed:
+        return None
+
+
+def challenge(config: WebhookConfig, document: Any) -> str | None:
+    """Return what a sender wants back before it uses the URL, if this is such a request."""
+    kind = SENDERS[config.scheme].challenge
+    asked = kind is not None and isinstance(document, dict) and document.get("type") == kind
+    return document["challenge"] if asked and isinstance(document.get("challenge"), str) else None
+
+
+def key(config: WebhookConfig, secret: str) -> Key:
+    """Return the key that a secret signs with; raises UnusableSecret."""
+    sender = sender_of(config)
+    if sender.signing is not None and secret.startswith(SIGNING_PREFIX):
+        sender = sender.signing
+    if sender.key == "base64":
+        try:
+            value = measured = base64.b64decode(secret.removeprefix(SIGNING_PREFIX).encode("ascii"), validate=True)
+        except ValueError as err:
+            raise UnusableSecret(f"it is no base64, as `{config.scheme}` needs it") from err
+    else:
+        value, measured = secret.encode(), secret.strip().encode()
+    if len(measured) < sender.min_key_bytes:
+        count = f"{len(measured)} {'byte' if len(measured) == 1 else 'bytes'}"
+        raise UnusableSecret(f"it has {count}, and `{config.scheme}` needs {sender.min_key_bytes} or more")
+    return Key(sender, value)
+
+
+def unusable_secrets(tasks: Iterable[CompiledTask], get: Callable[[str], str | None]) -> Iterator[tuple[str, str, str]]:
+    """Yield webhook path, name and fault of each secret whose value cannot verify; one without a value is left out."""
+    for task in tasks:
+        config = task.spec.webhook.config if task.spec.webhook is not None else None
+        for ref in (config.secret, config.previous_secret) if config is not None else ():
+            value = get(ref.name) if ref is not None else None
+            if config is not None and ref is not None and value is not None:
+                try:
+                    key(config, value)
+                except UnusableSecret as err:
+                    yield config.path, ref.name, str(err)
 
 
 def sha256(body: bytes) -> str:
-    """The body's digest in hex."""
+    """Return the body's digest in hex."""
     digest = hashlib.sha256()
-    for begin in range(0, len(body), _PIECE):
-        digest.update(body[begin : begin + _PIECE])
+    for begin in range(0, len(body), _PIECE_BYTES):
+        digest.update(body[begin : begin + _PIECE_BYTES])
     return digest.hexdigest()
 
 
-def valid(config: WebhookConfig, keys: Sequence[bytes], body: bytes, header: Header) -> bool:
-    """Whether one signature is by one of the keys. Never raises, whatever the headers hold."""
-    values = header(signature_header(config))
-    if len(values) != 1:
-        return False
-    if config.scheme == "standard-webhooks":
-        return _standard(keys, body, header, values[0])
-    given = _given(values[0], config.signature_encoding if config.scheme == "hmac" else "hex")
-    # Every key is tried: how long it takes says nothing about which one fits.
-    fits = [hmac.compare_digest(_mac(each, body), given) for each in keys]
-    return any(fits)
+def covers_time(config: WebhookConfig, header: Header) -> bool:
+    """Whether the signature of this request, if it verifies, covers a time stamp: it cannot be replayed for long then."""
+    sender = sender_of(config)
+    rows = [sender] if sender.signing is None else [sender, sender.signing]
+    return any(row.timestamp is not None and _stamp(row, header) is not None for row in rows)
 
 
-def fresh(config: WebhookConfig, header: Header, now: float) -> bool:
-    """Whether the signed time stamp, where the scheme has one, is within five minutes."""
-    if config.scheme != "standard-webhooks":
-        return True
-    values = header("webhook-timestamp")
-    if len(values) != 1 or not values[0].isascii() or not values[0].isdigit() or len(values[0]) > 12:
-        return False
-    return abs(now - int(values[0])) <= TOLERANCE_S
-
-
-def doubt(config: WebhookConfig, keys: Sequence[bytes], body: bytes, header: Header, now: float) -> tuple[str, str] | None:
-    """Verdict and detail of a request whose sender is not proved; None when he is."""
-    if not keys or not valid(config, keys, body, header):
+def doubt(keys: Sequence[Key], body: bytes, header: Header, now: float) -> tuple[str, str] | None:
+    """Return verdict and detail of a request whose sender is not proved; None if it is."""
+    # Every key is tried: the time that it takes does not depend on which one fits.
+    fits = [each for each in keys if verifies(each, body, header)]
+    if not fits:
         return "unsigned", "the signature is missing or wrong"
-    if not fresh(config, header, now):
+    if not any(is_fresh(each.sender, header, now) for each in fits):
         return "stale", "the time stamp is too old or too new"
     return None
 
 
+def verifies(key: Key, body: bytes, header: Header) -> bool:
+    """Whether a signature of the request is by this key, whatever its time."""
+    sender = key.sender
+    values = header(sender.header.lower())
+    if len(values) != 1:
+        return False
+    if sender.encoding == "token":
+        # Of digests, since the comparison of texts of two lengths ends early.
+        given, wanted = (hashlib.sha256(each).digest() for each in (_bytes(values[0]), key.value))
+        return hmac.compare_digest(given, wanted)
+    before = _signed_before(sender, body, header)
+    if before is None:
+        return False
+    digest = _mac(key.value, before, body)
+    fits = [hmac.compare_digest(digest, each) for each in _signatures(sender, values[0])]
+    return any(fits)
+
+
+def is_fresh(sender: Sender, header: Header, now: float) -> bool:
+    """Whether the time stamp that the signature covers, if any, is within five minutes."""
+    if sender.timestamp is None:
+        return True
+    stamp = _stamp(sender, header)
+    if stamp is None:
+        return sender.may_omit_timestamp
+    return _UNIX_SECONDS.fullmatch(stamp) is not None and abs(now - int(stamp)) <= TOLERANCE_S
+
+
 def sign(config: WebhookConfig, secret: str, body: bytes, *, delivery: str, now: float) -> dict[str, str]:
-    """The headers that a sender of this scheme would send."""
-    headers = {delivery_header(config): delivery}
-    if config.scheme == "standard-webhooks":
-        stamp = str(int(now))
-        digest = _mac(key(config, secret), b".".join((delivery.encode(), stamp.encode(), body)))
-        headers |= {"webhook-timestamp": stamp, "webhook-signature": "v1," + base64.b64encode(digest).decode()}
+    """Return the headers that a sender of this scheme would send; raises UnusableSecret."""
+    used, numbered = key(config, secret), delivery_header(config)
+    sender, stamp = used.sender, str(int(now))
+    headers, entries, before = {} if numbered is None else {numbered: delivery}, [], b""
+    for part in sender.signed:
+        text = part if isinstance(part, str) else stamp if part == sender.timestamp else delivery
+        before += text.encode()
+        if isinstance(part, InHeader):
+            headers[part.name] = text
+        elif isinstance(part, InSignature):
+            entries.append(f"{part.key}={text}")
+    if sender.encoding == "token":
+        text = secret
     else:
-        digest = _mac(key(config, secret), body)
-        in_base64 = config.scheme == "hmac" and config.signature_encoding == "base64"
-        text = base64.b64encode(digest).decode() if in_base64 else "sha256=" + digest.hex()
-        headers[signature_header(config)] = text
-    return headers
+        digest = _mac(used.value, before, body)
+        text = base64.b64encode(digest).decode() if sender.encoding == "base64" else digest.hex()
+    entries.append(sender.prefixes[0] + text)
+    return headers | {sender.header: (sender.separator or "").join(entries)}
 
 
-def _mac(key: bytes, data: bytes) -> bytes:
-    mac = hmac.new(key, digestmod="sha256")
-    for begin in range(0, len(data), _PIECE):
-        mac.update(data[begin : begin + _PIECE])
-    return mac.digest()
+def _first_header(sources: Iterable[Source]) -> str | None:
+    return next((each.name for each in sources if isinstance(each, InHeader)), None)
 
 
-def _given(value: str, encoding: str) -> bytes:
-    """The digest in a header; what is none becomes one that fits nothing."""
-    text = value.removeprefix("sha256=")
+def _spelled(source: Source) -> str:
+    return source.name if isinstance(source, InHeader) else source.path
+
+
+def _found(sources: Iterable[Source], header: Header, document: Callable[[], Any]) -> str | None:
+    for source in sources:
+        if isinstance(source, InHeader):
+            values: Sequence[Any] = header(source.name.lower())
+        else:
+            try:
+                values = compile_path(source.path).values(document())
+            except MappingFailed:
+                values = ()
+        if values:
+            one = values[0] if len(values) == 1 else None
+            return (one if isinstance(one, str) else str(one) if type(one) is int else None) or None
+    return None
+
+
+def _signed_before(sender: Sender, body: bytes, header: Header) -> bytes | None:
+    """What is signed before the body; None if the request lacks a part of it."""
+    if sender.may_omit_timestamp and _stamp(sender, header) is None:
+        # Else a signature over a time stamp and a body would hold for both as one body, if its reader takes that for a number.
+        return None if _LIKE_A_STAMP.match(body) else b""
+    parts = [part if isinstance(part, str) else _value(part, sender, header) for part in sender.signed]
+    return None if None in parts else b"".join(_bytes(part) for part in parts if part is not None)
+
+
+def _stamp(sender: Sender, header: Header) -> str | None:
+    return None if sender.timestamp is None else _value(sender.timestamp, sender, header)
+
+
+def _value(part: Stamp, sender: Sender, header: Header) -> str | None:
+    """A signed value of the request. One that stands twice is blank, which no signature fits: it is not the same as none."""
+    if isinstance(part, InHeader):
+        values = list(header(part.name.lower()))
+    else:
+        start = f"{part.key}="
+        values = [
+            entry.removeprefix(start)
+            for value in header(sender.header.lower())
+            for entry in _entries(sender, value)
+            if entry.startswith(start)
+        ]
+    return None if not values else values[0] if len(values) == 1 else ""
+
+
+def _entries(sender: Sender, value: str) -> list[str]:
+    if sender.separator is None:
+        return [value]
+    return [entry.strip(" ") for entry in value.split(sender.separator)[: MAX_SIGNATURES + 1]]
+
+
+def _signatures(sender: Sender, value: str) -> Iterator[bytes]:
+    """The digests in a header; text that is none becomes one that fits nothing."""
+    for entry in _entries(sender, value):
+        prefixes = [prefix for prefix in sender.prefixes if entry.startswith(prefix)]
+        if prefixes:
+            yield _digest(entry.removeprefix(max(prefixes, key=len)), sender.encoding)
+
+
+def _digest(text: str, encoding: str) -> bytes:
     try:
         if encoding == "base64":
             return base64.b64decode(text, validate=True)
-        if len(text) != hashlib.sha256().digest_size * 2:
-            return b""
-        return binascii.unhexlify(text)
+        return binascii.unhexlify(text) if len(text) == hashlib.sha256().digest_size * 2 else b""
     except (ValueError, binascii.Error):
         return b""
 
 
-def _standard(keys: Sequence[bytes], body: bytes, header: Header, value: str) -> bool:
-    ids, stamps = header("webhook-id"), header("webhook-timestamp")
-    if len(ids) != 1 or len(stamps) != 1:
-        return False
-    signed = b".".join((ids[0].encode("latin-1"), stamps[0].encode("latin-1"), body))
-    given = [_given(part.removeprefix("v1,"), "base64") for part in value.split(" ")[:10] if part.startswith("v1,")]
-    fits = [hmac.compare_digest(_mac(each, signed), one) for each in keys for one in given]
-    return any(fits)
+def _mac(key: bytes, before: bytes, body: bytes) -> bytes:
+    mac = hmac.new(key, before, digestmod="sha256")
+    for begin in range(0, len(body), _PIECE_BYTES):
+        mac.update(body[begin : begin + _PIECE_BYTES])
+    return mac.digest()
+
+
+def _bytes(text: str) -> bytes:
+    """The bytes of a header, which were decoded as latin-1."""
+    return text.encode("latin-1", "replace")

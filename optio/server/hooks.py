@@ -30,6 +30,7 @@ from optio.errors import (
     Unauthorized,
     Unsupported,
 )
+from optio.model.body import decode
 from optio.model.registry import CompiledTask
 from optio.model.trigger import WebhookConfig
 from optio.runs import judge, signature
@@ -82,9 +83,10 @@ class Hooks:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start a run. Answers at once with its id; the run executes asynchronously."""
         try:
-            status, content = 202, await self._receive(scope, receive)
+            content = await self._receive(scope, receive)
+            status = 202 if "status" in content else 200
             again = content.get("duplicate") and content["status"] != "duplicate"
-            self._count(scope, "repeated" if again else content["status"])
+            self._count(scope, "repeated" if again else content.get("status", "filtered"))
         except payload.Gone:
             return
         except OptioError as err:
@@ -96,7 +98,7 @@ class Hooks:
             self._count(scope, "error")
             status, content = 500, problems.body(500, "Internal error", "the server failed: its log tells more")
         data = _encode(content)
-        kind = b"application/json" if status == 202 else problems.MEDIA_TYPE.encode()
+        kind = b"application/json" if status < 300 else problems.MEDIA_TYPE.encode()
         await answer(scope, send, status, [(b"content-type", kind), (b"content-length", b"%d" % len(data))], data)
 
     def _count(self, scope: Scope, verdict: str) -> None:
@@ -174,7 +176,6 @@ class _Receipt:
         self._authenticate()
         store = self.hub.services.store
         try:
-            self.key = self._key()
             if len(self.body) > _INLINE:
                 verdict = await asyncio.to_thread(self._judge)
             else:
@@ -194,6 +195,9 @@ class _Receipt:
                     self.hub.services.telemetry.tell(fact)
                 if accepted.rejected and accepted.run_id is not None:
                     raise Duplicate(accepted.run_id)
+            elif verdict == judge.CHALLENGED:
+                await self.hooks.landing.wait(store.record_delivery(self.delivery("filtered", 200, verdict)))
+                return {"challenge": signature.challenge(self.config, decode(self.body))}
             else:
                 accepted = await self.hooks.landing.wait(store.record_delivery(self.delivery("filtered", 202, verdict)))
         except Duplicate:
@@ -207,39 +211,35 @@ class _Receipt:
         config = self.config
         if config.secret is None:
             return
-        keys = []
+        keys, faults = [], []
         for name in [config.secret.name] + ([config.previous_secret.name] if config.previous_secret else []):
             value = self.hub.services.secrets.get(name)
             try:
-                keys += [signature.key(config, value)] if value else []
-            except ValueError:
-                log.error("webhook %s: the secret %s is no base64, as %s needs it", config.path, name, config.scheme)
-        if not keys:
+                keys += [] if value is None else [signature.key(config, value)]
+            except signature.UnusableSecret as err:
+                faults.append(f"the secret `{name}` cannot be used: {err}")
+        for fault in faults:
+            log.error("webhook %s: %s", config.path, fault)
+        if not keys and not faults:
             # The sender did nothing wrong, and gets to know nothing: the log and `optio doctor` tell the operator.
             where = self.hub.services.secrets.where(config.secret.name)
             log.error("webhook %s: the secret %s has no value: %s", config.path, config.secret.name, where)
-        doubt = signature.doubt(config, keys, self.body, self.header, time.time())
+        doubt = signature.doubt(keys, self.body, self.header, time.time())
         if doubt is not None:
             verdict, detail = doubt
-            self._reject(verdict, 401, detail, proved=False)
+            self._reject(verdict, 401, detail if keys else "; ".join(faults) or detail, proved=False)
             raise Unauthorized("the signature is missing or wrong")
 
     def _key(self) -> str | None:
         """The sender's id of this delivery; raises Malformed for two of them."""
-        names = [signature.delivery_header(self.config)]
-        if self.config.delivery_header is None and self.config.scheme in ("optio", "hmac"):
-            names.append("idempotency-key")
-        values = next((found for name in names if (found := self.header(name))), [])
-        if len(values) > 1:
-            raise Malformed("the header that names the delivery stands twice")
-        if not values or not values[0]:
-            return None
+        found = signature.delivery_id(self.config, self.header, self.body)
         # A long one still tells deliveries apart.
-        long = len(values[0]) > _LONGEST_KEY
-        return "sha256:" + hashlib.sha256(values[0].encode()).hexdigest() if long else values[0]
+        long = found is not None and len(found) > _LONGEST_KEY
+        return "sha256:" + hashlib.sha256(found.encode()).hexdigest() if found is not None and long else found
 
     def _judge(self) -> NewRun | str:
         """The run to start, or why none is wanted; raises Malformed and Invalid."""
+        self.key = self._key()
         actor = f"webhook:{self.config.path}"
         return judge.judge(self.task, self.config, self.header, self.body, new_id=self.hub.new_id(), actor=actor)
 

@@ -15,12 +15,9 @@ from optio.model.registry import CompiledTask
 from optio.model.text import slug
 from optio.model.trigger import WebhookConfig
 from optio.runs import judge
-from optio.runs.signature import event_header
+from optio.runs.signature import event_header, event_name
 from optio.testing.redact import Redaction, Redactor
 from optio.testing.trial import tried
-
-# As their senders write them.
-_SPELLED = {"x-github-event": "X-GitHub-Event"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +38,11 @@ def captured(
     payload = redact(body.decode(data))
     text = json.dumps(payload, indent=2, ensure_ascii=False) + "\n"
     header = judge.kept(delivery["headers"])
-    headers = {_spelled(one): value for one in (event_header(config), "content-type") for value in header(one)}
+    named = [each for each in (event_header(config), "Content-Type") if each is not None]
+    headers = {each: value for each in named for value in header(each.lower())}
     if body.is_json(headers.get("Content-Type", "application/json")):
         headers.pop("Content-Type", None)
-    event = headers.get(_spelled(event_header(config)))
+    event = event_name(config, header, payload)
     words = [task.id, *([slug(event)] if event and slug(event) else []), delivery["id"].replace("-", "")[-8:]]
     payload_name = ".".join(words) + ".json"
     entry: dict[str, Any] = {
@@ -54,10 +52,6 @@ def captured(
     }
     entry["expect"] = _expected(task, entry, text.encode())
     return Captured(payload_name, text.encode(), entry, tuple(redact.found))
-
-
-def _spelled(header: str) -> str:
-    return _SPELLED.get(header, "-".join(word.capitalize() for word in header.split("-")))
 
 
 def _expected(task: CompiledTask, entry: Mapping[str, Any], payload: bytes) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from optio.model.example import Example
 from optio.model.params import faults, fill
 from optio.model.route import Route, show, value_at
 from optio.model.trigger import ManualTrigger, WebhookConfig, WebhookTrigger
-from optio.runs.signature import event_header
+from optio.runs.signature import event_name
 from optio.testing.run import Result, Tested
 
 
@@ -143,7 +143,7 @@ def _filters(config: WebhookConfig, route: Route, seen: list[_Seen], tell: Tell)
         refused = any(each.refused for each in seen)
         yield tell("a delivery that is not rightly signed is refused", (*route, "secret"), refused)
     proved = [each for each in seen if each.proved]
-    events = [_event(config, each.example) for each in proved]
+    events = [_event(config, each) for each in proved]
     for index, name in enumerate(config.events or ()):
         yield tell(f"the event `{name}` is wanted", (*route, "events", index), name in events)
     if config.events is not None:
@@ -158,9 +158,9 @@ def _filters(config: WebhookConfig, route: Route, seen: list[_Seen], tell: Tell)
         yield tell("`when` filters a delivery", (*route, "when"), False in outcomes)
 
 
-def _event(config: WebhookConfig, example: Example) -> str | None:
-    headers = {name.lower(): value for name, value in example.headers.items()}
-    return headers.get(event_header(config))
+def _event(config: WebhookConfig, seen: _Seen) -> str | None:
+    headers = {name.lower(): [value] for name, value in seen.example.headers.items()}
+    return event_name(config, lambda name: headers.get(name, []), seen.payload)
 
 
 def _holds(filter_: mapping.When, payload: Any) -> bool | None:

@@ -25,8 +25,8 @@ from optio.store.base import NewRun
 
 # When a delivery without a slot arrives.
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
-# Made up, and base64, as one of the schemes needs it.
-_SECRET, _ANOTHER = "b3B0aW8gdGVzdA==", "c29tZWJvZHkgZWxzZQ=="
+# Made up. In this form every scheme takes them, and signs a time stamp if it can.
+_SECRET, _ANOTHER = "whsec_b3B0aW8gdGVzdHMgc2lnbiB3aXRoIHRoaXM=", "whsec_c29tZWJvZHkgZWxzZSBzaWducyB3aXRoIHRoYXQ="
 _DELIVERY = "optio-test"
 _MOST_ASKED = 10
 _SECOND = timedelta(seconds=1)
@@ -82,7 +82,8 @@ def _arrives(task: CompiledTask, config: WebhookConfig, example: Example, body: 
     if config.secret is not None and kind != "missing":
         signed_at = now - 2 * signature.TOLERANCE_S if kind == "stale" else now
         secret = _ANOTHER if kind == "wrong" else _SECRET
-        headers |= signature.sign(config, secret, body, delivery=_DELIVERY, now=signed_at)
+        signed = signature.sign(config, secret, body, delivery=_DELIVERY, now=signed_at)
+        headers |= {name.lower(): value for name, value in signed.items()}
     headers |= {name.lower(): value for name, value in example.headers.items()}
 
     def header(name: str) -> list[str]:
@@ -90,7 +91,7 @@ def _arrives(task: CompiledTask, config: WebhookConfig, example: Example, body: 
 
     refuse_encoded(header("content-encoding"))
     if config.secret is not None:
-        doubt = signature.doubt(config, [signature.key(config, _SECRET)], body, header, now)
+        doubt = signature.doubt([signature.key(config, _SECRET)], body, header, now)
         if doubt is not None:
             return doubt
     made = judge.judge(task, config, header, body, new_id="", actor=f"webhook:{config.path}")

@@ -85,7 +85,7 @@ def test_what_was_refused_and_what_was_filtered_can_be_captured_too(dev: Dev, tm
 
 def test_what_cannot_be_captured_is_said_and_nothing_is_written(dev: Dev, tmp_path: Path) -> None:
     once = sent(dev, tmp_path, {**OPENED, "nonce": 1})
-    stranger = sent(dev, tmp_path, OPENED, "--secret", "wrong")
+    stranger = sent(dev, tmp_path, OPENED, "--secret", "another secret")
     assert dev.cli("hook", "capture", once).returncode == 0
     before = files(dev)
 

@@ -335,13 +335,13 @@ def test_what_is_signed_are_the_bytes_as_they_came(shared: Api, body: bytes) -> 
 
 def test_after_a_rotation_both_secrets_hold_until_the_old_one_is_removed(api: Api) -> None:
     api.services.secrets.put("PUSH_BEFORE", SECRET)
-    api.services.secrets.put("PUSH", "new")
+    api.services.secrets.put("PUSH", "a new secret")
 
-    assert post(api, X_Optio_Signature=signed(GOOD, "new")).status == 202
+    assert post(api, X_Optio_Signature=signed(GOOD, "a new secret")).status == 202
     assert post(api, X_Optio_Signature=signed(GOOD, SECRET)).status == 202
 
     api.serve_task(HOOK.replace("      previousSecret: {name: PUSH_BEFORE}\n", ""))
-    assert post(api, X_Optio_Signature=signed(GOOD, "new")).status == 202
+    assert post(api, X_Optio_Signature=signed(GOOD, "a new secret")).status == 202
     assert post(api, X_Optio_Signature=signed(GOOD, SECRET)).status == 401
 
 

@@ -25,7 +25,7 @@ from typing import Any
 from tests.stories.cluster import Cluster
 
 GLOBAL_LIMIT = 8
-SECRET = "ledger"
+SECRET = "secret of the ledger"
 _SETTINGS = {
     "OPTIO_MAX_WORKFLOW_CONCURRENT": str(GLOBAL_LIMIT),
     "OPTIO_WEBHOOK_RATE_PER_MINUTE": "1000000",

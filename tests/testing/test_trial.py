@@ -10,8 +10,6 @@ from optio.model.trigger import ScheduleConfig
 from optio.testing.trial import Impossible, slot_of
 from tests.testing.support import OPENED, TRIAGE, delivery, result
 
-STANDARD = TRIAGE.replace("scheme: github", "scheme: standard-webhooks")
-
 
 @pytest.mark.parametrize(
     ("test", "verdict"),
@@ -51,7 +49,7 @@ def test_a_verdict_is_the_servers_word(test: dict[str, Any], verdict: str) -> No
     ("test", "why"),
     [
         (delivery(headers={"X-GitHub-Event": "push"}), "the event is `push`, and `events` has issues"),
-        (delivery(headers={}), "no `x-github-event` came, and `events` has issues"),
+        (delivery(headers={}), "`X-GitHub-Event` names no event, and `events` has issues"),
         (delivery(webhook="closed"), 'the `when` filter does not hold: `@.action` is "closed"'),
         (delivery(webhook="empty"), "the `when` filter does not hold: there is no `@.action`"),
     ],
@@ -72,12 +70,15 @@ def test_a_run_has_its_parameters_and_its_prompt() -> None:
     assert tried.trial.judgement.prompt == "#7 Slow (bug)"
 
 
+@pytest.mark.parametrize("scheme", ["standard-webhooks", "optio", "slack", "stripe", "gitlab"])
 @pytest.mark.parametrize("signature", ["valid", "missing", "wrong", "stale"])
-def test_a_time_stamp_may_be_stale_where_the_scheme_has_one(signature: str) -> None:
+def test_a_time_stamp_may_be_stale_where_the_scheme_has_one(scheme: str, signature: str) -> None:
     verdict = {"valid": "accepted", "stale": "stale"}.get(signature, "unsigned")
-    test = {"webhook": "opened", "headers": {"X-Optio-Event": "issues"}, "signature": signature}
+    payload = {**OPENED, "type": "issues", "event": {"type": "issues"}}
+    headers = {"X-Optio-Event": "issues", "X-Gitlab-Event": "issues"}
+    test = {"webhook": "named", "headers": headers, "signature": signature, "expect": {"verdict": verdict}}
 
-    assert result({**test, "expect": {"verdict": verdict}}, task=STANDARD).passed
+    assert result(test, task=TRIAGE.replace("scheme: github", f"scheme: {scheme}"), named=payload).passed
 
 
 def test_a_header_of_the_test_replaces_the_one_that_was_made() -> None:

@@ -6,6 +6,7 @@ from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
 from optio.model.example import Example
 from optio.model.route import Route, show
+from optio.model.senders import SENDERS
 
 _KINDS = ("webhook", "schedule", "params")
 # By these, and by its own name, the server refuses before any task is asked.
@@ -59,7 +60,7 @@ def _trigger(task: ResolvedTask, route: Route, example: Example, kind: str) -> I
         if config.unsigned and config.secret is None:
             message, hint = "`signature` of a webhook that is not signed", "delete `signature`"
             yield task.at("OPT425", message, (*route, "signature"), hint=hint, key=True)
-        elif example.signature == "stale" and config.scheme != "standard-webhooks":
+        elif example.signature == "stale" and not SENDERS[config.scheme].can_be_stale:
             message = f"a signature by `scheme: {config.scheme}` has no time stamp that could be stale"
             yield task.at("OPT425", message, (*route, "signature"), hint="write `missing` or `wrong`")
 
