@@ -29,6 +29,8 @@ from optio.look import Missing, look
 from optio.model.registry import CompiledTask, Registry, canonical
 from optio.model.route import Route, pointer
 from optio.model.text import slug
+from optio.model.trigger import WebhookConfig
+from optio.runs import signature
 from optio.secrets import Secrets
 
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -225,6 +227,7 @@ class TaskFiles:
             place = body.pointer(("triggers", index, "config", "secret"))
             if not value.strip():
                 raise Invalid("the secret is blank", [Problem(place, "is blank", hint="send a long random text")])
+            _refuse_unusable(config, name, place)
             if value.endswith("..."):
                 hint = "anybody can sign with it: send a random one before this webhook is used in earnest"
                 taken.warnings.append(Problem(place, "the secret is a placeholder", hint=hint))
@@ -325,6 +328,18 @@ def _secret_name(task_id: str, path: Any) -> str:
     if len(name) >= _LONGEST_SECRET_NAME:
         name = f"{name[:100]}_{hashlib.sha256(name.encode()).hexdigest()[:16].upper()}"
     return name if name[0].isalpha() else f"_{name}"
+
+
+def _refuse_unusable(config: Mapping[str, Any], name: str, place: str) -> None:
+    """Raise Invalid for a secret that the webhook's scheme cannot verify with."""
+    try:
+        webhook = WebhookConfig.of({**config, "secret": {"name": name}})
+    except ValueError:
+        return  # the compiler says what else is wrong with this configuration
+    try:
+        signature.key(webhook, config["secret"])
+    except signature.UnusableSecret as err:
+        raise Invalid("the secret cannot be used", [Problem(place, str(err), hint="send a long random text")]) from err
 
 
 def _fresh(base: Compilation, task: CompiledTask) -> CompiledTask:

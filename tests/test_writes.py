@@ -17,7 +17,7 @@ from optio.secrets import LocalSecrets
 from optio.writes import TaskFiles, merge
 
 SMALL = {"name": "Small", "agentRuntime": "codex", "promptTemplate": "Say hello"}
-HOOK = {"type": "webhook", "config": {"path": "hit", "secret": "first"}}
+HOOK = {"type": "webhook", "config": {"path": "hit", "secret": "the first secret"}}
 
 
 class Place:
@@ -79,7 +79,7 @@ def test_a_write_that_fails_half_way_leaves_everything_as_it_was(
 ) -> None:
     place.files.create({**SMALL, "triggers": [HOOK]}, Registry())
     before, task = place.tree(), place.registry.tasks["small"]
-    other_secret = {"type": "webhook", "config": {"path": "hit", "secret": "second"}}
+    other_secret = {"type": "webhook", "config": {"path": "hit", "secret": "the second secret"}}
     kept = os.fsync
 
     def full(descriptor: int) -> None:
@@ -96,7 +96,7 @@ def test_a_write_that_fails_half_way_leaves_everything_as_it_was(
         act[change]()
 
     assert place.tree() == before
-    assert place.secrets.get("SMALL__HIT") == "first"
+    assert place.secrets.get("SMALL__HIT") == "the first secret"
 
 
 def test_a_file_saved_by_hand_in_the_very_moment_is_not_overwritten(place: Place) -> None:
@@ -157,11 +157,11 @@ def test_a_draft_that_is_a_link_is_not_followed(place: Place, tmp_path: Path) ->
     [(("a-b", "c"), ("a", "b-c")), (("a" * 79 + "b", "b" * 64), ("a" * 80, "b" * 63 + "c")), (("1", "x"), ("2", "y"))],
 )
 def test_different_webhooks_keep_different_secrets(place: Place, one: tuple[str, str], other: tuple[str, str]) -> None:
-    for (task_id, path), value in {one: "first", other: "second"}.items():
+    for (task_id, path), value in {one: "the first secret", other: "the second secret"}.items():
         hook = {"type": "webhook", "config": {"path": path, "secret": value}}
         place.files.create({**SMALL, "id": task_id, "triggers": [hook]}, place.registry)
 
-    for (task_id, _), value in {one: "first", other: "second"}.items():
+    for (task_id, _), value in {one: "the first secret", other: "the second secret"}.items():
         webhook = place.registry.tasks[task_id].spec.webhook
         assert webhook is not None
         assert webhook.config.secret is not None

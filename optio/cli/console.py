@@ -14,6 +14,7 @@ from optio.model import cron, isolation
 from optio.model.registry import CompiledTask
 from optio.model.run import Run, RunState
 from optio.reload import name_some
+from optio.runs.signature import unusable_secrets
 from optio.runtimes import RUNTIMES
 from optio.secrets import named_by
 from optio.server import views
@@ -95,6 +96,8 @@ class TreeNews:
             for name in named_by(task):
                 if secrets.get(name) is None:
                     users.setdefault(f"the secret {name} has no value: {secrets.where(name)}", []).append(task.id)
+            for _, name, fault in unusable_secrets([task], secrets.get):
+                users.setdefault(f"the webhook secret {name} cannot be used: {fault}", []).append(task.id)
             runtime = RUNTIMES.get(task.spec.agent_runtime)
             if runtime is not None and runtime.program:
                 try:

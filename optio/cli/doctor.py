@@ -20,6 +20,7 @@ from optio.errors import LaunchFailed, SettingsError, StoreUnavailable
 from optio.executors.base import Executor
 from optio.model import isolation, strangers
 from optio.model.finding import Finding as Check
+from optio.runs.signature import unusable_secrets
 from optio.runtimes import RUNTIMES
 from optio.secrets import LocalSecrets, named_by
 from optio.settings import Settings, unknown
@@ -223,6 +224,10 @@ def _secrets(settings: Settings, compilation: Compilation) -> Iterator[Check]:
         if secrets.get(name) is None:
             detail = f"{name} has no value; used by {', '.join(tasks)}"
             yield Check(name="secret", status="warning", detail=detail, hint=secrets.where(name))
+    for path, name, fault in unusable_secrets(compilation.registry.tasks.values(), secrets.get):
+        detail = f"{name} cannot verify the webhook {path}: {fault}"
+        hint = "give it a long random value, such as of `openssl rand -hex 32`, and give the sender the same one"
+        yield Check(name="secret", status="error", detail=detail, hint=hint)
     given = sum(secrets.get(name) is not None for name in users)
     if given:
         yield Check(name="secret", status="ok", detail=f"{given} of {len(users)} named secrets have a value")

@@ -9,8 +9,9 @@ from optio.cli import OK, flags
 from optio.cli.serving import listen, log_to_stderr, probing, serve
 from optio.compiler.diagnostics import Severity
 from optio.errors import SettingsError
-from optio.live import LiveRegistry
-from optio.reload import Reloader
+from optio.live import LiveRegistry, Snapshot
+from optio.reload import Reloader, log_news
+from optio.runs.signature import unusable_secrets
 from optio.version import __version__
 from optio.wiring import Services, build
 
@@ -42,7 +43,13 @@ def run(args: argparse.Namespace) -> int:
 async def _serve(services: Services, sock: socket.socket) -> None:
     live = LiveRegistry(services.store, services.settings.removal_limit)
     live.restore()
-    reloader = Reloader(services.settings.tasks, live, services.broker)
+
+    def log_snapshot(snapshot: Snapshot) -> None:
+        log_news(snapshot)
+        for path, name, fault in unusable_secrets(snapshot.registry.tasks.values(), services.secrets.get):
+            log.error("webhook %s: the secret %s cannot be used: %s: every delivery is refused", path, name, fault)
+
+    reloader = Reloader(services.settings.tasks, live, services.broker, on_change=log_snapshot)
     snapshot = await reloader.load()
     host, port = sock.getsockname()[:2]
     errors = sum(d.severity is Severity.ERROR for d in snapshot.diagnostics)

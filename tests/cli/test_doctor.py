@@ -53,6 +53,19 @@ def test_a_secret_without_a_value_is_named_with_its_users_and_its_place(shell: S
     assert "s3cr3t-value" not in json.dumps(found)
 
 
+@pytest.mark.parametrize("value", ["", "\n", "s", "1234567"])
+def test_a_webhook_secret_that_is_too_short_is_an_error_and_is_not_shown(shell: Shell, value: str) -> None:
+    shell.write("tasks.d/needy.yaml", NEEDY)
+
+    code, found = looked_at(shell, OPTIO_SECRET_A_KEY="s", OPTIO_SECRET_A_HOOK=value)
+
+    (wrong,) = [check for check in found["secret"] if check["status"] == "error"]
+    assert code == 1
+    assert wrong["detail"].startswith("A_HOOK cannot verify the webhook")
+    assert "needs 8 or more" in wrong["detail"]
+    assert "1234567" not in json.dumps(found)
+
+
 def test_an_agent_that_a_task_needs_and_that_is_missing_is_an_error(shell: Shell) -> None:
     text = 'type: standalone\nname: A\nagentRuntime: claude-code\npromptTemplate: "x"\n'
     shell.write("tasks.d/a.yaml", text)

@@ -129,6 +129,8 @@ def test_the_placeholder_of_the_documentation_is_taken_with_a_warning(files: Api
         ({**SMALL, "triggers": [{"type": "manual"}, {"type": "schedule", "config": {"cronExpression": "x"}}]},
          ["/triggers/1/config/cronExpression"]),
         ({**SMALL, "triggers": [{"type": "webhook", "config": {"path": "x", "secret": " "}}]}, ["/triggers/0/config/secret"]),
+        ({**SMALL, "triggers": [{"type": "webhook", "config": {"path": "x", "secret": "1234567"}}]},
+         ["/triggers/0/config/secret"]),
         ({**SMALL, "description": "a\0b"}, ["/description"]),
         ({}, ["/name", "/agentRuntime", "/promptTemplate"]),
     ],
@@ -415,7 +417,7 @@ def test_a_secret_that_the_environment_overrides_is_refused(
     api.post("/api/tasks", SMALL)
     before = tree(api)
 
-    refused = api.post("/api/tasks/small/triggers", {"type": "webhook", "config": {"path": "hit", "secret": "value"}})
+    refused = api.post("/api/tasks/small/triggers", {"type": "webhook", "config": {"path": "hit", "secret": "a-secret-value"}})
 
     assert (refused.status, pointers(refused)) == (422, ["/config/secret"])
     assert tree(api) == before
