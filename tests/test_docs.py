@@ -14,6 +14,7 @@ import pytest
 from optio.cli import COMMANDS
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.tree import MemoryTree
+from optio.model.senders import SENDERS, InHeader
 from optio.model.spec import names_of
 from optio.model.task import Environment, TaskSpec
 from optio.model.trigger import ScheduleConfig, WebhookConfig
@@ -141,6 +142,17 @@ def test_every_key_of_a_task_file_stands_in_the_tables() -> None:
     for model in (TaskSpec, Environment, ScheduleConfig, WebhookConfig):
         for key in names_of(model):
             assert re.search(rf"[`{{.]{key}[`:.]", tables), f"{model.__name__}.{key}"
+
+
+def test_every_scheme_stands_in_the_table_with_its_header_event_and_delivery_id() -> None:
+    table = {row[0].strip("`"): row[1:] for row in rows("Task files") if len(row) == 4}
+
+    for scheme, sender in SENDERS.items():
+        signature, event, delivery = table[scheme]
+        assert scheme == "hmac" or f"`{sender.header}" in signature
+        for sources, cell in ((sender.event[:1], event), (sender.delivery, delivery)):
+            assert {each.name if isinstance(each, InHeader) else each.path for each in sources} <= names(cell), scheme
+    assert set(SENDERS) <= set(table)
 
 
 def test_every_command_stands_in_the_table() -> None:

@@ -43,14 +43,16 @@ def run(args: argparse.Namespace) -> int:
 async def _serve(services: Services, sock: socket.socket) -> None:
     live = LiveRegistry(services.store, services.settings.removal_limit)
     live.restore()
+    secrets = _UnusableSecrets(services)
 
-    def log_snapshot(snapshot: Snapshot) -> None:
+    def log_change(snapshot: Snapshot) -> None:
         log_news(snapshot)
-        for path, name, fault in unusable_secrets(snapshot.registry.tasks.values(), services.secrets.get):
-            log.error("webhook %s: the secret %s cannot be used: %s: every delivery is refused", path, name, fault)
+        secrets.log(snapshot)
 
-    reloader = Reloader(services.settings.tasks, live, services.broker, on_change=log_snapshot)
+    reloader = Reloader(services.settings.tasks, live, services.broker, on_change=log_change)
     snapshot = await reloader.load()
+    # A tree that is as it was before the start is no change.
+    secrets.log(snapshot)
     host, port = sock.getsockname()[:2]
     errors = sum(d.severity is Severity.ERROR for d in snapshot.diagnostics)
     log.info(
@@ -69,3 +71,17 @@ async def _serve(services: Services, sock: socket.socket) -> None:
     finally:
         stop.set()
         await watching
+
+
+class _UnusableSecrets:
+    """Logs the webhook secrets that verify nothing, each when it is first found."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._known: set[tuple[str, str, str]] = set()
+
+    def log(self, snapshot: Snapshot) -> None:
+        found = set(unusable_secrets(snapshot.registry.tasks.values(), self._services.secrets.get))
+        for path, name, fault in sorted(found - self._known):
+            log.error("webhook %s: the secret %s cannot be used: %s", path, name, fault)
+        self._known = found

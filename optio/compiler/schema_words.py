@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from optio.model.senders import SENDERS
+
 EXAMPLES: dict[str, dict[str, list[Any]]] = {
     "TaskSpec": {
         "name": ["Weekly Security Report"],
@@ -52,6 +54,8 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
         "signatureHeader": ["X-Signature"],
         "deliveryHeader": ["X-Request-Id"],
         "events": [["push"]],
+        "eventHeader": ["X-Event-Key"],
+        "eventPath": ["$.type"],
         "when": ["@.action == 'opened'"],
         "paramMapping": [{"REPO_NAME": "$.repository.name"}],
     },
@@ -123,12 +127,7 @@ MEANINGS: dict[str, dict[str, dict[str, str]]] = {
         "overlap": {"queue": "the new run waits for its turn", "skip": "the new run is left out"},
     },
     "WebhookConfig": {
-        "scheme": {
-            "optio": "`X-Optio-Signature`: HMAC-SHA256 of the body, in hex",
-            "github": "`X-Hub-Signature-256`, as GitHub signs",
-            "standard-webhooks": "`webhook-signature`, with the id and the time of the delivery",
-            "hmac": "HMAC-SHA256 of the body in a header of your choice: `signatureHeader`",
-        },
+        "scheme": {scheme: sender.summary for scheme, sender in SENDERS.items()},
         "signatureEncoding": {"hex": "hexadecimal digits", "base64": "Base64"},
     },
     "Example": {

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from optio.model.effect import Kind, Weight
 from optio.model.registry import CompiledTask
 from optio.model.route import Route
+from optio.model.senders import sender_of
 from optio.model.trigger import WebhookConfig
 from optio.plan.effect import Effect, Outlook
 from optio.plan.words import apart, brief, entries, quoted
-
-_DEFAULT_HEADER = "X-Signature"
 
 
 def config_of(task: CompiledTask | None) -> WebhookConfig | None:
@@ -95,7 +94,7 @@ def _changed(old: WebhookConfig, new: WebhookConfig, route: Route, outlook: Outl
     if _filter(old) != _filter(new):
         was, now = apart(_filter(old), _filter(new))
         text = f"starts runs for: {was} -> {now}"
-        key = "events" if old.events != new.events else "when"
+        key = "when" if old.events == new.events and old.when != new.when else "events"
         yield Effect(kind=Kind.FILTER_CHANGED, text=text, before=was, after=now, route=(*route, key))
     yield from _mapping(old, new, route)
     if (old.delivery_header or "").lower() != (new.delivery_header or "").lower():
@@ -109,7 +108,7 @@ def _form(config: WebhookConfig) -> tuple[str, str, str]:
     """How it is signed; what only `hmac` has is the same for all others."""
     if config.scheme != "hmac":
         return config.scheme, "", ""
-    return config.scheme, (config.signature_header or _DEFAULT_HEADER).title(), config.signature_encoding
+    return config.scheme, sender_of(config).header.title(), config.signature_encoding
 
 
 def _signature(config: WebhookConfig) -> str:
@@ -131,6 +130,8 @@ def _refused(old: WebhookConfig, new: WebhookConfig) -> bool:
 
 def _filter(config: WebhookConfig) -> str:
     events = "every event" if config.events is None else ", ".join(sorted(set(config.events)))
+    if config.event_header or config.event_path:
+        events += f" by `{config.event_header or config.event_path}`"
     return events if config.when is None else f"{events}, if `{config.when}`"
 
 

@@ -139,15 +139,24 @@ _HOOK = {
     "description": (
         "Answers at once with the run's id; the run executes asynchronously. Signed over the raw body by the scheme that the "
         "task names: by default `X-Optio-Signature: <hex>` or `sha256=<hex>`, an HMAC-SHA256 keyed by the secret's bytes as "
-        "written. A delivery id that was received before (`X-Optio-Delivery` or `Idempotency-Key`) gives the first run's id."
+        "written; with `X-Optio-Timestamp: <Unix seconds>` it is over `timestamp.body`. A delivery id that was received before "
+        "(`X-Optio-Delivery` or `Idempotency-Key`) gives the first run's id."
     ),
     "security": [],
     "parameters": [{"name": "path", "in": "path", "required": True, "schema": {"type": "string"}}]
     + [
         {"name": name, "in": "header", "required": False, "schema": {"type": "string", "pattern": "^[!-~]+$"}}
-        for name in ("X-Optio-Signature", "X-Optio-Delivery")
+        for name in ("X-Optio-Signature", "X-Optio-Timestamp", "X-Optio-Delivery")
     ],
     "responses": {
+        "200": {
+            "description": "The sender's challenge, by which Slack verifies the URL (`scheme: slack`): no run is started",
+            "content": {
+                "application/json": {
+                    "schema": {"type": "object", "required": ["challenge"], "properties": {"challenge": {"type": "string"}}}
+                }
+            },
+        },
         "202": {
             "description": (
                 "Accepted. `runId` is null when the task's filter does not want it (`status: filtered`), and an earlier run's "
@@ -166,7 +175,7 @@ _HOOK = {
                     }
                 }
             },
-        }
+        },
     },
 }
 

@@ -192,6 +192,28 @@ def test_the_parts_run_as_processes_of_their_own(tmp_path: Path) -> None:
     assert "Traceback" not in log.decode() + said(server)
 
 
+HOOKED = (
+    'type: standalone\nname: Hooked\nagentRuntime: command\ncommand: "true"\npromptTemplate: "x"\n'
+    "triggers: [{type: webhook, config: {path: hooked, secret: {name: HOOK_SECRET}}}]\n"
+)
+
+
+@pytest.mark.parametrize("command", ["dev", "server"])
+def test_a_webhook_secret_that_is_too_short_is_logged_with_the_tree_also_at_the_next_start(
+    tmp_path: Path, command: str
+) -> None:
+    server = Dev(tmp_path, environ={"OPTIO_SECRET_HOOK_SECRET": "sh0rt"}, command=command)
+    server.write("hooked.yaml", HOOKED)
+    server.cli("token", "create", "--role", "operator")
+    for start in range(2 if command == "server" else 1):
+        server.start()
+        server.stop()
+        lines = [line for line in said(server).splitlines() if "HOOK_SECRET" in line]
+        assert len(lines) == start + 1, said(server)
+        assert "HOOK_SECRET cannot be used: it has 5 bytes, and `optio` needs 8 or more" in lines[-1]
+    assert "sh0rt" not in said(server)
+
+
 def test_a_run_that_is_told_of_in_the_moment_of_a_look_is_printed(
     services: Services, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,7 +52,15 @@ TASK: dict[str, Any] = {
         {
             "type": "webhook",
             "enabled": False,
-            "config": {"path": "p", "secret": {"name": "S"}, "signatureHeader": "X-A", "events": ["push"], "when": "@.a"},
+            "config": {
+                "path": "p",
+                "secret": {"name": "S"},
+                "signatureHeader": "X-A",
+                "events": ["push"],
+                "when": "@.a",
+                "eventHeader": "X-B",
+                "eventPath": "$.a",
+            },
         },
     ],
     "tests": [

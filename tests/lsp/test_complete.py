@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from optio.lsp.complete import Sort, complete
+from optio.model.senders import SENDERS
 from tests.lsp.opened import FILES, HERE, TASK, opened
 
 
@@ -51,7 +52,7 @@ def test_choices_tell_what_they_mean(tmp_path: Path) -> None:
 
     found = {item.label: item.markdown for item in complete(page, offset, snippets=True)}
 
-    assert list(found) == ["optio", "github", "standard-webhooks", "hmac"]
+    assert list(found) == list(SENDERS)
     assert found["github"] == "`X-Hub-Signature-256`, as GitHub signs"
 
 

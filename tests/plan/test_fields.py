@@ -86,6 +86,8 @@ OTHER: dict[str, Any] = {
     "triggers.1.config.signatureEncoding": "base64",
     "triggers.1.config.deliveryHeader": "X-Id",
     "triggers.1.config.events": ["push"],
+    "triggers.1.config.eventHeader": "X-Event",
+    "triggers.1.config.eventPath": "$.type",
     "triggers.1.config.when": "@.a == 1",
     "triggers.1.config.paramMapping": {"A": "$.a"},
 }

@@ -1,4 +1,4 @@
-"""OPT401 to OPT426: webhooks."""
+"""OPT401 to OPT427: webhooks."""
 
 from optio.compiler.rule import ERROR, WARNING, Rule
 
@@ -153,5 +153,11 @@ RULES = (
         _webhook(_SIGNED + "\nscheme: github\nevents: [pull_request]\nwhen: \"!@.pull_request.draft\""),
         _webhook(_SIGNED + "\nscheme: github\nevents: [pull_request]\nwhen: \"@.pull_request.draft == false\""),
         strict=ERROR,
+    ),
+    Rule(
+        "OPT427", "no-event-source", ERROR, "`events` with `scheme: hmac`, and no place where the event is named",
+        "Each sender names its events in a header of its own, or in the body. Without that place no delivery would ever fit.",
+        _webhook(_SIGNED + "\nscheme: hmac\nevents: [issue]"),
+        _webhook(_SIGNED + "\nscheme: hmac\nevents: [issue]\neventHeader: Sentry-Hook-Resource"),
     ),
 )  # fmt: skip

@@ -2,28 +2,38 @@
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
-from optio.model.trigger import WebhookConfig, WebhookTrigger
+from optio.model.senders import SENDERS, InHeader, sender_of
+from optio.model.trigger import Scheme, WebhookConfig, WebhookTrigger
 
-# Events that only GitHub names so, in the header that only its own scheme reads.
+# Events that only GitHub names so, and Gitea after it.
 _GITHUB_EVENTS = frozenset(
     {
         *("pull_request", "pull_request_review", "issues", "issue_comment", "workflow_run", "check_run", "check_suite"),
         *("workflow_dispatch", "deployment_status", "repository_dispatch", "dependabot_alert"),
     }
 )
+_GITLAB_EVENT = re.compile(r"[A-Z][A-Za-z ]{1,40} Hook")
+_BITBUCKET_EVENT = re.compile(r"(?:repo|pullrequest|pr):[a-z_:]{1,60}")
+# What GitLab calls the events that others name otherwise.
+_IN_GITLAB = {"pull_request": "Merge Request Hook", "issues": "Issue Hook", "issue_comment": "Note Hook"}
+# Senders that a path names, where nothing else is likely to be meant.
+_IN_PATH = re.compile(r"(?:^|-)(github|gitlab|gitea|stripe|pagerduty)(?:-|$)")
+# The scheme of a sender by its signature header, as far as the header is its own.
+_OWN_HEADERS: dict[str, Scheme] = {
+    **{sender.header.lower(): scheme for scheme, sender in SENDERS.items() if scheme not in ("hmac", "optio")},
+    **dict.fromkeys(("x-forgejo-signature", "x-gogs-signature"), "gitea"),
+}
 # Headers whose signature no scheme reads, and what is in them.
 _UNREAD = {
-    "stripe-signature": "Stripe signs a time stamp together with the body",
-    "x-slack-signature": "Slack signs a time stamp together with the body",
-    "x-gitlab-token": "GitLab sends the secret itself, and no signature",
-    "x-pagerduty-signature": "PagerDuty writes `v1=` before each of its signatures",
     "x-zm-signature": "Zoom signs a time stamp together with the body",
     "calendly-webhook-signature": "Calendly signs a time stamp together with the body",
     "x-twilio-signature": "Twilio signs its URL, with SHA-1",
+    "svix-signature": "Svix signs as Standard Webhooks does, with headers of other names",
 }
 # Headers whose signature is base64.
 _BASE64 = {
@@ -33,78 +43,106 @@ _BASE64 = {
     "heroku-webhook-hmac-sha256": "Heroku",
     "x-line-signature": "LINE",
 }
-_STANDARD = frozenset({"webhook-signature", "svix-signature"})
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Every webhook that is signed."""
+    """Every webhook that is signed, and the events of all."""
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index, "config")
-        sound = task.knows(route) and task.knows((*route, "scheme"))
-        if isinstance(trigger, WebhookTrigger) and sound:
-            if trigger.config.secret is not None:
-                yield from _one(task, route, trigger.config)
-            elif trigger.config.scheme != "github":
-                yield from _of_githubs(task, route, trigger.config)
-            if trigger.config.scheme != "github":
-                yield from _unread_events(task, route, trigger.config)
+        if isinstance(trigger, WebhookTrigger) and task.knows(route) and task.knows((*route, "scheme")):
+            yield from _without_effect(task, route, trigger.config)
+            found = [] if trigger.config.secret is None else list(_signature(task, route, trigger.config))
+            found += _event_place(task, route, trigger.config)
+            found += _events(task, route, trigger.config)
+            yield from found or (() if trigger.config.secret is None else _path(task, route, trigger.config))
 
 
-def _one(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
-    scheme, header = config.scheme, (config.signature_header or "").lower()
-    if config.signature_encoding != "hex" and scheme != "hmac":
-        message = f"`signatureEncoding` does nothing with `scheme: {scheme}`"
-        yield task.at("OPT420", message, (*route, "signatureEncoding"), key=True, hint="delete it, or write `scheme: hmac`")
+def _without_effect(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    """Keys that only `hmac` reads; a signature header of another sender tells more than that."""
+    header = (config.signature_header or "").lower()
+    foreign = header in _UNREAD or _OWN_HEADERS.get(header, config.scheme) != config.scheme
+    given = {
+        "signatureHeader": config.secret and header and not foreign,
+        "signatureEncoding": config.secret and config.signature_encoding != "hex",
+        "eventHeader": config.event_header,
+        "eventPath": config.event_path,
+    }
+    for key in (key for key, value in given.items() if value and config.scheme != "hmac"):
+        message, hint = f"`{key}` does nothing with `scheme: {config.scheme}`", "delete it, or write `scheme: hmac`"
+        yield task.at("OPT420", message, (*route, key), key=True, hint=hint)
+
+
+def _signature(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    scheme, header, place = config.scheme, (config.signature_header or "").lower(), (*route, "signatureHeader")
+    owner = _OWN_HEADERS.get(header)
     if why := _UNREAD.get(header):
         message = f"no scheme reads `{config.signature_header}`: {why}"
         hint = "let a relay check it and sign the delivery anew, and name the relay's header here"
-        yield task.at("OPT420", message, (*route, "signatureHeader"), hint=hint)
-    elif header in _STANDARD and scheme != "standard-webhooks":
-        message = f"`{config.signature_header}` is the header of Standard Webhooks, and `scheme: {scheme}` reads another form"
-        yield task.at("OPT420", message, (*route, "signatureHeader"), hint="write `scheme: standard-webhooks`, and delete this")
-    elif header == "x-hub-signature-256" and scheme != "github":
-        message = f"`{config.signature_header}` is the header of GitHub, whose events `scheme: {scheme}` does not read"
-        yield task.at("OPT420", message, (*route, "signatureHeader"), hint="write `scheme: github`, and delete this")
-    elif header and scheme != "hmac":
-        message = f"`signatureHeader` does nothing with `scheme: {scheme}`"
-        yield task.at("OPT420", message, (*route, "signatureHeader"), key=True, hint="delete it, or write `scheme: hmac`")
-    elif header in _BASE64 and config.signature_encoding == "hex":
+        yield task.at("OPT420", message, place, hint=hint)
+    elif owner is not None and owner != scheme:
+        message = f"`{config.signature_header}` is the header of {SENDERS[owner].name}, which `scheme: {scheme}` does not read"
+        yield task.at("OPT420", message, place, hint=f"write `scheme: {owner}`, and delete `signatureHeader`")
+    elif scheme == "hmac" and header in _BASE64 and config.signature_encoding == "hex":
         message = f"the signature of {_BASE64[header]} is in base64, and hex is read"
-        yield task.at("OPT420", message, (*route, "signatureHeader"), hint="add `signatureEncoding: base64`")
-    elif scheme != "github":
-        yield from _github(task, route, config)
+        yield task.at("OPT420", message, place, hint="add `signatureEncoding: base64`")
 
 
-def _github(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
-    hint = "write `scheme: github`"
-    told = list(_of_githubs(task, route, config))
-    yield from told
-    if not told and config.scheme == "optio" and re.search(r"(?:^|-)github(?:-|$)", config.path):
-        message = "`scheme: optio` reads `X-Optio-Signature`, and GitHub signs in `X-Hub-Signature-256`"
-        yield task.at("OPT420", message, (*route, "path"), hint=hint)
+def _path(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    """A path that names a sender, of a webhook with the scheme that it has when the file names none."""
+    if config.scheme == "optio" and (found := _IN_PATH.search(config.path)):
+        optio, sender = SENDERS["optio"], SENDERS[found[1]]  # type: ignore[index]
+        message = f"`scheme: optio` reads `{optio.header}`, and {sender.name} sends `{sender.header}`"
+        yield task.at("OPT420", message, (*route, "path"), hint=f"write `scheme: {found[1]}`")
 
 
-def _of_githubs(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
-    """The first of GitHub's events in the list."""
+def _event_place(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    """Where the event is named: each scheme knows it but `hmac`, to which the webhook says it."""
+    given = {"eventHeader": config.event_header, "eventPath": config.event_path}
+    named = [key for key, value in given.items() if value is not None]
+    if config.scheme != "hmac":
+        return
+    if len(named) > 1:
+        yield task.at("OPT108", "both `eventHeader` and `eventPath`", (*route, "eventPath"), key=True, hint="keep one")
+    elif config.events is not None and not named and all(task.knows((*route, key)) for key in given):
+        message = "`events` with `scheme: hmac`, and nothing says where the sender names the event"
+        hint = "add `eventHeader:` with the name of a header, or `eventPath:` with a JSONPath such as `$.type`"
+        meant = next(filter(None, map(_sender_meant, config.events)), None)
+        if meant is not None:
+            hint = (
+                f"write `scheme: {meant}`" if meant != "bitbucket" else "add `eventHeader: X-Event-Key`, as Bitbucket sends it"
+            )
+        yield task.at("OPT427", message, (*route, "events"), key=True, hint=hint)
+
+
+def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    """The first event in the list that another sender names so; those of GitHub are known one by one elsewhere."""
+    if config.scheme in ("hmac", "github"):
+        return
+    place = sender_of(config).event[0]
+    read = place.name if isinstance(place, InHeader) else place.path
     for index, event in enumerate(config.events or ()):
-        if event in _GITHUB_EVENTS:
-            message = f"`{event}` is an event of GitHub, and `scheme: {config.scheme}` reads it from `X-Optio-Event`"
-            yield task.at("OPT420", message, (*route, "events", index), hint="write `scheme: github`")
-            return
-
-
-def _unread_events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
-    """The first event in the list that its sender names in a header of its own."""
-    for index, event in enumerate(config.events or ()):
-        if found := re.fullmatch(r"([A-Z][A-Za-z ]{1,40}) Hook", event):
-            kind = {"job": "build"}.get(found[1].lower(), found[1].lower().replace(" ", "_"))
-            hint = f"delete `events`, and write `when: \"@.object_kind == '{kind}'\"`"
-            sender, header = "GitLab", "X-Gitlab-Event"
-        elif re.fullmatch(r"(?:repo|pullrequest|pr):[a-z_:]{1,60}", event):
-            hint = "delete `events`, and tell deliveries apart by `when`, or by a path for each"
-            sender, header = "Bitbucket", "X-Event-Key"
-        else:
+        if config.scheme == "gitlab":
+            if not _GITLAB_EVENT.fullmatch(event):
+                named = _IN_GITLAB.get(event) or f"{event.replace('_', ' ').title()} Hook"
+                message = f"`{event}` is not an event of GitLab: the names of its events end in `Hook`"
+                yield task.at("OPT420", message, (*route, "events", index), hint=f"did you mean `{named}`?")
+                return
             continue
-        message = f"`{event}` is an event of {sender}, which names it in `{header}`, and Optio reads `X-Optio-Event`"
+        meant = _sender_meant(event)
+        if meant is None or (meant, config.scheme) == ("github", "gitea"):
+            continue
+        sender, hint = "Bitbucket", "write `scheme: hmac`, `signatureHeader: X-Hub-Signature` and `eventHeader: X-Event-Key`"
+        if meant != "bitbucket":
+            sender, hint = SENDERS[meant].name, f"write `scheme: {meant}`"
+        message = f"`{event}` is an event of {sender}, and `scheme: {config.scheme}` reads the event from `{read}`"
         yield task.at("OPT420", message, (*route, "events", index), hint=hint)
         return
+
+
+def _sender_meant(event: str) -> Literal["github", "gitlab", "bitbucket"] | None:
+    """Who names an event so, and nobody else does."""
+    if _GITLAB_EVENT.fullmatch(event):
+        return "gitlab"
+    if _BITBUCKET_EVENT.fullmatch(event):
+        return "bitbucket"
+    return "github" if event in _GITHUB_EVENTS else None

@@ -31,6 +31,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             yield from _proof(task, route, trigger.config)
             if trigger.config.when is not None:
                 yield from _when(task, (*route, "when"), trigger.config.when, trigger.config.scheme)
+            if trigger.config.event_path is not None:
+                yield from _event_path(task, (*route, "eventPath"), trigger.config.event_path, trigger.config.scheme)
             known = declared(task)
             if trigger.config.param_mapping is not None:
                 yield from _mapping(task, (*route, "paramMapping"), trigger.config, known)
@@ -89,6 +91,17 @@ def _when(task: ResolvedTask, route: Route, text: str, scheme: str) -> Iterator[
         if meant is not None and not re.search(r'["\\]', meant):
             fix = Fix.write(f'"{meant}"', task.document.span(route), safe=False)
         yield task.at("OPT407", f"the filter `{_short(text)}`: {fault(text, err)}", route, span=span, hint=hint, fix=fix)
+
+
+def _event_path(task: ResolvedTask, route: Route, source: str, scheme: str) -> Iterator[Diagnostic]:
+    faults = list(_source(task, route, source, None, scheme))
+    yield from faults
+    if not faults and not plain.is_path(source):
+        from optio.model.mapping import compile_path
+
+        if not compile_path(source).singular:
+            message = f"`{_short(source)}` gives a list, and an event has one name"
+            yield task.at("OPT408", message, route, hint="name one value, with `[0]` for the first of a list")
 
 
 def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Declared | None) -> Iterator[Diagnostic]:
