@@ -130,8 +130,8 @@ SENDERS: Mapping[Scheme, Sender] = {
         header="X-Gitlab-Token",
         encoding="token",
         event=_GITLAB_EVENT,
-        # With a signing token the id is signed. `X-Gitlab-Event-UUID` is no id: webhooks that cause each other share it.
-        delivery=(_STANDARD_ID, _RETRIED),
+        # `X-Gitlab-Event-UUID` is no id: webhooks that cause each other share it.
+        delivery=(_RETRIED,),
         signing=replace(_STANDARD, name="GitLab", event=_GITLAB_EVENT),
     ),
     "gitea": Sender(
@@ -194,4 +194,8 @@ def sender_of(config: WebhookConfig) -> Sender:
             row = replace(row, event=(InHeader(config.event_header),))
         elif config.event_path is not None:
             row = replace(row, event=(InBody(config.event_path),))
-    return row if config.delivery_header is None else replace(row, delivery=(InHeader(config.delivery_header),))
+    if config.delivery_header is not None:
+        delivery = (InHeader(config.delivery_header),)
+        signing = None if row.signing is None else replace(row.signing, delivery=delivery)
+        row = replace(row, delivery=delivery, signing=signing)
+    return row

@@ -72,7 +72,9 @@ def delivery_id(config: WebhookConfig, header: Header, body: bytes) -> str | Non
 
     Raises Malformed if the header stands twice. A body that is no JSON has no id.
     """
-    sources = sender_of(config).delivery
+    sender = sender_of(config)
+    # An id that is signed counts before one that anybody may write.
+    sources = sender.delivery if sender.signing is None else (*sender.signing.delivery, *sender.delivery)
     for source in sources:
         if isinstance(source, InHeader) and len(header(source.name.lower())) > 1:
             raise Malformed(f"the header `{source.name}`, which numbers the delivery, stands twice")
@@ -98,7 +100,7 @@ def key(config: WebhookConfig, secret: str) -> Key:
         try:
             value = measured = base64.b64decode(secret.removeprefix(SIGNING_PREFIX).encode("ascii"), validate=True)
         except ValueError as err:
-            raise UnusableSecret(f"it is no base64, as `{config.scheme}` needs it") from err
+            raise UnusableSecret(f"it is not Base64, which `{config.scheme}` needs") from err
     else:
         value, measured = secret.encode(), secret.strip().encode()
     if len(measured) < sender.min_key_bytes:
@@ -176,8 +178,8 @@ def is_fresh(sender: Sender, header: Header, now: float) -> bool:
 
 def sign(config: WebhookConfig, secret: str, body: bytes, *, delivery: str, now: float) -> dict[str, str]:
     """Return the headers that a sender of this scheme would send; raises UnusableSecret."""
-    used, numbered = key(config, secret), delivery_header(config)
-    sender, stamp = used.sender, str(int(now))
+    used, stamp = key(config, secret), str(int(now))
+    sender, numbered = used.sender, _first_header(used.sender.delivery)
     headers, entries, before = {} if numbered is None else {numbered: delivery}, [], b""
     for part in sender.signed:
         text = part if isinstance(part, str) else stamp if part == sender.timestamp else delivery

@@ -218,17 +218,18 @@ class _Receipt:
                 keys += [] if value is None else [signature.key(config, value)]
             except signature.UnusableSecret as err:
                 faults.append(f"the secret `{name}` cannot be used: {err}")
+        doubt = signature.doubt(keys, self.body, self.header, time.time())
+        if doubt is None:
+            return
+        if not keys and not faults:
+            where = self.hub.services.secrets.where(config.secret.name)
+            faults.append(f"the secret `{config.secret.name}` has no value: {where}")
+        # The sender did nothing wrong then, and gets to know nothing: log, `optio doctor` and the list of deliveries tell.
         for fault in faults:
             log.error("webhook %s: %s", config.path, fault)
-        if not keys and not faults:
-            # The sender did nothing wrong, and gets to know nothing: the log and `optio doctor` tell the operator.
-            where = self.hub.services.secrets.where(config.secret.name)
-            log.error("webhook %s: the secret %s has no value: %s", config.path, config.secret.name, where)
-        doubt = signature.doubt(keys, self.body, self.header, time.time())
-        if doubt is not None:
-            verdict, detail = doubt
-            self._reject(verdict, 401, detail if keys else "; ".join(faults) or detail, proved=False)
-            raise Unauthorized("the signature is missing or wrong")
+        verdict, detail = doubt
+        self._reject(verdict, 401, detail if keys else "; ".join(faults), proved=False)
+        raise Unauthorized("the signature is missing or wrong")
 
     def _key(self) -> str | None:
         """The sender's id of this delivery; raises Malformed for two of them."""

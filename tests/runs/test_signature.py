@@ -227,9 +227,9 @@ def test_a_signed_time_stamp_holds_for_five_minutes(stamp: str, fresh: bool) -> 
 @pytest.mark.parametrize(
     ("scheme", "secret", "fault"),
     [
-        ("standard-webhooks", "whsec_not base64!", "no base64"),
-        ("standard-webhooks", "äöü", "no base64"),
-        ("standard-webhooks", "whsec_A", "no base64"),
+        ("standard-webhooks", "whsec_not base64!", "not Base64"),
+        ("standard-webhooks", "äöü", "not Base64"),
+        ("standard-webhooks", "whsec_A", "not Base64"),
         ("standard-webhooks", "whsec_", "it has 0 bytes, and `standard-webhooks` needs 16 or more"),
         ("standard-webhooks", "whsec_" + base64.b64encode(bytes(15)).decode(), "15 bytes"),
         ("gitlab", "whsec_", "it has 0 bytes"),
@@ -301,6 +301,8 @@ def test_whether_a_signature_covers_a_time_stamp_depends_on_the_scheme_and_for_s
         (config("optio"), {"X-Optio-Delivery": "a", "Idempotency-Key": "b"}, b"{}", "a"),
         (config("optio"), {"Idempotency-Key": "b"}, b"{}", "b"),
         (config("gitlab"), {"webhook-id": "a", "Idempotency-Key": "b"}, b"{}", "a"),
+        (config("gitlab"), {"Idempotency-Key": "b"}, b"{}", "b"),
+        (config("gitlab", deliveryHeader="X-Id"), {"webhook-id": "a", "X-Id": "c"}, b"{}", "c"),
         (config("hmac"), {"X-Optio-Delivery": "a"}, b"{}", None),
         (config("hmac", deliveryHeader="X-Id"), {"X-Id": "a", "Idempotency-Key": "b"}, b"{}", "a"),
         (config("stripe"), {}, b'{"id": "evt_1"}', "evt_1"),

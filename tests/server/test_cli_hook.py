@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,19 +21,38 @@ triggers:
     config: {{path: {name}, {how}}}
 """
 KEY = base64.b64encode(b"0123456789abcdef").decode()
+# Payloads of senders that name the event, and some also the delivery, in the body.
+NAMED = {
+    "slack": {"type": "event_callback", "event_id": "Ev1", "event": {"type": "app_mention"}},
+    "stripe": {"id": "evt_1", "type": "invoice.paid"},
+    "pagerduty": {"event": {"id": "01B", "event_type": "incident.triggered"}},
+    "typed": {"type": "invoice.paid"},
+}
 HOW = {
     "plain": "secret: {name: KEY}",
     "github": "secret: {name: KEY}, scheme: github, events: [push]",
     "standard": "secret: {name: KEY}, scheme: standard-webhooks",
     "shop": "secret: {name: KEY}, scheme: hmac, signatureHeader: X-Shop, signatureEncoding: base64",
     "open": "unsigned: true",
+    "gitlab": "secret: {name: KEY}, scheme: gitlab, events: [Push Hook]",
+    "gitlab-signed": "secret: {name: SIGNING}, scheme: gitlab, events: [Push Hook]",
+    "gitea": "secret: {name: KEY}, scheme: gitea, events: [push]",
+    "hub": "secret: {name: KEY}, scheme: hmac, eventHeader: X-Event-Key, events: ['repo:push']",
+    "slack": "secret: {name: KEY}, scheme: slack, events: [app_mention]",
+    "stripe": "secret: {name: KEY}, scheme: stripe, events: [invoice.paid]",
+    "pagerduty": "secret: {name: KEY}, scheme: pagerduty, events: [incident.triggered]",
+    "typed": "secret: {name: KEY}, scheme: standard-webhooks, events: [invoice.paid]",
+    "short": "secret: {name: SHORT}",
     "picky": "secret: {name: KEY}, when: \"@.action == 'opened'\"",
 }
 
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    made = Dev(tmp_path_factory.mktemp("hook"), environ={"OPTIO_SECRET_KEY": KEY})
+    made = Dev(
+        tmp_path_factory.mktemp("hook"),
+        environ={"OPTIO_SECRET_KEY": KEY, "OPTIO_SECRET_SIGNING": f"whsec_{KEY}", "OPTIO_SECRET_SHORT": "s"},
+    )
     for name, how in HOW.items():
         made.write(f"{name}.yaml", TASK.format(name=name, how=how))
     made.start()
@@ -46,13 +66,14 @@ def test_a_delivery_that_is_left_out_names_no_run(dev: Dev) -> None:
     assert (done.returncode, done.stdout) == (0, "202 filtered: no run, its `events` or `when` leave this delivery out\n")
 
 
-@pytest.mark.parametrize("name", sorted(HOW.keys() - {"picky"}))
+@pytest.mark.parametrize("name", sorted(HOW.keys() - {"picky", "short"}))
 def test_a_payload_is_signed_and_taken_once_by_every_scheme(dev: Dev, tmp_path: Path, name: str) -> None:
     payload = tmp_path / "payload.json"
-    payload.write_text('{"a": 1}')
+    payload.write_text(json.dumps(NAMED.get(name, {"a": 1})))
+    numbered = [] if name in ("slack", "stripe", "pagerduty") else ["--delivery", f"d-{name}"]
 
-    first = dev.cli("hook", "send", name, str(payload), "--delivery", f"d-{name}", "--json")
-    again = dev.cli("hook", "send", name, str(payload), "--delivery", f"d-{name}", "--json")
+    first = dev.cli("hook", "send", name, str(payload), *numbered, "--json")
+    again = dev.cli("hook", "send", name, str(payload), *numbered, "--json")
 
     assert first.returncode == 0, first.stderr
     assert json.loads(first.stdout)["status"] == "accepted"
@@ -62,11 +83,15 @@ def test_a_payload_is_signed_and_taken_once_by_every_scheme(dev: Dev, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["nothing", "-"], 2, "no webhook `nothing` is served: github, open, picky, plain, shop, standard"),
+        (["nothing", "-"], 2, "no webhook `nothing` is served: gitea, github,"),
         (["plain", "/nothing/there.json"], 2, "cannot be read"),
         (["plain", "-", "--secret", "another secret"], 1, "signature is missing or wrong"),
-        (["standard", "-", "--secret", "no base64!"], 2, "it is no base64"),
+        (["standard", "-", "--secret", "no base64!"], 2, "it is not Base64"),
         (["open", "-", "--secret", "x"], 2, "is unsigned"),
+        (["short", "-"], 2, "the secret `SHORT` cannot be used: it has 1 byte, and `optio` needs 8 or more"),
+        (["stripe", "-", "--event", "x"], 2, "names the event in the payload, at `$.type`"),
+        (["stripe", "-", "--delivery", "x"], 2, "has the delivery's id in the payload"),
+        (["shop", "-", "--event", "x"], 2, "names no event: add `eventHeader` to the webhook"),
     ],
 )
 def test_what_cannot_be_sent_is_told(dev: Dev, arguments: list[str], code: int, words: str) -> None:
@@ -75,3 +100,17 @@ def test_what_cannot_be_sent_is_told(dev: Dev, arguments: list[str], code: int, 
     assert done.returncode == code
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_payload_of_scheme_optio_is_sent_with_a_time_stamp(dev: Dev) -> None:
+    done = dev.cli("hook", "send", "plain", "-", input=b"{}")
+
+    (kept,) = dev.get("/api/deliveries?path=plain&limit=1").json["items"]
+    assert done.returncode == 0, done.stderr
+    assert abs(int(kept["headers"]["x-optio-timestamp"]) - time.time()) < 120
+
+
+def test_the_challenge_of_slack_is_shown_as_answered(dev: Dev) -> None:
+    done = dev.cli("hook", "send", "slack", "-", input=b'{"type": "url_verification", "challenge": "c"}')
+
+    assert (done.returncode, done.stdout) == (0, "200: no run, the challenge was answered\n")

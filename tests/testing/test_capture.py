@@ -28,12 +28,12 @@ KEPT = {
 WITH_COMMENTS = TRIAGE.replace("triggers:\n", "triggers:   # three of them\n") + "# the end\n"
 
 
-def capture(payload: Any, kept: dict[str, Any] = KEPT, name: str | None = None) -> Captured:
-    (tested,) = run(tree()).tested
-    task = emit(tested.task)
-    assert task.spec.webhook is not None
+def capture(payload: Any, kept: dict[str, Any] = KEPT, name: str | None = None, task: str = TRIAGE) -> Captured:
+    (tested,) = run(tree(task=task)).tested
+    served = emit(tested.task)
+    assert served.spec.webhook is not None
     data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return captured(task, task.spec.webhook.config, kept, data, Redactor(), name)
+    return captured(served, served.spec.webhook.config, kept, data, Redactor(), name)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,14 @@ def test_what_the_task_makes_of_it_is_what_is_expected(payload: Any, expect: dic
 
     found = made.entry["expect"]
     assert {**found, **({"error": sorted(found["error"])} if isinstance(found.get("error"), list) else {})} == expect
+
+
+def test_an_event_in_the_body_gives_the_test_its_name_and_no_header() -> None:
+    made = capture({**OPENED, "type": "issues", "id": "evt_1"}, task=TRIAGE.replace("scheme: github", "scheme: stripe"))
+
+    assert "headers" not in made.entry
+    assert made.entry["name"] == "issues of 2026-01-05 08:01"
+    assert made.entry["expect"] == {"params": {"NUMBER": 7, "TITLE": "Slow", "LABEL": "bug"}}
 
 
 def test_a_test_has_the_headers_that_count_and_no_credential() -> None:
