@@ -115,8 +115,7 @@ def _named(config: WebhookConfig, args: argparse.Namespace) -> dict[str, str]:
     header = event_header(config)
     if args.event is not None and header is None:
         place = event_place(config)
-        where = f"names the event in the payload, at `{place}`" if place else "names no event: add `eventHeader` to the webhook"
-        raise SettingsError(f"--event sends nothing: `scheme: {config.scheme}` {where}")
+        raise SettingsError(f"--event sends nothing: `scheme: {config.scheme}` names the event in the payload, at `{place}`")
     if args.delivery is not None and delivery_header(config) is None:
         raise SettingsError(f"--delivery sends nothing: `scheme: {config.scheme}` has the delivery's id in the payload")
     event = args.event or (config.events[0] if config.events else None)

@@ -63,8 +63,8 @@ class Sender:
     """Where the time of signing stands, in Unix seconds; one of the parts of `signed`."""
     may_omit_timestamp: bool = False
     """Whether a request without the time stamp is signed over the body alone."""
-    event: tuple[Source, ...] = ()
-    delivery: tuple[Source, ...] = ()
+    event: tuple[Source, ...]
+    delivery: tuple[Source, ...]
     key: Literal["text", "base64"] = "text"
     """How the secret becomes the key: its bytes as written, or decoded."""
     min_key_bytes: int = 8
@@ -178,6 +178,8 @@ SENDERS: Mapping[Scheme, Sender] = {
         summary="HMAC-SHA256 of the body in a header of your choice: `signatureHeader`",
         header="X-Signature",
         prefixes=("sha256=", ""),
+        # Only for tasks that an earlier version compiled: `events` needs `eventHeader` or `eventPath` now.
+        event=(InHeader("X-Optio-Event"),),
         delivery=(_RETRIED,),
     ),
 }

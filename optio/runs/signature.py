@@ -57,9 +57,10 @@ def event_header(config: WebhookConfig) -> str | None:
     return _first_header(sender_of(config).event)
 
 
-def event_place(config: WebhookConfig) -> str | None:
-    """Return where the event is named, for messages: a header or a JSONPath; None if nowhere."""
-    return next((_spelled(each) for each in sender_of(config).event), None)
+def event_place(config: WebhookConfig) -> str:
+    """Return where the event is named, for messages: a header or a JSONPath."""
+    place = sender_of(config).event[0]
+    return place.name if isinstance(place, InHeader) else place.path
 
 
 def event_name(config: WebhookConfig, header: Header, document: Any) -> str | None:
@@ -102,7 +103,7 @@ def key(config: WebhookConfig, secret: str) -> Key:
         except ValueError as err:
             raise UnusableSecret(f"it is not Base64, which `{config.scheme}` needs") from err
     else:
-        value, measured = secret.encode(), secret.strip().encode()
+        value, measured = (each.encode("utf-8", "surrogateescape") for each in (secret, secret.strip()))
     if len(measured) < sender.min_key_bytes:
         count = f"{len(measured)} {'byte' if len(measured) == 1 else 'bytes'}"
         raise UnusableSecret(f"it has {count}, and `{config.scheme}` needs {sender.min_key_bytes} or more")
@@ -199,10 +200,6 @@ def sign(config: WebhookConfig, secret: str, body: bytes, *, delivery: str, now:
 
 def _first_header(sources: Iterable[Source]) -> str | None:
     return next((each.name for each in sources if isinstance(each, InHeader)), None)
-
-
-def _spelled(source: Source) -> str:
-    return source.name if isinstance(source, InHeader) else source.path
 
 
 def _found(sources: Iterable[Source], header: Header, document: Callable[[], Any]) -> str | None:

@@ -224,7 +224,7 @@ class _Receipt:
         if not keys and not faults:
             where = self.hub.services.secrets.where(config.secret.name)
             faults.append(f"the secret `{config.secret.name}` has no value: {where}")
-        # The sender did nothing wrong then, and gets to know nothing: log, `optio doctor` and the list of deliveries tell.
+        # No sender can cure these or is told of them: the log, `optio doctor` and the list of deliveries name them.
         for fault in faults:
             log.error("webhook %s: %s", config.path, fault)
         verdict, detail = doubt

@@ -255,6 +255,7 @@ def test_a_secret_that_the_scheme_cannot_use_says_why_and_not_what_it_is(scheme:
         *((scheme, "choose-your-own") for scheme in SENDERS if scheme != "standard-webhooks"),
         ("github", "12345678"),
         ("optio", "ÄÖÜß"),
+        ("optio", "\udcff" * 8),
         ("standard-webhooks", base64.b64encode(bytes(16)).decode()),
     ],
 )
@@ -292,6 +293,28 @@ def test_whether_a_signature_covers_a_time_stamp_depends_on_the_scheme_and_for_s
     assert covering == {"optio", "gitlab", "slack", "stripe", "standard-webhooks"}
     assert not signature.covers_time(config("gitlab"), reader(token))
     assert not signature.covers_time(config("optio"), reader({"X-Optio-Signature": "00"}))
+
+
+@pytest.mark.parametrize(
+    ("hook", "headers", "document", "event"),
+    [
+        (config("gitlab"), {"X-Gitlab-Event": "Push Hook"}, {"object_kind": "push"}, "Push Hook"),
+        (config("slack"), {}, {"type": "event_callback", "event": {"type": "message"}}, "message"),
+        (config("slack"), {}, {"type": "app_rate_limited"}, "app_rate_limited"),
+        (config("pagerduty"), {}, {"event": {"event_type": "incident.triggered"}}, "incident.triggered"),
+        (config("standard-webhooks"), {"X-Optio-Event": "other"}, {"type": "invoice.paid"}, "invoice.paid"),
+        (config("standard-webhooks"), {}, {"type": ["invoice.paid"]}, None),
+        (config("standard-webhooks"), {}, ["invoice.paid"], None),
+        (config("hmac", eventHeader="X-Event-Key"), {"X-Event-Key": "repo:push"}, {}, "repo:push"),
+        (config("hmac", eventPath="$.events[0].kind"), {}, {"events": [{"kind": "a"}, {"kind": "b"}]}, "a"),
+        # As a task that was compiled before there were `eventHeader` and `eventPath`.
+        (config("hmac"), {"X-Optio-Event": "push"}, {}, "push"),
+    ],
+)
+def test_the_event_stands_where_its_sender_names_it(
+    hook: WebhookConfig, headers: dict[str, str], document: Any, event: str | None
+) -> None:
+    assert signature.event_name(hook, reader(headers), document) == event
 
 
 @pytest.mark.parametrize(
