@@ -225,7 +225,11 @@ SETTINGS: Mapping[str, Setting] = {
     "orphan_timeout": Setting(
         "15m", _span, "an agent ends before its machine's workers missed the database for so long; others repeat its run then"
     ),
-    "webhook_rate_per_minute": Setting(str(WEBHOOK_RATE_PER_MINUTE), _count, "requests in any minute for each webhook path"),
+    "webhook_rate_per_minute": Setting(
+        str(WEBHOOK_RATE_PER_MINUTE),
+        _count,
+        "requests in any minute for each webhook path, of senders whose signature is valid",
+    ),
     "max_body_bytes": Setting(str(1 << 20), _count, "largest request body"),
     "writes": Setting(
         "deny",

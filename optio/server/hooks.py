@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +30,7 @@ from optio.errors import (
     Unauthorized,
     Unsupported,
 )
+from optio.limits.strangers import StrangerLimit
 from optio.model.body import decode
 from optio.model.registry import CompiledTask
 from optio.model.trigger import WebhookConfig
@@ -53,9 +54,16 @@ _MOST_HEADERS = 64
 _STRANGERS_KEPT = 10
 # A larger body is worked on in a thread: others must not wait for it.
 _INLINE = 32_768
+
+
+class TooManyUnsigned(TooMany):
+    """A client has sent too many requests whose signature is missing or wrong."""
+
+
 # Narrower kinds of error first.
 _REFUSALS: dict[type[OptioError], str] = {
     NotFound: "unknown",
+    TooManyUnsigned: "unsigned_rate",
     QueueFull: "full",
     TooMany: "rate",
     Unauthorized: "unsigned",
@@ -77,6 +85,7 @@ class Hooks:
         self._hub = hub
         self._minute = 0
         self._strangers: Counter[str] = Counter()
+        self.limit = StrangerLimit()
         self._new: list[str] = []
         self.landing = Landing()
 
@@ -113,13 +122,10 @@ class Hooks:
         task = self._hub.live.current.registry.hooks.get(path)
         if task is None or task.spec.webhook is None:
             raise NotFound("webhook", path[:200])
-        wait = await self._hub.services.rate.hit(f"hook:{path}")
-        if wait is not None:
-            most = self._hub.services.settings.webhook_rate_per_minute
-            raise TooMany(f"more than {most} requests in a minute", wait)
-        headers = scope["headers"]
-        body = await payload.read(headers, receive, self._hub.services.settings.max_body_bytes)
-        return await _Receipt(self, self._hub, task, task.spec.webhook.config, list(headers), body).answer()
+        receipt = _Receipt(self, self._hub, task, task.spec.webhook.config, list(scope["headers"]), _client(scope))
+        receipt.refuse_flood()
+        body = await payload.read(receipt.received, receive, self._hub.services.settings.max_body_bytes)
+        return await receipt.answer(body)
 
     def may_keep(self, path: str) -> bool:
         """Whether a stranger's rejection is kept: a flood of them must not fill the disk."""
@@ -144,14 +150,20 @@ class _Receipt:
     """One request on its way through the steps."""
 
     def __init__(
-        self, hooks: Hooks, hub: Hub, task: CompiledTask, config: WebhookConfig, headers: list[tuple[bytes, bytes]], body: bytes
+        self,
+        hooks: Hooks,
+        hub: Hub,
+        task: CompiledTask,
+        config: WebhookConfig,
+        headers: list[tuple[bytes, bytes]],
+        client: str,
     ) -> None:
         self.hooks, self.hub, self.task, self.config = hooks, hub, task, config
-        self.received, self.body = headers, body
+        self.received, self.client = headers, client
         self.headers: dict[bytes, list[bytes]] = {}
         for name, value in headers:
             self.headers.setdefault(name, []).append(value)
-        self.sha256 = signature.sha256(body)
+        self.body, self.sha256 = b"", ""
         self.began = datetime.now(UTC)
         self.key: str | None = None
 
@@ -172,8 +184,19 @@ class _Receipt:
     def header(self, name: str) -> list[str]:
         return [value.decode("latin-1") for value in self.headers.get(name.encode(), ())]
 
-    async def answer(self) -> dict[str, Any]:
-        self._authenticate()
+    def refuse_flood(self) -> None:
+        """Refuse a client over the strangers' limit before its body is read, where it has not sent a signature at all. Whoever
+        has may be a sender with the same address, and is verified first."""
+        if self.config.secret is None or self.header(signature.signature_header(self.config)):
+            return
+        wait = self.hooks.limit.wait(self.config.path, self.client)
+        if wait is not None:
+            raise _too_many_unsigned(wait)
+
+    async def answer(self, body: bytes) -> dict[str, Any]:
+        self.body, self.sha256 = body, signature.sha256(body)
+        await self._authenticate()
+        await self._use_rate()
         store = self.hub.services.store
         try:
             if len(self.body) > _INLINE:
@@ -207,7 +230,13 @@ class _Receipt:
             raise
         return _accepted(accepted)
 
-    def _authenticate(self) -> None:
+    async def _use_rate(self) -> None:
+        """Count the request in the window of its path: of senders that are proved, for a stranger must not use it up."""
+        wait = await self.hub.services.rate.hit(f"hook:{self.config.path}")
+        if wait is not None:
+            raise TooMany(f"more than {self.hub.services.settings.webhook_rate_per_minute} requests in a minute", wait)
+
+    async def _authenticate(self) -> None:
         config = self.config
         if config.secret is None:
             return
@@ -227,6 +256,9 @@ class _Receipt:
         # No sender can cure these or is told of them: the log, `optio doctor` and the list of deliveries name them.
         for fault in faults:
             log.error("webhook %s: %s", config.path, fault)
+        wait = await self.hooks.limit.hit(config.path, self.client)
+        if wait is not None:
+            raise _too_many_unsigned(wait)
         verdict, detail = doubt
         self._reject(verdict, 401, detail if keys else "; ".join(faults), proved=False)
         raise Unauthorized("the signature is missing or wrong")
@@ -265,6 +297,16 @@ class _Receipt:
             return
         rejected = self.delivery(verdict, status, detail[:2000], keep_body=proved)
         self.hub.services.store.record_delivery(rejected).add_done_callback(_kept_or_logged)
+
+
+def _client(scope: Scope) -> str:
+    """The address of the other end of the connection: a reverse proxy's, where there is one."""
+    client = scope["client"]
+    return "" if client is None else client[0]
+
+
+def _too_many_unsigned(wait: timedelta) -> TooManyUnsigned:
+    return TooManyUnsigned("too many requests whose signature is missing or wrong", wait)
 
 
 def _verdict(err: OptioError) -> str:

@@ -1,0 +1,38 @@
+"""How many requests that prove no sender are answered one by one: of each client address at each path, and of all together.
+
+A webhook verifies the signature first and asks here only if that failed, so a full window refuses no sender who can sign: not
+even one that shares its address with a flood, as everybody behind one reverse proxy does. What these windows bound is what a
+flood gets: 401 with a record in the ledger up to the limit, 429 beyond it. Each server counts by itself.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from optio.limits.local import LocalRateWindow
+
+PER_ADDRESS = 60
+IN_ALL = 600
+_EVERYBODY = ""
+
+
+class StrangerLimit:
+    """Moving windows of a minute. For one thread only: the server's loop."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._addresses = LocalRateWindow(PER_ADDRESS, clock=clock)
+        # Refused requests are not counted, so this bounds the addresses that are remembered, too.
+        self._all = LocalRateWindow(IN_ALL, clock=clock)
+
+    def wait(self, path: str, address: str) -> timedelta | None:
+        """Return how long a stranger from this address has to wait, None if he is within the limits. Counts nothing."""
+        waits = [wait for wait in (self._addresses.wait(f"{path} {address}"), self._all.wait(_EVERYBODY)) if wait is not None]
+        return max(waits, default=None)
+
+    async def hit(self, path: str, address: str) -> timedelta | None:
+        """Count a request of a stranger; return None if it is within the limits, else how long he has to wait."""
+        wait = self.wait(path, address)
+        if wait is None:
+            await self._addresses.hit(f"{path} {address}")
+            await self._all.hit(_EVERYBODY)
+        return wait
