@@ -7,7 +7,7 @@ import time
 import uuid
 from pathlib import Path
 
-from optio.cli import OK, client, flags, show
+from optio.cli import OK, client, complain, flags, show
 from optio.errors import SettingsError
 from optio.model.trigger import WebhookConfig
 from optio.runs.signature import UnusableSecret, delivery_header, event_header, event_place, sign
@@ -106,6 +106,8 @@ def _send(args: argparse.Namespace) -> int:
     if args.wait and answer["runId"]:
         return follow(server, answer["runId"], as_json=args.json)
     what = f"run {answer['runId']}" if answer["runId"] else "no run, its `events` or `when` leave this delivery out"
+    if answer.get("reason"):
+        complain(f"nothing new was started: {answer['reason']}")
     print(show.as_json(answer) if args.json else f"202 {answer['status']}: {what}")
     return OK
 

@@ -12,7 +12,7 @@ _WORDS = {
     "runs": "ended runs",
     "log_lines": "log lines",
     "deliveries": "deliveries",
-    "keys": "idempotency keys",
+    "keys": "keys of repeated requests",
     "slots": "slots of schedules",
     "generations": "generations",
     "definitions": "definitions",

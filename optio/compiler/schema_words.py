@@ -53,6 +53,7 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
         "secret": [{"name": "SECURITY_SCAN_SECRET"}],
         "signatureHeader": ["X-Signature"],
         "deliveryHeader": ["X-Request-Id"],
+        "replayWindow": ["72h", "none"],
         "events": [["push"]],
         "eventHeader": ["X-Event-Key"],
         "eventPath": ["$.type"],
@@ -92,11 +93,13 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
 }
 
 _DURATION = r"^(?=.)([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$", "write a duration such as `90s`, `20m` or `1h30m`"
+_REPLAY_WINDOW = r"^(none|(?=.)([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?)$", "write a duration such as `72h`, or `none`"
 _MONEY = r"^[0-9]{1,9}(\.[0-9]{1,4})?$", 'write the amount as text, such as "2.50"'
 PATTERNS: dict[str, dict[str, tuple[str, str]]] = {
     "TaskSpec": {"budgetUsd": _MONEY, "timeout": _DURATION, "stallTimeout": _DURATION},
     "StartLimit": {"per": _DURATION},
     "Dedupe": {"window": _DURATION},
+    "WebhookConfig": {"replayWindow": _REPLAY_WINDOW},
     "Ceilings": {"budgetUsd": _MONEY, "timeout": _DURATION, "dayUsd": _MONEY, "monthUsd": _MONEY},
     "Fleet": {"dayUsd": _MONEY, "monthUsd": _MONEY},
 }

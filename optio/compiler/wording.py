@@ -92,6 +92,8 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
         return _bad_money(at, document, route, value)
     if route in _DURATIONS:
         return _bad_duration(at, route, value)
+    if last == "replayWindow":
+        return _bad_duration(at, route, value, or_none=True)
     if kind == "blank":
         return at("OPT106", f"`{name}` is blank", "write a text or delete the key")
     if kind == "pattern":
@@ -115,12 +117,12 @@ def _bad_money(at: At, document: Document | Merged, route: Route, value: Any) ->
     return at("OPT610", "`budgetUsd` is no amount of money", hint, write=write, safe=False)
 
 
-def _bad_duration(at: At, route: Route, value: Any) -> Diagnostic:
+def _bad_duration(at: At, route: Route, value: Any, *, or_none: bool = False) -> Diagnostic:
     name, code = show(route), "OPT105" if isinstance(value, str) else "OPT103"
     if re.fullmatch(r"[0.,\s]*0[a-z\s]*", str(value), re.IGNORECASE):
-        return at(code, f"`{name}` must be more than 0", "write `20m`, or another time")
+        return at(code, f"`{name}` must be more than 0", "write `20m`, or another time" + (", or `none`" if or_none else ""))
     meant = duration_meant(value) if isinstance(value, str) else None
-    hint = _DURATION
+    hint = _DURATION + (", or `none`" if or_none else "")
     if meant is not None:
         hint = f"write `{meant}`" + (": days are not read" if re.search("[0-9] *[dw]", str(value), re.IGNORECASE) else "")
     elif re.fullmatch(r"[1-9][0-9]{0,5}", str(value)):

@@ -21,6 +21,7 @@ _NAME = r"^[A-Za-z_][A-Za-z0-9_]*\Z"
 Text = Annotated[str, Meta(pattern=NOT_BLANK)]
 # Numbers within bounds of `text.duration` and `text.money`, which read what fits here.
 Duration = Annotated[str, Meta(pattern=r"^(?=.*[1-9])([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?\Z")]
+ReplayWindow = Annotated[str, Meta(pattern=r"^(none|(?=.*[1-9])([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?)\Z")]
 Money = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,4})?\Z")]
 EnvName = Annotated[str, Meta(pattern=_NAME)]
 SecretName = Annotated[str, Meta(pattern=_NAME, max_length=128)]

@@ -1,15 +1,20 @@
 """Triggers: what may start a run. At most one of each type in a task."""
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from optio.model.spec import HeaderName, Mapping, SecretName, Spec, Text
+from optio.model import text
+from optio.model.spec import HeaderName, Mapping, ReplayWindow, SecretName, Spec, Text
 
 Misfire = Literal["last", "skip", "all"]
 Overlap = Literal["queue", "skip"]
 # Each is a row of `senders.SENDERS`.
 Scheme = Literal["optio", "github", "gitlab", "gitea", "slack", "stripe", "pagerduty", "standard-webhooks", "hmac"]
+
+# No usual period of a sender: a daily one with a constant body finds out at once, and a weekly one is never affected.
+DEFAULT_REPLAY_WINDOW = "72h"
 
 
 class SecretRef(Spec, frozen=True, kw_only=True):
@@ -84,6 +89,8 @@ class WebhookConfig(Spec, frozen=True, kw_only=True):
     """With `scheme: hmac`: how the signature is written."""
     delivery_header: HeaderName | None = None
     """The header that carries the id of a delivery, for senders that repeat themselves."""
+    replay_window: ReplayWindow | None = None
+    """How long the same signed body under another delivery id is a replay, which starts no run: `72h` by default, or `none`."""
     events: list[Text] | None = None
     """The event names that start a run, as the sender writes them; all others are accepted and ignored."""
     event_header: HeaderName | None = None
@@ -94,6 +101,12 @@ class WebhookConfig(Spec, frozen=True, kw_only=True):
     """A filter over the payload: `@.action == 'opened'`."""
     param_mapping: Mapping | None = None
     """JSONPath into the payload for each parameter, or `{literal: VALUE}`. Without it the whole body is the parameters."""
+
+    @property
+    def replay_span(self) -> timedelta | None:
+        """`replayWindow` as a duration; None for `none`."""
+        written = self.replay_window or DEFAULT_REPLAY_WINDOW
+        return None if written == "none" else text.duration(written)
 
 
 class WebhookTrigger(_Trigger, frozen=True, kw_only=True, tag="webhook"):

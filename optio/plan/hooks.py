@@ -6,6 +6,7 @@ from optio.model.effect import Kind, Weight
 from optio.model.registry import CompiledTask
 from optio.model.route import Route
 from optio.model.senders import sender_of
+from optio.model.text import span
 from optio.model.trigger import WebhookConfig
 from optio.plan.effect import Effect, Outlook
 from optio.plan.words import apart, brief, entries, quoted
@@ -102,6 +103,12 @@ def _changed(old: WebhookConfig, new: WebhookConfig, route: Route, outlook: Outl
         text = f"header that tells deliveries apart: {was} -> {now}"
         place = (*route, "deliveryHeader")
         yield Effect(kind=Kind.REPEATS_CHANGED, text=text, before=was, after=now, route=place)
+    if old.replay_span != new.replay_span:
+        was, now = _replays(old), _replays(new)
+        weight = Weight.DANGER if new.replay_span is None else Weight.NOTICE
+        text = f"the same signed body under another delivery id: {was} -> {now}"
+        place = (*route, "replayWindow")
+        yield Effect(kind=Kind.REPEATS_CHANGED, text=text, weight=weight, before=was, after=now, route=place)
 
 
 def _form(config: WebhookConfig) -> tuple[str, str, str]:
@@ -109,6 +116,11 @@ def _form(config: WebhookConfig) -> tuple[str, str, str]:
     if config.scheme != "hmac":
         return config.scheme, "", ""
     return config.scheme, sender_of(config).header.title(), config.signature_encoding
+
+
+def _replays(config: WebhookConfig) -> str:
+    window = config.replay_span
+    return "starts a run each time" if window is None else f"starts no run for {span(window)}"
 
 
 def _signature(config: WebhookConfig) -> str:

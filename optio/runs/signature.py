@@ -135,7 +135,7 @@ def covers_time(config: WebhookConfig, header: Header) -> bool:
     """Whether the signature of this request, if it verifies, covers a time stamp: it cannot be replayed for long then."""
     sender = sender_of(config)
     rows = [sender] if sender.signing is None else [sender, sender.signing]
-    return any(row.timestamp is not None and _stamp(row, header) is not None for row in rows)
+    return any(row.timestamp is not None and stamp_of(row, header) is not None for row in rows)
 
 
 def doubt(keys: Sequence[Key], body: bytes, header: Header, now: float) -> tuple[str, str] | None:
@@ -171,7 +171,7 @@ def is_fresh(sender: Sender, header: Header, now: float) -> bool:
     """Whether the time stamp that the signature covers, if any, is within five minutes."""
     if sender.timestamp is None:
         return True
-    stamp = _stamp(sender, header)
+    stamp = stamp_of(sender, header)
     if stamp is None:
         return sender.may_omit_timestamp
     return _UNIX_SECONDS.fullmatch(stamp) is not None and abs(now - int(stamp)) <= TOLERANCE_S
@@ -219,14 +219,15 @@ def _found(sources: Iterable[Source], header: Header, document: Callable[[], Any
 
 def _signed_before(sender: Sender, body: bytes, header: Header) -> bytes | None:
     """What is signed before the body; None if the request lacks a part of it."""
-    if sender.may_omit_timestamp and _stamp(sender, header) is None:
+    if sender.may_omit_timestamp and stamp_of(sender, header) is None:
         # Else a signature over a time stamp and a body would hold for both as one body, if its reader takes that for a number.
         return None if _LIKE_A_STAMP.match(body) else b""
     parts = [part if isinstance(part, str) else _value(part, sender, header) for part in sender.signed]
     return None if None in parts else b"".join(_bytes(part) for part in parts if part is not None)
 
 
-def _stamp(sender: Sender, header: Header) -> str | None:
+def stamp_of(sender: Sender, header: Header) -> str | None:
+    """The time stamp that a request of this sender signs, as it is written; None where it sends none."""
     return None if sender.timestamp is None else _value(sender.timestamp, sender, header)
 
 

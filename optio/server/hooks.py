@@ -33,8 +33,9 @@ from optio.errors import (
 from optio.limits.strangers import StrangerLimit
 from optio.model.body import decode
 from optio.model.registry import CompiledTask
+from optio.model.text import span
 from optio.model.trigger import WebhookConfig
-from optio.runs import judge, signature
+from optio.runs import judge, replay_guard, signature
 from optio.server import payload, problems
 from optio.server.edge import answer
 from optio.server.hub import Hub
@@ -94,8 +95,7 @@ class Hooks:
         try:
             content = await self._receive(scope, receive)
             status = 202 if "status" in content else 200
-            again = content.get("duplicate") and content["status"] != "duplicate"
-            self._count(scope, "repeated" if again else content.get("status", "filtered"))
+            self._count(scope, _answered(content))
         except payload.Gone:
             return
         except OptioError as err:
@@ -179,6 +179,7 @@ class _Receipt:
             verdict=verdict,
             status=status,
             detail=detail,
+            guard=replay_guard.guard(self.config, self.header, self.sha256) if status == 202 else None,
         )
 
     def header(self, name: str) -> list[str]:
@@ -228,7 +229,14 @@ class _Receipt:
         except Conflict as err:
             self._reject("conflict", 409, str(err))
             raise
-        return _accepted(accepted)
+        content = _accepted(accepted)
+        if accepted.replay_of is not None:
+            window = span(self.config.replay_span or timedelta())
+            content["reason"] = (
+                f"delivery {accepted.replay_of} had the same signed body less than {window} ago, so this one is taken for a "
+                "replay of it. To start a run each time, change the body, or set `replayWindow: none`"
+            )
+        return content
 
     async def _use_rate(self) -> None:
         """Count the request in the window of its path: of senders that are proved, for a stranger must not use it up."""
@@ -307,6 +315,15 @@ def _client(scope: Scope) -> str:
 
 def _too_many_unsigned(wait: timedelta) -> TooManyUnsigned:
     return TooManyUnsigned("too many requests whose signature is missing or wrong", wait)
+
+
+def _answered(content: dict[str, Any]) -> str:
+    """The word for a request that was answered by 202."""
+    if "challenge" in content:
+        return "filtered"
+    if "reason" in content:
+        return "replayed"
+    return "repeated" if content.get("duplicate") and content["status"] != "duplicate" else str(content["status"])
 
 
 def _verdict(err: OptioError) -> str:

@@ -140,7 +140,8 @@ _HOOK = {
         "Answers at once with the run's id; the run executes asynchronously. Signed over the raw body by the scheme that the "
         "task names: by default `X-Optio-Signature: <hex>` or `sha256=<hex>`, an HMAC-SHA256 keyed by the secret's bytes as "
         "written; with `X-Optio-Timestamp: <Unix seconds>` it is over `timestamp.body`. A delivery id that was received before "
-        "(`X-Optio-Delivery` or `Idempotency-Key`) gives the first run's id."
+        "(`X-Optio-Delivery` or `Idempotency-Key`) gives the first run's id. The same signed body "
+        "under another id within the `replayWindow` does, too, and the `reason` says it."
     ),
     "security": [],
     "parameters": [{"name": "path", "in": "path", "required": True, "schema": {"type": "string"}}]
@@ -171,6 +172,7 @@ _HOOK = {
                             "runId": {"type": ["string", "null"]},
                             "status": {"enum": ["accepted", "filtered", "duplicate"]},
                             "duplicate": {"type": "boolean"},
+                            "reason": {"type": "string"},
                         },
                     }
                 }

@@ -34,9 +34,18 @@ class NewRun:
     dedupe_key: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ReplayGuard:
+    """What a delivery's signature covers, as a digest, and how long another delivery with the same is a replay of it."""
+
+    digest: str
+    window: timedelta
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewDelivery:
-    """A webhook request as received. `key` is the sender's delivery id; `body` is kept only when its sender was proved."""
+    """A webhook request as received. `key` is the sender's delivery id; `body` is kept only when its sender was proved.
+    Without a `guard` the same body may come under any number of delivery ids."""
 
     id: str
     path: str
@@ -48,6 +57,7 @@ class NewDelivery:
     verdict: str
     status: int
     detail: str | None = None
+    guard: ReplayGuard | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +93,7 @@ class Accepted:
     """The run that an accepted request leads to; `first` is False when an earlier request had made it.
 
     With `duplicate` that run stands for the same business key, and with `rejected` the task wants that to be refused.
-    `superseded` is the queued run that had to go for this one.
+    `superseded` is the queued run that had to go for this one. `replay_of` is the delivery whose guard this one met.
     """
 
     run_id: str | None
@@ -91,6 +101,7 @@ class Accepted:
     duplicate: bool = False
     rejected: bool = False
     superseded: str | None = None
+    replay_of: str | None = None
 
 
 ANY = 2**31 - 1
@@ -459,8 +470,9 @@ class Store(Protocol):
 
     def accept(self, run: NewRun, *, delivery: NewDelivery | None = None, once: Once | None = None) -> Future[Accepted]:
         """Delivery, run and event in one commit. A delivery whose key is known, or a known `once`, gives the first run; with
-        another body than the first it raises Conflict. Of a business key that a run stands for, `Accepted` tells what the
-        task's `dedupe` made of it. The future cannot be cancelled."""
+        another body than the first it raises Conflict. One whose guard another delivery has gives that one's run. Of a
+        business key that a run stands for, `Accepted` tells what the task's `dedupe` made of it. The future cannot be
+        cancelled."""
         ...
 
     def record_delivery(self, delivery: NewDelivery) -> Future[Accepted]:

@@ -85,6 +85,7 @@ OTHER: dict[str, Any] = {
     "triggers.1.config.signatureHeader": "X-Other",
     "triggers.1.config.signatureEncoding": "base64",
     "triggers.1.config.deliveryHeader": "X-Id",
+    "triggers.1.config.replayWindow": "none",
     "triggers.1.config.events": ["push"],
     "triggers.1.config.eventHeader": "X-Event",
     "triggers.1.config.eventPath": "$.type",

@@ -472,8 +472,8 @@ def test_two_tasks_may_receive_the_same_id(api: Api) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"X_Optio_Delivery": ""}])
-def test_without_an_id_every_delivery_starts_a_run(api: Api, headers: dict[str, str]) -> None:
-    answers = [post(api, **headers) for _ in range(2)]
+def test_without_an_id_every_body_starts_a_run(api: Api, headers: dict[str, str]) -> None:
+    answers = [post(api, body, **headers) for body in numbered(2)]
 
     assert all("duplicate" not in answer.json for answer in answers)
     assert run_count(api) == 2
@@ -488,7 +488,8 @@ def test_an_idempotency_key_names_a_delivery_too(api: Api) -> None:
 def test_ids_that_are_very_long_are_told_apart(api: Api) -> None:
     ids = ["x" * 5_000 + end for end in "ab"]
 
-    answers = [post(api, X_Optio_Delivery=each) for each in [*ids, ids[0]]]
+    one, other = numbered(2)
+    answers = [post(api, body, X_Optio_Delivery=each) for body, each in ((one, ids[0]), (other, ids[1]), (one, ids[0]))]
 
     assert len({answer.json["runId"] for answer in answers}) == 2
 
@@ -678,6 +679,110 @@ def test_a_payload_that_is_made_to_be_slow_keeps_nobody_waiting(api: Api, task: 
     assert answer.status in (202, 422)
     # A stall would last many seconds; this is no measure of speed.
     assert slowest[0] < 5
+
+
+# Replays: what was captured on the way is sent again under another delivery id
+
+
+def numbered(count: int) -> list[bytes]:
+    """Bodies that a sender makes, each with something of its own."""
+    return [b'{"repository": {"name": "optio"}, "number": %d}' % number for number in range(count)]
+
+
+SIGNED_BY = {
+    "optio": ("X-Optio-Signature", "X-Optio-Delivery", "scheme: optio"),
+    "github": ("X-Hub-Signature-256", "X-GitHub-Delivery", "scheme: github"),
+    "hmac": ("X-Signature", "X-Number", "scheme: hmac, deliveryHeader: X-Number"),
+}
+
+
+@pytest.mark.parametrize("scheme", SIGNED_BY)
+def test_captured_deliveries_that_are_sent_again_under_new_ids_start_no_run(api: Api, scheme: str) -> None:
+    signature, number, config = SIGNED_BY[scheme]
+    hook = "{path: any, secret: {name: PUSH}, paramMapping: {V: $.number}, " + config + "}"
+    api.serve_task(PLAIN.replace("{path: any, unsigned: true, paramMapping: {V: $.v}}", hook), "any")
+
+    def send(body: bytes, **more: str) -> Answer:
+        headers = {signature: "sha256=" + signed(body), **{name.replace("_", "-"): value for name, value in more.items()}}
+        return api.request("POST", "/api/hooks/any", raw=body, headers=headers)
+
+    first = [send(body, **{number: f"d-{place}"}).json["runId"] for place, body in enumerate(numbered(20))]
+    captured = [send(body, **{number: f"forged-{place}"}) for place, body in enumerate(numbered(20))]
+    unnumbered = [send(body) for body in numbered(20)]
+    spelled = [send(body, **{signature: signed(body).upper()}) for body in numbered(20)]
+
+    assert len(set(first)) == 20
+    for answers in (captured, unnumbered, spelled):
+        assert [(answer.status, answer.json["runId"], answer.json["duplicate"]) for answer in answers] == [
+            (202, run_id, True) for run_id in first
+        ]
+        assert "replayWindow" in answers[0].json["reason"]
+    assert run_count(api) == 20
+    assert len(api.get("/api/deliveries?limit=200").json["items"]) == 20
+
+
+def test_a_captured_delivery_whose_event_header_is_another_starts_no_run(api: Api) -> None:
+    hook = "{path: any, secret: {name: PUSH}, scheme: github, events: [push], paramMapping: {V: $.repository.name}}"
+    api.serve_task(PLAIN.replace("{path: any, unsigned: true, paramMapping: {V: $.v}}", hook), "any")
+    (body,) = numbered(1)
+    ping, forged = (
+        api.request(
+            "POST",
+            "/api/hooks/any",
+            raw=body,
+            headers={"X-Hub-Signature-256": "sha256=" + signed(body), "X-GitHub-Delivery": event, "X-GitHub-Event": event},
+        )
+        for event in ("ping", "push")
+    )
+
+    assert ping.json == {"runId": None, "status": "filtered"}
+    assert (forged.json["runId"], forged.json["status"], forged.json["duplicate"]) == (None, "filtered", True)
+    assert run_count(api) == 0
+
+
+def test_with_replay_window_none_a_sender_with_a_constant_body_starts_a_run_each_time(api: Api) -> None:
+    api.serve_task(HOOK.replace("      path: push\n", "      path: push\n      replayWindow: none\n"))
+
+    answers = [post(api) for _ in range(3)] + [post(api, X_Optio_Delivery=each) for each in "ab"]
+
+    assert [answer.json["status"] for answer in answers] == ["accepted"] * 5
+    assert run_count(api) == 5
+
+
+def test_after_its_window_a_constant_body_starts_a_run_again(api: Api) -> None:
+    api.serve_task(HOOK.replace("      path: push\n", "      path: push\n      replayWindow: 1s\n"))
+    first, again = post(api), post(api)
+    time.sleep(1.1)
+
+    later = post(api)
+
+    assert "less than 1s ago" in again.json["reason"]
+    assert again.json["runId"] == first.json["runId"]
+    assert later.json["status"] == "accepted"
+    assert later.json["runId"] != first.json["runId"]
+
+
+@pytest.mark.parametrize("scheme", ["standard-webhooks", "unsigned"])
+def test_where_the_signature_covers_the_id_or_there_is_none_the_same_body_starts_a_run_each_time(api: Api, scheme: str) -> None:
+    secret = base64.b64encode(b"k" * 32).decode()
+    api.services.secrets.put("STANDARD", secret)
+    config = {"standard-webhooks": "secret: {name: STANDARD}, scheme: standard-webhooks", "unsigned": "unsigned: true"}
+    hook = "{path: any, paramMapping: {V: $.number}, " + config[scheme] + "}"
+    api.serve_task(PLAIN.replace("{path: any, unsigned: true, paramMapping: {V: $.v}}", hook), "any")
+
+    def send(name: str) -> Answer:
+        stamp = str(int(time.time()))
+        mac = hmac.new(b"k" * 32, f"{name}.{stamp}.{{}}".encode(), hashlib.sha256).digest()
+        headers = {
+            "webhook-id": name,
+            "webhook-timestamp": stamp,
+            "webhook-signature": "v1," + base64.b64encode(mac).decode(),
+            "idempotency-key": name,
+        }
+        return api.request("POST", "/api/hooks/any", raw=b"{}", headers=headers)
+
+    assert [send(name).json["status"] for name in "abc"] == ["accepted"] * 3
+    assert run_count(api) == 3
 
 
 # What is kept

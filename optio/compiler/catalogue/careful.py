@@ -68,7 +68,7 @@ RULES = (
     Rule(
         "OPT418", "no-replay-guard", INFO, "a delivery that is sent again starts another run",
         "Senders repeat what they got no answer to, and a scheme without a time stamp or a number cannot tell.",
-        _signed("scheme: hmac"), _signed("scheme: hmac, deliveryHeader: X-Delivery"),
+        _signed("scheme: hmac, replayWindow: none"), _signed("scheme: hmac, replayWindow: 10m"),
         strict=WARNING, careful=True,
     ),
     Rule(

@@ -80,10 +80,11 @@ def _webhook(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterato
     if config.scheme == "github" and config.events is None and config.when is None:
         message = "every event of the repository starts a run, a ping too"
         yield task.at("OPT419", message, (*route, "events"), key=True, hint="add `events: [push]`, or a `when:`")
-    if config.scheme == "hmac" and config.delivery_header is None and task.spec.dedupe is None and not config.unsigned:
+    unnumbered = config.scheme == "hmac" and config.delivery_header is None and not config.unsigned
+    if unnumbered and config.replay_span is None and task.spec.dedupe is None:
         message = "a delivery that is sent again starts another run: nothing tells the two apart"
-        hint = "add `deliveryHeader:` if the sender numbers its deliveries, or a `dedupe:` key"
-        yield task.at("OPT418", message, (*route, "scheme"), hint=hint)
+        hint = "add `deliveryHeader:` if the sender numbers its deliveries, or a `dedupe:` key, or a `replayWindow`"
+        yield task.at("OPT418", message, (*route, "replayWindow"), hint=hint)
 
 
 def _urls(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:

@@ -6,8 +6,9 @@ from typing import Any
 from optio.errors import Conflict, NotFound
 from optio.model.run import Page
 from optio.store.base import Accepted, Delivery, DeliveryFilter, NewDelivery
+from optio.store.sql import replay_guards
 from optio.store.sql.records import cursor_after, cursor_seq, page_size, to_delivery
-from optio.store.sql.transaction import Transaction, dump_json, micros
+from optio.store.sql.transaction import Row, Transaction, dump_json, micros
 
 _COLUMNS = "id, seq, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, detail, run_id"
 _LISTED = _COLUMNS.replace(" body,", " NULL AS body,")
@@ -76,6 +77,28 @@ def insert(tx: Transaction, row: dict[str, Any]) -> Accepted | None:
     return _again(known(tx, row["task_id"], row["key"]), row)
 
 
+def receive(tx: Transaction, row: dict[str, Any], guard: dict[str, Any] | None, *, joinable: bool = False) -> Accepted | None:
+    """Insert a delivery, or return the answer of the one that it repeats, by its id or by its guard; raises Conflict for a
+    known id with another body. `joinable` are those that a business key may join to a run."""
+    holder = None if guard is None else replay_guards.take(tx, guard)
+    if holder is not None:
+        return _replay(tx, row, holder)
+    earlier = insert(tx, row)
+    if earlier is None and joinable:
+        earlier = duplicate(tx, row)
+    if earlier is not None and guard is not None:
+        replay_guards.release(tx, guard)
+    return earlier
+
+
+def _replay(tx: Transaction, row: dict[str, Any], holder: Row) -> Accepted:
+    """Another delivery has the guard: this is that one sent again, or a replay of it under another id."""
+    first = None if row["key"] is None else known(tx, row["task_id"], row["key"])
+    if first is not None:
+        return _again(first, row)
+    return Accepted(holder["run_id"], first=False, replay_of=holder["delivery_id"])
+
+
 def duplicate(tx: Transaction, row: dict[str, Any]) -> Accepted | None:
     """The answer of an earlier delivery with the same key that was joined to a run: this one, just inserted, is a repeat."""
     first = None if row["key"] is None else tx.one(_DUPLICATE, {"task_id": row["task_id"], "key": row["key"]})
@@ -124,9 +147,9 @@ def _parts(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield part
 
 
-def record(tx: Transaction, row: dict[str, Any]) -> Accepted:
+def record(tx: Transaction, row: dict[str, Any], guard: dict[str, Any] | None) -> Accepted:
     """A delivery that starts nothing; a known one gives its run."""
-    return insert(tx, row) or Accepted(None, first=True)
+    return receive(tx, row, guard) or Accepted(None, first=True)
 
 
 def get(tx: Transaction, delivery_id: str) -> Delivery:

@@ -45,6 +45,10 @@ _DELIVERIES = f"DELETE FROM deliveries WHERE seq IN (SELECT seq {_OLD_DELIVERIES
 _KEYS = (
     "DELETE FROM once WHERE (scope, once_key) IN (SELECT scope, once_key FROM once WHERE at < :before ORDER BY at LIMIT :most)"
 )
+_GUARDS = (
+    "DELETE FROM replay_guards WHERE (task_id, digest) IN "
+    "(SELECT task_id, digest FROM replay_guards WHERE until <= :before ORDER BY until LIMIT :most)"
+)
 # The first part walks the index from task to task.
 _SLOT_TASKS = """
 WITH RECURSIVE tasks_of (task_id) AS (
@@ -91,6 +95,7 @@ class _Cutoffs:
     deliveries: int | None
     slots: int | None
     keys: int
+    guards: int
 
 
 def _cutoffs(tx: Transaction, keep: Keep) -> _Cutoffs:
@@ -103,6 +108,7 @@ def _cutoffs(tx: Transaction, keep: Keep) -> _Cutoffs:
         deliveries=before(keep.deliveries or keep.runs, REMEMBERED),
         slots=before(keep.runs, REMEMBERED),
         keys=tx.now - REMEMBERED // timedelta(microseconds=1),
+        guards=tx.now,
     )
 
 
@@ -116,6 +122,7 @@ def prune(engine: Engine, keep: Keep) -> Iterator[tuple[str, int]]:
     yield from _repeat(engine, "deliveries", _DELIVERIES, cutoffs.deliveries)
     yield from _repeat(engine, "keys", _KEYS, cutoffs.keys)
     yield from _prune_business_keys(engine)
+    yield from _repeat(engine, "keys", _GUARDS, cutoffs.guards)
     yield from _repeat(engine, "slots", _SLOTS, cutoffs.slots)
     if cutoffs.slots is not None:
         before = cutoffs.slots
@@ -294,7 +301,9 @@ def prunable(tx: Transaction, keep: Keep) -> dict[str, int]:
         found["deliveries"] = tx.one(f"SELECT COUNT(*) AS n {_OLD_DELIVERIES}", {"before": cutoffs.deliveries})["n"]
     if cutoffs.slots is not None:
         found["slots"] = tx.one("SELECT COUNT(*) AS n FROM slots WHERE slot < :before", {"before": cutoffs.slots})["n"]
-    found["keys"] = tx.one("SELECT COUNT(*) AS n FROM once WHERE at < :before", {"before": cutoffs.keys})["n"]
+    keys = tx.one("SELECT COUNT(*) AS n FROM once WHERE at < :before", {"before": cutoffs.keys})
+    guards = tx.one("SELECT COUNT(*) AS n FROM replay_guards WHERE until <= :before", {"before": cutoffs.guards})
+    found["keys"] = keys["n"] + guards["n"]
     return found
 
 

@@ -8,7 +8,7 @@ from optio.errors import Conflict, NotFound
 from optio.model.registry import CompiledTask, canonical
 from optio.model.run import Attempt, Change, Event, LogLine, Page, Run, RunState
 from optio.store.base import Accepted, NewDelivery, NewRun, Once, RunFilter
-from optio.store.sql import dedupe, deliveries, events, once
+from optio.store.sql import dedupe, deliveries, events, once, replay_guards
 from optio.store.sql.records import (
     ATTEMPTS,
     RUN_COLUMNS,
@@ -53,12 +53,13 @@ _ONE = f"SELECT {RUN_COLUMNS} FROM runs WHERE id = :id"  # noqa: S608
 class Accept:
     """See `Store.accept`. Rows are made here, by the caller's thread; what is left for the transaction are the statements."""
 
-    __slots__ = ("_actor", "_business", "_key", "_received", "_row", "_task")
+    __slots__ = ("_actor", "_business", "_guard", "_key", "_received", "_row", "_task")
     disk_use = DiskUse.NOTHING
 
     def __init__(self, run: NewRun, delivery: NewDelivery | None, key: Once | None, *, definition_kept: bool) -> None:
         self._row = columns(run, run.delivery_id if delivery is None else delivery.id)
         self._received = None if delivery is None else deliveries.columns(delivery, run.id)
+        self._guard = None if delivery is None else replay_guards.columns(delivery, run.id)
         self._task = None if definition_kept else run.task
         self._key = key
         self._business = business_key(run)
@@ -70,9 +71,7 @@ class Accept:
         if self._key is not None and not once.take(tx, self._key, self._row["id"]):
             return Accepted(once.recall(tx, self._key), first=False)
         if self._received is not None:
-            earlier = deliveries.insert(tx, self._received)
-            if earlier is None and self._business is not None:
-                earlier = deliveries.duplicate(tx, self._received)
+            earlier = deliveries.receive(tx, self._received, self._guard, joinable=self._business is not None)
             if earlier is not None:
                 return earlier
         superseded: str | None = None
@@ -93,6 +92,10 @@ class Accept:
             once.settle(tx, self._key, None if rejected else run_id)
         if self._received is not None:
             deliveries.settle(tx, self._received["id"], "duplicate", 409 if rejected else 202, run_id)
+        if self._guard is not None and rejected:
+            replay_guards.release(tx, self._guard)
+        elif self._guard is not None:
+            replay_guards.settle(tx, self._guard, run_id)
         return Accepted(run_id, first=False, duplicate=True, rejected=rejected)
 
     @property
@@ -102,23 +105,37 @@ class Accept:
     @property
     def _order(self) -> tuple[str, ...]:
         once = ("", "") if self._key is None else (self._key.scope, self._key.key)
-        return (self._row["dedupe_key"] or "", *once, "" if self._received is None else self._received["key"] or "")
+        guard = "" if self._guard is None else self._guard["digest"]
+        return (self._row["dedupe_key"] or "", *once, guard, "" if self._received is None else self._received["key"] or "")
 
     @staticmethod
     def together(tx: Transaction, accepts: Sequence["Accept"]) -> list[Accepted]:
-        """With others: webhooks whose definition is kept, which is nearly all of them, in three statements."""
-        plain = [each for each in accepts if each._plain]
+        """With others: webhooks whose definition is kept, which is nearly all of them, in four statements."""
+        plain = _guarded(tx, [each for each in accepts if each._plain])
         # In one order everywhere: two servers that get the same deliveries must not wait for each other crosswise.
         received = sorted(
             (each._received for each in plain if each._received), key=lambda row: (row["task_id"], row["key"] or "")
         )
         new = deliveries.insert_many(tx, received)
         fresh = [each for each in plain if each._received is not None and each._received["id"] in new]
+        for each in plain:
+            if each._guard is not None and each._guard["delivery_id"] not in new:
+                replay_guards.release(tx, each._guard)
         insert_many(tx, Many([(each._row, each._actor) for each in fresh]))
         done = {id(each): Accepted(each._row["id"], first=True) for each in fresh}
         rest = sorted((each for each in accepts if id(each) not in done), key=lambda each: each._order)
         done |= {id(each): each(tx) for each in rest}
         return [done[id(each)] for each in accepts]
+
+
+def _guarded(tx: Transaction, accepts: Sequence[Accept]) -> list[Accept]:
+    """Take the guards of these; return those that have theirs, or need none. Of several with one body the first has it."""
+    firsts: dict[tuple[str, str], Accept] = {}
+    for each in accepts:
+        if each._guard is not None:
+            firsts.setdefault((each._guard["task_id"], each._guard["digest"]), each)
+    taken = replay_guards.take_many(tx, [firsts[key]._guard or {} for key in sorted(firsts)])
+    return [each for each in accepts if each._guard is None or each._guard["delivery_id"] in taken]
 
 
 def columns(run: NewRun, delivery_id: str | None = None) -> dict[str, Any]:

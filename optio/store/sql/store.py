@@ -24,6 +24,7 @@ from optio.store.sql import (
     queue,
     registry,
     removals,
+    replay_guards,
     retention,
     runs,
     schedules,
@@ -96,8 +97,8 @@ class SqlStore:
             self._kept[digest] = time.monotonic()
 
     def record_delivery(self, delivery: base.NewDelivery) -> Future[base.Accepted]:
-        row = deliveries.columns(delivery, None)
-        return self._engine.write(Limited(DiskUse.NOTHING, lambda tx: deliveries.record(tx, row)))
+        row, guard = deliveries.columns(delivery, None), replay_guards.columns(delivery, None)
+        return self._engine.write(Limited(DiskUse.NOTHING, lambda tx: deliveries.record(tx, row, guard)))
 
     def known_delivery(self, task_id: str, key: str) -> base.Delivery | None:
         return self._engine.peek(lambda tx: deliveries.known(tx, task_id, key))

@@ -1,0 +1,39 @@
+"""Which deliveries are protected against a replay: sent again by whoever captured one, under another delivery id.
+
+Where a signature does not cover the delivery id, that id is anybody's choice. Then the store remembers what was signed, and a
+second delivery with the same signed content is answered as the first one was.
+"""
+
+import hashlib
+from datetime import timedelta
+
+from optio.model.senders import InBody, Sender, sender_of
+from optio.model.trigger import WebhookConfig
+from optio.runs.signature import TOLERANCE_S, Header, stamp_of
+from optio.store.base import ReplayGuard
+
+# A stamp may be as much ahead of our clock as it may be behind.
+_STAMPED_WINDOW = timedelta(seconds=2 * TOLERANCE_S)
+
+
+def guard(config: WebhookConfig, header: Header, body_sha256: str) -> ReplayGuard | None:
+    """Return what to remember of a delivery whose signature is valid; None where a replay cannot be, or may be.
+
+    The header of the signature is no part of it: one signature has many spellings. With a signed time stamp the same body may
+    come again under another stamp, so a sender of constant bodies that signs the time needs no setting.
+    """
+    if config.secret is None:
+        return None
+    row = sender_of(config)
+    rows = [row] if row.signing is None else [row, row.signing]
+    stamps = [stamp for each in rows if (stamp := stamp_of(each, header)) is not None]
+    if any(_signs_id(each) for each in rows if each.timestamp is None or stamp_of(each, header) is not None):
+        return None
+    if stamps:
+        digest = hashlib.sha256(f"{stamps[0]}.{body_sha256}".encode("utf-8", "surrogateescape")).hexdigest()
+        return ReplayGuard(digest=digest, window=_STAMPED_WINDOW)
+    return None if config.replay_span is None else ReplayGuard(digest=body_sha256, window=config.replay_span)
+
+
+def _signs_id(row: Sender) -> bool:
+    return any(isinstance(place, InBody) or place in row.signed for place in row.delivery)

@@ -1,0 +1,79 @@
+"""Replay guards: the delivery that brought a signed body first, for each task.
+
+A guard is taken in the transaction that inserts the delivery, before the delivery itself, so that of several at one moment the
+unique key lets one through; the others wait for its commit and find it. Used by `runs` and `deliveries`; `retention` prunes.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from optio.store.base import NewDelivery
+from optio.store.sql.transaction import Row, Transaction
+
+# An older guard is replaced when it is older than the window, as the task has it now.
+_TAKE = """
+INSERT INTO replay_guards (task_id, digest, delivery_id, run_id, at, until) {values}
+ON CONFLICT (task_id, digest) DO UPDATE
+SET delivery_id = excluded.delivery_id, run_id = excluded.run_id, at = excluded.at, until = excluded.until
+WHERE replay_guards.at <= excluded.at - (excluded.until - excluded.at)
+"""
+_VALUES = ":task_id, :digest, :delivery_id, :run_id, :now, :until"
+_TAKE_ONE = _TAKE.format(values=f"VALUES ({_VALUES})")
+_TAKE_MANY = _TAKE.format(values=f"SELECT {_VALUES.replace(':', 'lot.')} FROM lot WHERE TRUE")  # noqa: S608
+_MANY_OF = "task_id text, digest text, delivery_id text, run_id text, now bigint, until bigint"
+_HOLDER = "SELECT delivery_id, run_id FROM replay_guards WHERE task_id = :task_id AND digest = :digest"
+_RELEASE = "DELETE FROM replay_guards WHERE task_id = :task_id AND digest = :digest AND delivery_id = :delivery_id"
+_SETTLE = (
+    "UPDATE replay_guards SET run_id = :run_id WHERE task_id = :task_id AND digest = :digest AND delivery_id = :delivery_id"
+)
+
+
+def columns(delivery: NewDelivery, run_id: str | None) -> dict[str, Any] | None:
+    """Return the row, but for its times, which depend on the transaction; None for a delivery without a guard."""
+    if delivery.guard is None:
+        return None
+    return {
+        "task_id": delivery.task_id,
+        "digest": delivery.guard.digest,
+        "delivery_id": delivery.id,
+        "run_id": run_id,
+        "span": delivery.guard.window // timedelta(microseconds=1),
+    }
+
+
+def take(tx: Transaction, row: dict[str, Any]) -> Row | None:
+    """Take the guard; if another delivery has it, return that one and the run that it started."""
+    # A guard that stands in the way is locked by the attempt; where it is gone all the same, the next attempt takes it.
+    while not tx.run(_TAKE_ONE, _timed(tx, row)):
+        held = _holder(tx, row)
+        if held is not None:
+            return held
+    return None
+
+
+def take_many(tx: Transaction, rows: Sequence[dict[str, Any]]) -> set[str]:
+    """Take guards of different bodies, in the order of the rows; return the ids of the deliveries that have theirs now."""
+    if tx.lot(_TAKE_MANY, _MANY_OF, [_timed(tx, row) for row in rows]) == len(rows):
+        return {row["delivery_id"] for row in rows}
+    return {row["delivery_id"] for row in rows if (held := _holder(tx, row)) and held["delivery_id"] == row["delivery_id"]}
+
+
+def release(tx: Transaction, row: dict[str, Any]) -> None:
+    """Give up a guard that was taken in this transaction: its delivery starts nothing after all."""
+    tx.run(_RELEASE, {name: row[name] for name in ("task_id", "digest", "delivery_id")})
+
+
+def settle(tx: Transaction, row: dict[str, Any], run_id: str) -> None:
+    """Note the run that the delivery was joined to, instead of its own."""
+    tx.run(_SETTLE, {"run_id": run_id, **{name: row[name] for name in ("task_id", "digest", "delivery_id")}})
+
+
+def _holder(tx: Transaction, row: dict[str, Any]) -> Row | None:
+    found: Row | None = tx.one(_HOLDER, {"task_id": row["task_id"], "digest": row["digest"]})
+    return found
+
+
+def _timed(tx: Transaction, row: dict[str, Any]) -> dict[str, Any]:
+    timed = {name: row[name] for name in ("task_id", "digest", "delivery_id", "run_id")}
+    return {**timed, "now": tx.now, "until": tx.now + row["span"]}
