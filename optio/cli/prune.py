@@ -12,6 +12,7 @@ _WORDS = {
     "runs": "ended runs",
     "log_lines": "log lines",
     "deliveries": "deliveries",
+    "counts": "counts of refused and repeated webhook requests",
     "keys": "keys of repeated requests",
     "slots": "slots of schedules",
     "generations": "generations",

@@ -76,7 +76,8 @@ class Finding:
 
 @dataclass(slots=True)
 class Tally:
-    """How often each verdict was given to the slots and deliveries of a task, and where its runs come from."""
+    """How often each verdict was given to the slots and webhook requests of a task, and where its runs come from. Requests that
+    were answered as an earlier delivery are `repeated` (its id) or `replayed` (its body under another id)."""
 
     slots: Counter[str] = field(default_factory=Counter)
     deliveries: Counter[str] = field(default_factory=Counter)
@@ -142,6 +143,7 @@ def audit(store: Store, *, since: datetime, task_id: str | None = None, keep: Ke
     for each, stretches in sorted(seen.stretches.items()):
         _audit_slots(store, report, horizon, each, stretches, kept.get(each), seen.taken)
     _audit_deliveries(store, report, horizon, task_id)
+    _count_refusals(store, report, task_id)
     _audit_runs(store, report, horizon, task_id)
     if task_id is not None and not seen.stretches and not report.tasks and not report.unexplained:
         raise NotFound("task", task_id, f"none was served since {report.since:%Y-%m-%d %H:%M} UTC")
@@ -346,10 +348,19 @@ def _audit_deliveries(store: Store, report: Report, horizon: _Horizon, task_id: 
 
     for row in _back_to(report, page, lambda row: row.received_at, "deliveries"):
         fault = _delivery_fault(row, horizon)
+        for word, count in (("repeated", row.repeats), ("replayed", row.replays)):
+            if count:
+                report.tally(row.task_id).deliveries[word] += count
         if fault is None:
             report.tally(row.task_id).deliveries[row.verdict] += 1
         else:
             report.find(Finding(kind="delivery", task_id=row.task_id, id=row.id, at=row.received_at, message=fault))
+
+
+def _count_refusals(store: Store, report: Report, task_id: str | None) -> None:
+    """Requests that have no delivery: they were refused, and counted by the minute."""
+    for each in store.refusals(since=report.since, until=report.until, task_id=task_id):
+        report.tally(each.task_id).deliveries[each.verdict] += each.requests
 
 
 def _delivery_fault(row: AuditedDelivery, horizon: _Horizon) -> str | None:

@@ -65,6 +65,7 @@ def create_rest(hub: Hub) -> Litestar:
             yield
         finally:
             unsubscribe()
+            await hub.refusals.close()
             await hub.services.rate.close()
 
     app = Litestar(

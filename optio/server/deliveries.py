@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from litestar import Controller, Request, Response, get, post
@@ -42,12 +42,22 @@ class DeliveryController(Controller):
         cursor: FromQuery[str | None] = None,
         limit: Limit = 50,
     ) -> dict[str, Any]:
-        """Webhook requests, newest first, with what became of each; `since` and `until` are times with their zone."""
+        """Webhook requests, newest first, with what became of each; `since` and `until` are times with their zone. `refused`
+        sums up the requests of that time, by default of the last 24 hours, that were refused without a row of their own."""
         where = DeliveryFilter(
             task_id=task, path=path, verdict=verdict, since=_aware("since", since), until=_aware("until", until)
         )
         found = await asyncio.to_thread(hub.services.store.deliveries, where, cursor=cursor, limit=limit)
-        return views.page(found, [views.delivery(item) for item in found.items])
+        refused = await asyncio.to_thread(
+            hub.services.store.refusals,
+            since=where.since or (where.until or datetime.now(UTC)) - timedelta(days=1),
+            until=where.until,
+            task_id=task,
+            path=path,
+            verdict=verdict,
+        )
+        page = views.page(found, [views.delivery(item) for item in found.items])
+        return {**page, "refused": [views.refusals(each) for each in refused]}
 
     @get("/api/deliveries/{delivery_id:str}", opt=role("viewer"))
     async def delivery(

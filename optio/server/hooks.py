@@ -75,6 +75,8 @@ _REFUSALS: dict[type[OptioError], str] = {
     Malformed: "unreadable",
     StoreUnavailable: "unavailable",
 }
+# They get no row in the ledger, and are counted instead.
+_COUNTED = ("rate", "unsigned_rate")
 _STATUSES = {405: "method", 413: "too_large"}
 _encode = msgspec.json.Encoder().encode
 
@@ -114,6 +116,8 @@ class Hooks:
         # By the task: paths that nobody has are a stranger's choice.
         task = self._hub.live.current.registry.hooks.get(scope["path"].removeprefix(PREFIX))
         self._hub.services.telemetry.tell(Delivered("" if task is None else task.id, verdict))
+        if task is not None and task.spec.webhook is not None and verdict in _COUNTED:
+            self._hub.refusals.count(task.spec.webhook.config.path, verdict, task.id)
 
     async def _receive(self, scope: Scope, receive: Receive) -> dict[str, Any]:
         path = scope["path"].removeprefix(PREFIX)
@@ -292,6 +296,7 @@ class _Receipt:
                 self._reject("conflict", 409, "a delivery with this id was received with another body")
                 raise Conflict("a delivery with this id was received with another body") from err
             if first is not None:
+                self.hub.services.store.count_repeat(first.id).add_done_callback(_kept_or_logged)
                 return _accepted(Accepted(first.run_id, first=False, duplicate=first.verdict == "duplicate"))
         if isinstance(err, QueueFull):
             raise err
@@ -302,6 +307,7 @@ class _Receipt:
         """Keep the request without making its sender wait. Only who proved himself may fill the disk with bodies."""
         proved = proved and self.config.secret is not None
         if not proved and not self.hooks.may_keep(self.config.path):
+            self.hub.refusals.count(self.config.path, verdict, self.task.id)
             return
         rejected = self.delivery(verdict, status, detail[:2000], keep_body=proved)
         self.hub.services.store.record_delivery(rejected).add_done_callback(_kept_or_logged)
@@ -336,9 +342,9 @@ def _verdict(err: OptioError) -> str:
 def _kept_or_logged(future: Any) -> None:
     error = future.exception()
     if isinstance(error, StoreUnavailable):
-        log.warning("a rejected delivery could not be kept: %s", error)
+        log.warning("a webhook request could not be recorded: %s", error)
     elif error is not None:
-        log.error("a rejected delivery could not be kept", exc_info=error)
+        log.error("a webhook request could not be recorded", exc_info=error)
 
 
 def _accepted(accepted: Accepted) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from optio.server.auth import Gate
 from optio.server.backlog import Backlog
 from optio.server.feed import Feed
 from optio.server.listing import TaskList
+from optio.server.refusals import RefusalCounter
 from optio.store.base import Accepted, NewRun, Once
 from optio.telemetry.base import Queued, Withdrawn
 from optio.wiring import Services
@@ -34,6 +35,7 @@ class Hub:
     task_list: TaskList = field(default_factory=TaskList)
     files: TaskFiles = field(init=False)
     backlog: Backlog = field(init=False)
+    refusals: RefusalCounter = field(init=False)
 
     def __post_init__(self) -> None:
         """The writer needs nothing but what is here already."""
@@ -41,6 +43,7 @@ class Hub:
         lock = settings.data_dir / "writes.lock"
         files = TaskFiles(settings.tasks, self.services.secrets, deny=settings.writes != "files", lock=lock)
         object.__setattr__(self, "files", files)
+        object.__setattr__(self, "refusals", RefusalCounter(self.services.store))
         object.__setattr__(self, "backlog", Backlog(self.services.store, settings.max_queued))
 
     async def start(self, run: NewRun, once: Once | None, began: datetime) -> Accepted:

@@ -9,7 +9,7 @@ from optio.model.removal import HeldRemoval
 from optio.model.run import Attempt, Event, LogLine, Meter, Page, Run, RunState
 from optio.runs.admission import Hold
 from optio.runs.replay import Judgement, diff, differences
-from optio.store.base import Delivery, GenerationRow, Pause, SlotRow
+from optio.store.base import Delivery, GenerationRow, Pause, Refusals, SlotRow
 
 # Ids of held tasks in one answer.
 MAX_HELD_SHOWN = 100
@@ -225,8 +225,22 @@ def delivery(value: Delivery) -> dict[str, Any]:
         "status": value.status,
         "detail": value.detail,
         "runId": value.run_id,
+        "repeats": value.repeats,
+        "replays": value.replays,
         "bodySha256": value.body_sha256,
         "headers": dict(value.headers),
+    }
+
+
+def refusals(value: Refusals) -> dict[str, Any]:
+    """Webhook requests that were refused and have no delivery, from one minute to another."""
+    return {
+        "path": value.path,
+        "taskId": value.task_id,
+        "verdict": value.verdict,
+        "requests": value.requests,
+        "firstMinute": at(value.first),
+        "lastMinute": at(value.last),
     }
 
 

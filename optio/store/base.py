@@ -77,6 +77,26 @@ class Delivery:
     status: int
     detail: str | None
     run_id: str | None
+    repeats: int = 0
+    """How often it came again under its id."""
+    replays: int = 0
+    """How often its signed body came again under another id."""
+
+
+# Sums that one answer has at most.
+MAX_REFUSALS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusals:
+    """Webhook requests that were refused and have no delivery, of a path, verdict and task. `first` and `last` are minutes."""
+
+    path: str
+    verdict: str
+    task_id: str
+    requests: int
+    first: datetime
+    last: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +342,8 @@ class AuditedDelivery:
     run_id: str | None
     run_is_there: bool
     run_is_its: bool
+    repeats: int = 0
+    replays: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -481,6 +503,26 @@ class Store(Protocol):
 
     def known_delivery(self, task_id: str, key: str) -> Delivery | None:
         """The first accepted or filtered delivery with this key."""
+        ...
+
+    def count_repeat(self, delivery_id: str) -> Future[None]:
+        """Count a request that was answered as this delivery was, where `accept` and `record_delivery` have not done so."""
+        ...
+
+    def count_refusals(self, counts: Mapping[tuple[str, str, str], int]) -> Future[None]:
+        """Add requests without a delivery to the counts of this minute; the keys are (path, verdict, task id)."""
+        ...
+
+    def refusals(
+        self,
+        *,
+        since: datetime,
+        until: datetime | None = None,
+        task_id: str | None = None,
+        path: str | None = None,
+        verdict: str | None = None,
+    ) -> list[Refusals]:
+        """What `count_refusals` counted in that time, summed up, the largest sums first; 1,000 of them at most."""
         ...
 
     def delivery(self, delivery_id: str) -> Delivery:

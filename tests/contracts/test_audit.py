@@ -12,7 +12,7 @@ from optio.errors import NotFound
 from optio.model.registry import CompiledTask
 from optio.runs import schedule
 from optio.runs.audit import Finding, Report, audit
-from optio.store.base import Keep, Once, Store
+from optio.store.base import Keep, Once, ReplayGuard, Store
 from optio.store.sql.store import SqlStore
 from tests.runs.test_schedule import timed
 from tests.store.build import START, Clock, delivery, end, fresh, new_run, serve
@@ -395,3 +395,40 @@ def test_an_audit_has_an_end_and_says_where(busy: World, monkeypatch: pytest.Mon
     assert [note.split(" were")[0] for note in report.notes[1:]] == [
         "of `timed` the first 3 slots", "the newest 1 deliveries", "the newest 1 runs",
     ]  # fmt: skip
+
+
+# Requests that have no row
+
+
+def test_repeats_replays_and_refusals_of_that_time_are_counted_at_their_task(world: World) -> None:
+    task = timed()
+    world.serve(task)
+    guard = ReplayGuard("digest", HOUR)
+    for key in ("k", "k", "k", "forged"):
+        received = delivery(key, task_id=task.id, guard=guard)
+        world.store.accept(new_run(task, trigger="webhook"), delivery=received).result(10)
+    for _ in range(2):
+        world.store.count_refusals({("hook", "rate", task.id): 20, ("hook", "unsigned_rate", task.id): 3}).result(10)
+    world.clock.move(hours=2)
+    world.store.count_refusals({("hook", "rate", task.id): 1}).result(10)
+
+    report = world.audit()
+    later = world.audit(since=START + HOUR, task_id=task.id)
+
+    counted = {"accepted": 1, "repeated": 2, "replayed": 1, "rate": 41, "unsigned_rate": 6}
+    assert report.tasks[task.id].deliveries == counted
+    assert later.tasks[task.id].deliveries == {"rate": 1}
+
+
+def test_refusals_are_summed_up_by_path_and_verdict_and_cut_off_at_a_thousand(store: Store, clock: Clock) -> None:
+    store.count_refusals({(f"path-{number}", "rate", "job"): number for number in range(1, 1101)}).result(10)
+    begun = clock.at
+    clock.move(minutes=5)
+    store.count_refusals({("path-1100", "rate", "job"): 5}).result(10)
+
+    found = store.refusals(since=begun)
+
+    assert len(found) == 1000
+    assert (found[0].path, found[0].requests, found[0].first, found[0].last) == ("path-1100", 1105, begun, clock.at)
+    assert [each.requests for each in store.refusals(since=begun, until=begun, path="path-1100")] == [1100]
+    assert store.refusals(since=begun, task_id="other") == []

@@ -306,6 +306,20 @@ def test_it_can_be_counted_before(store: Store, clock: Clock) -> None:
     assert +Counter(store.prunable(keep)) == {}
 
 
+def test_counts_of_webhook_requests_go_with_the_deliveries(store: Store, clock: Clock) -> None:
+    for _ in range(3):
+        store.record_delivery(delivery("k", verdict="filtered")).result(10)
+    store.count_refusals({("hook", "rate", "job"): 5}).result(10)
+    clock.move(days=15)
+    store.count_refusals({("hook", "rate", "job"): 7}).result(10)
+    keep = Keep(deliveries=14 * DAY)
+
+    assert store.prunable(keep)["counts"] == 1
+    assert pruned(store, keep) == {"deliveries": 1, "counts": 2}
+
+    assert [each.requests for each in store.refusals(since=clock.at - 30 * DAY)] == [7]
+
+
 def test_readers_and_writers_beside_it_are_not_disturbed(store: Store, stores: Callable[[], Store], clock: Clock) -> None:
     for _ in range(60):
         ended(store, lines=200)

@@ -8,14 +8,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from optio.broker.base import Topic
+from optio.errors import StoreUnavailable
 from optio.limits.strangers import PER_ADDRESS
 from optio.store.base import RunFilter
+from optio.store.sqlite import open_store
 from tests.server.api import Api
 from tests.support import Answer, eventually
 
@@ -839,6 +844,84 @@ def test_what_a_stranger_sends_to_an_unsigned_hook_is_kept_only_when_it_starts_a
     kept = {item["verdict"]: api.get(f"/api/deliveries/{item['id']}").json["body"] for item in items}
 
     assert kept == {"accepted": '{"v": 1}', "invalid": None}
+
+
+def test_repeats_and_replays_are_counted_at_the_delivery_that_came_first(api: Api) -> None:
+    for name in ("d1", "d1", "d1", "forged"):
+        post(api, X_Optio_Delivery=name)
+    post(api, b"{", X_Optio_Delivery="d2")
+    other = numbered(1)[0]
+    post(api, other, X_Optio_Delivery="d3")
+
+    items = eventually(lambda: (found := api.get("/api/deliveries").json["items"]) and len(found) == 3 and found)
+
+    counted = {item["key"]: (item["repeats"], item["replays"]) for item in items}
+    assert counted == {"d1": (2, 1), "d2": (0, 0), "d3": (0, 0)}
+    assert api.get(f"/api/deliveries/{items[-1]['id']}").json["repeats"] == 2
+
+
+def test_a_repeat_that_the_task_would_refuse_by_now_is_counted_too(api: Api) -> None:
+    post(api, X_Optio_Delivery="d1")
+    api.serve_task(HOOK.replace("    REPO: {type: string, maxLength: 20}", "    REPO: {type: integer}"))
+
+    assert post(api, X_Optio_Delivery="d1").json["duplicate"] is True
+
+    eventually(lambda: api.get("/api/deliveries").json["items"][0]["repeats"] == 1, what="the count")
+
+
+def test_requests_beyond_the_rate_are_counted_by_path_and_not_one_by_one(
+    served: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("optio.server.refusals.FLUSH_S", 0.1)
+    api = prepared(served(environ={"OPTIO_WEBHOOK_RATE_PER_MINUTE": "5"}))
+    for body in numbered(20):
+        post(api, body)
+    for _ in range(PER_ADDRESS + 30):
+        post(api, X_Optio_Signature="00" * 32)
+
+    def refused() -> dict[str, int]:
+        page = api.get("/api/deliveries?limit=200").json
+        assert len(page["items"]) <= 5 + 10
+        return {each["verdict"]: each["requests"] for each in page["refused"] if each["path"] == each["taskId"] == "push"}
+
+    # Ten of a stranger's requests have a row of their own.
+    eventually(lambda: refused() == {"rate": 15, "unsigned": PER_ADDRESS - 10, "unsigned_rate": 30}, what="the counts")
+    assert api.get("/api/deliveries?verdict=rate").json["refused"][0]["requests"] == 15
+    assert api.get("/api/deliveries?path=other").json["refused"] == []
+    assert api.get("/api/deliveries?until=2020-01-01T00:00:00Z").json["refused"] == []
+
+
+def test_refusals_are_counted_when_the_server_stops(tmp_path: Path) -> None:
+    api = prepared(Api(tmp_path, environ={"OPTIO_WEBHOOK_RATE_PER_MINUTE": "1"}))
+    for body in numbered(4):
+        post(api, body)
+
+    api.close()
+
+    with closing(open_store(tmp_path / "data" / "optio.db")) as store:
+        (counted,) = store.refusals(since=datetime(2020, 1, 1, tzinfo=UTC))
+    assert (counted.verdict, counted.requests) == ("rate", 3)
+
+
+def test_refusals_are_counted_later_when_the_store_is_away(served: Callable[..., Api], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optio.server.refusals.FLUSH_S", 0.1)
+    api = prepared(served(environ={"OPTIO_WEBHOOK_RATE_PER_MINUTE": "1"}))
+    store, tries = api.services.store, []
+    count = store.count_refusals
+
+    def away(counts: Any) -> Any:
+        tries.append(counts)
+        if len(tries) > 2:
+            return count(counts)
+        failed: Future[None] = Future()
+        failed.set_exception(StoreUnavailable("away"))
+        return failed
+
+    monkeypatch.setattr(store, "count_refusals", away)
+    for body in numbered(4):
+        post(api, body)
+
+    eventually(lambda: [each["requests"] for each in api.get("/api/deliveries").json["refused"]] == [3], what="the count")
 
 
 def test_the_workers_are_told_of_new_runs_and_of_nothing_else(api: Api) -> None:

@@ -225,7 +225,7 @@ def test_replay_and_the_very_bytes_need_an_operator(served: Callable[..., Api]) 
 
 
 def test_deliveries_are_listed_by_time_path_and_verdict(api: Api) -> None:
-    first, bad, last = delivered(api), delivered(api, BAD), delivered(api)
+    first, bad, last = delivered(api), delivered(api, BAD), delivered(api, GOOD + b" ")
     times = {item["id"]: item["receivedAt"].replace("Z", "001Z") for item in api.get("/api/deliveries").json["items"]}
 
     def listed(query: str) -> list[str]:

@@ -19,3 +19,19 @@ CREATE TABLE replay_guards (
     PRIMARY KEY (task_id, digest)
 ) WITHOUT ROWID;
 CREATE INDEX replay_guards_over ON replay_guards (until);
+-- How often a delivery came again: under its own id (`repeats`), and as the same signed body under another (`replays`).
+CREATE TABLE delivery_repeats (
+    delivery_id TEXT PRIMARY KEY,
+    repeats INTEGER NOT NULL,
+    replays INTEGER NOT NULL,
+    at BIGINT NOT NULL
+);
+-- Webhook requests that were refused and have no row in `deliveries`, in each minute.
+CREATE TABLE refused_requests (
+    minute BIGINT NOT NULL,
+    path TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    task_id TEXT NOT NULL,
+    requests BIGINT NOT NULL,
+    PRIMARY KEY (minute, path, verdict)
+) WITHOUT ROWID;

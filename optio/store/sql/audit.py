@@ -25,8 +25,9 @@ WHERE task_id = :task_id AND last_slot > :after AND first_slot <= :until ORDER B
 """
 _DELIVERIES = f"""
 SELECT d.seq, d.id, d.task_id, d.received_at, d.verdict, d.run_id, COALESCE(r.id, o.once_key) AS run,
-    CASE WHEN r.id IS NULL THEN d.id ELSE r.delivery_id END AS run_delivery
-FROM deliveries d LEFT JOIN runs r ON r.id = d.run_id LEFT JOIN once o ON o.scope = '{_DELETED}' AND o.once_key = d.run_id
+    CASE WHEN r.id IS NULL THEN d.id ELSE r.delivery_id END AS run_delivery, p.repeats, p.replays
+FROM deliveries d LEFT JOIN delivery_repeats p ON p.delivery_id = d.id
+LEFT JOIN runs r ON r.id = d.run_id LEFT JOIN once o ON o.scope = '{_DELETED}' AND o.once_key = d.run_id
 WHERE d.seq < :before {{of_task}} ORDER BY d.seq DESC LIMIT :limit
 """  # noqa: S608
 _RUNS = """
@@ -89,6 +90,8 @@ def deliveries(tx: Transaction, task_id: str | None, before: int, limit: int) ->
             run_id=row["run_id"],
             run_is_there=row["run"] is not None,
             run_is_its=row["run_delivery"] == row["id"],
+            repeats=row["repeats"] or 0,
+            replays=row["replays"] or 0,
         )
         for row in _newest(tx, _DELIVERIES, "d", task_id, before, limit)
     ]

@@ -6,11 +6,15 @@ from typing import Any
 from optio.errors import Conflict, NotFound
 from optio.model.run import Page
 from optio.store.base import Accepted, Delivery, DeliveryFilter, NewDelivery
-from optio.store.sql import replay_guards
+from optio.store.sql import replay_guards, request_counts
 from optio.store.sql.records import cursor_after, cursor_seq, page_size, to_delivery
 from optio.store.sql.transaction import Row, Transaction, dump_json, micros
 
-_COLUMNS = "id, seq, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, detail, run_id"
+_COLUMNS = (
+    "id, seq, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, detail, run_id, "
+    "(SELECT p.repeats FROM delivery_repeats p WHERE p.delivery_id = deliveries.id) AS repeats, "
+    "(SELECT p.replays FROM delivery_repeats p WHERE p.delivery_id = deliveries.id) AS replays"
+)
 _LISTED = _COLUMNS.replace(" body,", " NULL AS body,")
 _OF_KEY = f"SELECT {_COLUMNS} FROM deliveries WHERE task_id = :task_id AND delivery_key = :key"  # noqa: S608
 # One that was refused as a duplicate may be tried again.
@@ -74,7 +78,7 @@ def insert(tx: Transaction, row: dict[str, Any]) -> Accepted | None:
     row["now"] = tx.now
     if tx.run(_INSERT, row):
         return None
-    return _again(known(tx, row["task_id"], row["key"]), row)
+    return _again(tx, known(tx, row["task_id"], row["key"]), row)
 
 
 def receive(tx: Transaction, row: dict[str, Any], guard: dict[str, Any] | None, *, joinable: bool = False) -> Accepted | None:
@@ -95,7 +99,8 @@ def _replay(tx: Transaction, row: dict[str, Any], holder: Row) -> Accepted:
     """Another delivery has the guard: this is that one sent again, or a replay of it under another id."""
     first = None if row["key"] is None else known(tx, row["task_id"], row["key"])
     if first is not None:
-        return _again(first, row)
+        return _again(tx, first, row)
+    request_counts.count_replay(tx, holder["delivery_id"])
     return Accepted(holder["run_id"], first=False, replay_of=holder["delivery_id"])
 
 
@@ -105,12 +110,13 @@ def duplicate(tx: Transaction, row: dict[str, Any]) -> Accepted | None:
     if first is None:
         return None
     tx.run("DELETE FROM deliveries WHERE id = :id", {"id": row["id"]})
-    return _again(to_delivery(first), row)
+    return _again(tx, to_delivery(first), row)
 
 
-def _again(first: Delivery | None, row: dict[str, Any]) -> Accepted:
+def _again(tx: Transaction, first: Delivery | None, row: dict[str, Any]) -> Accepted:
     if first is None or first.body_sha256 != row["body_sha256"]:
         raise Conflict("a delivery with this id was received with another body")
+    request_counts.count_repeat(tx, first.id)
     return Accepted(first.run_id, first=False, duplicate=first.verdict == "duplicate")
 
 

@@ -146,6 +146,8 @@ def to_delivery(row: Row) -> Delivery:
         status=row["status"],
         detail=row["detail"],
         run_id=row["run_id"],
+        repeats=row["repeats"] or 0,
+        replays=row["replays"] or 0,
     )
 
 

@@ -49,6 +49,15 @@ _GUARDS = (
     "DELETE FROM replay_guards WHERE (task_id, digest) IN "
     "(SELECT task_id, digest FROM replay_guards WHERE until <= :before ORDER BY until LIMIT :most)"
 )
+# Counts of a delivery go after it.
+_REPEATS = (
+    "DELETE FROM delivery_repeats WHERE delivery_id IN (SELECT p.delivery_id FROM delivery_repeats p WHERE p.at < :before "
+    "AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.id = p.delivery_id) LIMIT :most)"
+)
+_REFUSALS = (
+    "DELETE FROM refused_requests WHERE (minute, path, verdict) IN "
+    "(SELECT minute, path, verdict FROM refused_requests WHERE minute < :before ORDER BY minute LIMIT :most)"
+)
 # The first part walks the index from task to task.
 _SLOT_TASKS = """
 WITH RECURSIVE tasks_of (task_id) AS (
@@ -120,6 +129,8 @@ def prune(engine: Engine, keep: Keep) -> Iterator[tuple[str, int]]:
     if cutoffs.logs is not None:
         yield from _prune_logs(engine, cutoffs.logs)
     yield from _repeat(engine, "deliveries", _DELIVERIES, cutoffs.deliveries)
+    yield from _repeat(engine, "counts", _REPEATS, cutoffs.deliveries)
+    yield from _repeat(engine, "counts", _REFUSALS, cutoffs.deliveries)
     yield from _repeat(engine, "keys", _KEYS, cutoffs.keys)
     yield from _prune_business_keys(engine)
     yield from _repeat(engine, "keys", _GUARDS, cutoffs.guards)
@@ -288,7 +299,7 @@ def _delete_definitions(tx: Transaction, digests: set[str]) -> int:
 def prunable(tx: Transaction, keep: Keep) -> dict[str, int]:
     """See `Store.prunable`."""
     cutoffs = _cutoffs(tx, keep)
-    found = {"runs": 0, "log_lines": 0, "deliveries": 0, "slots": 0}
+    found = {"runs": 0, "log_lines": 0, "deliveries": 0, "counts": 0, "slots": 0}
     ended = "SELECT COUNT(*) AS n, COALESCE(SUM(last_line), 0) AS lines FROM runs WHERE ended_at IS NOT NULL"
     if cutoffs.runs is not None:
         row = tx.one(f"{ended} AND ended_at < :before", {"before": cutoffs.runs})
@@ -299,6 +310,8 @@ def prunable(tx: Transaction, keep: Keep) -> dict[str, int]:
         found["log_lines"] += int(row["lines"])
     if cutoffs.deliveries is not None:
         found["deliveries"] = tx.one(f"SELECT COUNT(*) AS n {_OLD_DELIVERIES}", {"before": cutoffs.deliveries})["n"]
+        counts = "SELECT COUNT(*) AS n FROM refused_requests WHERE minute < :before"
+        found["counts"] = tx.one(counts, {"before": cutoffs.deliveries})["n"]
     if cutoffs.slots is not None:
         found["slots"] = tx.one("SELECT COUNT(*) AS n FROM slots WHERE slot < :before", {"before": cutoffs.slots})["n"]
     keys = tx.one("SELECT COUNT(*) AS n FROM once WHERE at < :before", {"before": cutoffs.keys})

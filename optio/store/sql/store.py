@@ -25,6 +25,7 @@ from optio.store.sql import (
     registry,
     removals,
     replay_guards,
+    request_counts,
     retention,
     runs,
     schedules,
@@ -102,6 +103,23 @@ class SqlStore:
 
     def known_delivery(self, task_id: str, key: str) -> base.Delivery | None:
         return self._engine.peek(lambda tx: deliveries.known(tx, task_id, key))
+
+    def count_repeat(self, delivery_id: str) -> Future[None]:
+        return self._engine.write(lambda tx: request_counts.count_repeat(tx, delivery_id))
+
+    def count_refusals(self, counts: Mapping[tuple[str, str, str], int]) -> Future[None]:
+        return self._engine.write(lambda tx: request_counts.count_refusals(tx, counts))
+
+    def refusals(
+        self,
+        *,
+        since: datetime,
+        until: datetime | None = None,
+        task_id: str | None = None,
+        path: str | None = None,
+        verdict: str | None = None,
+    ) -> list[base.Refusals]:
+        return self._engine.peek(lambda tx: request_counts.refusals(tx, since, until, task_id, path, verdict))
 
     def delivery(self, delivery_id: str) -> base.Delivery:
         return self._engine.peek(lambda tx: deliveries.get(tx, delivery_id))
