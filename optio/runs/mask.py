@@ -1,13 +1,17 @@
 """Secrets in logs: every spelling that a program makes of a value by accident is replaced.
 
-Masked: the value itself, each line of a longer text, base64 (at all three offsets, standard and URL-safe), hex, URL-quoted,
-JSON-escaped. Not promised: reversed, spelled out, with colour codes inside, cut over two lines, values of less than six
-characters (masking those would tear up the log and tell them by the holes).
+Masked: the value itself, each line of a longer text, base64 (at all three offsets, standard and URL-safe), base32 (at all
+five), hex, URL-quoted (with and without `/`, escapes in either case), HTML entities (named, decimal and hex), JSON-escaped, and
+JSON in JSON. Not promised: reversed, spelled out, with colour codes inside, cut over two lines, other spellings of spellings,
+values of less than six characters (masking those would tear up the log and tell them by the holes).
 """
 
 import base64
+import html
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -15,20 +19,66 @@ SHORTEST = 6
 MASK = b"***"
 _DEEPEST = 100
 _COMMON = ("true", "false", "password")
+# Data without a run of so many characters of an alphabet has no form of that alphabet that is as long.
+_RUN = 32
+_ONES = b"1" * _RUN
+_BASE32 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_ANY_BASE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
+# For fewer forms than this, looking for the run costs more than it saves.
+_WORTH_IT = 8
+_NEVER_ESCAPED = re.compile(r"[A-Za-z0-9]+")
+_NUMERIC = re.compile(r"[^ -~]|[&<>\"']")
+_PERCENT = re.compile(r"%[0-9A-F]{2}")
+
+
+def _members(alphabet: bytes) -> bytes:
+    """A table that makes ones of what is in the alphabet, and zeros of all else."""
+    return bytes(ord("1") if byte in alphabet else ord("0") for byte in range(256))
+
+
+_IN_BASE32, _IN_ANY_BASE = _members(_BASE32), _members(_ANY_BASE)
 
 
 class Masker:
-    """Replaces the spellings of some values."""
+    """Replaces the spellings of some values.
+
+    A value has ten to thirty spellings, and nearly no line has one of them. Those in which characters are escaped all have the
+    longest piece in common that never is, so a line is searched for that first. Encoded ones are long runs of few characters.
+    """
 
     def __init__(self, values: Iterable[str]) -> None:
-        # The longest first: what is left of one form must not hide a longer one.
-        self._forms = sorted({form for value in values for form in _forms(value)}, key=len, reverse=True)
+        escaped: dict[bytes, set[bytes]] = {}
+        encoded: set[bytes] = set()
+        for text in _texts(values):
+            escaped.setdefault(_anchor(text), set()).update(_escaped(text))
+            encoded.update(_encoded(text.encode("utf-8", "surrogatepass")))
+        long = {form for form in encoded if len(form) >= _RUN}
+        if len(long) < _WORTH_IT:
+            long = set()
+        self._escaped, self._anchors = escaped, list(escaped)
+        self._short = encoded - long
+        self._base32 = {form for form in long if not form.translate(None, _BASE32)}
+        self._other = long - self._base32
+        self._longest_first = lru_cache(64)(self._select)
 
     def __call__(self, data: bytes) -> bytes:
         """The data with every spelling replaced."""
-        for form in self._forms:
+        runs = 0
+        if self._other and _ONES in data.translate(_IN_ANY_BASE):
+            runs = 2 if _ONES in data.translate(_IN_BASE32) else 1
+        found = [anchor for anchor in self._anchors if anchor in data]
+        for form in self._longest_first(runs, *found):
             data = data.replace(form, MASK)
         return data
+
+    def _select(self, runs: int, *anchors: bytes) -> list[bytes]:
+        """The forms that a line may have; the longest first, for what is left of one form must not hide a longer one."""
+        forms = self._short.union(*(self._escaped[anchor] for anchor in anchors))
+        if runs >= 1:
+            forms |= self._other
+        if runs == 2:  # the alphabet of base32 is within the others'
+            forms |= self._base32
+        return sorted(forms, key=len, reverse=True)
 
     def text(self, text: str) -> str:
         """The same for text; what no database keeps (lone surrogates, NUL) is replaced too."""
@@ -50,25 +100,74 @@ class Masker:
         return value
 
 
-def _forms(value: str) -> Iterator[bytes]:
-    for part in {value, *value.splitlines()}:
-        text = part.strip()
-        if len(text) < SHORTEST or text.lower() in _COMMON:
-            continue
-        raw = text.encode("utf-8", "surrogatepass")
-        yield raw
-        yield raw.hex().encode()
-        yield raw.hex().upper().encode()
-        yield quote(raw, safe="").encode()
-        yield quote_plus(raw).encode()
-        yield json.dumps(text)[1:-1].encode()
-        yield json.dumps(text, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass")
-        for shift in range(3):
-            # The characters at both ends depend on the neighbours: only the inner ones are the value's own.
-            encoded = base64.b64encode(b"\0" * shift + raw)
-            start = (0, 2, 3)[shift]
-            inner = encoded.rstrip(b"=")
-            inner = inner[start : len(inner) - (1 if (shift + len(raw)) % 3 else 0)]
-            if len(inner) >= SHORTEST:
-                yield inner
-                yield inner.replace(b"+", b"-").replace(b"/", b"_")
+def _texts(values: Iterable[str]) -> set[str]:
+    """The values and their lines, without those that are masked nowhere."""
+    parts = {part.strip() for value in values for part in (value, *value.splitlines())}
+    return {text for text in parts if len(text) >= SHORTEST and text.lower() not in _COMMON}
+
+
+def _anchor(text: str) -> bytes:
+    """The longest piece of a text that is the same in all of its escaped spellings."""
+    return max(_NEVER_ESCAPED.findall(text), key=len, default="").encode()
+
+
+def _escaped(text: str) -> Iterator[bytes]:
+    raw = text.encode("utf-8", "surrogatepass")
+    yield raw
+    yield from _quoted(raw)
+    yield from _entities(text)
+    yield from _in_json(text)
+
+
+def _encoded(raw: bytes) -> Iterator[bytes]:
+    yield raw.hex().encode()
+    yield raw.hex().upper().encode()
+    yield from _in_base64(raw)
+    yield from _in_base32(raw)
+
+
+def _quoted(raw: bytes) -> Iterator[bytes]:
+    for quoted in (quote(raw, safe=""), quote(raw), quote_plus(raw), quote_plus(raw, safe="/")):
+        yield quoted.encode()
+        yield _PERCENT.sub(lambda escape: escape[0].lower(), quoted).encode()
+
+
+def _entities(text: str) -> Iterator[bytes]:
+    named = html.escape(text, quote=False)
+    apostrophes = ("'", "&#x27;", "&#39;", "&#039;", "&apos;")
+    quotes = ('"', "&quot;", "&#34;", "&#x22;")
+    spelled = {named.replace("'", single).replace('"', double) for single in apostrophes for double in quotes}
+    for form in ("&#{};", "&#x{:x};", "&#x{:X};"):
+        spelled.add(_NUMERIC.sub(lambda found: form.format(ord(found[0])), text))  # noqa: B023 - called at once
+    for each in spelled:
+        yield each.encode("utf-8", "surrogatepass")
+        yield each.encode("ascii", "xmlcharrefreplace")
+
+
+def _in_json(text: str) -> Iterator[bytes]:
+    for ascii_only in (True, False):
+        once = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        for escaped in (once, once.replace("/", "\\/")):
+            yield escaped.encode("utf-8", "surrogatepass")
+            # Within another text the backslashes and quotes are escaped again; what is not ASCII may be only then.
+            for again in (True, False):
+                yield json.dumps(escaped, ensure_ascii=again)[1:-1].encode("utf-8", "surrogatepass")
+
+
+def _in_base64(raw: bytes) -> Iterator[bytes]:
+    for shift in range(3):
+        # The characters at both ends depend on the neighbours: only the inner ones are the value's own.
+        inner = base64.b64encode(b"\0" * shift + raw).rstrip(b"=")
+        inner = inner[(0, 2, 3)[shift] : len(inner) - (1 if (shift + len(raw)) % 3 else 0)]
+        if len(inner) >= SHORTEST:
+            yield inner
+            yield inner.replace(b"+", b"-").replace(b"/", b"_")
+
+
+def _in_base32(raw: bytes) -> Iterator[bytes]:
+    for shift in range(5):
+        inner = base64.b32encode(b"\0" * shift + raw).rstrip(b"=")
+        # Characters of five bits: those that have a bit of a neighbour go.
+        inner = inner[-(-shift * 8 // 5) : (shift + len(raw)) * 8 // 5]
+        if len(inner) >= SHORTEST:
+            yield inner

@@ -1,7 +1,9 @@
 """Masks: the spellings that are promised are replaced, short values are left, nothing else is touched."""
 
 import base64
+import html
 import json
+import re
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.model.run import LogKind
-from optio.runs.mask import Masker
+from optio.runs.mask import SHORTEST, Masker
 from tests.executors.support import living
 from tests.runs.support import accept, execute, log_of, opened
 from tests.support import command_task
@@ -34,7 +36,32 @@ def spellings(value: str) -> dict[str, bytes]:
         "json": json.dumps({"key": value}).encode(),
         "json, utf-8": json.dumps({"key": value}, ensure_ascii=False).encode(),
         "inside a url": f"https://user:{quote(value, safe='')}@example.com/".encode(),
+        "url, slashes as they are": quote(value).encode(),
+        "url, small escapes": small(quote(value, safe="")).encode(),
+        "url, small escapes, slashes as they are": small(quote(value)).encode(),
+        "form, small escapes": small(quote_plus(value)).encode(),
+        "html": html.escape(value).encode(),
+        "html, quotes as they are": html.escape(value, quote=False).encode(),
+        "html, decimal": entities(value, "&#{};").encode(),
+        "html, hex": entities(value, "&#x{:x};").encode(),
+        "html, large hex": entities(value, "&#x{:X};").encode(),
+        "html, only ASCII": html.escape(value).encode("ascii", "xmlcharrefreplace"),
+        "json, slashes escaped": json.dumps(value).replace("/", "\\/").encode(),
+        "json in json": json.dumps(json.dumps(value)).encode(),
+        "json in json, utf-8": json.dumps(json.dumps(value, ensure_ascii=False), ensure_ascii=False).encode(),
+        "json in json, utf-8 within": json.dumps(json.dumps(value, ensure_ascii=False)).encode(),
+        **{f"base32, {n} bytes before": base64.b32encode(b"x" * n + raw + b"yy") for n in range(5)},
     }
+
+
+def small(quoted: str) -> str:
+    """Percent escapes as some libraries write them."""
+    return re.sub("%[0-9A-F]{2}", lambda escape: escape[0].lower(), quoted)
+
+
+def entities(value: str, form: str) -> str:
+    """What means something to HTML, or is not ASCII, by its number."""
+    return re.sub("[^ -~]|[&<>\"']", lambda found: form.format(ord(found[0])), value)
 
 
 def rest_of(value: str, masked: bytes) -> list[bytes]:
@@ -85,6 +112,27 @@ def test_a_value_is_never_left_between_any_bytes(value: str, before: bytes, afte
     masked = Masker([value])(before + raw + after)
 
     assert raw not in masked.replace(b"***", b"\x00\x00\x00")
+
+
+@given(
+    st.text(st.characters(codec="utf-8"), min_size=6, max_size=40).filter(
+        lambda text: len(text.strip()) >= 6 and "*" not in text and text.strip().lower() != "password"
+    ),
+    st.binary(max_size=20),
+    st.integers(0, 40),
+)
+def test_no_spelling_of_a_value_is_left_whatever_is_around_it_and_is_masked_beside_it(
+    value: str, around: bytes, others: int
+) -> None:
+    masker = Masker([value, *(f"another-secret-{number}" for number in range(others))])
+    text = value.strip()
+    for name, spelled in spellings(text).items():
+        masked = masker(around + spelled + around)
+
+        # Of base64 and base32 the ends belong to the neighbours; what is around a text in JSON stays.
+        form = spelled[4:-8] if name.startswith("base") else text.encode() if "json" in name else spelled
+        assert len(form) < SHORTEST or form not in masked.replace(b"***", b"\0\0\0"), name
+        assert b"***" in masked, name
 
 
 def test_texts_in_any_json_value_are_masked_and_fit_for_a_database() -> None:
