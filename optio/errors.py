@@ -105,7 +105,11 @@ class WritesDenied(OptioError):
 
 
 class StoreUnavailable(OptioError):
-    """The database cannot be used now; nothing was accepted."""
+    """The database cannot be used now; nothing was accepted. `temporary`: it may come back while nobody changes a setting."""
+
+    def __init__(self, message: str, *, temporary: bool = False) -> None:
+        self.temporary = temporary
+        super().__init__(message)
 
 
 class CommitUnknown(StoreUnavailable):
@@ -117,7 +121,11 @@ class StoreFull(StoreUnavailable):
 
 
 class StoreMismatch(OptioError):
-    """The database needs another version of Optio."""
+    """The database needs another version of Optio, or (`temporary`) a migration that another process may run."""
+
+    def __init__(self, message: str, *, temporary: bool = False) -> None:
+        self.temporary = temporary
+        super().__init__(message)
 
 
 class LeaseLost(OptioError):

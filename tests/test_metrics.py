@@ -312,7 +312,8 @@ def test_a_part_of_the_metrics_that_fails_leaves_the_others(services: Services) 
 def probe(tmp_path: Path) -> Iterator[tuple[Services, int]]:
     port = free_port()
     with opened(tmp_path, {"OPTIO_METRICS_PORT": str(port)}) as services:
-        made = Probe(services)
+        made = Probe(services.settings)
+        made.attach(services)
         made.start()
         yield services, port
         made.stop()

@@ -439,9 +439,10 @@ def test_a_worker_that_is_stopped_in_the_moment_before_a_look_claims_nothing_mor
 def test_a_part_ends_also_by_a_signal_that_does_not_wake_the_thread_that_waits() -> None:
     source = """
 import os, signal, threading, time
-from optio.cli.waiting import _Signals
+from optio.cli.starting import Signals
 threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
-signals = _Signals()
+signals = Signals()
+signals.started()
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
 signals.wait()

@@ -6,12 +6,15 @@ import logging
 import socket
 
 from optio.cli import OK, flags
-from optio.cli.serving import listen, log_to_stderr, probing, serve
+from optio.cli.serving import attach, listen, log_to_stderr, probing, serve
+from optio.cli.starting import Signals, wait_for
 from optio.compiler.diagnostics import Severity
-from optio.errors import SettingsError
+from optio.errors import SettingsError, StoreUnavailable
 from optio.live import LiveRegistry, Snapshot
+from optio.probe import Probe, StartingApi
 from optio.reload import Reloader, log_news
 from optio.runs.signature import unusable_secrets
+from optio.settings import Settings
 from optio.version import __version__
 from optio.wiring import Services, build
 
@@ -28,21 +31,50 @@ def run(args: argparse.Namespace) -> int:
     settings = flags.settings(args)
     log_to_stderr(settings)
     sock = listen(settings)
+    Signals()
+    try:
+        with probing(settings) as probe:
+            services, live = _opened(settings, sock, probe)
+            try:
+                attach(services, probe)
+                asyncio.run(_serve(services, live, sock))
+            finally:
+                services.close()
+    finally:
+        sock.close()
+    return OK
+
+
+def _opened(settings: Settings, sock: socket.socket, probe: Probe | None) -> tuple[Services, LiveRegistry]:
+    """The services and what was served last, as soon as the database has them; until then health probes are answered here."""
+    answering: list[StartingApi] = []
+
+    def tell(what: str) -> None:
+        answering.append(StartingApi(sock, what))
+        if probe is not None:
+            probe.wait_for(what)
+
+    try:
+        return wait_for("the database", lambda: _open(settings), "server", tell)
+    finally:
+        for each in answering:
+            each.stop()
+
+
+def _open(settings: Settings) -> tuple[Services, LiveRegistry]:
     services = build(settings, "server")
     try:
         if not services.store.tokens():
             raise SettingsError("there is no token: make one with `optio token create --role admin`, or use `optio dev`")
-        with probing(services):
-            asyncio.run(_serve(services, sock))
-    finally:
-        sock.close()
+        live = LiveRegistry(services.store, settings.removal_limit)
+        live.restore()
+    except BaseException:
         services.close()
-    return OK
+        raise
+    return services, live
 
 
-async def _serve(services: Services, sock: socket.socket) -> None:
-    live = LiveRegistry(services.store, services.settings.removal_limit)
-    live.restore()
+async def _serve(services: Services, live: LiveRegistry, sock: socket.socket) -> None:
     secrets = _UnusableSecrets(services)
 
     def log_change(snapshot: Snapshot) -> None:
@@ -50,7 +82,12 @@ async def _serve(services: Services, sock: socket.socket) -> None:
         secrets.log(snapshot)
 
     reloader = Reloader(services.settings.tasks, live, services.broker, on_change=log_change)
-    snapshot = await reloader.load()
+    try:
+        await reloader.load()
+    except StoreUnavailable as err:
+        # The database went away again: the tree is taken up as soon as it is back, and `/readyz` says so until then.
+        log.warning("the task files are not served yet: %s", err)
+    snapshot = live.current
     # A tree that is as it was before the start is no change.
     secrets.log(snapshot)
     host, port = sock.getsockname()[:2]

@@ -46,19 +46,26 @@ def log_to_stderr(settings: Settings, level: int = logging.INFO) -> None:
 
 
 @contextlib.contextmanager
-def probing(services: Services) -> Iterator[None]:
-    """With the metrics port, where it is wanted; raises SettingsError when it cannot be had."""
-    if services.metrics is not None:
-        services.metrics.add(lambda: health.readings(services))
-    if not services.settings.metrics_port:
-        yield
+def probing(settings: Settings) -> Iterator[Probe | None]:
+    """Open the metrics port where the settings have one, for services that are attached later; raises SettingsError when it
+    cannot be had."""
+    if not settings.metrics_port:
+        yield None
         return
-    probe = Probe(services)
+    probe = Probe(settings)
     probe.start()
     try:
-        yield
+        yield probe
     finally:
         probe.stop()
+
+
+def attach(services: Services, probe: Probe | None) -> None:
+    """Show the health of these services in the metrics, and on the metrics port where there is one."""
+    if services.metrics is not None:
+        services.metrics.add(lambda: health.readings(services))
+    if probe is not None:
+        probe.attach(services)
 
 
 def end_in_time() -> None:

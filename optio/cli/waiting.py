@@ -1,12 +1,13 @@
 """Run parts on their own until a signal."""
 
 import logging
-import os
-import signal
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from optio.cli import OK
-from optio.cli.serving import end_in_time, log_to_stderr, probing
+from optio.cli.serving import attach, end_in_time, log_to_stderr, probing
+from optio.cli.starting import Signals, wait_for
 from optio.settings import Settings
 from optio.version import __version__
 from optio.wiring import Services, build
@@ -28,54 +29,27 @@ class MakePart(Protocol):
     def __call__(self, services: Services, /) -> Part: ...
 
 
-class _Signals:
-    """SIGINT and SIGTERM: the first is waited for, the second ends the process at once. That is safe: so is `kill -9`.
-
-    The interpreter itself writes into the pipe: a handler in Python runs when the waiting thread goes on, which it never does
-    where the signal came a moment before it began to wait, or came to another thread.
-    """
-
-    def __init__(self) -> None:
-        self._reader, writer = os.pipe()
-        os.set_blocking(writer, False)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        self._came = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._end)
-
-    def _end(self, *_: object) -> None:
-        if self._came:
-            os._exit(OK)
-        self._came = True
-
-    def wait(self) -> None:
-        """Until the first of them."""
-        while not self._came:
-            os.read(self._reader, 1)
-
-    def close(self) -> None:
-        """All is done: an order that comes now has been followed, and must not look like a crash."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-
-
 def until_stopped(settings: Settings, name: str, *make: MakePart) -> int:
-    """Start the parts, wait for SIGINT or SIGTERM, stop them."""
+    """Start the parts as soon as what they need is there, wait for SIGINT or SIGTERM, stop them."""
     log_to_stderr(settings)
-    services = build(settings, name)
-    ended = _Signals()
-    try:
-        with probing(services):
-            parts = [each(services) for each in make]
+    signals = Signals()
+    with probing(settings) as probe:
+        tell: Callable[[str], object] = (lambda what: None) if probe is None else probe.wait_for
+        services = wait_for("the database", lambda: build(settings, name), name, tell)
+        try:
+            # Of the parts, a worker asks the cluster where its pods are.
+            parts = [wait_for("the cluster", partial(each, services), name, tell) for each in make]
+            attach(services, probe)
+            signals.started()
             for part in parts:
                 part.start()
             log.info("optio %s %s on %s", __version__, name, settings.data_dir.absolute())
-            ended.wait()
+            signals.wait()
             end_in_time()
             log.info("the %s is stopping", name)
             for part in parts:
                 part.stop()
-    finally:
-        services.close()
-    ended.close()
+        finally:
+            services.close()
+    signals.close()
     return OK

@@ -33,6 +33,13 @@ _CURES = (
     (re.compile(r"lock timeout"), "another transaction holds what is needed"),
     (re.compile(r"statement timeout"), "the server is too slow, or too busy"),
 )
+# A connection that fails with one of these fails again until somebody changes the URL, the server's users or its rules. Any
+# other failure counts as temporary: servers that speak another language than English are waited for rather than given up.
+_LASTING = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|is not permitted to log in|permission denied|"
+    r'(database|role|user) "[^"]*" does not exist|no such (database|user)|'
+    r"does not support SSL|certificate|unsupported startup parameter|unrecognized configuration parameter|^invalid "
+)
 
 
 def ended(err: BaseException) -> bool:
@@ -75,21 +82,22 @@ def in_our_words(name: str, err: psycopg.Error, most: int) -> Exception:
     if isinstance(err, errors.CharacterNotInRepertoire | errors.ProgramLimitExceeded | psycopg.DataError):
         return Invalid(f"a value cannot be kept: {said}")
     if isinstance(err, errors.ReadOnlySqlTransaction):
-        return StoreUnavailable(read_only(name))
+        return StoreUnavailable(read_only(name), temporary=True)
     if isinstance(err, errors.UndefinedTable | errors.UndefinedColumn):
-        return StoreMismatch(f"the database {name} lacks tables of this version: run `optio db migrate`")
+        return StoreMismatch(f"the database {name} lacks tables of this version: run `optio db migrate`", temporary=True)
     if isinstance(err, errors.InsufficientPrivilege | errors.InvalidSchemaName):
         cure = "let this user own the tables, and create them in the first schema of its search_path"
         return StoreUnavailable(f"the database {name} cannot be used: {said} ({cure})")
     if isinstance(err, errors.InFailedSqlTransaction) or not isinstance(err, psycopg.OperationalError | psycopg.InternalError):
         return err
-    return StoreUnavailable(f"the database {name} cannot be used: {said}{_cure(said, most)}")
+    return StoreUnavailable(f"the database {name} cannot be used: {said}{_cure(said, most)}", temporary=True)
 
 
 def no_connection(name: str, err: psycopg.Error, most: int) -> StoreUnavailable:
     """A connection could not be had, whatever the reason."""
     said = words(err)
-    return StoreUnavailable(f"the database {name} cannot be used: {said}{_cure(said, most)}")
+    temporary = _LASTING.search(said) is None
+    return StoreUnavailable(f"the database {name} cannot be used: {said}{_cure(said, most)}", temporary=temporary)
 
 
 def _cure(said: str, most: int) -> str:

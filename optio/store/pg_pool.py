@@ -102,7 +102,7 @@ class Pool:
 
     def _in_our_words(self, err: psycopg.Error, held: _Held) -> Exception:
         if held.cut:
-            return StoreUnavailable(f"the database {self._target.name} does not answer: the call was given up")
+            return StoreUnavailable(f"the database {self._target.name} does not answer: the call was given up", temporary=True)
         return pg_errors.in_our_words(self._target.name, err, self._most)
 
     # Lending
@@ -137,11 +137,11 @@ class Pool:
                 held.fresh = False
                 return held, False
             if self._silent and self._asking:
-                raise StoreUnavailable(f"the database {name} does not answer")
+                raise StoreUnavailable(f"the database {name} does not answer", temporary=True)
             left = limit - self._least - time.monotonic()
             if left <= 0:
-                busy = f"is too slow: all {self._open} connections are in use"
-                raise refused or StoreUnavailable(f"the database {name} {'does not answer' if self._silent else busy}")
+                state = "does not answer" if self._silent else f"is too slow: all {self._open} connections are in use"
+                raise refused or StoreUnavailable(f"the database {name} {state}", temporary=True)
             if self._open < self._most:
                 self._open += 1
                 self._asking = asking = self._silent

@@ -252,9 +252,11 @@ class PostgresEngine:
         found, writable = self._pool.call(lambda connection: (state(connection), _writable(connection)))
         left = pending(found, migrations())
         if not writable:
-            raise StoreUnavailable(pg_errors.read_only(self._name))
+            raise StoreUnavailable(pg_errors.read_only(self._name), temporary=True)
         if left:
-            raise StoreMismatch(f"the database {self._name} needs {len(left)} migrations: run `optio db migrate`")
+            raise StoreMismatch(
+                f"the database {self._name} needs {len(left)} migrations: run `optio db migrate`", temporary=True
+            )
 
     def migrate(self, tell: Callable[[Migration], object] = lambda step: None) -> list[int]:
         """Take the steps that are left, telling each before it is taken, and give their numbers; raises StoreUnavailable and

@@ -434,7 +434,9 @@ class SqliteEngine:
         self._checked_until = 0.0
         left = pending(self._with_reader(lambda tx: state(tx.connection)), migrations())
         if left:
-            raise StoreMismatch(f"the database {self._path} needs {len(left)} migrations: run `optio db migrate`")
+            raise StoreMismatch(
+                f"the database {self._path} needs {len(left)} migrations: run `optio db migrate`", temporary=True
+            )
         if self._reserve.is_low():
             raise _full(self._path)
 

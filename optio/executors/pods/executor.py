@@ -106,7 +106,9 @@ class PodExecutor:
         try:
             return f"kubernetes/{self._call(lambda: self._cluster.namespace())['metadata']['uid']}/{self._settings.install}"
         except (Refused, Unreachable) as err:
-            raise StoreUnavailable(f"the namespace {self._settings.namespace} cannot be used: {err}") from err
+            temporary = isinstance(err, Unreachable) or err.temporary
+            message = f"the namespace {self._settings.namespace} cannot be used: {err}"
+            raise StoreUnavailable(message, temporary=temporary) from err
 
     def clock(self) -> float:
         """See `Executor.clock`."""
