@@ -22,6 +22,7 @@ from optio.server.edge import Edge
 from optio.server.feed import Feed
 from optio.server.health import HealthController
 from optio.server.hub import Hub
+from optio.server.in_time import InTime
 from optio.server.logs import LogController
 from optio.server.metrics import MetricsController, of_the_registry, of_the_store
 from optio.server.pools import PoolController
@@ -50,7 +51,7 @@ def create_app(
         services.metrics.add(lambda: of_the_store(services.store, live))
         services.metrics.add(lambda: of_the_registry(live))
     hosts = {*LOOPBACK, services.settings.host, *services.settings.allowed_hosts}
-    front: ASGIApp = _Front(rest, hooks.Hooks(hub), Sockets(hub))
+    front: ASGIApp = InTime(_Front(rest, hooks.Hooks(hub), Sockets(hub)))
     return Edge(front if dev_token is None else BrowserAccess(front, dev_token), hosts)
 
 

@@ -18,7 +18,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from optio.errors import Invalid, StoreUnavailable
-from optio.store import pg_errors
+from optio.store import deadline, pg_errors
 from optio.store.pg_url import PATIENCE, Target
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ _TRIES = 4
 _SILENCE = 1.0
 # So much is left for what was begun late.
 _LEAST = 0.5
-_ROLLBACK = 1.0
+_ROLLBACK_S = 1.0
 # How long a server that has no connection left for us is left alone.
 _FULL = 0.25
 
@@ -57,6 +57,18 @@ class _Held:
         self._socket.close()
 
 
+class _Attempt:
+    """A connection that is being opened. `wanted`: its caller waits still. `asks`: the server was silent before, and this one
+    asks for all."""
+
+    def __init__(self, *, asks: bool) -> None:
+        self.began = time.monotonic()
+        self.asks = asks
+        self.wanted = True
+        self.held: _Held | None = None
+        self.error: BaseException | None = None
+
+
 class Pool:
     """Connections to one database. `call` may be used from any thread."""
 
@@ -77,7 +89,7 @@ class Pool:
 
         It is run again when that can help: after a deadlock, and when the connection was dead before it was used.
         """
-        limit = time.monotonic() + self._patience if limit is None else limit
+        limit = deadline.limit(self._patience) if limit is None else limit
         for attempt in range(_TRIES):
             held = self._take(limit)
             sound = False
@@ -97,7 +109,7 @@ class Pool:
             except UnicodeEncodeError as err:
                 raise Invalid("the text holds half of a surrogate pair, which is no character") from err
             finally:
-                self._give_back(held, sound)
+                self._give_back(held, sound, limit)
         raise AssertionError("not reached")
 
     def _in_our_words(self, err: psycopg.Error, held: _Held) -> Exception:
@@ -108,49 +120,65 @@ class Pool:
     # Lending
 
     def _take(self, limit: float) -> _Held:
-        refused: Exception | None = None
-        while True:
-            with self._changed:
-                held, asking = self._wait_for_one(limit, refused)
-            if held is not None:
-                return held
+        """An idle connection, or a new one. A thread opens it: the caller waits no longer than its time, whatever the network
+        and the name service do, and what comes later is there for the next."""
+        attempt: _Attempt | None = None
+        refused: StoreUnavailable | None = None
+        with self._changed:
             try:
-                return self._connect(asking)
-            except psycopg.Error as err:
-                refused = pg_errors.no_connection(self._target.name, err, self._most)
-                # Where others of ours have connections, one of them will do.
-                if not pg_errors.full(err) or not self._open:
-                    raise refused from err
-                refused.__cause__ = err
-            with self._changed:
-                if not self._idle:
-                    self._changed.wait(_FULL)
+                while True:
+                    if attempt is not None and attempt.held is not None:
+                        return attempt.held
+                    if self._closed:
+                        raise StoreUnavailable("the store is closed")
+                    if self._idle:
+                        held = self._idle.pop()
+                        held.fresh = False
+                        return held
+                    if attempt is not None and attempt.error is not None:
+                        refused = self._refusal(attempt.error)
+                        attempt = None
+                        self._changed.wait(_FULL)
+                        continue
+                    left = limit - self._least - time.monotonic()
+                    if attempt is None and self._silent and self._asking:
+                        raise StoreUnavailable(f"the database {self._target.name} does not answer", temporary=True)
+                    if left <= 0:
+                        raise refused or self._too_late(attempt)
+                    if attempt is None and self._open < self._most:
+                        attempt = self._begin()
+                    self._changed.wait(left)
+            finally:
+                if attempt is not None:
+                    attempt.wanted = False
 
-    def _wait_for_one(self, limit: float, refused: Exception | None) -> tuple[_Held | None, bool]:
-        """An idle connection, or the leave to open another, and whether that is to ask for all."""
-        name = self._target.name
-        while True:
-            if self._closed:
-                raise StoreUnavailable("the store is closed")
-            if self._idle:
-                held = self._idle.pop()
-                held.fresh = False
-                return held, False
-            if self._silent and self._asking:
-                raise StoreUnavailable(f"the database {name} does not answer", temporary=True)
-            left = limit - self._least - time.monotonic()
-            if left <= 0:
-                state = "does not answer" if self._silent else f"is too slow: all {self._open} connections are in use"
-                raise refused or StoreUnavailable(f"the database {name} {state}", temporary=True)
-            if self._open < self._most:
-                self._open += 1
-                self._asking = asking = self._silent
-                return None, asking
-            self._changed.wait(left)
+    def _refusal(self, error: BaseException) -> StoreUnavailable:
+        """The error for the caller; raised at once unless another of our connections will do."""
+        if not isinstance(error, psycopg.Error):
+            raise error
+        refused = pg_errors.no_connection(self._target.name, error, self._most)
+        refused.__cause__ = error
+        if not pg_errors.full(error) or not self._open:
+            raise refused
+        return refused
 
-    def _connect(self, asking: bool) -> _Held:
-        began = time.monotonic()
-        held = None
+    def _too_late(self, attempt: "_Attempt | None") -> StoreUnavailable:
+        if attempt is not None and time.monotonic() - attempt.began > _SILENCE:
+            self._silent = self._asking = attempt.asks = True
+        state = "does not answer" if self._silent else f"is too slow: all {self._open} connections are in use"
+        return StoreUnavailable(f"the database {self._target.name} {state}", temporary=True)
+
+    def _begin(self) -> "_Attempt":
+        attempt = _Attempt(asks=self._silent)
+        thread = threading.Thread(target=self._connect, args=(attempt,), name="store-connect", daemon=True)
+        thread.start()
+        self._open += 1
+        self._asking = self._asking or attempt.asks
+        return attempt
+
+    def _connect(self, attempt: "_Attempt") -> None:
+        held: _Held | None = None
+        error: BaseException | None = None
         try:
             connection: Connection = psycopg.connect(self._target.conninfo, autocommit=True, row_factory=dict_row)
             try:
@@ -158,20 +186,30 @@ class Pool:
             except OSError as err:  # this process has no descriptor left
                 connection.close()
                 raise StoreUnavailable(f"the database {self._target.name} cannot be used: {err.strerror}") from err
-        finally:
-            with self._changed:
-                if asking:
-                    self._asking = False
-                if held is None:
-                    self._open -= 1
-                self._silent = held is None and time.monotonic() - began > _SILENCE
-                self._changed.notify_all()
-        return held
+        except BaseException as err:
+            error = err
+        with self._changed:
+            if attempt.asks:
+                self._asking = False
+            self._silent = held is None and time.monotonic() - attempt.began > _SILENCE
+            if held is None or self._closed:
+                self._open -= 1
+                attempt.error = error
+            elif attempt.wanted:
+                attempt.held = held
+            else:
+                self._idle.append(held)
+            self._changed.notify_all()
+            closed = self._closed
+        if closed and held is not None:
+            held.close()
 
-    def _give_back(self, held: _Held, sound: bool) -> None:
-        if not sound and not held.lost and not held.connection.closed:
+    def _give_back(self, held: _Held, sound: bool, limit: float) -> None:
+        if not sound and not held.lost and not held.cut and not held.connection.closed:
             # An operation that raised has changed nothing.
-            with contextlib.suppress(psycopg.Error), self._watchdog.watching(held, time.monotonic() + _ROLLBACK):
+            now = time.monotonic()
+            end = min(max(limit, now + self._least), now + _ROLLBACK_S)
+            with contextlib.suppress(psycopg.Error), self._watchdog.watching(held, end):
                 if held.connection.info.transaction_status != TransactionStatus.IDLE:
                     held.connection.execute("ROLLBACK")
                 sound = True

@@ -8,9 +8,10 @@ import psycopg
 from psycopg import conninfo
 
 from optio.errors import SettingsError
+from optio.store.deadline import CALL_S
 
 # A call ends after this many seconds, whatever happens; the server gives a statement and a lock a little less.
-PATIENCE = 5.0
+PATIENCE = CALL_S
 _STATEMENT_MS = 4_500
 _LOCK_MS = 3_000
 _CONNECT_S = 2

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from optio.errors import CommitUnknown, SettingsError, StoreMismatch, StoreUnavailable
-from optio.store import pg_errors, pg_url
+from optio.store import deadline, pg_errors, pg_url
 from optio.store.pg_pool import Connection, Pool
 from optio.store.sql import schema
 from optio.store.sql.batch import perform
@@ -32,11 +32,10 @@ T = TypeVar("T")
 MOST_IN_A_COMMIT = 64
 WRITERS = 2
 PATIENCE = pg_url.PATIENCE
-# A commit that was begun late is given so long nevertheless.
-_LEAST = 1.0
 # A migration may have to fill an index over many rows, or wait until another process has done so.
 _MIGRATION_S = 3600.0
 _LOCK_TRIES = 20
+_LOCK_PAUSE_S = 1.0
 _LOCKS = {"admission": 0x6F7074696F01, "registry": 0x6F7074696F02, "schema": 0x6F7074696F03}
 
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now"
@@ -159,7 +158,7 @@ class PostgresEngine:
 
     def write(self, operation: Callable[[Transaction], T]) -> Future[T]:
         """Queue an operation; its future resolves after the commit."""
-        return self._queue.put(operation)
+        return self._queue.put(operation, deadline.limit(self._patience))
 
     def change(self, operation: Callable[[Transaction], T]) -> T:
         """One durable transaction, on the caller's thread."""
@@ -213,11 +212,11 @@ class PostgresEngine:
 
     def _write_batch(self, batch: list[Item], begin: str = _BEGIN) -> None:
         now = time.monotonic()
-        oldest = now - self._patience
         for item in batch:
-            if item.since <= oldest:
-                item.future.set_exception(StoreUnavailable(f"the database {self._name} is too slow: this waited in vain"))
-        batch = [item for item in batch if item.since > oldest]
+            if item.limit <= now:
+                message = f"the database {self._name} is too slow: this waited in vain"
+                item.future.set_exception(StoreUnavailable(message, temporary=True))
+        batch = [item for item in batch if item.limit > now]
         if not batch:
             return
         operations = [item.operation for item in batch]
@@ -231,7 +230,7 @@ class PostgresEngine:
             return values
 
         try:
-            limit = max(batch[0].since + self._patience, now + _LEAST)
+            limit = min(item.limit for item in batch)
             values = self._pool.call(lambda connection: self._commit(connection, all_of_them, begin), limit=limit)
         except BaseException as err:
             if divisible(batch) and not done and not _concerns_all(err):
@@ -272,7 +271,7 @@ class PostgresEngine:
                 if tries == _LOCK_TRIES or not isinstance(err.__cause__, psycopg.errors.LockNotAvailable):
                     raise
                 log.warning("the schema waits for other transactions: %s", err)
-                time.sleep(_LEAST)
+                time.sleep(_LOCK_PAUSE_S)
         return taken
 
     def _step(self, connection: Connection, tell: Callable[[Migration], object]) -> list[int]:

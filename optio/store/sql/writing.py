@@ -1,8 +1,8 @@
 """What waits to be written: operations queue up while a commit is under way, and all of them are the next one."""
 
+import math
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -43,11 +43,11 @@ def disk_use(item: "Item") -> DiskUse:
 
 
 class Item(NamedTuple):
-    """An operation, who waits for it, and since when by the monotonic clock."""
+    """An operation, who waits for it, and until when by the monotonic clock."""
 
     operation: Callable[[Transaction], Any]
     future: Future[Any]
-    since: float
+    limit: float
 
 
 def divisible(batch: list[Item]) -> bool:
@@ -63,7 +63,7 @@ def apart(batch: list[Item]) -> Iterator[Item]:
         if parts is None:
             yield item
             continue
-        singles = [Item(part, Future(), item.since) for part in parts]
+        singles = [Item(part, Future(), item.limit) for part in parts]
         yield from singles
         item.future.set_result([each.future.exception() or each.future.result() for each in singles])
 
@@ -78,8 +78,8 @@ class WriteQueue:
         self._lock = threading.Lock()
         self._closed = False
 
-    def put(self, operation: Callable[[Transaction], T]) -> Future[T]:
-        """Queue an operation; its future is for the writer that takes it."""
+    def put(self, operation: Callable[[Transaction], T], limit: float = math.inf) -> Future[T]:
+        """Queue an operation; its future is for the writer that takes it, which may give up after `limit`."""
         future: Future[T] = Future()
         # What is queued will be done: whoever waits may go, but cannot take it back half-way.
         future.set_running_or_notify_cancel()
@@ -88,7 +88,7 @@ class WriteQueue:
             if self._closed:
                 future.set_exception(StoreUnavailable("the store is closed"))
             else:
-                self._items.put(Item(operation, future, time.monotonic()))
+                self._items.put(Item(operation, future, limit))
         return future
 
     def batches(self) -> Iterator[list[Item]]:
