@@ -127,7 +127,7 @@ class SqlStore:
     def deliveries(
         self, where: base.DeliveryFilter = base.EVERY_DELIVERY, *, cursor: str | None = None, limit: int = 50
     ) -> Page:
-        return self._engine.peek(lambda tx: deliveries.page(tx, where, cursor, limit))
+        return self._engine.read(lambda tx: deliveries.page(tx, where, cursor, limit))
 
     def recall(self, key: base.Once) -> str | None:
         return self._engine.peek(lambda tx: once.recall(tx, key))
