@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from functools import lru_cache
+from itertools import islice, takewhile
 from typing import TypeVar
 
 from optio.errors import NotFound
@@ -20,6 +21,8 @@ from optio.store.base import (
     AuditedDelivery,
     AuditedRun,
     AuditedSlot,
+    AuditPage,
+    AuditSpan,
     GenerationRow,
     Keep,
     ScheduleRow,
@@ -31,7 +34,7 @@ MOST_SLOTS = 100_000
 MOST_ROWS = 1_000_000
 # So many findings are told one by one; all are counted.
 MOST_FINDINGS = 1000
-_PAGE = 1000
+_PAGE = 20_000
 _MOMENT = timedelta(seconds=1)
 _BEGIN, _END = datetime(2000, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 Row = TypeVar("Row", AuditedDelivery, AuditedRun)
@@ -126,6 +129,10 @@ class _Horizon:
 
         runs = never if keep.runs is None else now - keep.runs
         return cls(runs=runs, slots=before(keep.runs), deliveries=before(keep.deliveries or keep.runs))
+
+    def span(self, report: "Report") -> AuditSpan:
+        """The report's time, for the store."""
+        return AuditSpan(since=report.since, until=report.until, runs=self.runs, slots=self.slots, deliveries=self.deliveries)
 
 
 def audit(store: Store, *, since: datetime, task_id: str | None = None, keep: Keep) -> Report:
@@ -238,11 +245,15 @@ def due(own: Sequence[Stretch], since: datetime, until: datetime) -> Iterator[tu
     for stretch in own:
         if stretch.timetable.mark is None or stretch.timetable == UNKNOWN:
             continue
-        end = min(stretch.end, until)
-        for slot in cron.fires(*expression_of(stretch.timetable.mark), max(stretch.begin, since)):
-            if slot > end:
-                break
+        for slot in _fires(stretch.timetable.mark, max(stretch.begin, since), min(stretch.end, until)):
             yield slot, stretch
+
+
+@lru_cache(8)
+def _fires(mark: str, after: datetime, until: datetime) -> Sequence[datetime]:
+    """The first MOST_SLOTS slots in (after, until]. Many tasks have the same schedule since the same generation."""
+    slots = takewhile(lambda slot: slot <= until, cron.fires(*expression_of(mark), after))
+    return tuple(islice(slots, MOST_SLOTS))
 
 
 # Slots
@@ -264,10 +275,20 @@ def _audit_slots(
     if len(expected) == MOST_SLOTS:
         until = expected[-1][0]
         report.notes.append(f"of `{task_id}` the first {MOST_SLOTS:,} slots were looked at, up to {until:%Y-%m-%d %H:%M} UTC")
-    rows = {row.last: row for row in _pages(store, task_id, report.since, until)}
+    settled: dict[datetime, str] = {}
+    rows: dict[datetime, AuditedSlot] = {}
+    for each in _slots(store, task_id, report.since, until, horizon):
+        if isinstance(each, AuditedSlot):
+            rows[each.last] = each
+        else:
+            settled[each[0]] = each[1]
     ranges = store.audit_ranges(task_id, report.since, until)
     tally = report.tally(task_id).slots
     for slot, stretch in expected:
+        verdict = settled.pop(slot, "")
+        if verdict:
+            tally[verdict] += 1
+            continue
         row = rows.pop(slot, None)
         verdict, fault = _verdict(slot, stretch, row, ranges, kept, taken, horizon)
         if verdict == PENDING:
@@ -276,20 +297,25 @@ def _audit_slots(
             tally[verdict] += 1
         else:
             report.find(Finding(kind="slot", task_id=task_id, id=slot.isoformat(), at=slot, message=fault))
-    for slot, row in rows.items():
-        fault = (
-            _run_fault(row, horizon) if _once_due(own, slot) else f"{row.verdict}, but no schedule of the task has this time"
-        )
+    left = {slot: (verdict, None) for slot, verdict in settled.items()} | {
+        slot: (row.verdict, _run_fault(row, horizon)) for slot, row in rows.items()
+    }
+    for slot, (verdict, fault) in sorted(left.items()):
+        if not _once_due(own, slot):
+            fault = f"{verdict}, but no schedule of the task has this time"
         if fault is None:
-            tally[row.verdict] += 1
+            tally[verdict] += 1
         else:
             report.find(Finding(kind="slot", task_id=task_id, id=slot.isoformat(), at=slot, message=fault))
 
 
-def _pages(store: Store, task_id: str, after: datetime, until: datetime) -> Iterator[AuditedSlot]:
-    while rows := store.audit_slots(task_id, after, until, _PAGE):
+def _slots(
+    store: Store, task_id: str, after: datetime, until: datetime, horizon: _Horizon
+) -> Iterator[tuple[datetime, str] | AuditedSlot]:
+    while rows := store.audit_slots(task_id, after, until, horizon.runs, _PAGE):
         yield from rows
-        after = rows[-1].last
+        last = rows[-1]
+        after = last.last if isinstance(last, AuditedSlot) else last[0]
 
 
 def _verdict(
@@ -343,18 +369,25 @@ def _once_due(own: Sequence[Stretch], slot: datetime) -> bool:
 
 
 def _audit_deliveries(store: Store, report: Report, horizon: _Horizon, task_id: str | None) -> None:
-    def page(before: int) -> Sequence[AuditedDelivery]:
-        return store.audit_deliveries(task_id=task_id, before=before, limit=_PAGE)
+    span = horizon.span(report)
+    first = store.first_delivery(report.since)
+    if first is None:
+        return
 
-    for row in _back_to(report, page, lambda row: row.received_at, "deliveries"):
-        fault = _delivery_fault(row, horizon)
-        for word, count in (("repeated", row.repeats), ("replayed", row.replays)):
-            if count:
-                report.tally(row.task_id).deliveries[word] += count
-        if fault is None:
-            report.tally(row.task_id).deliveries[row.verdict] += 1
-        else:
-            report.find(Finding(kind="delivery", task_id=row.task_id, id=row.id, at=row.received_at, message=fault))
+    def page_before(before: int) -> AuditPage[AuditedDelivery] | None:
+        return store.audit_deliveries(span, first=first, task_id=task_id, before=before, limit=_PAGE)
+
+    for page in _pages(report, page_before, "deliveries"):
+        for (each, verdict), count in page.counts.items():
+            report.tally(each).deliveries[verdict] += count
+        for row in page.doubtful:
+            fault = _delivery_fault(row, horizon)
+            if fault is None:
+                report.tally(row.task_id).deliveries[row.verdict] += 1
+            else:
+                report.find(Finding(kind="delivery", task_id=row.task_id, id=row.id, at=row.received_at, message=fault))
+    for (each, word), count in store.audit_repeats(span, task_id=task_id).items():
+        report.tally(each).deliveries[word] += count
 
 
 def _count_refusals(store: Store, report: Report, task_id: str | None) -> None:
@@ -376,15 +409,16 @@ def _delivery_fault(row: AuditedDelivery, horizon: _Horizon) -> str | None:
 
 
 def _audit_runs(store: Store, report: Report, horizon: _Horizon, task_id: str | None) -> None:
-    def page(before: int) -> Sequence[AuditedRun]:
-        return store.audit_runs(task_id=task_id, before=before, limit=_PAGE)
-
-    for row in _back_to(report, page, lambda row: row.created_at, "runs"):
-        fault = _run_origin_fault(row, horizon)
-        if fault is None:
-            report.tally(row.task_id).runs[origin(row)] += 1
-        else:
-            report.find(Finding(kind="run", task_id=row.task_id, id=row.id, at=row.created_at, message=fault))
+    span = horizon.span(report)
+    for page in _pages(report, lambda before: store.audit_runs(span, task_id=task_id, before=before, limit=_PAGE), "runs"):
+        for (each, source), count in page.counts.items():
+            report.tally(each).runs[source] += count
+        for row in page.doubtful:
+            fault = _run_origin_fault(row, horizon)
+            if fault is None:
+                report.tally(row.task_id).runs[origin(row)] += 1
+            else:
+                report.find(Finding(kind="run", task_id=row.task_id, id=row.id, at=row.created_at, message=fault))
 
 
 def origin(row: AuditedRun) -> str:
@@ -413,16 +447,15 @@ def _run_origin_fault(row: AuditedRun, horizon: _Horizon) -> str | None:
     return None if where == "replay" or row.delivery_is_its else f"its delivery {row.delivery_id} does not name it"
 
 
-def _back_to(report: Report, page: Callable[[int], Sequence[Row]], when: Callable[[Row], datetime], what: str) -> Iterator[Row]:
-    """Rows of the report's time, newest first."""
+def _pages(report: Report, page: Callable[[int], AuditPage[Row] | None], what: str) -> Iterator[AuditPage[Row]]:
+    """The pages that have rows of the report's time, newest first."""
     before, looked = 2**62, 0
-    while rows := page(before):
-        times = [when(row) for row in rows]
-        yield from (row for row, at in zip(rows, times, strict=True) if report.since < at <= report.until)
-        # A whole page, for a clock may have been set between two rows.
-        if max(times) <= report.since:
+    while (found := page(before)) is not None:
+        yield found
+        # By a whole page, for a clock may have been set between two rows.
+        if found.latest <= report.since:
             return
-        before, looked = rows[-1].seq, looked + len(rows)
+        before, looked = found.last, looked + found.rows
         if looked >= MOST_ROWS:
-            report.notes.append(f"the newest {looked:,} {what} were looked at, back to {times[-1]:%Y-%m-%d %H:%M} UTC")
+            report.notes.append(f"the newest {looked:,} {what} were looked at, back to {found.last_at:%Y-%m-%d %H:%M} UTC")
             return

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from optio.model.pool import PROCESS, Pool
 from optio.model.registry import CompiledTask, Registry
@@ -342,8 +342,6 @@ class AuditedDelivery:
     run_id: str | None
     run_is_there: bool
     run_is_its: bool
-    repeats: int = 0
-    replays: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,6 +359,35 @@ class AuditedRun:
     slot_is_its: bool
     delivery_is_there: bool
     delivery_is_its: bool
+
+
+Audited = TypeVar("Audited")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSpan:
+    """What an audit covers: what happened in (since, until]. What is older than `runs`, `slots` and `deliveries` may have been
+    deleted by retention; a row whose counterpart is gone for that reason is in order."""
+
+    since: datetime
+    until: datetime
+    runs: datetime
+    slots: datetime
+    deliveries: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPage(Generic[Audited]):
+    """Rows that follow each other, counted by the store. `counts` has those of the span that are in order, by task and by
+    verdict or origin; `doubtful` has those of the span that may not be, newest first. Of all rows: their number, the smallest
+    sequence number with its time, and the latest time."""
+
+    counts: Mapping[tuple[str, str], int]
+    doubtful: Sequence[Audited]
+    rows: int
+    last: int
+    last_at: datetime
+    latest: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -728,20 +755,35 @@ class Store(Protocol):
         """Generations later than `after`, oldest first; the first of all is the one that was served at `since`."""
         ...
 
-    def audit_slots(self, task_id: str, after: datetime, until: datetime, limit: int = 1000) -> list[AuditedSlot]:
-        """The task's slots in (after, until], oldest first."""
+    def audit_slots(
+        self, task_id: str, after: datetime, until: datetime, runs: datetime, limit: int = 20_000
+    ) -> list[tuple[datetime, str] | AuditedSlot]:
+        """The task's slots in (after, until], oldest first. Of one that is in order only its time and its verdict. `runs` is as
+        in AuditSpan."""
         ...
 
     def audit_ranges(self, task_id: str, after: datetime, until: datetime) -> list[AuditedSlot]:
         """Rows of skipped slots of which some are in (after, until]."""
         ...
 
-    def audit_deliveries(self, *, task_id: str | None = None, before: int = 2**62, limit: int = 1000) -> list[AuditedDelivery]:
-        """Deliveries with a smaller sequence number, newest first."""
+    def first_delivery(self, since: datetime) -> int | None:
+        """The smallest sequence number of the deliveries that were received later; None without any."""
         ...
 
-    def audit_runs(self, *, task_id: str | None = None, before: int = 2**62, limit: int = 1000) -> list[AuditedRun]:
-        """Runs with a smaller sequence number, newest first."""
+    def audit_deliveries(
+        self, span: AuditSpan, *, first: int, task_id: str | None = None, before: int = 2**62, limit: int = 20_000
+    ) -> AuditPage[AuditedDelivery] | None:
+        """The newest deliveries with sequence numbers in [first, before); None without any."""
+        ...
+
+    def audit_repeats(self, span: AuditSpan, *, task_id: str | None = None) -> Mapping[tuple[str, str], int]:
+        """How often deliveries of the span came again, by task and by `repeated` or `replayed`."""
+        ...
+
+    def audit_runs(
+        self, span: AuditSpan, *, task_id: str | None = None, before: int = 2**62, limit: int = 20_000
+    ) -> AuditPage[AuditedRun] | None:
+        """The newest runs with a smaller sequence number; None without any."""
         ...
 
     # Slots

@@ -12,7 +12,7 @@ from optio.errors import NotFound
 from optio.model.registry import CompiledTask
 from optio.runs import schedule
 from optio.runs.audit import Finding, Report, audit
-from optio.store.base import Keep, Once, ReplayGuard, Store
+from optio.store.base import Keep, Once, ReplayGuard, RunFilter, Store
 from optio.store.sql.store import SqlStore
 from tests.runs.test_schedule import timed
 from tests.store.build import START, Clock, delivery, end, fresh, new_run, serve
@@ -314,7 +314,7 @@ def test_a_run_that_was_deleted_by_hand_is_no_hole(world: World) -> None:
     task = timed()
     world.serve(task)
     world.receive(task)
-    run_id = world.store.audit_runs()[0].id
+    run_id = world.store.runs(RunFilter()).items[0].id
     end(world.store, claimed_of(world, run_id))
 
     world.store.delete_run(run_id)

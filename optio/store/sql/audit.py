@@ -1,10 +1,12 @@
 """What an audit reads: generations as they followed each other, and slots, deliveries and runs, each beside its counterpart."""
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
-from optio.store.base import AuditedDelivery, AuditedRun, AuditedSlot, GenerationRow
+from optio.store.base import Audited, AuditedDelivery, AuditedRun, AuditedSlot, AuditPage, AuditSpan, GenerationRow
 from optio.store.sql.registry import GENERATION, to_generation
-from optio.store.sql.transaction import Row, Transaction, maybe, when
+from optio.store.sql.transaction import Row, Transaction, maybe, micros, when
 
 _GENERATIONS = f"""
 {GENERATION}
@@ -13,32 +15,76 @@ ORDER BY id LIMIT :limit
 """  # noqa: S608
 # A run that somebody has deleted by hand is not lost.
 _DELETED = "run-deleted"
+# Rows that are in order are counted by the database, so that a month takes seconds; only doubtful ones are read in full.
+# A row that `runs.audit` would find fault with is always doubtful; a doubtful one may be in order: `runs.audit` decides.
 _SLOTS = f"""
-SELECT s.slot, s.verdict, s.run_id, s.at, COALESCE(r.id, o.once_key) AS run,
-    COALESCE(r.task_id, s.task_id) AS run_task, CASE WHEN r.id IS NULL THEN s.slot ELSE r.slot END AS run_slot
-FROM slots s LEFT JOIN runs r ON r.id = s.run_id LEFT JOIN once o ON o.scope = '{_DELETED}' AND o.once_key = s.run_id
-WHERE s.task_id = :task_id AND s.slot > :after AND s.slot <= :until ORDER BY s.slot LIMIT :limit
+SELECT slot, verdict, run_id, at, run_task, run_slot, doubtful, CASE WHEN doubtful = 1 THEN COALESCE(run, (
+    SELECT once_key FROM once WHERE scope = '{_DELETED}' AND once_key = run_id
+)) END AS run
+FROM (
+    SELECT s.slot, s.verdict, s.run_id, s.at, r.id AS run, COALESCE(r.task_id, s.task_id) AS run_task,
+        CASE WHEN r.id IS NULL THEN s.slot ELSE r.slot END AS run_slot,
+        CASE WHEN s.verdict <> 'fired' THEN 0
+            WHEN s.run_id IS NULL THEN 1
+            WHEN r.id IS NULL THEN CASE WHEN s.at < :runs THEN 0 ELSE 1 END
+            WHEN r.task_id = s.task_id AND r.slot = s.slot THEN 0
+            ELSE 1 END AS doubtful
+    FROM slots s LEFT JOIN runs r ON r.id = s.run_id
+    WHERE s.task_id = :task_id AND s.slot > :after AND s.slot <= :until ORDER BY s.slot LIMIT :limit
+) AS page ORDER BY slot
 """  # noqa: S608
 _RANGES = """
 SELECT first_slot, last_slot, verdict, at FROM skipped_slots
 WHERE task_id = :task_id AND last_slot > :after AND first_slot <= :until ORDER BY first_slot
 """
-_DELIVERIES = f"""
-SELECT d.seq, d.id, d.task_id, d.received_at, d.verdict, d.run_id, COALESCE(r.id, o.once_key) AS run,
-    CASE WHEN r.id IS NULL THEN d.id ELSE r.delivery_id END AS run_delivery, p.repeats, p.replays
-FROM deliveries d LEFT JOIN delivery_repeats p ON p.delivery_id = d.id
-LEFT JOIN runs r ON r.id = d.run_id LEFT JOIN once o ON o.scope = '{_DELETED}' AND o.once_key = d.run_id
-WHERE d.seq < :before {{of_task}} ORDER BY d.seq DESC LIMIT :limit
-"""  # noqa: S608
-_RUNS = """
-SELECT r.seq, r.id, r.task_id, r.created_at, r.run_trigger, r.slot, r.delivery_id, e.actor,
-    s.run_id AS slot_run, d.id AS delivery, d.run_id AS delivery_run
-FROM runs r
-LEFT JOIN events e ON e.run_id = r.id AND e.seq = 1
-LEFT JOIN slots s ON s.task_id = r.task_id AND s.slot = r.slot
-LEFT JOIN deliveries d ON d.id = r.delivery_id
-WHERE r.seq < :before {of_task} ORDER BY r.seq DESC LIMIT :limit
+_FIRST_DELIVERY = "SELECT MIN(seq + 0) AS seq FROM deliveries WHERE received_at > :since"  # by the index of times
+_DELIVERIES = """
+SELECT d.seq, d.id, d.task_id, d.received_at AS at, d.verdict AS word, d.run_id, r.id AS run, r.delivery_id AS run_delivery,
+    CASE WHEN d.run_id IS NULL THEN CASE WHEN d.verdict = 'accepted' THEN 1 ELSE 0 END
+        WHEN r.id IS NULL THEN CASE WHEN d.received_at < :runs THEN 0 ELSE 1 END
+        WHEN d.verdict <> 'accepted' OR r.delivery_id = d.id THEN 0
+        ELSE 1 END AS doubtful
+FROM (
+    SELECT seq, id, task_id, received_at, verdict, run_id FROM deliveries
+    WHERE seq >= :first AND seq < :before {of_task} ORDER BY seq DESC LIMIT :limit
+) AS d LEFT JOIN runs r ON r.id = d.run_id
 """
+_REPEATS = """
+SELECT d.task_id, SUM(p.repeats) AS repeated, SUM(p.replays) AS replayed
+FROM delivery_repeats p JOIN deliveries d ON d.id = p.delivery_id
+WHERE d.received_at > :since AND d.received_at <= :until {of_task} GROUP BY d.task_id
+"""
+_RUNS = """
+SELECT joined.*, CASE WHEN actor IS NULL THEN 1
+    WHEN word = 'manual' THEN 0
+    WHEN word = 'schedule' THEN CASE WHEN slot IS NULL THEN 1 WHEN slot_run = id OR slot < :slots THEN 0 ELSE 1 END
+    WHEN delivery_id IS NULL THEN 1
+    WHEN delivery IS NULL THEN CASE WHEN at < :deliveries THEN 0 ELSE 1 END
+    WHEN word = 'replay' OR delivery_run = id THEN 0
+    ELSE 1 END AS doubtful
+FROM (
+    SELECT r.seq, r.id, r.task_id, r.created_at AS at, r.run_trigger, r.slot, r.delivery_id, e.actor,
+        s.run_id AS slot_run, d.id AS delivery, d.run_id AS delivery_run,
+        CASE WHEN r.run_trigger = 'webhook' AND SUBSTR(e.actor, 1, 7) = 'replay:' THEN 'replay' ELSE r.run_trigger END AS word
+    FROM (
+        SELECT seq, id, task_id, created_at, run_trigger, slot, delivery_id FROM runs
+        WHERE seq < :before {of_task} ORDER BY seq DESC LIMIT :limit
+    ) AS r
+    LEFT JOIN events e ON e.run_id = r.id AND e.seq = 1
+    LEFT JOIN slots s ON s.task_id = r.task_id AND s.slot = r.slot
+    LEFT JOIN deliveries d ON d.id = r.delivery_id
+) AS joined
+"""
+_COUNTED = """
+SELECT task_id, word, inside, doubtful, COUNT(*) AS n, MIN(seq) AS last, MAX(at) AS latest FROM (
+    SELECT page.*, CASE WHEN at > :since AND at <= :until THEN 1 ELSE 0 END AS inside FROM ({rows}) AS page
+) AS known GROUP BY task_id, word, inside, doubtful
+"""
+_DOUBTFUL = f"""
+SELECT page.*, o.once_key AS deleted FROM ({{rows}}) AS page
+LEFT JOIN once o ON o.scope = '{_DELETED}' AND o.once_key = page.{{run}}
+WHERE page.doubtful = 1 AND page.at > :since AND page.at <= :until ORDER BY page.seq DESC
+"""  # noqa: S608
 
 
 def generations(tx: Transaction, since: int, after: int, limit: int) -> list[GenerationRow]:
@@ -55,10 +101,12 @@ def note_deleted(tx: Transaction, run_id: str) -> None:
     )
 
 
-def slots(tx: Transaction, task_id: str, after: int, until: int, limit: int) -> list[AuditedSlot]:
+def slots(
+    tx: Transaction, task_id: str, after: int, until: int, runs: int, limit: int
+) -> list[tuple[datetime, str] | AuditedSlot]:
     """See `Store.audit_slots`."""
-    rows = tx.all(_SLOTS, {"task_id": task_id, "after": after, "until": until, "limit": limit})
-    return [_to_slot(row, task_id) for row in rows]
+    rows = tx.all(_SLOTS, {"task_id": task_id, "after": after, "until": until, "runs": runs, "limit": limit})
+    return [_to_slot(row, task_id) if row["doubtful"] else (when(row["slot"]), row["verdict"]) for row in rows]
 
 
 def ranges(tx: Transaction, task_id: str, after: int, until: int) -> list[AuditedSlot]:
@@ -78,33 +126,51 @@ def ranges(tx: Transaction, task_id: str, after: int, until: int) -> list[Audite
     ]
 
 
-def deliveries(tx: Transaction, task_id: str | None, before: int, limit: int) -> list[AuditedDelivery]:
+def first_delivery(tx: Transaction, since: int) -> int | None:
+    """See `Store.first_delivery`."""
+    seq: int | None = tx.one(_FIRST_DELIVERY, {"since": since})["seq"]
+    return seq
+
+
+def deliveries(
+    tx: Transaction, span: AuditSpan, task_id: str | None, first: int, before: int, limit: int
+) -> AuditPage[AuditedDelivery] | None:
     """See `Store.audit_deliveries`."""
-    return [
-        AuditedDelivery(
+
+    def to_delivery(row: Row) -> AuditedDelivery:
+        return AuditedDelivery(
             seq=row["seq"],
             id=row["id"],
             task_id=row["task_id"],
-            received_at=when(row["received_at"]),
-            verdict=row["verdict"],
+            received_at=when(row["at"]),
+            verdict=row["word"],
             run_id=row["run_id"],
-            run_is_there=row["run"] is not None,
-            run_is_its=row["run_delivery"] == row["id"],
-            repeats=row["repeats"] or 0,
-            replays=row["replays"] or 0,
+            run_is_there=row["run"] is not None or row["deleted"] is not None,
+            run_is_its=row["run"] is None or row["run_delivery"] == row["id"],
         )
-        for row in _newest(tx, _DELIVERIES, "d", task_id, before, limit)
-    ]
+
+    params = {"first": first, "before": before, "limit": limit, "runs": micros(span.runs)}
+    return _page(tx, _DELIVERIES, "deliveries", "run_id", span, task_id, params, to_delivery)
 
 
-def runs(tx: Transaction, task_id: str | None, before: int, limit: int) -> list[AuditedRun]:
+def repeats(tx: Transaction, span: AuditSpan, task_id: str | None) -> dict[tuple[str, str], int]:
+    """See `Store.audit_repeats`."""
+    of_task = "" if task_id is None else "AND d.task_id = :task_id"
+    params = {"since": micros(span.since), "until": micros(span.until), **({} if task_id is None else {"task_id": task_id})}
+    rows = tx.all(_REPEATS.format(of_task=of_task), params)
+    words = ("repeated", "replayed")
+    return {(row["task_id"], word): int(row[word]) for row in rows for word in words if row[word]}
+
+
+def runs(tx: Transaction, span: AuditSpan, task_id: str | None, before: int, limit: int) -> AuditPage[AuditedRun] | None:
     """See `Store.audit_runs`."""
-    return [
-        AuditedRun(
+
+    def to_run(row: Row) -> AuditedRun:
+        return AuditedRun(
             seq=row["seq"],
             id=row["id"],
             task_id=row["task_id"],
-            created_at=when(row["created_at"]),
+            created_at=when(row["at"]),
             trigger=row["run_trigger"],
             slot=maybe(row["slot"]),
             delivery_id=row["delivery_id"],
@@ -113,18 +179,41 @@ def runs(tx: Transaction, task_id: str | None, before: int, limit: int) -> list[
             delivery_is_there=row["delivery"] is not None,
             delivery_is_its=row["delivery_run"] == row["id"],
         )
-        for row in _newest(tx, _RUNS, "r", task_id, before, limit)
-    ]
+
+    params = {"before": before, "limit": limit, "slots": micros(span.slots), "deliveries": micros(span.deliveries)}
+    return _page(tx, _RUNS, "runs", "id", span, task_id, params, to_run)
 
 
-def _newest(tx: Transaction, sql: str, table: str, task_id: str | None, before: int, limit: int) -> list[Row]:
-    params: dict[str, Any] = {"before": before, "limit": limit}
+def _page(
+    tx: Transaction,
+    sql: str,
+    table: str,
+    run: str,
+    span: AuditSpan,
+    task_id: str | None,
+    params: dict[str, Any],
+    convert: Callable[[Row], Audited],
+) -> AuditPage[Audited] | None:
     of_task = ""
     if task_id is not None:
-        of_task = f"AND {table}.task_id = :task_id"
+        of_task = "AND task_id = :task_id"
         params["task_id"] = task_id
-    rows: list[Row] = tx.all(sql.format(of_task=of_task), params)
-    return rows
+    params |= {"since": micros(span.since), "until": micros(span.until)}
+    rows = sql.format(of_task=of_task)
+    groups: list[Row] = tx.all(_COUNTED.format(rows=rows), params)
+    if not groups:
+        return None
+    doubts = any(group["inside"] and group["doubtful"] for group in groups)
+    last = min(group["last"] for group in groups)
+    at = "received_at" if table == "deliveries" else "created_at"
+    return AuditPage(
+        counts={(each["task_id"], each["word"]): each["n"] for each in groups if each["inside"] and not each["doubtful"]},
+        doubtful=[convert(row) for row in tx.all(_DOUBTFUL.format(rows=rows, run=run), params)] if doubts else [],
+        rows=sum(group["n"] for group in groups),
+        last=last,
+        last_at=when(tx.one(f"SELECT {at} AS at FROM {table} WHERE seq = :seq", {"seq": last})["at"]),  # noqa: S608
+        latest=when(max(group["latest"] for group in groups)),
+    )
 
 
 def _to_slot(row: Row, task_id: str) -> AuditedSlot:

@@ -296,19 +296,29 @@ class SqlStore:
     def generations(self, *, since: datetime, after: int = 0, limit: int = 20) -> list[base.GenerationRow]:
         return self._engine.peek(lambda tx: audit.generations(tx, micros(since), after, limit))
 
-    def audit_slots(self, task_id: str, after: datetime, until: datetime, limit: int = 1000) -> list[base.AuditedSlot]:
-        return self._engine.peek(lambda tx: audit.slots(tx, task_id, micros(after), micros(until), limit))
+    def audit_slots(
+        self, task_id: str, after: datetime, until: datetime, runs: datetime, limit: int = 20_000
+    ) -> list[tuple[datetime, str] | base.AuditedSlot]:
+        return self._engine.peek(lambda tx: audit.slots(tx, task_id, micros(after), micros(until), micros(runs), limit))
 
     def audit_ranges(self, task_id: str, after: datetime, until: datetime) -> list[base.AuditedSlot]:
         return self._engine.peek(lambda tx: audit.ranges(tx, task_id, micros(after), micros(until)))
 
-    def audit_deliveries(
-        self, *, task_id: str | None = None, before: int = 2**62, limit: int = 1000
-    ) -> list[base.AuditedDelivery]:
-        return self._engine.peek(lambda tx: audit.deliveries(tx, task_id, before, limit))
+    def first_delivery(self, since: datetime) -> int | None:
+        return self._engine.peek(lambda tx: audit.first_delivery(tx, micros(since)))
 
-    def audit_runs(self, *, task_id: str | None = None, before: int = 2**62, limit: int = 1000) -> list[base.AuditedRun]:
-        return self._engine.peek(lambda tx: audit.runs(tx, task_id, before, limit))
+    def audit_deliveries(
+        self, span: base.AuditSpan, *, first: int, task_id: str | None = None, before: int = 2**62, limit: int = 20_000
+    ) -> base.AuditPage[base.AuditedDelivery] | None:
+        return self._engine.read(lambda tx: audit.deliveries(tx, span, task_id, first, before, limit))
+
+    def audit_repeats(self, span: base.AuditSpan, *, task_id: str | None = None) -> Mapping[tuple[str, str], int]:
+        return self._engine.read(lambda tx: audit.repeats(tx, span, task_id))
+
+    def audit_runs(
+        self, span: base.AuditSpan, *, task_id: str | None = None, before: int = 2**62, limit: int = 20_000
+    ) -> base.AuditPage[base.AuditedRun] | None:
+        return self._engine.read(lambda tx: audit.runs(tx, span, task_id, before, limit))
 
     def slots(self, task_id: str, *, cursor: str | None = None, limit: int = 50) -> Page:
         return self._engine.read(lambda tx: schedules.slots(tx, task_id, cursor, limit))
