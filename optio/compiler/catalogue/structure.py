@@ -83,8 +83,7 @@ RULES = (
     ),
     Rule(
         "OPT115", "file-not-found", ERROR, "a file that is missing, hidden or outside the tree",
-        "What the file names is read when it is compiled, and only from below the task directory. Hidden files are not read:"
-        " the data directory is one, and a secret in a prompt would reach every reader of the task.",
+        "Files are read from below the task directory. Hidden ones may hold secrets, which every reader of the task would see.",
         "promptFile: prompts/hello.md\n",
         "# file: task.yaml\npromptFile: prompts/hello.md\n# file: prompts/hello.md\nSay hello\n",
     ),
