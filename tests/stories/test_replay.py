@@ -77,7 +77,7 @@ def test_what_cannot_be_replayed_is_said_and_stops_no_other(optio: Dev) -> None:
     optio.write("mixed.yaml", SIGNED.format(name="Mixed", path="mixed"))
     optio.until_served("mixed")
     send(optio, "mixed", "one")
-    optio.cli("hook", "send", "mixed", "-", "--secret", "wrong", input=b"{}")
+    optio.cli("hook", "send", "mixed", "-", "--secret", "another secret", input=b"{}")
     eventually(lambda: len(optio.get("/api/deliveries?path=mixed").json["items"]) == 2, what="the refusal")
 
     replayed = optio.cli("hook", "replay", "--since", "1h", "--path", "mixed")
