@@ -242,7 +242,7 @@ def agents(token: str, run_ids: list[str]) -> list[str]:
 def test_a_run_whose_worker_dies_each_time_ends_after_some_tries_and_others_go_on(
     here: Services, tmp_path: Path, worker: Callable[..., Process]
 ) -> None:
-    token = f"60.{time.time_ns()}"
+    token = f"600.{time.time_ns()}"
     said = ("", "echo fine;", "echo poison;")
     runs = [
         accept(here, command_task(f"{text} sleep {token}{n}", name=f"Job {n}", extra="maxRetries: 0\n"))
