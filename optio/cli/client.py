@@ -11,7 +11,7 @@ from typing import Any
 
 from optio.cli import dev_token, flags
 from optio.errors import OptioError
-from optio.settings import Settings
+from optio.settings import LOOPBACK, Settings
 
 
 class ServerRefused(OptioError):
@@ -32,6 +32,9 @@ class Client:
 
     def __init__(self, settings: Settings) -> None:
         self.base = settings.server_url
+        # A proxy that the environment names would get the token of a server on this machine, and could not reach it.
+        proxies = [urllib.request.ProxyHandler({})] if urllib.parse.urlsplit(self.base).hostname in LOOPBACK else []
+        self._opener = urllib.request.build_opener(*proxies)
         token = settings.token or dev_token.find(settings)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
@@ -82,7 +85,7 @@ class Client:
         for name, value in {"Content-Type": "application/json", **self._headers, **headers}.items():
             request.add_header(name, value)
         try:
-            response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=60)  # noqa: S310
+            response: http.client.HTTPResponse = self._opener.open(request, timeout=60)
         except urllib.error.HTTPError as err:
             raise ServerRefused(err.code, _problem(err)) from err
         except urllib.error.URLError as err:

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from optio.cli import dev_token
+from optio.cli import client, dev_token
 from optio.errors import SettingsError
 from optio.settings import Settings
 from tests.cli.conftest import ECHO
@@ -235,3 +236,16 @@ def test_a_link_in_the_place_of_the_token_file_is_not_followed(settings: Setting
     with dev_token.issued(settings, 8000) as token:
         assert dev_token.find(settings) == token
     assert (tmp_path / "other").read_text().endswith("x")
+
+
+def test_a_proxy_of_the_environment_is_not_asked_and_does_not_get_the_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        server = client.Client(Settings.load({"OPTIO_PORT": str(free_port()), "OPTIO_DATA_DIR": str(tmp_path)}))
+        with pytest.raises(client.ServerRefused, match="no server answers"):
+            server.request("GET", "/api/registry")
+        proxy.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            proxy.accept()
