@@ -8,6 +8,7 @@ import hashlib
 from datetime import timedelta
 
 from optio.model.senders import InBody, Sender, sender_of
+from optio.model.text import span
 from optio.model.trigger import WebhookConfig
 from optio.runs.signature import TOLERANCE_S, Header, stamp_of
 from optio.store.base import ReplayGuard
@@ -33,6 +34,21 @@ def guard(config: WebhookConfig, header: Header, body_sha256: str) -> ReplayGuar
         digest = hashlib.sha256(f"{stamps[0]}.{body_sha256}".encode("utf-8", "surrogateescape")).hexdigest()
         return ReplayGuard(digest=digest, window=_STAMPED_WINDOW)
     return None if config.replay_span is None else ReplayGuard(digest=body_sha256, window=config.replay_span)
+
+
+def reason(config: WebhookConfig, header: Header, first: str) -> str:
+    """Return why a delivery was answered as the delivery `first` was, for its sender."""
+    row = sender_of(config)
+    if stamp_of(row, header) is not None:
+        return (
+            f"delivery {first} had the same signed time and body, so this one is taken for a replay of it. To start a run each "
+            "time, sign each delivery with its own time"
+        )
+    window = span(config.replay_span or timedelta())
+    return (
+        f"delivery {first} had the same signed body less than {window} ago, so this one is taken for a replay of it. To start "
+        "a run each time, change the body, or set `replayWindow: none`"
+    )
 
 
 def _signs_id(row: Sender) -> bool:

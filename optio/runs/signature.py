@@ -47,6 +47,12 @@ def signature_header(config: WebhookConfig) -> str:
     return sender_of(config).header.lower()
 
 
+def signature_headers(config: WebhookConfig) -> list[str]:
+    """Return every header that may carry a signature, in lower case: a sender with two ways of signing has two."""
+    sender = sender_of(config)
+    return [row.header.lower() for row in (sender, sender.signing) if row is not None]
+
+
 def delivery_header(config: WebhookConfig) -> str | None:
     """Return the header that carries the delivery's id, as the sender spells it; None if the body carries it."""
     return _first_header(sender_of(config).delivery)

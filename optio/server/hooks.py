@@ -33,7 +33,6 @@ from optio.errors import (
 from optio.limits.strangers import StrangerLimit
 from optio.model.body import decode
 from optio.model.registry import CompiledTask
-from optio.model.text import span
 from optio.model.trigger import WebhookConfig
 from optio.runs import judge, replay_guard, signature
 from optio.server import payload, problems
@@ -192,7 +191,7 @@ class _Receipt:
     def refuse_flood(self) -> None:
         """Refuse a client over the strangers' limit before its body is read, where it has not sent a signature at all. Whoever
         has may be a sender with the same address, and is verified first."""
-        if self.config.secret is None or self.header(signature.signature_header(self.config)):
+        if self.config.secret is None or any(self.header(name) for name in signature.signature_headers(self.config)):
             return
         wait = self.hooks.limit.wait(self.config.path, self.client)
         if wait is not None:
@@ -235,11 +234,7 @@ class _Receipt:
             raise
         content = _accepted(accepted)
         if accepted.replay_of is not None:
-            window = span(self.config.replay_span or timedelta())
-            content["reason"] = (
-                f"delivery {accepted.replay_of} had the same signed body less than {window} ago, so this one is taken for a "
-                "replay of it. To start a run each time, change the body, or set `replayWindow: none`"
-            )
+            content["reason"] = replay_guard.reason(self.config, self.header, accepted.replay_of)
         return content
 
     async def _use_rate(self) -> None:

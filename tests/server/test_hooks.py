@@ -19,6 +19,8 @@ import pytest
 from optio.broker.base import Topic
 from optio.errors import StoreUnavailable
 from optio.limits.strangers import PER_ADDRESS
+from optio.model.trigger import SecretRef, WebhookConfig
+from optio.runs import signature
 from optio.store.base import RunFilter
 from optio.store.sqlite import open_store
 from tests.server.api import Api
@@ -714,7 +716,8 @@ def test_captured_deliveries_that_are_sent_again_under_new_ids_start_no_run(api:
     first = [send(body, **{number: f"d-{place}"}).json["runId"] for place, body in enumerate(numbered(20))]
     captured = [send(body, **{number: f"forged-{place}"}) for place, body in enumerate(numbered(20))]
     unnumbered = [send(body) for body in numbered(20)]
-    spelled = [send(body, **{signature: signed(body).upper()}) for body in numbered(20)]
+    prefix = "sha256=" if scheme == "github" else ""
+    spelled = [send(body, **{signature: prefix + signed(body).upper()}) for body in numbered(20)]
 
     assert len(set(first)) == 20
     for answers in (captured, unnumbered, spelled):
@@ -724,6 +727,44 @@ def test_captured_deliveries_that_are_sent_again_under_new_ids_start_no_run(api:
         assert "replayWindow" in answers[0].json["reason"]
     assert run_count(api) == 20
     assert len(api.get("/api/deliveries?limit=200").json["items"]) == 20
+
+
+def test_a_signed_time_does_not_let_a_captured_delivery_start_a_run_under_another_id(api: Api) -> None:
+    hook = "{path: any, secret: {name: PUSH}, paramMapping: {}, replayWindow: none}"
+    api.serve_task(PLAIN.replace("{path: any, unsigned: true, paramMapping: {V: $.v}}", hook), "any")
+    now = int(time.time())
+
+    def send(stamp: int, number: str) -> Answer:
+        headers = {
+            "X-Optio-Signature": signed(f"{stamp}.".encode() + b"{}"),
+            "X-Optio-Timestamp": str(stamp),
+            "X-Optio-Delivery": number,
+        }
+        return api.request("POST", "/api/hooks/any", raw=b"{}", headers=headers)
+
+    first, captured, later = send(now, "a"), send(now, "b"), send(now + 1, "c")
+
+    assert [answer.status for answer in (first, captured, later)] == [202, 202, 202]
+    assert (captured.json["runId"], captured.json["duplicate"]) == (first.json["runId"], True)
+    assert "sign each delivery with its own time" in captured.json["reason"]
+    assert later.json["runId"] != first.json["runId"]
+    assert run_count(api) == 2
+
+
+def test_a_sender_with_two_ways_of_signing_is_verified_also_while_strangers_flood_from_its_address(api: Api) -> None:
+    secret = "whsec_" + base64.b64encode(b"k" * 24).decode()
+    api.services.secrets.put("PUSH", secret)
+    hook = "{path: any, secret: {name: PUSH}, scheme: gitlab, paramMapping: {}}"
+    api.serve_task(PLAIN.replace("{path: any, unsigned: true, paramMapping: {V: $.v}}", hook), "any")
+    for _ in range(70):
+        flooded = api.request("POST", "/api/hooks/any", raw=b"{}")
+    config = WebhookConfig(path="any", secret=SecretRef(name="PUSH"), scheme="gitlab")
+    headers = signature.sign(config, secret, b"{}", delivery="d", now=time.time())
+
+    answer = api.request("POST", "/api/hooks/any", raw=b"{}", headers=headers)
+
+    assert flooded.status == 429
+    assert answer.status == 202, answer.body
 
 
 def test_a_captured_delivery_whose_event_header_is_another_starts_no_run(api: Api) -> None:
