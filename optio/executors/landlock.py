@@ -6,8 +6,10 @@ Source: https://docs.kernel.org/userspace-api/landlock.html
 """
 
 import ctypes
+import os
 import struct
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 _SYS_CREATE_RULESET = 444
@@ -15,10 +17,32 @@ _CREATE_RULESET_VERSION = 1
 
 # LANDLOCK_ACCESS_FS_*
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-_REMOVE_AND_MAKE = sum(1 << bit for bit in range(4, 13))
+# Devices left out: a file system of one's own is no reason to make any.
+_REMOVE_AND_MAKE = sum(1 << bit for bit in (4, 5, 7, 8, 9, 10, 12))
+_MAKE_DEVICES = 1 << 6 | 1 << 11
 _REFER, _TRUNCATE = 1 << 13, 1 << 14
 _CONNECT_TCP = 1 << 1
 _SCOPE_ABSTRACT_UNIX_SOCKET, _SCOPE_SIGNAL = 1 << 0, 1 << 1
+
+# What root keeps: as in a container, but for making devices and changing the root. Some of the others open what Landlock closes:
+# CAP_PERFMON reads the environment of any process, CAP_DAC_READ_SEARCH opens files without their path.
+_KEPT_CAPABILITIES = frozenset(
+    (
+        0,
+        1,
+        3,
+        4,
+        5,
+        6,
+        7,
+        8,
+        10,
+        13,
+        29,
+        31,
+    )  # chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, bind, raw, ...
+)
+_LAST_CAPABILITY = Path("/proc/sys/kernel/cap_last_cap")
 
 # The version of the interface that brought each of these, and Linux with it.
 NETWORK_SINCE, SCOPES_SINCE = 4, 6
@@ -42,16 +66,16 @@ def ruleset(
     ports: Iterable[int] | None = None,
     files: bool = True,
 ) -> dict[str, Any]:
-    """What the supervisor takes as `sandbox`. `read` are directories and files that may be read and executed, `write` also
-    written, `append` files that may be written and not read, `devices` read and written. `ports` are the TCP ports that may be
-    connected to, None for all. Without `files` nothing is said about files."""
+    """Return what the supervisor takes as `sandbox`. `read` are directories and files that may be read and executed, `write`
+    also written, `append` files that may be written and not read, `devices` read and written. `ports` are the TCP ports that
+    may be connected to, None for all. Without `files` nothing is said about files."""
     every = _EXECUTE | _WRITE_FILE | _READ_FILE | _READ_DIR | _REMOVE_AND_MAKE
     every |= _REFER if abi >= 2 else 0
     truncate = _TRUNCATE if abi >= 3 else 0
     connect = _CONNECT_TCP if abi >= NETWORK_SINCE and ports is not None else 0
     scopes = _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL if abi >= SCOPES_SINCE else 0
     # A kernel takes the fields that it knows, and refuses others that are not zero.
-    fields = (every | truncate if files else 0, connect, scopes)
+    fields = (every | _MAKE_DEVICES | truncate if files else 0, connect, scopes)
     known = 1 + (abi >= NETWORK_SINCE) + (abi >= SCOPES_SINCE)
     paths = (
         *((path, _EXECUTE | _READ_FILE | _READ_DIR) for path in read),
@@ -64,4 +88,10 @@ def ruleset(
         "paths": paths if files else (),
         "connect": connect,
         "ports": tuple(ports or ()) if connect else (),
+        "capabilities": _dropped_capabilities() if files and os.geteuid() == 0 else (),
     }
+
+
+def _dropped_capabilities() -> tuple[int, ...]:
+    last = int(_LAST_CAPABILITY.read_text())
+    return tuple(each for each in range(last + 1) if each not in _KEPT_CAPABILITIES)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-PR_SET_NO_NEW_PRIVS = 38
+PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 24, 38
 # System calls of Landlock: the same numbers on every architecture.
 SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE, SYS_LANDLOCK_RESTRICT_SELF = 444, 445, 446
 LANDLOCK_RULE_PATH_BENEATH, LANDLOCK_RULE_NET_PORT = 1, 2
@@ -371,7 +371,7 @@ def _spawn(
             os.chdir(launch["cwd"])
             _libc.setrlimit(RLIMIT_FSIZE, limit)
             if ruleset is not None:
-                _confine(ruleset)
+                _confine(ruleset, launch["sandbox"]["capabilities"])
             argv = launch["wrap"] + argv
             os.execvpe(argv[0], argv, launch["env"])  # noqa: S606 - no shell is the point
         except OSError as failure:
@@ -424,8 +424,10 @@ def _ruleset(sandbox: dict[str, Any] | None) -> int | None:
     return ruleset
 
 
-def _confine(ruleset: int) -> None:
-    """From here on, for this process and all that it starts. Raises OSError."""
+def _confine(ruleset: int, capabilities: tuple[int, ...]) -> None:
+    """From here on, for this process and all that it starts; root loses these capabilities. Raises OSError."""
+    for each in capabilities:
+        _libc.prctl(PR_CAPBSET_DROP, each, 0, 0, 0)
     if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
     _call(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)

@@ -45,8 +45,14 @@ reaches = {
     "a signal to the worker": lambda: os.kill(worker, 0),
     "a key of the user's": lambda: open(f"{home}/.ssh/id_ed25519").read(),
     "a new file in the user's home": lambda: open(f"{home}/.profile", "a"),
+    "a device of its own": lambda: os.close(os.open(make_device(), os.O_RDONLY)),
+    "the disk": lambda: open(disk, "rb"),
     "the worker's abstract socket": lambda: socket.socket(socket.AF_UNIX).connect("\\0" + abstract),
 }
+disk = next((f"/dev/{name}" for name in sorted(os.listdir("/sys/block")) if os.path.exists(f"/dev/{name}")), "/dev/mem")
+def make_device():
+    os.mknod("device", 0o60600, os.makedev(1, 0))
+    return "device"
 found = {}
 for name, reach in reaches.items():
     try:
@@ -61,7 +67,7 @@ _WRITES = ("the database, to write", "a new file in the user's home")
 REFUSED = {"private copy", "PermissionError", "FileNotFoundError", "ProcessLookupError", "ConnectionRefusedError"}
 
 
-def as_user(work: Callable[[Path], Any]) -> Any:
+def as_user(work: Callable[[Path], Any], user: int = USER) -> Any:
     """What `work` gives when an ordinary user does it, in a home of his own: in a process that has become him."""
     path = Path(tempfile.mkdtemp())
     home = path / "user"
@@ -69,14 +75,14 @@ def as_user(work: Callable[[Path], Any]) -> Any:
     supervisor = shutil.copy(process._SUPERVISOR, path / "supervisor.py")  # a checkout may be closed to others
     Path(supervisor).chmod(0o644)
     path.chmod(0o711)
-    os.chown(home, USER, USER)
+    os.chown(home, user, user)
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             os.setgroups([])
-            os.setgid(USER)
-            os.setuid(USER)
+            os.setgid(user)
+            os.setuid(user)
             ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: who was never root is
             os.environ.update(HOME=str(home), PATH="/usr/local/bin:/usr/bin:/bin")
             sys.executable, process._SUPERVISOR = PYTHON, Path(supervisor)
@@ -127,14 +133,15 @@ def probe(kind: str) -> Callable[[Path], dict[str, str]]:
     return work
 
 
+@pytest.mark.parametrize("user", [USER, 0], ids=["an ordinary user", "root"])
 @pytest.mark.parametrize("kind", CONFINED)
-def test_an_agent_reaches_nothing_of_its_operator(kind: str) -> None:
+def test_an_agent_reaches_nothing_of_its_operator(kind: str, user: int) -> None:
     if kind == "landlock" and landlock.version() < landlock.SCOPES_SINCE:
         pytest.fail("this kernel's Landlock cannot restrict signals: the tests need Linux 6.12")
 
-    found = as_user(probe(kind))
+    found = as_user(probe(kind), user)
 
-    assert len(found) == 14, found
+    assert len(found) == 16, found
     assert {name: how for name, how in found.items() if how not in REFUSED} == {}
 
 
@@ -142,7 +149,8 @@ def test_without_a_sandbox_all_of_it_is_open_which_is_what_the_log_says() -> Non
     found = as_user(probe("none"))
     (note,) = Sandbox(SandboxOptions(kind="none")).notes(None)
 
-    assert set(found.values()) == {"open"}, found
+    devices = {"a device of its own", "the disk"}
+    assert {how for name, how in found.items() if name not in devices} == {"open"}, found
     assert note.startswith("no sandbox: this program can do whatever the worker's user can")
 
 
