@@ -24,7 +24,7 @@ _REFER, _TRUNCATE = 1 << 13, 1 << 14
 _CONNECT_TCP = 1 << 1
 _SCOPE_ABSTRACT_UNIX_SOCKET, _SCOPE_SIGNAL = 1 << 0, 1 << 1
 
-# What root keeps: as in a container, but for making devices and changing the root. Some of the others open what Landlock closes:
+# What root keeps: as in a container, but for making devices and changing the root. Some others open what Landlock closes:
 # CAP_PERFMON reads the environment of any process, CAP_DAC_READ_SEARCH opens files without their path.
 _KEPT_CAPABILITIES = frozenset(
     (
