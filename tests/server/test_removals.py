@@ -89,7 +89,7 @@ def test_a_release_that_names_nothing_is_refused(files: Api, body: Any) -> None:
 
 
 def test_a_release_needs_an_admin(served: Callable[..., Api]) -> None:
-    api = served(open_access=False)
+    api = served(dev_token=None)
     for role in ("viewer", "operator", "admin"):
         api.services.store.add_token(role, token_hash(role), role, role, None)
     assert api.post(ROUTE, {"digest": "x"}).status == 401

@@ -15,6 +15,7 @@ from websockets.sync.client import connect
 from optio.cli.serving import configuration
 from optio.server.transport import MAX_GATHERED_BYTES, GatheringTransport
 from tests.server.api import Api
+from tests.support import header_lines
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -173,7 +174,7 @@ def test_a_kept_open_connection_carries_one_answer_after_the_other(api: Api) -> 
     connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=30)
     try:
         for path, status in [("/healthz", 200), ("/api/tasks", 200), ("/api/nothing", 404), ("/readyz", 200)] * 3:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=api.credentials)
             answer = connection.getresponse()
             body = answer.read()
             assert answer.status == status
@@ -185,7 +186,8 @@ def test_a_kept_open_connection_carries_one_answer_after_the_other(api: Api) -> 
 def test_pipelined_requests_are_answered_in_order(api: Api) -> None:
     paths = [b"/healthz", b"/api/nothing", b"/api/tasks/job", b"/healthz"]
     with socket.create_connection(("127.0.0.1", api.port), 10) as client:
-        client.sendall(b"".join(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in paths))
+        head = b" HTTP/1.1\r\nHost: localhost\r\n" + header_lines(api.credentials).encode() + b"\r\n"
+        client.sendall(b"".join(b"GET " + path + head for path in paths))
         answer = b""
         while answer.count(b"HTTP/1.1 ") < len(paths):
             part = client.recv(65536)
@@ -198,7 +200,7 @@ def test_pipelined_requests_are_answered_in_order(api: Api) -> None:
 @pytest.mark.parametrize("count", [1, 300])
 def test_lines_of_a_live_log_over_a_websocket_are_whole_and_in_order(api: Api, count: int) -> None:
     writer = api.started()
-    with connect(f"ws://127.0.0.1:{api.port}/ws/workflow-runs/{writer.id}/logs") as live:
+    with connect(f"ws://127.0.0.1:{api.port}/ws/workflow-runs/{writer.id}/logs", additional_headers=api.credentials) as live:
         writer.log(*(f"line {number}" for number in range(count)))
         writer.end()
         *lines, end = [json.loads(message) for message in live]

@@ -1,5 +1,6 @@
 """One `optio dev` for all stories: limits as they come, the real Claude Code CLI, a model that answers by script."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,14 @@ SECRET = "whsec_c3Rvcnk="
 @pytest.fixture(scope="package")
 def optio(tmp_path_factory: pytest.TempPathFactory, scripted_model: StubModel) -> Iterator[Dev]:
     """Serves the stories' tasks; two failing runs are started at once, so that their delays pass while others are told."""
+    directory = tmp_path_factory.mktemp("stories")
+    (directory / "shared").mkdir()
     process = Dev(
-        tmp_path_factory.mktemp("stories"),
+        directory,
         environ={
             "OPTIO_PROGRAM_CLAUDE_CODE": str(CLAUDE),
+            "OPTIO_SANDBOX": "landlock",
+            "OPTIO_SANDBOX_WRITE": str(directory / "shared"),
             "OPTIO_ANTHROPIC_BASE_URL": scripted_model.url,
             "OPTIO_SECRET_STORY_SECRET": SECRET,
             "OPTIO_SECRET_ANTHROPIC_API_KEY": "sk-story",
@@ -66,9 +71,9 @@ def optio(tmp_path_factory: pytest.TempPathFactory, scripted_model: StubModel) -
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Path]:
-    """A file that runs wait for; opened at the end at the latest."""
-    path = tmp_path / "gate"
+def gate(optio: Dev) -> Iterator[Path]:
+    """A file that runs wait for; opened at the end at the latest. Runs may write beside it."""
+    path = Path(tempfile.mkdtemp(dir=optio.directory / "shared")) / "gate"
     yield path
     path.touch()
 

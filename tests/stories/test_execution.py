@@ -39,11 +39,12 @@ def test_log_lines_arrive_over_the_websocket_while_the_run_goes_on(optio: Dev, g
 
     url = f"{optio.url.replace('http', 'ws')}/ws/workflow-runs/{run_id}/logs"
     with connect(url, open_timeout=20, additional_headers=optio.credentials) as socket:
-        first = json.loads(socket.recv(timeout=20))
+        note, first = (json.loads(socket.recv(timeout=20)) for _ in range(2))
         during = optio.get(f"/api/workflow-runs/{run_id}").json["state"]
         gate.touch()
         rest = [json.loads(message) for message in socket]
 
+    assert (note["kind"], note["text"].split(":")[0]) == ("system", "sandbox landlock")
     assert (first["type"], first["text"]) == ("line", "begun")
     assert during == "running"
     assert [message.get("text") for message in rest[:-1]] == ["over"]
@@ -54,7 +55,7 @@ def test_a_reader_that_comes_back_with_its_cursor_misses_and_repeats_nothing(opt
     run_id = started(optio, waiting_task(optio, "Resumed", gate))
     url = f"{optio.url.replace('http', 'ws')}/ws/workflow-runs/{run_id}/logs"
     with connect(url, open_timeout=20, additional_headers=optio.credentials) as socket:
-        cursor = json.loads(socket.recv(timeout=20))["seq"]
+        _, cursor = (json.loads(socket.recv(timeout=20))["seq"] for _ in range(2))
     gate.touch()
     optio.until_ended(run_id)
 
