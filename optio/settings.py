@@ -198,6 +198,9 @@ SETTINGS: Mapping[str, Setting] = {
     "sandbox_write": Setting("", _paths, "further paths that agents may read and write, separated by commas"),
     "sandbox_ports": Setting(None, _ports, "TCP ports that agents of tasks without `network` may connect to; by default all"),
     "attempt_disk": Setting("4Gi", _bytes, "what an attempt as a process may write in all, and into one file"),
+    "attempt_processes": Setting(
+        None, _count, "processes, with their threads, that an attempt as a process may have at once, where there is a cgroup"
+    ),
     "kube_namespace": Setting("optio", _label, "namespace of the pods, in the cluster of KUBECONFIG or the one we run in"),
     "kube_install": Setting("optio", _label, "tells the pods of two installations in one namespace apart"),
     "kube_image": Setting(None, str, "image of the agents whose task names none"),
@@ -269,7 +272,7 @@ def unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
             yield name, next(iter(get_close_matches(name, known, n=1, cutoff=0.85)), None)
 
 
-_PROCESS_ONLY = ("sandbox", "sandbox_read", "sandbox_write", "sandbox_ports", "attempt_disk")
+_PROCESS_ONLY = ("sandbox", "sandbox_read", "sandbox_write", "sandbox_ports", "attempt_disk", "attempt_processes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,6 +295,7 @@ class Settings:
     sandbox_write: tuple[str, ...]
     sandbox_ports: tuple[str, ...] | None
     attempt_disk: int
+    attempt_processes: int | None
     kube_namespace: str
     kube_install: str
     kube_image: str | None

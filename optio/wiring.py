@@ -167,7 +167,13 @@ def executor(settings: Settings) -> Executor:
     programs = {"claude-code": settings.program_claude_code} if settings.program_claude_code else {}
     if settings.executor == "process":
         attempts = settings.data_dir / "attempts"
-        return ProcessExecutor(attempts, programs, sandbox=_sandbox(settings), disk_quota=settings.attempt_disk)
+        return ProcessExecutor(
+            attempts,
+            programs,
+            sandbox=_sandbox(settings),
+            disk_quota=settings.attempt_disk,
+            processes=settings.attempt_processes,
+        )
     with _extra("kubernetes", "OPTIO_EXECUTOR=kubernetes"):
         from optio.executors.pods.executor import PodExecutor
     names = {runtime: program for runtime, (program, _) in INSTALL.items()}

@@ -194,18 +194,17 @@ def _tasks(settings: Settings) -> Iterator[Check]:
         yield Check(name="tasks", status="error", detail=detail, hint=f"`optio check {settings.tasks}` says which")
     elif settings.tasks.is_dir():
         yield Check(name="tasks", status="ok", detail=f"{settings.tasks}: {count} tasks, no errors")
-    yield from _isolation(settings, compilation)
     yield from _secrets(settings, compilation)
     yield from _agents(settings, compilation)
 
 
-def _isolation(settings: Settings, compilation: Compilation) -> Iterator[Check]:
+def _isolation(places: Executor, compilation: Compilation) -> Iterator[Check]:
     """What tasks ask for, or the policy demands of whoever runs them, and the executor does not apply."""
     cure = "set OPTIO_EXECUTOR=kubernetes, if agents are to run as pods"
     users: dict[tuple[bool, str], list[str]] = {}
     for task in compilation.registry.tasks.values():
         for name in dict.fromkeys((*isolation.asked(task.spec.environment), *task.isolation)):
-            for text in isolation.notes(settings.executor, (name,)):
+            for text in places.not_applied((name,)):
                 users.setdefault((name in task.isolation, text), []).append(task.id)
     for (demanded, text), tasks in sorted(users.items()):
         detail = f"{text}, which the policy demands: runs of" if demanded else f"{text} of"
@@ -240,6 +239,7 @@ def _agents(settings: Settings, compilation: Compilation) -> Iterator[Check]:
         yield Check(name="executor", status="error", detail=str(err))
         return
     try:
+        yield from _isolation(places, compilation)
         if settings.executor == "kubernetes":
             yield _cluster(settings, places)
             return  # the agents' programs are in their images

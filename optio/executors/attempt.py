@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from optio.executors import cgroup
 from optio.executors.base import Begun, Exit
 from optio.executors.inotify import Inotify
 from optio.executors.procfs import descendants, start_time, uptime
@@ -29,6 +30,7 @@ _FILES = (
     "control/exit.json",
     "control/started",
     "control/limits",
+    "control/cgroup",
     "home/.optio-params.json",
 )
 _DIRECTORIES = ("control", "result", "home", "tmp", "work", "")
@@ -135,6 +137,7 @@ class ProcessHandle:
         found = self._read_exit()
         if found is None:
             kill_marked(self._base.name)
+            cgroup.remove(self._control, self._base.name)
             if self._overdue_as is not None:
                 return Exit(code=None, signal=signal.SIGKILL, stopped_by=self._overdue_as)
             found = Exit(code=None, signal=None, lost=True, watched=self._watched)
@@ -171,6 +174,7 @@ class ProcessHandle:
             return None
         if data["error"] == "ENOSPC":
             return Exit(code=None, signal=None, reason="disk", message="the disk had no room to begin", temporary=True)
+        oom = data.get("oom")  # the limit that was too small
         return Exit(
             code=data["code"],
             signal=data["signal"],
@@ -178,6 +182,8 @@ class ProcessHandle:
             phase=data["phase"],
             error=data["error"],
             sizes=data["sizes"],
+            reason=None if oom is None else "oom",
+            message=f"used more memory than its limit (environment.resources.memory: {oom})" if oom is not None else "",
         )
 
     def stop(self) -> None:
@@ -204,6 +210,7 @@ class ProcessHandle:
         self._pidfd = None
         self._open = {}
         if remove:
+            cgroup.remove(self._control, self._base.name)
             delete(self._base)
 
 

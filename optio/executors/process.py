@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from optio.errors import LaunchFailed, StoreUnavailable
-from optio.executors import execve
+from optio.executors import cgroup, execve
 from optio.executors.attempt import (
     EXIT_BYTES,
     OVERDUE_S,
@@ -67,7 +67,8 @@ _ARCH = {"x86_64": "x64", "aarch64": "arm64"}
 
 class ProcessExecutor:
     """Agents as processes of this machine. `programs` maps a runtime to a configured program; an attempt may write `disk_quota`
-    bytes. Raises SettingsError where the chosen sandbox cannot be had."""
+    bytes, and have `processes` at once where there is a cgroup. Raises SettingsError where the chosen sandbox cannot be
+    had."""
 
     def __init__(
         self,
@@ -76,12 +77,15 @@ class ProcessExecutor:
         *,
         sandbox: SandboxOptions | None = None,
         disk_quota: int = DISK_QUOTA,
+        processes: int | None = None,
     ) -> None:
         self._root = root.absolute()
         self._programs = dict(programs or {})
         options = sandbox or SandboxOptions()
         self.sandbox = Sandbox(replace(options, hidden=(self._root, *options.hidden)))
         self._disk_quota = disk_quota
+        self._cgroups = cgroup.Cgroups(self._root)
+        self._processes = processes
         self._lock = threading.Lock()
         self._server: _ForkServer | None = None
 
@@ -130,6 +134,7 @@ class ProcessExecutor:
                 _write_private(base / "home" / name, data)
         except OSError as err:
             raise LaunchFailed("disk", f"the attempt's directory cannot be made: {err}", temporary=True) from err
+        groups = self._make_groups(base, launch.environment)
         orphan_grace = min(launch.grace_s, launch.orphan_s * _ORPHAN_GRACE)
         program = launch.argv[0] if launch.runtime_program else None
         header = {
@@ -147,6 +152,7 @@ class ProcessExecutor:
             "orphan_grace": orphan_grace,
             "disk": self._disk_quota,
             **self.sandbox.launch(base, launch.argv, launch.environment, program),
+            **groups,
         }
         pid = self._fork(marshal.dumps(header), launch.stdin)
         return ProcessHandle(base, pid)
@@ -198,6 +204,7 @@ class ProcessExecutor:
             handle.wait(1.0)
         handle.close(remove=False)
         kill_marked(base.name)
+        cgroup.remove(f"{base}/control", base.name)
         delete(base)
 
     def notes(self, environment: Environment) -> list[str]:
@@ -207,11 +214,14 @@ class ProcessExecutor:
         return [
             *self.not_applied(name for name in isolation.asked(environment) if not (confined and name == "network")),
             *self.sandbox.notes(environment),
+            *self._cgroups.notes(environment.resources, self._processes),
         ]
 
     def not_applied(self, names: Iterable[str]) -> list[str]:
         """See `Executor.not_applied`."""
-        return isolation.notes("process", names)
+        if self._cgroups.problem:
+            return isolation.notes("process", names, {"resources": self._cgroups.problem})
+        return isolation.notes("process", (name for name in names if name != "resources"))
 
     def refusal_hint(self, line: bytes) -> str | None:
         """See `Executor.refusal_hint`."""
@@ -219,10 +229,21 @@ class ProcessExecutor:
 
     def examine(self) -> Iterable[Finding]:
         """See `Executor.examine`."""
-        return self.sandbox.examine()
+        yield from self.sandbox.examine()
+        yield from self._cgroups.examine(self._processes)
 
     def _directory(self, run_id: str, attempt: int) -> Path:
         return self._root / f"{run_id}-{attempt}"
+
+    def _make_groups(self, base: Path, environment: Environment | None) -> dict[str, Any]:
+        resources = None if environment is None else environment.resources
+        if resources is not None or self._processes is not None:
+            with self._lock:
+                self._cgroups.enter()
+        try:
+            return self._cgroups.launch(base, resources, self._processes)
+        except OSError as err:
+            raise LaunchFailed("cgroup", f"the attempt's cgroup cannot be made: {err}", temporary=True) from err
 
     def _fixed(self, base: Path) -> dict[str, str]:
         return {
@@ -263,6 +284,7 @@ class ProcessExecutor:
         return pid
 
     def _serve(self) -> "_ForkServer":
+        self._cgroups.enter()  # before there is a child, which would stay behind
         self._server = _ForkServer()
         return self._server
 
@@ -340,6 +362,7 @@ def _reserve(path: Path, size: int) -> None:
 
 def _strip(base: Path) -> None:
     """Leave nothing of an attempt that never began but its tombstone."""
+    cgroup.remove(f"{base}/control", base.name)
     for name in ("home", "tmp", "work", "result"):
         delete(base / name)
 

@@ -43,6 +43,8 @@ LANDLOCK_ACCESS_FILE = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14
 RLIMIT_FSIZE = 1
 # How often a running attempt's files are looked at, in seconds, and how much of the time that may take.
 DISK_EVERY_S, DISK_USAGE_EVERY_S, DISK_SHARE = 0.5, 10.0, 0.02
+# A cgroup can be removed a moment after its last process was reaped; what is left is removed by the worker.
+REMOVE_GROUP_ATTEMPTS = 50
 _libc = ctypes.CDLL(None, use_errno=True)
 # Ignored in us (by Python, by nohup, on purpose); what is ignored stays so over an exec.
 _DEFAULTS = (signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
@@ -163,9 +165,36 @@ def supervise(launch: dict[str, Any], stdin: bytes) -> None:
     except OSError as failure:
         _end_descendants()
         end.update(code=None, signal=None, stopped_by=None, error=_name_of(failure))
+    _remove_groups(launch, end)
     # Nothing is synced: what a power cut loses is the outcome of the last instant, and the sizes show it.
     end["sizes"] = {name: os.fstat(each).st_size for name, each in (("stdout", out), ("stderr", err)) if each is not None}
     _write_last(f"{control}/exit.json", last_word, _json(end).encode())
+
+
+def _remove_groups(launch: dict[str, Any], end: dict[str, Any]) -> None:
+    """Remove the attempt's cgroups, which are empty. An attempt that failed after one of its processes was killed for memory
+    has the limit in its end."""
+    if launch["memory"] is not None and end["code"] != 0 and end["stopped_by"] is None:
+        limit, file = launch["memory"]
+        if _has_oom_kills(file):
+            end["oom"] = limit
+    for path in launch["groups"]:
+        for _ in range(REMOVE_GROUP_ATTEMPTS):
+            try:
+                os.rmdir(path)
+            except OSError as failure:
+                if failure.errno == errno.EBUSY:
+                    time.sleep(0.001)
+                    continue
+            break
+
+
+def _has_oom_kills(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return any(line.startswith(b"oom_kill ") and int(line[9:]) > 0 for line in file)
+    except OSError:
+        return False
 
 
 def _write_last(path: str, reserved: int, data: bytes) -> None:
@@ -313,6 +342,11 @@ def _run(
             # Never SIGINT: two of the agent CLIs report success after it.
             _ask_to_end(agent, launch)
         status = _reap(agent)
+    for group in launch["groups"]:
+        try:
+            _write_into(f"{group}/cgroup.kill", b"1")  # ends a fork bomb at once
+        except OSError:
+            break  # version 1 has no such file
     _end_descendants()
     if stopped_by is None and max(os.fstat(each).st_size for each in streams[1:]) >= launch["disk"]:
         stopped_by = "disk_quota"  # the kernel has ended it, or let it write no more
@@ -370,6 +404,8 @@ def _spawn(
             os.umask(0o077)
             os.chdir(launch["cwd"])
             _libc.setrlimit(RLIMIT_FSIZE, limit)
+            for group in launch["groups"]:
+                _write_into(f"{group}/cgroup.procs", b"0")
             if ruleset is not None:
                 _confine(ruleset, launch["sandbox"]["capabilities"])
             argv = launch["wrap"] + argv
@@ -535,6 +571,14 @@ def _signal_group(pid: int, number: int) -> None:
         os.killpg(pid, number)
     except ProcessLookupError:
         return
+
+
+def _write_into(path: str, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
 
 
 def _append(path: str) -> int:

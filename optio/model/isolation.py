@@ -13,6 +13,12 @@ NAMES = (POD, *KEYS)
 APPLIED: Mapping[str, frozenset[str]] = {"process": frozenset(), "kubernetes": frozenset(NAMES)}
 
 
+DEPENDS: Mapping[tuple[str, str], str] = {
+    ("process", "resources"): "applied by the process executor only where its worker has a cgroup"
+}
+"""What an executor applies on some machines only, as `optio check` says it: there the machine is not known."""
+
+
 def asked(environment: Environment) -> list[str]:
     """The keys that a task sets."""
     return [key for key in KEYS if getattr(environment, key)]
@@ -23,10 +29,11 @@ def not_applied(executor: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if name not in APPLIED[executor]]
 
 
-def notes(executor: str, names: Iterable[str]) -> list[str]:
-    """The same as sentences."""
+def notes(executor: str, names: Iterable[str], reasons: Mapping[str, str] | None = None) -> list[str]:
+    """The same as sentences, with the reasons that are known."""
     what = {POD: "run agents in pods"}
+    why = {name: f": {reason}" for name, reason in (reasons or {}).items()}
     return [
-        f"the {executor} executor does not {what.get(name, f'apply environment.{name}')}"
+        f"the {executor} executor does not {what.get(name, f'apply environment.{name}')}{why.get(name, '')}"
         for name in not_applied(executor, names)
     ]

@@ -49,7 +49,7 @@ class Environment(Spec, frozen=True, kw_only=True):
     network: Network | None = None
     """What the agent may reach; by default, in a pod, public addresses and nothing private."""
     resources: Resources | None = None
-    """What the pod asks for."""
+    """What a pod asks for, and the limits of a process where its worker has a cgroup."""
 
 
 class StartLimit(Spec, frozen=True, kw_only=True):

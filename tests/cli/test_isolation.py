@@ -1,9 +1,11 @@
 """What the process executor does not apply is said before a run, and refused where the policy demands it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from optio.executors.cgroup import Cgroups
 from optio.model import isolation
 from optio.model.registry import CompiledTask
 from optio.model.task import Environment
@@ -65,10 +67,8 @@ def test_what_is_not_applied_is_said_where_a_task_is_made_changed_served_and_sho
     doctor = json.loads(dev.cli("doctor", "--json").stdout)["checks"]
 
     assert [(w["pointer"], w["message"]) for w in made["warnings"] if w["code"] == "OPT523"] == [("/environment/image", NOTE)]
-    assert [w["pointer"] for w in changed["warnings"] if w["code"] == "OPT523"] == [
-        "/environment/image",
-        "/environment/resources",
-    ]
+    resources = ["/environment/resources"] if Cgroups(Path("/")).problem else []
+    assert [w["pointer"] for w in changed["warnings"] if w["code"] == "OPT523"] == ["/environment/image", *resources]
     assert [w for w in mended["warnings"] if w["code"] == "OPT523"] == []
     assert served == {"echo": ["the process executor does not apply environment.network"]}
     assert [(c["status"], c["detail"]) for c in doctor if c["name"] == "isolation"] == [
@@ -118,6 +118,15 @@ def test_check_says_what_is_not_applied(shell: Shell, policy: str, executor: str
 
     assert (done.returncode, words in done.stdout) == (code, True), done.stdout + done.stderr
     assert bool(words) is ("not applied" in done.stdout)
+
+
+def test_check_says_on_what_it_depends_whether_resources_are_applied(shell: Shell) -> None:
+    shell.write("tasks.d/echo.yaml", ECHO + "environment: {resources: {memory: 64Mi}}\n")
+
+    done = shell("check", "--format", "concise")
+
+    words = "`environment.resources` is applied by the process executor only where its worker has a cgroup"
+    assert (done.returncode, words in done.stdout) == (0, True), done.stdout
 
 
 def test_check_says_the_same_of_many_files_and_from_its_cache(shell: Shell) -> None:

@@ -246,6 +246,7 @@ def test_a_text_without_a_first_line_for_the_kernel_is_no_program(executor: Proc
 
 
 def test_notes_name_what_is_not_applied(executor: ProcessExecutor) -> None:
+    executor._cgroups.problem = "no cgroup here"
     notes = executor.notes(Environment(image="x", resources=Resources(cpu="1")))
 
     assert " ".join(notes).count("does not apply") == 2

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from optio.compiler.claims import Claim
 from optio.compiler.diagnostics import Diagnostic, finding
 from optio.compiler.layers import POLICY
-from optio.model.isolation import POD, not_applied
+from optio.model.isolation import DEPENDS, POD, not_applied
 
 
 def check(claims: Sequence[Claim], executor: str) -> Iterator[Diagnostic]:
@@ -18,7 +18,8 @@ def check(claims: Sequence[Claim], executor: str) -> Iterator[Diagnostic]:
         for key in not_applied(executor, places):
             demanded = key in claim.demands
             why = ", and the policy demands it: runs are refused" if demanded else ""
-            message = f"`environment.{key}` is not applied by the {executor} executor{why}"
+            fact = DEPENDS.get((executor, key), f"not applied by the {executor} executor")
+            message = f"`environment.{key}` is {fact}{why}"
             place = places[key]
             code = "OPT524" if demanded else "OPT523"
             yield finding(code, message, path=claim.path, span=place.span, route=place.route, hint=cure)
