@@ -183,7 +183,7 @@ class ProcessHandle:
             error=data["error"],
             sizes=data["sizes"],
             reason=None if oom is None else "oom",
-            message=f"used more memory than its limit (environment.resources.memory: {oom})" if oom is not None else "",
+            message="" if oom is None else f"it used more memory than its limit (environment.resources.memory: {oom})",
         )
 
     def stop(self) -> None:

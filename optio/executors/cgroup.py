@@ -25,6 +25,7 @@ from optio.model.task import Resources
 CONTROLLERS = ("memory", "cpu", "pids")
 WORKER_GROUP = "optio-worker"
 NOT_DELEGATED = "no cgroup is delegated to this user (systemd: Delegate=yes)"
+_BUSY = f"it holds other processes (systemd: DelegateSubgroup={WORKER_GROUP})"
 _CPU_PERIOD_US, _MIN_CPU_QUOTA_US = 100_000, 1_000
 # What sets a limit, by controller and version: the first file is there, the others depend on the kernel (swap).
 _LIMIT_FILES = {
@@ -83,8 +84,7 @@ class Cgroups:
                 _write(parent / WORKER_GROUP / "cgroup.procs", "0")
             _write(parent / "cgroup.subtree_control", " ".join(f"+{name}" for name in sorted(names)))
         except OSError as err:
-            busy = f"it holds other processes (systemd: DelegateSubgroup={WORKER_GROUP})"
-            self.problem = f"the cgroup {parent} cannot be used: {busy if err.errno == errno.EBUSY else err.strerror}"
+            self.problem = f"the cgroup {parent} cannot be used: {_BUSY if err.errno == errno.EBUSY else err.strerror}"
 
     def launch(self, base: Path, resources: Resources | None, processes: int | None) -> dict[str, Any]:
         """Make the group of an attempt, one for each controller in version 1. For the supervisor's header: `groups`, their

@@ -198,7 +198,7 @@ def test_a_program_that_needs_more_memory_than_its_limit_ends_as_out_of_memory(e
     ended = run(executor, python(HUNGRY, environment=SMALL))
 
     assert (ended.exit.reason, ended.stdout) == ("oom", b"")
-    assert ended.exit.message == "used more memory than its limit (environment.resources.memory: 64Mi)"
+    assert ended.exit.message == "it used more memory than its limit (environment.resources.memory: 64Mi)"
     assert groups_of(executor) == []
 
 
@@ -263,6 +263,20 @@ def test_the_limit_of_cpu_is_the_kernels(executor: ProcessExecutor) -> None:
 
     assert written == "50000"
     assert inside != []
+
+
+@real
+def test_under_a_sandbox_an_agent_can_neither_leave_its_group_nor_raise_its_limits(executor: ProcessExecutor) -> None:
+    parent = executor._cgroups._parents["pids"].path
+    group = parent / f"{executor._cgroups._prefix}-run-1"
+    writes = (
+        f"echo 0 > {parent}/cgroup.procs; echo 4000 > {group}/pids.max; rmdir {group}; mkdir {group}/more; cat {group}/pids.max"
+    )
+
+    ended = run(executor, shell(writes, environment=SMALL))
+
+    assert ended.stdout == b"40\n"
+    assert ended.stderr.count(b"ermission denied") == 4
 
 
 @real

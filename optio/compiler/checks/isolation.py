@@ -11,6 +11,7 @@ from optio.model.isolation import DEPENDS, POD, not_applied
 def check(claims: Sequence[Claim], executor: str) -> Iterator[Diagnostic]:
     """Findings of all tasks. A tree whose policy demands pods is for them, wherever it is checked."""
     cure = f"write `executor: kubernetes` into `{POLICY}`, or set OPTIO_EXECUTOR=kubernetes, if agents run as pods"
+    delegate = f"give the worker's systemd unit `Delegate=yes`, or {cure}"
     for claim in claims:
         if POD in claim.demands:
             continue
@@ -18,8 +19,11 @@ def check(claims: Sequence[Claim], executor: str) -> Iterator[Diagnostic]:
         for key in not_applied(executor, places):
             demanded = key in claim.demands
             why = ", and the policy demands it: runs are refused" if demanded else ""
-            fact = DEPENDS.get((executor, key), f"not applied by the {executor} executor")
+            depends = DEPENDS.get((executor, key))
+            fact = depends or f"not applied by the {executor} executor"
             message = f"`environment.{key}` is {fact}{why}"
             place = places[key]
             code = "OPT524" if demanded else "OPT523"
-            yield finding(code, message, path=claim.path, span=place.span, route=place.route, hint=cure)
+            yield finding(
+                code, message, path=claim.path, span=place.span, route=place.route, hint=delegate if depends else cure
+            )
