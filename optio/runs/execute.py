@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from optio.broker.base import Broker, Topic
-from optio.errors import LaunchFailed, LeaseLost, StoreUnavailable
+from optio.errors import LaunchFailed, LeaseLost, StoreFull, StoreUnavailable
 from optio.executors.base import Begun, Executor, Exit, Handle, Launch
 from optio.model import retry
 from optio.model.registry import CompiledTask
@@ -31,6 +31,8 @@ _GATHER = 0.02
 # When an agent began is kept with the first thing that is kept of it, and by itself if there is nothing for so long.
 _NOTED = 0.1
 _AFTER_FAILURE = 1.0
+# A full disk may have room again soon: the log of an attempt that has ended waits for so long.
+_FULL_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,7 @@ class Execution:
         self._born = time.monotonic()
         self._began: Begun | None = None  # when and how the agent did, until that is kept
         self._told = False
+        self._full_since: float | None = None  # the disk has had no room for its log since then
 
     def cancel(self) -> None:
         """Stop the agent: the run's end was asked for."""
@@ -270,13 +273,31 @@ class Execution:
 
     def _keep(self, lines: list[LogLine], offsets: Mapping[str, int], meter: Meter) -> None:
         masked = [replace(line, data=cut(self._mask(line.data))) for line in lines]
-        run, append, after = self.run, self._parts.store.append_log, self._cursor
-        self._cursor = self._durably(
-            lambda: append(run.id, run.fence, run.attempt, masked, offsets, meter, after=after, began=self._since_began())
-        )
+        run, after = self.run, self._cursor
+
+        def append(lines: list[LogLine]) -> int:
+            store, began = self._parts.store, self._since_began()
+            return store.append_log(run.id, run.fence, run.attempt, lines, offsets, meter, after=after, began=began)
+
+        def change() -> int:
+            try:
+                return append(masked)
+            except StoreFull:
+                if not masked or not self._blocks_its_own_end():
+                    raise
+            log.warning("run %s: %d lines of its log are not kept: the disk is full", run.id, len(masked))
+            return append([])
+
+        self._cursor = self._durably(change)
         self._began = None
         if lines:
             self._parts.broker.tell(Topic.RUN, run.id)
+
+    def _blocks_its_own_end(self) -> bool:
+        """Whether the disk has been full for a while, and the attempt, whose files may fill it, waits for its log alone."""
+        now = time.monotonic()
+        self._full_since = self._full_since or now
+        return now - self._full_since > _FULL_PATIENCE_S and self._handle is not None and self._handle.exit() is not None
 
     def _since_began(self) -> Beginning | None:
         begun = self._began

@@ -206,7 +206,7 @@ class SqlStore:
     ) -> int:
         return self._engine.change(
             Limited(
-                DiskUse.HALF,
+                DiskUse.HALF if lines else DiskUse.ALL,
                 lambda tx: claims.append_log(tx, run_id, fence, attempt, lines, offsets, meter, after, began),
             )
         )
