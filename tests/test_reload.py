@@ -416,21 +416,21 @@ def test_a_sign_too_fresh_to_show_the_next_change_is_known_as_such(tmp_path: Pat
 
 
 def test_a_prompt_in_a_file_of_its_own_is_followed_wherever_it_lies(watched: Watched) -> None:
-    for directory in ("prompts", ".hidden"):
-        (watched.root / directory).mkdir()
+    for directory in ("prompts", "deep/er"):
+        (watched.root / directory).mkdir(parents=True)
         (watched.root / directory / "p.md").write_text("first")
         watched.put(
-            f"{directory.strip('.')}.yaml",
+            f"{directory.replace('/', '-')}.yaml",
             task("x")
             .replace('promptTemplate: "hello"', f"promptFile: {directory}/p.md")
-            .replace("name: x", f"name: {directory}"),
+            .replace("name: x", f"name: {directory.replace('/', ' ')}"),
         )
-    watched.until(lambda: watched.prompt("prompts") == watched.prompt("hidden") == "first")
+    watched.until(lambda: watched.prompt("prompts") == watched.prompt("deep-er") == "first")
 
     (watched.root / "prompts/p.md").write_text("second")
-    (watched.root / ".hidden/p.md").write_text("second")
+    (watched.root / "deep/er/p.md").write_text("second")
 
-    watched.until(lambda: watched.prompt("prompts") == watched.prompt("hidden") == "second")
+    watched.until(lambda: watched.prompt("prompts") == watched.prompt("deep-er") == "second")
 
 
 def test_without_file_events_a_scan_finds_every_change(

@@ -200,7 +200,12 @@ def test_an_attempt_that_changes_its_worker_is_one_span(tmp_path: Path, collecto
         workers[0].start(ready=False)
         run_id = server.post("/api/hooks/traced", {}, traceparent=f"00-{THIRD}-{PARENT}-01").json["runId"]
         said = eventually(
-            lambda: server.get(f"/api/workflow-runs/{run_id}/logs", **who).json["items"], what="the agent's first line"
+            lambda: [
+                entry
+                for entry in server.get(f"/api/workflow-runs/{run_id}/logs", **who).json["items"]
+                if entry["kind"] == "output"
+            ],
+            what="the agent's first line",
         )
         workers[0].kill()
         workers[1].start(ready=False)

@@ -13,7 +13,7 @@ from optio.plan.effect import HORIZON
 from optio.plan.history import Past
 
 # What the API adds to a task's keys, and to a trigger's.
-_ADDED = ("digest", "origin", "stale", "paused", "links")
+_ADDED = ("digest", "origin", "stale", "held", "paused", "links")
 _ADDED_TO_TRIGGERS = ("url", "unsigned")
 _MOST_RUNS = 2_000
 _MOMENT = timedelta(seconds=1)

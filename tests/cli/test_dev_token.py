@@ -93,7 +93,7 @@ def test_live_logs_need_the_token_over_a_socket_and_as_events(echoing: Dev) -> N
     with pytest.raises(InvalidStatus) as refused:
         connect(f"ws://127.0.0.1:{echoing.port}{path}")
     with connect(f"ws://127.0.0.1:{echoing.port}{path}", additional_headers=echoing.credentials) as live:
-        first = live.recv(timeout=20)
+        _, first = live.recv(timeout=20), live.recv(timeout=20)
     without = echoing.get(f"/api/workflow-runs/{run_id}/logs", Accept="text/event-stream", Authorization="Bearer x")
     events = echoing.get(f"/api/workflow-runs/{run_id}/logs", Accept="text/event-stream")
 

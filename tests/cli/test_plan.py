@@ -398,10 +398,11 @@ def test_what_is_served_is_held_against_a_directory(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPTIO_URL", served.url)
+    monkeypatch.setenv("OPTIO_TOKEN", served.credentials["Authorization"].removeprefix("Bearer "))
     monkeypatch.setenv("OPTIO_TASKS", "mine")
     write({path.name: path.read_text() for path in served.tasks.glob("*.yaml")}, "mine")
 
-    assert plan("--server")[:2] == (0, "no effect\n")
+    assert plan("--server") == (0, "no effect\n", "")
 
     write({"echo.yaml": ECHO + "timeout: 5m\n"}, "mine")
     os.unlink("mine/slow.yaml")
