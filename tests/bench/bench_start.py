@@ -1,6 +1,5 @@
 """How fast an accepted run becomes a process: `python tests/bench/bench_start.py`. The peer is a bare `subprocess.Popen`."""
 
-import contextlib
 import os
 import statistics
 import subprocess
@@ -17,6 +16,7 @@ from tests.runs.support import accept, done, opened, working  # noqa: E402
 from tests.support import COMMAND_TASK, Dev, command_task  # noqa: E402
 
 SEQUENTIAL, BURST = 200, 400
+SANDBOXES = ("none", "landlock", "bwrap")
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -67,9 +67,9 @@ def _instant(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def burst(directory: Path) -> float:
+def burst(directory: Path, sandbox: str) -> float:
     """Runs of `true` completed a second, from the first claim to the last outcome: they are queued before the worker starts."""
-    with opened(directory, {"OPTIO_MAX_WORKFLOW_CONCURRENT": "32"}) as services:
+    with opened(directory, {"OPTIO_MAX_WORKFLOW_CONCURRENT": "32", "OPTIO_SANDBOX": sandbox}) as services:
         task = command_task(["/bin/true"], extra="maxConcurrent: 32\n")
         waiting = [accept(services, task) for _ in range(BURST)]
         began = time.monotonic()
@@ -79,31 +79,40 @@ def burst(directory: Path) -> float:
             return BURST / (time.monotonic() - began)
 
 
-def main() -> None:
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}, SQLite, process executor")
-    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
-        dev = Dev(Path(directory), environ={"OPTIO_LEASE": "60s"})
-        dev.write("stamp.yaml", COMMAND_TASK.format(name="Stamp", command='["/bin/date", "+%s.%N"]'))
-        dev.start()
-        stack.callback(dev.stop)
+def started(directory: Path, sandbox: str) -> tuple[list[float], list[float], list[float]]:
+    """What `sequential` gives in a sandbox."""
+    dev = Dev(directory, environ={"OPTIO_LEASE": "60s", "OPTIO_SANDBOX": sandbox})
+    dev.write("stamp.yaml", COMMAND_TASK.format(name="Stamp", command='["/bin/date", "+%s.%N"]'))
+    dev.start()
+    try:
         for _ in range(10):
             dev.until_ended(dev.post("/api/tasks/stamp/runs").json["runId"])
-        peer = bare()
-        asked, accepted, ended = sequential(dev)
-        print(f"\n{'':<58} {'p50':>11} {'p99':>11} {'to peer':>9}")
-        row("bare Popen -> program's first instant", peer)
-        row("request sent -> agent's first instant", asked, statistics.median(peer))
-        row("202 received -> agent's first instant", accepted, statistics.median(peer))
-        row("request sent -> run completed", ended, statistics.median(peer))
-    rates = [(bare_rate(), _burst()) for _ in range(3)]
-    rate, completed = (statistics.median(each) for each in zip(*rates, strict=True))
+        return sequential(dev)
+    finally:
+        dev.stop()
+
+
+def main() -> None:
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}, SQLite, process executor")
+    peer = bare()
+    print(f"\n{'':<58} {'p50':>11} {'p99':>11} {'to peer':>9}")
+    row("bare Popen -> program's first instant", peer)
+    for sandbox in SANDBOXES:
+        with tempfile.TemporaryDirectory() as directory:
+            asked, accepted, ended = started(Path(directory), sandbox)
+        row(f"{sandbox}: request sent -> agent's first instant", asked, statistics.median(peer))
+        row(f"{sandbox}: 202 received -> agent's first instant", accepted, statistics.median(peer))
+        row(f"{sandbox}: request sent -> run completed", ended, statistics.median(peer))
+    rounds = [(bare_rate(), *(_burst(sandbox) for sandbox in SANDBOXES)) for _ in range(3)]
+    rate, *completed = (statistics.median(each) for each in zip(*rounds, strict=True))
     print(f"\n{'bare Popen of true, one after the other':<58} {rate:8.0f} /s")
-    print(f"{'runs of true completed, at most 32 at once':<58} {completed:8.0f} /s {completed / rate:8.2f}x")
+    for sandbox, each in zip(SANDBOXES, completed, strict=True):
+        print(f"{f'{sandbox}: runs of true completed, at most 32 at once':<58} {each:8.0f} /s {each / rate:8.2f}x")
 
 
-def _burst() -> float:
+def _burst(sandbox: str) -> float:
     with tempfile.TemporaryDirectory() as directory:
-        return burst(Path(directory))
+        return burst(Path(directory), sandbox)
 
 
 if __name__ == "__main__":
