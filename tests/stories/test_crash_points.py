@@ -77,11 +77,13 @@ def crash(directory: Path, point: Point, seed: int) -> None:
     host = dice.choice(("", "elsewhere"))  # then nothing but the lease tells that it is gone
     lines = dice.randint(12, 30)
     marks = directory / "marks"
+    marks.touch()
     source = f"echo start >> {marks}; for n in $(seq {lines}); do echo line $n; sleep 0.02; done; echo end >> {marks}"
     environ = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")}
-    environ |= {"OPTIO_DATA_DIR": str(directory / "data"), "OPTIO_LEASE": "1s"}
+    settings = {"OPTIO_LEASE": "1s", "OPTIO_SANDBOX_WRITE": str(marks)}
+    environ |= {"OPTIO_DATA_DIR": str(directory / "data"), **settings}
     arguments = (host, point.module, point.owner, point.method, point.when, dice.randint(1, point.most))
-    with opened(directory, {"OPTIO_LEASE": "1s"}) as here:
+    with opened(directory, settings) as here:
         run_id = accept(here, command_task(source, extra="maxRetries: 0\n"))
         dying = subprocess.run(
             [sys.executable, "-c", _DYING.format(arguments=arguments)],
