@@ -154,8 +154,9 @@ def test_another_machine_name_takes_over_with_the_lease_and_the_same_agents_go_o
         assert [on.run(run_id).attempt for run_id in runs] == [1] * 5
 
         # With its agents: their slots come back as soon.
-        with on.cluster.workers[0].lock:
-            on.cluster.workers[0].kill()
+        owner = on.owner(runs[0])
+        with owner.lock:
+            owner.kill()
         for pid in supervisors(on):
             os.kill(pid, signal.SIGKILL)
         eventually(
