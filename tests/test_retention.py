@@ -134,11 +134,12 @@ def test_by_hand_it_says_first_how_much_would_go(tmp_path: Path) -> None:
         said = prune(tmp_path, "--dry-run", "--keep-runs", "1s")
 
         assert said.returncode == 0
-        assert said.stdout == "would go:\n        2 ended runs\n        2 log lines\n"
+        # Of each run what it said, and before it what confined it.
+        assert said.stdout == "would go:\n        2 ended runs\n        4 log lines\n"
         assert not any(gone(services, run_id) for run_id in old)
         programs = json.loads(prune(tmp_path, "--dry-run", "--json", "--keep-logs", "1s").stdout)
         assert programs["dryRun"] is True
-        assert (programs["counts"]["logLines"], programs["counts"]["runs"]) == (2, 0)
+        assert (programs["counts"]["logLines"], programs["counts"]["runs"]) == (4, 0)
 
         done = prune(tmp_path, "--yes", "--keep-runs", "1s")
 

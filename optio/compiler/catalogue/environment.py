@@ -107,8 +107,8 @@ RULES = (
     ),
     Rule(
         "OPT523", "not-applied", WARNING, "an image, a network or resources that the executor does not apply",
-        "With OPTIO_EXECUTOR=process an agent runs in this machine's system with its network, whatever the file says. "
-        "Resources are applied only where its worker has a cgroup.",
+        "As a process, an agent runs in this machine's system. Of its network at most ports are closed, and resources take a "
+        "cgroup.",
         "environment: {image: ghcr.io/acme/agent:1.4}\n",
         "# file: task.yaml\nenvironment: {image: ghcr.io/acme/agent:1.4}\n"
         "# file: _policy.yaml\n---\ntype: policy\nexecutor: kubernetes\n",
