@@ -143,7 +143,7 @@ def test_by_hand_it_says_first_how_much_would_go(tmp_path: Path) -> None:
 
         done = prune(tmp_path, "--yes", "--keep-runs", "1s")
 
-        assert done.stdout == "gone:\n        2 ended runs\n        2 log lines\n"
+        assert done.stdout == "gone:\n        2 ended runs\n        4 log lines\n"
         assert all(gone(services, run_id) for run_id in old)
 
 
