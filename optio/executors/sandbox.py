@@ -75,7 +75,7 @@ class Sandbox:
         pythons = (sys.prefix, sys.base_prefix)
         on_path = _on_path(os.environ.get("PATH", os.defpath), Path(os.path.expanduser("~")))
         wanted = (*SYSTEM, *pythons, *on_path, *map(str, options.read))
-        self._read = list(dict.fromkeys(part for path in wanted for part in _carve(_real(path), self._hidden)))
+        self._read = _outermost(part for path in wanted for part in _carve(_real(path), self._hidden))
 
     def launch(
         self, base: Path, argv: Sequence[str], environment: Environment | None = None, program: str | None = None
@@ -266,6 +266,15 @@ def _carve(path: str, hidden: Iterable[str]) -> Iterator[str]:
         child = os.path.join(path, name)
         if not os.path.islink(child):
             yield from _carve(child, inside)
+
+
+def _outermost(paths: Iterable[str]) -> list[str]:
+    """Those that exist and do not lie in another one: each costs a rule at every start."""
+    found: list[str] = []
+    for path in sorted({path for path in paths if os.path.exists(path)}, key=len):
+        if not any(_is_within(path, each) for each in found):
+            found.append(path)
+    return found
 
 
 def _real(path: Path | str) -> str:

@@ -33,6 +33,8 @@ _NOTED = 0.1
 _AFTER_FAILURE = 1.0
 # A full disk may have room again soon: the log of an attempt that has ended waits for so long.
 _FULL_PATIENCE_S = 5.0
+# What confines an agent stands in its log after so long, or before its first line.
+_OPENING_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,19 +369,22 @@ class Execution:
                 if not output.moved:
                     handle.wait(1.0)  # what the earlier owner has kept is still on its way to us
                 continue
-            if opening:
-                lines = [*(said(LogKind.SYSTEM, text, datetime.now(UTC)) for text in opening), *lines]
-                opening = []
+            outcome: Outcome | None = None
             if over and ended is not None:
                 lines += output.rest(ended.sizes)
+                outcome = self._outcome(ended, reader, stopped)
+            # A short run that says nothing and does well needs no log: a commit for it alone would double its cost.
+            if opening and (lines or watch.age > _OPENING_S or (outcome is not None and not outcome.ok)):
+                lines = [*(said(LogKind.SYSTEM, text, datetime.now(UTC)) for text in opening), *lines]
+                opening = []
             if not hinted and (hint := self._refusal_hint(lines)):
                 hinted = True
                 lines.append(said(LogKind.SYSTEM, hint, datetime.now(UTC)))
             if lines or trial.is_changed or (reader.meter != kept and not over):
                 kept = reader.meter
                 self._keep(lines, {**output.offsets, **trial.entry()}, kept)
-            if over and ended is not None:
-                self._finish(self._outcome(ended, reader, stopped), reader.meter, ended, longest=reader.longest)
+            if outcome is not None:
+                self._finish(outcome, reader.meter, ended, longest=reader.longest)
                 return True
             turn.end()
             if ended is None:
@@ -513,6 +518,11 @@ class _Watch:
     def gather(self) -> float:
         """How long to leave output alone: the first of it is kept at once, the rest of a flow is gathered."""
         return _GATHER if self._flows else 0.0
+
+    @property
+    def age(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self._began
 
     def stalled(self) -> Outcome | None:
         quiet = time.monotonic() - self._moved
