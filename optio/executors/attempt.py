@@ -52,7 +52,7 @@ class ProcessHandle:
         self._paths = {"stdout": f"{control}/stdout", "stderr": f"{control}/stderr", "result": f"{self._results}/result.jsonl"}
         self._open: dict[str, int] = {}
         self._watched = False  # its supervisor was seen alive from here
-        self._overdue_at, self._grace = limits_of(control)
+        self._overdue_at, self._grace, self._holds_signals = limits_of(control)
         self._overdue_as: str | None = None
         self._pidfd = self._marked() if pid is None else open_pidfd(pid)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -140,7 +140,7 @@ class ProcessHandle:
             cgroup.remove(self._control, self._base.name)
             if self._overdue_as is not None:
                 return Exit(code=None, signal=signal.SIGKILL, stopped_by=self._overdue_as)
-            found = Exit(code=None, signal=None, lost=True, watched=self._watched)
+            found = Exit(code=None, signal=None, lost=True, by_agent=self._watched and not self._holds_signals)
         return found
 
     def _alive(self) -> bool:
@@ -251,20 +251,21 @@ def marker_of(control: str) -> tuple[int, int] | None:
         return None
 
 
-def write_limits(control: str, overdue: float, grace: float) -> None:
-    """Keep when the supervisor should have ended its attempt, in seconds since boot, and its grace, for whoever adopts it. A
-    link is made whole or not, and takes no block of a disk. Raises OSError."""
+def write_limits(control: str, overdue: float, grace: float, *, holds_signals: bool) -> None:
+    """Keep when the supervisor should have ended its attempt, in seconds since boot, its grace, and whether a sandbox keeps
+    the agent from signalling it, for whoever adopts it. A link is made whole or not, and takes no block of a disk. Raises
+    OSError."""
     with contextlib.suppress(FileExistsError):
-        os.symlink(f"{overdue:.3f}:{grace:.3f}", f"{control}/limits")
+        os.symlink(f"{overdue:.3f}:{grace:.3f}:{int(holds_signals)}", f"{control}/limits")
 
 
-def limits_of(control: str) -> tuple[float, float]:
-    """(overdue, grace) as `write_limits` kept them; those of an attempt that an older version began are not known."""
+def limits_of(control: str) -> tuple[float, float, bool]:
+    """(overdue, grace, holds_signals) as `write_limits` kept them; of an attempt that an older version began none is known."""
     try:
-        overdue, grace = os.readlink(f"{control}/limits").split(":")
-        return float(overdue), float(grace)
+        overdue, grace, holds_signals = os.readlink(f"{control}/limits").split(":")
+        return float(overdue), float(grace), holds_signals == "1"
     except (OSError, ValueError):
-        return math.inf, _USUAL_GRACE_S
+        return math.inf, _USUAL_GRACE_S, True
 
 
 def kill_tree(pid: int) -> None:

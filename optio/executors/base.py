@@ -60,10 +60,10 @@ class Begun:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
     """How an attempt's process ended. `stopped_by` is `timeout`, `orphaned`, `disk_full`, `disk_quota` or `stop` when the
-    supervisor ended it; `lost` when nothing is known: the supervisor itself is gone, and `watched` when that happened while we
-    followed it, so that no restart of the machine or of its service explains it. `phase` is `setup` when a set-up command
-    failed. `sizes` are those of the streams, where they are known. `reason` with its `message` is the word of the place where
-    it ran, if that ended it, and `temporary` whether it may go better next time."""
+    supervisor ended it; `lost` when nothing is known: the supervisor itself is gone, and `by_agent` when its agent may have
+    killed it: no sandbox kept it from that, and we followed it, so that no restart of the machine or its service explains it.
+    `phase` is `setup` when a set-up command failed. `sizes` are those of the streams, where they are known. `reason` with its
+    `message` is the word of the place where it ran, if that ended it, and `temporary` whether it may go better next time."""
 
     code: int | None
     signal: int | None
@@ -71,7 +71,7 @@ class Exit:
     phase: str = "agent"
     error: str | None = None
     lost: bool = False
-    watched: bool = False
+    by_agent: bool = False
     reason: str | None = None
     message: str = ""
     temporary: bool = False

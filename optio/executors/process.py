@@ -129,7 +129,8 @@ class ProcessExecutor:
         try:
             _make_directories(str(base))
             _reserve(control / "exit.json", EXIT_BYTES)
-            write_limits(str(control), uptime() + launch.timeout_s + launch.grace_s + OVERDUE_S, launch.grace_s)
+            overdue = uptime() + launch.timeout_s + launch.grace_s + OVERDUE_S
+            write_limits(str(control), overdue, launch.grace_s, holds_signals=self.sandbox.holds_signals)
             for name, data in launch.files.items():
                 _write_private(base / "home" / name, data)
         except OSError as err:

@@ -99,6 +99,11 @@ class Sandbox:
         rules = landlock.ruleset(self._abi, read=read, write=[*own, *self._write], append=streams, devices=devices, ports=ports)
         return {"sandbox": rules, "wrap": []}
 
+    @property
+    def holds_signals(self) -> bool:
+        """Whether an agent can neither stop nor kill its supervisor."""
+        return self.kind == "bwrap" or (self.kind == "landlock" and self._abi >= landlock.SCOPES_SINCE)
+
     def variables(self) -> dict[str, str]:
         """What tells a program that it runs in a sandbox. Claude Code runs unattended as root only then."""
         return {} if self.kind == "none" else {"IS_SANDBOX": "1"}

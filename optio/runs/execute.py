@@ -428,8 +428,7 @@ class Execution:
             return Outcome(ok=False, reason="cancelled")
         if stopped is not None:
             return stopped
-        if ended.lost and ended.watched:
-            # From inside, as a rule: whatever else kills supervisors kills their worker too.
+        if ended.lost and ended.by_agent:
             message = "its supervisor was killed while the agent ran"
             return Outcome(ok=False, reason="supervisor_killed", message=message, again=True)
         if ended.lost:

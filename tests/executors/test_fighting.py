@@ -90,7 +90,7 @@ def test_a_daemon_with_an_empty_environment_ends_when_the_supervisor_is_killed(
     ended = until_ended(handle)
     handle.close(remove=True)
 
-    assert (ended.exit.lost, ended.exit.watched) == (True, True)
+    assert (ended.exit.lost, ended.exit.by_agent) == (True, executor.sandbox.kind == "none")
     eventually(lambda: living(token) == [], what="the end of the daemon")
 
 
@@ -113,7 +113,7 @@ def test_an_agent_that_kills_its_supervisor_has_ended_itself(open_executor: Proc
     ended = until_ended(handle)
     handle.close(remove=True)
 
-    assert (ended.exit.lost, ended.exit.watched) == (True, True)
+    assert (ended.exit.lost, ended.exit.by_agent) == (True, True)
     eventually(lambda: living(token) == [], what="the end of all")
 
 

@@ -57,7 +57,7 @@ def test_when_the_supervisor_is_killed_everything_it_watched_is_killed_and_the_a
     ended = until_ended(handle)
     handle.close(remove=True)
 
-    assert (ended.exit.lost, ended.exit.watched) == (True, True)
+    assert (ended.exit.lost, ended.exit.by_agent) == (True, False)
     assert living(token) == []
 
 
