@@ -116,8 +116,9 @@ def _serve(connection: int) -> None:
 
 def _end_orphans() -> None:
     """Reap supervisors that have ended, and kill what one that was killed has left to us."""
-    while True:
-        left = False
+    left = False
+    calm = 0
+    while calm < 4:
         try:
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -127,11 +128,13 @@ def _end_orphans() -> None:
                 _supervisors.discard(pid)
         except ChildProcessError:
             return
-        orphans = [pid for pid in _children(os.getpid()) if pid not in _supervisors] if left else []
-        if not orphans:
+        if not left:
             return
+        orphans = [pid for pid in _children(os.getpid()) if pid not in _supervisors]
         _kill_trees(orphans)
-        time.sleep(0.001)
+        # The kernel's list of children may miss some while others come and go: one empty look proves nothing.
+        calm = 0 if orphans else calm + 1
+        time.sleep(0.001 if orphans else 0.005)
 
 
 def _receive(connection: int, count: int) -> bytes | None:
