@@ -24,7 +24,6 @@ from optio.model import egress
 from optio.model.finding import Finding
 from optio.model.task import Environment
 
-KINDS = ("landlock", "bwrap", "none")
 # What programs of any distribution need to run, and nothing that belongs to a person.
 SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix", "/gnu", "/snap"),
@@ -67,15 +66,17 @@ class Sandbox:
             self._bwrap = _find_bwrap()
         for path in options.write:
             for hidden in self._hidden:
-                if _is_within(hidden, _real(path)):
-                    raise SettingsError(f"OPTIO_SANDBOX_WRITE: {path} holds {hidden}, which no agent may write")
+                if _is_within(hidden, _real(path)) or _is_within(_real(path), hidden):
+                    raise SettingsError(f"OPTIO_SANDBOX_WRITE: {path} would open {hidden}, which no agent may write")
         closed = [path for path in _SHARED if any(_is_within(hidden, _real(path)) for hidden in self._hidden)]
         self._closed = [] if self.kind == "bwrap" else closed
-        self._write = [*(path for path in _SHARED if path not in closed), *map(str, options.write)]
+        # Resolved now, and none within another: an agent could put a link in the place of one that it may replace.
+        self._write = _outermost([*(_real(path) for path in _SHARED if path not in closed), *map(_real, options.write)])
         pythons = (sys.prefix, sys.base_prefix)
         on_path = _on_path(os.environ.get("PATH", os.defpath), Path(os.path.expanduser("~")))
         wanted = (*SYSTEM, *pythons, *on_path, *map(str, options.read))
-        self._read = _outermost(part for path in wanted for part in _carve(_real(path), self._hidden))
+        read = _outermost(part for path in wanted for part in _carve(_real(path), self._hidden))
+        self._read = [path for path in read if not any(_is_within(path, each) for each in self._write)]
 
     def launch(
         self, base: Path, argv: Sequence[str], environment: Environment | None = None, program: str | None = None
@@ -95,7 +96,7 @@ class Sandbox:
             wrap = self._bwrap_arguments(read, own, base / "work", offline=offline)
             return {"sandbox": rules if any(rules["attr"]) else None, "wrap": wrap}
         streams = [str(base / "control" / name) for name in ("stdout", "stderr")]
-        devices = [f"/dev/{name}" for name in _DEVICES]
+        devices = [_real(f"/dev/{name}") for name in _DEVICES]
         rules = landlock.ruleset(self._abi, read=read, write=[*own, *self._write], append=streams, devices=devices, ports=ports)
         return {"sandbox": rules, "wrap": []}
 
@@ -176,7 +177,7 @@ class Sandbox:
 
     def _allowed_ports(self, environment: Environment | None) -> set[int] | None:
         network = None if environment is None else environment.network
-        if network is None or network.egress is None:
+        if network is None:
             return None if self._ports is None else set(self._ports)
         return {egress.parse(entry).port for entry in network.egress}
 

@@ -450,7 +450,7 @@ def _ruleset(sandbox: dict[str, Any] | None) -> int | None:
     ruleset = _call(SYS_LANDLOCK_CREATE_RULESET, attr, ctypes.c_size_t(len(attr)), 0)
     for path, access in sandbox["paths"]:
         try:
-            place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            place = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             continue  # not on this machine
         if os.fstat(place).st_mode & 0o170000 != 0o040000:

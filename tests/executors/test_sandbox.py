@@ -224,8 +224,25 @@ def test_a_setting_may_name_a_file(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_path_to_write_that_holds_the_data_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"OPTIO_SANDBOX_WRITE: .* which no agent may write"):
-        Sandbox(SandboxOptions(kind="landlock", write=[tmp_path], hidden=[tmp_path / "data"]))
+    for opened in (tmp_path, tmp_path / "data", tmp_path / "data" / "secrets"):
+        with pytest.raises(SettingsError, match=r"OPTIO_SANDBOX_WRITE: .* which no agent may write"):
+            Sandbox(SandboxOptions(kind="landlock", write=[opened], hidden=[tmp_path / "data"]))
+
+
+@pytest.mark.parametrize("kind", CONFINED)
+def test_a_link_that_an_agent_puts_in_the_place_of_an_opened_path_opens_nothing(kind: str) -> None:
+    def work(home: Path) -> str:
+        (home / "out" / "deep").mkdir(parents=True)
+        (home / "data" / "secrets").mkdir(parents=True)
+        (home / "data" / "secrets" / "K").write_text("canary")
+        options = SandboxOptions(kind=kind, write=[home / "out", home / "out" / "deep"], hidden=[home / "data"])
+        with contextlib.closing(ProcessExecutor(home / "data" / "attempts", sandbox=options)) as executor:
+            swap = f"rmdir {home}/out/deep && ln -s {home}/data/secrets {home}/out/deep && echo swapped"
+            first = run(executor, shell(swap))
+            second = run(executor, shell(f"cat {home}/out/deep/K", run_id="second"))
+        return f"{first.stdout.decode()}{second.stdout.decode()}"
+
+    assert as_user(work) == "swapped\n"
 
 
 def test_a_program_that_lies_elsewhere_is_refused_with_the_setting_that_opens_it(tmp_path: Path) -> None:
