@@ -10,7 +10,7 @@ import sys
 
 from optio.cli import OK, dev_token, flags
 from optio.cli.console import RunNews, TreeNews
-from optio.cli.serving import attach, listen, log_to_stderr, probing, serve
+from optio.cli.serving import attach, listen, log_to_stderr, probing, run_loop, serve
 from optio.errors import SettingsError
 from optio.live import LiveRegistry
 from optio.reload import Reloader
@@ -49,7 +49,7 @@ def _run(settings: Settings) -> int:
     try:
         with probing(settings) as probe, dev_token.issued(settings, sock.getsockname()[1]) as token:
             attach(services, probe)
-            asyncio.run(_dev(services, sock, token))
+            run_loop(_dev(services, sock, token))
     finally:
         sock.close()
         services.close()

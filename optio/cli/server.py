@@ -6,7 +6,7 @@ import logging
 import socket
 
 from optio.cli import OK, flags
-from optio.cli.serving import attach, listen, log_to_stderr, probing, serve
+from optio.cli.serving import attach, listen, log_to_stderr, probing, run_loop, serve
 from optio.cli.starting import Signals, wait_for
 from optio.compiler.diagnostics import Severity
 from optio.errors import SettingsError, StoreUnavailable
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
             services, live = _opened(settings, sock, probe)
             try:
                 attach(services, probe)
-                asyncio.run(_serve(services, live, sock))
+                run_loop(_serve(services, live, sock))
             finally:
                 services.close()
     finally:

@@ -88,28 +88,29 @@ class Hooks:
         self._minute = 0
         self._strangers: Counter[str] = Counter()
         self.limit = StrangerLimit()
-        self._new: list[str] = []
+        self._new: list[Queued] = []
         self.landing = Landing()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start a run. Answers at once with its id; the run executes asynchronously."""
         try:
             content = await self._receive(scope, receive)
-            status = 202 if "status" in content else 200
-            self._count(scope, _answered(content))
+            status, verdict = 202 if "status" in content else 200, _answered(content)
         except payload.Gone:
             return
         except OptioError as err:
-            self._count(scope, _verdict(err))
             await answer(scope, send, *problems.raw(err))
+            self._count(scope, _verdict(err))
             return
         except Exception:
             log.exception("webhook %s failed", scope["path"])
-            self._count(scope, "error")
+            verdict = "error"
             status, content = 500, problems.body(500, "Internal error", "the server failed: its log tells more")
         data = _encode(content)
         kind = b"application/json" if status < 300 else problems.MEDIA_TYPE.encode()
         await answer(scope, send, status, [(b"content-type", kind), (b"content-length", b"%d" % len(data))], data)
+        # Nobody waits for what is only counted.
+        self._count(scope, verdict)
 
     def _count(self, scope: Scope, verdict: str) -> None:
         # By the task: paths that nobody has are a stranger's choice.
@@ -138,15 +139,17 @@ class Hooks:
         self._strangers[path] += 1
         return self._strangers[path] <= _STRANGERS_KEPT
 
-    def tell(self, run_id: str) -> None:
-        """Tell the workers, once for all runs that were committed together."""
+    def tell(self, run: Queued) -> None:
+        """Tell the workers, once for all runs that were committed together, and who counts."""
         if not self._new:
             asyncio.get_running_loop().call_soon(self._tell)
-        self._new.append(run_id)
+        self._new.append(run)
 
     def _tell(self) -> None:
         new, self._new = self._new, []
-        self._hub.services.broker.tell(Topic.START, *new)
+        self._hub.services.broker.tell(Topic.START, *(run.run_id for run in new))
+        for run in new:
+            self._hub.services.telemetry.tell(run)
 
 
 class _Receipt:
@@ -217,9 +220,7 @@ class _Receipt:
                 accepted = await self.hooks.landing.wait(store.accept(verdict, delivery=self.delivery("accepted", 202)))
                 await self.hub.withdraw(accepted.superseded)
                 if accepted.first and accepted.run_id is not None:
-                    self.hooks.tell(accepted.run_id)
-                    fact = Queued(accepted.run_id, self.task.id, "webhook", self.began, verdict.traceparent)
-                    self.hub.services.telemetry.tell(fact)
+                    self.hooks.tell(Queued(accepted.run_id, self.task.id, "webhook", self.began, verdict.traceparent))
                 if accepted.rejected and accepted.run_id is not None:
                     raise Duplicate(accepted.run_id)
             elif verdict == judge.CHALLENGED:

@@ -18,6 +18,8 @@ _MAX_SHARE = 16  # of the disk: one part in so many
 _STEPS = 64
 _MIN_STEP_BYTES = 64 << 10
 _RETRY_S = 0.5
+# A disk that had space is looked at so often: should it fill in between, the write itself says so.
+_LOOK_S = 0.02
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -32,6 +34,7 @@ class DiskReserve:
         self._usable = True
         self._next_try = 0.0
         self._was_low = False
+        self._next_look = 0.0
 
     @property
     def size(self) -> int:
@@ -60,10 +63,12 @@ class DiskReserve:
         return found.f_frsize * found.f_bavail
 
     def is_low(self) -> bool:
-        """Whether new work must be refused. Allocates the reserve again as soon as there is room for it; some microseconds."""
-        if self.size == 0:
+        """Whether new work must be refused. Allocates the reserve again as soon as there is room for it."""
+        now = time.monotonic()
+        if self.size == 0 or now < self._next_look:
             return False
         low = self._is_low()
+        self._next_look = 0.0 if low else now + _LOOK_S
         if low != self._was_low:
             self._was_low = low
             if low:
@@ -88,6 +93,7 @@ class DiskReserve:
     def release(self) -> bool:
         """Give one step back to the disk; whether there was anything to give."""
         held = self.held()
+        self._next_look = 0.0
         if held == 0:
             return False
         with suppress(OSError):

@@ -7,10 +7,11 @@ They call a real `optio server` and, in turn, a second process with nothing but 
 a token; and a signed push event of 7 kB with a delivery id of its own, which is verified, mapped, validated, committed with its
 run (SQLite, `synchronous=FULL`), then answered. The rate limit of the webhook is lifted by its setting.
 
-Each line shows the round with the lowest p50: what else the machine does can only add. The ratio is that p50 to the p50 of the
-empty handler with the same method. The server's CPU time for an answer depends less on the rest of the machine. A durable
-answer also waits for the disk, whose own time for 8 kB (`fdatasync`) stands beside it. With `--postgres` the server works on a
-PostgreSQL (`fsync` on) and a Redis of its own.
+Each line shows the round with the lowest p50: what else the machine does can only add. The ratio is the median, over the
+rounds, of the p50 to that of the empty handler with the same method in the same round: a machine whose cores fall asleep
+between two requests answers either several times slower than one that is kept awake. The server's CPU time for an answer
+depends less on the rest of the machine. A durable answer also waits for the disk, whose own time for 8 kB (`fdatasync`)
+stands beside it. With `--postgres` the server works on a PostgreSQL (`fsync` on) and a Redis of its own.
 """
 
 import argparse
@@ -267,16 +268,17 @@ def compare(
             before = _cpu(pids[target.port])
             seen = CLIENTS[client](target, connections, args.seconds)
             rows[target.name].append((seen, (_cpu(pids[target.port]) - before) / seen.answers * 1e6))
-    empty = 0.0
+    empty: list[float] = []
     title = f"{client}, connections: {connections}"
     print(f"\n{title:28}{'p50':>10}{'p99':>10}{'per second':>12}{'server CPU':>12}{'ratio':>8}")
     for target in wanted:
         seen, cpu = min(rows[target.name], key=lambda round: round[0].p50)
         line = f"{target.name:28}{seen.p50:7.2f} ms{seen.p99:7.2f} ms{seen.rate:12,.0f}{cpu:9,.0f} us"
+        medians = [each.p50 for each, _ in rows[target.name]]
         if target.aim is None:
-            empty = seen.p50
+            empty = medians
         else:
-            line += f"{seen.p50 / empty:8.1f}"
+            line += f"{statistics.median(one / peer for one, peer in zip(medians, empty, strict=True)):8.1f}"
             line += f"  (aim: {target.aim:.0f})" if (client, connections, args.postgres) == ("wrk", 1, False) else ""
         print(line, flush=True)
     print(f"{'the disk, fdatasync of 8 kB':28}{min(kept):7.2f} ms", flush=True)
@@ -288,7 +290,7 @@ def serve_peer(port: int) -> None:
     import uvicorn
     from litestar import Litestar, Request, get, post
 
-    from optio.cli.serving import configuration
+    from optio.cli.serving import configuration, run_loop
 
     @get("/empty")
     async def empty() -> dict[str, str]:
@@ -300,7 +302,7 @@ def serve_peer(port: int) -> None:
         return {"status": "ok"}
 
     app = Litestar([empty, swallow], openapi_config=None, logging_config=None)
-    asyncio.run(uvicorn.Server(configuration(app, port=port)).serve())
+    run_loop(uvicorn.Server(configuration(app, port=port)).serve())
 
 
 def main() -> None:
