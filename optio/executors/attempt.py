@@ -10,7 +10,7 @@ import signal
 import stat
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from optio.executors import cgroup
 from optio.executors.base import Begun, Exit
@@ -29,13 +29,13 @@ _FILES = (
     "control/stderr",
     "control/exit.json",
     "control/started",
-    "control/limits",
     "control/cgroup",
     "home/.optio-params.json",
 )
 _DIRECTORIES = ("control", "result", "home", "tmp", "work", "")
-# Room for the supervisor's last word: numbers and plain words.
+# Room for the supervisor's last word: numbers and plain words. After it the file has the attempt's limits.
 EXIT_BYTES = 512
+_LIMITS_BYTES = 64
 # A supervisor that has not ended its attempt so long after the grace was stopped, or hangs: it is ended from here.
 OVERDUE_S = 3.0
 _USUAL_GRACE_S = 10.0
@@ -44,7 +44,7 @@ _USUAL_GRACE_S = 10.0
 class ProcessHandle:
     """The grip on one attempt. The supervisor is no child of ours: a pidfd waits for it and cannot mean another process."""
 
-    def __init__(self, base: Path, pid: int | None = None) -> None:
+    def __init__(self, base: Path, pid: int | None = None, limits: "Limits | None" = None) -> None:
         self._base = base
         self._control = control = f"{base}/control"
         # Attempts that an older version began have their result below `control`.
@@ -52,7 +52,7 @@ class ProcessHandle:
         self._paths = {"stdout": f"{control}/stdout", "stderr": f"{control}/stderr", "result": f"{self._results}/result.jsonl"}
         self._open: dict[str, int] = {}
         self._watched = False  # its supervisor was seen alive from here
-        self._overdue_at, self._grace, self._holds_signals = limits_of(control)
+        self._overdue_at, self._grace, self._holds_signals = limits or limits_of(control)
         self._overdue_as: str | None = None
         self._pidfd = self._marked() if pid is None else open_pidfd(pid)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -251,21 +251,36 @@ def marker_of(control: str) -> tuple[int, int] | None:
         return None
 
 
-def write_limits(control: str, overdue: float, grace: float, *, holds_signals: bool) -> None:
-    """Keep when the supervisor should have ended its attempt, in seconds since boot, its grace, and whether a sandbox keeps
-    the agent from signalling it, for whoever adopts it. A link is made whole or not, and takes no block of a disk. Raises
-    OSError."""
-    with contextlib.suppress(FileExistsError):
-        os.symlink(f"{overdue:.3f}:{grace:.3f}:{int(holds_signals)}", f"{control}/limits")
+class Limits(NamedTuple):
+    """When the supervisor should have ended its attempt, in seconds since boot; its grace; and whether a sandbox keeps the
+    agent from signalling it."""
+
+    overdue: float
+    grace: float
+    holds_signals: bool
 
 
-def limits_of(control: str) -> tuple[float, float, bool]:
-    """(overdue, grace, holds_signals) as `write_limits` kept them; of an attempt that an older version began none is known."""
+def reserve_exit(control: str, limits: Limits) -> None:
+    """Make the file of the supervisor's last word, with its blocks: writing that needs no room on a disk. The limits stand
+    behind it, for whoever adopts the attempt. Raises OSError."""
+    descriptor = os.open(f"{control}/exit.json", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        overdue, grace, holds_signals = os.readlink(f"{control}/limits").split(":")
-        return float(overdue), float(grace), holds_signals == "1"
+        os.posix_fallocate(descriptor, 0, EXIT_BYTES + _LIMITS_BYTES)
+        text = f"{limits.overdue:.3f}:{limits.grace:.3f}:{int(limits.holds_signals)}"
+        os.pwrite(descriptor, text.encode().ljust(_LIMITS_BYTES), EXIT_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+def limits_of(control: str) -> Limits:
+    """The limits as `reserve_exit` kept them; of an attempt that an older version began none are known."""
+    try:
+        with open(f"{control}/exit.json", "rb") as file:
+            file.seek(EXIT_BYTES)
+            overdue, grace, holds_signals = file.read(_LIMITS_BYTES).split(b":")
+        return Limits(float(overdue), float(grace), int(holds_signals) == 1)
     except (OSError, ValueError):
-        return math.inf, _USUAL_GRACE_S, True
+        return Limits(math.inf, _USUAL_GRACE_S, holds_signals=True)
 
 
 def kill_tree(pid: int) -> None:

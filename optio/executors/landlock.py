@@ -44,6 +44,9 @@ _KEPT_CAPABILITIES = frozenset(
 )
 _LAST_CAPABILITY = Path("/proc/sys/kernel/cap_last_cap")
 
+# Pairs of a path and the access to all below it.
+Rules = tuple[tuple[str, int], ...]
+
 # The version of the interface that brought each of these, and Linux with it.
 NETWORK_SINCE, SCOPES_SINCE = 4, 6
 LINUX_OF = {NETWORK_SINCE: "6.7", SCOPES_SINCE: "6.12"}
@@ -56,42 +59,54 @@ def version() -> int:
     return max(0, found)
 
 
-def ruleset(
+def rules(
     abi: int,
     *,
     read: Iterable[str] = (),
     write: Iterable[str] = (),
     append: Iterable[str] = (),
     devices: Iterable[str] = (),
-    ports: Iterable[int] | None = None,
-    files: bool = True,
-) -> dict[str, Any]:
-    """Return what the supervisor takes as `sandbox`. `read` are directories and files that may be read and executed, `write`
-    also written, `append` files that may be written and not read, `devices` read and written. `ports` are the TCP ports that
-    may be connected to, None for all. Without `files` nothing is said about files."""
-    every = _EXECUTE | _WRITE_FILE | _READ_FILE | _READ_DIR | _REMOVE_AND_MAKE
-    every |= _REFER if abi >= 2 else 0
-    truncate = _TRUNCATE if abi >= 3 else 0
-    connect = _CONNECT_TCP if abi >= NETWORK_SINCE and ports is not None else 0
-    scopes = _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL if abi >= SCOPES_SINCE else 0
-    # A kernel takes the fields that it knows, and refuses others that are not zero.
-    fields = (every | _MAKE_DEVICES | truncate if files else 0, connect, scopes)
-    known = 1 + (abi >= NETWORK_SINCE) + (abi >= SCOPES_SINCE)
-    paths = (
+) -> Rules:
+    """Return each path with the access to all below it. `read` are directories and files that may be read and executed, `write`
+    also written, `append` files that may be written and not read, `devices` read and written."""
+    truncate = _truncate(abi)
+    return (
         *((path, _EXECUTE | _READ_FILE | _READ_DIR) for path in read),
-        *((path, every | truncate) for path in write),
+        *((path, _write(abi)) for path in write),
         *((path, _WRITE_FILE | truncate) for path in append),
         *((path, _WRITE_FILE | _READ_FILE | truncate) for path in devices),
     )
+
+
+def ruleset(abi: int, paths: Rules | None, ports: Iterable[int] | None = None) -> dict[str, Any]:
+    """Return what the supervisor takes as `sandbox`. Without `paths` nothing is said about files. `ports` are TCP ports that
+    may be connected to, None for all."""
+    connect = _CONNECT_TCP if abi >= NETWORK_SINCE and ports is not None else 0
+    scopes = _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL if abi >= SCOPES_SINCE else 0
+    # A kernel takes the fields that it knows, and refuses others that are not zero.
+    fields = (0 if paths is None else _write(abi) | _MAKE_DEVICES, connect, scopes)
+    known = 1 + (abi >= NETWORK_SINCE) + (abi >= SCOPES_SINCE)
     return {
         "attr": struct.pack(f"={known}Q", *fields[:known]),
-        "paths": paths if files else (),
+        "paths": paths or (),
         "connect": connect,
         "ports": tuple(ports or ()) if connect else (),
-        "capabilities": _dropped_capabilities() if files and os.geteuid() == 0 else (),
     }
 
 
-def _dropped_capabilities() -> tuple[int, ...]:
+def _truncate(abi: int) -> int:
+    return _TRUNCATE if abi >= 3 else 0
+
+
+def _write(abi: int) -> int:
+    """Everything that one may do with files and directories."""
+    every = _EXECUTE | _WRITE_FILE | _READ_FILE | _READ_DIR | _REMOVE_AND_MAKE
+    return every | (_REFER if abi >= 2 else 0) | _truncate(abi)
+
+
+def closing_capabilities() -> tuple[int, ...]:
+    """The capabilities that root must lose: with those it could go round what Landlock closes."""
+    if os.geteuid() != 0:
+        return ()
     last = int(_LAST_CAPABILITY.read_text())
     return tuple(each for each in range(last + 1) if each not in _KEPT_CAPABILITIES)

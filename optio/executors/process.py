@@ -25,14 +25,14 @@ from typing import Any
 from optio.errors import LaunchFailed, StoreUnavailable
 from optio.executors import cgroup, execve
 from optio.executors.attempt import (
-    EXIT_BYTES,
     OVERDUE_S,
+    Limits,
     ProcessHandle,
     delete,
     kill_marked,
     marker_of,
     open_pidfd,
-    write_limits,
+    reserve_exit,
 )
 from optio.executors.base import Handle, Launch, Warm
 from optio.executors.procfs import machine, uptime
@@ -128,9 +128,9 @@ class ProcessExecutor:
         execve.check(launch.argv, environment)
         try:
             _make_directories(str(base))
-            _reserve(control / "exit.json", EXIT_BYTES)
             overdue = uptime() + launch.timeout_s + launch.grace_s + OVERDUE_S
-            write_limits(str(control), overdue, launch.grace_s, holds_signals=self.sandbox.holds_signals)
+            limits = Limits(overdue, launch.grace_s, self.sandbox.holds_signals)
+            reserve_exit(str(control), limits)
             for name, data in launch.files.items():
                 _write_private(base / "home" / name, data)
         except OSError as err:
@@ -156,7 +156,7 @@ class ProcessExecutor:
             **groups,
         }
         pid = self._fork(marshal.dumps(header), launch.stdin)
-        return ProcessHandle(base, pid)
+        return ProcessHandle(base, pid, limits)
 
     def find(self, run_id: str, attempt: int) -> Handle | None:
         """See `Executor.find`. A tombstone takes the marker, so that a supervisor that comes late does nothing."""
@@ -286,7 +286,7 @@ class ProcessExecutor:
 
     def _serve(self) -> "_ForkServer":
         self._cgroups.enter()  # before there is a child, which would stay behind
-        self._server = _ForkServer()
+        self._server = _ForkServer(self.sandbox.capabilities)
         return self._server
 
     def _drop_server(self, *, kill: bool = False) -> None:
@@ -303,11 +303,11 @@ class ProcessExecutor:
 class _ForkServer:
     """The connection to a fork server (see `supervisor.py`), which is nobody's child. Raises OSError."""
 
-    def __init__(self) -> None:
+    def __init__(self, closed_capabilities: Iterable[int]) -> None:
         self._connection, theirs = socket.socketpair()
         self._connection.settimeout(_FORK_TIMEOUT_S)
         starter = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_SUPERVISOR)],
+            [sys.executable, "-I", "-S", str(_SUPERVISOR), *map(str, closed_capabilities)],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             start_new_session=True,
@@ -350,15 +350,6 @@ class _ForkServer:
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             os.close(self._pidfd)
-
-
-def _reserve(path: Path, size: int) -> None:
-    """Make a file whose blocks are there already: writing into it needs no room on the disk."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        os.posix_fallocate(descriptor, 0, size)
-    finally:
-        os.close(descriptor)
 
 
 def _strip(base: Path) -> None:

@@ -77,6 +77,10 @@ class Sandbox:
         wanted = (*SYSTEM, *pythons, *on_path, *map(str, options.read))
         read = _outermost(part for path in wanted for part in _carve(_real(path), self._hidden))
         self._read = [path for path in read if not any(_is_within(path, each) for each in self._write)]
+        devices = [_real(f"/dev/{name}") for name in _DEVICES]
+        self._rules = landlock.rules(self._abi, read=self._read, write=self._write, devices=devices)
+        # For the fork server: what its agents, if they are root, are not to have.
+        self.capabilities = landlock.closing_capabilities() if self.kind == "landlock" else ()
 
     def launch(
         self, base: Path, argv: Sequence[str], environment: Environment | None = None, program: str | None = None
@@ -85,20 +89,19 @@ class Sandbox:
         the agent CLI of a runtime, which may be read wherever it lies. Raises LaunchFailed for a program that is closed."""
         if self.kind == "none":
             return {"sandbox": None, "wrap": []}
-        read = [*self._read, *([] if program is None else _program_files(program))]
-        own = [str(base / name) for name in _OWN]
-        self._check_program(argv[0], [*read, *own, *self._write])
+        read = [] if program is None else list(_program_files(program))
+        own = [f"{base}/{name}" for name in _OWN]
+        self._check_program(argv[0], read, own)
         ports = self._allowed_ports(environment)
         if self.kind == "bwrap":
             offline = ports is not None and not ports
             # The abstract sockets of other programs are in the network that it shares.
-            rules = landlock.ruleset(self._abi, ports=None if offline else ports, files=False)
-            wrap = self._bwrap_arguments(read, own, base / "work", offline=offline)
+            rules = landlock.ruleset(self._abi, None, None if offline else ports)
+            wrap = self._bwrap_arguments([*self._read, *read], own, base / "work", offline=offline)
             return {"sandbox": rules if any(rules["attr"]) else None, "wrap": wrap}
-        streams = [str(base / "control" / name) for name in ("stdout", "stderr")]
-        devices = [_real(f"/dev/{name}") for name in _DEVICES]
-        rules = landlock.ruleset(self._abi, read=read, write=[*own, *self._write], append=streams, devices=devices, ports=ports)
-        return {"sandbox": rules, "wrap": []}
+        streams = [f"{base}/control/{name}" for name in ("stdout", "stderr")]
+        paths = self._rules + landlock.rules(self._abi, read=read, write=own, append=streams)
+        return {"sandbox": landlock.ruleset(self._abi, paths, ports), "wrap": []}
 
     @property
     def holds_signals(self) -> bool:
@@ -181,11 +184,13 @@ class Sandbox:
             return None if self._ports is None else set(self._ports)
         return {egress.parse(entry).port for entry in network.egress}
 
-    def _check_program(self, program: str, readable: Sequence[str]) -> None:
+    def _check_program(self, program: str, read: Sequence[str], own: Sequence[str]) -> None:
         if not program.startswith("/"):
             return  # on PATH, or made by a set-up command
-        real = _real(Path(program))
-        if os.path.exists(real) and not any(_is_within(real, _real(Path(path))) for path in readable):
+        real = _real(program)
+        if any(_is_within(real, path) for path in (*self._read, *self._write, *read)):
+            return
+        if os.path.exists(real) and not any(_is_within(real, _real(path)) for path in own):
             cure = f"set OPTIO_SANDBOX_READ={os.path.dirname(real)}, or put it on the worker's PATH"
             raise LaunchFailed("sandbox", f"the sandbox ({self.kind}) does not let an agent execute {program}: {cure}")
 
