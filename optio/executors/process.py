@@ -43,6 +43,8 @@ from optio.model.pool import Pool
 from optio.model.task import Environment
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
+# Imported, for its bytecode is then read: compiling it would leave a megabyte behind, which every fork has to share.
+_BEGIN = "import sys; sys.path.append(sys.argv.pop(1)); import supervisor; supervisor.main()"
 # A fork server that is silent for so long is stuck, or was stopped; a new one takes its place.
 _FORK_TIMEOUT_S = 10.0
 DISK_QUOTA = 4 << 30
@@ -305,9 +307,11 @@ class _ForkServer:
 
     def __init__(self, closed_capabilities: Iterable[int]) -> None:
         self._connection, theirs = socket.socketpair()
-        self._connection.settimeout(_FORK_TIMEOUT_S)
+        # Not `settimeout`, which asks the kernel before each call whether it would block.
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", int(_FORK_TIMEOUT_S), 0))
         starter = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_SUPERVISOR), *map(str, closed_capabilities)],
+            [sys.executable, "-I", "-S", "-c", _BEGIN, str(_SUPERVISOR.parent), *map(str, closed_capabilities)],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             start_new_session=True,
@@ -324,9 +328,11 @@ class _ForkServer:
             self._starter.wait(_FORK_TIMEOUT_S)
             self._starter = None
             self._pidfd = open_pidfd(pid)
-        self._connection.sendall(message)
-        self._connection.sendall(stdin)
-        return self._line()
+        try:
+            self._connection.sendall(message + stdin)
+            return self._line()
+        except BlockingIOError as err:
+            raise TimeoutError(f"the fork server has not answered for {_FORK_TIMEOUT_S:.0f} seconds") from err
 
     def _line(self) -> dict[str, Any]:
         data = b""

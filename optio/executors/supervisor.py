@@ -1,4 +1,4 @@
-"""The supervisor: one small process above each attempt. Standard library only; run as a program, never imported.
+"""The supervisor: one small process above each attempt. Standard library only; a program of its own, which begins in `main`.
 
 It is a fork server: it reads launch envelopes from the socket on its standard input and forks a supervisor for each, which
 costs about a millisecond where a new interpreter costs twenty. Secrets and prompts arrive by that socket and are never
@@ -500,10 +500,11 @@ def _add_rules(ruleset: int, sandbox: dict[str, Any]) -> None:
             place = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             continue  # not on this machine
-        if os.fstat(place).st_mode & 0o170000 != 0o040000:
-            access &= LANDLOCK_ACCESS_FILE  # the kernel refuses a rule that says of a file what only directories have
         try:
             _add(ruleset, LANDLOCK_RULE_PATH_BENEATH, struct.pack("=Qi", access, place))
+        except OSError:
+            # The kernel refuses a rule that says of a file what only directories have.
+            _add(ruleset, LANDLOCK_RULE_PATH_BENEATH, struct.pack("=Qi", access & LANDLOCK_ACCESS_FILE, place))
         finally:
             os.close(place)
     for port in sandbox["ports"]:
@@ -648,7 +649,3 @@ def _json(value: Any) -> str:
 def _write(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
-
-
-if __name__ == "__main__":
-    main()
