@@ -123,27 +123,28 @@ class ProcessExecutor:
 
     def start(self, launch: Launch) -> Handle:
         """See `Executor.start`."""
-        base = self._directory(launch.run_id, launch.attempt)
-        control = base / "control"
+        directory = self._directory(launch.run_id, launch.attempt)
+        base = str(directory)
+        control = f"{base}/control"
         environment = self._environment(launch, base)
         bare = environment if launch.setup_env is None else {**self._fixed(base), **launch.setup_env}
         execve.check(launch.argv, environment)
         try:
-            _make_directories(str(base))
+            _make_directories(base)
             overdue = uptime() + launch.timeout_s + launch.grace_s + OVERDUE_S
             limits = Limits(overdue, launch.grace_s, self.sandbox.holds_signals)
-            reserve_exit(str(control), limits)
+            reserve_exit(control, limits)
             for name, data in launch.files.items():
-                _write_private(base / "home" / name, data)
+                _write_private(directory / "home" / name, data)
         except OSError as err:
             raise LaunchFailed("disk", f"the attempt's directory cannot be made: {err}", temporary=True) from err
-        groups = self._make_groups(base, launch.environment)
+        groups = self._make_groups(directory, launch.environment)
         orphan_grace = min(launch.grace_s, launch.orphan_s * _ORPHAN_GRACE)
         program = launch.argv[0] if launch.runtime_program else None
         header = {
-            "base": str(base),
-            "control": str(control),
-            "cwd": str(base / "work"),
+            "base": base,
+            "control": control,
+            "cwd": f"{base}/work",
             "argv": list(launch.argv),
             "env": environment,
             "setup": list(launch.setup),
@@ -158,7 +159,7 @@ class ProcessExecutor:
             **groups,
         }
         pid = self._fork(marshal.dumps(header), launch.stdin)
-        return ProcessHandle(base, pid, limits)
+        return ProcessHandle(directory, pid, limits)
 
     def find(self, run_id: str, attempt: int) -> Handle | None:
         """See `Executor.find`. A tombstone takes the marker, so that a supervisor that comes late does nothing."""
@@ -248,24 +249,23 @@ class ProcessExecutor:
         except OSError as err:
             raise LaunchFailed("cgroup", f"the attempt's cgroup cannot be made: {err}", temporary=True) from err
 
-    def _fixed(self, base: Path) -> dict[str, str]:
+    def _fixed(self, base: str) -> dict[str, str]:
         return {
             "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": str(base / "home"),
-            "TMPDIR": str(base / "tmp"),
+            "HOME": f"{base}/home",
+            "TMPDIR": f"{base}/tmp",  # noqa: S108
             "LANG": "C.UTF-8",
             "TERM": "dumb",
             "NO_COLOR": "1",
         }
 
-    def _environment(self, launch: Launch, base: Path) -> dict[str, str]:
-        home = base / "home"
+    def _environment(self, launch: Launch, base: str) -> dict[str, str]:
         return {
             **self._fixed(base),
             **self.sandbox.variables(),
             **launch.env,
-            **{name: str(home / path) for name, path in launch.file_env.items()},
-            "OPTIO_RESULT_FILE": str(base / "result" / "result.jsonl"),
+            **{name: f"{base}/home/{path}" for name, path in launch.file_env.items()},
+            "OPTIO_RESULT_FILE": f"{base}/result/result.jsonl",
         }
 
     def _fork(self, header: bytes, stdin: bytes) -> int:

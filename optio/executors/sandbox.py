@@ -83,7 +83,7 @@ class Sandbox:
         self.capabilities = landlock.closing_capabilities() if self.kind == "landlock" else ()
 
     def launch(
-        self, base: Path, argv: Sequence[str], environment: Environment | None = None, program: str | None = None
+        self, base: str, argv: Sequence[str], environment: Environment | None = None, program: str | None = None
     ) -> dict[str, Any]:
         """For the supervisor's header: `sandbox`, a ruleset, and `wrap`, the words in front of the agent's own. `program` is
         the agent CLI of a runtime, which may be read wherever it lies. Raises LaunchFailed for a program that is closed."""
@@ -97,7 +97,7 @@ class Sandbox:
             offline = ports is not None and not ports
             # The abstract sockets of other programs are in the network that it shares.
             rules = landlock.ruleset(self._abi, None, None if offline else ports)
-            wrap = self._bwrap_arguments([*self._read, *read], own, base / "work", offline=offline)
+            wrap = self._bwrap_arguments([*self._read, *read], own, f"{base}/work", offline=offline)
             return {"sandbox": rules if any(rules["attr"]) else None, "wrap": wrap}
         streams = [f"{base}/control/{name}" for name in ("stdout", "stderr")]
         paths = self._rules + landlock.rules(self._abi, read=read, write=own, append=streams)
@@ -194,7 +194,7 @@ class Sandbox:
             cure = f"set OPTIO_SANDBOX_READ={os.path.dirname(real)}, or put it on the worker's PATH"
             raise LaunchFailed("sandbox", f"the sandbox ({self.kind}) does not let an agent execute {program}: {cure}")
 
-    def _bwrap_arguments(self, read: Sequence[str], own: Sequence[str], work: Path, *, offline: bool) -> list[str]:
+    def _bwrap_arguments(self, read: Sequence[str], own: Sequence[str], work: str, *, offline: bool) -> list[str]:
         words = [self._bwrap, "--die-with-parent", "--new-session", "--unshare-user", "--unshare-pid", "--unshare-ipc"]
         words.append("--unshare-cgroup-try")
         if offline:
@@ -215,7 +215,7 @@ class Sandbox:
         for path in own:
             words += ["--bind", path, path]
         # What is not one of these places exists only in there: nothing is to be written where it would be lost.
-        return [*words, "--remount-ro", "/", "--chdir", str(work), "--"]
+        return [*words, "--remount-ro", "/", "--chdir", work, "--"]
 
 
 def _warning(detail: str, hint: str) -> Finding:

@@ -50,6 +50,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 # `_libc.syscall` for three numbers, a structure and flags: with its types known a call takes a third of the time.
 _add_rule = _libc["syscall"]
 _add_rule.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_long)
+# The standard input that the fork server gives itself.
+_NULL = 0
 # Ignored in us (by Python, by nohup, on purpose); what is ignored stays so over an exec.
 _DEFAULTS = (signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
 
@@ -240,7 +242,11 @@ def _has_oom_kills(path: str) -> bool:
 
 def _write_last(path: str, reserved: int, data: bytes) -> None:
     """Into the file that was made for it; without a sandbox an agent may have put another in its place."""
-    if not os.path.lexists(path) or os.lstat(path).st_ino != os.fstat(reserved).st_ino:
+    try:
+        in_place = os.lstat(path).st_ino == os.fstat(reserved).st_ino
+    except FileNotFoundError:
+        in_place = False
+    if not in_place:
         draft = f"{path}.own"
         reserved = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.rename(draft, path)
@@ -252,10 +258,9 @@ def _attempt(launch: dict[str, Any], stdin: bytes, opened: _Opened) -> dict[str,
     limits = _Limits(launch)
     out, err, ruleset = opened.streams_and_ruleset()
     end: dict[str, Any] = {}
-    null = os.open(os.devnull, os.O_RDONLY)
-    before = {**launch, "env": launch["setup_env"]}
     for command in launch["setup"]:
-        end = _run(["/bin/sh", "-c", command], before, (null, err, err), ruleset, limits)
+        before = {**launch, "env": launch["setup_env"]}
+        end = _run(["/bin/sh", "-c", command], before, (_NULL, err, err), ruleset, limits)
         if end["code"] != 0 or end["stopped_by"] is not None:
             return end
     prompt = os.memfd_create("stdin")

@@ -35,6 +35,8 @@ _AFTER_FAILURE = 1.0
 _FULL_PATIENCE_S = 5.0
 # What confines an agent stands in its log after so long, or before its first line.
 _OPENING_S = 0.5
+# Where there are no secrets: it is the same for all runs.
+_NOTHING = Masker(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,7 @@ class Execution:
         self._cancelled = claim.run.cancel_requested
         self._changed = False
         self._left = threading.Event()
-        self._mask = Masker(())
+        self._mask = _NOTHING
         self._runtime = ""
         self._born = time.monotonic()
         self._began: Begun | None = None  # when and how the agent did, until that is kept
@@ -240,7 +242,7 @@ class Execution:
             if value is None:
                 raise LaunchFailed("secret_missing", f"the secret `{name}` has no value: {self._parts.secrets.where(name)}")
             values[name] = value
-        self._mask = Masker(values.values())
+        self._mask = Masker(values.values()) if values else _NOTHING
         program = self._parts.executor.program(runtime.name) if runtime.program else ""
         call = runtime.invoke(task, self._claim.prompt, run.params, program)
         timeout = spec.timeout_span or self._parts.default_timeout
@@ -329,9 +331,7 @@ class Execution:
         if self._claim.adopted:
             values = [self._parts.secrets.get(name) for name in task.spec.environment.secrets]
             self._mask = Masker(value for value in values if value is not None)
-            opening = [f"found again by {self._worker}"]
-        else:
-            opening = self._parts.executor.notes(task.spec.environment)
+        is_open = False  # the log has its first lines
         output = Output(handle, reader, without_counts(self._claim.offsets))
         limit = task.spec.stall_span or runtime.stall
         watch = _Watch(limit if self._claim.adopted else None)
@@ -374,9 +374,9 @@ class Execution:
                 lines += output.rest(ended.sizes)
                 outcome = self._outcome(ended, reader, stopped)
             # A short run that says nothing and does well needs no log: a commit for it alone would double its cost.
-            if opening and (lines or watch.age > _OPENING_S or (outcome is not None and not outcome.ok)):
-                lines = [*(said(LogKind.SYSTEM, text, datetime.now(UTC)) for text in opening), *lines]
-                opening = []
+            if not is_open and (lines or watch.age > _OPENING_S or (outcome is not None and not outcome.ok)):
+                is_open = True
+                lines = [*self._opening(task), *lines]
             if not hinted and (hint := self._refusal_hint(lines)):
                 hinted = True
                 lines.append(said(LogKind.SYSTEM, hint, datetime.now(UTC)))
@@ -404,6 +404,11 @@ class Execution:
         trial.withdraw()
         self._store_count(trial, output, kept)
         return False
+
+    def _opening(self, task: CompiledTask) -> list[LogLine]:
+        adopted = [f"found again by {self._worker}"] if self._claim.adopted else None
+        texts = adopted or self._parts.executor.notes(task.spec.environment)
+        return [said(LogKind.SYSTEM, text, datetime.now(UTC)) for text in texts]
 
     def _refusal_hint(self, lines: list[LogLine]) -> str | None:
         return next((hint for line in lines if (hint := self._parts.executor.refusal_hint(line.data))), None)
