@@ -43,8 +43,13 @@ from optio.model.pool import Pool
 from optio.model.task import Environment
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
-# Imported, for its bytecode is then read: compiling it would leave a megabyte behind, which every fork has to share.
-_BEGIN = "import sys; sys.path.append(sys.argv.pop(1)); import supervisor; supervisor.main()"
+# By its bytecode, which is written once: compiling it would leave a megabyte behind that every fork has to share.
+_BEGIN = """
+import sys
+from importlib.machinery import SourceFileLoader
+exec(SourceFileLoader("supervisor", sys.argv.pop(1)).get_code("supervisor"))
+main()
+"""
 # A fork server that is silent for so long is stuck, or was stopped; a new one takes its place.
 _FORK_TIMEOUT_S = 10.0
 DISK_QUOTA = 4 << 30
@@ -311,7 +316,7 @@ class _ForkServer:
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", int(_FORK_TIMEOUT_S), 0))
         starter = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _BEGIN, str(_SUPERVISOR.parent), *map(str, closed_capabilities)],
+            [sys.executable, "-I", "-S", "-c", _BEGIN, str(_SUPERVISOR), *map(str, closed_capabilities)],
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             start_new_session=True,
