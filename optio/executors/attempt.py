@@ -48,7 +48,8 @@ class ProcessHandle:
         self._base = base
         self._control = control = f"{base}/control"
         # Attempts that an older version began have their result below `control`.
-        self._results = f"{base}/result" if os.path.isdir(f"{base}/result") else f"{control}/result"
+        has_results = pid is not None or os.path.isdir(f"{base}/result")
+        self._results = f"{base}/result" if has_results else f"{control}/result"
         self._paths = {"stdout": f"{control}/stdout", "stderr": f"{control}/stderr", "result": f"{self._results}/result.jsonl"}
         self._open: dict[str, int] = {}
         self._watched = False  # its supervisor was seen alive from here
@@ -165,8 +166,7 @@ class ProcessHandle:
 
     def _read_exit(self) -> Exit | None:
         try:
-            with open(f"{self._control}/exit.json", "rb") as file:
-                data: dict[str, Any] = json.loads(file.read(EXIT_BYTES).rstrip(b"\0"))
+            data: dict[str, Any] = json.loads(_read(f"{self._control}/exit.json", 0, EXIT_BYTES).rstrip(b"\0"))
             # After a power cut: an end whose output is not whole is none.
             if any(os.stat(self._paths[name]).st_size < size for name, size in data["sizes"].items()):
                 return None
@@ -275,12 +275,18 @@ def reserve_exit(control: str, limits: Limits) -> None:
 def limits_of(control: str) -> Limits:
     """The limits as `reserve_exit` kept them; of an attempt that an older version began none are known."""
     try:
-        with open(f"{control}/exit.json", "rb") as file:
-            file.seek(EXIT_BYTES)
-            overdue, grace, holds_signals = file.read(_LIMITS_BYTES).split(b":")
+        overdue, grace, holds_signals = _read(f"{control}/exit.json", EXIT_BYTES, _LIMITS_BYTES).split(b":")
         return Limits(float(overdue), float(grace), int(holds_signals) == 1)
     except (OSError, ValueError):
         return Limits(math.inf, _USUAL_GRACE_S, holds_signals=True)
+
+
+def _read(path: str, offset: int, limit: int) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.pread(descriptor, limit, offset)
+    finally:
+        os.close(descriptor)
 
 
 def kill_tree(pid: int) -> None:

@@ -69,10 +69,10 @@ def rules(
 ) -> Rules:
     """Return each path with the access to all below it. `read` are directories and files that may be read and executed, `write`
     also written, `append` files that may be written and not read, `devices` read and written."""
-    truncate = _truncate(abi)
+    every, truncate = _write(abi), _truncate(abi)
     return (
         *((path, _EXECUTE | _READ_FILE | _READ_DIR) for path in read),
-        *((path, _write(abi)) for path in write),
+        *((path, every) for path in write),
         *((path, _WRITE_FILE | truncate) for path in append),
         *((path, _WRITE_FILE | _READ_FILE | truncate) for path in devices),
     )

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,11 @@ class Sandbox:
         wanted = (*SYSTEM, *pythons, *on_path, *map(str, options.read))
         read = _outermost(part for path in wanted for part in _carve(_real(path), self._hidden))
         self._read = [path for path in read if not any(_is_within(path, each) for each in self._write)]
+        opened = (*self._read, *self._write)
         devices = [_real(f"/dev/{name}") for name in _DEVICES]
         self._rules = landlock.rules(self._abi, read=self._read, write=self._write, devices=devices)
+        # What is open stays so as a rule, and if it does not, the agent's error says it.
+        self._is_open = lru_cache(256)(lambda program: any(_is_within(_real(program), path) for path in opened))
         # For the fork server: what its agents, if they are root, are not to have.
         self.capabilities = landlock.closing_capabilities() if self.kind == "landlock" else ()
 
@@ -187,10 +191,10 @@ class Sandbox:
     def _check_program(self, program: str, read: Sequence[str], own: Sequence[str]) -> None:
         if not program.startswith("/"):
             return  # on PATH, or made by a set-up command
-        real = _real(program)
-        if any(_is_within(real, path) for path in (*self._read, *self._write, *read)):
+        if self._is_open(program):
             return
-        if os.path.exists(real) and not any(_is_within(real, _real(path)) for path in own):
+        real = _real(program)
+        if os.path.exists(real) and not any(_is_within(real, _real(path)) for path in (*read, *own)):
             cure = f"set OPTIO_SANDBOX_READ={os.path.dirname(real)}, or put it on the worker's PATH"
             raise LaunchFailed("sandbox", f"the sandbox ({self.kind}) does not let an agent execute {program}: {cure}")
 
