@@ -2,7 +2,9 @@
 
 With `--peer CHECKOUT` it is another checkout, which has a `.venv` of its own. Both are measured by turns, each with its default
 sandbox, and a ratio is the median of those of the rounds: the speed of a machine changes, that of two turns in a row hardly.
-CPU is that of the worker, its fork server and all that these start, so other programs on the machine change it little.
+CPU is that of the worker, its fork server and all that these start, so other programs on the machine change it little. With
+`TMPDIR=/dev/shm` it changes less: ext4 makes no file in the place of one that was deleted within five seconds, and a burst that
+makes and deletes thousands spends up to a third of its time with the search, whatever the code does.
 """
 
 import argparse

@@ -72,6 +72,38 @@ def test_a_fork_server_that_was_killed_between_launches_is_replaced(executor: Pr
     assert (ended.exit.code, ended.stdout) == (0, b"again\n")
 
 
+def test_a_stream_that_cannot_be_opened_ends_its_attempt_and_leaves_nothing_open_in_the_fork_server(
+    executor: ProcessExecutor, tmp_path: Path
+) -> None:
+    def descriptors() -> set[str]:
+        return set(os.listdir(f"/proc/{server_of(executor)}/fd"))
+
+    run(executor, shell("true", run_id="before"))
+    before = descriptors()
+    (tmp_path / "attempts" / "run-1" / "control" / "stderr").mkdir(parents=True)
+    ended = run(executor, shell("echo never")).exit
+    after = run(executor, shell("echo ok", run_id="after"))
+    assert (ended.phase, ended.code, ended.error) == ("setup", None, "EISDIR")
+    assert (after.stdout, descriptors()) == (b"ok\n", before)
+
+
+def test_a_launch_of_what_has_begun_opens_nothing_that_the_agent_may_have_put_there(
+    executor: ProcessExecutor, tmp_path: Path
+) -> None:
+    first = executor.start(shell("sleep 30"))
+    control = tmp_path / "attempts" / "run-1" / "control"
+    eventually(lambda: (control / "started").is_symlink(), what="the marker")
+    (control / "stdout").unlink()
+    os.mkfifo(control / "stdout")  # to open it would wait for a reader
+    second = executor.start(shell("sleep 30"))
+    after = run(executor, shell("echo ok", run_id="after"))
+    first.stop()
+    assert after.stdout == b"ok\n"
+    for handle in (first, second):
+        assert until_ended(handle).exit.stopped_by == "stop"
+        handle.close(remove=False)
+
+
 def test_attempts_outlive_the_fork_server(executor: ProcessExecutor) -> None:
     handle = executor.start(shell("echo ready; sleep 0.5; echo done; exit 6"))
     eventually(lambda: b"ready" in read(handle, "stdout"))
