@@ -29,6 +29,7 @@ HOMES = {
     "lightkube": ("executors.pods.cluster",),
     "msgspec": ("model", "compiler.misfits", "compiler.schema", "checking.kept", "server", "store.sql.transaction"),
     "uvicorn": ("cli.serving",),
+    "uvloop": ("cli.serving",),
     "watchfiles": ("reload",),
     "sqlite3": ("store.sqlite", "store.sqlite_examine"),
     "psycopg": ("store.postgres", "store.pg_pool", "store.pg_errors", "store.pg_url", "store.pg_examine"),

@@ -80,10 +80,10 @@ def main() -> None:
         pass
     os.close(connection)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    _end_orphans()
+    _reap_and_kill()
     while _supervisors:
         signal.sigwaitinfo({signal.SIGCHLD})
-        _end_orphans()
+        _reap_and_kill()
 
 
 # The supervisors that live, by pid.
@@ -158,6 +158,15 @@ class _Opened:
 
 def _end_orphans() -> None:
     """Reap supervisors that have ended, and kill what one that was killed has left to us."""
+    # Not within itself: who comes meanwhile waits for the end, and is not missed.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    try:
+        _reap_and_kill()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _reap_and_kill() -> None:
     left = False
     calm = 0
     while calm < 4:
@@ -599,7 +608,8 @@ def _children(parent: int) -> list[int]:
     found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{parent}/task"):
-            with open(f"/proc/{parent}/task/{thread}/children", encoding="ascii") as file:
+            # As bytes: the handler of SIGCHLD comes here, and a codec that is being imported when it comes again is unknown.
+            with open(f"/proc/{parent}/task/{thread}/children", "rb") as file:
                 found.extend(int(pid) for pid in file.read().split())
     except OSError:
         # Gone, or a kernel without that file.

@@ -94,6 +94,28 @@ def test_a_daemon_with_an_empty_environment_ends_when_the_supervisor_is_killed(
     eventually(lambda: living(token) == [], what="the end of the daemon")
 
 
+def test_supervisors_that_are_killed_at_one_moment_leave_nothing_and_take_no_fork_server_with_them(
+    open_executor: ProcessExecutor, tmp_path: Path, token: str
+) -> None:
+    handles = {}
+    for name in (f"{token}-{number}" for number in range(12)):
+        source = DAEMON.format(token=token) + f" echo ready; exec sleep {token}"
+        handles[name] = open_executor.start(shell(source, run_id=name))
+    for handle in handles.values():
+        eventually(lambda handle=handle: b"ready" in read(handle, "stdout"), what="the daemon")  # type: ignore[misc]
+    server = server_of(open_executor)
+
+    for name in handles:
+        os.kill(supervisor_of(open_executor, tmp_path, f"{name}-1"), signal.SIGKILL)
+    for handle in handles.values():
+        until_ended(handle)
+        handle.close(remove=True)
+
+    eventually(lambda: living(token) == [], what="the end of the daemons")
+    assert server_of(open_executor) == server
+    assert os.path.exists(f"/proc/{server}")
+
+
 def test_it_also_ends_when_the_worker_is_gone(executor: ProcessExecutor, tmp_path: Path, token: str) -> None:
     handle = executor.start(shell(DAEMON.format(token=token) + f" echo ready; exec sleep {token}"))
     eventually(lambda: len(living(token)) >= 3 and b"ready" in read(handle, "stdout"), what="the daemon")
