@@ -211,6 +211,8 @@ def _pods(settings: Settings) -> "PodSettings":
         image=settings.kube_image,
         cpu=settings.pod_cpu,
         memory=settings.pod_memory,
+        cpu_request=settings.pod_cpu_request,
+        memory_request=settings.pod_memory_request,
         disk=settings.pod_disk,
         node_selector=settings.pod_node_selector,
         runtime_class=settings.pod_runtime_class,

@@ -13,7 +13,8 @@ from optio.errors import LaunchFailed
 from optio.executors.base import Launch
 from optio.executors.pods import network
 from optio.executors.pods.plan import CONTROL, PRIVATE, ahead
-from optio.model.task import Environment
+from optio.model.pool import request_and_limit
+from optio.model.task import Amounts, Environment, Resources
 
 Manifest = dict[str, Any]
 CONTAINER = "agent"
@@ -53,6 +54,8 @@ class PodSettings:
     pull_policy: str = "IfNotPresent"
     cpu: str = "1"
     memory: str = "2Gi"
+    cpu_request: str = "100m"
+    memory_request: str = "256Mi"
     disk: str = "4Gi"
     node_selector: Mapping[str, str] = field(default_factory=dict)
     runtime_class: str | None = None
@@ -166,19 +169,13 @@ def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[
     image = settings.image if wanted is None or wanted.image is None else wanted.image
     if image is None:
         raise LaunchFailed("image", "the task names no environment.image, and OPTIO_KUBE_IMAGE is not set")
-    asked = wanted.resources if wanted is not None else None
-    cpu = settings.cpu if asked is None or asked.cpu is None else asked.cpu
-    memory = settings.memory if asked is None or asked.memory is None else asked.memory
-    size = {"cpu": cpu, "memory": memory, "ephemeral-storage": settings.disk}
-    # Few agents write much: reserving for all what each may use would leave most of a node empty.
-    least = _LEAST_DISK if settings.disk.endswith(_LARGE) else settings.disk
     container: Manifest = {
         "name": CONTAINER,
         "image": image,
         "imagePullPolicy": settings.pull_policy,
         "command": ["/bin/sh", "-c", supervisor()],
         "env": [{"name": name, "value": value} for name, value in variables.items()],
-        "resources": {"requests": {**size, "ephemeral-storage": least}, "limits": size},
+        "resources": _size(wanted.resources if wanted is not None else None, settings),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -221,6 +218,21 @@ def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[
     if settings.runtime_class is not None:
         spec["runtimeClassName"] = settings.runtime_class
     return spec
+
+
+def _size(asked: Resources | None, settings: PodSettings) -> Manifest:
+    """The agent container's resources. Few agents use much, most wait for a model: reserving for all what each may use would
+    leave most of a node empty."""
+    requests, limits = (asked.requests or Amounts(), asked.limit) if asked is not None else (Amounts(), Amounts())
+    sizes = {
+        "cpu": request_and_limit((requests.cpu, limits.cpu), (settings.cpu_request, settings.cpu)),
+        "memory": request_and_limit((requests.memory, limits.memory), (settings.memory_request, settings.memory)),
+        "ephemeral-storage": (_LEAST_DISK if settings.disk.endswith(_LARGE) else settings.disk, settings.disk),
+    }
+    return {
+        "requests": {name: request for name, (request, _) in sizes.items()},
+        "limits": {name: limit for name, (_, limit) in sizes.items()},
+    }
 
 
 def tombstone(run_id: str, attempt: int, settings: PodSettings) -> Manifest:
