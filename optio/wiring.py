@@ -131,7 +131,7 @@ def examine_cluster(settings: Settings) -> Iterator[Finding]:
     """The same for the cluster that pods are made in. Raises SettingsError."""
     with _extra("kubernetes", "--cluster"):
         from optio.executors.pods import examine
-    yield from examine.examine(_pods(settings))
+    yield from examine.examine(pod_settings(settings))
 
 
 def backup(settings: Settings, target: Path) -> int:
@@ -177,7 +177,7 @@ def executor(settings: Settings) -> Executor:
     with _extra("kubernetes", "OPTIO_EXECUTOR=kubernetes"):
         from optio.executors.pods.executor import PodExecutor
     names = {runtime: program for runtime, (program, _) in INSTALL.items()}
-    return PodExecutor(_pods(settings), names | programs, start_s=settings.pod_start.total_seconds())
+    return PodExecutor(pod_settings(settings), names | programs, start_s=settings.pod_start.total_seconds())
 
 
 def _sandbox(settings: Settings) -> SandboxOptions:
@@ -195,7 +195,8 @@ def _sandbox(settings: Settings) -> SandboxOptions:
     )
 
 
-def _pods(settings: Settings) -> "PodSettings":
+def pod_settings(settings: Settings) -> "PodSettings":
+    """Return what the operator decides for every pod. Raises SettingsError."""
     from optio.executors.pods.manifest import Fence, PodSettings
     from optio.executors.pods.network import proxy_of
 

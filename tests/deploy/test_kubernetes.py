@@ -7,14 +7,19 @@ import stat
 import subprocess
 from base64 import b64decode
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from optio import wiring
+from optio.executors.base import Launch
+from optio.executors.pods import manifest
 from optio.executors.pods.examine import NEEDED
 from optio.executors.pods.network import PRIVATE, PRIVATE6, PROXY_LABEL, PUBLIC6, proxy_of
+from optio.model.pool import quantity
 from optio.settings import Settings, unknown
 from optio.version import __version__
 from tests.support import ROOT
@@ -53,6 +58,17 @@ def pod(workload: Manifest) -> Manifest:
 
 def containers(workload: Manifest) -> list[Manifest]:
     return [*pod(workload).get("initContainers", []), *pod(workload)["containers"]]
+
+
+def requested(workload: Manifest, resource: str) -> Decimal:
+    """What the scheduler reserves for one of its pods: the sum of its containers, or of its largest init container if more."""
+
+    def of(container: Manifest) -> Decimal:
+        return quantity(container["resources"]["requests"][resource]) or Decimal(0)
+
+    once = [each for each in pod(workload).get("initContainers", []) if each.get("restartPolicy") != "Always"]
+    always = [each for each in containers(workload) if each not in once]
+    return max([sum(map(of, always), Decimal(0)), *map(of, once)])
 
 
 def labels(workload: Manifest) -> dict[str, str]:
@@ -394,6 +410,29 @@ if os.environ.get("KUBECTL") or shutil.which("kubectl"):
                 assert volume.get("secret", {}).get("defaultMode", 0o440) == 0o440
         server = pod(workloads["optio-server"])["containers"][0]
         assert server["readinessProbe"]["httpGet"]["port"] == "http", "readiness is the server's own: a generation is served"
+
+    def test_the_guides_parts_and_as_many_runs_as_it_allows_fit_a_node_of_two_processors_and_four_gib() -> None:
+        """Also while all Deployments are rolled at once, beside what kind and kubeadm put on the node themselves."""
+        # CoreDNS twice, etcd, API server, controller manager, scheduler, kindnet; what their manifests request.
+        cpu, memory = Decimal("0.95"), Decimal(290 << 20)
+        found = list(rendered(DEPLOY / "overlays" / "complete"))
+        for each in found:
+            if each["kind"] in ("Deployment", "StatefulSet"):
+                spare = int(each["kind"] == "Deployment")
+                cpu += (each["spec"]["replicas"] + spare) * requested(each, "cpu")
+                memory += (each["spec"]["replicas"] + spare) * requested(each, "memory")
+        (config,) = [each["data"] for each in found if each["kind"] == "ConfigMap"]
+        loaded = Settings.load({key: value for key, value in config.items() if not key.endswith("_FILE")})
+        key = {"OPTIO_KUBE_EGRESS": "optio-egress.optio.svc=10.0.0.1:3128", "OPTIO_EGRESS_KEY": "k" * 32}
+        closed = Settings.load({key: value for key, value in (config | key).items() if not key.endswith("_FILE")})
+        launch = Launch(run_id="r", attempt=1, argv=("true",), stdin=b"", env={}, timeout_s=60.0, orphan_s=900.0, leased_at=0.0)
+        run = {"spec": {"template": manifest.attempt_pod(launch, wiring.pod_settings(closed), "m")}}
+
+        cpu += loaded.max_workflow_concurrent * requested(run, "cpu")
+        memory += loaded.max_workflow_concurrent * requested(run, "memory")
+
+        assert cpu <= 2, f"{cpu} processors are reserved"
+        assert memory <= 4 << 30, f"{memory / (1 << 30):.2f} GiB are reserved"
 
     def test_servers_are_scaled_by_the_component(tmp_path: Path) -> None:
         shutil.copytree(DEPLOY, tmp_path / "kubernetes")
