@@ -228,6 +228,11 @@ SETTINGS: Mapping[str, Setting] = {
     "pod_start": Setting("5m", _span, "how long a pod may take to start, its image included"),
     "pod_node_selector": Setting("", _pairs, "`label=value`, separated by commas, of the nodes that pods may run on"),
     "pod_runtime_class": Setting(None, _label, "the runtime class of the pods, such as gVisor's"),
+    "pod_template": Setting(
+        None,
+        Path,
+        "a file of what every pod gets beside: pull secrets, tolerations, affinity, priority, labels, volumes; see Pods",
+    ),
     "pod_warm_age": Setting("1h", _span, "a warm pod that waited for so long is replaced"),
     "pod_warm_limit": Setting("20", _count, "warm pods of all tasks together"),
     "max_workflow_concurrent": Setting(str(MAX_WORKFLOW_CONCURRENT), _count, "runs at once, over all tasks"),
@@ -319,6 +324,7 @@ class Settings:
     pod_start: timedelta
     pod_node_selector: Mapping[str, str]
     pod_runtime_class: str | None
+    pod_template: Path | None
     pod_warm_age: timedelta
     pod_warm_limit: int
     max_workflow_concurrent: int

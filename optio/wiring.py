@@ -29,6 +29,7 @@ from optio.telemetry.pulses import Pulses
 
 if TYPE_CHECKING:
     from optio.executors.pods.manifest import PodSettings
+    from optio.executors.pods.template import Template
 
 log = logging.getLogger(__name__)
 
@@ -206,6 +207,10 @@ def pod_settings(settings: Settings) -> "PodSettings":
             raise SettingsError("OPTIO_KUBE_EGRESS needs OPTIO_KUBE_EGRESS_IMAGE and OPTIO_EGRESS_KEY too")
         key = settings.egress_key.strip().encode()
         fence = Fence(proxy=proxy_of(settings.kube_egress, settings.kube_dns), image=settings.kube_egress_image, key=key)
+    template = _template(settings)
+    for word, other in (("nodeSelector", "pod_node_selector"), ("runtimeClassName", "pod_runtime_class")):
+        if word in template.spec and getattr(settings, other):
+            raise SettingsError(f"OPTIO_POD_TEMPLATE has `spec.{word}`, and OPTIO_{other.upper()} is set: keep one of them")
     return PodSettings(
         namespace=settings.kube_namespace,
         install=settings.kube_install,
@@ -220,7 +225,37 @@ def pod_settings(settings: Settings) -> "PodSettings":
         warm_age_s=settings.pod_warm_age.total_seconds(),
         warm_most=settings.pod_warm_limit,
         fence=fence,
+        template=template,
     )
+
+
+def _template(settings: Settings) -> "Template":
+    from optio.compiler.document import parse
+    from optio.compiler.source import SourceFile
+    from optio.executors.pods.template import Template, faults
+
+    path, origin = settings.pod_template, settings.origins["pod_template"]
+    if path is None:
+        return Template()
+    try:
+        data = path.read_bytes()
+    except OSError as err:
+        raise SettingsError(f"{origin}: the file {path} cannot be read: {err.strerror}") from err
+    document, found = parse(SourceFile(str(path), data))
+    told = [(each.span, each.message, each.hint) for each in found if each.severity == "error"]
+    if document is not None and not told:
+        for fault in faults(document.value):
+            span = document.key_span(fault.route) if fault.key else document.span(fault.route)
+            told.append((span, fault.message, fault.cure))
+    if document is None and not told:
+        raise SettingsError(f"{origin}: the file {path} holds nothing: write `metadata:` or `spec:`, or unset it")
+    if told or document is None:
+        lines = [
+            f"{path}:{span.start.line}:{span.start.column}: {message}" + (f" ({cure})" if cure else "")
+            for span, message, cure in told
+        ]
+        raise SettingsError(f"{origin}: {'; '.join(lines)}")
+    return Template.of(document.value)
 
 
 def _shared(settings: Settings, telemetry: Telemetry) -> tuple[Broker, RateWindow]:

@@ -434,6 +434,30 @@ if os.environ.get("KUBECTL") or shutil.which("kubectl"):
         assert cpu <= 2, f"{cpu} processors are reserved"
         assert memory <= 4 << 30, f"{memory / (1 << 30):.2f} GiB are reserved"
 
+    def test_a_template_of_the_overlay_is_mounted_where_the_worker_and_nobody_else_reads_it(tmp_path: Path) -> None:
+        shutil.copytree(DEPLOY, tmp_path / "kubernetes")
+        overlay = tmp_path / "kubernetes" / "overlays" / "external" / "kustomization.yaml"
+        generator = "{name: optio-pod-template, namespace: optio, files: [template.yaml]}"
+        overlay.write_text(
+            f"{overlay.read_text()}components: [../../components/pod-template]\nconfigMapGenerator: [{generator}]\n"
+        )
+        names = set()
+        for text in ("spec: {priorityClassName: low}", "spec: {priorityClassName: high}"):
+            (overlay.parent / "template.yaml").write_text(text)
+
+            found = list(rendered(overlay.parent))
+
+            (config,) = [each for each in found if each["kind"] == "ConfigMap" and "template.yaml" in each["data"]]
+            users = {name(each) for each in found if name(config) in str(each.get("spec"))}
+            (worker,) = [each for each in found if each["kind"] == "Deployment" and name(each) == "optio-worker"]
+            container = pod(worker)["containers"][0]
+            (path,) = [Path(each["value"]) for each in container["env"] if each["name"] == "OPTIO_POD_TEMPLATE"]
+            assert users == {"optio-worker"}
+            assert {"name": "pod-template", "mountPath": str(path.parent), "readOnly": True} in container["volumeMounts"]
+            assert list(config["data"]) == [path.name]
+            names.add(name(config))
+        assert len(names) == 2, "a changed template starts the worker anew"
+
     def test_servers_are_scaled_by_the_component(tmp_path: Path) -> None:
         shutil.copytree(DEPLOY, tmp_path / "kubernetes")
         overlay = tmp_path / "kubernetes" / "overlays" / "external" / "kustomization.yaml"

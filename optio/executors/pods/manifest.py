@@ -13,6 +13,7 @@ from optio.errors import LaunchFailed
 from optio.executors.base import Launch
 from optio.executors.pods import network
 from optio.executors.pods.plan import CONTROL, PRIVATE, ahead
+from optio.executors.pods.template import BUSY, IDLE, Template
 from optio.model.pool import request_and_limit
 from optio.model.task import Amounts, Environment, Resources
 
@@ -59,6 +60,7 @@ class PodSettings:
     disk: str = "4Gi"
     node_selector: Mapping[str, str] = field(default_factory=dict)
     runtime_class: str | None = None
+    template: Template = field(default_factory=Template)
     warm_age_s: float = 3600.0
     warm_most: int = 20
     fence: Fence | None = None
@@ -84,20 +86,23 @@ def attempt_pod(launch: Launch, settings: PodSettings, mark: str) -> Manifest:
     spec["activeDeadlineSeconds"] = _deadline(launch)
     labels = {RUN: launch.run_id, ATTEMPT: str(launch.attempt), ROLE: ATTEMPT_ROLE}
     labels |= _egress_label(launch.environment, settings)
-    annotations = {MARK: mark, ORPHAN: f"{launch.orphan_s:.3f}"}
-    return _pod(name_of(settings.install, launch.run_id, launch.attempt), settings, labels, spec, annotations)
+    annotations = {**BUSY, MARK: mark, ORPHAN: f"{launch.orphan_s:.3f}"}
+    name = name_of(settings.install, launch.run_id, launch.attempt)
+    return _pod(name, settings, labels, spec, annotations, settings.template)
 
 
 def pool_key(environment: Environment, settings: PodSettings) -> str:
     """The kind of a pod: the same for pods of which each can take the other's launches."""
-    return _digest(json.dumps(_warm_spec(environment, settings, ""), sort_keys=True))[:12]
+    template = settings.template
+    alike = [_warm_spec(environment, settings, ""), dict(template.labels), dict(template.annotations)]
+    return _digest(json.dumps(alike, sort_keys=True))[:12]
 
 
 def warm_pod(environment: Environment, settings: PodSettings, unique: str, mark: str) -> Manifest:
     """A pod that waits in a pool for any attempt that wants such a one."""
     labels = {ROLE: WARM_ROLE, POOL: pool_key(environment, settings)} | _egress_label(environment, settings)
     name = f"optio-{_digest(settings.install)[:6]}-warm-{unique}"
-    return _pod(name, settings, labels, _warm_spec(environment, settings, mark), {MARK: mark})
+    return _pod(name, settings, labels, _warm_spec(environment, settings, mark), {**IDLE, MARK: mark}, settings.template)
 
 
 def claimed(chosen: Mapping[str, Any], launch: Launch, age_s: float) -> Manifest:
@@ -107,7 +112,7 @@ def claimed(chosen: Mapping[str, Any], launch: Launch, age_s: float) -> Manifest
         "metadata": {
             "resourceVersion": chosen["metadata"]["resourceVersion"],
             "labels": labels,
-            "annotations": {ORPHAN: f"{launch.orphan_s:.3f}"},
+            "annotations": {**BUSY, ORPHAN: f"{launch.orphan_s:.3f}"},
         },
         "spec": {"activeDeadlineSeconds": _deadline(launch) + math.ceil(age_s)},
     }
@@ -217,6 +222,7 @@ def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[
         spec["nodeSelector"] = dict(settings.node_selector)
     if settings.runtime_class is not None:
         spec["runtimeClassName"] = settings.runtime_class
+    settings.template.apply(spec)
     return spec
 
 
@@ -265,16 +271,22 @@ def selector(settings: PodSettings) -> dict[str, str]:
 
 
 def _pod(
-    name: str, settings: PodSettings, labels: Mapping[str, str], spec: Manifest, annotations: Mapping[str, str]
+    name: str,
+    settings: PodSettings,
+    labels: Mapping[str, str],
+    spec: Manifest,
+    annotations: Mapping[str, str],
+    template: Template | None = None,
 ) -> Manifest:
+    template = template or Template()
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "name": name,
             "namespace": settings.namespace,
-            "labels": {"app.kubernetes.io/managed-by": "optio", **selector(settings), **labels},
-            "annotations": dict(annotations),
+            "labels": {**template.labels, "app.kubernetes.io/managed-by": "optio", **selector(settings), **labels},
+            "annotations": {**template.annotations, **annotations},
         },
         "spec": spec,
     }
