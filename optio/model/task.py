@@ -40,7 +40,7 @@ class Resources(Spec, frozen=True, kw_only=True):
     memory: Text | None = None
     """Short for `limits.memory`: `2Gi`, `512Mi`."""
     requests: Amounts | None = None
-    """What a node must have free for the pod; by default a small part of the limit. A process does not have it."""
+    """What a node must have free for the pod; by default a small part of the limit. Not applied to processes."""
     limits: Amounts | None = None
     """What the run may use at most. A run that needs more memory ends with the reason `oom`."""
 

@@ -161,9 +161,7 @@ def test_a_template_of_pods_that_cannot_be_used_is_told_when_a_worker_starts_and
     done = shell(*command, environ=environ)
 
     assert done.returncode != 0
-    words = (
-        "OPTIO_POD_TEMPLATE: template.yaml:2:3: a template cannot change `spec.securityContext` (delete it: an agent runs"
-    )
+    words = "OPTIO_POD_TEMPLATE: template.yaml:2:3: a template cannot change `spec.securityContext` (delete it: an agent runs"
     assert words in " ".join((done.stdout + done.stderr).split())
 
 

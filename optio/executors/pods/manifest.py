@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any
 
@@ -88,7 +88,7 @@ def attempt_pod(launch: Launch, settings: PodSettings, mark: str) -> Manifest:
     labels |= _egress_label(launch.environment, settings)
     annotations = {**BUSY, MARK: mark, ORPHAN: f"{launch.orphan_s:.3f}"}
     name = name_of(settings.install, launch.run_id, launch.attempt)
-    return _pod(name, settings, labels, spec, annotations, settings.template)
+    return _pod(name, settings, labels, spec, annotations)
 
 
 def pool_key(environment: Environment, settings: PodSettings) -> str:
@@ -102,7 +102,7 @@ def warm_pod(environment: Environment, settings: PodSettings, unique: str, mark:
     """A pod that waits in a pool for any attempt that wants such a one."""
     labels = {ROLE: WARM_ROLE, POOL: pool_key(environment, settings)} | _egress_label(environment, settings)
     name = f"optio-{_digest(settings.install)[:6]}-warm-{unique}"
-    return _pod(name, settings, labels, _warm_spec(environment, settings, mark), {**IDLE, MARK: mark}, settings.template)
+    return _pod(name, settings, labels, _warm_spec(environment, settings, mark), {**IDLE, MARK: mark})
 
 
 def claimed(chosen: Mapping[str, Any], launch: Launch, age_s: float) -> Manifest:
@@ -257,7 +257,9 @@ def tombstone(run_id: str, attempt: int, settings: PodSettings) -> Manifest:
         ],
     }
     labels = {RUN: run_id, ATTEMPT: str(attempt), ROLE: TOMBSTONE_ROLE}
-    return _pod(name_of(settings.install, run_id, attempt), settings, labels, spec, {})
+    # No pod of the operator's template: a queue that counts its pods must not count this one.
+    plain = replace(settings, template=Template())
+    return _pod(name_of(settings.install, run_id, attempt), plain, labels, spec, {})
 
 
 def supervisor() -> str:
@@ -271,14 +273,9 @@ def selector(settings: PodSettings) -> dict[str, str]:
 
 
 def _pod(
-    name: str,
-    settings: PodSettings,
-    labels: Mapping[str, str],
-    spec: Manifest,
-    annotations: Mapping[str, str],
-    template: Template | None = None,
+    name: str, settings: PodSettings, labels: Mapping[str, str], spec: Manifest, annotations: Mapping[str, str]
 ) -> Manifest:
-    template = template or Template()
+    template = settings.template
     return {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from optio.model.route import Route, show
 
-Manifest = dict[str, Any]
 AGENT = "agent"
 # While an agent runs, its node is not emptied for being little used; while a pod is idle, it may be.
 EVICTABLE = "cluster-autoscaler.kubernetes.io/safe-to-evict"
@@ -130,7 +129,7 @@ _VALUE = re.compile(rf"(?:{_WORD})?")
 _VOLUME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,50}[a-z0-9])?")
 # A name that none of Optio's own volumes has.
 _PREFIX = "template-"
-_TAKEN = ("/optio", "/tmp", "/proc", "/sys", "/dev")  # noqa: S108
+_TAKEN = re.compile(r"/(optio(-[^/]*)?|tmp|proc|sys|dev)(/|\Z)")
 
 
 class Fault(NamedTuple):
@@ -167,7 +166,7 @@ class Template:
             ],
         )
 
-    def apply(self, spec: Manifest) -> None:
+    def apply(self, spec: dict[str, Any]) -> None:
         """Add it to the specification of a pod whose first container is the agent's."""
         spec.update(self.spec)
         spec["volumes"] += self.volumes
@@ -256,7 +255,7 @@ def _volumes(spec: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault(route, "a volume is one of `configMap` and `persistentVolumeClaim`", "write one of them")
         elif claim is not None and not claim.get("readOnly"):
             cure = "add `readOnly: true` to the claim"
-            yield Fault((*route, "persistentVolumeClaim"), "what one run writes, another would read", cure)
+            yield Fault((*route, "persistentVolumeClaim"), "runs could write the claim, and read what others wrote", cure)
     for index, container in enumerate(spec.get("containers", [])):
         route = ("spec", "containers", index)
         if container.get("name") != AGENT:
@@ -269,7 +268,7 @@ def _volumes(spec: Mapping[str, Any]) -> Iterator[Fault]:
                 yield Fault((*here, "name"), "the mount names no volume of this template", "add it below `volumes`")
             if not path.startswith("/") or posixpath.normpath(path) != path or path == "/":
                 yield Fault((*here, "mountPath"), f"`{path}` is no absolute path", "write a path such as /etc/ssl/ours")
-            elif path.startswith(_TAKEN):
+            elif _TAKEN.match(path):
                 yield Fault((*here, "mountPath"), f"`{path}` belongs to Optio or the system", "mount it elsewhere")
             if not mount.get("readOnly"):
-                yield Fault(here, "what one run writes, another would read", "add `readOnly: true` to the mount")
+                yield Fault(here, "runs could write what others read", "add `readOnly: true` to the mount")
