@@ -51,7 +51,11 @@ def _resources(task: ResolvedTask, resources: Resources) -> Iterator[Diagnostic]
         short, long = getattr(resources, key), getattr(limits, key)
         if short is not None and long is not None:
             message = f"`{key}` is short for `limits.{key}`, and both are given"
-            yield task.at("OPT513", message, ("environment", "resources", key), key=True, hint="delete one of them")
+            hint = "delete one of them, or write `null` for an inherited one"
+            forms: list[Route] = [("environment", "resources", key), ("environment", "resources", "limits", key)]
+            # The one in the task's own file, where the other is inherited.
+            own = next((each for each in forms if task.document.path_at(each) == task.path), forms[0])
+            yield task.at("OPT513", message, own, key=True, hint=hint)
         request, limit = getattr(requests, key), short or long
         if request is not None and limit is not None and _exceeds(request, limit):
             message = f"the request of {key} is {request}, more than its limit of {limit}"
