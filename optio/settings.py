@@ -95,6 +95,12 @@ def _bytes(text: str) -> int:
     return int(amount)
 
 
+def _quantity(text: str) -> str:
+    if not quantity(text):
+        raise ValueError("an amount above 0, such as `500m` or `2Gi`")
+    return text
+
+
 def _pairs(text: str) -> Mapping[str, str]:
     pairs = [pair.partition("=") for pair in _names(text)]
     if not all(name and equals for name, equals, _ in pairs):
@@ -214,12 +220,19 @@ SETTINGS: Mapping[str, Setting] = {
         str,
         "what resolves names for pods without a list: `NAMESPACE/LABEL=VALUE:PORT` or addresses, 53 by default",
     ),
-    "pod_cpu": Setting("1", str, "processors of a pod whose task does not say"),
-    "pod_memory": Setting("2Gi", str, "memory of a pod whose task does not say"),
+    "pod_cpu": Setting("1", _quantity, "processors that a pod may use whose task does not say"),
+    "pod_memory": Setting("2Gi", _quantity, "memory that a pod may use whose task does not say"),
+    "pod_cpu_request": Setting("100m", _quantity, "processors that a node reserves for a pod whose task does not say"),
+    "pod_memory_request": Setting("256Mi", _quantity, "memory that a node reserves for a pod whose task does not say"),
     "pod_disk": Setting("4Gi", str, "what a pod may write in all, and into each of its directories"),
     "pod_start": Setting("5m", _span, "how long a pod may take to start, its image included"),
     "pod_node_selector": Setting("", _pairs, "`label=value`, separated by commas, of the nodes that pods may run on"),
     "pod_runtime_class": Setting(None, _label, "the runtime class of the pods, such as gVisor's"),
+    "pod_template": Setting(
+        None,
+        Path,
+        "a file of what every pod gets beside: pull secrets, tolerations, affinity, priority, labels, volumes; see Pods",
+    ),
     "pod_warm_age": Setting("1h", _span, "a warm pod that waited for so long is replaced"),
     "pod_warm_limit": Setting("20", _count, "warm pods of all tasks together"),
     "max_workflow_concurrent": Setting(str(MAX_WORKFLOW_CONCURRENT), _count, "runs at once, over all tasks"),
@@ -305,10 +318,13 @@ class Settings:
     kube_dns: str
     pod_cpu: str
     pod_memory: str
+    pod_cpu_request: str
+    pod_memory_request: str
     pod_disk: str
     pod_start: timedelta
     pod_node_selector: Mapping[str, str]
     pod_runtime_class: str | None
+    pod_template: Path | None
     pod_warm_age: timedelta
     pod_warm_limit: int
     max_workflow_concurrent: int
@@ -376,6 +392,14 @@ class Settings:
             if given:
                 raise SettingsError(
                     f"{', '.join(given)}: only for OPTIO_EXECUTOR=process, a pod is a sandbox of its own: unset it"
+                )
+        for name in ("pod_cpu", "pod_memory"):
+            request = f"{name}_request"
+            least, most = (quantity(values[each]) or 0 for each in (request, name))
+            if least > most and origins[request] != "default":
+                raise SettingsError(
+                    f"{origins[request]} ({values[request]}) is more than the limit OPTIO_{name.upper()} ({values[name]}): "
+                    "lower the request, or raise the limit"
                 )
         made = cls(**values, origins=origins)
         for name, directory in (("data_dir", made.data_dir), ("secrets_dir", made.secrets)):

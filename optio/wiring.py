@@ -29,6 +29,7 @@ from optio.telemetry.pulses import Pulses
 
 if TYPE_CHECKING:
     from optio.executors.pods.manifest import PodSettings
+    from optio.executors.pods.template import Template
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ def examine_cluster(settings: Settings) -> Iterator[Finding]:
     """The same for the cluster that pods are made in. Raises SettingsError."""
     with _extra("kubernetes", "--cluster"):
         from optio.executors.pods import examine
-    yield from examine.examine(_pods(settings))
+    yield from examine.examine(pod_settings(settings))
 
 
 def backup(settings: Settings, target: Path) -> int:
@@ -177,7 +178,7 @@ def executor(settings: Settings) -> Executor:
     with _extra("kubernetes", "OPTIO_EXECUTOR=kubernetes"):
         from optio.executors.pods.executor import PodExecutor
     names = {runtime: program for runtime, (program, _) in INSTALL.items()}
-    return PodExecutor(_pods(settings), names | programs, start_s=settings.pod_start.total_seconds())
+    return PodExecutor(pod_settings(settings), names | programs, start_s=settings.pod_start.total_seconds())
 
 
 def _sandbox(settings: Settings) -> SandboxOptions:
@@ -195,7 +196,8 @@ def _sandbox(settings: Settings) -> SandboxOptions:
     )
 
 
-def _pods(settings: Settings) -> "PodSettings":
+def pod_settings(settings: Settings) -> "PodSettings":
+    """Return what the operator decides for every pod. Raises SettingsError."""
     from optio.executors.pods.manifest import Fence, PodSettings
     from optio.executors.pods.network import proxy_of
 
@@ -205,19 +207,55 @@ def _pods(settings: Settings) -> "PodSettings":
             raise SettingsError("OPTIO_KUBE_EGRESS needs OPTIO_KUBE_EGRESS_IMAGE and OPTIO_EGRESS_KEY too")
         key = settings.egress_key.strip().encode()
         fence = Fence(proxy=proxy_of(settings.kube_egress, settings.kube_dns), image=settings.kube_egress_image, key=key)
+    template = _template(settings)
+    for word, other in (("nodeSelector", "pod_node_selector"), ("runtimeClassName", "pod_runtime_class")):
+        if word in template.spec and getattr(settings, other):
+            raise SettingsError(f"OPTIO_POD_TEMPLATE has `spec.{word}`, and OPTIO_{other.upper()} is set: keep one of them")
     return PodSettings(
         namespace=settings.kube_namespace,
         install=settings.kube_install,
         image=settings.kube_image,
         cpu=settings.pod_cpu,
         memory=settings.pod_memory,
+        cpu_request=settings.pod_cpu_request,
+        memory_request=settings.pod_memory_request,
         disk=settings.pod_disk,
         node_selector=settings.pod_node_selector,
         runtime_class=settings.pod_runtime_class,
         warm_age_s=settings.pod_warm_age.total_seconds(),
         warm_most=settings.pod_warm_limit,
         fence=fence,
+        template=template,
     )
+
+
+def _template(settings: Settings) -> "Template":
+    from optio.compiler.document import parse
+    from optio.compiler.source import SourceFile
+    from optio.executors.pods.template import Template, faults
+
+    path, origin = settings.pod_template, settings.origins["pod_template"]
+    if path is None:
+        return Template()
+    try:
+        data = path.read_bytes()
+    except OSError as err:
+        raise SettingsError(f"{origin}: the file {path} cannot be read: {err.strerror}") from err
+    document, found = parse(SourceFile(str(path), data))
+    told = [(each.span, each.message, each.hint) for each in found if each.severity == "error"]
+    if document is not None and not told:
+        for fault in faults(document.value):
+            span = document.key_span(fault.route) if fault.key else document.span(fault.route)
+            told.append((span, fault.message, fault.cure))
+    if document is None and not told:
+        raise SettingsError(f"{origin}: the file {path} holds nothing: write `metadata:` or `spec:`, or unset it")
+    if told or document is None:
+        lines = [
+            f"{path}:{span.start.line}:{span.start.column}: {message}" + (f" ({cure})" if cure else "")
+            for span, message, cure in told
+        ]
+        raise SettingsError(f"{origin}: {'; '.join(lines)}")
+    return Template.of(document.value)
 
 
 def _shared(settings: Settings, telemetry: Telemetry) -> tuple[Broker, RateWindow]:

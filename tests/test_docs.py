@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from optio import wiring
 from optio.cli import COMMANDS
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.tree import MemoryTree
@@ -18,7 +19,7 @@ from optio.model.senders import SENDERS, InHeader
 from optio.model.spec import names_of
 from optio.model.task import Environment, TaskSpec
 from optio.model.trigger import ScheduleConfig, WebhookConfig
-from optio.settings import SETTINGS
+from optio.settings import SETTINGS, Settings
 from tests.support import ROOT, Dev, eventually
 
 README = (ROOT / "README.md").read_text()
@@ -59,7 +60,20 @@ BLOCKS = list(blocks())
 QUICKSTART = [block for block in BLOCKS if block.text in section("Quickstart")]
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "yaml"], ids=lambda block: block.place)
+YAML = [block for block in BLOCKS if block.language == "yaml"]
+TEMPLATES = [block for block in YAML if block.text.startswith("metadata:\n")]
+
+
+@pytest.mark.parametrize("block", TEMPLATES, ids=lambda block: block.place)
+def test_a_template_of_pods_can_be_used(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "template.yaml").write_text(block.text)
+
+    made = wiring.pod_settings(Settings.load({"OPTIO_POD_TEMPLATE": str(tmp_path / "template.yaml")})).template
+
+    assert (bool(made.labels), bool(made.spec), bool(made.mounts)) == (True, True, True)
+
+
+@pytest.mark.parametrize("block", [b for b in YAML if b not in TEMPLATES], ids=lambda block: block.place)
 def test_a_yaml_block_compiles_without_a_finding(block: Block) -> None:
     policy = "type: policy" in block.text
     compilation = compile_tree(MemoryTree({"_policy.yaml" if policy else "task.yaml": block.text}))

@@ -185,3 +185,12 @@ def test_an_orphan_timeout_that_a_renewal_could_miss_is_refused() -> None:
         Settings.load({"OPTIO_ORPHAN_TIMEOUT": "19s"})
 
     assert Settings.load({"OPTIO_ORPHAN_TIMEOUT": "20s"}).orphan_timeout == timedelta(seconds=20)
+
+
+def test_a_request_of_pods_above_their_limit_is_refused_and_a_default_one_gives_way() -> None:
+    with pytest.raises(SettingsError, match=r"OPTIO_POD_CPU_REQUEST \(2\) is more than the limit OPTIO_POD_CPU \(1\): lower"):
+        Settings.load({"OPTIO_POD_CPU_REQUEST": "2"})
+    with pytest.raises(SettingsError, match="OPTIO_POD_MEMORY: `lots` cannot be used, it must be an amount above 0"):
+        Settings.load({"OPTIO_POD_MEMORY": "lots"})
+
+    assert Settings.load({"OPTIO_POD_MEMORY": "64Mi"}).pod_memory_request == "256Mi"

@@ -1,14 +1,16 @@
 #!/bin/sh
 # Make the Secrets that the manifests name, with passwords that nobody has to know. What is in the cluster already is kept: the
 # cluster has the only copy, nothing is written to disk, and no value stands in an argument.
-#   ./secrets.sh complete                                                   PostgreSQL and Redis inside
-#   OPTIO_DATABASE_URL=... OPTIO_REDIS_URL=... ./secrets.sh external        those of your own
+# It needs no other file: `curl -sSf https://git.example.com/.../secrets.sh | sh -s complete` does the same.
 set -eu
-cd "$(dirname "$0")"
 kubectl=${KUBECTL:-kubectl}
+namespace=${2:-optio}
+usage='./secrets.sh complete [NAMESPACE]                                               PostgreSQL and Redis inside
+OPTIO_DATABASE_URL=... OPTIO_REDIS_URL=... ./secrets.sh external [NAMESPACE]    those of your own
+The namespace is `optio` by default.'
 
 random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
-there() { [ -n "$($kubectl -n optio get secret "$1" --ignore-not-found -o name)" ]; }
+there() { [ -n "$($kubectl -n "$namespace" get secret "$1" --ignore-not-found -o name)" ]; }
 
 # secret NAME KEY VALUE [KEY VALUE]
 secret() {
@@ -20,7 +22,7 @@ secret() {
             printf '  %s: %s\n' "$1" "$(printf %s "$2" | base64 | tr -d '\n')"
             shift 2
         done
-    } | $kubectl -n optio create -f -
+    } | $kubectl -n "$namespace" create -f -
 }
 
 case "${1:-}" in
@@ -31,12 +33,13 @@ external)
     there optio-redis || : "${OPTIO_REDIS_URL:?redis://:PASSWORD@HOST:6379/0}"
     ;;
 *)
-    sed -n '4,5s/^# *//p' "$0" >&2
+    echo "$usage" >&2
     exit 2
     ;;
 esac
 
-$kubectl apply -f base/namespaces.yaml
+[ -n "$($kubectl get namespace "$namespace" --ignore-not-found -o name)" ] ||
+    $kubectl create namespace "$namespace" --save-config
 there optio-admin || secret optio-admin token "optio_$(random)"
 there optio-egress || secret optio-egress key "$(random)"
 if [ "$1" = external ]; then

@@ -50,7 +50,10 @@ class Client:
     ) -> Any:
         """The JSON of a successful answer; raises ServerRefused with everything that the problem says."""
         with self._open(method, path, body=body, raw=raw, headers=headers or {}, query=query or {}) as response:
-            return json.loads(response.read())
+            try:
+                return json.loads(response.read())
+            except (OSError, http.client.HTTPException) as err:
+                raise self._broke(err) from err
 
     def events(self, path: str, *, after: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
         """Server-sent events as (name, data), resumed from the last id when the connection breaks."""
@@ -91,7 +94,12 @@ class Client:
         except urllib.error.URLError as err:
             hint = "is `optio dev` running there? (--url or OPTIO_URL names another server)"
             raise ServerRefused(0, f"no server answers at {self.base}: {err.reason}: {hint}") from err
+        except (OSError, http.client.HTTPException) as err:
+            raise self._broke(err) from err
         return response
+
+    def _broke(self, err: Exception) -> ServerRefused:
+        return ServerRefused(0, f"the connection to {self.base} broke: {err}: try again")
 
 
 def quoted(part: str) -> str:

@@ -72,7 +72,7 @@ class Claim(NamedTuple):
 def claim(task: ResolvedTask, *, careful: bool = False, priced: bool = False, demands: tuple[str, ...] = ()) -> Claim:
     """What a task says. `demands` are those of the policy."""
     environment: Route = ("environment",)
-    routes = {key: (*environment, key) for key in asked(task.spec.environment)}
+    routes = {key: (*environment, *key.split(".")) for key in asked(task.spec.environment)}
     route = ("id",) if task.spec.id else ("name",)
     return Claim(
         task.path,

@@ -175,8 +175,6 @@ def _deeper(root: Any, route: Route, name: str, known: list[str]) -> Unknown | N
     if place[-1:] in (("secret",), ("previousSecret",)):
         hint = "delete it: a secret is given by its name alone" if "name" in beside else f"write `name: {_named(beside[key])}`"
         return Unknown("OPT101", f"unknown key `{name}`", hint)
-    if place == ("environment", "resources") and key in ("limits", "requests"):
-        return Unknown("OPT101", f"unknown key `{name}`", "write `cpu:` and `memory:` right below `resources`")
     ours = _IN_LIMIT_CALLED.get(_plain(key)) if place == ("startLimit",) else None
     if place[:1] == ("triggers",) and place[2:] == ("config",):
         ours = _IN_CONFIG_CALLED.get(_plain(key))

@@ -42,6 +42,7 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
     "Dedupe": {"key": ["{{REPO}}#{{PR}}"], "window": ["10m"]},
     "Network": {"egress": [["api.anthropic.com", "10.0.0.0/8"]]},
     "Resources": {"cpu": ["1", "500m"], "memory": ["2Gi"]},
+    "Amounts": {"cpu": ["1", "500m"], "memory": ["2Gi"]},
     "ScheduleConfig": {
         "cronExpression": ["0 9 * * 1", "@daily"],
         "timezone": ["Europe/Berlin"],

@@ -37,6 +37,8 @@ _MAPPING_FORMS: dict[Route, str] = {
     ("environment", "env"): "{NAME: value}",
     ("environment", "network"): "{egress: [api.example.com]}",
     ("environment", "resources"): '{cpu: "1", memory: 2Gi}',
+    ("environment", "resources", "requests"): "{cpu: 250m, memory: 512Mi}",
+    ("environment", "resources", "limits"): '{cpu: "1", memory: 2Gi}',
 }
 _MOST_NAMED = 5
 _ENV_NAME = "use letters, digits and underscores; no digit first"

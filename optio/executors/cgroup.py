@@ -103,7 +103,7 @@ class Cgroups:
                 if number == 0 or (path / file).exists():
                     _write(path / file, text.format(limits[name]))
             if name == "memory" and resources is not None:
-                memory = (resources.memory, str(path / _OOM_FILES[version]))
+                memory = (resources.limit.memory, str(path / _OOM_FILES[version]))
         return {"groups": groups, "memory": memory}
 
     def notes(self, resources: Resources | None, processes: int | None) -> Iterator[str]:
@@ -111,8 +111,10 @@ class Cgroups:
         if resources is None or self.problem:
             return
         pids = None if processes is None else f"{processes} processes"
-        values = [("memory ", resources.memory), ("CPU ", resources.cpu), ("", pids)]
-        yield f"limits: {', '.join(f'{name}{value}' for name, value in values if value is not None)}"
+        values = [("memory ", resources.limit.memory), ("CPU ", resources.limit.cpu), ("", pids)]
+        given = [f"{name}{value}" for name, value in values if value is not None]
+        if given:
+            yield f"limits: {', '.join(given)}"
 
     def examine(self, processes: int | None) -> Iterator[Finding]:
         """For `optio doctor`. `processes` is the limit that each attempt is to have."""
@@ -154,7 +156,7 @@ def find_parents(mountinfo: str, own_groups: str, controllers: tuple[str, ...] =
 def limits_of(resources: Resources | None, processes: int | None) -> dict[str, int]:
     """The limits of an attempt by controller: bytes, microseconds of CPU in each period, processes with their threads."""
     limits: dict[str, int] = {}
-    memory, cpu = (None, None) if resources is None else (resources.memory, resources.cpu)
+    memory, cpu = (None, None) if resources is None else (resources.limit.memory, resources.limit.cpu)
     if memory is not None and (amount := quantity(memory)) is not None:
         limits["memory"] = int(amount)
     if cpu is not None and (amount := quantity(cpu)) is not None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 
-from optio.model.task import Environment
+from optio.model.task import Amounts, Environment, Resources
 
 POD = "pod"
 """What a policy demands with `executor: kubernetes`."""
-KEYS = ("image", "network", "resources")
-"""Keys of `environment` that say how an agent is isolated."""
+REQUESTS = "resources.requests"
+KEYS = ("image", "network", "resources", REQUESTS)
+"""Keys of `environment` that say how an agent is isolated, `resources` without its requests."""
 NAMES = (POD, *KEYS)
 """What a policy may demand."""
 APPLIED: Mapping[str, frozenset[str]] = {"process": frozenset(), "kubernetes": frozenset(NAMES)}
@@ -21,7 +22,14 @@ DEPENDS: Mapping[tuple[str, str], str] = {
 
 def asked(environment: Environment) -> list[str]:
     """The keys that a task sets."""
-    return [key for key in KEYS if getattr(environment, key)]
+    resources = environment.resources or Resources()
+    values = {
+        "image": environment.image,
+        "network": environment.network,
+        "resources": resources.limit != Amounts(),
+        REQUESTS: resources.requests,
+    }
+    return [key for key in KEYS if values[key]]
 
 
 def not_applied(executor: str, names: Iterable[str]) -> list[str]:

@@ -30,3 +30,19 @@ def quantity(text: str) -> Decimal | None:
     """A Kubernetes quantity (`500m`, `2Gi`) as a number; None for what is none."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?", text, re.ASCII)
     return None if found is None else Decimal(found[1]) * _UNITS[found[2] or ""]
+
+
+def request_and_limit(asked: tuple[str | None, str | None], default: tuple[str, str]) -> tuple[str, str]:
+    """Return what a pod reserves and what it may use, of CPU or of memory, as quantities.
+
+    `asked` is (request, limit) of the task, `default` the operator's. A default gives way to a value of the task: a small limit
+    lowers the request, a large request raises the limit.
+    """
+    request, limit = asked[0] or default[0], asked[1] or default[1]
+    least, most = quantity(request), quantity(limit)
+    if least is not None and most is not None and least > most:
+        if asked[0] is None:
+            return limit, limit
+        if asked[1] is None:
+            return request, request
+    return request, limit

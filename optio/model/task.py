@@ -23,13 +23,32 @@ class Network(Spec, frozen=True, kw_only=True):
     """Host names such as `api.github.com`, `*.example.com`, or addresses such as `10.0.0.0/8`, each with `:PORT` or at 443."""
 
 
-class Resources(Spec, frozen=True, kw_only=True):
+class Amounts(Spec, frozen=True, kw_only=True):
     """Kubernetes quantities."""
 
     cpu: Text | None = None
     """CPU as a Kubernetes quantity: `"1"`, `500m`."""
     memory: Text | None = None
     """Memory as a Kubernetes quantity: `2Gi`, `512Mi`."""
+
+
+class Resources(Spec, frozen=True, kw_only=True):
+    """What a run may use, and what a node must have free for its pod."""
+
+    cpu: Text | None = None
+    """Short for `limits.cpu`: `"1"`, `500m`."""
+    memory: Text | None = None
+    """Short for `limits.memory`: `2Gi`, `512Mi`."""
+    requests: Amounts | None = None
+    """What a node must have free for the pod; by default a small part of the limit. Not applied to processes."""
+    limits: Amounts | None = None
+    """What the run may use at most. A run that needs more memory ends with the reason `oom`."""
+
+    @property
+    def limit(self) -> Amounts:
+        """The limits, in whichever form they are written."""
+        limits = self.limits or Amounts()
+        return Amounts(cpu=self.cpu or limits.cpu, memory=self.memory or limits.memory)
 
 
 class Environment(Spec, frozen=True, kw_only=True):
@@ -49,7 +68,7 @@ class Environment(Spec, frozen=True, kw_only=True):
     network: Network | None = None
     """What the agent may reach; by default, in a pod, public addresses and nothing private."""
     resources: Resources | None = None
-    """What a pod asks for, and the limits of a process where its worker has a cgroup."""
+    """What a pod may use and reserves, and the limits of a process where its worker has a cgroup."""
 
 
 class StartLimit(Spec, frozen=True, kw_only=True):

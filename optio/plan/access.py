@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from optio.model.effect import Kind, Weight
 from optio.model.registry import CompiledTask
 from optio.model.route import Route
-from optio.model.task import Environment, Resources
+from optio.model.task import Amounts, Environment, Resources
 from optio.plan.effect import Effect
 from optio.plan.lines import difference
 from optio.plan.words import LISTED, apart, entries, listed, number
@@ -166,7 +166,7 @@ def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
     if was != now:
         yield Effect(
             kind=Kind.RESOURCES_CHANGED,
-            text=f"pods ask for: {was} -> {now}",
+            text=f"a pod may use: {was} -> {now}",
             weight=Weight.INFO,
             before=was,
             after=now,
@@ -184,6 +184,9 @@ def _repository(image: str | None) -> str | None:
 
 
 def _size(resources: Resources | None) -> str:
-    cpu = resources.cpu if resources is not None else None
-    memory = resources.memory if resources is not None else None
-    return f"cpu {cpu or 'by default'}, memory {memory or 'by default'}"
+    resources = resources or Resources()
+    requests = resources.requests or Amounts()
+    sizes = (("cpu", resources.limit.cpu, requests.cpu), ("memory", resources.limit.memory, requests.memory))
+    return ", ".join(
+        f"{key} {limit or 'by default'}" + (f" (requests {request})" if request else "") for key, limit, request in sizes
+    )

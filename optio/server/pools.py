@@ -14,8 +14,9 @@ from litestar.params import FromQuery, QueryParameter
 
 from optio.errors import Invalid, Problem
 from optio.model import cron
-from optio.model.pool import COLD, WARM, Pool, quantity
+from optio.model.pool import COLD, WARM, Pool, quantity, request_and_limit
 from optio.model.registry import CompiledTask
+from optio.model.task import Amounts
 from optio.runs import pooling
 from optio.runs.pooling import Demand, Measured, Option
 from optio.server import views
@@ -223,8 +224,10 @@ def _planned(
     current = task.spec.warm_pool_size
     plan = pooling.plan(demand, known, current=current, target=target, largest=task.spec.max_concurrent)
     asked = task.spec.environment.resources
-    cpu = (asked.cpu if asked else None) or settings.pod_cpu
-    memory = (asked.memory if asked else None) or settings.pod_memory
+    # A pod that waits costs what it reserves.
+    requests, limits = (asked.requests or Amounts(), asked.limit) if asked else (Amounts(), Amounts())
+    cpu, _ = request_and_limit((requests.cpu, limits.cpu), (settings.pod_cpu_request, settings.pod_cpu))
+    memory, _ = request_and_limit((requests.memory, limits.memory), (settings.pod_memory_request, settings.pod_memory))
     return {
         "taskId": task.id,
         "current": current,

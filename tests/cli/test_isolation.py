@@ -151,7 +151,21 @@ def test_a_definition_keeps_what_it_demands_and_one_that_demands_nothing_its_dig
     assert demanding.digest != task.digest
 
 
+@pytest.mark.parametrize("command", [("worker",), ("doctor",)])
+def test_a_template_of_pods_that_cannot_be_used_is_told_when_a_worker_starts_and_by_the_doctor(
+    shell: Shell, command: tuple[str, ...]
+) -> None:
+    shell.write("template.yaml", "spec:\n  securityContext: {runAsUser: 0}\n")
+    environ = {"OPTIO_EXECUTOR": "kubernetes", "OPTIO_POD_TEMPLATE": "template.yaml"}
+
+    done = shell(*command, environ=environ)
+
+    assert done.returncode != 0
+    words = "OPTIO_POD_TEMPLATE: template.yaml:2:3: a template cannot change `spec.securityContext` (delete it: an agent runs"
+    assert words in " ".join((done.stdout + done.stderr).split())
+
+
 def test_pods_apply_all_that_a_task_may_ask_for() -> None:
-    assert set(isolation.KEYS) <= set(Environment.__struct_fields__)
+    assert {key.partition(".")[0] for key in isolation.KEYS} <= set(Environment.__struct_fields__)
     assert isolation.not_applied("kubernetes", isolation.NAMES) == []
     assert isolation.not_applied("process", isolation.NAMES) == list(isolation.NAMES)

@@ -1,8 +1,10 @@
 """Wrong use of every command: exit code 2, what is wrong, and never a traceback."""
 
 import contextlib
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -219,3 +221,25 @@ def test_a_revision_that_cannot_be_is_no_option_of_git(shell: Shell, tmp_path: P
     assert_usage(shell("plan", "--", revision), "optio plan", "revision")
     assert_usage(shell("hook", "replay", "--since", "1h", f"--rev={revision}"), "optio hook", "revision")
     assert not list(tmp_path.rglob("out"))
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"], ids=["nothing", "half"])
+def test_a_connection_that_breaks_is_no_bug_of_ours(shell: Shell, answer: bytes) -> None:
+    """As of a forwarded port whose pod is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        done = shell("runs", "list", "--url", url)
+        thread.join()
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"optio runs: the connection to {url} broke: ")
+    assert "try again" in done.stderr

@@ -7,14 +7,19 @@ import stat
 import subprocess
 from base64 import b64decode
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from optio import wiring
+from optio.executors.base import Launch
+from optio.executors.pods import manifest
 from optio.executors.pods.examine import NEEDED
 from optio.executors.pods.network import PRIVATE, PRIVATE6, PROXY_LABEL, PUBLIC6, proxy_of
+from optio.model.pool import quantity
 from optio.settings import Settings, unknown
 from optio.version import __version__
 from tests.support import ROOT
@@ -53,6 +58,17 @@ def pod(workload: Manifest) -> Manifest:
 
 def containers(workload: Manifest) -> list[Manifest]:
     return [*pod(workload).get("initContainers", []), *pod(workload)["containers"]]
+
+
+def requested(workload: Manifest, resource: str) -> Decimal:
+    """What the scheduler reserves for one of its pods: the sum of its containers, or of its largest init container if more."""
+
+    def of(container: Manifest) -> Decimal:
+        return quantity(container["resources"]["requests"][resource]) or Decimal(0)
+
+    once = [each for each in pod(workload).get("initContainers", []) if each.get("restartPolicy") != "Always"]
+    always = [each for each in containers(workload) if each not in once]
+    return max([sum(map(of, always), Decimal(0)), *map(of, once)])
 
 
 def labels(workload: Manifest) -> dict[str, str]:
@@ -221,6 +237,27 @@ def test_urls_of_ones_own_are_taken_from_the_environment_and_asked_for(state: Pa
     assert values(state)["optio-redis"] == {"url": urls["OPTIO_REDIS_URL"]}
 
 
+def test_the_script_stands_alone_and_makes_secrets_in_the_namespace_that_it_is_told(state: Path) -> None:
+    script = (DEPLOY / "secrets.sh").read_text()
+    known = {"PATH": os.environ["PATH"], "KUBECTL": str(state.parent / "kubectl"), "STATE": str(state)}
+
+    done = subprocess.run(
+        ["/bin/sh", "-s", "complete", "ai-optio"],
+        input=script,
+        env=known,
+        cwd=state,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert set(values(state)) == {"optio-admin", "optio-egress", "optio-database", "optio-redis"}
+    calls = (state / "calls").read_text().splitlines()
+    assert "create namespace ai-optio --save-config" in calls
+    assert [each for each in calls if "secret" in each and not each.startswith("-n ai-optio ")] == []
+
+
 def test_the_script_says_how_it_is_called(state: Path) -> None:
     done = made_by(state)
 
@@ -363,7 +400,7 @@ def test_the_proxy_can_be_found_its_canary_reached_and_it_goes_to_public_address
 # What kustomize makes of it
 
 
-def rendered(path: Path) -> Iterator[Manifest]:
+def rendered(path: Path | str) -> Iterator[Manifest]:
     program = os.environ.get("KUBECTL") or shutil.which("kubectl")
     assert program is not None
     done = subprocess.run([program, "kustomize", str(path)], capture_output=True, text=True, timeout=60)
@@ -394,6 +431,112 @@ if os.environ.get("KUBECTL") or shutil.which("kubectl"):
                 assert volume.get("secret", {}).get("defaultMode", 0o440) == 0o440
         server = pod(workloads["optio-server"])["containers"][0]
         assert server["readinessProbe"]["httpGet"]["port"] == "http", "readiness is the server's own: a generation is served"
+
+    def test_the_guides_parts_and_as_many_runs_as_it_allows_fit_a_node_of_two_processors_and_four_gib() -> None:
+        """Also while all Deployments are rolled at once, beside what kind and kubeadm put on the node themselves."""
+        # CoreDNS twice, etcd, API server, controller manager, scheduler, kindnet; what their manifests request.
+        cpu, memory = Decimal("0.95"), Decimal(290 << 20)
+        found = list(rendered(DEPLOY / "overlays" / "complete"))
+        for each in found:
+            if each["kind"] in ("Deployment", "StatefulSet"):
+                spare = int(each["kind"] == "Deployment")
+                cpu += (each["spec"]["replicas"] + spare) * requested(each, "cpu")
+                memory += (each["spec"]["replicas"] + spare) * requested(each, "memory")
+        (config,) = [each["data"] for each in found if each["kind"] == "ConfigMap"]
+        loaded = Settings.load({key: value for key, value in config.items() if not key.endswith("_FILE")})
+        key = {"OPTIO_KUBE_EGRESS": "optio-egress.optio.svc=10.0.0.1:3128", "OPTIO_EGRESS_KEY": "k" * 32}
+        closed = Settings.load({key: value for key, value in (config | key).items() if not key.endswith("_FILE")})
+        launch = Launch(run_id="r", attempt=1, argv=("true",), stdin=b"", env={}, timeout_s=60.0, orphan_s=900.0, leased_at=0.0)
+        run = {"spec": {"template": manifest.attempt_pod(launch, wiring.pod_settings(closed), "m")}}
+
+        cpu += loaded.max_workflow_concurrent * requested(run, "cpu")
+        memory += loaded.max_workflow_concurrent * requested(run, "memory")
+
+        assert cpu <= 2, f"{cpu} processors are reserved"
+        assert memory <= 4 << 30, f"{memory / (1 << 30):.2f} GiB are reserved"
+
+    @pytest.fixture(scope="module")
+    def git(tmp_path_factory: pytest.TempPathFactory) -> str:
+        """The address of a repository that has this deploy/ and nothing else, at `v1`."""
+        repository = tmp_path_factory.mktemp("git")
+        shutil.copytree(ROOT / "deploy" / "kubernetes", repository / "deploy" / "kubernetes")
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false")
+        for words in (("init", "-q"), ("add", "-A"), (*who, "commit", "-qm", "all"), ("tag", "v1")):
+            subprocess.run(["git", "-C", str(repository), *words], check=True, capture_output=True)
+        return f"file://{repository}//deploy/kubernetes/{{}}?ref=v1"
+
+    @pytest.mark.parametrize("overlay", ["complete", "external"])
+    def test_an_overlay_can_be_used_by_its_address_in_git(git: str, overlay: str) -> None:
+        address = git.format(f"overlays/{overlay}")
+
+        assert list(rendered(address)) == list(rendered(DEPLOY / "overlays" / overlay))
+
+    def test_an_overlay_of_ones_own_has_other_namespaces_images_by_digest_and_settings(git: str, tmp_path: Path) -> None:
+        images = {"optio": f"sha256:{1:064}", "optio-egress": f"sha256:{2:064}"}
+        kustomization = {
+            "resources": [git.format("overlays/complete"), "namespaces.yaml"],
+            "components": [git.format("components/autoscaling"), git.format("components/namespaces")],
+            "images": [
+                {"name": key, "newName": f"registry.example.com/{key}", "digest": value} for key, value in images.items()
+            ],
+            "configMapGenerator": [
+                {
+                    "name": "optio",
+                    "namespace": "optio",
+                    "behavior": "merge",
+                    "literals": ["OPTIO_ALLOWED_HOSTS=optio.example.com"],
+                }
+            ],
+        }
+        home = {"name": "optio-namespaces", "annotations": {"config.kubernetes.io/local-config": "true"}}
+        names = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": home, "data": {"parts": "ai-optio", "runs": "ai-runs"}}
+        (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        (tmp_path / "namespaces.yaml").write_text(yaml.safe_dump(names))
+
+        found = list(rendered(tmp_path))
+
+        text = yaml.safe_dump_all(found)
+        assert {each["metadata"].get("namespace") for each in found} == {None, "ai-optio", "ai-runs"}
+        assert {name(each) for each in found if each["kind"] == "Namespace"} == {"ai-optio", "ai-runs"}
+        assert not re.search(r"optio-runs|\.optio\b|namespace: optio\b|optio-namespaces", text)
+        (binding,) = [each for each in found if each["kind"] == "RoleBinding"]
+        assert (binding["metadata"]["namespace"], binding["subjects"][0]["namespace"]) == ("ai-runs", "ai-optio")
+        (config,) = [each for each in found if each["kind"] == "ConfigMap"]
+        assert config["data"]["OPTIO_KUBE_NAMESPACE"] == "ai-runs"
+        workloads = [each for each in found if each["kind"] in ("Deployment", "StatefulSet")]
+        for each in workloads:
+            for container in containers(each):
+                for source in container.get("envFrom", []):
+                    assert source == {"configMapRef": {"name": name(config)}}
+        worker = next(each for each in workloads if name(each) == "optio-worker")
+        variables = {each["name"]: each["value"] for each in pod(worker)["containers"][0]["env"]}
+        assert proxy_of(variables["OPTIO_KUBE_EGRESS"]).namespace == "ai-optio"
+        used = {container["image"] for each in workloads for container in containers(each)}
+        assert {f"registry.example.com/{key}@{value}" for key, value in images.items()} <= used
+
+    def test_a_template_of_the_overlay_is_mounted_where_the_worker_and_nobody_else_reads_it(tmp_path: Path) -> None:
+        shutil.copytree(DEPLOY, tmp_path / "kubernetes")
+        overlay = tmp_path / "kubernetes" / "overlays" / "external" / "kustomization.yaml"
+        generator = "{name: optio-pod-template, namespace: optio, files: [template.yaml]}"
+        overlay.write_text(
+            f"{overlay.read_text()}components: [../../components/pod-template]\nconfigMapGenerator: [{generator}]\n"
+        )
+        names = set()
+        for text in ("spec: {priorityClassName: low}", "spec: {priorityClassName: high}"):
+            (overlay.parent / "template.yaml").write_text(text)
+
+            found = list(rendered(overlay.parent))
+
+            (config,) = [each for each in found if each["kind"] == "ConfigMap" and "template.yaml" in each["data"]]
+            users = {name(each) for each in found if name(config) in str(each.get("spec"))}
+            (worker,) = [each for each in found if each["kind"] == "Deployment" and name(each) == "optio-worker"]
+            container = pod(worker)["containers"][0]
+            (path,) = [Path(each["value"]) for each in container["env"] if each["name"] == "OPTIO_POD_TEMPLATE"]
+            assert users == {"optio-worker"}
+            assert {"name": "pod-template", "mountPath": str(path.parent), "readOnly": True} in container["volumeMounts"]
+            assert list(config["data"]) == [path.name]
+            names.add(name(config))
+        assert len(names) == 2, "a changed template starts the worker anew"
 
     def test_servers_are_scaled_by_the_component(tmp_path: Path) -> None:
         shutil.copytree(DEPLOY, tmp_path / "kubernetes")

@@ -12,9 +12,10 @@ import pytest
 
 from optio.errors import LaunchFailed
 from optio.executors import inotify
+from optio.executors.cgroup import limits_of
 from optio.executors.process import ProcessExecutor
 from optio.executors.procfs import start_time
-from optio.model.task import Environment, Resources
+from optio.model.task import Amounts, Environment, Resources
 from tests.executors.support import launch, living, python, read, run, shell, until_ended
 from tests.support import eventually
 
@@ -282,3 +283,16 @@ def test_notes_name_what_is_not_applied(executor: ProcessExecutor) -> None:
     notes = executor.notes(Environment(image="x", resources=Resources(cpu="1")))
 
     assert " ".join(notes).count("does not apply") == 2
+
+
+def test_a_request_of_a_process_is_not_applied_and_its_limit_in_the_long_form_is(executor: ProcessExecutor) -> None:
+    executor._cgroups.problem = ""
+    asked = Resources(requests=Amounts(cpu="500m"), limits=Amounts(cpu="1", memory="64Mi"))
+
+    notes = executor.notes(Environment(resources=asked))
+
+    assert [each for each in notes if "does not apply" in each] == [
+        "the process executor does not apply environment.resources.requests"
+    ]
+    assert notes[-1].startswith("limits: memory 64Mi, CPU 1")
+    assert limits_of(asked, None) == {"memory": 64 << 20, "cpu": 100_000}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from optio.model.registry import CompiledTask, Origin
 from optio.model.spec import Spec, names_of
-from optio.model.task import Dedupe, Environment, Network, Resources, StartLimit, TaskSpec
+from optio.model.task import Amounts, Dedupe, Environment, Network, Resources, StartLimit, TaskSpec
 from optio.model.trigger import ScheduleConfig, ScheduleTrigger, SecretRef, WebhookConfig, WebhookTrigger
 from optio.plan.effect import Outlook
 from optio.plan.effects import between
@@ -64,6 +64,12 @@ OTHER: dict[str, Any] = {
     "environment.resources": {"cpu": "1"},
     "environment.resources.cpu": "2",
     "environment.resources.memory": "1Gi",
+    "environment.resources.requests": {"cpu": "500m"},
+    "environment.resources.limits": {"memory": "3Gi"},
+    "environment.resources.requests.cpu": "200m",
+    "environment.resources.requests.memory": "1Gi",
+    "environment.resources.limits.cpu": "3",
+    "environment.resources.limits.memory": "3Gi",
     "startLimit.count": 2,
     "startLimit.per": "2h",
     "dedupe.key": "{{B}}",
@@ -98,7 +104,9 @@ IMPLIED = {"triggers.1.config.unsigned", "triggers.0.type", "triggers.1.type", "
 BEFORE: dict[str, Any] = {
     "startLimit": {"count": 1, "per": "1h"},
     "dedupe": {"key": "{{A}}"},
-    "environment.resources": {"cpu": "1", "memory": "2Gi"},
+    "environment.resources": {},
+    "environment.resources.requests": {"cpu": "100m"},
+    "environment.resources.limits": {"cpu": "2"},
 }
 
 
@@ -109,6 +117,8 @@ def keys() -> Iterator[str]:
         ("environment.", Environment),
         ("environment.network.", Network),
         ("environment.resources.", Resources),
+        ("environment.resources.requests.", Amounts),
+        ("environment.resources.limits.", Amounts),
         ("startLimit.", StartLimit),
         ("dedupe.", Dedupe),
         ("triggers.0.", ScheduleTrigger),

@@ -81,11 +81,11 @@ def test_a_plan_has_the_sizes_of_every_task_that_matters_those_with_a_pool_first
     assert [item["taskId"] for item in found["items"]] == ["pooled", "rare", "often"]
     pooled, rare, often = found["items"]
     assert (pooled["measuredStarts"], pooled["scheduledStarts"], round(pooled["refillSeconds"])) == (1, 0, 4)
-    assert (pooled["cpu"], pooled["memory"]) == ("500m", "2Gi")
+    assert (pooled["cpu"], pooled["memory"]) == ("100m", "256Mi"), "an idle pod costs what it reserves"
     two = next(each for each in pooled["sizes"] if each["size"] == 2)
     assert two["warmShare"] == 1.0
-    assert two["cpuHoursPerDay"] == pytest.approx(two["idleHoursPerDay"] / 2, abs=0.01)
-    assert two["memoryGibHoursPerDay"] == pytest.approx(two["idleHoursPerDay"] * 2, abs=0.02)
+    assert two["cpuHoursPerDay"] == pytest.approx(two["idleHoursPerDay"] / 10, abs=0.01)
+    assert two["memoryGibHoursPerDay"] == pytest.approx(two["idleHoursPerDay"] / 4, abs=0.01)
     assert (rare["current"], rare["proposed"], rare["scheduledStarts"], rare["days"]) == (1, 0, 1, 7.0)
     assert rare["why"].startswith("1 start in 7 days: one pod would wait 168.0 h")
     assert (often["proposed"], often["scheduledStarts"]) == (1, 7 * 24 * 60)

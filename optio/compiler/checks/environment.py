@@ -8,6 +8,7 @@ from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
+from optio.model.task import Amounts, Resources
 
 LONGEST_IMAGE = 512
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -26,10 +27,48 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if environment.network is not None:
         yield from _egress(task, environment.network.egress)
     if environment.resources is not None:
-        for key, value in (("cpu", environment.resources.cpu), ("memory", environment.resources.memory)):
-            wrong = None if value is None or PLACEHOLDER.search(value) else _bad_quantity(key, value)
-            if wrong is not None:
-                yield task.at("OPT513", wrong[0], ("environment", "resources", key), hint=wrong[1])
+        yield from _resources(task, environment.resources)
+
+
+def amounts(resources: Resources | None) -> Iterator[tuple[Route, str, str]]:
+    """Yield the route, the key (`cpu` or `memory`) and the text of each amount that a task gives."""
+    if resources is None:
+        return
+    for route, given in (((), resources), (("requests",), resources.requests), (("limits",), resources.limits)):
+        for key in ("cpu", "memory") if given is not None else ():
+            value = getattr(given, key)
+            if value is not None:
+                yield ("environment", "resources", *route, key), key, value
+
+
+def _resources(task: ResolvedTask, resources: Resources) -> Iterator[Diagnostic]:
+    for route, key, value in amounts(resources):
+        wrong = None if PLACEHOLDER.search(value) else _bad_quantity(key, value)
+        if wrong is not None:
+            yield task.at("OPT513", wrong[0], route, hint=wrong[1])
+    requests, limits = resources.requests or Amounts(), resources.limits or Amounts()
+    for key in ("cpu", "memory"):
+        short, long = getattr(resources, key), getattr(limits, key)
+        if short is not None and long is not None:
+            message = f"`{key}` is short for `limits.{key}`, and both are given"
+            hint = "delete one of them, or write `null` for an inherited one"
+            forms: list[Route] = [("environment", "resources", key), ("environment", "resources", "limits", key)]
+            # The one in the task's own file, where the other is inherited.
+            own = next((each for each in forms if task.document.path_at(each) == task.path), forms[0])
+            yield task.at("OPT513", message, own, key=True, hint=hint)
+        request, limit = getattr(requests, key), short or long
+        if request is not None and limit is not None and _exceeds(request, limit):
+            message = f"the request of {key} is {request}, more than its limit of {limit}"
+            name = key if short else f"limits.{key}"
+            hint = f"write {limit} or less, or raise `{name}`"
+            yield task.at("OPT513", message, ("environment", "resources", "requests", key), hint=hint)
+
+
+def _exceeds(request: str, limit: str) -> bool:
+    from optio.model.pool import quantity
+
+    least, most = quantity(request), quantity(limit)
+    return least is not None and most is not None and least > most
 
 
 @lru_cache(maxsize=256)

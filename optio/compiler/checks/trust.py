@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from optio.compiler.checks.declared import declared
+from optio.compiler.checks.environment import amounts
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
 from optio.model.prompt import PLACEHOLDER
@@ -31,8 +32,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         (("model",), spec.model),
         (("environment", "image"), environment.image),
         (("environment", "network", "egress"), environment.network.egress if environment.network else None),
-        (("environment", "resources", "cpu"), environment.resources.cpu if environment.resources else None),
-        (("environment", "resources", "memory"), environment.resources.memory if environment.resources else None),
+        *((route, value) for route, _, value in amounts(environment.resources)),
     ]
     for route, name in _placeholders(shell, names):
         hint = f"let the agent do it from the prompt, where `{{{{{name}}}}}` is plain text"

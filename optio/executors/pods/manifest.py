@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any
 
@@ -13,7 +13,9 @@ from optio.errors import LaunchFailed
 from optio.executors.base import Launch
 from optio.executors.pods import network
 from optio.executors.pods.plan import CONTROL, PRIVATE, ahead
-from optio.model.task import Environment
+from optio.executors.pods.template import BUSY, IDLE, Template
+from optio.model.pool import request_and_limit
+from optio.model.task import Amounts, Environment, Resources
 
 Manifest = dict[str, Any]
 CONTAINER = "agent"
@@ -53,9 +55,12 @@ class PodSettings:
     pull_policy: str = "IfNotPresent"
     cpu: str = "1"
     memory: str = "2Gi"
+    cpu_request: str = "100m"
+    memory_request: str = "256Mi"
     disk: str = "4Gi"
     node_selector: Mapping[str, str] = field(default_factory=dict)
     runtime_class: str | None = None
+    template: Template = field(default_factory=Template)
     warm_age_s: float = 3600.0
     warm_most: int = 20
     fence: Fence | None = None
@@ -81,20 +86,23 @@ def attempt_pod(launch: Launch, settings: PodSettings, mark: str) -> Manifest:
     spec["activeDeadlineSeconds"] = _deadline(launch)
     labels = {RUN: launch.run_id, ATTEMPT: str(launch.attempt), ROLE: ATTEMPT_ROLE}
     labels |= _egress_label(launch.environment, settings)
-    annotations = {MARK: mark, ORPHAN: f"{launch.orphan_s:.3f}"}
-    return _pod(name_of(settings.install, launch.run_id, launch.attempt), settings, labels, spec, annotations)
+    annotations = {**BUSY, MARK: mark, ORPHAN: f"{launch.orphan_s:.3f}"}
+    name = name_of(settings.install, launch.run_id, launch.attempt)
+    return _pod(name, settings, labels, spec, annotations)
 
 
 def pool_key(environment: Environment, settings: PodSettings) -> str:
     """The kind of a pod: the same for pods of which each can take the other's launches."""
-    return _digest(json.dumps(_warm_spec(environment, settings, ""), sort_keys=True))[:12]
+    template = settings.template
+    alike = [_warm_spec(environment, settings, ""), dict(template.labels), dict(template.annotations)]
+    return _digest(json.dumps(alike, sort_keys=True))[:12]
 
 
 def warm_pod(environment: Environment, settings: PodSettings, unique: str, mark: str) -> Manifest:
     """A pod that waits in a pool for any attempt that wants such a one."""
     labels = {ROLE: WARM_ROLE, POOL: pool_key(environment, settings)} | _egress_label(environment, settings)
     name = f"optio-{_digest(settings.install)[:6]}-warm-{unique}"
-    return _pod(name, settings, labels, _warm_spec(environment, settings, mark), {MARK: mark})
+    return _pod(name, settings, labels, _warm_spec(environment, settings, mark), {**IDLE, MARK: mark})
 
 
 def claimed(chosen: Mapping[str, Any], launch: Launch, age_s: float) -> Manifest:
@@ -104,7 +112,7 @@ def claimed(chosen: Mapping[str, Any], launch: Launch, age_s: float) -> Manifest
         "metadata": {
             "resourceVersion": chosen["metadata"]["resourceVersion"],
             "labels": labels,
-            "annotations": {ORPHAN: f"{launch.orphan_s:.3f}"},
+            "annotations": {**BUSY, ORPHAN: f"{launch.orphan_s:.3f}"},
         },
         "spec": {"activeDeadlineSeconds": _deadline(launch) + math.ceil(age_s)},
     }
@@ -166,19 +174,13 @@ def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[
     image = settings.image if wanted is None or wanted.image is None else wanted.image
     if image is None:
         raise LaunchFailed("image", "the task names no environment.image, and OPTIO_KUBE_IMAGE is not set")
-    asked = wanted.resources if wanted is not None else None
-    cpu = settings.cpu if asked is None or asked.cpu is None else asked.cpu
-    memory = settings.memory if asked is None or asked.memory is None else asked.memory
-    size = {"cpu": cpu, "memory": memory, "ephemeral-storage": settings.disk}
-    # Few agents write much: reserving for all what each may use would leave most of a node empty.
-    least = _LEAST_DISK if settings.disk.endswith(_LARGE) else settings.disk
     container: Manifest = {
         "name": CONTAINER,
         "image": image,
         "imagePullPolicy": settings.pull_policy,
         "command": ["/bin/sh", "-c", supervisor()],
         "env": [{"name": name, "value": value} for name, value in variables.items()],
-        "resources": {"requests": {**size, "ephemeral-storage": least}, "limits": size},
+        "resources": _size(wanted.resources if wanted is not None else None, settings),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -220,7 +222,23 @@ def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[
         spec["nodeSelector"] = dict(settings.node_selector)
     if settings.runtime_class is not None:
         spec["runtimeClassName"] = settings.runtime_class
+    settings.template.apply(spec)
     return spec
+
+
+def _size(asked: Resources | None, settings: PodSettings) -> Manifest:
+    """The agent container's resources. Few agents use much, most wait for a model: reserving for all what each may use would
+    leave most of a node empty."""
+    requests, limits = (asked.requests or Amounts(), asked.limit) if asked is not None else (Amounts(), Amounts())
+    sizes = {
+        "cpu": request_and_limit((requests.cpu, limits.cpu), (settings.cpu_request, settings.cpu)),
+        "memory": request_and_limit((requests.memory, limits.memory), (settings.memory_request, settings.memory)),
+        "ephemeral-storage": (_LEAST_DISK if settings.disk.endswith(_LARGE) else settings.disk, settings.disk),
+    }
+    return {
+        "requests": {name: request for name, (request, _) in sizes.items()},
+        "limits": {name: limit for name, (_, limit) in sizes.items()},
+    }
 
 
 def tombstone(run_id: str, attempt: int, settings: PodSettings) -> Manifest:
@@ -239,7 +257,9 @@ def tombstone(run_id: str, attempt: int, settings: PodSettings) -> Manifest:
         ],
     }
     labels = {RUN: run_id, ATTEMPT: str(attempt), ROLE: TOMBSTONE_ROLE}
-    return _pod(name_of(settings.install, run_id, attempt), settings, labels, spec, {})
+    # No pod of the operator's template: a queue that counts its pods must not count this one.
+    plain = replace(settings, template=Template())
+    return _pod(name_of(settings.install, run_id, attempt), plain, labels, spec, {})
 
 
 def supervisor() -> str:
@@ -255,14 +275,15 @@ def selector(settings: PodSettings) -> dict[str, str]:
 def _pod(
     name: str, settings: PodSettings, labels: Mapping[str, str], spec: Manifest, annotations: Mapping[str, str]
 ) -> Manifest:
+    template = settings.template
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "name": name,
             "namespace": settings.namespace,
-            "labels": {"app.kubernetes.io/managed-by": "optio", **selector(settings), **labels},
-            "annotations": dict(annotations),
+            "labels": {**template.labels, "app.kubernetes.io/managed-by": "optio", **selector(settings), **labels},
+            "annotations": {**template.annotations, **annotations},
         },
         "spec": spec,
     }

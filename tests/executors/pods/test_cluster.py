@@ -1,9 +1,15 @@
 """What only a real cluster can do to an attempt."""
 
+import uuid
+
+from optio.executors.base import Warm
+from optio.executors.pods.template import EVICTABLE, Template, faults
 from optio.model.task import Environment
+from tests.executors.pods.api import Api
 from tests.executors.pods.conftest import Make
-from tests.executors.pods.place import IMAGE
-from tests.executors.support import python, run, shell
+from tests.executors.pods.place import IMAGE, NAMESPACE
+from tests.executors.support import python, run, shell, until_ended
+from tests.support import eventually
 
 
 def test_a_pod_that_uses_too_much_memory_says_so(make: Make) -> None:
@@ -21,3 +27,43 @@ def test_a_task_has_the_image_and_the_size_that_it_asks_for(make: Make) -> None:
     ended = run(make(image="optio.invalid/none:1"), shell(source, environment=wanted), within=60)
 
     assert ended.stdout.split() == [str(96 << 20).encode()]
+
+
+def test_a_template_of_the_operator_holds_for_pods_that_are_made_and_for_those_that_wait(make: Make) -> None:
+    name = f"template-{uuid.uuid4().hex[:8]}"
+    value = {
+        "metadata": {"labels": {"team": name}},
+        "spec": {
+            "imagePullSecrets": [{"name": "registry"}],
+            "tolerations": [{"key": "agents", "operator": "Exists", "effect": "NoSchedule"}],
+            "volumes": [{"name": "authorities", "configMap": {"name": name}}],
+            "containers": [
+                {"name": "agent", "volumeMounts": [{"name": "authorities", "mountPath": "/etc/ours", "readOnly": True}]}
+            ],
+        },
+    }
+    assert list(faults(value)) == []
+    executor = make(template=Template.of(value))
+    with Api(NAMESPACE) as api:
+        api.ask("POST", "configmaps", {"metadata": {"name": name}, "data": {"ca.crt": "ours"}})
+        try:
+            cold = run(executor, shell("cat /etc/ours/ca.crt", run_id="cold"), within=60)
+            executor.keep_warm([Warm(task_id="t", size=1, environment=Environment())])
+            eventually(lambda: [each.ready for each in executor.pools() or ()] == [1], within=60, what="a warm pod")
+            (idle,) = api.pods(f"team={name},optio.dev/role=warm")
+            taking = shell("cat /etc/ours/ca.crt; sleep 2", run_id="warm", environment=Environment(), warm=True)
+            handle = executor.start(taking)
+            eventually(lambda: api.pods(f"team={name},optio.dev/run=warm"), within=20, what="a pod that is taken")
+            (busy,) = api.pods(f"team={name},optio.dev/run=warm")
+            warm = until_ended(handle)
+            handle.close(remove=True)
+        finally:
+            executor.keep_warm([])
+            api.ask("DELETE", f"configmaps/{name}")
+            api.sweep(f"team={name}")
+
+    assert (cold.stdout, warm.stdout) == (b"ours", b"ours")
+    assert idle["metadata"]["uid"] == busy["metadata"]["uid"]
+    assert {"key": "agents", "operator": "Exists", "effect": "NoSchedule"} in busy["spec"]["tolerations"]
+    assert busy["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+    assert [each["metadata"]["annotations"][EVICTABLE] for each in (idle, busy)] == ["true", "false"]

@@ -44,6 +44,26 @@ def test_a_task_has_its_own_image_and_size() -> None:
     assert container["resources"]["limits"] == {"cpu": "250m", "memory": "512Mi", "ephemeral-storage": "4Gi"}
 
 
+@pytest.mark.parametrize(
+    ("asked", "requests", "limits"),
+    [
+        ({}, ("100m", "256Mi"), ("1", "2Gi")),
+        ({"cpu": "2"}, ("100m", "256Mi"), ("2", "2Gi")),
+        ({"requests": {"cpu": "500m"}, "limits": {"cpu": "2", "memory": "4Gi"}}, ("500m", "256Mi"), ("2", "4Gi")),
+        # An operator's default gives way to what the task says.
+        ({"cpu": "50m", "limits": {"memory": "64Mi"}}, ("50m", "64Mi"), ("50m", "64Mi")),
+        ({"requests": {"cpu": "3", "memory": "3Gi"}}, ("3", "3Gi"), ("3", "3Gi")),
+    ],
+)
+def test_a_pod_reserves_little_and_may_use_its_limit_unless_the_task_says_otherwise(
+    asked: dict[str, object], requests: tuple[str, str], limits: tuple[str, str]
+) -> None:
+    container = made(environment=Environment.of({"resources": asked}))["spec"]["containers"][0]  # type: ignore[index]
+
+    size = container["resources"]
+    assert [(size[kind]["cpu"], size[kind]["memory"]) for kind in ("requests", "limits")] == [requests, limits]
+
+
 def test_no_image_at_all_is_said_with_its_cure() -> None:
     settings = PodSettings(namespace="agents", install="acme", image=None)
 

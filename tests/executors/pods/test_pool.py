@@ -151,9 +151,10 @@ def test_the_kind_of_a_pod_is_told_by_all_that_a_run_cannot_bring_with_it() -> N
     others = {
         key(image="other:1"),
         key(resources={"cpu": "2"}),
+        key(resources={"requests": {"cpu": "200m"}}),
         key(setupCommands=["true"], setupAhead=True),
         key(setupCommands=["false"], setupAhead=True),
         key(setupCommands=["true"], setupAhead=True, env={"A": "b"}),
     }
 
-    assert (len(alike), len(others), alike & others) == (1, 5, set())
+    assert (len(alike), len(others), alike & others) == (1, 6, set())
