@@ -34,9 +34,9 @@ _FIXED = {
     "NO_COLOR": "1",
     "IS_SANDBOX": "1",  # without it Claude Code does not run unattended as root
 }
-# What a launch ends with that was not sent after all, and one that another was before: one who launches the same attempt, or a
-# pod that ends because nobody did.
+# What a launch ends with that was not sent after all, and one that another was before, for the same attempt.
 NOTHING, TAKEN = 8, 9
+# What `LOOK` ends with. NEVER is the exit code of a launch, too, that comes to a pod after that was said of it.
 LAUNCHED, NEVER = 3, 4
 
 
@@ -45,10 +45,12 @@ def _first(name: str) -> str:
     return f"{{ set -C; true >{name}; }} 2>/dev/null"
 
 
-# A launch is on the way until it has `go`. Who looks whether it came takes that away: what broke off will then never go on.
+# Whether a pod has a launch is decided once, by who makes the name `go`: a launch makes a file, whoever finds that none came
+# makes a directory. So what it is says what was decided, and each who looks later reads the same, as does a launch that comes
+# later, or that broke off before and goes on. The pod's own idle timer decides in the same way (see `supervisor.sh`).
 LOOK = (
-    f"cd {CONTROL} || exit 1; [ -f stdout ] && exit {LAUNCHED}; "
-    f"umask 077; {_first('taken')}; {_first('go')} && exit {NEVER}; exit {LAUNCHED}"
+    f"cd {CONTROL} || exit 1; umask 077; [ -f stdout ] && exit {LAUNCHED}; "
+    f"mkdir go 2>/dev/null; [ -d go ] && exit {NEVER}; [ -f go ] && exit {LAUNCHED}; exit 1"
 )
 # A program that cannot be started is told from one that ends with the same code.
 _AGENT = """\
@@ -74,7 +76,7 @@ def command(launch: Launch) -> list[str]:
     # Names and lengths are no secrets.
     steps = [
         "echo",
-        f"cd {CONTROL} && umask 077 && read -r size at || exit {NOTHING}",
+        f"cd {CONTROL} && umask 077 && read -r size at || exit {NOTHING}; [ -d go ] && exit {NEVER}",
         f"{_first('taken')} || exit {TAKEN}; set +C",
     ]
     unpack = [f"cat >{_PARCEL}", f"[ $(wc -c <{_PARCEL}) -eq $size ]", *_directories(launch.files)]
@@ -83,8 +85,9 @@ def command(launch: Launch) -> list[str]:
         unpack.append(f"tail -c +$((at + 1)) {_PARCEL} | head -c {len(content)} >{shlex.quote(f'home/{name}')}")
         unpack.append(f"at=$((at + {len(content)}))")
     unpack.append(f"tail -c +$((at + 1)) {_PARCEL} >{_STDIN}")
-    # The supervisor may have begun only now.
-    unpack += ["until [ -p launch ]; do sleep 0.02 2>/dev/null || sleep 1; done", _first("go"), "echo go >launch"]
+    # The supervisor may have begun only now. It reads once: if this is killed between `go` and the word, it ends, and the pod.
+    unpack.append("until [ -p launch ]; do sleep 0.02 2>/dev/null || sleep 1; done")
+    unpack.append(f"{{ {_first('go')} && echo go || exit {NEVER}; }} >launch")
     return ["/bin/sh", "-c", "; ".join([*steps, " && ".join(unpack)])]
 
 

@@ -241,7 +241,9 @@ class Starter:
 def _arrived(handle: PodHandle, code: int, said: bytes) -> bool:
     """What a launch that was sent came to."""
     if code == plan.TAKEN:
-        return False  # by a request of ours that got no answer, or by somebody who gave the attempt up
+        return False  # by a request of ours that got no answer
+    if code == plan.NEVER:
+        raise Failed("launch", "the pod was given up before its launch came", temporary=True)
     if code > _KILLED:
         return False  # what a short agent leaves behind when it ends is killed, and the end of our command may be among that
     if code != 0:

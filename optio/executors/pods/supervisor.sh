@@ -37,20 +37,19 @@ fi
 mkfifo launch || exit 70
 : >ready
 say s ready
-# A pod of a pool that nobody wants any more goes by itself; of it and a launch the first has the pod.
+# A pod of a pool that nobody wants any more goes by itself, unless a launch makes `go` first.
 if [ -n "$idle" ]; then
     (
         trap 'kill $!; exit' TERM
         sleep "$idle" &
         wait $!
-        set -C
-        true >taken && kill -TERM 1
+        mkdir go && kill -TERM 1
     ) 2>/dev/null &
     idle=$!
 fi
 # Blocks without a tick of the clock until a launch is here, however long that takes.
 IFS= read -r word <launch
-[ "$word" = go ] || exit 71
+[ "$word" = go ] || exit 74
 [ -z "$idle" ] || kill "$idle"
 . ./private/plan
 

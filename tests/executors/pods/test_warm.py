@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from optio.executors.base import Handle, Launch, Warm
-from optio.executors.pods import manifest
+from optio.executors.pods import manifest, plan
 from optio.executors.pods.delivery import Delivery
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.manifest import PodSettings
@@ -173,6 +173,19 @@ def test_a_pod_that_was_taken_but_not_launched_is_given_up_with_its_attempt(make
     assert another.find("run", 1) is None
     eventually(lambda: names(another, manifest.ATTEMPT_ROLE) == set(), within=60, what="the end of the pod")
     another.remove("run", 1)
+
+
+def test_a_launch_that_comes_to_a_pod_after_it_was_given_up_ends_at_once(make: Make) -> None:
+    executor = make()
+    filled(executor, 1)
+    (name,) = names(executor)
+    looked = executor._call(lambda: executor._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", plan.LOOK]))
+
+    end = ended(executor.start(warm("echo ran")))
+
+    assert looked[0] == plan.NEVER
+    assert (end.exit.reason, end.exit.temporary, end.stdout) == ("launch", True, b"")
+    assert "given up" in end.exit.message
 
 
 def test_a_launch_that_came_to_a_pod_and_may_not_have_it_changes_nothing_there(make: Make) -> None:
