@@ -401,6 +401,7 @@ class PodExecutor:
     async def _closed(self, handle: PodHandle) -> None:
         self._renewals.pop(handle, None)
         self._informer.forget(handle.name)
+        handle.unhear()
         task = self._tasks.pop(handle, None)
         if task is not None:
             task.cancel()

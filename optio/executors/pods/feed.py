@@ -50,6 +50,7 @@ class Feed:
                 async with asyncio.timeout(max(1.0, patience - time.monotonic()) if not began else None) as limit:
                     async with aclosing(self._pieces(handle, mark, follow=over is None)) as pieces:
                         async for piece in pieces:
+                            handle.unhear()
                             if piece.stream == "end":
                                 return await self._explained(handle, ending.of_end(piece.data.decode()))
                             if not began and (piece.stream in _FILES or piece.data == b"started"):
