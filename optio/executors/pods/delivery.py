@@ -16,13 +16,15 @@ class Delivery:
     context manager, which takes the command back; until the parcel was `sent` it has changed nothing. What the agent prints
     then is brought to `hear` by the same command, sooner than by the log, from the first byte on, for a while."""
 
-    def __init__(self, cluster: Cluster, name: str, parcel: Callable[[], bytes], hear: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, cluster: Cluster, name: str, parcel: Callable[[], bytes], hear: Callable[[bytes], None], *, within: float
+    ) -> None:
         self._parcel, self._hear = parcel, hear
         self._allowed, self._launched = asyncio.Event(), asyncio.Event()
         self._said = b""
         self._kept = False
         self.sent, self.begun = False, time.monotonic()
-        running = cluster.run(name, pod.CONTAINER, plan.COMMAND, self._wanted, hear=self._heard)
+        running = cluster.run(name, pod.CONTAINER, plan.COMMAND, self._wanted, within=within, hear=self._heard)
         self._running = asyncio.ensure_future(running)
 
     async def _wanted(self) -> bytes:

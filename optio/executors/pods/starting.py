@@ -31,6 +31,8 @@ _FIRST_S, _MAX_FIRST_S, _TRY_S, _SHARE, _TRIES, _TRYING = 0.3, 1.0, 0.03, 0.08, 
 # Of what the last start took, less: how much too late it was tried is never known.
 _SOONER = 0.75
 _LONGEST_S = 5.0
+# A launch that was sent has its answer within this time.
+_ANSWER_S = 30.0
 # A command with a higher exit code was ended by a signal.
 _KILLED = 128
 _LOST = Exit(code=None, signal=None, lost=True)
@@ -140,7 +142,7 @@ class Starter:
             self._trying.discard(start.handle.name)
 
     def _delivery(self, start: Start, name: str) -> Delivery:
-        return Delivery(self._cluster, name, start.parcel, start.handle.hear)
+        return Delivery(self._cluster, name, start.parcel, start.handle.hear, within=_ANSWER_S + start.settings.gate_s)
 
     async def _delivered(self, start: Start, found: Pod, deadline: float, delivery: Delivery | None = None) -> tuple[str, bool]:
         name, mark = found["metadata"]["name"], found["metadata"]["annotations"][pod.MARK]
