@@ -158,15 +158,16 @@ def test_the_pod_of_an_agent_is_ready_from_its_start_to_its_end_and_over_with_it
     place: Fence, fenced: Callable[[], PodExecutor]
 ) -> None:
     with contextlib.closing(fenced()) as executor:
-        handle = executor.start(shell("echo ready; sleep 4; echo over", environment=CLOSED))
-        eventually(lambda: read(handle, "stdout"), within=60, what="the agent's first line")
+        handle = executor.start(shell("echo ready; sleep 4; echo late; sleep 4", environment=CLOSED))
+        # By then its node has told what became of the gate when that was open.
+        eventually(lambda: b"late" in read(handle, "stdout"), within=60, what="the agent's second line")
         name = handle.name  # type: ignore[attr-defined]
-        while_it_runs = eventually(lambda: ready(place.runs, name), what="the readiness of its pod")
+        while_it_runs = ready(place.runs, name)
         ended = until_ended(handle, within=60)
         after = eventually(lambda: over(place.runs, name), what="the end of its pod")
         handle.close(remove=True)
 
-    assert (ended.exit.code, ended.stdout) == (0, b"ready\nover\n")
+    assert (ended.exit.code, ended.stdout) == (0, b"ready\nlate\n")
     assert (while_it_runs, after) == (["agent", "gate"], "Succeeded")
 
 
