@@ -1,84 +1,116 @@
-"""How soon an agent in a pod begins, warm and cold, and how soon its end is known.
+"""How soon an agent in a pod begins, and what it says is read, beside bare pods of the same minutes.
 
-`python -m tests.bench.bench_pod_start [RUNS]`: one run at a time, from its acceptance in the store, through a real worker (in
-this process) on the cluster of KUBECONFIG: warm with a pool that is whole again and a node that has taken the last pod away,
-warm one straight after the other (the node makes the next pods and takes the last ones away meanwhile), and cold. The agent
-prints the time at which it began and at which it ended; the cluster's one node is this machine, so both are of one clock.
-Beside it, in the same minutes, what the cluster takes for the least that would do: a label patched and a line sent over exec
-(warm), a pod created until its process runs (cold). OPTIO_TEST_IMAGE and OPTIO_TEST_NAMESPACE as in the tests.
+`python -m tests.bench.bench_pod_start [WARM] [COLD] [BURST]`: so many runs of each sort, one at a time and the sorts in turn,
+each from its acceptance in the store through a real worker (in this process) on the cluster of KUBECONFIG: warm with a pool
+that is whole again, cold, cold behind the fence (where OPTIO_TEST_EGRESS_IMAGE names the proxy's image). The agent prints the
+time at which it began and at which it ended; the cluster's one node is this machine, so all is of one clock. In turn with them,
+what the cluster takes for the least that would do: a label patched and a line sent over exec (warm), a pod made until its
+process runs (cold). Then a burst of BURST runs, 20 at once, and the requests to the cluster of a few more, counted by a proxy.
 """
 
 import asyncio
+import contextlib
 import os
 import statistics
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Self
 
 from optio.broker.base import Topic
 from optio.executors.pods import manifest
 from optio.executors.pods.cluster import Cluster
 from optio.executors.pods.manifest import PodSettings
-from optio.model.registry import Registry
+from optio.model.registry import CompiledTask, Registry
 from optio.model.run import LogKind
 from optio.model.task import Environment
+from optio.wiring import Services
+from tests.executors.pods import fence
 from tests.executors.pods.api import Api
+from tests.executors.pods.faults import FaultProxy
 from tests.executors.pods.place import IMAGE, NAMESPACE
 from tests.runs.support import accept, opened, working
 from tests.support import command_task
 
-SAYS = "date +%s.%N; read x; date +%s.%N"
+SAYS = "date +%s.%N; read x; sleep 0.5; date +%s.%N"
+AT_ONCE = 20
+_POOL = 2
+# All of one kind, or twenty of the other, have room on a node of two cores.
+_CPU, _SMALL_CPU = "300m", "60m"
+Found = dict[str, list[float]]
 
 
-def row(name: str, seconds: Sequence[float]) -> str:
-    """p50, p90, p99 in milliseconds."""
-    cuts = statistics.quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else [seconds[0]] * 99
-    return f"{name:<44}" + "".join(f"{1e3 * cuts[n - 1]:>8.0f}" for n in (50, 90, 99)) + f"{len(seconds):>7}"
+class Bare:
+    """What the cluster itself takes, in seconds, for pods like ours."""
 
+    def __init__(self) -> None:
+        self._settings = PodSettings(
+            namespace=NAMESPACE, install=f"b{uuid.uuid4().hex[:8]}", image=IMAGE, cpu=_CPU, memory="64Mi"
+        )
+        self._runner = asyncio.Runner()
+        self._cluster = self._runner.run(self._open())
+        self._waiting = self._runner.run(self._make("idle", "exec sleep 36000"))
+        self._until("Running", self._waiting)
+        self._count = 0
 
-def bare(count: int) -> tuple[list[float], list[float]]:
-    """(warm, cold): what the cluster itself takes."""
-    settings = PodSettings(namespace=NAMESPACE, install=f"b{uuid.uuid4().hex[:8]}", image=IMAGE, cpu="500m", memory="64Mi")
+    async def _open(self) -> Cluster:
+        return Cluster(NAMESPACE)
 
-    def pod(name: str, command: str) -> manifest.Manifest:
-        made = manifest.warm_pod(Environment(), settings, name, "x")
-        del made["spec"]["containers"][0]["startupProbe"]
-        made["spec"]["containers"][0]["command"] = ["/bin/sh", "-c", command]
-        return made
+    async def _make(self, name: str, command: str) -> manifest.Manifest:
+        made = manifest.warm_pod(Environment(), self._settings, name, "x")
+        agent = next(each for each in made["spec"]["containers"] if each["name"] == manifest.CONTAINER)
+        del agent["startupProbe"]
+        agent["command"] = ["/bin/sh", "-c", command]
+        return await self._cluster.create(made)
 
-    async def measure() -> tuple[list[float], list[float]]:
-        cluster = Cluster(NAMESPACE)
-        warm, cold = [], []
-        waiting = await cluster.create(pod("idle", "exec sleep 3600"))
-        name = waiting["metadata"]["name"]
-        for _ in range(300):
-            if (await cluster.pod(name) or waiting)["status"]["phase"] == "Running":
-                break
-            await asyncio.sleep(0.2)
-        for number in range(count):
-            began = time.time()
-            await cluster.patch(name, {"metadata": {"labels": {"n": str(number)}}})
-            _, said = await cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "read x; date +%s.%N"], b"go\n")
-            warm.append(float(said) - began)
-        for number in range(max(2, count // 4)):
-            began = time.time()
-            made = await cluster.create(pod(f"c{number}", "date +%s.%N >/dev/termination-log"))
-            while True:
-                found = await cluster.pod(made["metadata"]["name"]) or made
-                if found["status"]["phase"] in ("Succeeded", "Failed"):
-                    break
-                await asyncio.sleep(0.1)
-            ended = found["status"]["containerStatuses"][0]["state"]["terminated"]
-            cold.append(float(ended["message"]) - began)
-            await cluster.delete(made["metadata"]["name"], made["metadata"]["uid"], 0)
-        await cluster.delete(name, waiting["metadata"]["uid"], 0)
-        await cluster.close()
-        return warm, cold
+    def _until(self, phase: str, made: manifest.Manifest) -> manifest.Manifest:
+        limit = time.monotonic() + 120
+        while time.monotonic() < limit:
+            found = self._runner.run(self._cluster.pod(made["metadata"]["name"])) or made
+            if found["status"]["phase"] == phase:
+                return found
+            time.sleep(0.1)
+        raise AssertionError(f"{made['metadata']['name']} does not come to be {phase}")
 
-    return asyncio.run(measure())
+    def warm(self, found: Found) -> None:
+        """A label patched and a line sent over exec, until the process that reads it runs, and until its first line is here."""
+        name = self._waiting["metadata"]["name"]
+        self._count += 1
+
+        async def once() -> bytes:
+            await self._cluster.patch(name, {"metadata": {"labels": {"n": str(self._count)}}})
+            return (await self._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "read x; date +%s.%N"], b"go\n"))[1]
+
+        began = time.time()
+        said = self._runner.run(once())
+        found["bare warm: patch, exec -> its process"].append(float(said) - began)
+        found["bare warm: patch, exec -> its first line"].append(time.time() - began)
+
+    def cold(self, found: Found) -> None:
+        """A pod made until its process runs."""
+        self._count += 1
+        began = time.time()
+        made = self._runner.run(self._make(f"c{self._count}", "date +%s.%N >/dev/termination-log"))
+        ended = self._until("Succeeded", made)
+        container = next(each for each in ended["status"]["containerStatuses"] if each["name"] == manifest.CONTAINER)
+        found["bare cold: pod made -> its process"].append(float(container["state"]["terminated"]["message"]) - began)
+        self._delete(made)
+
+    def _delete(self, made: manifest.Manifest) -> None:
+        self._runner.run(self._cluster.delete(made["metadata"]["name"], made["metadata"]["uid"], 0))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._delete(self._waiting)
+        self._runner.run(self._cluster.close())
+        self._runner.close()
 
 
 def wait(until: Callable[[], object]) -> None:
@@ -89,61 +121,132 @@ def wait(until: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def ours(count: int, size: int) -> dict[str, dict[str, list[float]]]:
-    """how -> what -> seconds."""
-    found: dict[str, dict[str, list[float]]] = {}
+class Ours:
+    """A worker, and runs of it. Tasks by how they are to begin."""
+
+    def __init__(self, services: Services, api: Api, install: str, tasks: dict[str, CompiledTask]) -> None:
+        self._services, self._api, self._install, self._tasks = services, api, install, tasks
+        services.store.activate(Registry.of({task.id: task for task in tasks.values()}), None)
+        services.broker.tell(Topic.REGISTRY)
+
+    def run(self, kind: str, found: Found) -> None:
+        """One, from its acceptance to its end, when the pool is whole and no pod is on its way out."""
+        store, size = self._services.store, _POOL if kind == "warm" else 0
+        if size:
+            wait(lambda: (pools := self._services.executor.pools()) and pools[0].ready >= size)
+        wait(lambda: len(self._api.pods(f"{manifest.INSTALL}={self._install},{manifest.ROLE}={manifest.ATTEMPT_ROLE}")) == 0)
+        accepted = time.time()
+        run_id = accept(self._services, self._tasks[kind])
+        wait(lambda: store.run(run_id).state.terminal)
+        run, (attempt,) = store.run(run_id), store.attempts(run_id)
+        lines = [line for line in store.log(run_id) if line.kind is LogKind.OUTPUT]
+        assert run.ended_at is not None
+        assert len(lines) == 2, (run.reason, run.message)
+        began, ended = (float(line.data) for line in lines)
+        if attempt.began != "warm" and size:
+            kind = "late warm"
+        found[f"{kind}: accepted -> its process"].append(began - accepted)
+        found[f"{kind}: its process -> first line kept"].append(lines[0].at.timestamp() - began)
+        found[f"{kind}: accepted -> first line kept"].append(lines[0].at.timestamp() - accepted)
+        found[f"{kind}: its process ended -> run ended"].append(run.ended_at.timestamp() - ended)
+
+    def burst(self, kind: str, count: int) -> float:
+        """Agents begun in a second, of so many runs that are asked for at once."""
+        store, began = self._services.store, time.time()
+        asked = [accept(self._services, self._tasks[kind]) for _ in range(count)]
+        wait(lambda: all(store.run(run_id).state.terminal for run_id in asked))
+        first = [next((line for line in store.log(run_id) if line.kind is LogKind.OUTPUT), None) for run_id in asked]
+        times = [float(line.data) for line in first if line is not None]
+        assert len(times) == count, f"{count - len(times)} of {count} runs have not begun"
+        return count / (max(times) - began)
+
+
+@contextmanager
+def ours(fenced: fence.Fence | None = None, cpu: str = _CPU) -> Iterator[Ours]:
+    """A worker with an installation of its own."""
     install = f"b{uuid.uuid4().hex[:8]}"
     settings = {
         "OPTIO_EXECUTOR": "kubernetes",
         "OPTIO_KUBE_NAMESPACE": NAMESPACE,
         "OPTIO_KUBE_INSTALL": install,
         "OPTIO_KUBE_IMAGE": IMAGE or "",
-        "OPTIO_POD_CPU": "500m",
+        "OPTIO_POD_CPU": cpu,
         "OPTIO_POD_MEMORY": "64Mi",
+        "OPTIO_MAX_WORKFLOW_CONCURRENT": str(AT_ONCE),
     }
+    if fenced is not None:
+        at = f"optio-egress.{fenced.proxies.namespace}.svc={fenced.proxy.host}:{fenced.proxy.port}"
+        settings |= {"OPTIO_KUBE_EGRESS": at, "OPTIO_KUBE_EGRESS_IMAGE": fence.EGRESS_IMAGE}
+        settings["OPTIO_EGRESS_KEY"] = fence.KEY.decode()
+    sorts = {"cold fenced": ""} if fenced is not None else {"cold": "", "warm": f"warmPoolSize: {_POOL}\n"}
+    closed = "environment: {network: {egress: [example.com]}}\n" if fenced is not None else ""
+    more = f"{closed}maxRetries: 0\nmaxConcurrent: {AT_ONCE}\n"
+    tasks = {kind: command_task(SAYS, name=kind.title(), extra=f"{pool}{more}") for kind, pool in sorts.items()}
     with tempfile.TemporaryDirectory() as directory, Api(NAMESPACE) as api:
         with opened(Path(directory), settings) as services, working(services):
-            for name, ready, runs in (("warm", size, count), ("warm, at once", 1, count), ("cold", 0, max(2, count // 4))):
-                task = command_task(SAYS, extra=f"warmPoolSize: {size if ready else 0}\nmaxRetries: 0\n")
-                services.store.activate(Registry.of({task.id: task}), None)
-                services.broker.tell(Topic.REGISTRY)
-                for _ in range(runs):
-                    if ready:
-                        wait(lambda n=ready: (p := services.executor.pools()) and p[0].ready >= n)  # type: ignore[misc]
-                    if ready == size:
-                        wait(lambda: len(api.pods(f"{manifest.INSTALL}={install}")) == size)
-                        time.sleep(0.5)
-                    accepted = time.time()
-                    run_id = accept(services, task)
-                    wait(lambda r=run_id: services.store.run(r).state.terminal)  # type: ignore[misc]
-                    known = services.store.run(run_id)
-                    (attempt,) = services.store.attempts(run_id)
-                    lines = [line for line in services.store.log(run_id) if line.kind is LogKind.OUTPUT]
-                    began, ended = (float(line.data) for line in lines)
-                    of = found.setdefault(name if attempt.began in name else "late", {"process": [], "line": [], "end": []})
-                    of["process"].append(began - accepted)
-                    of["line"].append(lines[0].at.timestamp() - accepted)
-                    assert known.ended_at is not None
-                    of["end"].append(known.ended_at.timestamp() - ended)
+            yield Ours(services, api, install, tasks)
         api.sweep(f"{manifest.INSTALL}={install}")
-    return found
+
+
+def requests(kinds: list[str], runs: int = 5) -> Iterator[str]:
+    """What a run of each kind asks of the cluster."""
+    with tempfile.TemporaryDirectory() as directory, FaultProxy() as proxy:
+        before = os.environ["KUBECONFIG"]
+        os.environ["KUBECONFIG"] = str(proxy.kubeconfig(Path(directory) / "kubeconfig"))
+        try:
+            with ours() as here:
+                os.environ["KUBECONFIG"] = before
+                for kind in kinds:
+                    here.run(kind, defaultdict(list))
+                    proxy.forget()
+                    for _ in range(runs):
+                        here.run(kind, defaultdict(list))
+                    counts = {name: count for name, count in sorted(proxy.counts().items()) if "lease" not in name}
+                    yield f"requests, {runs} x {kind}: " + ", ".join(f"{name} {count}" for name, count in counts.items())
+        finally:
+            os.environ["KUBECONFIG"] = before
+
+
+def ratio(found: Found, what: str, beside: str) -> str:
+    """Of the medians."""
+    return f"{what} / {beside}: {statistics.median(found[what]) / statistics.median(found[beside]):.2f}"
 
 
 def main() -> None:
     """The table."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    given = [int(word) for word in sys.argv[1:4]]
+    warm, cold, burst = [*given, *(40, 12, 50)[len(given) :]]
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}, SQLite, {NAMESPACE}")
-    warm, cold = bare(count // 2)
-    found = ours(count, 3)
-    print(f"{'ms':<44}{'p50':>8}{'p90':>8}{'p99':>8}{'runs':>7}")
-    print(row("bare: label patched, a line by exec -> process", warm))
-    print(row("bare: pod created -> its process", cold))
-    for kind, of in sorted(found.items()):
-        print(row(f"{kind}: accepted -> agent's process", of["process"]))
-        print(row(f"{kind}: accepted -> its first line is kept", of["line"]))
-        print(row(f"{kind}: agent ended -> run ended", of["end"]))
-    print(f"warm / bare, p50: {statistics.median(found['warm']['process']) / statistics.median(warm):.2f}")
-    print(f"cold / bare, p50: {statistics.median(found['cold']['process']) / statistics.median(cold):.2f}")
+    found: Found = defaultdict(list)
+    with ExitStack() as stack:
+        bare, here = stack.enter_context(Bare()), stack.enter_context(ours())
+        there = None
+        if "OPTIO_TEST_EGRESS_IMAGE" in os.environ:
+            there = stack.enter_context(ours(stack.enter_context(fence.fence())))
+        for n in range(max(warm, cold)):
+            if n < cold:
+                bare.cold(found)
+                here.run("cold", found)
+                if there is not None:
+                    there.run("cold fenced", found)
+            if n < warm:
+                bare.warm(found)
+                here.run("warm", found)
+    print(f"{'ms':<46}{'p50':>8}{'p90':>8}{'p99':>8}{'runs':>7}")
+    for what, seconds in sorted(found.items()):
+        cuts = statistics.quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else [seconds[0]] * 99
+        print(f"{what:<46}" + "".join(f"{1e3 * cuts[n - 1]:>8.0f}" for n in (50, 90, 99)) + f"{len(seconds):>7}")
+    print(ratio(found, "warm: accepted -> first line kept", "bare warm: patch, exec -> its first line"))
+    print(ratio(found, "warm: accepted -> its process", "bare warm: patch, exec -> its process"))
+    print(ratio(found, "cold: accepted -> its process", "bare cold: pod made -> its process"))
+    with contextlib.suppress(statistics.StatisticsError):
+        print(ratio(found, "cold fenced: accepted -> its process", "bare cold: pod made -> its process"))
+    if burst:
+        with ours(cpu=_SMALL_CPU) as here:
+            print(f"burst of {burst}, {AT_ONCE} at once: {here.burst('cold', burst):.1f} agents begun a second")
+    for line in requests(["cold", "warm"]):
+        print(line)
+    print(f"load {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

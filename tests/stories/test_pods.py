@@ -160,7 +160,7 @@ def _made(proxy: FaultProxy, _d: random.Random, kill: Callable[[], None], _: Cal
 
 def _launched(proxy: FaultProxy, dice: random.Random, kill: Callable[[], None], _: Callable[[], None]) -> None:
     # A pod is tried until it answers: what counts is the one that the launch was sent to.
-    answered: dict[str, Any] = {"cut": dice.choice((20, 20, 0)), "once_told": True}
+    answered: dict[str, Any] = {"cut": dice.choice((10, 10, 0)), "once_told": True}
     what = dice.choice((answered, answered, answered, {"cut_sent": dice.randint(0, 1000)}))
     proxy.rule(LAUNCH, times=None, then=kill, **what)
 

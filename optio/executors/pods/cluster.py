@@ -216,13 +216,20 @@ class Cluster:
             raise Unreachable(f"the cluster's API does not answer: {_words(err)}") from err
 
     async def run(
-        self, name: str, container: str, command: Sequence[str], data: bytes | exec.Later = b"", *, within: float = _ANSWER_S
+        self,
+        name: str,
+        container: str,
+        command: Sequence[str],
+        data: bytes | exec.Later = b"",
+        *,
+        within: float = _ANSWER_S,
+        hear: exec.Hear | None = None,
     ) -> tuple[int, bytes]:
         """(exit code, output) of a command inside the pod that reads `data`: see `exec.run`."""
         path = self._path("pods", name, "exec")
         try:
             async with self._running, asyncio.timeout(within):
-                return await exec.run(self._execs, path, container, command, data)
+                return await exec.run(self._execs, path, container, command, data, hear)
         except exec.NotStarted as err:
             raise Refused(err.status, str(err)) from err
         except (httpx2.HTTPError, HTTPXWSException, OSError, TimeoutError) as err:

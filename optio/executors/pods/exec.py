@@ -14,6 +14,7 @@ _INPUT_ENDS = bytes((255, _INPUT))
 _LARGEST = 16 << 20
 _GREETS_S = 10.0
 Later = Callable[[], Awaitable[bytes]]
+Hear = Callable[[bytes], None]
 
 
 class NotStarted(Exception):
@@ -25,11 +26,11 @@ class NotStarted(Exception):
 
 
 async def run(
-    http: httpx2.AsyncClient, path: str, container: str, command: Sequence[str], data: bytes | Later
+    http: httpx2.AsyncClient, path: str, container: str, command: Sequence[str], data: bytes | Later, hear: Hear | None = None
 ) -> tuple[int, bytes]:
     """(exit code, output) of a command that reads `data`. What comes later is asked for when the command has said something;
-    when that raises, or this is cancelled, the command's input ends. Raises NotStarted, TimeoutError, and what httpx2 and
-    `data` raise."""
+    when that raises, or this is cancelled, the command's input ends. `hear` gets the output as it comes, and what is returned
+    is the first of it. Raises NotStarted, TimeoutError, and what httpx2 and `data` raise."""
     params = {"container": container, "stdin": "true", "stdout": "true", "command": list(command)}
     output, code = bytearray(), None
     try:
@@ -40,7 +41,10 @@ async def run(
             async def heard() -> int | None:
                 message = await socket.receive_bytes()
                 if message[0] == _OUTPUT:
-                    output.extend(message[1:])
+                    if hear is None or not output:
+                        output.extend(message[1:])
+                    if hear is not None:
+                        hear(message[1:])
                 return _code(message[1:]) if message[0] == _STATUS else None
 
             if not isinstance(data, bytes):

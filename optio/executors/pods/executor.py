@@ -74,7 +74,7 @@ class PodExecutor:
         policies = Policies(self._cluster, self._settings.install)
         self._pools = Pools(self._cluster, self._informer, policies, self._settings)
         self._starter = Starter(self._cluster, self._informer, self._pools, policies, self._start_s)
-        self._feed = Feed(self._cluster, self._informer)
+        self._feed = Feed(self._cluster, self._informer, self._settings.gate_s)
         self._forever = [asyncio.create_task(self._informer.run()), asyncio.create_task(self._pools.keep())]
 
     def _call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float = _PATIENCE_S) -> T:
@@ -401,6 +401,7 @@ class PodExecutor:
     async def _closed(self, handle: PodHandle) -> None:
         self._renewals.pop(handle, None)
         self._informer.forget(handle.name)
+        handle.unhear()
         task = self._tasks.pop(handle, None)
         if task is not None:
             task.cancel()

@@ -18,7 +18,7 @@ from optio.executors.pods.informer import Informer, Pod, again, runs
 from optio.executors.pods.plan import CONTROL, LAUNCHED, LOOK, NEVER
 
 log = logging.getLogger(__name__)
-# A launch that was sent says within this time that it has begun.
+# A launch that was sent says within this time that it has begun, and the time that its pod's gate may take.
 _BEGINS_S = 20.0
 _TRIES = 10
 _TOLD_S = 3.0
@@ -35,13 +35,14 @@ _UNLAUNCHED = Exit(code=None, signal=None, reason="launch", message="the pod too
 class Feed:
     """Fills the spools of handles."""
 
-    def __init__(self, cluster: Cluster, informer: Informer) -> None:
+    def __init__(self, cluster: Cluster, informer: Informer, gate_s: float) -> None:
         self._cluster, self._informer = cluster, informer
+        self._begins_s = _BEGINS_S + gate_s
 
     async def follow(self, handle: PodHandle, mark: str, *, began: bool) -> Exit:
         """Until its supervisor's last word, or until the pod can say nothing more. A pod that has not `began` is asked after a
         while, and given up if it never will."""
-        patience, tries = time.monotonic() + _BEGINS_S, 0
+        patience, tries = time.monotonic() + self._begins_s, 0
         over_since: float | None = None
         async for _ in again():
             await self._readable(handle)
@@ -50,6 +51,7 @@ class Feed:
                 async with asyncio.timeout(max(1.0, patience - time.monotonic()) if not began else None) as limit:
                     async with aclosing(self._pieces(handle, mark, follow=over is None)) as pieces:
                         async for piece in pieces:
+                            handle.unhear()
                             if piece.stream == "end":
                                 return await self._explained(handle, ending.of_end(piece.data.decode()))
                             if not began and (piece.stream in _FILES or piece.data == b"started"):
@@ -66,7 +68,7 @@ class Feed:
                     handle.begin()
                 elif has is False or tries == _TRIES:
                     return _UNLAUNCHED
-                patience = time.monotonic() + _BEGINS_S
+                patience = time.monotonic() + self._begins_s
                 continue
             except Unreachable as err:
                 log.info("the log of %s broke off: %s", handle.name, err)

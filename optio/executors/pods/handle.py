@@ -27,6 +27,8 @@ class PodHandle:
         self._exit: Exit | None = None
         self._changed = threading.Condition()
         self._news = False
+        self._heard = 0
+        self.unhear: Callable[[], object] = lambda: None
 
     # The worker's side
 
@@ -78,6 +80,14 @@ class PodHandle:
         """The launch has arrived."""
         self._begun = self._begun or Begun(time.monotonic(), self.how)
         self.wake()
+
+    def hear(self, data: bytes) -> None:
+        """Output that comes sooner than by the log, from its first byte on, until `unhear` is called."""
+        at, have = self._heard, self.spool.sizes["stdout"]
+        self._heard += len(data)
+        if self._heard > have:
+            self.spool.add("stdout", data[max(0, have - at) :])
+            self.wake()
 
     def settle(self) -> None:
         """All that was printed before it was found is here."""

@@ -66,6 +66,11 @@ class PodSettings:
     fence: Fence | None = None
 
     @property
+    def gate_s(self) -> float:
+        """How long a launch may wait in a pod until the pod's network is closed, or its gate says why it is not."""
+        return 0.0 if self.fence is None else network.GATE_PATIENCE_S
+
+    @property
     def idle_s(self) -> float:
         """How long a warm pod waits for a launch before it ends."""
         return self.warm_age_s * _IDLE

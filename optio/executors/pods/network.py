@@ -34,6 +34,8 @@ INSTALL, EGRESS = "optio.dev/install", "optio.dev/egress"
 PROXY_LABEL = ("app.kubernetes.io/name", "optio-egress")
 GATE = "gate"
 GATE_DIR = "/optio-gate"
+# So long a gate waits for its policy before it says why not.
+GATE_PATIENCE_S = 60.0
 VERDICT = f"{GATE_DIR}/verdict"
 # What no task without a list reaches: not the cluster, not the networks around it, not what a cloud tells its machines.
 # `deploy/images/egress/start.py` has the same list for what names resolve to.
@@ -290,7 +292,9 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def gate_of(egress: Egress, image: str, proxy: Proxy, pull_policy: str = "IfNotPresent", patience_s: float = 60.0) -> Gate:
+def gate_of(
+    egress: Egress, image: str, proxy: Proxy, pull_policy: str = "IfNotPresent", patience_s: float = GATE_PATIENCE_S
+) -> Gate:
     """`proxy` by its address. It looks from inside the pod's network whether the policy is in place, and says so once.
 
     A pod that reaches nothing but the proxy must not reach the cluster's API either, which is there in every cluster.

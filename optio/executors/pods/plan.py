@@ -1,10 +1,10 @@
-"""A launch as the supervisor in a pod takes it: one script and the agent's input, sent to it as one stream of bytes.
+"""A launch as a pod takes it: a script that writes what the supervisor reads, sent to a shell there as its input.
 
 Nothing of it stands in the pod's specification, in an argument or in the environment of a process that others can see.
 """
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
@@ -18,7 +18,6 @@ PRIVATE = f"{CONTROL}/private"
 # life is the end, so two ticks and the grace must fit into the time.
 _ORPHAN_TICK = 0.4
 _ORPHAN_GRACE = 0.1
-_PARCEL, _STDIN = f"{PRIVATE}/parcel", f"{PRIVATE}/stdin"
 # What the cluster and the shell put into every environment.
 _FOREIGN = (
     "KUBERNETES_PORT KUBERNETES_PORT_443_TCP KUBERNETES_PORT_443_TCP_ADDR KUBERNETES_PORT_443_TCP_PORT "
@@ -34,9 +33,9 @@ _FIXED = {
     "NO_COLOR": "1",
     "IS_SANDBOX": "1",  # without it Claude Code does not run unattended as root
 }
-# What a launch ends with that was not sent after all, and one that another was before: one who launches the same attempt, or a
-# pod that ends because nobody did.
+# What a launch ends with that was not sent after all, and one that another was before, for the same attempt.
 NOTHING, TAKEN = 8, 9
+# What `LOOK` ends with. NEVER is the exit code of a launch, too, that comes to a pod after that was said of it.
 LAUNCHED, NEVER = 3, 4
 
 
@@ -45,10 +44,12 @@ def _first(name: str) -> str:
     return f"{{ set -C; true >{name}; }} 2>/dev/null"
 
 
-# A launch is on the way until it has `go`. Who looks whether it came takes that away: what broke off will then never go on.
+# Whether a pod has a launch is decided once, by who makes the name `go`: a launch makes a file, whoever finds that none came
+# makes a directory. So what it is says what was decided, and each who looks later reads the same, as does a launch that comes
+# later, or that broke off before and goes on. The pod's own idle timer decides in the same way (see `supervisor.sh`).
 LOOK = (
-    f"cd {CONTROL} || exit 1; [ -f stdout ] && exit {LAUNCHED}; "
-    f"umask 077; {_first('taken')}; {_first('go')} && exit {NEVER}; exit {LAUNCHED}"
+    f"cd {CONTROL} || exit 1; umask 077; [ -f stdout ] && exit {LAUNCHED}; "
+    f"mkdir go 2>/dev/null; [ -d go ] && exit {NEVER}; [ -f go ] && exit {LAUNCHED}; exit 1"
 )
 # A program that cannot be started is told from one that ends with the same code.
 _AGENT = """\
@@ -68,37 +69,39 @@ agent() {{
 """
 
 
-def command(launch: Launch) -> list[str]:
-    """What takes the `parcel` of this launch in a pod. It says a line when it is there, and does nothing until the parcel
-    comes: in a pod that may not be had after all it has changed nothing."""
-    # Names and lengths are no secrets.
-    steps = [
-        "echo",
-        f"cd {CONTROL} && umask 077 && read -r size at || exit {NOTHING}",
-        f"{_first('taken')} || exit {TAKEN}; set +C",
-    ]
-    unpack = [f"cat >{_PARCEL}", f"[ $(wc -c <{_PARCEL}) -eq $size ]", *_directories(launch.files)]
-    unpack.append(f"head -c $at {_PARCEL} >{PRIVATE}/plan")
-    for name, content in launch.files.items():
-        unpack.append(f"tail -c +$((at + 1)) {_PARCEL} | head -c {len(content)} >{shlex.quote(f'home/{name}')}")
-        unpack.append(f"at=$((at + {len(content)}))")
-    unpack.append(f"tail -c +$((at + 1)) {_PARCEL} >{_STDIN}")
-    # The supervisor may have begun only now.
-    unpack += ["until [ -p launch ]; do sleep 0.02 2>/dev/null || sleep 1; done", _first("go"), "echo go >launch"]
-    return ["/bin/sh", "-c", "; ".join([*steps, " && ".join(unpack)])]
+# What takes a `parcel`. It says a line when it is there, and does nothing until the parcel comes: in a pod that may not be had
+# after all it has changed nothing. When the launch is on its way it says `GONE_ON`, and from then on what the agent prints, for
+# as long as somebody reads it. The shell does it alone but for `cat`: each further process costs an agent a few milliseconds.
+# The supervisor opens `launch` when it is ready, and reads once: if this is killed between `go` and the word, it ends.
+GONE_ON = b"launched\n"
+COMMAND = (
+    "/bin/sh",
+    "-c",
+    f'echo; LC_ALL=C; cd {CONTROL} && umask 077 && parcel=$(cat) && [ -n "$parcel" ] || exit {NOTHING}; '
+    f"[ -d go ] && exit {NEVER}; {_first('taken')} || exit {TAKEN}; set +C; "
+    'whole=; eval "$parcel"; [ "$whole" = yes ] || exit 1; '
+    "until [ -p launch ]; do sleep 0.02 2>/dev/null || sleep 1; done; "
+    f"{{ {_first('go')} && echo go || exit {NEVER}; }} >launch; set +C; "
+    ": >>stdout; echo launched; exec tail -c +1 -f stdout",
+)
 
 
 def parcel(launch: Launch, *, orphan_s: float, way_out: Mapping[str, str] = NO_VARIABLES) -> bytes:
-    """A launch for its `command`. `orphan_s` is what is left of the time without a renewal; `way_out` are variables of the
+    """A launch for the `COMMAND`. `orphan_s` is what is left of the time without a renewal; `way_out` are variables of the
     place."""
-    script = _script(launch, orphan_s, way_out).encode()
-    data = b"".join([script, *launch.files.values(), launch.stdin])
-    return b"%d %d\n" % (len(data), len(script)) + data
+    files = {f"home/{name}": content for name, content in launch.files.items()}
+    folders = dict.fromkeys(str(PurePosixPath(path).parent) for path in files)
+    making = [f"mkdir -p {shlex.join(folders)}\n".encode()] if folders else []
+    files |= {f"{PRIVATE}/plan": _script(launch, orphan_s, way_out).encode(), f"{PRIVATE}/stdin": launch.stdin}
+    # A part of the last line is another word.
+    return b"".join([*making, *(_writing(path, content) for path, content in files.items()), b"whole=yes\n"])
 
 
-def _directories(names: Iterable[str]) -> list[str]:
-    folders = dict.fromkeys(str(PurePosixPath(name).parent) for name in names)
-    return [f"mkdir -p {shlex.quote(f'home/{folder}')}" for folder in ("", *folders) if names]
+def _writing(path: str, content: bytes) -> bytes:
+    """A line of a shell, which can say every byte but the zero."""
+    parts = [b"'" + part.replace(b"'", b"'\\''") + b"'" for part in content.split(b"\0")]
+    form = b"\\000".join([b"%s"] * len(parts))
+    return b"printf '%b' %b >%b\n" % (form, b" ".join(parts), shlex.quote(path).encode())
 
 
 def environment(launch: Launch, way_out: Mapping[str, str] = NO_VARIABLES) -> dict[str, str]:

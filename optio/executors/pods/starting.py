@@ -24,10 +24,15 @@ from optio.executors.procfs import uptime
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 ORPHANED = Exit(code=None, signal=None, stopped_by="orphaned")
-# A container runs up to a second before its node says so. From the first of these times on it is tried, with so many pods at
-# most at once: where more begin, the cluster is busy enough.
-_FIRST_S, _TRY_S, _TRIES, _TRYING = 0.3, 0.03, 30, 4
+# A container runs up to a second before its node says so. It is tried from the time on that the last ones took, at first from
+# this time on, then after pauses of a share of what has passed, with so many pods at most at once: where more begin, the
+# cluster is busy enough.
+_FIRST_S, _MAX_FIRST_S, _TRY_S, _SHARE, _TRIES, _TRYING = 0.3, 1.0, 0.03, 0.08, 20, 4
+# Of what the last start took, less: how much too late it was tried is never known.
+_SOONER = 0.75
 _LONGEST_S = 5.0
+# A launch that was sent has its answer within this time.
+_ANSWER_S = 30.0
 # A command with a higher exit code was ended by a signal.
 _KILLED = 128
 _LOST = Exit(code=None, signal=None, lost=True)
@@ -113,6 +118,7 @@ class Starter:
         self._cluster, self._informer, self._pools, self._policies = cluster, informer, pools, policies
         self._start_s = start_s
         self._trying: set[str] = set()
+        self._first_s = _FIRST_S
 
     async def start(self, start: Start) -> tuple[str, bool]:
         """(mark of a pod, whether it has taken the launch). If not, it may have: its log tells. Raises Failed when no pod has
@@ -136,15 +142,21 @@ class Starter:
             self._trying.discard(start.handle.name)
 
     def _delivery(self, start: Start, name: str) -> Delivery:
-        return Delivery(self._cluster, name, start.launch, start.parcel)
+        return Delivery(self._cluster, name, start.parcel, start.handle.hear, within=_ANSWER_S + start.settings.gate_s)
 
     async def _delivered(self, start: Start, found: Pod, deadline: float, delivery: Delivery | None = None) -> tuple[str, bool]:
         name, mark = found["metadata"]["name"], found["metadata"]["annotations"][pod.MARK]
+        made = time.monotonic()
         for tries in count():
-            told = delivery is not None or await start.unless_stopped(self._near(name, deadline, tries))
+            told = delivery is not None or await start.unless_stopped(self._near(name, made, deadline, tries))
             async with delivery or self._delivery(start, name) as way:
                 try:
-                    return mark, _arrived(start.handle, *await way.go())
+                    arrived = _arrived(start.handle, *await way.go())
+                    if arrived:
+                        start.handle.unhear = way.keep()
+                    if delivery is None and not told:
+                        self._first_s = min(max(_FIRST_S, _SOONER * (way.begun - made)), _MAX_FIRST_S)
+                    return mark, arrived
                 except (Refused, Unreachable) as err:
                     if way.sent:
                         log.warning("the launch of %s got no answer: %s", name, err)
@@ -196,11 +208,12 @@ class Starter:
                 last = err
         raise Failed("cluster", f"no pod could be made: {last}", temporary=True)
 
-    async def _near(self, name: str, deadline: float, tries: int) -> bool:
+    async def _near(self, name: str, made: float, deadline: float, tries: int) -> bool:
         """Wait until its container runs, as its node says (True), or until it is worth a try, after so many. Raises Failed when
         it will not run."""
         began = time.monotonic()
-        when_told, untold = began + min(_TRY_S * tries, _LONGEST_S), began + (_TRY_S if tries else _FIRST_S)
+        pause = max(_TRY_S, _SHARE * (began - made)) if tries else self._first_s
+        when_told, untold = began + min(_TRY_S * tries, _LONGEST_S), began + pause
         while True:
             moved = self._informer.moved(name)
             known = self._informer.pods.get(name) or await self._known(name)
@@ -241,7 +254,9 @@ class Starter:
 def _arrived(handle: PodHandle, code: int, said: bytes) -> bool:
     """What a launch that was sent came to."""
     if code == plan.TAKEN:
-        return False  # by a request of ours that got no answer, or by somebody who gave the attempt up
+        return False  # by a request of ours that got no answer
+    if code == plan.NEVER:
+        raise Failed("launch", "the pod was given up before its launch came", temporary=True)
     if code > _KILLED:
         return False  # what a short agent leaves behind when it ends is killed, and the end of our command may be among that
     if code != 0:

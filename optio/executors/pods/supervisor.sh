@@ -1,5 +1,6 @@
 # The first process of a pod that runs one attempt. It needs a POSIX shell and of the image's utilities these few:
-# cat dd grep head mkdir mkfifo mv od rm sleep tail wc.
+# cat dd grep head mkdir mkfifo mv od rm sleep tail wc. What can be done before a launch is here is done before: an agent waits for
+# each process that is made after it.
 #
 # What it prints is the pod's log, in frames: `MARK STREAM OFFSET LENGTH`, a newline, so many bytes of that stream, a newline.
 # Streams: `o` output, `e` errors and `r` results of the agent, from its files; `s` what happened here, `x` how it ended (JSON).
@@ -11,6 +12,8 @@ cd /optio || exit 70
 say() { printf '%s %s 0 %s\n%s\n' "$mark" "$1" "${#2}" "$2"; }
 trap 'exit 143' TERM
 mkdir -p home work result
+# A launch that is here early waits at it.
+mkfifo launch || exit 70
 # Nothing of the task runs before the pod's network policy is in place: the container beside this one finds that out.
 if [ -n "$gate" ]; then
     naps=0
@@ -24,6 +27,8 @@ if [ -n "$gate" ]; then
         echo "whether the network policy is in place could not be seen: $verdict" >/dev/termination-log
         exit 73
     fi
+    # It lives as long as this, so that the pod is ready as long; one of an older image has ended.
+    [ ! -p "$gate.alive" ] || exec 9<>"$gate.alive"
 fi
 if [ -n "$ahead" ]; then
     (
@@ -34,31 +39,30 @@ if [ -n "$ahead" ]; then
         exit 72
     }
 fi
-mkfifo launch || exit 70
 : >ready
 say s ready
-# A pod of a pool that nobody wants any more goes by itself; of it and a launch the first has the pod.
+# A pod of a pool that nobody wants any more goes by itself, unless a launch makes `go` first.
 if [ -n "$idle" ]; then
     (
         trap 'kill $!; exit' TERM
         sleep "$idle" &
         wait $!
-        set -C
-        true >taken && kill -TERM 1
+        mkdir go && kill -TERM 1
     ) 2>/dev/null &
     idle=$!
 fi
+cr=$(printf '\r')
+short=0.02 long=0.2
+at_o=0 at_e=0 at_r=0 results=no stopped= ended=
+: >>stderr
+: >renewed
 # Blocks without a tick of the clock until a launch is here, however long that takes.
 IFS= read -r word <launch
-[ "$word" = go ] || exit 71
+[ "$word" = go ] || exit 74
 [ -z "$idle" ] || kill "$idle"
 . ./private/plan
 
-cr=$(printf '\r')
-at_o=0 at_e=0 at_r=0 results=no stopped= ended= signalled=
-: >stdout
-: >>stderr
-: >renewed
+: >>stdout
 exec 3<stdout 4<stderr
 
 # The next piece of a stream, if there is one. The descriptor keeps the place.
@@ -118,7 +122,7 @@ trap orphan USR2
     fi
     if [ $code = 0 ] && [ ! -f stopping ]; then
         phase=agent
-        agent <private/stdin >>stdout 2>>stderr 3<&- 4<&- 5<&- &
+        agent <private/stdin >>stdout 2>>stderr 3<&- 4<&- 5<&- 9<&- &
         while :; do
             wait $!
             code=$?
@@ -131,10 +135,9 @@ trap orphan USR2
 ) &
 (sleep "$TIMEOUT"; kill -ALRM 1) &
 (while sleep "$ORPHAN_TICK"; do kill -USR2 1; done) &
-rm private/plan private/parcel launch ready
 say s started
-naps=0 short=0.02 long=0.2
-sleep 0.001 2>/dev/null || short=1 long=1
+rm private/plan launch ready
+naps=0
 while [ -z "$ended" ]; do
     if pump_all; then
         naps=0
@@ -145,6 +148,8 @@ while [ -z "$ended" ]; do
     naps=$((naps + 1))
     if [ $naps -lt 50 ]; then sleep $short & else sleep $long & fi
     wait $!
+    # Some know whole seconds only.
+    [ $? != 1 ] || short=1 long=1
 done
 kill -KILL -1 2>/dev/null
 while pump_all; do :; done

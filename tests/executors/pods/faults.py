@@ -32,8 +32,8 @@ _COMMANDS = {
     "parcel": "launch",
     "/renewed": "renew",
     "kill -TERM": "stop",
-    ">taken": "take",
-    "wc -c": "look",
+    "mkdir go": "look",
+    "wc -c": "measure",
     "tail": "copy",
 }
 

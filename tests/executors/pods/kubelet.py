@@ -25,6 +25,7 @@ import httpx2
 from lightkube import KubeConfig
 from lightkube.config.client_adapter import AsyncClient, ConnectionParams
 
+from optio.executors.pods import plan
 from tests.executors.pods.faults import Request
 
 LABEL = "optio.test/node"
@@ -43,6 +44,7 @@ class _Container:
     mark: str
     log: bytes = b""
     taken: bool = False
+    given_up: bool = False
     stopped: str = ""
     end: str = ""
     launches: int = 0
@@ -324,12 +326,14 @@ class FakeKubelet:
 
     async def _command(self, pod: _Container, query: str) -> int:
         """The exit code of what is run in it."""
-        if ">taken" in query:
-            if pod.taken:
-                return 9
+        if "mkdir go" in query:
+            pod.given_up = not pod.taken
+            return plan.NEVER if pod.given_up else plan.LAUNCHED
+        if "parcel" in query:
+            if pod.taken or pod.given_up:
+                return plan.NEVER if pod.given_up else plan.TAKEN
             pod.taken = True
-            if "parcel" in query:
-                self._do(self._agent(pod))
+            self._do(self._agent(pod))
         elif "kill -TERM" in query and pod.launches:
             pod.stopped = pod.stopped or "stop"
             pod.kill.set()

@@ -81,8 +81,7 @@ def test_an_attempt_that_is_not_wanted_any_more_before_its_pod_runs_starts_nothi
 def test_an_agent_that_has_ended_before_the_command_that_brought_its_launch_has_is_not_begun_again(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = plan.command
-    monkeypatch.setattr(plan, "command", lambda launch: [*command(launch)[:2], f"{command(launch)[2]} && sleep 60"])
+    monkeypatch.setattr(plan, "COMMAND", (*plan.COMMAND[:2], plan.COMMAND[2].replace("echo launched", "sleep 60")))
 
     ended = run(make(), shell("echo ran; exit 3"))
 

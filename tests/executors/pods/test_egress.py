@@ -1,20 +1,30 @@
 """The isolation of agents on a real cluster: what a pod reaches, tried from inside; the egress proxy, tried by the hostile."""
 
 import base64
+import contextlib
 import json
 import socket
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from optio.executors.pods import network
-from optio.model.task import Network
-from tests.executors.pods.fence import KEY, OTHER_PORT, PORT, PROBE, Fence, endpoints, fence, log
+from optio.executors.pods import manifest, network
+from optio.executors.pods.executor import PodExecutor
+from optio.executors.pods.manifest import PodSettings
+from optio.model.task import Environment, Network
+from tests.executors.pods.api import Api
+from tests.executors.pods.faults import FaultProxy
+from tests.executors.pods.fence import EGRESS_IMAGE, KEY, OTHER_PORT, PORT, PROBE, Fence, endpoints, fence, log
 from tests.executors.pods.image import program
+from tests.executors.support import read, shell, until_ended
 from tests.support import eventually
 
 API, DNS, METADATA = ("10.96.0.1", 443), ("10.96.0.10", 53), ("169.254.169.254", 80)
+
+CLOSED = Environment.of({"network": {"egress": []}})
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +143,59 @@ def test_nobody_comes_into_an_agents_pod(place: Fence) -> None:
     place.loose("visitor", PROBE, json.dumps({"direct": {"agent": (address, PORT)}}))
 
     assert json.loads(place.said("visitor", api=place.proxies))["direct"] == {"agent": "closed"}
+
+
+@pytest.fixture
+def fenced(place: Fence) -> Callable[[], PodExecutor]:
+    """An executor whose pods have this proxy."""
+    fenced = manifest.Fence(proxy=place.proxy, image=EGRESS_IMAGE, key=KEY)
+    sizes = {"cpu": "50m", "memory": "64Mi", "disk": "256Mi", "image": EGRESS_IMAGE}
+    settings = PodSettings(namespace=place.runs.namespace, install=f"t{uuid.uuid4().hex[:12]}", fence=fenced, **sizes)
+    return lambda: PodExecutor(settings, {}, start_s=60.0)
+
+
+def test_the_pod_of_an_agent_is_ready_from_its_start_to_its_end_and_over_with_it(
+    place: Fence, fenced: Callable[[], PodExecutor]
+) -> None:
+    with contextlib.closing(fenced()) as executor:
+        handle = executor.start(shell("echo ready; sleep 4; echo late; sleep 4", environment=CLOSED))
+        # By then its node has told what became of the gate when that was open.
+        eventually(lambda: b"late" in read(handle, "stdout"), within=60, what="the agent's second line")
+        name = handle.name  # type: ignore[attr-defined]
+        while_it_runs = ready(place.runs, name)
+        ended = until_ended(handle, within=60)
+        after = eventually(lambda: over(place.runs, name), what="the end of its pod")
+        handle.close(remove=True)
+
+    assert (ended.exit.code, ended.stdout) == (0, b"ready\nlate\n")
+    assert (while_it_runs, after) == (["agent", "gate"], "Succeeded")
+
+
+def ready(api: Api, name: str) -> list[str]:
+    """Its containers, when they are as `kubectl get pods` wants them."""
+    statuses = (api.pod(name) or {})["status"].get("containerStatuses", [])
+    return sorted(each["name"] for each in statuses) if statuses and all(each["ready"] for each in statuses) else []
+
+
+def over(api: Api, name: str) -> str | None:
+    phase: str = (api.pod(name) or {})["status"]["phase"]
+    return phase if phase in ("Succeeded", "Failed") else None
+
+
+def test_where_no_policy_is_enforced_an_attempt_says_so(
+    fenced: Callable[[], PodExecutor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FaultProxy() as proxy:
+        # It is told that there is one.
+        proxy.rule(r"^POST \S*/networkpolicies", status=409, times=None)
+        monkeypatch.setenv("KUBECONFIG", str(proxy.kubeconfig(tmp_path / "kubeconfig")))
+        with contextlib.closing(fenced()) as executor:
+            handle = executor.start(shell("echo ran", environment=CLOSED))
+            ended = until_ended(handle, within=120)
+            handle.close(remove=True)
+
+    assert (ended.exit.reason, ended.exit.temporary, ended.stdout) == ("network", True, b"")
+    assert "no network policy is enforced" in ended.exit.message
 
 
 def credentials(entries: list[str], key: bytes = KEY) -> tuple[str, str]:

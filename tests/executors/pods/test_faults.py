@@ -32,6 +32,7 @@ from tests.support import eventually
 
 Make = Callable[..., Executor]
 MAKING, LOG, WATCH, LAUNCH = r"^POST \S*/pods$", r"/log\?", r"/pods\?watch", r"/exec\?.*parcel"
+LOOK = r"/exec\?(?!.*parcel)"
 # No node has it: the pod is there, and no kubelet speaks for it but the test.
 NOWHERE = {"node_selector": {"optio.dev/none": "x"}}
 
@@ -529,6 +530,23 @@ def test_a_launch_that_the_cluster_refuses_ends_the_attempt(
 
     assert (ended.exit.reason, ended.exit.temporary, ended.stdout) == ("launch", True, b"")
     eventually(lambda: pods() == [], what="the end of the pod")
+
+
+@pytest.mark.parametrize("fault", [{"cut": 0}, {"hold": 0}], ids=str)
+def test_that_a_pod_has_no_launch_is_also_true_when_the_first_who_found_it_out_was_not_heard(
+    make: Make, proxy: FaultProxy, pods: Callable[[], list[Pod]], fault: dict[str, Any]
+) -> None:
+    """F45: a worker dies before its launch, and the next who looks dies, or is cut off, before it has the answer."""
+    proxy.rule(LAUNCH, refuse=True, times=None)
+    dead = make().start(shell("echo ran"))
+    eventually(lambda: pods() and pods()[0]["status"].get("phase") == "Running", what="the pod")
+    dead.close(remove=False)
+    lost = proxy.rule(LOOK, once_told=True, **fault)
+
+    found = make().find("run", 1)
+
+    assert (lost.hits, found) == (1, None)
+    assert [each["metadata"]["labels"][manifest.ROLE] for each in pods()] == [manifest.TOMBSTONE_ROLE]
 
 
 # The log

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from hypothesis import example, given
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from optio.executors.pods import network
 from tests.executors.pods.image import FOLDER, program
+from tests.support import eventually
 
 KEY = b"0123456789abcdef0123456789abcdef"
 PYTHON = [sys.executable, "-I", "-S"]
@@ -275,6 +277,15 @@ def silent() -> Iterator[tuple[str, int]]:
         yield server.getsockname()
 
 
+@contextlib.contextmanager
+def opened_gate(*words: str, env: Mapping[str, str] = MappingProxyType({})) -> Iterator[subprocess.Popen[str]]:
+    """The program with these arguments."""
+    process = subprocess.Popen([*PYTHON, str(FOLDER / "gate.py"), *words], stdout=subprocess.PIPE, text=True, env=dict(env))
+    with process:
+        yield process
+        process.kill()
+
+
 def test_the_gate_opens_when_the_proxy_is_reached_and_nothing_else(silent: tuple[str, int]) -> None:
     with listening() as proxy:
         assert gate.verdict(proxy.getsockname(), [("127.0.0.1", closed_port())]) == "open"
@@ -308,7 +319,7 @@ def test_it_waits_for_a_policy_that_comes_late_and_looks_three_times() -> None:
     class Late:
         """Reaches everything until the policy is there, then for one moment again."""
 
-        def __call__(self, targets: list[tuple[str, int]]) -> set[tuple[str, int]]:
+        def __call__(self, targets: list[tuple[str, int]], first: float) -> set[tuple[str, int]]:
             looks.append(len(looks))
             return set(targets) if len(looks) <= 5 or len(looks) == 8 else {targets[0]}
 
@@ -334,15 +345,52 @@ def test_the_verdict_is_one_line_in_a_file_that_is_there_at_once(tmp_path: Path)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    with listening() as proxy:
-        port = proxy.getsockname()[1]
-        command = [*PYTHON, str(FOLDER / "gate.py"), "127.0.0.1", str(port), str(closed_port()), str(path)]
-        done = subprocess.run(command, capture_output=True, timeout=20, check=True, text=True, env={})
-    watcher.join()
+    with listening() as proxy, opened_gate("127.0.0.1", str(proxy.getsockname()[1]), str(closed_port()), str(path)) as process:
+        watcher.join()
+        with (tmp_path / "verdict.alive").open("wb"):
+            pass
+        said, _ = process.communicate(timeout=20)
 
-    assert done.stdout == "open\n"
+    assert said == "open\n"
     assert seen == ["open\n"]
-    assert os.listdir(tmp_path) == ["verdict"]
+    assert sorted(os.listdir(tmp_path)) == ["verdict", "verdict.alive"]
+
+
+def test_the_gate_lives_as_long_as_what_it_was_opened_for(tmp_path: Path) -> None:
+    """A pod is ready as long as all of its containers are, and over when they are."""
+    path = tmp_path / "verdict"
+    with listening() as proxy, opened_gate("127.0.0.1", str(proxy.getsockname()[1]), str(closed_port()), str(path)) as process:
+        eventually(path.exists, what="the verdict")
+        with (tmp_path / "verdict.alive").open("wb"), pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+
+        assert process.wait(20) == 0
+
+
+def test_a_gate_that_nobody_goes_through_ends_when_its_pod_does(tmp_path: Path) -> None:
+    path = tmp_path / "verdict"
+    with listening() as proxy, opened_gate("127.0.0.1", str(proxy.getsockname()[1]), str(closed_port()), str(path)) as process:
+        eventually(path.exists, what="the verdict")
+        process.terminate()
+
+        assert process.wait(20) == 0
+
+
+def test_a_network_that_loses_the_first_packets_or_is_slow_is_seen_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A try for the proxy is short at first, and longer each time until it is as long as any network needs."""
+    tries: list[float] = []
+
+    def slow(targets: list[tuple[str, int]], first: float) -> set[tuple[str, int]]:
+        tries.append(first)
+        return {targets[0]} if first >= 0.9 else set()
+
+    monkeypatch.setattr(gate, "connected", slow)
+    monkeypatch.setattr(gate.time, "sleep", lambda _: None)
+
+    assert gate.verdict(("p", 1), [("c", 2)]) == "open"
+    assert tries == sorted(tries)
+    assert tries[0] <= 0.1
+    assert tries[-1] == gate.LONGEST
 
 
 def test_with_the_api_in_reach_a_closed_pod_stays_shut(tmp_path: Path) -> None:
@@ -351,9 +399,9 @@ def test_with_the_api_in_reach_a_closed_pod_stays_shut(tmp_path: Path) -> None:
         env = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(api.getsockname()[1])}
         words = ["--patience", "0.3", "127.0.0.1", str(proxy.getsockname()[1]), str(closed_port()), str(path)]
         for more, expected in ((["--api"], f"no network policy is enforced: 127.0.0.1:{api.getsockname()[1]}"), ([], "open")):
-            subprocess.run(
-                [*PYTHON, str(FOLDER / "gate.py"), *more, *words], capture_output=True, timeout=20, check=True, env=env
-            )
+            path.unlink(missing_ok=True)
+            with opened_gate(*more, *words, env=env):
+                eventually(path.exists, what="the verdict")
             assert path.read_text().startswith(expected)
 
 
@@ -363,7 +411,8 @@ def test_the_command_of_the_manifest_is_one_that_the_gate_takes(tmp_path: Path) 
         made = network.gate_of(network.Egress(), "egress:1", at, patience_s=0.5)
         _, *words = made.container["command"]
         words[-1] = str(tmp_path / "verdict")
-        subprocess.run([*PYTHON, str(FOLDER / "gate.py"), *words], capture_output=True, timeout=20, check=True, env={})
+        with opened_gate(*words):
+            eventually((tmp_path / "verdict").exists, what="the verdict")
 
     # Who knows what listens on the next port here.
     assert (tmp_path / "verdict").read_text().startswith(("open\n", f"no network policy is enforced: 127.0.0.1:{at.canary}"))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from optio.executors.base import Handle, Launch, Warm
-from optio.executors.pods import manifest
+from optio.executors.pods import manifest, plan
 from optio.executors.pods.delivery import Delivery
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.manifest import PodSettings
@@ -175,13 +175,26 @@ def test_a_pod_that_was_taken_but_not_launched_is_given_up_with_its_attempt(make
     another.remove("run", 1)
 
 
+def test_a_launch_that_comes_to_a_pod_after_it_was_given_up_ends_at_once(make: Make) -> None:
+    executor = make()
+    filled(executor, 1)
+    (name,) = names(executor)
+    looked = executor._call(lambda: executor._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", plan.LOOK]))
+
+    end = ended(executor.start(warm("echo ran")))
+
+    assert looked[0] == plan.NEVER
+    assert (end.exit.reason, end.exit.temporary, end.stdout) == ("launch", True, b"")
+    assert "given up" in end.exit.message
+
+
 def test_a_launch_that_came_to_a_pod_and_may_not_have_it_changes_nothing_there(make: Make) -> None:
     executor = make()
     filled(executor, 1)
     (name,) = names(executor)
 
     async def in_vain() -> None:
-        async with Delivery(executor._cluster, name, warm("echo wrong"), lambda: b"") as delivery:
+        async with Delivery(executor._cluster, name, lambda: b"", lambda _: None, within=30) as delivery:
             await asyncio.sleep(1)  # it waits in the pod
         assert not delivery.sent
 
