@@ -6,12 +6,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
 from optio.errors import LaunchFailed
 from optio.executors.base import Launch
-from optio.executors.pods import network
+from optio.executors.pods import network, script
 from optio.executors.pods.plan import CONTROL, PRIVATE, ahead
 from optio.model.task import Environment
 
@@ -176,7 +175,7 @@ def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[
         "name": CONTAINER,
         "image": image,
         "imagePullPolicy": settings.pull_policy,
-        "command": ["/bin/sh", "-c", supervisor()],
+        "command": ["/bin/sh", "-c", script.waiting()],
         "env": [{"name": name, "value": value} for name, value in variables.items()],
         "resources": {"requests": {**size, "ephemeral-storage": least}, "limits": size},
         "securityContext": {
@@ -240,11 +239,6 @@ def tombstone(run_id: str, attempt: int, settings: PodSettings) -> Manifest:
     }
     labels = {RUN: run_id, ATTEMPT: str(attempt), ROLE: TOMBSTONE_ROLE}
     return _pod(name_of(settings.install, run_id, attempt), settings, labels, spec, {})
-
-
-def supervisor() -> str:
-    """The script that is the pod's first process."""
-    return resources.files(__package__).joinpath("supervisor.sh").read_text()
 
 
 def selector(settings: PodSettings) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from optio.executors.base import Launch
+from optio.executors.pods import script
 
 CONTROL = "/optio"
 HOME = f"{CONTROL}/home"
@@ -91,9 +92,9 @@ def command(launch: Launch) -> list[str]:
 def parcel(launch: Launch, *, orphan_s: float, way_out: Mapping[str, str] = NO_VARIABLES) -> bytes:
     """A launch for its `command`. `orphan_s` is what is left of the time without a renewal; `way_out` are variables of the
     place."""
-    script = _script(launch, orphan_s, way_out).encode()
-    data = b"".join([script, *launch.files.values(), launch.stdin])
-    return b"%d %d\n" % (len(data), len(script)) + data
+    steps = _script(launch, orphan_s, way_out).encode()
+    data = b"".join([steps, *launch.files.values(), launch.stdin])
+    return b"%d %d\n" % (len(data), len(steps)) + data
 
 
 def _directories(names: Iterable[str]) -> list[str]:
@@ -144,4 +145,5 @@ def _script(launch: Launch, orphan_s: float, way_out: Mapping[str, str]) -> str:
         )
         + _entering("enter", variables)
         + _AGENT.format(control=CONTROL, program=shlex.quote(launch.argv[0]), argv=argv)
+        + script.supervising()
     )

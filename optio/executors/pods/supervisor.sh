@@ -53,7 +53,9 @@ IFS= read -r word <launch
 [ "$word" = go ] || exit 71
 [ -z "$idle" ] || kill "$idle"
 . ./private/plan
+supervise
 
+#: the launch brings what follows
 cr=$(printf '\r')
 at_o=0 at_e=0 at_r=0 results=no stopped= ended= signalled=
 : >stdout
