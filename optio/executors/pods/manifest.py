@@ -17,6 +17,8 @@ from optio.model.task import Environment
 Manifest = dict[str, Any]
 CONTAINER = "agent"
 INSTALL, RUN, ATTEMPT, ROLE, POOL = (f"optio.dev/{name}" for name in ("install", "run", "attempt", "role", "pool"))
+# The worker that follows the pod of an attempt, by the pod's label; and of a warm pod, that it takes a launch at once.
+WORKER, READY = "optio.dev/worker", "optio.dev/ready"
 MARK, ORPHAN = "optio.dev/mark", "optio.dev/orphan-seconds"
 ATTEMPT_ROLE, TOMBSTONE_ROLE, WARM_ROLE = "attempt", "tombstone", "warm"
 # No scheduler will ever look at a pod with it.
@@ -74,11 +76,11 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def attempt_pod(launch: Launch, settings: PodSettings, mark: str) -> Manifest:
+def attempt_pod(launch: Launch, settings: PodSettings, mark: str, worker: str) -> Manifest:
     """The pod that waits for the launch of an attempt. Nothing of the launch is in it but its names and limits."""
     spec = _spec(launch.environment, settings, {"OPTIO_MARK": mark}, launch.grace_s)
     spec["activeDeadlineSeconds"] = _deadline(launch)
-    labels = {RUN: launch.run_id, ATTEMPT: str(launch.attempt), ROLE: ATTEMPT_ROLE}
+    labels = _taken(launch, worker)
     labels |= _egress_label(launch.environment, settings)
     annotations = {MARK: mark, ORPHAN: f"{launch.orphan_s:.3f}"}
     return _pod(name_of(settings.install, launch.run_id, launch.attempt), settings, labels, spec, annotations)
@@ -96,13 +98,28 @@ def warm_pod(environment: Environment, settings: PodSettings, unique: str, mark:
     return _pod(name, settings, labels, _warm_spec(environment, settings, mark), {MARK: mark})
 
 
-def claimed(chosen: Mapping[str, Any], launch: Launch, age_s: float) -> Manifest:
+def _taken(launch: Launch, worker: str) -> dict[str, str]:
+    return {RUN: launch.run_id, ATTEMPT: str(launch.attempt), ROLE: ATTEMPT_ROLE, WORKER: worker}
+
+
+def offered(found: Mapping[str, Any]) -> Manifest:
+    """The patch that says of this warm pod, as it is known, that it is ready. Who set which field is of no use in it: that is
+    a third of what is sent with each change, and not kept any more once it is emptied."""
+    version = found["metadata"]["resourceVersion"]
+    return {"metadata": {"resourceVersion": version, "labels": {READY: "true"}, "managedFields": [{}]}}
+
+
+def adopted(found: Mapping[str, Any], worker: str) -> Manifest:
+    """The patch by which this worker, from now on, is the one that is told of this pod."""
+    return {"metadata": {"uid": found["metadata"]["uid"], "labels": {WORKER: worker}}}
+
+
+def claimed(chosen: Mapping[str, Any], launch: Launch, age_s: float, worker: str) -> Manifest:
     """The patch that makes this pod, as it is known, the attempt's own. Its deadline counts from when the pod began."""
-    labels = {RUN: launch.run_id, ATTEMPT: str(launch.attempt), ROLE: ATTEMPT_ROLE}
     return {
         "metadata": {
             "resourceVersion": chosen["metadata"]["resourceVersion"],
-            "labels": labels,
+            "labels": {**_taken(launch, worker), READY: None},
             "annotations": {ORPHAN: f"{launch.orphan_s:.3f}"},
         },
         "spec": {"activeDeadlineSeconds": _deadline(launch) + math.ceil(age_s)},

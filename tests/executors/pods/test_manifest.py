@@ -24,7 +24,7 @@ def made(**changes: object) -> dict[str, object]:
     secret = launch(
         "/bin/agent", "--flag", run_id="0197-run", stdin=b"canary", env={"KEY": "canary"}, setup=("canary",), **changes
     )
-    pod = manifest.attempt_pod(secret, SETTINGS, "5f2c")
+    pod = manifest.attempt_pod(secret, SETTINGS, "5f2c", "worker-1")
     pod["spec"]["containers"][0]["command"][2] = "(supervisor.sh)"
     return pod
 
@@ -50,7 +50,7 @@ def test_no_image_at_all_is_said_with_its_cure() -> None:
     settings = PodSettings(namespace="agents", install="acme", image=None)
 
     with pytest.raises(LaunchFailed, match=r"names no environment\.image, and OPTIO_KUBE_IMAGE is not set"):
-        manifest.attempt_pod(launch("/bin/true"), settings, "5f2c")
+        manifest.attempt_pod(launch("/bin/true"), settings, "5f2c", "worker-1")
 
 
 def test_a_tombstone_has_the_name_of_the_attempt_and_never_gets_a_node() -> None:
@@ -76,7 +76,7 @@ def test_every_run_has_a_name_that_the_cluster_takes(run_id: str) -> None:
 
 
 def test_of_the_supervisor_a_pod_has_only_what_waits_for_a_launch() -> None:
-    pod = manifest.attempt_pod(launch("/bin/true"), SETTINGS, "5f2c")
+    pod = manifest.attempt_pod(launch("/bin/true"), SETTINGS, "5f2c", "worker-1")
 
     (script,) = pod["spec"]["containers"][0]["command"][2:]
 
