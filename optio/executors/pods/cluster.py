@@ -174,7 +174,7 @@ class Cluster:
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
         try:
-            await self.ask("DELETE", self._path("pods", name), options)
+            await self.ask("DELETE", self._path("pods", name), options, accept=_META.format(""))
         except Refused as err:
             if err.status not in (404, 409):
                 raise
