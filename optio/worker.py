@@ -33,6 +33,8 @@ _JUMP = 1.0
 _LEAVE = 4.0
 # What attempts left on disk whose worker never came back to them is looked for so often.
 _TIDY = 60.0
+# Who has begun and died is not waited for longer.
+_TIDY_LEASE = timedelta(minutes=5)
 # Pools that the metrics know by name.
 _MOST_POOLS = 50
 
@@ -45,6 +47,7 @@ class Worker:
         self._parts = services.parts()
         self._machine = _machine()
         self._place = services.executor.place()
+        self._tidying = f"tidy {self._place}"
         self.name = f"{self._machine}:{os.getpid()}:{start_time(os.getpid())}"
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -260,18 +263,29 @@ class Worker:
     def _tidy_loop(self) -> None:
         pause = 0.0
         while not self._stopping.is_set():
+            needed = pause == 0.0
             if self._untidy.wait(pause):
                 # Whoever has taken a run over may only now find out that its agent is not there.
+                needed = True
                 self._untidy.clear()
                 self._stopping.wait(self._services.settings.lease.total_seconds())
             pause = _TIDY
             try:
-                self.tidy()
+                self._tidy_for_all(needed=needed)
             except OptioError as err:
                 log.warning("what ended attempts left is looked through later: %s", err)
                 self._untidy.set()
             except Exception:
                 log.exception("what ended attempts left could not be looked through")
+
+    def _tidy_for_all(self, *, needed: bool) -> None:
+        """What all workers of a place see is looked through by one of them at a time, unless this one knows of something."""
+        store, every = self._services.store, timedelta(seconds=_TIDY * 0.9)
+        if store.take_turn(self._tidying, self.name, every, _TIDY_LEASE):
+            self.tidy()
+            store.end_turn(self._tidying, self.name)
+        elif needed:
+            self.tidy()
 
     def tidy(self) -> None:
         """End and remove attempts that nobody comes back to: their worker died between the outcome and the removal, or was away

@@ -515,6 +515,25 @@ def test_a_run_that_a_worker_owns_and_has_forgotten_is_given_back(tmp_path: Path
         assert (run.state, run.infrastructure_retries) == (RunState.COMPLETED, 1)
 
 
+def test_what_attempts_left_is_looked_through_by_one_worker_of_a_place_at_a_time(
+    here: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("optio.worker._TIDY", 0.2)
+    looks: list[str] = []
+    monkeypatch.setattr(Worker, "tidy", lambda worker: looks.append(worker.name))
+    chore = f"tidy {here.executor.place()}"
+    assert here.store.take_turn(chore, "another", timedelta(0), timedelta(minutes=5))
+
+    with working(here), working(here):
+        eventually(lambda: len(looks) == 2, what="a look of each, when it starts")
+        time.sleep(2)
+        meanwhile = len(looks)
+        here.store.end_turn(chore, "another")
+        eventually(lambda: len(looks) > 4, what="looks of those whose turn it is")
+
+    assert meanwhile == 2
+
+
 @pytest.mark.parametrize("ahead", [-3600, 0, 3600])
 def test_the_worker_sleeps_while_there_is_nothing_to_do(
     tmp_path: Path, here: Services, monkeypatch: pytest.MonkeyPatch, ahead: float

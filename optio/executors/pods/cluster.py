@@ -26,8 +26,14 @@ _ANSWER_S = 30.0
 _SILENCE_S = 75.0
 _WATCH_S, _WATCH_SILENCE_S = 20, 25.0
 _AT_ONCE = 32
+# A list comes in parts of so many pods: neither side holds all of a large one as text at once.
+_PAGE = 500
+# What the API server leaves out is neither encoded, nor sent, nor read.
+_ALL, _META = "application/json", "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 _LEASES = "/apis/coordination.k8s.io/v1"
 _NETWORKING = "/apis/networking.k8s.io/v1"
+# None: the label is there, whatever it says.
+Labels = Mapping[str, str | None]
 
 
 class Refused(OptioError):
@@ -90,13 +96,14 @@ class Cluster:
     def _path(self, *rest: str, api: str = "/api/v1") -> str:
         return "/".join((api, "namespaces", self._namespace, *rest))
 
-    async def ask(self, method: str, path: str, body: Any = None, **params: str) -> dict[str, Any]:
+    async def ask(self, method: str, path: str, body: Any = None, *, accept: str = _ALL, **params: str) -> dict[str, Any]:
         """Any request; raises Refused and Unreachable."""
         content = None if body is None else json.dumps(body).encode()
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = {"Content-Type": kind, "Accept": accept}
         try:
             async with self._asking:
-                answer = await self._http.request(method, path, content=content, params=params, headers={"Content-Type": kind})
+                answer = await self._http.request(method, path, content=content, params=params, headers=headers)
         except httpx2.TransportError as err:
             raise Unreachable(f"the cluster's API does not answer: {_words(err)}") from err
         with contextlib.suppress(KeyError, ValueError):
@@ -130,7 +137,7 @@ class Cluster:
         """A NetworkPolicy of networking.k8s.io/v1; raises Refused 409 if there is one of this name."""
         await self.ask("POST", self._path("networkpolicies", api=_NETWORKING), policy)
 
-    async def policies(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    async def policies(self, labels: Labels) -> list[dict[str, Any]]:
         """All NetworkPolicies with these labels."""
         path = self._path("networkpolicies", api=_NETWORKING)
         found: list[dict[str, Any]] = (await self.ask("GET", path, labelSelector=_selector(labels)))["items"]
@@ -167,18 +174,33 @@ class Cluster:
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
         try:
-            await self.ask("DELETE", self._path("pods", name), options)
+            await self.ask("DELETE", self._path("pods", name), options, accept=_META.format(""))
         except Refused as err:
             if err.status not in (404, 409):
                 raise
 
-    async def pods(self, labels: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
-        """All pods with these labels, and the version to watch from."""
-        found = await self.ask("GET", self._path("pods"), labelSelector=_selector(labels))
-        return found["items"], found["metadata"]["resourceVersion"]
+    async def pods(self, labels: Labels, *, meta: bool = False) -> tuple[list[dict[str, Any]], str]:
+        """Return all pods with these labels (of `meta` only their metadata), and the version to watch from. Raises Refused 410
+        when they change so fast that the parts of one list cannot be had."""
+        items: list[dict[str, Any]] = []
+        params = {"labelSelector": _selector(labels), "limit": str(_PAGE)}
+        while True:
+            found = await self.ask("GET", self._path("pods"), accept=_META.format("List") if meta else _ALL, **params)
+            items += found["items"] or ()  # of metadata alone, none is null
+            if not (rest := found["metadata"].get("continue")):
+                return items, found["metadata"]["resourceVersion"]
+            params["continue"] = rest
 
-    async def watch(self, labels: Mapping[str, str], version: str) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-        """(kind of change, pod) from a version on, for a while; raises Refused 410 when the version is too old."""
+    async def has_pod(self, labels: Labels) -> bool:
+        """Return whether there is any pod with these labels."""
+        params = {"labelSelector": _selector(labels), "limit": "1"}
+        return bool((await self.ask("GET", self._path("pods"), accept=_META.format("List"), **params))["items"])
+
+    async def watch(
+        self, labels: Labels, version: str, *, meta: bool = False
+    ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        """Yield (kind of change, pod) from a version on, for a while; a pod that comes to have these labels is added, one that
+        has them no more is deleted. Raises Refused 410 when the version is too old."""
         params = {
             "watch": "true",
             "labelSelector": _selector(labels),
@@ -187,7 +209,8 @@ class Cluster:
             "timeoutSeconds": str(_WATCH_S),
         }
         rest = b""
-        async with aclosing(self._stream(self._path("pods"), params, _WATCH_SILENCE_S)) as chunks:
+        accept = _META.format("") if meta else _ALL
+        async with aclosing(self._stream(self._path("pods"), params, _WATCH_SILENCE_S, accept)) as chunks:
             async for chunk in chunks:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
@@ -204,10 +227,13 @@ class Cluster:
             async for chunk in chunks:
                 yield chunk
 
-    async def _stream(self, path: str, params: Mapping[str, str], silence_s: float = _SILENCE_S) -> AsyncGenerator[bytes, None]:
+    async def _stream(
+        self, path: str, params: Mapping[str, str], silence_s: float = _SILENCE_S, accept: str = "*/*"
+    ) -> AsyncGenerator[bytes, None]:
         timeout = httpx2.Timeout(_ANSWER_S, connect=_CONNECT_S, read=silence_s)
         try:
-            async with self._streams.stream("GET", path, params=params, timeout=timeout) as answer:
+            headers = {"Accept": accept}
+            async with self._streams.stream("GET", path, params=params, timeout=timeout, headers=headers) as answer:
                 if answer.status_code >= 400:
                     raise _refusal(answer.status_code, await answer.aread(), answer.headers)
                 async for chunk in answer.aiter_raw():
@@ -236,8 +262,8 @@ class Cluster:
             raise Unreachable(f"nothing can be run in the pod {name}: {_words(err)}") from err
 
 
-def _selector(labels: Mapping[str, str]) -> str:
-    return ",".join(f"{name}={value}" for name, value in labels.items())
+def _selector(labels: Labels) -> str:
+    return ",".join(name if value is None else f"{name}={value}" for name, value in labels.items())
 
 
 def _refusal(status: int, body: bytes, headers: Mapping[str, str]) -> Refused:

@@ -169,7 +169,7 @@ async def _admission(cluster: Cluster, settings: PodSettings) -> Finding:
         run_id="doctor", attempt=1, argv=("true",), stdin=b"", env={}, timeout_s=60.0, orphan_s=900.0, leased_at=0.0
     )
     try:
-        pod = manifest.attempt_pod(launch, settings, "doctor")
+        pod = manifest.attempt_pod(launch, settings, "doctor", "doctor")
         await cluster.ask("POST", f"/api/v1/namespaces/{settings.namespace}/pods", pod, dryRun="All")
     except LaunchFailed as err:
         return Finding("admission", WARNING, "no pod was tried", str(err))

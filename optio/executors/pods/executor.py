@@ -7,6 +7,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
+import re
 import secrets
 import socket
 import threading
@@ -43,6 +44,7 @@ _PATIENCE_S = 30.0
 _STOP_S = 30.0
 _FIND_S = 90.0
 _STARTS_S = 15.0
+_NO_LABEL = re.compile(r"[^a-z0-9-]+")
 _LEAVES = "this worker lets go of the cluster"
 
 
@@ -56,6 +58,8 @@ class PodExecutor:
         self._tasks: dict[PodHandle, asyncio.Task[None]] = {}
         self._renewals: dict[PodHandle, Renewal] = {}
         self._background: set[asyncio.Task[Any]] = set()
+        # Of this executor alone, and such that people know it again.
+        self._me = f"{_NO_LABEL.sub('-', socket.gethostname().lower())[:40]}-{secrets.token_hex(4)}".lstrip("-._")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="pods", daemon=True)
         self._starting = threading.Lock()
@@ -70,12 +74,12 @@ class PodExecutor:
 
     async def _open(self) -> None:
         self._cluster = Cluster(self._settings.namespace)
-        self._informer = Informer(self._cluster, pod.selector(self._settings), pod.POOL)
+        self._informer = Informer(self._cluster, {**pod.selector(self._settings), pod.WORKER: self._me})
         policies = Policies(self._cluster, self._settings.install)
-        self._pools = Pools(self._cluster, self._informer, policies, self._settings)
+        self._pools = Pools(self._cluster, self._informer, policies, self._settings, self._me)
         self._starter = Starter(self._cluster, self._informer, self._pools, policies, self._start_s)
         self._feed = Feed(self._cluster, self._informer, self._settings.gate_s)
-        self._forever = [asyncio.create_task(self._informer.run()), asyncio.create_task(self._pools.keep())]
+        self._forever = [asyncio.create_task(work) for work in (self._informer.run(), self._pools.keep(), self._pools.offer())]
 
     def _call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float = _PATIENCE_S) -> T:
         """Do it in the loop, for a worker's thread. The first one opens the cluster: a server never needs it. Raises
@@ -122,7 +126,7 @@ class PodExecutor:
         """See `Executor.start`. The pod is made and launched by the loop: what goes wrong there is how the attempt ends."""
         settings = self._fenced()
         execve.check(launch.argv, environment(launch, pod.way_out(launch.environment, settings)))
-        wanted = pod.attempt_pod(launch, settings, secrets.token_hex(8))
+        wanted = pod.attempt_pod(launch, settings, secrets.token_hex(8), self._me)
         return self._call(lambda: self._begin(launch, settings, wanted))
 
     def find(self, run_id: str, attempt: int) -> Handle | None:
@@ -160,13 +164,14 @@ class PodExecutor:
     def attempts(self) -> list[tuple[str, int]]:
         """See `Executor.attempts`."""
         try:
-            found, _ = self._call(lambda: self._cluster.pods(pod.selector(self._settings)))
+            labels = {**pod.selector(self._settings), pod.RUN: None}
+            found, _ = self._call(lambda: self._cluster.pods(labels, meta=True))
         except (Refused, Unreachable) as err:
             if not self._closed_for_good:
                 log.warning("the pods of %s cannot be listed: %s", self._settings.namespace, err)
             return []
         marked = [each["metadata"]["labels"] for each in found if "deletionTimestamp" not in each["metadata"]]
-        return [(labels[pod.RUN], int(labels[pod.ATTEMPT])) for labels in marked if pod.RUN in labels]
+        return [(labels[pod.RUN], int(labels[pod.ATTEMPT])) for labels in marked]
 
     def remove(self, run_id: str, attempt: int) -> None:
         """See `Executor.remove`."""
@@ -211,11 +216,11 @@ class PodExecutor:
             await asyncio.wait(self._background, timeout=5)
         if not hasattr(self, "_cluster"):
             return
-        await self._pools.stop()
         tasks = [*self._forever, *self._tasks.values(), *self._background]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._pools.stop()
         await self._cluster.close()
 
     # One attempt
@@ -287,7 +292,8 @@ class PodExecutor:
                     if launched is None and not runs(each.get("status", {})) and time.monotonic() - began > _STARTS_S:
                         launched = False  # what does not come to run takes no launch, and will be gone
                     if launched:
-                        return self._gripped(each, run_id, attempt)
+                        mine = await self._cluster.patch(each["metadata"]["name"], pod.adopted(each, self._me))
+                        return self._gripped(mine, run_id, attempt)
                     if launched is False:
                         await self._cluster.delete(each["metadata"]["name"], each["metadata"]["uid"], 0)
             except (Refused, Unreachable) as err:

@@ -1,4 +1,8 @@
-"""The pods of an installation as the cluster has them: one watch for all of them."""
+"""Some pods of an installation as the cluster has them, chosen by their labels, by one watch.
+
+What a watch brings is paid by the API server for each watcher. So a worker watches the pods that have its name on them
+(`manifest.WORKER`), and of the others only what it cannot do without: see `pool.py`.
+"""
 
 import asyncio
 import logging
@@ -8,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from optio.executors.pods.cluster import Cluster, Refused, Unreachable
+from optio.executors.pods.cluster import Cluster, Labels, Refused, Unreachable
 
 Pod = Mapping[str, Any]
 log = logging.getLogger(__name__)
@@ -18,10 +22,11 @@ _LIST_AGAIN_S = 300.0
 
 
 class Informer:
-    """`pods` by name; `changed` is set whenever one with the label `special` is another than before."""
+    """`pods` by name (of `meta` only their metadata); `changed` is set whenever one is another than before, `listed` when all
+    are known."""
 
-    def __init__(self, cluster: Cluster, labels: Mapping[str, str], special: str) -> None:
-        self._cluster, self._labels, self._special = cluster, labels, special
+    def __init__(self, cluster: Cluster, labels: Labels, *, meta: bool = False) -> None:
+        self._cluster, self._labels, self._meta = cluster, labels, meta
         self._moved: dict[str, asyncio.Event] = {}
         self.pods: dict[str, Pod] = {}
         self.changed = asyncio.Event()
@@ -53,19 +58,24 @@ class Informer:
         if known is None or known["metadata"]["uid"] != found["metadata"]["uid"] or _version(known) <= _version(found):
             self._now(name, found)
 
+    def clear(self) -> None:
+        """Know nothing any more."""
+        self.pods.clear()
+        self.listed.clear()
+
     async def run(self) -> None:
         """Watch for ever, from where the last watch ended; all pods are listed anew when one breaks off, and now and then."""
         version, listed_at = "", 0.0
         async for _ in again():
             try:
                 if not version or time.monotonic() - listed_at > _LIST_AGAIN_S:
-                    listed, version = await self._cluster.pods(self._labels)
+                    listed, version = await self._cluster.pods(self._labels, meta=self._meta)
                     listed_at = time.monotonic()
                     known = {each["metadata"]["name"]: each for each in listed}
                     for name in {*self.pods, *known}:
                         self._now(name, known.get(name))
                     self.listed.set()
-                async with aclosing(self._cluster.watch(self._labels, version)) as changes:
+                async with aclosing(self._cluster.watch(self._labels, version, meta=self._meta)) as changes:
                     async for kind, each in changes:
                         version = each["metadata"]["resourceVersion"]
                         self._take(kind, each)
@@ -86,11 +96,10 @@ class Informer:
             self.put(each)
 
     def _now(self, name: str, found: Pod | None) -> None:
-        known = self.pods.pop(name, None)
+        self.pods.pop(name, None)
         if found is not None:
             self.pods[name] = found
-        if any(each is not None and self._special in each["metadata"]["labels"] for each in (known, found)):
-            self.changed.set()
+        self.changed.set()
         self.tell(name)
 
 

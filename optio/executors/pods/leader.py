@@ -14,6 +14,8 @@ from optio.executors.pods.cluster import Cluster, Refused
 log = logging.getLogger(__name__)
 LEASE_S = 15
 _RENEW_S = 4.0
+# Whether another has left it is looked for so often, by everybody.
+_LOOK_S = 4.0
 
 
 class Leader:
@@ -26,6 +28,7 @@ class Leader:
         self._renewed = 0.0
         # Another's lease, and since when it has not changed by our own clock: clocks of machines are not compared.
         self._seen: tuple[str, float] = ("", 0.0)
+        self._look_at = 0.0
 
     @property
     def leads(self) -> bool:
@@ -37,6 +40,8 @@ class Leader:
         if self.leads and time.monotonic() - self._renewed < _RENEW_S:
             return True
         asked = time.monotonic()
+        if asked < self._look_at:
+            return False
         try:
             found = await self._cluster.lease(self._name)
             if found is None:
@@ -44,7 +49,7 @@ class Leader:
             elif self._may_have(found):
                 kept = await self._cluster.replace_lease(self._named(found))
             else:
-                self._lease = None
+                self._lease, self._look_at = None, asked + _LOOK_S
                 return False
         except Refused as err:
             if err.status != 409:

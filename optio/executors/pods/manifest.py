@@ -6,12 +6,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from typing import Any
 
 from optio.errors import LaunchFailed
 from optio.executors.base import Launch
-from optio.executors.pods import network
+from optio.executors.pods import network, script
 from optio.executors.pods.plan import CONTROL, PRIVATE, ahead
 from optio.executors.pods.template import BUSY, IDLE, Template
 from optio.model.pool import request_and_limit
@@ -20,6 +19,8 @@ from optio.model.task import Amounts, Environment, Resources
 Manifest = dict[str, Any]
 CONTAINER = "agent"
 INSTALL, RUN, ATTEMPT, ROLE, POOL = (f"optio.dev/{name}" for name in ("install", "run", "attempt", "role", "pool"))
+# The worker that follows the pod of an attempt, by the pod's label; and of a warm pod, that it takes a launch at once.
+WORKER, READY = "optio.dev/worker", "optio.dev/ready"
 MARK, ORPHAN = "optio.dev/mark", "optio.dev/orphan-seconds"
 ATTEMPT_ROLE, TOMBSTONE_ROLE, WARM_ROLE = "attempt", "tombstone", "warm"
 # No scheduler will ever look at a pod with it.
@@ -85,11 +86,11 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def attempt_pod(launch: Launch, settings: PodSettings, mark: str) -> Manifest:
+def attempt_pod(launch: Launch, settings: PodSettings, mark: str, worker: str) -> Manifest:
     """The pod that waits for the launch of an attempt. Nothing of the launch is in it but its names and limits."""
     spec = _spec(launch.environment, settings, {"OPTIO_MARK": mark}, launch.grace_s)
     spec["activeDeadlineSeconds"] = _deadline(launch)
-    labels = {RUN: launch.run_id, ATTEMPT: str(launch.attempt), ROLE: ATTEMPT_ROLE}
+    labels = _taken(launch, worker)
     labels |= _egress_label(launch.environment, settings)
     annotations = {**BUSY, MARK: mark, ORPHAN: f"{launch.orphan_s:.3f}"}
     name = name_of(settings.install, launch.run_id, launch.attempt)
@@ -110,13 +111,28 @@ def warm_pod(environment: Environment, settings: PodSettings, unique: str, mark:
     return _pod(name, settings, labels, _warm_spec(environment, settings, mark), {**IDLE, MARK: mark})
 
 
-def claimed(chosen: Mapping[str, Any], launch: Launch, age_s: float) -> Manifest:
+def _taken(launch: Launch, worker: str) -> dict[str, str]:
+    return {RUN: launch.run_id, ATTEMPT: str(launch.attempt), ROLE: ATTEMPT_ROLE, WORKER: worker}
+
+
+def offered(found: Mapping[str, Any]) -> Manifest:
+    """The patch that says of this warm pod, as it is known, that it is ready. Who set which field is of no use in it: that is
+    a third of what is sent with each change, and not kept any more once it is emptied."""
+    version = found["metadata"]["resourceVersion"]
+    return {"metadata": {"resourceVersion": version, "labels": {READY: "true"}, "managedFields": [{}]}}
+
+
+def adopted(found: Mapping[str, Any], worker: str) -> Manifest:
+    """The patch by which this worker, from now on, is the one that is told of this pod."""
+    return {"metadata": {"uid": found["metadata"]["uid"], "labels": {WORKER: worker}}}
+
+
+def claimed(chosen: Mapping[str, Any], launch: Launch, age_s: float, worker: str) -> Manifest:
     """The patch that makes this pod, as it is known, the attempt's own. Its deadline counts from when the pod began."""
-    labels = {RUN: launch.run_id, ATTEMPT: str(launch.attempt), ROLE: ATTEMPT_ROLE}
     return {
         "metadata": {
             "resourceVersion": chosen["metadata"]["resourceVersion"],
-            "labels": labels,
+            "labels": {**_taken(launch, worker), READY: None},
             "annotations": {**BUSY, ORPHAN: f"{launch.orphan_s:.3f}"},
         },
         "spec": {"activeDeadlineSeconds": _deadline(launch) + math.ceil(age_s)},
@@ -183,7 +199,7 @@ def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[
         "name": CONTAINER,
         "image": image,
         "imagePullPolicy": settings.pull_policy,
-        "command": ["/bin/sh", "-c", supervisor()],
+        "command": ["/bin/sh", "-c", script.waiting()],
         "env": [{"name": name, "value": value} for name, value in variables.items()],
         "resources": _size(wanted.resources if wanted is not None else None, settings),
         "securityContext": {
@@ -265,11 +281,6 @@ def tombstone(run_id: str, attempt: int, settings: PodSettings) -> Manifest:
     # No pod of the operator's template: a queue that counts its pods must not count this one.
     plain = replace(settings, template=Template())
     return _pod(name_of(settings.install, run_id, attempt), plain, labels, spec, {})
-
-
-def supervisor() -> str:
-    """The script that is the pod's first process."""
-    return resources.files(__package__).joinpath("supervisor.sh").read_text()
 
 
 def selector(settings: PodSettings) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from optio.executors.base import Launch
+from optio.executors.pods import script
 
 CONTROL = "/optio"
 HOME = f"{CONTROL}/home"
@@ -147,4 +148,5 @@ def _script(launch: Launch, orphan_s: float, way_out: Mapping[str, str]) -> str:
         )
         + _entering("enter", variables)
         + _AGENT.format(control=CONTROL, program=shlex.quote(launch.argv[0]), argv=argv)
+        + script.supervising()
     )

@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from optio.executors.pods import manifest as pod
@@ -36,15 +35,15 @@ class Policies:
                 raise
         self._made[name] = time.monotonic()
 
-    async def sweep(self, used: Iterable[str], now: datetime) -> None:
-        """Take away old ones that no pod has; `used` are digests. A pod that comes to need one at this very moment has a gate
-        that stays closed, and its run another attempt."""
+    async def sweep(self, now: datetime) -> None:
+        """Take away old ones that no pod has. A pod that comes to need one at this very moment has a gate that stays closed,
+        and its run another attempt."""
         labels = {pod.INSTALL: self._install}
-        in_use = set(used)
         for each in await self._cluster.policies(labels):
             meta = each["metadata"]
             old = now - datetime.fromisoformat(meta["creationTimestamp"]) > _UNUSED
-            if old and meta["labels"].get(network.EGRESS) not in in_use:
+            digest = meta["labels"].get(network.EGRESS, "")
+            if old and not await self._cluster.has_pod({**labels, network.EGRESS: digest}):
                 self._made.pop(meta["name"], None)
                 with contextlib.suppress(Refused):
                     await self._cluster.delete_policy(meta["name"])

@@ -1,4 +1,8 @@
-"""Warm pods: kept ready by one keeper of an installation, and taken by whoever has a launch for one."""
+"""Warm pods: kept ready by one keeper of an installation, and taken by whoever has a launch for one.
+
+The keeper alone watches them come up, and puts a label on each that is ready. Everybody else watches for that label, and of
+what has it the metadata: two small messages for each warm pod, where it has come, and where it was taken.
+"""
 
 import asyncio
 import contextlib
@@ -19,7 +23,6 @@ from optio.executors.pods.cluster import Cluster, Refused, Unreachable
 from optio.executors.pods.informer import Informer, Pod, again, container
 from optio.executors.pods.leader import Leader
 from optio.executors.pods.manifest import PodSettings
-from optio.executors.pods.network import EGRESS
 from optio.executors.pods.policies import Policies
 from optio.model.pool import Pool
 from optio.model.task import Environment
@@ -31,6 +34,7 @@ _BREATH_S = 0.25
 # A pod that is near to its end by itself is not taken any more.
 _TAKEN_UNTIL = 0.9
 _SWEEP_S = 300.0
+_OFFER_S = 0.5
 # After a pod of a kind could not be had, the next one is made after this time, twice as long each time.
 _PAUSE_S, _LONGEST_PAUSE_S = 5.0, 300.0
 _AT_ONCE = 10
@@ -104,21 +108,28 @@ def _over(found: Pod) -> bool:
 
 
 class Pools:
-    """`free` and `take` are for every worker; of `keep` one at a time does something."""
+    """`free` and `take` are for every worker; of `keep` and `offer` one at a time does something. `informer` knows the pods
+    that this worker, `me`, follows."""
 
-    def __init__(self, cluster: Cluster, informer: Informer, policies: Policies, settings: PodSettings) -> None:
+    def __init__(self, cluster: Cluster, informer: Informer, policies: Policies, settings: PodSettings, me: str) -> None:
         self._cluster, self._informer, self._policies, self._settings = cluster, informer, policies, settings
-        self._swept = time.monotonic()
+        self._me = me
+        self._swept, self._looked = time.monotonic(), -_SWEEP_S
+        warm = {**pod.selector(settings), pod.ROLE: pod.WARM_ROLE}
+        self._ready = _Watch(Informer(cluster, {**warm, pod.READY: None}, meta=True))
+        self._warm = _Watch(Informer(cluster, warm))  # the keeper's
         self._leader = Leader(cluster, pod.lease_name(settings.install))
         self._chosen: set[str] = set()
         self._wanted: dict[str, Kind] = {}
         self._told = False  # who has not been told what is wanted keeps nothing, and takes nothing away
         self._trouble: dict[str, _Trouble] = {}
-        self._nudge = informer.changed
+        self._nudge = asyncio.Event()
 
     def want(self, wanted: Sequence[Warm], settings: PodSettings) -> None:
         """See `Executor.keep_warm`."""
         self._told, self._settings = True, settings
+        if wanted:
+            self._ready.begin()
         kinds = kinds_of(wanted, settings)
         if kinds != self._wanted:
             self._wanted = kinds
@@ -131,8 +142,9 @@ class Pools:
         return [self._pool(kind) for kind in self._wanted.values()]
 
     def _pool(self, kind: Kind) -> Pool:
-        mine = [each for each in self._warm() if each["metadata"]["labels"].get(pod.POOL) == kind.key and not _over(each)]
-        ready = sum(map(is_ready, mine))
+        warm = self._warm.informer.pods.values()
+        mine = [each for each in warm if each["metadata"]["labels"].get(pod.POOL) == kind.key and not _over(each)]
+        ready = sum(is_ready(each) and pod.READY in each["metadata"]["labels"] for each in mine)
         trouble = self._trouble.get(kind.key)
         waits = next((words for each in mine if (words := ending.unscheduled(each.get("status", {})))), "")
         return Pool(
@@ -144,25 +156,21 @@ class Pools:
             problem=trouble.message if trouble is not None else waits,
         )
 
-    def _warm(self) -> list[Pod]:
-        return [each for each in self._informer.pods.values() if each["metadata"]["labels"].get(pod.ROLE) == pod.WARM_ROLE]
-
     # Taking one
 
     async def free(self, launch: Launch, settings: PodSettings) -> Pod | None:
-        """A ready pod that this launch may `take`; None when there is none."""
+        """The metadata of a ready pod that this launch may `take`; None when there is none."""
         if launch.environment is None:
             return None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_TICK_S):
-                await self._informer.listed.wait()
+        self._ready.begin()
+        await self._ready.known()
         key = pod.pool_key(launch.environment, settings)
         limit = timedelta(seconds=settings.idle_s * _TAKEN_UNTIL)
         free = [
             each
-            for each in self._warm()
+            for each in self._ready.informer.pods.values()
             if each["metadata"]["labels"].get(pod.POOL) == key
-            and is_ready(each)
+            and "deletionTimestamp" not in each["metadata"]
             and each["metadata"]["uid"] not in self._chosen
             and self._cluster.now() - made_at(each) < limit
         ]
@@ -175,17 +183,21 @@ class Pools:
         return chosen
 
     async def take(self, chosen: Pod, launch: Launch) -> Pod | None:
-        """The pod as the attempt's own, from now on; None if another was sooner."""
+        """The pod as the attempt's own, from now on; None if another was sooner, or it has ended meanwhile."""
         claimed = await self._patched(chosen, launch)
-        if claimed is not None:
-            self._informer.put(claimed)
+        if claimed is None:
+            return None
+        if not is_ready(claimed):  # which its metadata does not tell
+            await self._dropped(claimed)
+            return None
+        self._informer.put(claimed)
         return claimed
 
     async def _patched(self, chosen: Pod, launch: Launch) -> Pod | None:
         """The pod with the attempt's name on it, unless another was sooner."""
         name = chosen["metadata"]["name"]
         age = self._cluster.now() - made_at(chosen)
-        wanted = pod.claimed(chosen, launch, age.total_seconds())
+        wanted = pod.claimed(chosen, launch, age.total_seconds(), self._me)
         with contextlib.suppress(Refused):
             try:
                 return await self._cluster.patch(name, wanted)
@@ -195,7 +207,7 @@ class Pools:
                 with contextlib.suppress(Unreachable):
                     found = await self._cluster.pod(name)
                     labels = {} if found is None else found["metadata"]["labels"]
-                    mine = wanted["metadata"]["labels"]
+                    mine = {label: value for label, value in wanted["metadata"]["labels"].items() if value is not None}
                     return found if labels.items() >= mine.items() else None
         return None
 
@@ -210,8 +222,12 @@ class Pools:
                         await self._nudge.wait()
                         await asyncio.sleep(_BREATH_S)
                 self._nudge.clear()
-                if self._told and (self._wanted or self._warm() or self._is_time()) and await self._leader.hold():
-                    await self._settle()
+                if self._told and await self._has_work():
+                    if await self._leader.hold():
+                        self._warm.begin()
+                        await self._settle()
+                    else:
+                        await self._warm.end()
             except (Refused, Unreachable) as err:
                 log.info("the pools are looked after later: %s", err)
                 await asyncio.sleep(_TICK_S)
@@ -219,24 +235,64 @@ class Pools:
                 log.exception("the pools could not be looked after this time")
                 await asyncio.sleep(_TICK_S)
 
+    async def offer(self) -> None:
+        """Label each pod that has become ready, for ever. Whoever is about to make pods does not do this: it cannot wait."""
+        changed = self._warm.informer.changed
+        while True:
+            await changed.wait()
+            changed.clear()
+            self._nudge.set()
+            try:
+                warm = self._warm.informer.pods.values()
+                new = [each for each in warm if is_ready(each) and pod.READY not in each["metadata"]["labels"]]
+                await asyncio.gather(*map(self._offered, new))
+            except (Refused, Unreachable) as err:
+                log.info("pods that are ready are offered later: %s", err)
+                await asyncio.sleep(_OFFER_S)
+                changed.set()
+            except Exception:
+                log.exception("pods that are ready could not be offered this time")
+                await asyncio.sleep(_OFFER_S)
+                changed.set()
+
+    async def _offered(self, found: Pod) -> None:
+        try:
+            offered = await self._cluster.patch(found["metadata"]["name"], pod.offered(found))
+            self._warm.informer.put(offered)
+            self._ready.informer.put(offered)
+        except Refused as err:
+            if err.status not in (404, 409):  # it is gone, or another by now: that is told, too
+                raise
+
     async def stop(self) -> None:
         """Leave the pools to another keeper."""
+        await self._ready.end()
+        await self._warm.end()
         with contextlib.suppress(Refused, Unreachable):
             await self._leader.release()
+
+    async def _has_work(self) -> bool:
+        """Whether there is anything to keep: pools, policies, or warm pods of pools that nobody wants any more."""
+        if self._wanted or self._warm.informer.pods or self._is_time():
+            return True
+        if time.monotonic() - self._looked < _SWEEP_S:
+            return False
+        left = await self._cluster.has_pod({**pod.selector(self._settings), pod.ROLE: pod.WARM_ROLE})
+        self._looked = -_SWEEP_S if left else time.monotonic()
+        return left
 
     def _is_time(self) -> bool:
         return self._settings.fence is not None and time.monotonic() - self._swept > _SWEEP_S
 
     async def _settle(self) -> None:
-        if not self._informer.listed.is_set():
-            return
         if self._is_time():
             self._swept = time.monotonic()
-            labels = [each["metadata"]["labels"] for each in self._informer.pods.values()]
-            await self._policies.sweep((found[EGRESS] for found in labels if EGRESS in found), self._cluster.now())
+            await self._policies.sweep(self._cluster.now())
+        if not await self._warm.known():
+            return
         done = decide(
             self._wanted,
-            self._warm(),
+            list(self._warm.informer.pods.values()),
             self._cluster.now(),
             timedelta(seconds=self._settings.warm_age_s),
             self._settings.warm_most,
@@ -244,7 +300,7 @@ class Pools:
         for each in done.delete:
             self._note(each)
             await self._dropped(each)
-        good = {each["metadata"]["labels"].get(pod.POOL) for each in self._warm() if is_ready(each)}
+        good = {each["metadata"]["labels"].get(pod.POOL) for each in self._warm.informer.pods.values() if is_ready(each)}
         for key in list(self._trouble):
             if key in good or key not in self._wanted:
                 del self._trouble[key]
@@ -260,7 +316,7 @@ class Pools:
         made = pod.warm_pod(kind.environment, self._settings, secrets.token_hex(6), secrets.token_hex(8))
         try:
             await self._policies.ensure(pod.policy(kind.environment, self._settings))
-            self._informer.put(await self._cluster.create(made))
+            self._warm.informer.put(await self._cluster.create(made))
         except Refused as err:
             self._trouble.setdefault(key, _Trouble()).again(f"the cluster refused a pod or its network policy: {err}")
 
@@ -280,6 +336,33 @@ class Pools:
         meta: Mapping[str, Any] = found["metadata"]
         with contextlib.suppress(Refused):
             await self._cluster.delete(meta["name"], meta["uid"], 0, version=meta["resourceVersion"])
+
+
+class _Watch:
+    """An informer that runs while it is of use."""
+
+    def __init__(self, informer: Informer) -> None:
+        self.informer = informer
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Watch, unless it does already."""
+        self._task = self._task or asyncio.create_task(self.informer.run())
+
+    async def known(self) -> bool:
+        """Whether it has begun to know: it may take a moment."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TICK_S):
+                await self.informer.listed.wait()
+        return self.informer.listed.is_set()
+
+    async def end(self) -> None:
+        """Watch no longer, and know nothing."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            self.informer.clear()
 
 
 class _Trouble:

@@ -61,7 +61,9 @@ IFS= read -r word <launch
 [ "$word" = go ] || exit 74
 [ -z "$idle" ] || kill "$idle"
 . ./private/plan
+supervise
 
+#: the launch brings what follows
 : >>stdout
 exec 3<stdout 4<stderr
 

@@ -12,7 +12,7 @@ from optio.executors.pods.manifest import PodSettings
 from tests.executors.pods.place import CLUSTER, IMAGE, NAMESPACE
 
 Make = Callable[..., PodExecutor]
-_ANY = ("test_attempts.py", "test_faults.py", "test_warm.py")
+_ANY = ("test_attempts.py", "test_faults.py", "test_warm.py", "test_watching.py")
 # Of the faults those that mostly wait, or are like others: on a real cluster only.
 _LONG = re.compile(
     r"test_an_agent_whose_log_is_silent_from_its_start|test_a_launch_(that_breaks_off|whose_answer_is_lost|that_the_cluster_refuses)"

@@ -2,12 +2,14 @@
 
 import json
 import re
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from optio.errors import LaunchFailed
-from optio.executors.pods import manifest
+from optio.executors.pods import manifest, script
 from optio.executors.pods.manifest import PodSettings
 from optio.model.task import Environment
 from tests.executors.support import launch
@@ -22,7 +24,7 @@ def made(**changes: object) -> dict[str, object]:
     secret = launch(
         "/bin/agent", "--flag", run_id="0197-run", stdin=b"canary", env={"KEY": "canary"}, setup=("canary",), **changes
     )
-    pod = manifest.attempt_pod(secret, SETTINGS, "5f2c")
+    pod = manifest.attempt_pod(secret, SETTINGS, "5f2c", "worker-1")
     pod["spec"]["containers"][0]["command"][2] = "(supervisor.sh)"
     return pod
 
@@ -68,7 +70,7 @@ def test_no_image_at_all_is_said_with_its_cure() -> None:
     settings = PodSettings(namespace="agents", install="acme", image=None)
 
     with pytest.raises(LaunchFailed, match=r"names no environment\.image, and OPTIO_KUBE_IMAGE is not set"):
-        manifest.attempt_pod(launch("/bin/true"), settings, "5f2c")
+        manifest.attempt_pod(launch("/bin/true"), settings, "5f2c", "worker-1")
 
 
 def test_a_tombstone_has_the_name_of_the_attempt_and_never_gets_a_node() -> None:
@@ -91,3 +93,21 @@ def test_every_run_has_a_name_that_the_cluster_takes(run_id: str) -> None:
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name)
     assert name != manifest.name_of("acme", run_id, 13)
     assert name != manifest.name_of("other", run_id, 12)
+
+
+def test_of_the_supervisor_a_pod_has_only_what_waits_for_a_launch() -> None:
+    pod = manifest.attempt_pod(launch("/bin/true"), SETTINGS, "5f2c", "worker-1")
+
+    (script,) = pod["spec"]["containers"][0]["command"][2:]
+
+    assert "read -r word <launch" in script
+    assert len(json.dumps(script)) < 2000, "it is sent with each change of each pod"
+    assert "pump" not in script
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+@pytest.mark.parametrize("part", [script.waiting, script.supervising])
+def test_each_part_of_the_supervisor_is_a_script_of_its_own(part: Callable[[], str], shell: str) -> None:
+    checked = subprocess.run([shell, "-n"], input=part().encode(), capture_output=True)
+
+    assert (checked.returncode, checked.stderr) == (0, b"")

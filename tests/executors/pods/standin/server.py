@@ -26,6 +26,7 @@ class Server:
     async def __call__(self, scope: Object, receive: Receive, send: Send) -> None:
         query = parse_qs(scope["query_string"].decode(), keep_blank_values=True)
         websocket = scope["type"] == "websocket"
+        accept = dict(scope["headers"]).get(b"accept", b"").decode()
         try:
             found = _PATH.fullmatch(scope["path"])
             if found is None:
@@ -37,11 +38,11 @@ class Server:
             elif part == "log":
                 await _streamed(self._container(where, name).log(follow="follow" in query), receive, send)
             elif "watch" in query:
-                await _streamed(self._watch(where, query), receive, send)
+                await _streamed(self._watch(where, query, accept), receive, send)
             else:
                 body = json.loads(await _read(receive) or b"{}")
                 answer = self._answer(scope["method"], where, name, part, query, body)
-                await _answered(send, "http", 201 if scope["method"] == "POST" else 200, answer)
+                await _answered(send, "http", 201 if scope["method"] == "POST" else 200, _as(accept, answer))
         except Refusal as err:
             await _answered(send, "websocket.http" if websocket else "http", err.code, err.status)
 
@@ -49,8 +50,7 @@ class Server:
         pods, store = where.endswith("/pods"), self._store
         if name is None:
             if method == "GET":
-                items = store.all(where, _selector(query))
-                return {"kind": "List", "metadata": {"resourceVersion": str(store.version)}, "items": items}
+                return self._list(where, query)
             return (
                 self._node.add(where, store.create(where, {**body, "status": {"phase": "Pending"}}))
                 if pods
@@ -74,10 +74,24 @@ class Server:
             return self._node.delete(where, name, body.get("gracePeriodSeconds")) if pods else store.drop(where, name)
         return found
 
-    async def _watch(self, where: str, query: Query) -> AsyncIterator[bytes]:
+    def _list(self, where: str, query: Query) -> Object:
+        """A part of it, if one is asked for. What changes between two parts is in the later one and in a watch from the version
+        of the first, which is what all of them name; when that is too old, so is the list."""
+        items = sorted(self._store.all(where, _selector(query)), key=_name)
+        version, after = query.get("continue", [f"{self._store.version} "])[0].split(" ", 1)
+        if not self._store.remembers(int(version)):
+            raise Refusal(410, "The provided continue parameter is too old")
+        items = [each for each in items if _name(each) > after]
+        limit = int(query.get("limit", ["0"])[0]) or len(items)
+        meta = {"resourceVersion": version}
+        if items[limit:]:
+            meta["continue"] = f"{version} {_name(items[limit - 1])}"
+        return {"kind": "List", "metadata": meta, "items": items[:limit]}
+
+    async def _watch(self, where: str, query: Query, accept: str) -> AsyncIterator[bytes]:
         since, seconds = int(query["resourceVersion"][0]), float(query["timeoutSeconds"][0])
         async for event in self._store.watch(where, _selector(query), since, seconds):
-            yield json.dumps(event).encode() + b"\n"
+            yield json.dumps({**event, "object": _as(accept, event["object"])}).encode() + b"\n"
 
     def _container(self, where: str, name: str) -> Container:
         container = self._node.containers.get(self._store.get(where, name)["metadata"]["uid"])
@@ -152,5 +166,24 @@ async def _streamed(pieces: AsyncIterator[bytes], receive: Receive, send: Send) 
 
 
 def _selector(query: Query) -> Selector:
-    wanted = dict(each.split("=", 1) for each in query.get("labelSelector", [""])[0].split(",") if each)
-    return lambda found: found["metadata"].get("labels", {}).items() >= wanted.items()
+    wanted = [each.partition("=") for each in query.get("labelSelector", [""])[0].split(",") if each]
+
+    def chosen(found: Object) -> bool:
+        labels = found["metadata"].get("labels", {})
+        return all(name in labels and (not equal or labels[name] == value) for name, equal, value in wanted)
+
+    return chosen
+
+
+def _name(found: Object) -> str:
+    name: str = found["metadata"]["name"]
+    return name
+
+
+def _as(accept: str, found: Object) -> Object:
+    """What of it was asked for."""
+    if "as=PartialObjectMetadata" not in accept or found.get("kind") == "Status":
+        return found
+    if "items" in found:
+        return {**found, "items": [_as(accept, each) for each in found["items"]] or None}
+    return {"kind": "PartialObjectMetadata", "metadata": found["metadata"]}

@@ -58,9 +58,15 @@ class Store:
         meta = {**new["metadata"], "uid": str(uuid.uuid4()), "creationTimestamp": now()}
         return self._told(collection, name, {**new, "metadata": meta})
 
+    def remembers(self, version: int) -> bool:
+        """Whether all that changed since is still known."""
+        return version >= self.version - len(self._events)
+
     def change(self, collection: str, name: str, changes: Object) -> Object:
-        """By RFC 7396; raises Refusal if a version is among the changes that it has not."""
+        """By RFC 7396; raises Refusal if a version or a UID is among the changes that it has not."""
         old = self.get(collection, name)
+        if changes.get("metadata", {}).get("uid") not in (None, old["metadata"]["uid"]):
+            raise Refusal(409, f'"{name}": the UID in the precondition does not match the UID in record')
         if changes.get("metadata", {}).get("resourceVersion") not in (None, old["metadata"]["resourceVersion"]):
             raise Refusal(409, f'"{name}": the object has been modified; please apply your changes to the latest version')
         return self._told(collection, name, _merged(old, changes))
@@ -86,7 +92,7 @@ class Store:
         until = time.monotonic() + seconds
         while True:
             moved, oldest = self.moved, self.version - len(self._events)
-            if since < oldest:
+            if not self.remembers(since):
                 yield {"type": "ERROR", "object": Refusal(410, f"too old resource version: {since} ({oldest})").status}
                 return
             for where, old, new in list(islice(self._events, since - oldest, None)):
