@@ -335,6 +335,8 @@ class StoreMachine(RuleBasedStateMachine):
             return GiveUp("no") if again is None else Again(now + timedelta(seconds=again))
 
         outcome = Outcome(ok=ok, reason="ok" if ok else "exit_code", again=True)
+        # However often it is told, an attempt began in one way.
+        how = None if how is None else model.begun.get(model.attempt, how)
         began = None if how is None else Beginning(timedelta(seconds=1), how)
         if not self._mine(claim):
             with pytest.raises(LeaseLost):

@@ -15,15 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from optio.executors.pods import manifest
 from optio.executors.pods.manifest import PodSettings
 from tests.executors.pods.api import Api
-from tests.executors.pods.place import CLUSTER, NAMESPACE, settings
+from tests.executors.pods.place import NAMESPACE, settings
 from tests.support import Dev, eventually
 
-pytestmark = pytest.mark.skipif(not CLUSTER, reason="needs a real cluster")
 _TASK = """\
 type: standalone
 name: {name}
