@@ -304,3 +304,49 @@ def test_claims_of_many_workers_never_let_two_tries_run(stores: Callable[[], Sto
     found = [claim for worker in (stores(), stores(), store) for claim in claims(worker, 99)]
 
     assert len(found) == 1
+
+
+def test_one_that_tries_after_an_end_tries_for_all_that_wait_for_the_same(store: Store, clock: Clock) -> None:
+    tasks = [task(name, "maxConcurrent: 9\n") for name in ("Busy", "One", "Two")]
+    serve(store, *tasks)
+    queued(store, tasks[0])
+    busy = one(store)
+    begin(store, busy)
+    for each in tasks[1:]:
+        queued(store, each)
+    for _ in range(4):
+        clock.move(seconds=60)
+        while found := claims(store):
+            for claim in found:
+                clock.move(seconds=0.1)
+                give_back(store, claim)
+            clock.move(seconds=2)
+
+    end(store, busy)
+    clock.move(seconds=3)
+    give_back(store, one(store))
+    clock.move(seconds=3)
+
+    assert claims(store) == []
+    assert len([each for each in store.shortages() if each.is_due(clock.at)]) == 0
+
+
+def test_two_tries_of_different_tasks_are_some_time_apart(store: Store, clock: Clock) -> None:
+    tasks = [task(name) for name in ("One", "Two")]
+    serve(store, *tasks)
+    for each in tasks:
+        queued(store, each)
+    for claim in claims(store):
+        clock.move(seconds=0.1)
+        give_back(store, claim)
+    clock.move(seconds=30)
+
+    tried = [one(store)]
+    clock.move(seconds=0.1)
+    give_back(store, tried[0])
+    clock.move(seconds=1)
+    assert claims(store) == []
+    clock.move(seconds=1)
+    tried.append(one(store))
+
+    assert {claim.run.task_id for claim in tried} == {"one", "two"}
