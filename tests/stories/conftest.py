@@ -12,7 +12,7 @@ from tests.stub_model import StubModel
 from tests.support import CLAUDE, Dev
 
 # What needs a cluster is no test where there is none.
-collect_ignore = [] if CLUSTER else ["test_pods.py"]
+collect_ignore = [] if CLUSTER else ["test_pods.py", "test_room.py"]
 FLAKY = """\
 type: standalone
 name: {name}

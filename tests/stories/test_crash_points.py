@@ -42,8 +42,39 @@ def dying(*arguments, **named):
     return found
 
 setattr(owner, name, dying)
+{prelude}
 from optio.cli import main
 main(["worker"])
+"""
+
+
+# Where the dying worker is there is no room: nothing is begun, and the run is to be given back.
+_FULL = """
+import time
+from optio.executors.base import Exit
+from optio.executors.process import ProcessExecutor
+from optio.model.room import Delay
+
+class Full:
+    def __init__(self, *_):
+        self.at = time.monotonic()
+        self.why = Delay(reason="quota", message="the quota is full")
+    def read(self, stream, offset, limit):
+        return b""
+    def settled(self):
+        return True
+    def wait(self, timeout):
+        time.sleep(0.05)
+    def delay(self):
+        return self.why
+    def exit(self):
+        full = time.monotonic() - self.at > 0.3
+        return Exit(code=None, signal=None, reason="quota", temporary=True, no_room=self.why) if full else None
+    def nothing(self, *_, **__):
+        pass
+    wake = begun = renewed = stop = close = nothing
+
+ProcessExecutor.start = Full
 """
 
 
@@ -58,6 +89,7 @@ class Point:
     when: str
     begun: bool
     most: int = 1
+    full: bool = False
 
 
 _STORE = ("optio.store.sql.store", "SqlStore")
@@ -68,6 +100,10 @@ POINTS = (
     Point("while it speaks", *_STORE, "append_log", "after", begun=True, most=12),
     Point("with the result", *_STORE, "finish", "before", begun=True),
     Point("before the end is told", *_STORE, "finish", "after", begun=True),
+    Point("before it says that there is no room", *_STORE, "explain", "before", begun=False, full=True),
+    Point("when it has said that there is no room", *_STORE, "explain", "after", begun=False, full=True),
+    Point("before it gives the run back", *_STORE, "give_back", "before", begun=False, most=2, full=True),
+    Point("when it has given the run back", *_STORE, "give_back", "after", begun=False, most=2, full=True),
 )
 
 
@@ -86,7 +122,7 @@ def crash(directory: Path, point: Point, seed: int) -> None:
     with opened(directory, settings) as here:
         run_id = accept(here, command_task(source, extra="maxRetries: 0\n"))
         dying = subprocess.run(
-            [sys.executable, "-c", _DYING.format(arguments=arguments)],
+            [sys.executable, "-c", _DYING.format(arguments=arguments, prelude=_FULL if point.full else "")],
             cwd=ROOT, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60,
         )  # fmt: skip
         with working(here):
@@ -99,6 +135,8 @@ def crash(directory: Path, point: Point, seed: int) -> None:
         assert marks.read_text().split() == ["start", "end"], told
         assert said == [f"line {n}".encode() for n in range(1, lines + 1)], told
         assert run.attempt == 1 or not point.begun, told
+        assert run.retries == 0, told
+        assert run.infrastructure_retries <= 1, told
 
 
 @pytest.mark.parametrize("point", POINTS, ids=lambda point: point.name.replace(" ", "-"))

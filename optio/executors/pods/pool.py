@@ -146,7 +146,7 @@ class Pools:
         mine = [each for each in warm if each["metadata"]["labels"].get(pod.POOL) == kind.key and not _over(each)]
         ready = sum(is_ready(each) and pod.READY in each["metadata"]["labels"] for each in mine)
         trouble = self._trouble.get(kind.key)
-        waits = next((words for each in mine if (words := ending.unscheduled(each.get("status", {})))), "")
+        waits = next((found[1] for each in mine if (found := ending.held_up(each.get("status", {})))), "")
         return Pool(
             key=kind.key,
             tasks=kind.tasks,

@@ -1,0 +1,144 @@
+"""An agent that does not begin: what is said of it, and what becomes of its run where there is no room."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from optio.executors.base import Begun, Executor, Exit, Launch
+from optio.model.pool import COLD
+from optio.model.room import Delay
+from optio.model.run import LogKind, RunState
+from optio.runs.execute import Execution
+from optio.telemetry.base import Claimed, Fact, Finished, GivenBack, Started, Telemetry
+from optio.wiring import Services
+from tests.runs.support import accept, claim, log_of
+from tests.support import command_task
+
+FULL = Delay(reason="quota", message="the namespace's quota is full")
+IMAGE = Delay(reason="image", message="the image cannot be pulled")
+
+
+class Held:
+    """A grip on an attempt whose place is not made: a delay at each look, and then its end."""
+
+    def __init__(self, delays: Sequence[Delay | None], ended: Exit, *, begins: bool = False) -> None:
+        self._delays, self._ended, self._begins = list(delays), ended, begins
+        self.stopped = False
+
+    def delay(self) -> Delay | None:
+        return self._delays.pop(0) if self._delays else None
+
+    def begun(self) -> Begun | None:
+        return Begun(time.monotonic(), COLD) if self._begins and not self._delays else None
+
+    def exit(self) -> Exit | None:
+        if self.stopped:
+            return Exit(code=None, signal=None, stopped_by="stop")
+        return None if self._delays else self._ended
+
+    def settled(self) -> bool:
+        return True
+
+    def read(self, stream: str, offset: int, limit: int) -> bytes:
+        return b""
+
+    def wait(self, timeout: float) -> None:
+        pass
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def wake(self) -> None:
+        pass
+
+    def renewed(self, at: float) -> None:
+        pass
+
+    def close(self, *, remove: bool) -> None:
+        self.removed = remove
+
+
+class Place:
+    """An executor that gives these grips, one for each start."""
+
+    def __init__(self, real: Executor, *handles: Held) -> None:
+        self._real, self._handles = real, list(handles)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def start(self, launch: Launch) -> Held:
+        return self._handles.pop(0)
+
+
+NO_ROOM = Exit(code=None, signal=None, reason="quota", message=FULL.message, temporary=True, no_room=FULL)
+DONE = Exit(code=0, signal=None, sizes={"stdout": 0, "stderr": 0})
+
+
+def execute(services: Services, *handles: Held, before: Any = None) -> tuple[str, list[Fact], list[str]]:
+    """Attempts at one run, one for each grip; (run id, facts that were told, reasons for which something was written)."""
+    facts: list[Fact] = []
+    said: list[str] = []
+    explain = services.store.explain
+
+    def counted(run_id: str, fence: int, attempt: int, why: Delay, lines: Any) -> int:
+        said.append(why.reason)
+        return explain(run_id, fence, attempt, why, lines)
+
+    place: Any = Place(services.executor, *handles)
+    services.store.explain = counted  # type: ignore[method-assign]
+    parts = replace(services.parts(), executor=place, telemetry=Telemetry(facts.append))
+    run_id = accept(services, command_task("true", extra="maxRetries: 0\n"))
+    for _ in handles:
+        freed: list[bool] = []
+        taken = claim(services, run_id)
+        if before is not None:
+            before(taken)
+        fact = Claimed(taken.run, timedelta(0), swept=False)
+        Execution(taken, parts, "tester", lambda: freed.append(True), claimed=fact)()  # noqa: B023 - called at once
+        assert freed == [True]
+    return run_id, facts, said
+
+
+def test_a_run_for_which_there_is_no_room_is_queued_again_and_counts_as_nothing(services: Services) -> None:
+    handle = Held([FULL], NO_ROOM)
+
+    run_id, facts, _ = execute(services, handle)
+
+    run = services.store.run(run_id)
+    assert (run.state, run.reason, run.message) == (RunState.QUEUED, "quota", FULL.message)
+    assert (run.retries, run.infrastructure_retries, services.store.attempts(run_id)) == (0, 0, [])
+    assert [type(fact) for fact in facts] == [GivenBack]
+    assert handle.removed
+
+
+def test_it_runs_when_there_is_room_and_its_wait_is_told_once(services: Services) -> None:
+    run_id, facts, _ = execute(services, Held([], NO_ROOM), Held([FULL], NO_ROOM), Held([], DONE, begins=True))
+
+    run = services.store.run(run_id)
+    assert (run.state, run.attempt, len(services.store.attempts(run_id))) == (RunState.COMPLETED, 3, 1)
+    assert [type(fact) for fact in facts] == [GivenBack, GivenBack, Claimed, Started, Finished]
+    # However often it was tried, its log says so once.
+    assert log_of(services, run_id, LogKind.SYSTEM) == [
+        b"not begun: the namespace's quota is full; the run waits in the queue until there is room"
+    ]
+
+
+def test_each_reason_is_written_once_and_the_agents_beginning_ends_it(services: Services) -> None:
+    reworded = replace(FULL, message="the namespace's quota is full: 3 of 3 pods")
+    delays = [None, FULL, FULL, reworded, IMAGE, IMAGE, FULL]
+
+    run_id, _, said = execute(services, Held(delays, DONE, begins=True))
+
+    assert said == ["quota", "image", "quota"]
+    assert [text.split(b":")[0] for text in log_of(services, run_id, LogKind.SYSTEM)] == [b"not begun yet"] * 3
+    assert services.store.run(run_id).state is RunState.COMPLETED
+
+
+def test_a_run_without_room_whose_end_is_asked_for_is_cancelled(services: Services) -> None:
+    run_id, facts, _ = execute(services, Held([FULL], NO_ROOM), before=lambda taken: services.store.cancel(taken.run.id, "ann"))
+
+    assert services.store.run(run_id).state is RunState.CANCELLED
+    assert isinstance(facts[-1], Finished)
