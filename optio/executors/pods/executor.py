@@ -315,7 +315,8 @@ class PodExecutor:
 
     def _gripped(self, found: Pod, run_id: str, attempt: int) -> PodHandle:
         handle = PodHandle(found["metadata"]["name"], run_id, attempt, self._asked, settled=False)
-        handle.uid, handle.launched = found["metadata"]["uid"], True
+        handle.take(found)
+        handle.launched = True
         self._informer.put(found)
         self._renewals[handle] = Renewal(float(found["metadata"]["annotations"][pod.ORPHAN]), uptime())
         self._follow(handle, self._feed.resume(handle, found))

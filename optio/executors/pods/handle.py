@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 
 from optio.executors.base import Begun, Exit
+from optio.executors.pods import ending, manifest
+from optio.executors.pods.informer import Pod
 from optio.executors.pods.spool import Spool
 
 
@@ -17,6 +19,7 @@ class PodHandle:
     ) -> None:
         self.name, self.run_id, self.attempt = name, run_id, attempt
         self.uid = ""
+        self._memory: str | None = None
         self.stopping = asyncio.Event()
         self.how = "cold"
         self.spool = Spool()
@@ -74,6 +77,11 @@ class PodHandle:
 
     # The loop's side
 
+    def take(self, found: Pod) -> None:
+        """This is its pod."""
+        self.name, self.uid = found["metadata"]["name"], found["metadata"]["uid"]
+        self._memory = manifest.memory_of(found)
+
     def begin(self) -> None:
         """The launch has arrived."""
         self._begun = self._begun or Begun(time.monotonic(), self.how)
@@ -87,5 +95,5 @@ class PodHandle:
     def end(self, ended: Exit) -> None:
         """Nothing more will come. The first word counts."""
         with self._changed:
-            self._exit = self._exit or ended
+            self._exit = self._exit or ending.with_limit(ended, self._memory)
             self._changed.notify_all()

@@ -242,6 +242,13 @@ def tombstone(run_id: str, attempt: int, settings: PodSettings) -> Manifest:
     return _pod(name_of(settings.install, run_id, attempt), settings, labels, spec, {})
 
 
+def memory_of(found: Mapping[str, Any]) -> str | None:
+    """The limit of the agent in a pod as the cluster has it."""
+    agent = next(each for each in found["spec"]["containers"] if each["name"] == CONTAINER)
+    limit: str | None = agent.get("resources", {}).get("limits", {}).get("memory")
+    return limit
+
+
 def supervisor() -> str:
     """The script that is the pod's first process."""
     return resources.files(__package__).joinpath("supervisor.sh").read_text()

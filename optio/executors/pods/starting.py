@@ -128,7 +128,7 @@ class Starter:
                     if found is not None:
                         return await self._delivered(start, found, deadline, delivery)
         found = await start.unless_stopped(self._made(start, deadline))
-        start.handle.uid = found["metadata"]["uid"]
+        start.handle.take(found)
         self._informer.put(found)
         try:
             return await self._delivered(start, found, deadline)
@@ -158,8 +158,8 @@ class Starter:
     async def _taken(self, start: Start, chosen: Pod) -> Pod | None:
         found = await self._pools.take(chosen, start.launch)
         if found is not None:
-            handle = start.handle
-            handle.name, handle.uid, handle.how = found["metadata"]["name"], found["metadata"]["uid"], "warm"
+            start.handle.take(found)
+            start.handle.how = "warm"
             await self._is_free(start)
         return found
 

@@ -151,6 +151,11 @@ while pump_all; do :; done
 phase=agent code=null error=
 [ -f ended ] && read -r phase code <ended
 [ -f unstarted ] && read -r error <unstarted
-end="{\"phase\":\"$phase\",\"code\":$code,\"error\":\"$error\",\"stopped\":\"$stopped\",\"sizes\":{\"stdout\":$at_o,\"stderr\":$at_e}}"
+# Processes of this container that the kernel has killed for memory, by its own count: cgroup version 2 or 1.
+oom=0
+for file in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control; do
+    [ ! -r $file ] || while read -r name count; do [ "$name" != oom_kill ] || oom=$count; done <$file
+done
+end="{\"phase\":\"$phase\",\"code\":$code,\"error\":\"$error\",\"stopped\":\"$stopped\",\"oom\":$oom,\"sizes\":{\"stdout\":$at_o,\"stderr\":$at_e}}"
 say x "$end"
 printf %s "$end" >/dev/termination-log
