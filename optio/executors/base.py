@@ -169,6 +169,10 @@ class Executor(Protocol):
         """A sentence for each of these kinds of isolation (`isolation.NAMES`) that this executor does not apply."""
         ...
 
+    def private(self, environment: Environment) -> Iterable[str]:
+        """Return what the executor itself gives an agent, and no log may show, such as the proof for the egress proxy."""
+        ...
+
     def refusal_hint(self, line: bytes) -> str | None:
         """For the run's log, once: what opens more, when a line that an agent printed says that something was refused to it."""
         ...

@@ -224,6 +224,10 @@ class ProcessExecutor:
             return isolation.notes("process", names, {"resources": self._cgroups.problem})
         return isolation.notes("process", (name for name in names if name != "resources"))
 
+    def private(self, environment: Environment) -> Iterable[str]:
+        """See `Executor.private`. A process gets nothing but what its launch says."""
+        return ()
+
     def refusal_hint(self, line: bytes) -> str | None:
         """See `Executor.refusal_hint`."""
         return self.sandbox.refusal_hint(line)

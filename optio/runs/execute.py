@@ -4,7 +4,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -15,6 +15,7 @@ from optio.executors.base import Begun, Executor, Exit, Handle, Launch
 from optio.model import retry
 from optio.model.registry import CompiledTask
 from optio.model.run import Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
+from optio.model.task import Environment
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
 from optio.runs.mask import Masker
 from optio.runs.output import Output, cut
@@ -240,7 +241,7 @@ class Execution:
             if value is None:
                 raise LaunchFailed("secret_missing", f"the secret `{name}` has no value: {self._parts.secrets.where(name)}")
             values[name] = value
-        self._mask = Masker(values.values())
+        self._mask = self._masker(spec.environment, values.values())
         program = self._parts.executor.program(runtime.name) if runtime.program else ""
         call = runtime.invoke(task, self._claim.prompt, run.params, program)
         timeout = spec.timeout_span or self._parts.default_timeout
@@ -272,6 +273,9 @@ class Execution:
             orphan_s=self._parts.orphan_timeout.total_seconds(),
             leased_at=self._leased_at,
         )
+
+    def _masker(self, environment: Environment, secrets: Iterable[str]) -> Masker:
+        return Masker([*secrets, *self._parts.executor.private(environment)])
 
     def _keep(self, lines: list[LogLine], offsets: Mapping[str, int], meter: Meter) -> None:
         masked = [replace(line, data=cut(self._mask(line.data))) for line in lines]
@@ -328,7 +332,7 @@ class Execution:
         stopped: Outcome | None = None
         if self._claim.adopted:
             values = [self._parts.secrets.get(name) for name in task.spec.environment.secrets]
-            self._mask = Masker(value for value in values if value is not None)
+            self._mask = self._masker(task.spec.environment, (value for value in values if value is not None))
             opening = [f"found again by {self._worker}"]
         else:
             opening = self._parts.executor.notes(task.spec.environment)

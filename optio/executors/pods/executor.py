@@ -185,6 +185,13 @@ class PodExecutor:
         """See `Executor.not_applied`."""
         return isolation.notes("kubernetes", names)
 
+    def private(self, environment: Environment) -> Iterable[str]:
+        """See `Executor.private`."""
+        try:
+            return pod.credentials(environment, self._settings)
+        except LaunchFailed:  # no pod with such a list is ever made
+            return ()
+
     def refusal_hint(self, line: bytes) -> str | None:
         """See `Executor.refusal_hint`. What a pod refuses is the same for each, and documented."""
         return None

@@ -155,6 +155,12 @@ def way_out(wanted: Environment | None, settings: PodSettings) -> Mapping[str, s
     return {} if found is None or settings.fence is None else network.variables(found, settings.fence.key, settings.fence.proxy)
 
 
+def credentials(wanted: Environment | None, settings: PodSettings) -> tuple[str, ...]:
+    """What of `way_out` opens the egress proxy: its user and password; nothing where no pod of the task has any."""
+    found = egress(wanted, settings)
+    return () if found is None or found.public or settings.fence is None else network.credentials(found, settings.fence.key)
+
+
 def _egress_label(wanted: Environment | None, settings: PodSettings) -> dict[str, str]:
     found = egress(wanted, settings)
     if found is None or settings.fence is None:
