@@ -111,7 +111,14 @@ def _why(run: dict[str, Any]) -> str:
     if run["waiting"]:
         return "\n".join(_waits(run["waiting"], run["queuedAt"]))
     last = run["events"][-1]
-    return f"{run['state']} since {last['at']}: {last['reason']}{': ' + show.safe(last['message']) if last['message'] else ''}"
+    what = f"{run['state']} since {last['at']}: {last['reason']}{': ' + show.safe(last['message']) if last['message'] else ''}"
+    return "\n".join([what, *(text for a in run["attempts"][-1:] for text in _pod(a))])
+
+
+def _pod(attempt: dict[str, Any]) -> Iterator[str]:
+    """Where the agent of an attempt is; nothing for a process, and for a server that does not say."""
+    if attempt.get("pod"):
+        yield f"pod  {attempt['namespace']}/{attempt['pod']} on {attempt['node'] or 'no node yet'}"
 
 
 def _waits(waiting: dict[str, Any], since: str) -> Iterator[str]:
@@ -139,6 +146,7 @@ def _details(run: dict[str, Any]) -> str:
         began = f"  ({a['began']} pod)" if a.get("began") in ("cold", "warm") else ""
         ended = f"{a['reason'] or 'running'}  {show.safe(a['message'] or '')}{cost}".rstrip()
         lines.append(f"  {a['number']}  {a['startedAt']}{began}  {ended}")
+        lines += [f"     {text}" for text in _pod(a)]
     if run["output"]:
         lines += ["output", *[f"  {show.safe(text)}" for text in run["output"].splitlines()]]
     return "\n".join(lines)

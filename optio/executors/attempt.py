@@ -128,6 +128,10 @@ class ProcessHandle:
         """See `Handle.begun`."""
         return self._begun
 
+    def pod(self) -> None:
+        """See `Handle.pod`."""
+        return
+
     def exit(self) -> Exit | None:
         """See `Handle.exit`. While its supervisor lives, a file that tells of the end is a forgery."""
         if self._alive():

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from optio.model.finding import Finding
 from optio.model.pool import Pool
+from optio.model.run import AgentPod
 from optio.model.task import Environment
 
 STREAMS = ("stdout", "stderr", "result")
@@ -99,6 +100,10 @@ class Handle(Protocol):
 
     def begun(self) -> Begun | None:
         """When it began; None while its place is made ready, and where another worker has begun it."""
+        ...
+
+    def pod(self) -> AgentPod | None:
+        """The pod that it is in, as far as that is known; None for a process. `wait` returns when more is known."""
         ...
 
     def exit(self) -> Exit | None:

@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -14,7 +15,7 @@ from optio.errors import LaunchFailed, LeaseLost, StoreFull, StoreUnavailable
 from optio.executors.base import Begun, Executor, Exit, Handle, Launch
 from optio.model import retry
 from optio.model.registry import CompiledTask
-from optio.model.run import Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
+from optio.model.run import AgentPod, Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
 from optio.model.task import Environment
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
 from optio.runs.mask import Masker
@@ -90,6 +91,7 @@ class Execution:
         self._born = time.monotonic()
         self._began: Begun | None = None  # when and how the agent did, until that is kept
         self._told = False
+        self._noted_pod: tuple[AgentPod, Future[None]] | None = None
         self._full_since: float | None = None  # the disk has had no room for its log since then
 
     def cancel(self) -> None:
@@ -316,6 +318,14 @@ class Execution:
             self._began = None
             self._parts.store.agent_started(self.run.id, self.run.fence, began)
 
+    def _note_pod(self, handle: Handle) -> None:
+        """What is known of the attempt's pod is kept at once, and again if the store was away."""
+        pod, noted = handle.pod(), self._noted_pod
+        if pod is None or (noted is not None and noted[0] == pod and not (noted[1].done() and noted[1].exception())):
+            return
+        self._noted_pod = pod, self._parts.store.note_pod(self.run.id, self.run.fence, pod)
+        self._parts.broker.tell(Topic.RUN, self.run.id)
+
     def _follow(self, handle: Handle, task: CompiledTask, runtime: Runtime) -> bool:
         """Read until the end; whether the outcome was kept."""
         trial = ReadTrial(self._claim.offsets, adopted=self._claim.adopted)
@@ -336,6 +346,7 @@ class Execution:
             opening = [f"found again by {self._worker}"]
         else:
             opening = self._parts.executor.notes(task.spec.environment)
+        opened = False
         output = Output(handle, reader, without_counts(self._claim.offsets))
         limit = task.spec.stall_span or runtime.stall
         watch = _Watch(limit if self._claim.adopted else None)
@@ -347,6 +358,7 @@ class Execution:
             log.warning("run %s: the last worker died while it read its output (%d in a row)", self.run.id, trial.count)
             self._left.wait(random.uniform(0.0, MAX_START_PAUSE_S))  # noqa: S311
         while not self._left.is_set():
+            self._note_pod(handle)
             if self._has_just_begun(handle):
                 watch = _Watch(limit)  # the time that its place took to be made is no silence of the agent's
             ended = ended or handle.exit()  # before reading: what was written before the end is then read below
@@ -378,9 +390,11 @@ class Execution:
                 lines += output.rest(ended.sizes)
                 outcome = self._outcome(ended, reader, stopped)
             # A short run that says nothing and does well needs no log: a commit for it alone would double its cost.
-            if opening and (lines or watch.age > _OPENING_S or (outcome is not None and not outcome.ok)):
+            silent = watch.age > _OPENING_S and (self._told or self._claim.adopted)
+            if not opened and (lines or silent or (outcome is not None and not outcome.ok)):
+                opened = True
+                opening += [] if (pod := handle.pod()) is None else [str(pod)]
                 lines = [*(said(LogKind.SYSTEM, text, datetime.now(UTC)) for text in opening), *lines]
-                opening = []
             if not hinted and (hint := self._refusal_hint(lines)):
                 hinted = True
                 lines.append(said(LogKind.SYSTEM, hint, datetime.now(UTC)))

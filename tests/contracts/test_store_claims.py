@@ -12,7 +12,7 @@ import pytest
 
 from optio.errors import LeaseLost
 from optio.model.retry import Again
-from optio.model.run import TRANSITIONS, Meter, Outcome, Run, RunState, Usage
+from optio.model.run import TRANSITIONS, AgentPod, Meter, Outcome, Run, RunState, Usage
 from optio.store.base import AdmissionView, Beginning, Claim, RunFilter, Store
 from tests.store.build import (
     BAD,
@@ -273,6 +273,33 @@ def test_the_agents_start_comes_with_whatever_is_kept_first(store: Store, clock:
         store.finish(claim.run.id, claim.run.fence, OK, Meter(), 0, None, give_up, began=span)
 
     assert [store.attempts(claim.run.id)[0].agent_started_at for claim in (early, late)] == [began, began]
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_an_attempt_keeps_its_pod_from_before_its_agent_begins(store: Store, write: str) -> None:
+    claim, process = claimed(store), claimed(store)
+    without, known = AgentPod("runs", "optio-1"), AgentPod("runs", "optio-1", "node-3")
+
+    for pod in (without, known):
+        store.note_pod(claim.run.id, claim.run.fence, pod).result()
+        assert [attempt.pod for attempt in store.attempts(claim.run.id)] == [pod]
+    WRITES[write](store, claim)
+    store.note_pod(process.run.id, process.run.fence + 1, known).result()
+
+    assert [attempt.pod for attempt in store.attempts(claim.run.id)] == [known]
+    assert [attempt.pod for attempt in store.attempts(process.run.id)] == [None]
+
+
+def test_each_attempt_of_a_run_has_a_pod_of_its_own(store: Store) -> None:
+    first = claimed(store)
+    store.note_pod(first.run.id, first.run.fence, AgentPod("runs", "optio-1", "a")).result()
+    end(store, first, BAD, decide=at_once)
+    (second,) = store.claim("w", LEASE, everything)
+    store.note_pod(second.run.id, second.run.fence, AgentPod("runs", "optio-2")).result()
+
+    pods = [attempt.pod for attempt in store.attempts(first.run.id)]
+
+    assert pods == [AgentPod("runs", "optio-1", "a"), AgentPod("runs", "optio-2")]
 
 
 # Ends

@@ -9,6 +9,7 @@ from optio.executors.base import Begun, Exit
 from optio.executors.pods import ending, manifest
 from optio.executors.pods.informer import Pod
 from optio.executors.pods.spool import Spool
+from optio.model.run import AgentPod
 
 
 class PodHandle:
@@ -19,6 +20,7 @@ class PodHandle:
     ) -> None:
         self.name, self.run_id, self.attempt = name, run_id, attempt
         self.uid = ""
+        self._pod: AgentPod | None = None
         self._memory: str | None = None
         self.stopping = asyncio.Event()
         self.how = "cold"
@@ -58,6 +60,10 @@ class PodHandle:
         """See `Handle.begun`."""
         return self._begun
 
+    def pod(self) -> AgentPod | None:
+        """See `Handle.pod`."""
+        return self._pod
+
     def exit(self) -> Exit | None:
         """See `Handle.exit`."""
         return self._exit
@@ -78,9 +84,13 @@ class PodHandle:
     # The loop's side
 
     def take(self, found: Pod) -> None:
-        """This is its pod."""
-        self.name, self.uid = found["metadata"]["name"], found["metadata"]["uid"]
+        """This is its pod, as the cluster has it now."""
+        meta = found["metadata"]
+        self.name, self.uid = meta["name"], meta["uid"]
         self._memory = manifest.memory_of(found)
+        known, self._pod = self._pod, AgentPod(meta["namespace"], meta["name"], found["spec"].get("nodeName"))
+        if self._pod != known:
+            self.wake()
 
     def begin(self) -> None:
         """The launch has arrived."""

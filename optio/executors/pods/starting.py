@@ -141,7 +141,7 @@ class Starter:
     async def _delivered(self, start: Start, found: Pod, deadline: float, delivery: Delivery | None = None) -> tuple[str, bool]:
         name, mark = found["metadata"]["name"], found["metadata"]["annotations"][pod.MARK]
         for tries in count():
-            told = delivery is not None or await start.unless_stopped(self._near(name, deadline, tries))
+            told = delivery is not None or await start.unless_stopped(self._near(start.handle, deadline, tries))
             async with delivery or self._delivery(start, name) as way:
                 try:
                     return mark, _arrived(start.handle, *await way.go())
@@ -196,14 +196,16 @@ class Starter:
                 last = err
         raise Failed("cluster", f"no pod could be made: {last}", temporary=True)
 
-    async def _near(self, name: str, deadline: float, tries: int) -> bool:
+    async def _near(self, handle: PodHandle, deadline: float, tries: int) -> bool:
         """Wait until its container runs, as its node says (True), or until it is worth a try, after so many. Raises Failed when
         it will not run."""
-        began = time.monotonic()
+        began, name = time.monotonic(), handle.name
         when_told, untold = began + min(_TRY_S * tries, _LONGEST_S), began + (_TRY_S if tries else _FIRST_S)
         while True:
             moved = self._informer.moved(name)
             known = self._informer.pods.get(name) or await self._known(name)
+            if known["metadata"].get("uid") == handle.uid:
+                handle.take(known)
             status = known.get("status", {})
             failed = _hopeless(status) or ending.of_status(status)
             if failed is not None:

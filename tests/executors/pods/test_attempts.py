@@ -1,17 +1,23 @@
 """What becomes of an attempt in a pod."""
 
 import hashlib
+import threading
 import uuid
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from optio.executors.pods import manifest, plan
 from optio.executors.pods.manifest import PodSettings
+from optio.model.run import LogKind
+from optio.runs.execute import Execution
 from tests.executors.pods.conftest import Make
-from tests.executors.pods.place import CLUSTER, IMAGE, NAMESPACE
+from tests.executors.pods.place import CLUSTER, IMAGE, NAMESPACE, settings
 from tests.executors.support import launch, python, read, run, shell, until_ended
-from tests.support import eventually
+from tests.runs.support import accept, execution, log_of, opened
+from tests.support import command_task, eventually
 
 
 def test_output_that_the_kubelet_has_thrown_away_is_taken_from_the_agents_own_file(make: Make, install: str) -> None:
@@ -43,6 +49,42 @@ def test_a_pod_that_is_deleted_by_hand_ends_its_attempt(make: Make) -> None:
     handle.close(remove=True)
 
     assert (ended.reason or ended.stopped_by) in ("deleted", "stop")
+
+
+def test_a_pod_is_named_before_it_has_a_node(make: Make, install: str) -> None:
+    executor = make(node_selector={"optio.dev/none": "x"})
+    handle = executor.start(shell("echo ran"))
+
+    pod = eventually(handle.pod, within=60, what="the pod")
+
+    assert (pod.namespace, pod.name, pod.node) == (NAMESPACE, manifest.name_of(install, "run", 1), None)
+    handle.stop()
+    until_ended(handle)
+    handle.close(remove=True)
+
+
+def test_a_run_says_in_which_pod_it_is_and_on_which_node(tmp_path: Path, install: str) -> None:
+    with opened(tmp_path, settings(tmp_path, install)) as services:
+        task = command_task("echo one; sleep 3; echo two")
+        run_id = accept(services, task)
+        first = execution(services, run_id)
+        thread = threading.Thread(target=first)
+        thread.start()
+        eventually(lambda: log_of(services, run_id, LogKind.OUTPUT), within=60, what="the first line")
+        (while_it_runs,) = services.store.attempts(run_id)
+        first.leave()
+        thread.join()
+        services.store.release("tester")
+        (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5, place=services.executor.place())
+        Execution(adopted, services.parts(), "second")()
+        (attempt,) = services.store.attempts(run_id)
+        said = log_of(services, run_id, LogKind.SYSTEM)
+
+    assert attempt.pod is not None
+    assert (attempt.pod.namespace, attempt.pod.name) == (NAMESPACE, manifest.name_of(install, run_id, 1))
+    assert attempt.pod.node
+    assert while_it_runs.pod == attempt.pod
+    assert said == [str(attempt.pod).encode(), b"found again by second", str(attempt.pod).encode()]
 
 
 @pytest.mark.parametrize(
