@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from optio.model.finding import Finding
 from optio.model.pool import Pool
@@ -77,6 +77,13 @@ class Exit:
     message: str = ""
     temporary: bool = False
     sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+class Stay(NamedTuple):
+    """Whether what an attempt left stays for a look; `told` is for its log: how to look at it, or why it does not stay."""
+
+    stays: bool
+    told: str
 
 
 class Handle(Protocol):
@@ -160,6 +167,11 @@ class Executor(Protocol):
 
     def attempts(self) -> list[tuple[str, int]]:
         """(run id, attempt) of everything that was ever started here and not removed."""
+        ...
+
+    def keep(self, run_id: str, attempt: int, seconds: float) -> Stay | None:
+        """Let what a failed attempt left stay for so long, whatever becomes of this process. `attempts` leaves it out. None
+        where nothing can stay, which `notes` has said."""
         ...
 
     def remove(self, run_id: str, attempt: int) -> None:

@@ -192,6 +192,9 @@ class ProcessExecutor:
         parted = [name.rpartition("-") for name in names]
         return [(run_id, int(number)) for run_id, _, number in parted if run_id and number.isascii() and number.isdigit()]
 
+    def keep(self, run_id: str, attempt: int, seconds: float) -> None:
+        """See `Executor.keep`. It is no pod; `notes` says so."""
+
     def remove(self, run_id: str, attempt: int) -> None:
         """See `Executor.remove`."""
         base = self._directory(run_id, attempt)

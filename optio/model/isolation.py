@@ -6,8 +6,9 @@ from optio.model.task import Environment
 
 POD = "pod"
 """What a policy demands with `executor: kubernetes`."""
-KEYS = ("image", "network", "resources")
-"""Keys of `environment` that say how an agent is isolated."""
+KEEP_FAILED = "keepFailed"
+KEYS = ("image", "network", "resources", KEEP_FAILED)
+"""Keys of `environment` that say how an agent is isolated, and what stays of its pod."""
 NAMES = (POD, *KEYS)
 """What a policy may demand."""
 APPLIED: Mapping[str, frozenset[str]] = {"process": frozenset(), "kubernetes": frozenset(NAMES)}
@@ -21,7 +22,13 @@ DEPENDS: Mapping[tuple[str, str], str] = {
 
 def asked(environment: Environment) -> list[str]:
     """The keys that a task sets."""
-    return [key for key in KEYS if getattr(environment, key)]
+    values = {
+        "image": environment.image,
+        "network": environment.network,
+        "resources": environment.resources,
+        KEEP_FAILED: environment.keep_failed,
+    }
+    return [key for key in KEYS if values[key]]
 
 
 def not_applied(executor: str, names: Iterable[str]) -> list[str]:

@@ -91,6 +91,7 @@ class Execution:
         self._born = time.monotonic()
         self._began: Begun | None = None  # when and how the agent did, until that is kept
         self._told = False
+        self._stays = False  # what the attempt left, for a look
         self._noted_pod: tuple[AgentPod, Future[None]] | None = None
         self._full_since: float | None = None  # the disk has had no room for its log since then
 
@@ -192,7 +193,7 @@ class Execution:
         finally:
             with self._handle_lock:
                 self._handle = None
-            handle.close(remove=finished)
+            handle.close(remove=finished and not self._stays)
 
     def _look_for_cancel(self) -> None:
         self._changed = False
@@ -389,6 +390,7 @@ class Execution:
             if over and ended is not None:
                 lines += output.rest(ended.sizes)
                 outcome = self._outcome(ended, reader, stopped)
+                lines += self._let_stay(task.spec.environment, outcome)
             # A short run that says nothing and does well needs no log: a commit for it alone would double its cost.
             silent = watch.age > _OPENING_S and (self._told or self._claim.adopted)
             if not opened and (lines or silent or (outcome is not None and not outcome.ok)):
@@ -422,6 +424,17 @@ class Execution:
         trial.withdraw()
         self._store_count(trial, output, kept)
         return False
+
+    def _let_stay(self, environment: Environment, outcome: Outcome) -> list[LogLine]:
+        """What a failed run's last attempt left stays for a look, if the task wants that."""
+        span, now = environment.keep_failed_span, datetime.now(UTC)
+        if span is None or outcome.ok or self._cancelled:
+            return []
+        if isinstance(retry.decide(self.run, outcome, now=now, jitter=0.0), retry.Again):
+            return []
+        stay = self._parts.executor.keep(self.run.id, self.run.attempt, span.total_seconds())
+        self._stays = stay is not None and stay.stays
+        return [] if stay is None else [said(LogKind.SYSTEM, stay.told, now)]
 
     def _refusal_hint(self, lines: list[LogLine]) -> str | None:
         return next((hint for line in lines if (hint := self._parts.executor.refusal_hint(line.data))), None)

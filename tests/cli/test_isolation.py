@@ -8,6 +8,7 @@ import pytest
 from optio.executors.cgroup import Cgroups
 from optio.model import isolation
 from optio.model.registry import CompiledTask
+from optio.model.spec import names_of
 from optio.model.task import Environment
 from tests.cli.conftest import ECHO, Shell
 from tests.support import Dev, compiled
@@ -152,6 +153,6 @@ def test_a_definition_keeps_what_it_demands_and_one_that_demands_nothing_its_dig
 
 
 def test_pods_apply_all_that_a_task_may_ask_for() -> None:
-    assert set(isolation.KEYS) <= set(Environment.__struct_fields__)
+    assert set(isolation.KEYS) <= set(names_of(Environment))
     assert isolation.not_applied("kubernetes", isolation.NAMES) == []
     assert isolation.not_applied("process", isolation.NAMES) == list(isolation.NAMES)

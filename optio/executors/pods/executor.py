@@ -6,6 +6,7 @@ One thread has the event loop with everything that talks to the cluster; workers
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import logging
 import secrets
 import socket
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 
 from optio.errors import LaunchFailed, OptioError, StoreUnavailable
 from optio.executors import execve
-from optio.executors.base import Exit, Handle, Launch, Warm
+from optio.executors.base import Exit, Handle, Launch, Stay, Warm
 from optio.executors.pods import ending
 from optio.executors.pods import manifest as pod
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
@@ -165,8 +166,17 @@ class PodExecutor:
             if not self._closed_for_good:
                 log.warning("the pods of %s cannot be listed: %s", self._settings.namespace, err)
             return []
-        marked = [each["metadata"]["labels"] for each in found if "deletionTimestamp" not in each["metadata"]]
+        there = [each for each in found if "deletionTimestamp" not in each["metadata"]]
+        self._drop_expired([each for each in there if pod.kept_until(each) is not None])
+        marked = [each["metadata"]["labels"] for each in there if pod.kept_until(each) is None]
         return [(labels[pod.RUN], int(labels[pod.ATTEMPT])) for labels in marked if pod.RUN in labels]
+
+    def keep(self, run_id: str, attempt: int, seconds: float) -> Stay:
+        """See `Executor.keep`."""
+        try:
+            return self._call(lambda: self._kept(run_id, attempt, timedelta(seconds=seconds)))
+        except (Refused, Unreachable) as err:
+            return Stay(False, f"its pod does not stay for a look: {err}")
 
     def remove(self, run_id: str, attempt: int) -> None:
         """See `Executor.remove`."""
@@ -351,6 +361,26 @@ class PodExecutor:
             log.info("%s does not tell whether it was launched: exit code %d: %s", name, code, said[:100])
             return None
         return code == LAUNCHED
+
+    # What stays
+
+    async def _kept(self, run_id: str, attempt: int, span: timedelta) -> Stay:
+        for each in await self._named(run_id, attempt):
+            if self._is_ours(each["metadata"]["labels"]) and ending.of_status(each.get("status", {})) is None:
+                meta, until = each["metadata"], self._cluster.now() + span
+                await self._cluster.patch(meta["name"], pod.kept(until))
+                look = f"kubectl -n {meta['namespace']} exec -it {meta['name']} -c {pod.CONTAINER} -- /bin/sh"
+                told = f"its pod stays for a look until {until:%Y-%m-%d %H:%M:%S} UTC (environment.keepFailed): {look}"
+                return Stay(True, told)
+        return Stay(False, "its pod does not stay for a look: its container has ended")
+
+    def _drop_expired(self, kept: Sequence[Pod]) -> None:
+        """Take away pods that have stayed for long enough, whoever made them."""
+        for each in kept:
+            meta, until = each["metadata"], pod.kept_until(each)
+            if until is not None and until < self._cluster.now():
+                with contextlib.suppress(Refused, Unreachable):
+                    self._call(functools.partial(self._cluster.delete, meta["name"], meta["uid"], 0))
 
     # What handles ask for
 

@@ -6,19 +6,20 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib import resources
 from typing import Any
 
 from optio.errors import LaunchFailed
 from optio.executors.base import Launch
 from optio.executors.pods import network
-from optio.executors.pods.plan import CONTROL, PRIVATE, ahead
+from optio.executors.pods.plan import CONTROL, PRIVATE, ahead, kept_s
 from optio.model.task import Environment
 
 Manifest = dict[str, Any]
 CONTAINER = "agent"
 INSTALL, RUN, ATTEMPT, ROLE, POOL = (f"optio.dev/{name}" for name in ("install", "run", "attempt", "role", "pool"))
-MARK, ORPHAN = "optio.dev/mark", "optio.dev/orphan-seconds"
+MARK, ORPHAN, KEPT = "optio.dev/mark", "optio.dev/orphan-seconds", "optio.dev/kept-until"
 ATTEMPT_ROLE, TOMBSTONE_ROLE, WARM_ROLE = "attempt", "tombstone", "warm"
 # No scheduler will ever look at a pod with it.
 GATE = "optio.dev/never"
@@ -110,13 +111,24 @@ def claimed(chosen: Mapping[str, Any], launch: Launch, age_s: float) -> Manifest
     }
 
 
+def kept(until: datetime) -> Manifest:
+    """The patch that lets the pod of a failed run stay."""
+    return {"metadata": {"annotations": {KEPT: until.isoformat(timespec="seconds")}}}
+
+
+def kept_until(found: Mapping[str, Any]) -> datetime | None:
+    """Until when a failed run's pod stays, though nobody follows it any more; None for any other."""
+    until = found["metadata"].get("annotations", {}).get(KEPT)
+    return None if until is None else datetime.fromisoformat(until)
+
+
 def lease_name(install: str) -> str:
     """The lease of the one who keeps the pools."""
     return f"optio-{_digest(install)[:6]}-pools"
 
 
 def _deadline(launch: Launch) -> int:
-    return int(launch.timeout_s + launch.grace_s) + _DEADLINE_MARGIN_S
+    return int(launch.timeout_s + launch.grace_s) + _DEADLINE_MARGIN_S + kept_s(launch)
 
 
 def _warm_spec(environment: Environment, settings: PodSettings, mark: str) -> Manifest:

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from optio.executors.pods import manifest, plan
+from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.manifest import PodSettings
 from optio.model.run import LogKind
+from optio.model.task import Environment
 from optio.runs.execute import Execution
 from tests.executors.pods.conftest import Make
 from tests.executors.pods.place import CLUSTER, IMAGE, NAMESPACE, settings
 from tests.executors.support import launch, python, read, run, shell, until_ended
-from tests.runs.support import accept, execution, log_of, opened
+from tests.runs.support import accept, execute, execution, log_of, opened
 from tests.support import command_task, eventually
 
 
@@ -129,6 +131,88 @@ def test_an_agent_that_has_ended_before_the_command_that_brought_its_launch_has_
     ended = run(make(), shell("echo ran; exit 3"))
 
     assert (ended.exit.code, ended.exit.reason, ended.stdout) == (3, None, b"ran\n")
+
+
+# What stays for a look
+
+KEPT = Environment.of({"keepFailed": "60s"})
+
+
+def test_the_pod_of_a_failed_run_stays_for_a_look_without_its_secrets(make: Make, install: str) -> None:
+    executor, secret = make(), f"canary-{uuid.uuid4().hex}"
+    what = shell("echo from the agent >note; sleep 600 & exit 3", env={"KEY": secret}, stdin=secret.encode(), environment=KEPT)
+    handle = executor.start(what)
+    ended = until_ended(handle, within=60)
+
+    stay = executor.keep("run", 1, 60.0)
+    handle.close(remove=False)
+
+    name = manifest.name_of(install, "run", 1)
+    look = "cat work/note /proc/1/environ; for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; done; ls -A private"
+    code, seen = executor._call(lambda: executor._cluster.run(name, "agent", ["/bin/sh", "-c", f"cd /optio; {look}"]))
+    assert ended.exit.code == 3
+    assert stay.stays
+    assert stay.told.endswith(f"kubectl -n {NAMESPACE} exec -it {name} -c agent -- /bin/sh")
+    assert (code, b"from the agent" in seen, secret.encode() in seen, b"stdin" in seen) == (0, True, False, False)
+    assert b"sleep 600" not in seen
+    assert (executor.attempts(), make().attempts()) == ([], [])
+    executor.remove("run", 1)
+    eventually(lambda: executor._call(lambda: executor._cluster.pod(name)) is None, within=60, what="the end of the pod")
+
+
+def test_a_pod_that_stayed_for_long_enough_is_taken_away_by_whoever_looks_next(make: Make, install: str) -> None:
+    executor, name = make(), manifest.name_of(install, "run", 1)
+    handle = executor.start(shell("exit 3", environment=KEPT))
+    until_ended(handle, within=60)
+
+    executor.keep("run", 1, 2.0)
+    executor.close()
+
+    another = make()
+    eventually(
+        lambda: another.attempts() == [] and another._call(lambda: another._cluster.pod(name)) is None,
+        within=60,
+        what="the end of the pod",
+    )
+
+
+def test_a_pod_that_stays_ends_by_itself(make: Make, install: str) -> None:
+    executor, name = make(), manifest.name_of(install, "run", 1)
+    handle = executor.start(shell("exit 3", environment=Environment.of({"keepFailed": "2s"})))
+    until_ended(handle, within=60)
+    executor.keep("run", 1, 3600.0)
+
+    def phase() -> str:
+        found = executor._call(lambda: executor._cluster.pod(name))
+        assert found is not None
+        said: str = found["status"]["phase"]
+        return said
+
+    eventually(lambda: phase() == "Succeeded", within=60, what="the end of the container")
+    handle.close(remove=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "retries", "stays"),
+    [("exit 3", 0, True), ("exit 3", 1, False), ("exit 0", 0, False)],
+    ids=["failed", "tried again", "did well"],
+)
+def test_only_the_pod_of_a_run_that_has_failed_stays(
+    tmp_path: Path, install: str, source: str, retries: int, stays: bool
+) -> None:
+    extra = f"maxRetries: {retries}\nenvironment: {{keepFailed: 60s}}\n"
+    with opened(tmp_path, settings(tmp_path, install)) as services:
+        run = execute(services, command_task(f"echo ran; {source}", extra=extra))
+        said = [line for line in log_of(services, run.id, LogKind.SYSTEM) if b"stays for a look" in line]
+        executor = services.executor
+        assert isinstance(executor, PodExecutor)
+        name = manifest.name_of(install, run.id, 1)
+        if not stays:
+            eventually(lambda: executor._call(lambda: executor._cluster.pod(name)) is None, within=60, what="its end")
+        assert ("running" in str(executor._call(lambda: executor._cluster.pod(name)))) == stays
+        executor.remove(run.id, 1)
+
+    assert len(said) == stays
 
 
 def test_a_pod_of_somebody_else_is_never_touched(make: Make, install: str) -> None:
