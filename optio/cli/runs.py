@@ -111,6 +111,8 @@ def _why(run: dict[str, Any]) -> str:
     if run["waiting"]:
         return "\n".join(_waits(run["waiting"], run["queuedAt"]))
     last = run["events"][-1]
+    if run["state"] == "running" and run["message"]:
+        return f"running since {last['at']}, not begun yet: {show.safe(run['message'])} [{run['reason']}]"
     return f"{run['state']} since {last['at']}: {last['reason']}{': ' + show.safe(last['message']) if last['message'] else ''}"
 
 

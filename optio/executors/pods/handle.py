@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from optio.executors.base import Begun, Exit
 from optio.executors.pods.spool import Spool
+from optio.model.room import Delay
 
 
 class PodHandle:
@@ -24,6 +25,7 @@ class PodHandle:
         self._settled = settled
         self._ask = ask
         self._begun: Begun | None = None
+        self._delay: Delay | None = None
         self._exit: Exit | None = None
         self._changed = threading.Condition()
         self._news = False
@@ -55,6 +57,10 @@ class PodHandle:
         """See `Handle.begun`."""
         return self._begun
 
+    def delay(self) -> Delay | None:
+        """See `Handle.delay`."""
+        return self._delay
+
     def exit(self) -> Exit | None:
         """See `Handle.exit`."""
         return self._exit
@@ -78,6 +84,12 @@ class PodHandle:
         """The launch has arrived."""
         self._begun = self._begun or Begun(time.monotonic(), self.how)
         self.wake()
+
+    def tell_delay(self, delay: Delay) -> None:
+        """Its pod does not start, for this reason."""
+        if delay != self._delay:
+            self._delay = delay
+            self.wake()
 
     def settle(self) -> None:
         """All that was printed before it was found is here."""
