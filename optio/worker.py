@@ -53,6 +53,8 @@ class Worker:
         self._warming = Warming(services.store, services.executor, self._place)
         self._running: dict[str, tuple[Execution, threading.Thread]] = {}
         self._capacity = services.settings.worker_concurrent or services.settings.max_workflow_concurrent
+        # A process begins at once; a pod has to be made, and its agent begins when it runs.
+        self._reason = "started" if services.settings.executor == "process" else "starting"
         self._busy: set[str] = set()
         self._strangers: set[str] = set()
         self._lock = threading.Lock()
@@ -134,9 +136,10 @@ class Worker:
                     self._begin(claim, asked)
                 free = self._capacity - len(self._busy)
                 asked = self._services.executor.clock()
-                for claim in store.claim(self.name, lease, self._admit, place=self._place, room=self._room, most=free):
-                    self._tell_of(claim, swept)
-                    self._begin(claim, asked)
+                for claim in store.claim(
+                    self.name, lease, self._admit, place=self._place, room=self._room, most=free, reason=self._reason
+                ):
+                    self._begin(claim, asked, self._claimed(claim, swept))
                 self._services.broker.ready(len(self._busy) < self._capacity)
                 due = None if self._wake.is_set() else store.next_due()
                 pause = _SWEEP if due is None else min(_SWEEP, max(0.0, due.total_seconds()) + 0.001)
@@ -152,14 +155,15 @@ class Worker:
             swept = not woken and pause == _SWEEP
         self._services.pulses.end("claim")
 
-    def _tell_of(self, claim: Claim, swept: bool) -> None:
+    def _claimed(self, claim: Claim, swept: bool) -> Claimed | None:
         run = claim.run
-        if run.lease_until is not None:
-            # By the store's clock alone: the lease began when the run was claimed.
-            claimed = run.lease_until - self._services.settings.lease
-            waited = claimed - max(run.queued_at, run.not_before)
-            # The hint of one that is younger may be on its way.
-            self._services.telemetry.tell(Claimed(run, waited, swept and waited > _HINTED))
+        if run.lease_until is None:
+            return None
+        # By the store's clock alone: the lease began when the run was claimed.
+        claimed = run.lease_until - self._services.settings.lease
+        waited = claimed - max(run.queued_at, run.not_before)
+        # The hint of one that is younger may be on its way.
+        return Claimed(run, waited, swept and waited > _HINTED and not claim.deferred)
 
     def _readings(self) -> Iterator[Reading]:
         yield Reading("worker_runs", "runs that this worker has", len(self._busy))
@@ -172,7 +176,7 @@ class Worker:
     def _admit(self, view: AdmissionView) -> list[str]:
         return admission.starts(view, max_running=self._services.settings.max_workflow_concurrent)
 
-    def _begin(self, claim: Claim, leased_at: float) -> None:
+    def _begin(self, claim: Claim, leased_at: float, claimed: Claimed | None = None) -> None:
         run_id = claim.run.id
 
         def freed() -> None:
@@ -180,7 +184,7 @@ class Worker:
             self._busy.discard(run_id)
             self._wake.set()
 
-        execution = Execution(claim, self._parts, self.name, freed, leased_at=leased_at)
+        execution = Execution(claim, self._parts, self.name, freed, leased_at=leased_at, claimed=claimed)
 
         def work() -> None:
             try:

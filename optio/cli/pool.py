@@ -91,7 +91,7 @@ def _since(text: str | None) -> str | None:
 def text(found: dict[str, Any]) -> str:
     """The pools for people."""
     if not found["items"]:
-        return "\n".join(["no task wants pods to be kept ready (`warmPoolSize`)", *_silence(found)])
+        return "\n".join(["no task wants pods to be kept ready (`warmPoolSize`)", *_silence(found), *_held_up(found)])
     places = len({item["place"] for item in found["items"]}) > 1 and len(found["reports"]) > 1
     header = ["POOL", "TASKS", "SIZE", "READY", "STARTING", "WARM", "COLD", "WAIT P50", "P99", "PROBLEM"]
     rows = [
@@ -114,7 +114,16 @@ def text(found: dict[str, Any]) -> str:
         for row, item in zip(rows, found["items"], strict=True):
             row.insert(1, item["place"] or "-")
     lines = [show.table(header, rows), f"starts since {found['since'][:16].replace('T', ' ')} UTC: warm ones found a pod ready"]
-    return "\n".join([*lines, *_silence(found)])
+    return "\n".join([*lines, *_silence(found), *_held_up(found)])
+
+
+def _held_up(found: dict[str, Any]) -> Iterator[str]:
+    """Cold starts that wait, and why."""
+    for each in found["shortages"]:
+        since = f"since {each['since'][:19].replace('T', ' ')} UTC"
+        yield f"no room for task {each['taskId']} {since}: {show.safe(each['message'])} [{each['reason']}]"
+    for each in found["startingSlowly"]:
+        yield f"run {each['runId']} of task {each['taskId']} has not begun: {show.safe(each['message'])} [{each['reason']}]"
 
 
 def _silence(found: dict[str, Any]) -> Iterator[str]:

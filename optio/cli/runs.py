@@ -111,7 +111,11 @@ def _why(run: dict[str, Any]) -> str:
     if run["waiting"]:
         return "\n".join(_waits(run["waiting"], run["queuedAt"]))
     last = run["events"][-1]
-    what = f"{run['state']} since {last['at']}: {last['reason']}{': ' + show.safe(last['message']) if last['message'] else ''}"
+    if run["state"] == "running" and run["message"]:
+        what = f"running since {last['at']}, not begun yet: {show.safe(run['message'])} [{run['reason']}]"
+    else:
+        text = f": {show.safe(last['message'])}" if last["message"] else ""
+        what = f"{run['state']} since {last['at']}: {last['reason']}{text}"
     return "\n".join([what, *(text for a in run["attempts"][-1:] for text in _pod(a))])
 
 

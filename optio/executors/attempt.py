@@ -16,6 +16,7 @@ from optio.executors import cgroup
 from optio.executors.base import Begun, Exit
 from optio.executors.inotify import Inotify
 from optio.executors.procfs import descendants, start_time, uptime
+from optio.model.room import Delay
 
 # Without inotify (no watches left) output is looked for this often.
 _LOOK_EVERY = 0.05
@@ -131,6 +132,10 @@ class ProcessHandle:
     def pod(self) -> None:
         """See `Handle.pod`."""
         return
+
+    def delay(self) -> Delay | None:
+        """See `Handle.delay`. A process begins at once."""
+        return None
 
     def exit(self) -> Exit | None:
         """See `Handle.exit`. While its supervisor lives, a file that tells of the end is a forgery."""

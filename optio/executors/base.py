@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from optio.model.finding import Finding
 from optio.model.pool import Pool
+from optio.model.room import Delay
 from optio.model.run import AgentPod
 from optio.model.task import Environment
 
@@ -64,7 +65,8 @@ class Exit:
     supervisor ended it; `lost` when nothing is known: the supervisor itself is gone, and `by_agent` when its agent may have
     killed it: no sandbox kept it from that, and we followed it, so that no restart of the machine or its service explains it.
     `phase` is `setup` when a set-up command failed. `sizes` are those of the streams, where they are known. `reason` with its
-    `message` is the word of the place where it ran, if that ended it, and `temporary` whether it may go better next time."""
+    `message` is the word of the place where it ran, if that ended it, and `temporary` whether it may go better next time.
+    With `no_room` nothing was begun, and nothing is left of it: the run may wait for room, and then have another attempt."""
 
     code: int | None
     signal: int | None
@@ -76,6 +78,7 @@ class Exit:
     reason: str | None = None
     message: str = ""
     temporary: bool = False
+    no_room: Delay | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -111,6 +114,10 @@ class Handle(Protocol):
 
     def pod(self) -> AgentPod | None:
         """The pod that it is in, as far as that is known; None for a process. `wait` returns when more is known."""
+        ...
+
+    def delay(self) -> Delay | None:
+        """Why it has not begun yet, where that takes longer than usual; it changes until it has begun. `wait` tells of it."""
         ...
 
     def exit(self) -> Exit | None:

@@ -30,6 +30,7 @@ class Change(StrEnum):
     COMPLETE = "complete"
     FAIL = "fail"
     RETRY = "retry"
+    DEFER = "defer"
     CANCEL = "cancel"
     RETRY_BY_HAND = "retry-by-hand"
 
@@ -40,6 +41,7 @@ TRANSITIONS: Mapping[tuple[RunState, Change], RunState] = {
     (RunState.RUNNING, Change.COMPLETE): RunState.COMPLETED,
     (RunState.RUNNING, Change.FAIL): RunState.FAILED,
     (RunState.RUNNING, Change.RETRY): RunState.QUEUED,
+    (RunState.RUNNING, Change.DEFER): RunState.QUEUED,
     (RunState.RUNNING, Change.CANCEL): RunState.CANCELLED,
     (RunState.FAILED, Change.RETRY_BY_HAND): RunState.QUEUED,
 }

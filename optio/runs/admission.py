@@ -3,6 +3,7 @@
 Higher priorities first, strictly. Fair between tasks of one priority: the next slot goes to the task with the fewest running
 runs, the oldest of its runs first. A task that is paused, at its own limit or out of starts never stands in the way of
 another; of one task, no run overtakes an older one but those that wait for a time or for a run with the same business key.
+Neither does a task that is short of room (see `model.room`): of all such tasks one run at a time tries whether there is room.
 """
 
 import heapq
@@ -11,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from optio.model import room
+from optio.model.room import Shortage
 from optio.model.text import span
 from optio.store.base import ANY, AdmissionView, Quota, Waiting
 
@@ -19,7 +22,8 @@ GLOBAL_RULE = "OPTIO_MAX_WORKFLOW_CONCURRENT"
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why a run waits: `paused`, `delayed`, `same_key`, `start_limit`, `task_limit`, `priority` or `global_limit`.
+    """Why a run waits: `paused`, `delayed`, `same_key`, `start_limit`, `task_limit`, `no_room`, `priority` or
+    `global_limit`.
 
     `ahead` counts the runs that go first: those of its task when that is held as a whole, else those of all tasks that are
     not. `rule` is what holds it as it is written down, `occupied_by` are the runs that use it up, `earliest` is when it can
@@ -68,6 +72,9 @@ class _Line:
         self._running = dict(view.running)
         self._left = {task: quota.count - quota.used for task, quota in view.quotas.items()}
         self._keys = {(run.task_id, run.dedupe_key): run.run_id for run in view.occupants if run.dedupe_key is not None}
+        # In several places at once: what was found last counts.
+        self._short = {shortage.task_id: shortage for shortage in sorted(view.shortages, key=lambda each: each.at)}
+        self._starting = {task: shortage.starting for task, shortage in self._short.items()}
         self._paused: dict[str, list[Waiting]] = {}
         self._delayed: list[Waiting] = []
         self._same: list[Waiting] = []
@@ -80,6 +87,7 @@ class _Line:
                 self._delayed.append(waiting)
             else:
                 self._queues.setdefault(waiting.task_id, deque()).append(waiting)
+        self._trial = self._next_trial()
         # A queue that is as long as what is looked at may go on behind it; no more is looked at than a task may start.
         self._cut = {
             task
@@ -109,12 +117,38 @@ class _Line:
         return [waiting.run_id for waiting in self._started]
 
     def _may(self, task: str, waiting: Waiting) -> bool:
+        return self._within_limits(task, waiting) and self._has_room(task)
+
+    def _within_limits(self, task: str, waiting: Waiting) -> bool:
         return self._running.get(task, 0) < waiting.max_concurrent and self._left.get(task, 1) > 0
+
+    def _has_room(self, task: str) -> bool:
+        shortage = self._short.get(task)
+        if shortage is None:
+            return True
+        if shortage.begun:
+            return self._starting[task] < shortage.at_once
+        return task == self._trial and not self._starting[task]
+
+    def _next_trial(self) -> str | None:
+        """Whose turn it is to try whether there is room: the task that has waited for it the longest."""
+        short = [shortage for shortage in self._short.values() if not shortage.begun]
+        now = self._view.now
+        if any(each.starting or now - room.BETWEEN_TRIES < each.at <= now for each in short):
+            return None
+        due = [
+            (each.due, each.task_id)
+            for each in short
+            if each.is_due(now) and (queue := self._queues.get(each.task_id)) and self._within_limits(each.task_id, queue[0])
+        ]
+        return min(due)[1] if due else None
 
     def _start(self, waiting: Waiting) -> None:
         task = waiting.task_id
         self._started.append(waiting)
         self._running[task] = self._running.get(task, 0) + 1
+        if task in self._starting:
+            self._starting[task] += 1
         if task in self._left:
             self._left[task] -= 1
         if waiting.dedupe_key is not None:
@@ -169,8 +203,10 @@ class _Line:
         for task, queue in self._queues.items():
             if queue and self._left.get(task, 1) <= 0:
                 yield from self._out_of_starts(task, queue)
-            elif queue and not self._may(task, queue[0]):
+            elif queue and not self._within_limits(task, queue[0]):
                 yield from self._at_its_limit(task, queue)
+            elif queue and not self._has_room(task):
+                yield from self._without_room(self._short[task], queue)
         yield from self._in_line(max_running)
 
     def _out_of_starts(self, task: str, queue: deque[Waiting]) -> Iterator[tuple[str, Hold]]:
@@ -189,6 +225,16 @@ class _Line:
         for ahead, waiting in enumerate(queue):
             message = f"the task runs at most {most} at once"
             yield waiting.run_id, Hold("task_limit", message, ahead, f"maxConcurrent: {most}", by)
+
+    def _without_room(self, shortage: Shortage, queue: deque[Waiting]) -> Iterator[tuple[str, Hold]]:
+        due = max(shortage.due, self._view.now)
+        then = f"the next try is due at {_seconds(due)}"
+        if self._starting[shortage.task_id]:
+            then = "a run of the task tries now"
+        elif shortage.is_due(self._view.now):
+            then = "the next try is due when another task's has ended"
+        for ahead, waiting in enumerate(queue):
+            yield waiting.run_id, Hold("no_room", f"{shortage.message}; {then}", ahead, None, (), None if ahead else due)
 
     def _in_line(self, max_running: int) -> Iterator[tuple[str, Hold]]:
         """What only the limit over all tasks holds, in the order in which slots would be given away if nothing else changed."""

@@ -15,6 +15,7 @@ from optio.errors import LaunchFailed, LeaseLost, StoreFull, StoreUnavailable
 from optio.executors.base import Begun, Executor, Exit, Handle, Launch
 from optio.model import retry
 from optio.model.registry import CompiledTask
+from optio.model.room import Delay
 from optio.model.run import AgentPod, Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
 from optio.model.task import Environment
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
@@ -23,7 +24,7 @@ from optio.runs.output import Output, cut
 from optio.runtimes.base import Ended, Reader, Runtime, said
 from optio.secrets import Secrets
 from optio.store.base import Beginning, Claim, Store
-from optio.telemetry.base import SILENT, Finished, Started, Telemetry, about
+from optio.telemetry.base import SILENT, Claimed, Finished, GivenBack, Started, Telemetry, about
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ _NOTED = 0.1
 _AFTER_FAILURE = 1.0
 # A full disk may have room again soon: the log of an attempt that has ended waits for so long.
 _FULL_PATIENCE_S = 5.0
+# A delay whose words alone change, such as the numbers of a scheduler, is said again after so long.
+_REWORDED_S = 30.0
 # What confines an agent stands in its log after so long, or before its first line.
 _OPENING_S = 0.5
 
@@ -71,8 +74,10 @@ class Execution:
         freed: Callable[[], None] = lambda: None,
         *,
         leased_at: float | None = None,
+        claimed: Claimed | None = None,
     ) -> None:
-        """`freed` is called when the run's slot is free for another. `leased_at` is when it was claimed: now, unless said."""
+        """`freed` is called when the run's slot is free for another. `leased_at` is when it was claimed: now, unless said.
+        `claimed` is told when the agent begins, or the attempt ends: one that finds no room was no start."""
         self.run: Run = claim.run
         self._claim = claim
         self._cursor = claim.last_line
@@ -93,6 +98,9 @@ class Execution:
         self._told = False
         self._stays = False  # what the attempt left, for a look
         self._noted_pod: tuple[AgentPod, Future[None]] | None = None
+        self._claimed_fact = claimed
+        self._delay: Delay | None = None  # as it was said last, and when
+        self._delay_said_at = 0.0
         self._full_since: float | None = None  # the disk has had no room for its log since then
 
     def cancel(self) -> None:
@@ -232,9 +240,32 @@ class Execution:
             return False
         self._told = True
         self._began = begun
+        self._tell_of_the_claim()
         self._parts.telemetry.tell(Started(self.run, self._runtime, begun.at - self._born, begun.how))
         self._parts.broker.tell(Topic.RUN, self.run.id)
         return True
+
+    def _tell_of_the_claim(self) -> None:
+        fact, self._claimed_fact = self._claimed_fact, None
+        if fact is not None:
+            self._parts.telemetry.tell(fact)
+
+    def _explain(self, handle: Handle) -> None:
+        """Say why the agent has not begun: one commit for each reason."""
+        delay = None if self._told else handle.delay()
+        if delay is None or delay == self._delay:
+            return
+        now, known = time.monotonic(), None if self._delay is None else self._delay.reason
+        if delay.reason == known and now - self._delay_said_at < _REWORDED_S:
+            return
+        self._delay, self._delay_said_at = delay, now
+        why = self._fit_delay(delay)
+        # Said already, by the attempt that was given back for it.
+        again = delay.reason in (known, self._claim.deferred)
+        lines = [] if again else [said(LogKind.SYSTEM, f"not begun yet: {why.message}", datetime.now(UTC))]
+        run, store = self.run, self._parts.store
+        self._cursor = self._durably(lambda: store.explain(run.id, run.fence, run.attempt, why, lines))
+        self._parts.broker.tell(Topic.RUN, run.id)
 
     def _launch(self, task: CompiledTask, runtime: Runtime) -> Launch:
         run, spec = self.run, task.spec
@@ -298,7 +329,9 @@ class Execution:
             return append([])
 
         self._cursor = self._durably(change)
-        self._began = None
+        if self._began is not None:
+            self._began = None
+            self._let_others_try()
         if lines:
             self._parts.broker.tell(Topic.RUN, run.id)
 
@@ -317,7 +350,13 @@ class Execution:
         began = self._since_began()
         if began is not None and began.ago.total_seconds() >= after:
             self._began = None
-            self._parts.store.agent_started(self.run.id, self.run.fence, began)
+            noted = self._parts.store.agent_started(self.run.id, self.run.fence, began)
+            noted.add_done_callback(lambda _: self._let_others_try())
+
+    def _let_others_try(self) -> None:
+        """Where there was room for this one there may be for another."""
+        if self._claim.tries:
+            self._parts.broker.tell(Topic.QUEUE)
 
     def _note_pod(self, handle: Handle) -> None:
         """What is known of the attempt's pod is kept at once, and again if the store was away."""
@@ -360,6 +399,7 @@ class Execution:
             self._left.wait(random.uniform(0.0, MAX_START_PAUSE_S))  # noqa: S311
         while not self._left.is_set():
             self._note_pod(handle)
+            self._explain(handle)
             if self._has_just_begun(handle):
                 watch = _Watch(limit)  # the time that its place took to be made is no silence of the agent's
             ended = ended or handle.exit()  # before reading: what was written before the end is then read below
@@ -387,6 +427,9 @@ class Execution:
                     handle.wait(1.0)  # what the earlier owner has kept is still on its way to us
                 continue
             outcome: Outcome | None = None
+            if over and ended is not None and ended.no_room is not None and stopped is None and not self._cancelled:
+                self._give_back(ended.no_room)
+                return True
             if over and ended is not None:
                 lines += output.rest(ended.sizes)
                 outcome = self._outcome(ended, reader, stopped)
@@ -484,20 +527,41 @@ class Execution:
             return reader.stop() or interrupted
         return reader.outcome(Ended(code=ended.code, signal=ended.signal, phase=ended.phase, error=ended.error))
 
+    def _give_back(self, delay: Delay) -> None:
+        """There is no room for the agent: another run may have the slot, and this one waits for room."""
+        why = self._fit_delay(delay)
+        words = "" if self._delay is not None else f"not begun: {why.message}; "
+        line = said(LogKind.SYSTEM, f"{words}the run waits in the queue until there is room", datetime.now(UTC))
+        run = self._durably(lambda: self._kept(lambda: self._parts.store.give_back(self.run.id, self.run.fence, why, [line])))
+        if run.state is not RunState.QUEUED:
+            self._tell_of_the_end(run, run.reason, Meter())
+            return
+        log.info("run %s waits for room (%s)", run.id, why.reason, extra={"event": "run_given_back", "run_id": run.id})
+        self._freed()
+        self._parts.broker.tell(Topic.RUN, run.id)
+        self._parts.telemetry.tell(GivenBack(run, why.reason))
+
+    def _fit_delay(self, delay: Delay) -> Delay:
+        return replace(delay, message=self._mask.text(delay.message)[:MAX_MESSAGE])
+
     def _finish(self, outcome: Outcome, meter: Meter, ended: Exit | None, *, longest: int = 0) -> None:
         outcome = self._fit(outcome, longest)
         run = self._durably(lambda: self._end(outcome, meter, ended))
+        self._tell_of_the_end(run, outcome.reason, meter)
+
+    def _tell_of_the_end(self, run: Run, reason: str, meter: Meter) -> None:
         extra = {"event": "run_finished", "run_id": run.id, "task_id": run.task_id, "reason": run.reason}
         how = "is queued again" if run.state is RunState.QUEUED else run.state.value
         log.info("run %s %s (%s)", run.id, how, run.reason, extra=extra)
         self._freed()
         self._parts.broker.tell(Topic.RUN, run.id)
-        self._parts.telemetry.tell(Finished(run, self.run, self._runtime, outcome.reason, meter, self._kept_attempt))
+        self._tell_of_the_claim()
+        self._parts.telemetry.tell(Finished(run, self.run, self._runtime, reason, meter, self._kept_attempt))
 
     def _end(self, outcome: Outcome, meter: Meter, ended: Exit | None) -> Run:
         mine = self.run
-        try:
-            return self._parts.store.finish(
+        return self._kept(
+            lambda: self._parts.store.finish(
                 mine.id,
                 mine.fence,
                 outcome,
@@ -507,10 +571,15 @@ class Execution:
                 lambda run, outcome, now: retry.decide(run, outcome, now=now, jitter=random.random()),  # noqa: S311
                 began=self._since_began(),
             )
+        )
+
+    def _kept(self, end: Callable[[], Run]) -> Run:
+        try:
+            return end()
         except LeaseLost:
             # By ourselves, if the store went away when it had kept the end and before it could say so.
-            kept = self._parts.store.run(mine.id)
-            if kept.fence == mine.fence and kept.state is not RunState.RUNNING:
+            kept = self._parts.store.run(self.run.id)
+            if kept.fence == self.run.fence and kept.state is not RunState.RUNNING:
                 return kept
             raise
 

@@ -16,13 +16,15 @@ from optio.errors import Invalid, Problem
 from optio.model import cron
 from optio.model.pool import COLD, WARM, Pool, quantity
 from optio.model.registry import CompiledTask
+from optio.model.room import Shortage
+from optio.model.run import Run, RunState
 from optio.runs import pooling
 from optio.runs.pooling import Demand, Measured, Option
 from optio.server import views
 from optio.server.auth import role
 from optio.server.hub import Hub
 from optio.settings import Settings
-from optio.store.base import Arrival, Pause, PlacedStart, PoolReport, Store
+from optio.store.base import Arrival, Pause, PlacedStart, PoolReport, RunFilter, Store
 
 Days = Annotated[int, QueryParameter(ge=1, le=90, description="so many days back, and as many ahead")]
 Target = Annotated[float, QueryParameter(gt=0, le=1, description="the share of starts that are to be warm")]
@@ -34,6 +36,10 @@ _MOST = 100_000
 _MOST_SLOTS = 20_000
 # Many tasks have the same schedule.
 _MOST_EXPRESSIONS = 100
+# Running runs that are looked through for those whose agents have not begun.
+_MAX_RUNNING = 1000
+# The reasons of running runs that are not held up.
+_USUAL = ("starting", "started", "cancelling")
 # Less than this is no measure of a day.
 _LEAST_SPAN = timedelta(hours=1)
 
@@ -47,7 +53,8 @@ class PoolController(Controller):
     async def pools(self, hub: NamedDependency[Hub], since: FromQuery[datetime | None] = None) -> dict[str, Any]:
         """Pools as whoever keeps them has told last, each with the starts of its tasks since then (a day, unless said): `warm`
         where a place was ready, `cold` where it had to be made, and what they took from the claim to the agent. `reports` says
-        when that was told; tasks that want places and of which nothing was told stand last, without `pool`."""
+        when that was told; tasks that want places and of which nothing was told stand last, without `pool`. `shortages` are
+        tasks whose runs wait for room, and `startingSlowly` runs whose agents have not begun yet, each with the reason."""
         if since is not None and since.tzinfo is None:
             raise Invalid("the request's parameters do not fit", [Problem("/since", "needs a zone, such as Z at its end")])
         return await asyncio.to_thread(_pools, hub, since)
@@ -75,6 +82,7 @@ def _pools(hub: Hub, since: datetime | None) -> dict[str, Any]:
     for start in starts:
         by_task[start.task_id].append(start)
     reports, paused = store.pool_reports(), store.pauses()
+    running = store.runs(RunFilter(state=RunState.RUNNING), limit=_MAX_RUNNING)
     items = [_item(report, pool, by_task) for report in reports for pool in report.pools]
     told = {task_id for report in reports for pool in report.pools for task_id in pool.tasks}
     served = hub.live.current.registry.tasks.values()
@@ -86,7 +94,24 @@ def _pools(hub: Hub, since: datetime | None) -> dict[str, Any]:
         "executor": hub.services.settings.executor,
         "reports": [{"place": report.place, "at": views.at(report.at), "ageSeconds": _age(report, now)} for report in reports],
         "items": items,
+        "shortages": [_shortage(shortage, now) for shortage in store.shortages() if not shortage.begun],
+        "startingSlowly": [_slow(run) for run in running.items if run.reason not in _USUAL],
     }
+
+
+def _shortage(shortage: Shortage, now: datetime) -> dict[str, Any]:
+    return {
+        "taskId": shortage.task_id,
+        "place": shortage.place,
+        "reason": shortage.reason,
+        "message": shortage.message,
+        "since": views.at(shortage.since),
+        "nextTryAt": views.at(max(shortage.due, now)),
+    }
+
+
+def _slow(run: Run) -> dict[str, Any]:
+    return {"runId": run.id, "taskId": run.task_id, "reason": run.reason, "message": run.message}
 
 
 def _age(report: PoolReport, now: datetime) -> float:

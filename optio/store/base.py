@@ -15,6 +15,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from optio.model.pool import PROCESS, Pool
 from optio.model.registry import CompiledTask, Registry
 from optio.model.retry import Again, GiveUp
+from optio.model.room import Delay, Shortage
 from optio.model.run import AgentPod, Attempt, Event, LogLine, Meter, Outcome, Page, Run, RunState
 
 
@@ -184,8 +185,9 @@ class Running:
 class AdmissionView:
     """What admission decides on: queued runs, how many runs of each task are running, and what else holds tasks back.
 
-    A claim sees the first `heads` runs of each task that could start one, or as many as its own limit leaves. What
-    `Store.admission` sees is all that waits, the pauses, and the running runs themselves.
+    A claim sees the first `heads` runs of each task that could start one, or as many as its own limit leaves, and the
+    shortages of its place. What `Store.admission` sees is all that waits, the pauses, the running runs themselves, and the
+    shortages of all places.
     """
 
     now: datetime
@@ -193,6 +195,7 @@ class AdmissionView:
     running: Mapping[str, int] = field(default_factory=dict)
     quotas: Mapping[str, Quota] = field(default_factory=dict)
     pauses: Mapping[str, Pause] = field(default_factory=dict)
+    shortages: Sequence[Shortage] = ()
     occupants: Sequence[Running] = ()
     heads: int = ANY
 
@@ -223,6 +226,10 @@ class Claim:
     offsets: Mapping[str, int]
     last_line: int = 0
     """The cursor of the last line that the run's log has."""
+    deferred: str = ""
+    """Why it had been given back before this attempt; empty if it had not."""
+    tries: bool = False
+    """Whether its task is short of room where the agent is to run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -587,11 +594,19 @@ class Store(Protocol):
         ...
 
     def claim(
-        self, worker: str, lease: timedelta, admit: Admit, *, place: str = "", room: Room = endless, most: int = ANY
+        self,
+        worker: str,
+        lease: timedelta,
+        admit: Admit,
+        *,
+        place: str = "",
+        room: Room = endless,
+        most: int = ANY,
+        reason: str = "started",
     ) -> list[Claim]:
         """Admit and claim in one transaction, `most` runs at most: attempt + 1, fence + 1, owner, lease. `admit` may be called
         more than once. It sees the first of each task's queue, and is not asked where `room` leaves none. `place` is where
-        the agents will run."""
+        the agents will run; `reason` is that of the runs until their agents begin in places of their own."""
         ...
 
     def adopt(
@@ -619,8 +634,8 @@ class Store(Protocol):
         ...
 
     def next_due(self) -> timedelta | None:
-        """How long until the earliest delayed run is due, a start limit lets another run start, or the earliest lease ends: by
-        the store's clock, for this machine's may be another."""
+        """How long until the earliest delayed run is due, a start limit lets another run start, another try for room is due, or
+        the earliest lease ends: by the store's clock, for this machine's may be another."""
         ...
 
     # A claimed run
@@ -652,6 +667,23 @@ class Store(Protocol):
         """Lines, how far the output is read, and what is used so far, in one commit; the last cursor. `after` is the cursor
         that they follow: a call that is repeated after CommitUnknown then adds nothing twice. `began` is when and how the agent
         began, where that is not noted yet."""
+        ...
+
+    def explain(self, run_id: str, fence: int, attempt: int, why: Delay, lines: Sequence[LogLine]) -> int:
+        """Say why the agent of a claimed run has not begun yet, as the run's reason and message until it does, and by these
+        lines of its log, in one commit; the last cursor."""
+        ...
+
+    def give_back(self, run_id: str, fence: int, why: Delay, lines: Sequence[LogLine]) -> Run:
+        """Queue a claimed run again in its old place of the queue, for where its agent was to run there is no room. The attempt
+        is none: it counts neither as a retry nor as a start, and only its number is used up. The task is short of room then
+        (see `model.room`). Of tries that find no room one after the other, for one reason, the first leaves an event and these
+        lines. A run that has lost its patience fails, one whose end was asked for is cancelled, and one whose business key
+        another run has taken fails."""
+        ...
+
+    def shortages(self) -> list[Shortage]:
+        """Tasks that are short of room, by place."""
         ...
 
     def finish(

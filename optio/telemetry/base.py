@@ -78,6 +78,14 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenBack:
+    """A claimed run found no room where its agent was to run, for this reason, and is queued again."""
+
+    run: Run
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Withdrawn:
     """A run was cancelled before it began."""
 
@@ -108,7 +116,7 @@ class Pruned:
     count: int
 
 
-Fact = Delivered | Queued | Claimed | Adopted | Started | Finished | Withdrawn | Fired | Failed | Pruned
+Fact = Delivered | Queued | Claimed | Adopted | Started | Finished | GivenBack | Withdrawn | Fired | Failed | Pruned
 Listener = Callable[[Fact], None]
 
 

@@ -26,6 +26,7 @@ from optio.telemetry.base import (
     Failed,
     Finished,
     Fired,
+    GivenBack,
     Pruned,
     Queued,
     Reading,
@@ -68,6 +69,7 @@ class Metrics:
         self._runs = counter("runs", "runs that ended", "task", "trigger", "state", "reason")
         self._attempts = counter("attempts", "attempts that ended", "task", "runtime", "outcome")
         self._retries = counter("retries", "attempts that are followed by another", "task", "kind")
+        self._given_back = counter("no_room", "claimed runs that found no room, and wait in the queue again", "task", "reason")
         self._wait = histogram("queue_wait_seconds", "from due to claimed", _WAITS, "task")
         self._start = histogram("start_latency_seconds", "from claimed to the agent's process", _STARTS, "runtime")
         self._starts = counter("starts", "agents that began, in places that were ready or made for them", "task", "how")
@@ -116,6 +118,8 @@ class Metrics:
                 self._starts.labels(run.task_id, how).inc()
             case Finished():
                 self._attempt(fact)
+            case GivenBack(run, reason):
+                self._given_back.labels(run.task_id, self._reason(reason)).inc()
             case Withdrawn(run):
                 self._ended(run)
             case Fired(task_id, verdicts, late):

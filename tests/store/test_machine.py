@@ -25,12 +25,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from optio.errors import Conflict, LeaseLost
 from optio.model.pool import COLD, PROCESS, WARM
 from optio.model.retry import Again, GiveUp
+from optio.model.room import BETWEEN_TRIES, Delay, Shortage
 from optio.model.run import TRANSITIONS, Meter, Outcome, Run, RunState
 from optio.runs import schedule
 from optio.store import postgres, sqlite
 from optio.store.base import Beginning, Claim, Once, RunFilter, Store
 from tests.servers import PostgresServer
-from tests.store.build import LEASE, Clock, at_most, delivery, fresh, new_run, say, serve, task
+from tests.store.build import LEASE, Clock, at_most, delivery, fresh, line, new_run, say, serve, task
 
 GLOBAL = 4
 LIMITS = {"t1": 1, "t2": 2, "t3": 3}
@@ -68,6 +69,10 @@ class Model:
     events: int = 1
     lines: int = 0
     begun: dict[int, str] = field(default_factory=dict)
+    # The numbers of attempts that left something; why the run was given back last, and what it tries again.
+    kept: list[int] = field(default_factory=list)
+    deferred: str | None = None
+    tries: str | None = None
 
     def due(self, now: datetime) -> bool:
         return self.state is RunState.QUEUED and (self.not_before <= now or self.queued_at > now)
@@ -75,6 +80,7 @@ class Model:
     def move(self, state: RunState) -> None:
         self.state = state
         self.events += 1
+        self.tries, self.deferred = self.deferred, None
         if state is not RunState.RUNNING:
             self.owner = self.lease_until = None
             self.cancel = False
@@ -226,6 +232,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(worker=workers)
     def claim(self, worker: str) -> None:
         due = [run for run in self.runs.values() if run.due(self.clock.at) and run.task_id not in self.paused]
+        short = {each.task_id: each for each in self.store.shortages()}
+        before = self._running()
 
         claims = self.store.claim(worker, LEASE, at_most(GLOBAL))
 
@@ -234,16 +242,75 @@ class StoreMachine(RuleBasedStateMachine):
             assert model in due
             model.move(RunState.RUNNING)
             model.attempt += 1
+            model.kept.append(model.attempt)
             assert (claim.run.attempt, claim.run.owner, claim.adopted) == (model.attempt, worker, False)
+            assert (claim.tries, claim.deferred) == (claim.run.task_id in short, (claim.tries and model.tries) or "")
+        self._tried_for_room(short, before, due, Counter(claim.run.task_id for claim in claims))
         running = self._running()
         started = {claim.run.task_id for claim in claims}
         for left in due:
-            if left.state is RunState.QUEUED:
+            if left.state is RunState.QUEUED and left.task_id not in short:
                 # Nothing of a lower priority goes before one that may start.
                 assert left.task_id != "t1" or running["t1"] >= LIMITS["t1"] or started <= {"t1"}
                 assert running.total() >= GLOBAL or running[left.task_id] >= LIMITS[left.task_id]
                 same = [each for each in due if each.task_id == left.task_id]
                 assert all(each.seq < left.seq for each in same if each.state is RunState.RUNNING)
+
+    def _tried_for_room(
+        self, short: dict[str, Shortage], before: Counter[str], due: list[Model], claimed: Counter[str]
+    ) -> None:
+        """Of the tasks that are short of room one run tries; of those for which there was some, as many as is said."""
+        now = self.clock.at
+        trials = {task_id for task_id, each in short.items() if not each.begun}
+        tried = sum(claimed[task_id] for task_id in trials)
+        for task_id, each in short.items():
+            assert not each.begun or claimed[task_id] <= max(0, each.at_once - each.starting)
+        free = not any(short[each].starting or now - BETWEEN_TRIES < short[each].at <= now for each in trials)
+        assert tried <= free
+        assert all(short[task_id].is_due(now) for task_id in trials if claimed[task_id])
+        could = {
+            run.task_id
+            for run in due
+            if run.task_id in trials and short[run.task_id].is_due(now) and before[run.task_id] < LIMITS[run.task_id]
+        }
+        assert tried or not could or not free or self._running().total() >= GLOBAL
+
+    @precondition(lambda self: self.claims)
+    @rule(number=pick, reason=st.sampled_from(["quota", "unschedulable"]), patience=st.none() | st.integers(5, 60))
+    def give_back(self, number: int, reason: str, patience: int | None) -> None:
+        claim = self.claims[number % len(self.claims)]
+        model = self.runs[claim.run.id]
+        span = None if patience is None else timedelta(seconds=patience)
+        why, lines = Delay(reason=reason, message="full", patience=span), [line("no room")]
+        if not self._mine(claim):
+            with pytest.raises(LeaseLost):
+                self.store.give_back(claim.run.id, claim.run.fence, why, lines)
+            return
+        began = model.attempt in model.begun
+
+        run = self.store.give_back(claim.run.id, claim.run.fence, why, lines)
+
+        self.touched.add(claim.run.id)
+        again = model.tries == reason
+        if model.cancel:
+            model.move(RunState.CANCELLED)
+        elif run.state is RunState.FAILED:
+            assert span is not None
+            assert self.clock.at - model.queued_at >= span
+            model.move(RunState.FAILED)
+        else:
+            model.kept.remove(model.attempt)
+            model.move(RunState.QUEUED)
+            model.deferred = reason
+            model.events -= 2 if again else 0
+            model.lines -= again
+            if began:  # an executor never says so of one that has
+                del model.begun[model.attempt]
+        model.lines += 1
+        short = {each.task_id: each for each in self.store.shortages()}
+        assert (short[model.task_id].reason, short[model.task_id].begun) == (reason, 0) or short[
+            model.task_id
+        ].at > self.clock.at
 
     @rule(worker=workers, most=st.integers(1, 3))
     def adopt(self, worker: str, most: int) -> None:
@@ -412,7 +479,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert all((event.from_state, event.to_state) in LEGAL for event in events[1:])
         assert [line.seq for line in self.store.log(run_id)] == list(range(1, model.lines + 1))
         attempts = self.store.attempts(run_id)
-        assert [attempt.number for attempt in attempts] == list(range(1, model.attempt + 1))
+        assert [attempt.number for attempt in attempts] == model.kept
         assert {attempt.number: attempt.began for attempt in attempts if attempt.began is not None} == model.begun
         assert all((attempt.began is None) == (attempt.agent_started_at is None) for attempt in attempts)
 

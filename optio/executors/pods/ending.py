@@ -1,6 +1,7 @@
 """What a pod's status says of its attempt, where its supervisor said nothing."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ _ENDED_BY_NODE = ("Terminated", "Shutdown", "NodeShutdown", "NodeLost", "Preempt
 _NOT_PULLED = ("ErrImagePull", "ImagePullBackOff")
 _MORE_MEMORY = "raise environment.resources.memory (OPTIO_POD_MEMORY, for tasks without it)"
 _OOM = f"it used more memory than its limit: {_MORE_MEMORY}"
+_BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*": ErrImagePull: ')
 
 
 def of_end(text: str, *, oom: bool = False) -> Exit:
@@ -95,12 +97,31 @@ def of_start(status: Status) -> tuple[str, str, bool] | None:
 
 def slow(status: Status) -> tuple[str, str]:
     """Why a pod has not started in time: (reason, sentence)."""
-    waiting = (_container(status).get("state") or {}).get("waiting") or {}
+    waiting = _waiting(status)
+    found = held_up(status)
+    return found or ("start_timeout", f"the pod did not start: {waiting.get('message') or preparing(status)}")
+
+
+def held_up(status: Status) -> tuple[str, str] | None:
+    """What keeps a pod from starting: (reason, sentence with the cure); None if it may just take its time."""
+    waiting = _waiting(status)
     if waiting.get("reason") in _NOT_PULLED:
-        return "image", f"the image cannot be pulled: {waiting.get('message') or waiting['reason']}"
-    if words := unscheduled(status):
-        return "unschedulable", words
-    return "start_timeout", f"the pod did not start: {waiting.get('message') or waiting.get('reason') or status.get('phase')}"
+        # The same words again, each time that it is tried.
+        words = _BACK_OFF.sub("", waiting.get("message") or waiting["reason"])
+        cure = "check its name (environment.image) and the registry's credentials"
+        return "image", f"the image cannot be pulled: {words}: {cure}"
+    words = unscheduled(status)
+    return ("unschedulable", words) if words else None
+
+
+def preparing(status: Status) -> str:
+    """What its node is doing, in the cluster's word."""
+    return str(_waiting(status).get("reason") or status.get("phase"))
+
+
+def _waiting(status: Status) -> Status:
+    found: Status = (_container(status).get("state") or {}).get("waiting") or {}
+    return found
 
 
 def disrupted(status: Status) -> str | None:
@@ -113,9 +134,23 @@ def disrupted(status: Status) -> str | None:
 
 
 def unscheduled(status: Status) -> str:
-    """Why no node takes the pod; empty when one does, or may."""
+    """Why no node takes the pod, and the cure; empty when one does, or may."""
     found = _condition(status, "PodScheduled", "False")
-    return "" if found is None else f"no node takes the pod: {found.get('message') or found.get('reason')}"
+    # A pod that has a scheduling gate, a tombstone, is not meant to have a node.
+    if found is None or found.get("reason") == "SchedulingGated":
+        return ""
+    said = str(found.get("message") or found.get("reason"))
+    if is_unsuitable(said):
+        cure = "ask for less (environment.resources), or look at node selectors, taints and cordoned nodes"
+        return f"no node can take the pod, whatever ends: {said} Cure: {cure}"
+    return (
+        f"no node has room for the pod: {said} Cure: wait for runs to end, ask for less (environment.resources), or add a node"
+    )
+
+
+def is_unsuitable(said: str) -> bool:
+    """Whether the scheduler says that no node would take the pod even if all others went."""
+    return "Preemption is not helpful" in said and "No preemption victims" not in said
 
 
 def _container(status: Status) -> Status:

@@ -9,6 +9,7 @@ from optio.executors.base import Begun, Exit
 from optio.executors.pods import ending, manifest
 from optio.executors.pods.informer import Pod
 from optio.executors.pods.spool import Spool
+from optio.model.room import Delay
 from optio.model.run import AgentPod
 
 
@@ -29,6 +30,7 @@ class PodHandle:
         self._settled = settled
         self._ask = ask
         self._begun: Begun | None = None
+        self._delay: Delay | None = None
         self._exit: Exit | None = None
         self._changed = threading.Condition()
         self._news = False
@@ -64,6 +66,10 @@ class PodHandle:
         """See `Handle.pod`."""
         return self._pod
 
+    def delay(self) -> Delay | None:
+        """See `Handle.delay`."""
+        return self._delay
+
     def exit(self) -> Exit | None:
         """See `Handle.exit`."""
         return self._exit
@@ -96,6 +102,12 @@ class PodHandle:
         """The launch has arrived."""
         self._begun = self._begun or Begun(time.monotonic(), self.how)
         self.wake()
+
+    def tell_delay(self, delay: Delay) -> None:
+        """Its pod does not start, for this reason."""
+        if delay != self._delay:
+            self._delay = delay
+            self.wake()
 
     def settle(self) -> None:
         """All that was printed before it was found is here."""

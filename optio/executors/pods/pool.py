@@ -134,7 +134,7 @@ class Pools:
         mine = [each for each in self._warm() if each["metadata"]["labels"].get(pod.POOL) == kind.key and not _over(each)]
         ready = sum(map(is_ready, mine))
         trouble = self._trouble.get(kind.key)
-        waits = next((words for each in mine if (words := ending.unscheduled(each.get("status", {})))), "")
+        waits = next((found[1] for each in mine if (found := ending.held_up(each.get("status", {})))), "")
         return Pool(
             key=kind.key,
             tasks=kind.tasks,

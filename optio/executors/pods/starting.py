@@ -13,6 +13,7 @@ from optio.executors.base import Exit, Launch
 from optio.executors.pods import ending, plan
 from optio.executors.pods import manifest as pod
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
+from optio.executors.pods.delays import Delays, full_quota
 from optio.executors.pods.delivery import Delivery
 from optio.executors.pods.handle import PodHandle
 from optio.executors.pods.informer import Informer, Pod, again, runs
@@ -20,6 +21,7 @@ from optio.executors.pods.manifest import PodSettings
 from optio.executors.pods.policies import Policies
 from optio.executors.pods.pool import Pools
 from optio.executors.procfs import uptime
+from optio.model.room import Delay
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -48,6 +50,12 @@ class Failed(Exception):
         super().__init__(message)
         empty = Exit(code=None, signal=None, stopped_by=stopped_by)
         self.exit = exit or replace(empty, reason=reason or None, message=message, temporary=temporary)
+
+
+def without_room(why: Delay) -> Failed:
+    """The end of an attempt for which there is no room: its run may wait for some."""
+    found = Exit(code=None, signal=None, reason=why.reason, message=why.message, temporary=True, no_room=why)
+    return Failed(exit=found)
 
 
 class Renewal:
@@ -140,8 +148,9 @@ class Starter:
 
     async def _delivered(self, start: Start, found: Pod, deadline: float, delivery: Delivery | None = None) -> tuple[str, bool]:
         name, mark = found["metadata"]["name"], found["metadata"]["annotations"][pod.MARK]
+        delays = Delays(start.handle, self._start_s)
         for tries in count():
-            told = delivery is not None or await start.unless_stopped(self._near(start.handle, deadline, tries))
+            told = delivery is not None or await start.unless_stopped(self._near(start.handle, deadline, tries, delays))
             async with delivery or self._delivery(start, name) as way:
                 try:
                     return mark, _arrived(start.handle, *await way.go())
@@ -176,7 +185,7 @@ class Starter:
 
     async def _made(self, start: Start, deadline: float) -> Pod:
         """The pod, which may have been made already by a request that got no answer."""
-        taken = False
+        taken = False  # there may be a pod of this name
         async for _ in again(deadline):
             try:
                 found = await self._cluster.pod(start.wanted["metadata"]["name"]) if taken else None
@@ -187,16 +196,18 @@ class Starter:
             except Refused as err:
                 taken = err.status == 409
                 if not taken and not err.temporary:
-                    reason = "quota" if "exceeded quota" in str(err) else "pod_refused"
-                    raise Failed(reason, f"the cluster refused the pod: {err}", temporary=reason == "quota") from err
+                    full = full_quota(str(err), self._start_s)
+                    raise (
+                        Failed("pod_refused", f"the cluster refused the pod: {err}") if full is None else without_room(full)
+                    ) from err
                 if err.wait:
                     await asyncio.sleep(min(err.wait, max(0.0, deadline - time.monotonic())))
                 last: Exception = err
             except Unreachable as err:
-                last = err
+                taken, last = True, err
         raise Failed("cluster", f"no pod could be made: {last}", temporary=True)
 
-    async def _near(self, handle: PodHandle, deadline: float, tries: int) -> bool:
+    async def _near(self, handle: PodHandle, deadline: float, tries: int, delays: Delays) -> bool:
         """Wait until its container runs, as its node says (True), or until it is worth a try, after so many. Raises Failed when
         it will not run."""
         began, name = time.monotonic(), handle.name
@@ -211,6 +222,9 @@ class Starter:
             if failed is not None:
                 raise Failed(exit=failed)
             now, told = time.monotonic(), runs(status)
+            no_room = None if told else delays.no_room(status) if now >= deadline else delays.look(status)
+            if no_room is not None:
+                raise without_room(no_room)
             if not told and now >= deadline:
                 reason, message = ending.slow(status)
                 raise Failed(reason, message, temporary=reason != "image")
@@ -218,7 +232,7 @@ class Starter:
             if now >= at:
                 return told
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(at - now, 5.0)):
+                async with asyncio.timeout(min(at - now, 2.0)):
                     await moved.wait()
 
     def _tries(self, known: Pod, tries: int) -> bool:

@@ -4,15 +4,17 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from optio.errors import LeaseLost
 from optio.model.pool import PROCESS
 from optio.model.retry import Again, GiveUp
+from optio.model.room import Delay
 from optio.model.run import Change, LogLine, Meter, Outcome, Run, RunState, Usage
-from optio.store.base import AdmissionView, Admit, Beginning, Claim, Decide, Quota, Room
-from optio.store.sql import dedupe, events, places, queue, quotas
+from optio.model.text import span
+from optio.store.base import AdmissionView, Admit, Beginning, Claim, Decide, Room
+from optio.store.sql import dedupe, events, places, queue, quotas, shortages
 from optio.store.sql.events import Move
 from optio.store.sql.records import ATTEMPTS, RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
 from optio.store.sql.transaction import Lot, Row, Transaction, dump_json, micros, when
@@ -26,8 +28,8 @@ SELECT (SELECT MIN(task_id) FROM runs WHERE state = 'queued') IS NOT NULL AS wai
     (SELECT COUNT(*) FROM runs WHERE state = 'running') AS running
 """
 # When the earliest delayed run is due; when the first start leaves the window of a task that has used its start limit up, and
-# has something waiting; when the earliest lease ends.
-_NEXT_DUE = """
+# has something waiting; when the earliest lease ends; when another try for room is due.
+_NEXT_DUE = f"""
 SELECT (
     SELECT MIN(not_before) FROM runs
     WHERE state = 'queued' AND not_before > queued_at AND not_before > :now AND queued_at <= :now
@@ -41,17 +43,24 @@ SELECT MIN(at) FROM (
         AND EXISTS (SELECT 1 FROM runs q WHERE q.state = 'queued' AND q.task_id = t.task_id)
         AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.task_id = t.task_id)
         AND t.start_limit <= (SELECT COUNT(*) FROM starts s WHERE s.task_id = t.task_id AND s.at > :now - t.start_window)
-) openings) AS opening
-"""
+) openings) AS opening, ({shortages.DUE}) AS trial
+"""  # noqa: S608
 _TAKE = (
     "UPDATE runs SET owner = :worker, fence = fence + 1, lease_until = :until, place = :place "  # noqa: S608
     f"WHERE id = :id AND {_OVER}"
 )
 _NEW_WORKER = "UPDATE attempts SET worker = :worker WHERE run_id = :id AND number = (SELECT attempt FROM runs WHERE id = :id)"
+# Its agent has a place of its own, which it may have waited for.
+_STARTED = """
+UPDATE runs SET reason = 'started', message = '' FROM lot
+WHERE runs.id = lot.id AND runs.state = 'running' AND runs.reason <> 'started' AND runs.cancel_requested = 0
+"""
+_EXPLAIN = "UPDATE runs SET reason = :reason, message = :message WHERE id = :id AND cancel_requested = 0"
 _AGENT_STARTED = """
 UPDATE attempts SET agent_started_at = :at WHERE run_id = :id AND agent_started_at IS NULL
 AND number = (SELECT attempt FROM runs WHERE id = :id AND state = 'running' AND fence = :fence)
 """
+_ATTEMPT = "SELECT started_at FROM attempts WHERE run_id = :id AND number = :number"
 _IN_LOT = "FROM runs WHERE id IN (SELECT lot.id FROM lot) ORDER BY +runs.seq"
 _CLAIMED = f"SELECT {RUN_COLUMNS}, prompt, last_event, last_line FROM runs WHERE id = :id"  # noqa: S608
 _QUEUED = f"SELECT {RUN_COLUMNS}, prompt, last_event, last_line {_IN_LOT}"
@@ -77,17 +86,19 @@ _CHANGING = (
 )  # fmt: skip
 
 
-def claim(tx: Transaction, worker: str, lease: timedelta, admit: Admit, place: str, room: Room, most: int) -> list[Claim]:
+def claim(
+    tx: Transaction, worker: str, lease: timedelta, admit: Admit, place: str, room: Room, most: int, reason: str
+) -> list[Claim]:
     """See `Store.claim`."""
     tx.lock("admission")
     claims: list[Claim] = []
     more = True
     while more:
         left = most - len(claims)
-        seen = queue.heads(tx, lambda running: min(room(running), left))  # noqa: B023 - called at once
+        seen = queue.heads(tx, lambda running: min(room(running), left), place)  # noqa: B023 - called at once
         tasks = {waiting.run_id: waiting.task_id for waiting in seen.waiting}
         starts = [run_id for run_id in admit(seen) if run_id in tasks][:left] if tasks else []
-        claims += _start(tx, starts, worker, lease, place, seen.quotas)
+        claims += _start(tx, starts, worker, lease, place, reason, seen)
         full = len(starts) == left or room(sum(seen.running.values()) + len(starts)) <= 0
         more = not full and _cut(seen, set(starts))
     return claims
@@ -113,7 +124,7 @@ def _cut(seen: AdmissionView, starts: set[str]) -> bool:
 
 
 def _start(
-    tx: Transaction, starts: Sequence[str], worker: str, lease: timedelta, place: str, limits: Mapping[str, Quota]
+    tx: Transaction, starts: Sequence[str], worker: str, lease: timedelta, place: str, reason: str, seen: AdmissionView
 ) -> list[Claim]:
     """Of these runs those that still wait: one may have been cancelled at this moment."""
     if not starts:
@@ -121,7 +132,7 @@ def _start(
     found = {row["id"]: row for row in tx.hold_all(_QUEUED, lot=Lot("id text", [{"id": run_id} for run_id in starts]))}
     rows = [found[run_id] for run_id in starts if run_id in found and found[run_id]["state"] == RunState.QUEUED]
     moves = [
-        Move(row=row, change=Change.CLAIM, reason="started", actor=worker, columns={
+        Move(row=row, change=Change.CLAIM, reason=reason, actor=worker, columns={
             "attempt": row["attempt"] + 1, "fence": row["fence"] + 1, "owner": worker, "lease_until": tx.now + _us(lease),
             "place": place, "started_at": row["started_at"] or tx.now, "cancel_requested": 0,
         })
@@ -131,15 +142,27 @@ def _start(
     begun = [{"id": move.row["id"], "number": move.columns["attempt"]} for move in moves]
     tx.lay(_ATTEMPTS, Lot("id text, number bigint", begun), {"worker": worker, "now": tx.now})
     for row in rows:
-        if row["task_id"] in limits:
-            quotas.note(tx, row["task_id"], row["id"], limits[row["task_id"]])
-    return [_claimed(move, state) for move, state in zip(moves, states, strict=True)]
+        if row["task_id"] in seen.quotas:
+            quotas.note(tx, row["task_id"], row["id"], seen.quotas[row["task_id"]])
+    short = {shortage.task_id for shortage in seen.shortages}
+    deferred = {
+        row["id"]: row["reason"] for row in rows if row["task_id"] in short and _was_given_back(tx, row["id"], row["attempt"])
+    }
+    return [
+        replace(_claimed(move, state), deferred=deferred.get(move.row["id"], ""), tries=move.row["task_id"] in short)
+        for move, state in zip(moves, states, strict=True)
+    ]
 
 
 def _claimed(move: Move, state: RunState) -> Claim:
     row = move.row
     changed = {**dict(row), **move.columns, "state": state.value, "reason": move.reason, "message": move.message}
     return Claim(replace(to_run(changed), meter=Meter()), row["prompt"], adopted=False, offsets={}, last_line=row["last_line"])
+
+
+def _was_given_back(tx: Transaction, run_id: str, attempt: int) -> bool:
+    """Whether this attempt at a run found no room: then nothing is left of it."""
+    return attempt > 0 and tx.one(_ATTEMPT, {"id": run_id, "number": attempt}) is None
 
 
 def waits(tx: Transaction, room: Room) -> bool:
@@ -227,7 +250,7 @@ def owners(tx: Transaction) -> set[str]:
 def next_due(tx: Transaction) -> timedelta | None:
     """See `Store.next_due`."""
     row = tx.one(_NEXT_DUE, {"now": tx.now})
-    times = [row[name] for name in ("due", "lease", "opening") if row[name] is not None]
+    times = [row[name] for name in ("due", "lease", "opening", "trial") if row[name] is not None]
     return timedelta(microseconds=min(times) - tx.now) if times else None
 
 
@@ -242,7 +265,7 @@ def agent_started(tx: Transaction, run_id: str, fence: int, began: Beginning) ->
     noted = tx.run(_AGENT_STARTED, {"at": _ago(tx, began), "id": run_id, "fence": fence})
     row = None if noted and began.how == PROCESS else _owned(tx, run_id, fence)
     if noted and row is not None:
-        places.note_begun(tx, [(run_id, row["attempt"], began)])
+        _note_begun(tx, [(run_id, row["attempt"], began)])
 
 
 def append_log(
@@ -261,19 +284,7 @@ def append_log(
     last: int = row["last_line"]
     if lines and after is not None and last != after:
         return last  # the call before had been kept, though nobody could tell
-    if lines:
-        tx.many(
-            "INSERT INTO log_lines (run_id, seq, attempt, kind, at, data) VALUES (:run_id, :seq, :attempt, :kind, :at, :data)",
-            [
-                {
-                    "run_id": run_id, "seq": last + place, "attempt": attempt, "kind": line.kind.value,
-                    "at": micros(line.at), "data": line.data,
-                }
-                for place, line in enumerate(lines, 1)
-            ],
-        )  # fmt: skip
-        last += len(lines)
-        tx.run("UPDATE runs SET last_line = :last WHERE id = :id", {"last": last, "id": run_id})
+    last = _append(tx, run_id, last, attempt, lines)
     tx.run(
         "UPDATE attempts SET offsets = :offsets, usage = :usage, turns = :turns, tool_calls = :tool_calls, cost = :cost, "
         "cost_source = :cost_source, agent_started_at = COALESCE(agent_started_at, :began) "
@@ -283,7 +294,81 @@ def append_log(
             **meter_columns(meter),
         },
     )  # fmt: skip
-    places.note_begun(tx, [(run_id, attempt, began)])
+    _note_begun(tx, [(run_id, attempt, began)])
+    return last
+
+
+def _note_begun(tx: Transaction, beginnings: Sequence[tuple[str, int, Beginning | None]]) -> None:
+    rows = [
+        {"id": run_id, "number": number} for run_id, number, began in beginnings if began is not None and began.how != PROCESS
+    ]
+    if rows:
+        places.note_begun(tx, beginnings)
+        shortages.note_begun(tx, rows)
+        tx.lot(_STARTED, "id text", rows)
+
+
+def explain(tx: Transaction, run_id: str, fence: int, attempt: int, why: Delay, lines: Sequence[LogLine]) -> int:
+    """See `Store.explain`."""
+    row = _owned(tx, run_id, fence)
+    tx.run(_EXPLAIN, {"id": run_id, "reason": why.reason, "message": why.message})
+    return _append(tx, run_id, row["last_line"], attempt, lines)
+
+
+def give_back(tx: Transaction, run_id: str, fence: int, why: Delay, lines: Sequence[LogLine]) -> Run:
+    """See `Store.give_back`."""
+    row = _owned(tx, run_id, fence)
+    own = {"id": run_id, "number": row["attempt"], "task_id": row["task_id"]}
+    claimed_at = tx.one(_ATTEMPT, own)["started_at"]
+    place = tx.one("SELECT place FROM runs WHERE id = :id", own)["place"]
+    patient_until = shortages.note(tx, place, row, why, claimed_at)
+    over = patient_until is not None and micros(patient_until) <= tx.now
+    if over or row["cancel_requested"] or dedupe.lost_to(tx, row) is not None:
+        _append(tx, run_id, row["last_line"], row["attempt"], lines)
+        end = Finish(
+            run_id=run_id,
+            fence=fence,
+            outcome=Outcome(ok=False, reason=why.reason, message=why.message, again=True),
+            meter=Meter(),
+            exit_code=None,
+            signal=None,
+            decide=lambda run, outcome, now: _decide(why, now, over=over),
+        )
+        return end.alone(tx)
+    tx.run("DELETE FROM attempts WHERE run_id = :id AND number = :number", own)
+    quotas.take_back(tx, row["task_id"], run_id)
+    first = tx.one("SELECT MIN(started_at) AS at FROM attempts WHERE run_id = :id", own)["at"]
+    columns = {"owner": None, "lease_until": None, "started_at": first}
+    actor = row["owner"] or "worker"
+    move = Move(row=row, change=Change.DEFER, reason=why.reason, message=why.message, actor=actor, columns=columns)
+    if _was_given_back(tx, run_id, row["attempt"] - 1) and events.reason_of(tx, run_id, row["last_event"] - 1) == why.reason:
+        events.take_back(tx, move)
+    else:
+        events.move_all(tx, [move])
+        _append(tx, run_id, row["last_line"], row["attempt"], lines)
+    return _ended(move, RunState.QUEUED)
+
+
+def _decide(why: Delay, now: datetime, *, over: bool) -> Again | GiveUp:
+    return GiveUp(f"waited for {span(why.patience)}") if over and why.patience is not None else Again(now)
+
+
+def _append(tx: Transaction, run_id: str, last: int, attempt: int, lines: Sequence[LogLine]) -> int:
+    """Log lines after the cursor `last`; the cursor of the last of them."""
+    if not lines:
+        return last
+    tx.many(
+        "INSERT INTO log_lines (run_id, seq, attempt, kind, at, data) VALUES (:run_id, :seq, :attempt, :kind, :at, :data)",
+        [
+            {
+                "run_id": run_id, "seq": last + place, "attempt": attempt, "kind": line.kind.value,
+                "at": micros(line.at), "data": line.data,
+            }
+            for place, line in enumerate(lines, 1)
+        ],
+    )  # fmt: skip
+    last += len(lines)
+    tx.run("UPDATE runs SET last_line = :last WHERE id = :id", {"last": last, "id": run_id})
     return last
 
 
@@ -303,6 +388,13 @@ class Finish:
     def __call__(self, tx: Transaction) -> Run | None:
         return self.together(tx, [self])[0]
 
+    def alone(self, tx: Transaction) -> Run:
+        """The same where the attempt is known to be its owner's."""
+        run = self(tx)
+        if run is None:
+            raise LeaseLost(self.run_id)
+        return run
+
     @staticmethod
     def together(tx: Transaction, finishes: "Sequence[Finish]") -> list[Run | None]:
         """Several at once, by as many statements as one takes."""
@@ -314,7 +406,7 @@ class Finish:
                 row = held.pop(each.run_id)  # who ends the same attempt again comes too late
                 mine[place] = each._as_asked(row), row
         tx.lot(_ENDED, _ENDED_OF, [each._attempt(tx, row) for each, row in mine.values()])
-        places.note_begun(tx, [(each.run_id, row["attempt"], each.began) for each, row in mine.values()])
+        _note_begun(tx, [(each.run_id, row["attempt"], each.began) for each, row in mine.values()])
         moves = [each._move(tx, row) for each, row in mine.values()]
         states = events.move_all(tx, moves)
         for move in moves:

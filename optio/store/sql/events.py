@@ -50,6 +50,12 @@ def _first(tx: Transaction, run_id: str, trigger: str, actor: str) -> dict[str, 
     }  # fmt: skip
 
 
+def reason_of(tx: Transaction, run_id: str, seq: int) -> str | None:
+    """The reason of a run's event; None when there is no such event."""
+    row = tx.one("SELECT reason FROM events WHERE run_id = :id AND seq = :seq", {"id": run_id, "seq": seq})
+    return None if row is None else row["reason"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
     """A change of a run's row, which was read and is held since; `columns` change with it."""
@@ -111,3 +117,22 @@ def move_all(tx: Transaction, moves: Sequence[Move]) -> list[RunState]:
         raise Conflict("the run changed at the same moment: look again")
     tx.lay(_MOVED, Lot(_MOVED_OF, rows), {"now": tx.now})
     return states
+
+
+# The run is as it was before its last event, but for what a try has used up: the number of the attempt, and the fence.
+_TAKE_BACK = """
+UPDATE runs SET state = 'queued', reason = :reason, message = :message, last_event = last_event - 1{columns}
+WHERE id = :id AND state = :state AND fence = :fence
+"""
+
+
+def take_back(tx: Transaction, move: Move) -> None:
+    """Apply a change that leads to where the run was before its last event, which goes; no event of its own stays. So a run
+    that waits for a day has as many events as one that waits for a minute. Raises Conflict as `move` does."""
+    move.state()
+    ours = {"id": move.row["id"], "seq": move.row["last_event"], "state": move.row["state"], "fence": move.row["fence"]}
+    columns = "".join(f", {name} = :{name}" for name in move.columns)
+    values = {**ours, **move.columns, "reason": move.reason, "message": move.message}
+    if tx.run(_TAKE_BACK.format(columns=columns), values) != 1:
+        raise Conflict("the run changed at the same moment: look again")
+    tx.run("DELETE FROM events WHERE run_id = :id AND seq = :seq", ours)

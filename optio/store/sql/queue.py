@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from optio.store.base import ANY, AdmissionView, Quota, Room, Running, Waiting
-from optio.store.sql import pauses, quotas
+from optio.store.sql import pauses, quotas, shortages
 from optio.store.sql.transaction import Row, Transaction, when
 
 # So many queued runs of each task are looked at together: the cost of a claim must not grow with the queue.
@@ -66,7 +66,7 @@ _RUNNING = "SELECT id, task_id, dedupe_key, started_at FROM runs WHERE state = '
 _COUNTS = "SELECT task_id, COUNT(*) AS n FROM runs WHERE state = 'running' GROUP BY task_id"
 
 
-def heads(tx: Transaction, room: Room) -> AdmissionView:
+def heads(tx: Transaction, room: Room, place: str) -> AdmissionView:
     """For a claim, under the lock: of each task that could start a run the first few that are due, or as many as there is
     room for; nothing where there is none."""
     running = {row["task_id"]: row["n"] for row in tx.all(_COUNTS)}
@@ -84,6 +84,7 @@ def heads(tx: Transaction, room: Room) -> AdmissionView:
         waiting=[_waiting(row) for row in rows],
         running=running,
         quotas={task_id: quota for task_id, (quota, _) in found.items()},
+        shortages=shortages.every(tx, place),
         heads=most,
     )
 
@@ -118,6 +119,7 @@ def everything(tx: Transaction) -> AdmissionView:
         running=running,
         quotas={task_id: quotas.with_starts(tx, task_id, quota) for task_id, quota in limited.items()},
         pauses=pauses.every(tx),
+        shortages=shortages.every(tx),
         occupants=[Running(run_id=row["id"], task_id=row["task_id"], dedupe_key=row["dedupe_key"]) for row in occupants],
         heads=ANY,
     )

@@ -18,6 +18,11 @@ _STARTS = "SELECT at, run_id FROM starts WHERE task_id = :task_id AND at > :sinc
 _OLD = "DELETE FROM starts WHERE task_id = :task_id AND at <= :old"
 _NEW = "INSERT INTO starts (task_id, at, run_id) VALUES (:task_id, :at, :run_id) ON CONFLICT DO NOTHING"
 
+_TAKE_BACK = """
+DELETE FROM starts WHERE task_id = :task_id AND run_id = :run_id
+AND at = (SELECT MAX(s.at) FROM starts s WHERE s.task_id = :task_id AND s.run_id = :run_id)
+"""
+
 
 def of_row(row: Row) -> Quota:
     """From `start_limit`, `start_window` and `used`."""
@@ -46,6 +51,11 @@ def note(tx: Transaction, task_id: str, run_id: str, quota: Quota) -> None:
     """Count a start, and forget those that count no longer."""
     tx.run(_OLD, {"task_id": task_id, "old": tx.now - _us(quota.window)})
     _insert(tx, task_id, run_id, tx.now)
+
+
+def take_back(tx: Transaction, task_id: str, run_id: str) -> None:
+    """The last start of a run was none."""
+    tx.run(_TAKE_BACK, {"task_id": task_id, "run_id": run_id})
 
 
 def bring_back(tx: Transaction, task_id: str) -> None:

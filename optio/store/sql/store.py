@@ -10,6 +10,7 @@ from typing import TypeVar
 from optio.errors import LeaseLost
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask, Registry
+from optio.model.room import Delay, Shortage
 from optio.model.run import AgentPod, Attempt, Event, LogLine, Meter, Outcome, Page, Run
 from optio.store import base
 from optio.store.sql import (
@@ -29,6 +30,7 @@ from optio.store.sql import (
     retention,
     runs,
     schedules,
+    shortages,
     tokens,
 )
 from optio.store.sql.engine import Engine
@@ -156,12 +158,13 @@ class SqlStore:
         place: str = "",
         room: base.Room = base.endless,
         most: int = base.ANY,
+        reason: str = "started",
     ) -> list[base.Claim]:
         # Most looks find nothing: they must not queue for the one write lock.
         if most <= 0 or not self._engine.peek(lambda tx: claims.waits(tx, room)):
             return []
         # An agent that starts on a full disk has nothing to write to: its run waits.
-        starts = Limited(DiskUse.NOTHING, lambda tx: claims.claim(tx, worker, lease, admit, place, room, most))
+        starts = Limited(DiskUse.NOTHING, lambda tx: claims.claim(tx, worker, lease, admit, place, room, most, reason))
         return self._engine.change(starts)
 
     def adopt(
@@ -213,6 +216,15 @@ class SqlStore:
                 lambda tx: claims.append_log(tx, run_id, fence, attempt, lines, offsets, meter, after, began),
             )
         )
+
+    def explain(self, run_id: str, fence: int, attempt: int, why: Delay, lines: Sequence[LogLine]) -> int:
+        return self._engine.change(Limited(DiskUse.HALF, lambda tx: claims.explain(tx, run_id, fence, attempt, why, lines)))
+
+    def give_back(self, run_id: str, fence: int, why: Delay, lines: Sequence[LogLine]) -> Run:
+        return self._engine.change(lambda tx: claims.give_back(tx, run_id, fence, why, lines))
+
+    def shortages(self) -> list[Shortage]:
+        return self._engine.peek(shortages.every)
 
     def finish(
         self,

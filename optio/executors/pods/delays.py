@@ -1,0 +1,89 @@
+"""Why a pod does not start: said to whoever waits for it, and when its run had better wait in the queue.
+
+For the `Starter`. Nothing here asks the cluster anything: what is looked at is what a watch or an answer has told.
+"""
+
+import re
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from optio.executors.pods import ending
+from optio.executors.pods.handle import PodHandle
+from optio.model.pool import quantity
+from optio.model.room import Delay
+
+# The scheduler says that no node has room a moment before one has it, as well.
+_SAID_AFTER_S = 2.0
+# Most pods run by then; of those that do not, one wants to know what is going on.
+_SLOW_S = 8.0
+# A cluster autoscaler looks for pods without a node every ten seconds: it is to see this one.
+_ROOM_S = 15.0
+_QUOTA = re.compile(r"exceeded quota: .*?requested: (?P<requested>.*?), used: .*?, limited: (?P<limited>.*)")
+
+
+class Delays:
+    """Those of one pod. `start_s` is how long it may take to start."""
+
+    def __init__(self, handle: PodHandle, start_s: float) -> None:
+        self._handle, self._start_s = handle, start_s
+        self._began = self._since = time.monotonic()
+        self._reason: str | None = None
+
+    def look(self, status: Mapping[str, Any]) -> Delay | None:
+        """Say what holds the pod up, as its status has it; why there is no room for it, when that has lasted."""
+        now, found = time.monotonic(), ending.held_up(status)
+        reason = None if found is None else found[0]
+        if reason != self._reason:
+            self._reason, self._since = reason, now
+        lasts = now - self._since
+        if found is not None:
+            if lasts >= _SAID_AFTER_S:
+                self._handle.tell_delay(Delay(reason=found[0], message=found[1]))
+            if found[0] == "unschedulable" and lasts >= _ROOM_S:
+                return self.no_room(status)
+        elif self._handle.delay() is not None or now - self._began >= _SLOW_S:
+            words = (
+                f"its node prepares the pod {self._handle.name} ({ending.preparing(status)}): an image may take long to pull"
+            )
+            self._handle.tell_delay(Delay(reason="slow_start", message=words))
+        return None
+
+    def no_room(self, status: Mapping[str, Any]) -> Delay | None:
+        """Why no node takes the pod; None if that is not why it does not start."""
+        words = ending.unscheduled(status)
+        if not words:
+            return None
+        return Delay(
+            reason="unschedulable",
+            message=words,
+            patience=timedelta(seconds=self._start_s) if ending.is_unsuitable(words) else None,
+        )
+
+
+def full_quota(said: str, start_s: float) -> Delay | None:
+    """That the namespace's quota is full, if that is what the API server has refused a pod for; with patience where the pod
+    alone asks for more than the quota has."""
+    if "exceeded quota" not in said:
+        return None
+    found = _QUOTA.search(said)
+    if found is not None and _exceeds(found["requested"], found["limited"]):
+        words = (
+            f"the namespace's quota is smaller than the pod: {said}. Cure: ask for less (environment.resources), or raise it"
+        )
+        return Delay(reason="quota", message=words, patience=timedelta(seconds=start_s))
+    words = f"the namespace's quota is full: {said}. Cure: wait for runs to end, or raise the quota"
+    return Delay(reason="quota", message=words)
+
+
+def _exceeds(requested: str, limited: str) -> bool:
+    """`requests.cpu=300m,pods=1` against `pods=2,requests.cpu=100m`."""
+    limits = _quantities(limited)
+    return any(name in limits and value > limits[name] for name, value in _quantities(requested).items())
+
+
+def _quantities(text: str) -> dict[str, Any]:
+    pairs = (pair.partition("=") for pair in text.split(","))
+    found = {name.strip(): quantity(value.strip()) for name, _, value in pairs}
+    return {name: value for name, value in found.items() if value is not None}

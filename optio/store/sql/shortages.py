@@ -1,0 +1,111 @@
+"""Shortages: which tasks are short of room, and where. How that goes on is `model.room`'s to say.
+
+What a try has come to is not noted but seen: a run of the task is running and its agent has not begun. So a worker that dies in
+the middle of a try leaves nothing that would hold the next one.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from optio.model import room
+from optio.model.room import Delay, Shortage
+from optio.store.sql.transaction import Row, Transaction, when
+
+# A place of which nothing was heard for so long is no place any more.
+_FORGOTTEN = timedelta(days=1)
+_ALL = """
+SELECT s.*, (SELECT MIN(e.ended_at) FROM runs e WHERE e.ended_at > s.at) AS freed, (
+    SELECT COUNT(*) FROM runs r JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt
+    WHERE r.state = 'running' AND r.task_id = s.task_id AND a.agent_started_at IS NULL AND a.started_at > :recent
+) AS starting FROM shortages s
+"""
+_OF = "SELECT * FROM shortages WHERE place = :place AND task_id = :task_id"
+_PUT = """
+INSERT INTO shortages (place, task_id, reason, message, ends_help, since, at, until, tries, begun)
+VALUES (:place, :task_id, :reason, :message, :ends_help, :since, :now, :until, :tries, 0)
+ON CONFLICT (place, task_id) DO UPDATE SET reason = excluded.reason, message = excluded.message,
+    ends_help = excluded.ends_help, since = excluded.since, at = excluded.at, until = excluded.until, tries = excluded.tries,
+    begun = 0
+"""
+# One that has tried has tried for all that wait for the same: they wait for the next end.
+_TRIED = (
+    "UPDATE shortages SET at = :now WHERE place = :place AND reason = :reason AND ends_help = 1 AND begun = 0 AND at < :now"
+)
+_FREED = "SELECT 1 FROM runs WHERE ended_at > :at LIMIT 1"
+# Only an attempt that was claimed after the shortage was found tells that there is room again.
+_BEGUN = """
+UPDATE shortages SET begun = begun + 1 WHERE EXISTS (
+    SELECT 1 FROM lot JOIN runs r ON r.id = lot.id JOIN attempts a ON a.run_id = r.id AND a.number = lot.number
+    WHERE r.task_id = shortages.task_id AND r.place = shortages.place AND a.started_at > shortages.at
+)
+"""
+_OVER = "DELETE FROM shortages WHERE begun >= :enough"
+# The next try of each, as `Shortage.due`.
+DUE = f"""
+SELECT MIN(due) FROM (
+    SELECT until AS due FROM shortages WHERE begun = 0 UNION ALL
+    SELECT (SELECT MIN(e.ended_at) FROM runs e WHERE e.ended_at > s.at) + {room.AFTER_AN_END // timedelta(microseconds=1)}
+    FROM shortages s WHERE s.begun = 0 AND s.ends_help = 1
+) tries WHERE due > :now
+"""  # noqa: S608 - a number of ours
+
+
+def every(tx: Transaction, place: str | None = None) -> list[Shortage]:
+    """Those of a place, or all; in their order."""
+    sql = f"{_ALL} ORDER BY s.place, s.task_id" if place is None else f"{_ALL} WHERE s.place = :place ORDER BY s.task_id"
+    params = {"recent": tx.now - _us(room.LONGEST_TRY)}
+    return [_shortage(row) for row in tx.all(sql, params if place is None else {**params, "place": place})]
+
+
+def _shortage(row: Row) -> Shortage:
+    due = row["until"]
+    if row["ends_help"] and row["freed"] is not None:
+        due = min(due, row["freed"] + _us(room.AFTER_AN_END))
+    return Shortage(
+        task_id=row["task_id"],
+        place=row["place"],
+        reason=row["reason"],
+        message=row["message"],
+        since=when(row["since"]),
+        at=when(row["at"]),
+        due=when(due),
+        begun=row["begun"],
+        starting=row["starting"],
+        ends_help=bool(row["ends_help"]),
+    )
+
+
+def note(tx: Transaction, place: str, run: Row, why: Delay, claimed_at: int) -> datetime | None:
+    """A run found no room, whose attempt was claimed then; until when it has patience, if that ends."""
+    key: dict[str, Any] = {"place": place, "task_id": run["task_id"]}
+    known = tx.hold(_OF, key)
+    ends_help = int(why.patience is None)
+    # Runs that were claimed together find no room together: only what was claimed since tells anything new.
+    news = known is None or claimed_at > known["at"]
+    same = known is not None and (known["reason"], known["ends_help"]) == (why.reason, ends_help)
+    since = known["since"] if same and not (news and known["begun"]) else tx.now
+    end = None if why.patience is None else max(since, run["queued_at"]) + _us(why.patience)
+    if news:
+        tries = 1
+        if same and not known["begun"] and not (ends_help and tx.one(_FREED, {"at": known["at"]})):
+            tries += known["tries"]
+        until = tx.now + _us(room.pause(tries))
+        if end is not None:
+            until = min(until, max(end, tx.now + _us(room.FIRST_PAUSE)))
+        new = {"reason": why.reason, "message": why.message, "ends_help": ends_help, "since": since}
+        tx.run(_PUT, {**key, **new, "now": tx.now, "until": until, "tries": tries})
+        if ends_help:
+            tx.run(_TRIED, {"place": place, "reason": why.reason, "now": tx.now})
+        tx.run("DELETE FROM shortages WHERE until < :old", {"old": tx.now - _us(_FORGOTTEN)})
+    return None if end is None else when(end)
+
+
+def note_begun(tx: Transaction, begun: Sequence[dict[str, Any]]) -> None:
+    """There was room for these attempts: rows with `id` and `number`."""
+    if tx.lot(_BEGUN, "id text, number bigint", begun):
+        tx.run(_OVER, {"enough": room.ENOUGH_BEGUN})
+
+
+def _us(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)
