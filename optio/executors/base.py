@@ -109,7 +109,8 @@ class Handle(Protocol):
         ...
 
     def begun(self) -> Begun | None:
-        """When it began; None while its place is made ready, and where another worker has begun it."""
+        """When it began; None while its place is made ready. What another worker began has begun when it was found, at the
+        latest, or is None for a process."""
         ...
 
     def pod(self) -> AgentPod | None:

@@ -240,8 +240,9 @@ class Execution:
             return False
         self._told = True
         self._began = begun
-        self._tell_of_the_claim()
-        self._parts.telemetry.tell(Started(self.run, self._runtime, begun.at - self._born, begun.how))
+        if not self._claim.adopted:
+            self._tell_of_the_claim()
+            self._parts.telemetry.tell(Started(self.run, self._runtime, begun.at - self._born, begun.how))
         self._parts.broker.tell(Topic.RUN, self.run.id)
         return True
 

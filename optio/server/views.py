@@ -100,7 +100,8 @@ def attempt(value: Attempt) -> dict[str, Any]:
     return {
         "number": value.number,
         "worker": value.worker,
-        "startedAt": at(value.started_at),
+        "claimedAt": at(value.started_at),
+        "startedAt": at(value.agent_started_at),
         "agentStartedAt": at(value.agent_started_at),
         "began": value.began,
         "pod": None if value.pod is None else value.pod.name,

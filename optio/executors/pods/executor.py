@@ -333,7 +333,8 @@ class PodExecutor:
     def _gripped(self, found: Pod, run_id: str, attempt: int) -> PodHandle:
         handle = PodHandle(found["metadata"]["name"], run_id, attempt, self._asked, settled=False)
         handle.take(found)
-        handle.launched = True
+        handle.launched, handle.how = True, "warm" if pod.POOL in found["metadata"]["labels"] else "cold"
+        handle.begin()  # its worker may have died before it could say so
         self._informer.put(found)
         self._renewals[handle] = Renewal(float(found["metadata"]["annotations"][pod.ORPHAN]), uptime())
         self._follow(handle, self._feed.resume(handle, found))

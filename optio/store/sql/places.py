@@ -73,6 +73,12 @@ def _read(document: str) -> CompiledTask | None:
         return None
 
 
+def has_begun(tx: Transaction, run_id: str, number: int) -> bool:
+    """Return whether it is kept that this attempt began in a place of its own."""
+    found = tx.one("SELECT 1 AS one FROM begun WHERE run_id = :id AND number = :number", {"id": run_id, "number": number})
+    return found is not None
+
+
 def note_begun(tx: Transaction, beginnings: Sequence[tuple[str, int, Beginning | None]]) -> None:
     """Keep how these attempts began, unless it is kept already. Processes cost nothing."""
     rows = [

@@ -11,6 +11,7 @@ import pytest
 
 from optio.executors.pods import manifest, plan
 from optio.executors.pods.executor import PodExecutor
+from optio.executors.pods.informer import runs
 from optio.executors.pods.manifest import PodSettings
 from optio.model.run import LogKind
 from optio.model.task import Environment
@@ -18,7 +19,7 @@ from optio.runs.execute import Execution
 from tests.executors.pods.conftest import Make
 from tests.executors.pods.place import CLUSTER, IMAGE, NAMESPACE, settings
 from tests.executors.support import launch, python, read, run, shell, until_ended
-from tests.runs.support import accept, execute, execution, log_of, opened
+from tests.runs.support import accept, done, execute, execution, log_of, opened, working
 from tests.support import command_task, eventually
 
 
@@ -131,6 +132,53 @@ def test_an_agent_that_has_ended_before_the_command_that_brought_its_launch_has_
     ended = run(make(), shell("echo ran; exit 3"))
 
     assert (ended.exit.code, ended.exit.reason, ended.stdout) == (3, None, b"ran\n")
+
+
+def test_a_run_has_started_when_its_agent_has_and_not_when_a_worker_took_it(tmp_path: Path, install: str) -> None:
+    with opened(tmp_path, settings(tmp_path, install)) as services, working(services):
+        run = done(services, accept(services, command_task("echo ran")), within=60)
+        (attempt,), events = services.store.attempts(run.id), services.store.events(run.id)
+
+    assert [event.reason for event in events] == ["manual", "starting", "started", "ok"]
+    assert attempt.agent_started_at is not None
+    assert attempt.started_at == events[1].at
+    assert attempt.started_at < attempt.agent_started_at
+    assert run.started_at == events[2].at == attempt.agent_started_at
+
+
+def test_a_run_whose_worker_died_before_it_could_say_that_it_started_has_started_when_it_is_found(
+    tmp_path: Path, install: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path, settings(tmp_path, install)) as services:
+        executor, run_id = services.executor, accept(services, command_task("until [ -f go ]; do sleep 0.1; done"))
+        assert isinstance(executor, PodExecutor)
+        (claimed,) = services.store.claim(
+            "first", timedelta(seconds=30), lambda view: [run_id], place=services.executor.place(), reason="starting"
+        )
+        first = Execution(claimed, services.parts(), "first")
+        with monkeypatch.context() as dead:
+            dead.setattr(first, "_has_just_begun", lambda handle: False)
+            thread = threading.Thread(target=first)
+            thread.start()
+            eventually(lambda: (it := first._handle) and it.begun(), within=60, what="the beginning")
+            name = manifest.name_of(install, run_id, 1)
+            eventually(lambda: runs(executor._informer.status(name)), within=60, what="the node's word")
+            first.leave()
+            thread.join()
+        before = services.store.run(run_id)
+        services.store.release("first")
+        (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5, place=services.executor.place())
+        second = threading.Thread(target=Execution(adopted, services.parts(), "second"))
+        second.start()
+        executor._call(lambda: executor._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
+        second.join()
+        run, events = services.store.run(run_id), services.store.events(run_id)
+        (attempt,) = services.store.attempts(run_id)
+
+    assert (before.reason, before.started_at) == ("starting", None)
+    assert [event.reason for event in events] == ["manual", "starting", "started", "ok"]
+    assert (attempt.began, attempt.agent_started_at) == ("cold", run.started_at)
+    assert run.started_at is not None
 
 
 # What stays for a look
