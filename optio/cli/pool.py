@@ -119,10 +119,10 @@ def text(found: dict[str, Any]) -> str:
 
 def _held_up(found: dict[str, Any]) -> Iterator[str]:
     """Cold starts that wait, and why."""
-    for each in found["shortages"]:
+    for each in found.get("shortages", ()):
         since = f"since {each['since'][:19].replace('T', ' ')} UTC"
         yield f"no room for task {each['taskId']} {since}: {show.safe(each['message'])} [{each['reason']}]"
-    for each in found["startingSlowly"]:
+    for each in found.get("startingSlowly", ()):
         yield f"run {each['runId']} of task {each['taskId']} has not begun: {show.safe(each['message'])} [{each['reason']}]"
 
 

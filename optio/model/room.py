@@ -2,7 +2,7 @@
 
 A task whose run found no room is *short of room*: one run at a time tries whether there is room again, the others wait. Tries
 come less and less often, and sooner when a run has ended, for that may have made room. After the first that succeeds, runs
-start one, one, two, four at a time: what is full again is found out by few.
+start one, one, two, eight at a time: what is full again is found out by few.
 """
 
 from dataclasses import dataclass

@@ -130,6 +130,9 @@ class _Line:
             return self._starting[task] < shortage.at_once
         return task == self._trial and not self._starting[task]
 
+    def _could_start(self, task: str, queue: deque[Waiting]) -> bool:
+        return self._within_limits(task, queue[0]) and any(self._key(each) not in self._keys for each in queue)
+
     def _next_trial(self) -> str | None:
         """Whose turn it is to try whether there is room: the task that has waited for it the longest."""
         short = [shortage for shortage in self._short.values() if not shortage.begun]
@@ -139,7 +142,7 @@ class _Line:
         due = [
             (each.due, each.task_id)
             for each in short
-            if each.is_due(now) and (queue := self._queues.get(each.task_id)) and self._within_limits(each.task_id, queue[0])
+            if each.is_due(now) and (queue := self._queues.get(each.task_id)) and self._could_start(each.task_id, queue)
         ]
         return min(due)[1] if due else None
 
@@ -232,7 +235,7 @@ class _Line:
         if self._starting[shortage.task_id]:
             then = "a run of the task tries now"
         elif shortage.is_due(self._view.now):
-            then = "the next try is due when another task's has ended"
+            then = "the next try is due now, or when that of another task has ended"
         for ahead, waiting in enumerate(queue):
             yield waiting.run_id, Hold("no_room", f"{shortage.message}; {then}", ahead, None, (), None if ahead else due)
 

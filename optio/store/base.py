@@ -679,7 +679,7 @@ class Store(Protocol):
         is none: it counts neither as a retry nor as a start, and only its number is used up. The task is short of room then
         (see `model.room`). Of tries that find no room one after the other, for one reason, the first leaves an event and these
         lines. A run that has lost its patience fails, one whose end was asked for is cancelled, and one whose business key
-        another run has taken fails."""
+        another run has taken fails. Raises Conflict when the agent has begun."""
         ...
 
     def shortages(self) -> list[Shortage]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optio.model.room import BETWEEN_TRIES, Shortage
 from optio.runs.admission import Admission, Hold, decide, starts
 from optio.store.base import AdmissionView, Pause, Quota, Running, Waiting
 
@@ -52,6 +53,22 @@ def quota(count: int, *minutes_ago: float, window: timedelta = HOUR) -> Quota:
     return Quota(count=count, window=window, used=len(made), starts=made)
 
 
+def short(task: str, chance: random.Random) -> Shortage:
+    """A task without room: found some time ago, to be tried again soon or now, or with some that have begun since."""
+    ago = chance.choice([1, 5, 30, 60])
+    return Shortage(
+        task_id=task,
+        place="here",
+        reason="quota",
+        message="the quota is full",
+        since=NOW - HOUR,
+        at=NOW - timedelta(seconds=ago),
+        due=NOW + timedelta(seconds=chance.choice([-9, -1, 0, 10])),
+        begun=chance.choice([0, 0, 0, 1, 2, 3]),
+        starting=chance.choice([0, 0, 0, 1, 2]),
+    )
+
+
 @st.composite
 def situations(draw: st.DrawFn) -> tuple[AdmissionView, int]:
     """What waits and runs, now and then over limits that were lowered meanwhile. Evenly spread: rare are only rare holds."""
@@ -74,8 +91,9 @@ def situations(draw: st.DrawFn) -> tuple[AdmissionView, int]:
     quotas = {
         task: quota(chance.randint(1, 4), *range(chance.randint(0, 4), 0, -1)) for task in names if chance.random() < 0.15
     }
+    shortages = [short(task, chance) for task in names if chance.random() < 0.25]
     pauses = pause(chance.choice([*names, *["none"] * 12]))
-    return view(queue, running, quotas=quotas, pauses=pauses), sum(running.values()) + chance.choice(
+    return view(queue, running, quotas=quotas, pauses=pauses, shortages=shortages), sum(running.values()) + chance.choice(
         [-1, 0, 1, 2, 3, 4, 5, 7, 10]
     )
 
@@ -109,7 +127,28 @@ def could_start(seen: AdmissionView, admission: Admission, each: Waiting) -> boo
         and (each.task_id, each.dedupe_key) not in active_keys(seen, admission)
         and after(seen, admission)[each.task_id] < each.max_concurrent
         and left(seen, admission, each.task_id) > 0
+        and has_room(seen, admission, each.task_id)
     )
+
+
+def has_room(seen: AdmissionView, admission: Admission, task: str) -> bool:
+    """Whether one more run of the task may start, as far as room goes."""
+    tasks = {each.run_id: each.task_id for each in seen.waiting}
+    started = Counter(tasks[run_id] for run_id in admission.starts)
+    shortages = {each.task_id: each for each in seen.shortages}
+    if task not in shortages:
+        return True
+    if shortages[task].begun:
+        return started[task] + shortages[task].starting < shortages[task].at_once
+    trials = [each for each in shortages.values() if not each.begun]
+    lately = any(NOW - each.at < BETWEEN_TRIES for each in trials)
+    tries = sum(each.starting + started[each.task_id] for each in trials)
+    sooner = [
+        each
+        for each in trials
+        if (each.due, each.task_id) < (shortages[task].due, task) and each.task_id in {run.task_id for run in seen.waiting}
+    ]
+    return shortages[task].due <= NOW and not lately and not tries and not sooner
 
 
 @given(situations())
@@ -171,6 +210,8 @@ def test_every_waiting_run_starts_or_has_the_one_reason_that_holds(situation: tu
             assert (hold.reason, str(seen.quotas[each.task_id].count) in str(hold.rule)) == ("start_limit", True)
         elif running[each.task_id] >= each.max_concurrent:
             assert (hold.reason, hold.rule) == ("task_limit", f"maxConcurrent: {each.max_concurrent}")
+        elif hold.reason == "no_room":
+            assert each.task_id in {shortage.task_id for shortage in seen.shortages}
         else:
             assert hold.reason in ("global_limit", "priority")
             assert running.total() >= most
@@ -288,7 +329,11 @@ def _heads(whole: AdmissionView, started: list[str], heads: int) -> AdmissionVie
     quotas = {
         task: replace(limit, used=limit.count - left(whole, admission, task), starts=()) for task, limit in whole.quotas.items()
     }
-    return AdmissionView(now=NOW, waiting=queue, running=after(whole, admission), quotas=quotas, heads=heads)
+    tasks = {each.run_id: each.task_id for each in whole.waiting}
+    begun = Counter(tasks[run_id] for run_id in started)
+    shortages = [replace(each, starting=each.starting + begun[each.task_id]) for each in whole.shortages]
+    running = after(whole, admission)
+    return AdmissionView(now=NOW, waiting=queue, running=running, quotas=quotas, shortages=shortages, heads=heads)
 
 
 @given(situations())
@@ -420,3 +465,68 @@ def test_a_delay_is_kept_to_the_microsecond_unless_the_clock_was_set_back(
 
     assert admission.starts == starting
     assert all(hold.position is None and hold.earliest is not None for hold in admission.holds.values())
+
+
+@given(situations())
+def test_of_the_tasks_without_room_one_run_tries_and_the_one_whose_turn_it_is(situation: tuple[AdmissionView, int]) -> None:
+    seen, most = situation
+
+    admission = decide(seen, max_running=most)
+
+    tasks = {each.run_id: each.task_id for each in seen.waiting}
+    started = Counter(tasks[run_id] for run_id in admission.starts)
+    trials = {each.task_id: each for each in seen.shortages if not each.begun}
+    tried = [task for task in started if task in trials]
+    assert sum(started[task] for task in tried) + sum(each.starting for each in trials.values()) <= 1 or not tried
+    assert all(trials[task].due <= NOW and started[task] == 1 for task in tried)
+    for each in seen.shortages:
+        assert not each.begun or started[each.task_id] <= max(0, each.at_once - each.starting)
+
+
+@given(situations())
+def test_a_task_without_room_holds_up_nobody_else(situation: tuple[AdmissionView, int]) -> None:
+    seen, _ = situation
+    short_of_room = {each.task_id for each in seen.shortages}
+    others = replace(seen, waiting=[each for each in seen.waiting if each.task_id not in short_of_room], shortages=())
+
+    admission, alone = decide(seen, max_running=10**6), decide(others, max_running=10**6)
+
+    tasks = {each.run_id: each.task_id for each in seen.waiting}
+    assert {run_id for run_id in admission.starts if tasks[run_id] not in short_of_room} == set(alone.starts)
+
+
+def test_why_a_run_waits_for_room_says_what_is_full_and_when_the_next_try_is() -> None:
+    shortage = Shortage(
+        task_id="a", place="here", reason="quota", message="the quota is full", since=NOW, at=NOW - MINUTE, due=NOW + MINUTE
+    )
+    queue = [waiting(1, "a"), waiting(2, "a"), waiting(3, "b")]
+
+    admission = decide(view(queue, shortages=[shortage]), max_running=9)
+
+    assert admission.starts == ["r3"]
+    first, second = admission.holds["r1"], admission.holds["r2"]
+    assert (first.reason, first.position, first.earliest) == ("no_room", 1, NOW + MINUTE)
+    assert first.message == "the quota is full; the next try is due at 2026-01-05T08:01:00+00:00"
+    assert (second.reason, second.position, second.earliest) == ("no_room", 2, None)
+
+    trying = replace(shortage, starting=1)
+    assert "tries now" in decide(view(queue, shortages=[trying]), max_running=9).holds["r1"].message
+
+
+def test_tasks_without_room_take_turns_and_none_waits_for_ever() -> None:
+    names = [f"t{n}" for n in range(5)]
+    at = dict.fromkeys(names, NOW - MINUTE)
+    due = dict.fromkeys(names, NOW)
+    tried: Counter[str] = Counter()
+    for step in range(200):
+        now = NOW + timedelta(seconds=5 * step)
+        shortages = [
+            Shortage(task_id=name, place="", reason="r", message="", since=NOW, at=at[name], due=due[name]) for name in names
+        ]
+        seen = replace(view([waiting(n, name) for n, name in enumerate(names)], shortages=shortages), now=now)
+        for run_id in starts(seen, max_running=9):
+            name = names[int(run_id[1:])]
+            tried[name] += 1
+            at[name], due[name] = now, now + MINUTE
+
+    assert min(tried.values()) >= 15

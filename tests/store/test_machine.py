@@ -286,7 +286,10 @@ class StoreMachine(RuleBasedStateMachine):
             with pytest.raises(LeaseLost):
                 self.store.give_back(claim.run.id, claim.run.fence, why, lines)
             return
-        began = model.attempt in model.begun
+        if model.attempt in model.begun:
+            with pytest.raises(Conflict):
+                self.store.give_back(claim.run.id, claim.run.fence, why, lines)
+            return
 
         run = self.store.give_back(claim.run.id, claim.run.fence, why, lines)
 
@@ -304,13 +307,8 @@ class StoreMachine(RuleBasedStateMachine):
             model.deferred = reason
             model.events -= 2 if again else 0
             model.lines -= again
-            if began:  # an executor never says so of one that has
-                del model.begun[model.attempt]
         model.lines += 1
-        short = {each.task_id: each for each in self.store.shortages()}
-        assert (short[model.task_id].reason, short[model.task_id].begun) == (reason, 0) or short[
-            model.task_id
-        ].at > self.clock.at
+        assert model.task_id in {each.task_id for each in self.store.shortages()}
 
     @rule(worker=workers, most=st.integers(1, 3))
     def adopt(self, worker: str, most: int) -> None:

@@ -78,9 +78,9 @@ def full_quota(said: str, start_s: float) -> Delay | None:
 
 
 def _exceeds(requested: str, limited: str) -> bool:
-    """`requests.cpu=300m,pods=1` against `pods=2,requests.cpu=100m`."""
+    """`requests.cpu=300m,pods=1` against `pods=2,requests.cpu=100m`. A quota of nothing closes a namespace for a while."""
     limits = _quantities(limited)
-    return any(name in limits and value > limits[name] for name, value in _quantities(requested).items())
+    return any(0 < limits.get(name, 0) < value for name, value in _quantities(requested).items())
 
 
 def _quantities(text: str) -> dict[str, Any]:

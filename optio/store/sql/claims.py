@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from optio.errors import LeaseLost
+from optio.errors import Conflict, LeaseLost
 from optio.model.pool import PROCESS
 from optio.model.retry import Again, GiveUp
 from optio.model.room import Delay
@@ -64,7 +64,7 @@ _AGENT_STARTED = """
 UPDATE attempts SET agent_started_at = :at WHERE run_id = :id AND agent_started_at IS NULL
 AND number = (SELECT attempt FROM runs WHERE id = :id AND state = 'running' AND fence = :fence)
 """
-_ATTEMPT = "SELECT started_at FROM attempts WHERE run_id = :id AND number = :number"
+_ATTEMPT = "SELECT started_at, agent_started_at FROM attempts WHERE run_id = :id AND number = :number"
 _IN_LOT = "FROM runs WHERE id IN (SELECT lot.id FROM lot) ORDER BY +runs.seq"
 _CLAIMED = f"SELECT {RUN_COLUMNS}, prompt, last_event, last_line FROM runs WHERE id = :id"  # noqa: S608
 _QUEUED = f"SELECT {RUN_COLUMNS}, prompt, last_event, last_line {_IN_LOT}"
@@ -337,9 +337,11 @@ def give_back(tx: Transaction, run_id: str, fence: int, why: Delay, lines: Seque
     """See `Store.give_back`."""
     row = _owned(tx, run_id, fence)
     own = {"id": run_id, "number": row["attempt"], "task_id": row["task_id"]}
-    claimed_at = tx.one(_ATTEMPT, own)["started_at"]
+    attempt = tx.one(_ATTEMPT, own)
+    if attempt["agent_started_at"] is not None:
+        raise Conflict("the run's agent has begun: there was room for it")
     place = tx.one("SELECT place FROM runs WHERE id = :id", own)["place"]
-    patient_until = shortages.note(tx, place, row, why, claimed_at)
+    patient_until = shortages.note(tx, place, row, why, attempt["started_at"])
     over = patient_until is not None and micros(patient_until) <= tx.now
     if over or row["cancel_requested"] or dedupe.lost_to(tx, row) is not None:
         _append(tx, run_id, row["last_line"], row["attempt"], lines)

@@ -151,6 +151,7 @@ def test_a_pod_that_is_refused_for_good_ends_the_attempt_with_the_clusters_words
     ended = run(make(), launch("/bin/true")).exit
 
     assert (ended.reason, ended.temporary, ended.code) == (reason, temporary, None)
+    assert (ended.no_room is not None) == (reason == "quota")
     assert message in ended.message
     assert (proxy.count(MAKING), pods()) == (1, [])
 
