@@ -7,19 +7,20 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
 from optio import private_files, wiring
 from optio.cli import FAILED, OK, client, dev_token, findings, flags, show
-from optio.compiler.pipeline import Compilation, compile_tree
+from optio.compiler.pipeline import compile_tree
 from optio.compiler.tree import MAX_FILE_BYTES, DirectoryTree
-from optio.errors import LaunchFailed, SettingsError, StoreUnavailable
+from optio.errors import LaunchFailed, NotFound, SettingsError, StoreMismatch, StoreUnavailable
 from optio.executors.base import Executor
 from optio.model import isolation, strangers
 from optio.model.finding import Finding as Check
+from optio.model.registry import CompiledTask
 from optio.runs.signature import unusable_secrets
 from optio.runtimes import RUNTIMES
 from optio.secrets import LocalSecrets, named_by
@@ -181,49 +182,81 @@ def _examined(name: str, look: Iterator[Check]) -> Iterator[Check]:
 
 def _tasks(settings: Settings) -> Iterator[Check]:
     if not settings.tasks.is_dir():
-        yield Check(
-            name="tasks",
-            status="warning",
-            detail=f"no directory `{settings.tasks}`",
-            hint="`optio init` makes one, --tasks names another",
-        )
-    compilation = compile_tree(DirectoryTree(settings.tasks))
-    count = len(compilation.registry.tasks)
-    if compilation.broken:
-        detail = f"{settings.tasks}: {count} can be served, {len(compilation.broken)} files have errors"
-        yield Check(name="tasks", status="error", detail=detail, hint=f"`optio check {settings.tasks}` says which")
-    elif settings.tasks.is_dir():
-        yield Check(name="tasks", status="ok", detail=f"{settings.tasks}: {count} tasks, no errors")
-    yield from _secrets(settings, compilation)
-    yield from _agents(settings, compilation)
+        tasks = [] if _is_server(settings) else _served_tasks(settings)
+        if tasks:
+            detail = f"{len(tasks)} are served, by the database; no directory `{settings.tasks}`, which only a server needs"
+            yield Check(name="tasks", status="ok", detail=detail)
+        else:
+            detail, hint = f"no directory `{settings.tasks}`", "`optio init` makes one, --tasks names another"
+            yield Check(name="tasks", status="warning", detail=detail, hint=hint)
+    else:
+        compilation = compile_tree(DirectoryTree(settings.tasks))
+        tasks = list(compilation.registry.tasks.values())
+        if compilation.broken:
+            detail = f"{settings.tasks}: {len(tasks)} can be served, {len(compilation.broken)} files have errors"
+            yield Check(name="tasks", status="error", detail=detail, hint=f"`optio check {settings.tasks}` says which")
+        else:
+            yield Check(name="tasks", status="ok", detail=f"{settings.tasks}: {len(tasks)} tasks, no errors")
+    yield from _secrets(settings, tasks)
+    yield from _agents(settings, tasks)
 
 
-def _isolation(places: Executor, compilation: Compilation) -> Iterator[Check]:
+def _is_server(settings: Settings) -> bool:
+    """Return whether a server runs here, which reads task files. Workers and schedulers take tasks from the database."""
+    if settings.url is not None:
+        return False
+    try:
+        client.Client(settings).request("GET", "/api/registry")
+    except client.ServerRefused as err:
+        return err.status != 0
+    except (SettingsError, ValueError):
+        return False
+    return True
+
+
+def _served_tasks(settings: Settings) -> list[CompiledTask]:
+    """Return the tasks of the newest generation in the database; none where it cannot be read. Nothing is made or migrated."""
+    if settings.database is not None and not settings.database.exists():
+        return []
+    try:
+        store = wiring.open_store(settings, migrated=False)
+    except (SettingsError, StoreUnavailable, StoreMismatch):
+        return []
+    try:
+        generation = store.generation()
+        return [] if generation is None else [store.definition(digest) for digest in generation.tasks.values()]
+    except (StoreUnavailable, StoreMismatch, NotFound):
+        return []
+    finally:
+        store.close()
+
+
+def _isolation(places: Executor, tasks: Sequence[CompiledTask]) -> Iterator[Check]:
     """What tasks ask for, or the policy demands of whoever runs them, and the executor does not apply."""
     cure = "set OPTIO_EXECUTOR=kubernetes, if agents are to run as pods"
     users: dict[tuple[bool, str], list[str]] = {}
-    for task in compilation.registry.tasks.values():
+    for task in tasks:
         for name in dict.fromkeys((*isolation.asked(task.spec.environment), *task.isolation)):
             for text in places.not_applied((name,)):
                 users.setdefault((name in task.isolation, text), []).append(task.id)
-    for (demanded, text), tasks in sorted(users.items()):
+    for (demanded, text), names in sorted(users.items()):
         detail = f"{text}, which the policy demands: runs of" if demanded else f"{text} of"
         status = "error" if demanded else "warning"
         suffix = " are refused" if demanded else ""
-        yield Check(name="isolation", status=status, detail=f"{detail} {', '.join(tasks)}{suffix}", hint=cure)
+        yield Check(name="isolation", status=status, detail=f"{detail} {', '.join(names)}{suffix}", hint=cure)
 
 
-def _secrets(settings: Settings, compilation: Compilation) -> Iterator[Check]:
+def _secrets(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check]:
     users: dict[str, list[str]] = {}
-    for task in compilation.registry.tasks.values():
+    for task in tasks:
         for name in named_by(task):
             users.setdefault(name, []).append(task.id)
     secrets = LocalSecrets(settings.secrets, os.environ)
-    for name, tasks in sorted(users.items()):
+    for name, ids in sorted(users.items()):
         if secrets.get(name) is None:
-            detail = f"{name} has no value; used by {', '.join(tasks)}"
+            detail = f"{name} has no value; used by {', '.join(ids)}"
             yield Check(name="secret", status="warning", detail=detail, hint=secrets.where(name))
-    for path, name, fault in unusable_secrets(compilation.registry.tasks.values(), secrets.get):
+    for path, name, fault in unusable_secrets(tasks, secrets.get):
         detail = f"{name} cannot verify the webhook {path}: {fault}"
         hint = "give it a long random value, such as of `openssl rand -hex 32`, and give the sender the same one"
         yield Check(name="secret", status="error", detail=detail, hint=hint)
@@ -232,23 +265,23 @@ def _secrets(settings: Settings, compilation: Compilation) -> Iterator[Check]:
         yield Check(name="secret", status="ok", detail=f"{given} of {len(users)} named secrets have a value")
 
 
-def _agents(settings: Settings, compilation: Compilation) -> Iterator[Check]:
+def _agents(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check]:
     try:
         places = wiring.executor(settings)
     except SettingsError as err:
         yield Check(name="executor", status="error", detail=str(err))
         return
     try:
-        yield from _isolation(places, compilation)
+        yield from _isolation(places, tasks)
         if settings.executor == "kubernetes":
             yield _cluster(settings, places)
             return  # the agents' programs are in their images
         yield from places.examine()
-        yield from _strangers(compilation)
+        yield from _strangers(tasks)
         for name, runtime in RUNTIMES.items():
             if not runtime.program:
                 continue
-            needed = any(task.spec.agent_runtime == name for task in compilation.registry.tasks.values())
+            needed = any(task.spec.agent_runtime == name for task in tasks)
             try:
                 program = places.program(name)
             except LaunchFailed as err:
@@ -265,13 +298,9 @@ def _agents(settings: Settings, compilation: Compilation) -> Iterator[Check]:
         places.close()
 
 
-def _strangers(compilation: Compilation) -> Iterator[Check]:
+def _strangers(tasks: Sequence[CompiledTask]) -> Iterator[Check]:
     """Secrets beside what strangers write: a sandbox does not keep an agent from giving away what it was given."""
-    exposed = [
-        task.id
-        for task in compilation.registry.tasks.values()
-        if task.spec.environment.secrets and strangers.reaching(task.spec, task.prompt)
-    ]
+    exposed = [task.id for task in tasks if task.spec.environment.secrets and strangers.reaching(task.spec, task.prompt)]
     if exposed:
         some = ", ".join(exposed[:5]) + (f" and {len(exposed) - 5} more" if len(exposed) > 5 else "")
         detail = f"what strangers write reaches the prompt of tasks that get secrets: {some}"

@@ -112,8 +112,22 @@ def _why(run: dict[str, Any]) -> str:
         return "\n".join(_waits(run["waiting"], run["queuedAt"]))
     last = run["events"][-1]
     if run["state"] == "running" and run["message"]:
-        return f"running since {last['at']}, not begun yet: {show.safe(run['message'])} [{run['reason']}]"
-    return f"{run['state']} since {last['at']}: {last['reason']}{': ' + show.safe(last['message']) if last['message'] else ''}"
+        what = f"running since {last['at']}, not begun yet: {show.safe(run['message'])} [{run['reason']}]"
+    else:
+        text = f": {show.safe(last['message'])}" if last["message"] else ""
+        what = f"{run['state']} since {last['at']}: {last['reason']}{text}"
+    return "\n".join([what, *(text for a in run["attempts"][-1:] for text in _pod(a))])
+
+
+def _started(attempt: dict[str, Any]) -> str:
+    """When the agent of an attempt started; until then, and where it never did, when the attempt was claimed."""
+    return attempt["startedAt"] or f"claimed {attempt['claimedAt']}, agent not started"
+
+
+def _pod(attempt: dict[str, Any]) -> Iterator[str]:
+    """Where the agent of an attempt is; nothing for a process, and for a server that does not say."""
+    if attempt.get("pod"):
+        yield f"pod  {attempt['namespace']}/{attempt['pod']} on {attempt['node'] or 'no node yet'}"
 
 
 def _waits(waiting: dict[str, Any], since: str) -> Iterator[str]:
@@ -140,7 +154,8 @@ def _details(run: dict[str, Any]) -> str:
         cost = "" if a["costUsd"] is None else f"  ${a['costUsd']}"
         began = f"  ({a['began']} pod)" if a.get("began") in ("cold", "warm") else ""
         ended = f"{a['reason'] or 'running'}  {show.safe(a['message'] or '')}{cost}".rstrip()
-        lines.append(f"  {a['number']}  {a['startedAt']}{began}  {ended}")
+        lines.append(f"  {a['number']}  {_started(a)}{began}  {ended}")
+        lines += [f"     {text}" for text in _pod(a)]
     if run["output"]:
         lines += ["output", *[f"  {show.safe(text)}" for text in run["output"].splitlines()]]
     return "\n".join(lines)

@@ -116,6 +116,11 @@ def check(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
 def _ceilings(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
     """Of what is a key of the task; what it comes to in a day or a month is another question."""
     reads: dict[str, Any] = {"budget_usd": money, "timeout": duration}
+    most_kept, kept = ceilings.keep_failed, task.spec.environment.keep_failed
+    if most_kept is not None and kept is not None and duration(kept) > duration(most_kept):
+        message = f"`environment.keepFailed` is {kept}, and the policy allows at most {most_kept}"
+        hint = f"write {most_kept} or less, or ask who keeps `{POLICY}`"
+        yield task.at("OPT613", message, ("environment", "keepFailed"), hint=hint)
     own = {key.name for key in keys_of(TaskSpec)}
     for key, name in ((each.written, each.name) for each in keys_of(Ceilings)):
         most, asked = getattr(ceilings, name), getattr(task.spec, name, None)

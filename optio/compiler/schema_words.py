@@ -37,6 +37,7 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
         "setupCommands": [["pip install pip-audit==2.9.0"]],
         "env": [{"LOG_LEVEL": "info"}],
         "secrets": [["ANTHROPIC_API_KEY"]],
+        "keepFailed": ["30m"],
     },
     "StartLimit": {"count": [10], "per": ["1h"]},
     "Dedupe": {"key": ["{{REPO}}#{{PR}}"], "window": ["10m"]},
@@ -80,6 +81,7 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
         "maxRetries": [3],
         "maxConcurrent": [5],
         "warmPoolSize": [2],
+        "keepFailed": ["1h"],
         "dayUsd": ["20.00"],
         "monthUsd": ["200.00"],
     },
@@ -98,10 +100,11 @@ _REPLAY_WINDOW = r"^(none|(?=.)([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?)$", "w
 _MONEY = r"^[0-9]{1,9}(\.[0-9]{1,4})?$", 'write the amount as text, such as "2.50"'
 PATTERNS: dict[str, dict[str, tuple[str, str]]] = {
     "TaskSpec": {"budgetUsd": _MONEY, "timeout": _DURATION, "stallTimeout": _DURATION},
+    "Environment": {"keepFailed": _DURATION},
     "StartLimit": {"per": _DURATION},
     "Dedupe": {"window": _DURATION},
     "WebhookConfig": {"replayWindow": _REPLAY_WINDOW},
-    "Ceilings": {"budgetUsd": _MONEY, "timeout": _DURATION, "dayUsd": _MONEY, "monthUsd": _MONEY},
+    "Ceilings": {"budgetUsd": _MONEY, "timeout": _DURATION, "keepFailed": _DURATION, "dayUsd": _MONEY, "monthUsd": _MONEY},
     "Fleet": {"dayUsd": _MONEY, "monthUsd": _MONEY},
 }
 

@@ -24,7 +24,13 @@ _SECRETS = ("secret", "previousSecret")
 _PLACEHOLDER = r"(?i)\A(?:change[-_ ]?me|(?:my|your|the)[-_ ].*|secret|password|token|todo|x{3,}|<.*>|\[.*\]|\W*)\Z|\.{3}"
 _MONEY = 'write the amount as text with at most four decimals, such as "2.50"'
 _DURATION = "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
-_DURATIONS: tuple[Route, ...] = (("timeout",), ("stallTimeout",), ("startLimit", "per"), ("dedupe", "window"))
+_DURATIONS: tuple[Route, ...] = (
+    ("timeout",),
+    ("stallTimeout",),
+    ("startLimit", "per"),
+    ("dedupe", "window"),
+    ("environment", "keepFailed"),
+)
 _LISTS_OF_MAPPINGS: tuple[Route, ...] = (("triggers",), ("tests",))
 _TRIGGER_FORMS = {
     "manual": "{type: manual}",

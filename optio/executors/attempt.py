@@ -130,6 +130,10 @@ class ProcessHandle:
         """See `Handle.begun`."""
         return self._begun
 
+    def pod(self) -> None:
+        """See `Handle.pod`."""
+        return
+
     def delay(self) -> Delay | None:
         """See `Handle.delay`. A process begins at once."""
         return None

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from optio.model.finding import Finding
 from optio.model.pool import Pool
 from optio.model.room import Delay
+from optio.model.run import AgentPod
 from optio.model.task import Environment
 
 STREAMS = ("stdout", "stderr", "result")
@@ -81,6 +82,13 @@ class Exit:
     sizes: Mapping[str, int] = field(default_factory=dict)
 
 
+class Stay(NamedTuple):
+    """Whether what an attempt left stays for a look; `told` is for its log: how to look at it, or why it does not stay."""
+
+    stays: bool
+    told: str
+
+
 class Handle(Protocol):
     """The grip on a started attempt. Output is read by stream and byte offset, as often as one likes."""
 
@@ -101,7 +109,12 @@ class Handle(Protocol):
         ...
 
     def begun(self) -> Begun | None:
-        """When it began; None while its place is made ready, and where another worker has begun it."""
+        """When it began; None while its place is made ready. What another worker began has begun when it was found, at the
+        latest, or is None for a process."""
+        ...
+
+    def pod(self) -> AgentPod | None:
+        """The pod that it is in, as far as that is known; None for a process. `wait` returns when more is known."""
         ...
 
     def delay(self) -> Delay | None:
@@ -164,6 +177,11 @@ class Executor(Protocol):
         """(run id, attempt) of everything that was ever started here and not removed."""
         ...
 
+    def keep(self, run_id: str, attempt: int, seconds: float) -> Stay | None:
+        """Let what a failed attempt left stay for so long, whatever becomes of this process. `attempts` leaves it out. None
+        where nothing can stay, which `notes` has said."""
+        ...
+
     def remove(self, run_id: str, attempt: int) -> None:
         """End what still runs of an attempt and delete what it left. Only for attempts that nobody follows any more."""
         ...
@@ -174,6 +192,10 @@ class Executor(Protocol):
 
     def not_applied(self, names: Iterable[str]) -> list[str]:
         """A sentence for each of these kinds of isolation (`isolation.NAMES`) that this executor does not apply."""
+        ...
+
+    def private(self, environment: Environment) -> Iterable[str]:
+        """Return what the executor itself gives an agent, and no log may show, such as the proof for the egress proxy."""
         ...
 
     def refusal_hint(self, line: bytes) -> str | None:

@@ -200,6 +200,9 @@ class ProcessExecutor:
         parted = [name.rpartition("-") for name in names]
         return [(run_id, int(number)) for run_id, _, number in parted if run_id and number.isascii() and number.isdigit()]
 
+    def keep(self, run_id: str, attempt: int, seconds: float) -> None:
+        """See `Executor.keep`. It is no pod; `notes` says so."""
+
     def remove(self, run_id: str, attempt: int) -> None:
         """See `Executor.remove`."""
         base = self._directory(run_id, attempt)
@@ -231,6 +234,10 @@ class ProcessExecutor:
         if self._cgroups.problem:
             return isolation.notes("process", names, {"resources": self._cgroups.problem})
         return isolation.notes("process", (name for name in names if name != "resources"))
+
+    def private(self, environment: Environment) -> Iterable[str]:
+        """See `Executor.private`. A process gets nothing but what its launch says."""
+        return ()
 
     def refusal_hint(self, line: bytes) -> str | None:
         """See `Executor.refusal_hint`."""

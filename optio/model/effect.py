@@ -65,6 +65,7 @@ class Kind(StrEnum):
     START_LIMIT_CHANGED = "start-limit-changed", "another number of runs may start in a time"
     DEDUPE_CHANGED = "dedupe-changed", "other runs stand for the same thing"
     POOL_CHANGED = "pool-changed", "another number of pods is kept ready"
+    KEPT_CHANGED = "kept-changed", "pods of failed runs stay for another time"
 
     SECRET_ADDED = "secret-added", "a secret that the task did not have"
     SECRET_REMOVED = "secret-removed", "a secret that the task has no more"

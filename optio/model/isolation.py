@@ -6,9 +6,9 @@ from optio.model.task import Amounts, Environment, Resources
 
 POD = "pod"
 """What a policy demands with `executor: kubernetes`."""
-REQUESTS = "resources.requests"
-KEYS = ("image", "network", "resources", REQUESTS)
-"""Keys of `environment` that say how an agent is isolated, `resources` without its requests."""
+REQUESTS, KEEP_FAILED = "resources.requests", "keepFailed"
+KEYS = ("image", "network", "resources", REQUESTS, KEEP_FAILED)
+"""Keys of `environment` that say how an agent is isolated, `resources` without its requests, and what stays of its pod."""
 NAMES = (POD, *KEYS)
 """What a policy may demand."""
 APPLIED: Mapping[str, frozenset[str]] = {"process": frozenset(), "kubernetes": frozenset(NAMES)}
@@ -28,6 +28,7 @@ def asked(environment: Environment) -> list[str]:
         "network": environment.network,
         "resources": resources.limit != Amounts(),
         REQUESTS: resources.requests,
+        KEEP_FAILED: environment.keep_failed,
     }
     return [key for key in KEYS if values[key]]
 

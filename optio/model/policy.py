@@ -15,7 +15,7 @@ EFFECTS = tuple(str(name) for name in (*Weight, *Kind))
 
 
 class Ceilings(Spec, frozen=True, kw_only=True):
-    """The most that a task may ask for. What has a ceiling must be given."""
+    """The most that a task may ask for. What has a ceiling must be given, but for `keepFailed`."""
 
     budget_usd: Money | None = None
     """US dollars for a run, as text."""
@@ -29,6 +29,8 @@ class Ceilings(Spec, frozen=True, kw_only=True):
     """Runs of one task at a time."""
     warm_pool_size: Count | None = None
     """Pods that are kept ready for one task."""
+    keep_failed: Duration | None = None
+    """How long the pod of a failed run may stay (`environment.keepFailed`); a task need not have it."""
     day_usd: Money | None = None
     """US dollars that the triggers of one task may spend in any 24 hours at the worst, as text."""
     month_usd: Money | None = None

@@ -54,6 +54,8 @@ class CompiledTask:
             spec.pop("priority", None)
         if not self.spec.environment.setup_ahead:
             spec["environment"].pop("setupAhead", None)
+        if self.spec.environment.keep_failed is None:
+            spec["environment"].pop("keepFailed", None)
         isolation = {"isolation": list(self.isolation)} if self.isolation else {}
         return {"id": self.id, "spec": spec, "prompt": self.prompt, **isolation}
 

@@ -179,9 +179,22 @@ class Run:
         return (self.ended_at - self.started_at).total_seconds()
 
 
+@dataclass(frozen=True, slots=True)
+class AgentPod:
+    """The Kubernetes pod of an attempt; `node` is None until the cluster has chosen one."""
+
+    namespace: str
+    name: str
+    node: str | None = None
+
+    def __str__(self) -> str:
+        return f"pod {self.namespace}/{self.name}" + (f" on {self.node}" if self.node else "")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One try at a run, with its own log, cost and end. `began` is how: as a `process`, or in a `cold` or `warm` place."""
+    """One try at a run, with its own log, cost and end. `began` is how: as a `process`, or in a `cold` or `warm` place. `pod`
+    is None for processes."""
 
     run_id: str
     number: int
@@ -197,6 +210,7 @@ class Attempt:
     signal: int | None
     text: str | None
     meter: Meter
+    pod: AgentPod | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

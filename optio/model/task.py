@@ -69,6 +69,13 @@ class Environment(Spec, frozen=True, kw_only=True):
     """What the agent may reach; by default, in a pod, public addresses and nothing private."""
     resources: Resources | None = None
     """What a pod may use and reserves, and the limits of a process where its worker has a cgroup."""
+    keep_failed: Duration | None = None
+    """How long the pod of a failed run stays for a look at what its agent left: `30m`. By default it goes at once."""
+
+    @property
+    def keep_failed_span(self) -> timedelta | None:
+        """`keepFailed` as a duration."""
+        return None if self.keep_failed is None else text.duration(self.keep_failed)
 
 
 class StartLimit(Spec, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from optio.model.effect import Kind, Weight
 from optio.model.registry import CompiledTask
 from optio.model.route import Route
 from optio.model.task import Amounts, Environment, Resources
+from optio.model.text import span
 from optio.plan.effect import Effect
 from optio.plan.lines import difference
 from optio.plan.words import LISTED, apart, entries, listed, number
@@ -159,6 +160,10 @@ def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
         was, now = ("before a run has come" if each.setup_ahead else "as a part of each run" for each in (old, new))
         text = f"set-up runs: {was} -> {now}"
         yield Effect(kind=Kind.SETUP_CHANGED, text=text, before=was, after=now, route=("environment", "setupAhead"))
+    if old.keep_failed_span != new.keep_failed_span:
+        was, now = ("no time" if each.keep_failed_span is None else span(each.keep_failed_span) for each in (old, new))
+        text = f"pods of failed runs stay: {was} -> {now}"
+        yield Effect(kind=Kind.KEPT_CHANGED, text=text, before=was, after=now, route=("environment", "keepFailed"))
     for name, was, now in entries(old.env, new.env, "not set"):
         text = f"{name}: {was} -> {now}"
         yield Effect(kind=Kind.ENV_CHANGED, text=text, before=was, after=now, route=("environment", "env", name))

@@ -4,7 +4,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -15,7 +16,8 @@ from optio.executors.base import Begun, Executor, Exit, Handle, Launch
 from optio.model import retry
 from optio.model.registry import CompiledTask
 from optio.model.room import Delay
-from optio.model.run import Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
+from optio.model.run import AgentPod, Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
+from optio.model.task import Environment
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
 from optio.runs.mask import Masker
 from optio.runs.output import Output, cut
@@ -96,6 +98,8 @@ class Execution:
         self._born = time.monotonic()
         self._began: Begun | None = None  # when and how the agent did, until that is kept
         self._told = False
+        self._stays = False  # what the attempt left, for a look
+        self._noted_pod: tuple[AgentPod, Future[None]] | None = None
         self._claimed_fact = claimed
         self._delay: Delay | None = None  # as it was said last, and when
         self._delay_said_at = 0.0
@@ -199,7 +203,7 @@ class Execution:
         finally:
             with self._handle_lock:
                 self._handle = None
-            handle.close(remove=finished)
+            handle.close(remove=finished and not self._stays)
 
     def _look_for_cancel(self) -> None:
         self._changed = False
@@ -238,8 +242,9 @@ class Execution:
             return False
         self._told = True
         self._began = begun
-        self._tell_of_the_claim()
-        self._parts.telemetry.tell(Started(self.run, self._runtime, begun.at - self._born, begun.how))
+        if not self._claim.adopted:
+            self._tell_of_the_claim()
+            self._parts.telemetry.tell(Started(self.run, self._runtime, begun.at - self._born, begun.how))
         self._parts.broker.tell(Topic.RUN, self.run.id)
         return True
 
@@ -273,7 +278,7 @@ class Execution:
             if value is None:
                 raise LaunchFailed("secret_missing", f"the secret `{name}` has no value: {self._parts.secrets.where(name)}")
             values[name] = value
-        self._mask = Masker(values.values()) if values else _NOTHING
+        self._mask = self._masker(spec.environment, values.values())
         program = self._parts.executor.program(runtime.name) if runtime.program else ""
         call = runtime.invoke(task, self._claim.prompt, run.params, program)
         timeout = spec.timeout_span or self._parts.default_timeout
@@ -305,6 +310,10 @@ class Execution:
             orphan_s=self._parts.orphan_timeout.total_seconds(),
             leased_at=self._leased_at,
         )
+
+    def _masker(self, environment: Environment, secrets: Iterable[str]) -> Masker:
+        values = [*secrets, *self._parts.executor.private(environment)]
+        return Masker(values) if values else _NOTHING
 
     def _keep(self, lines: list[LogLine], offsets: Mapping[str, int], meter: Meter) -> None:
         masked = [replace(line, data=cut(self._mask(line.data))) for line in lines]
@@ -353,6 +362,14 @@ class Execution:
         if self._claim.tries:
             self._parts.broker.tell(Topic.QUEUE)
 
+    def _note_pod(self, handle: Handle) -> None:
+        """What is known of the attempt's pod is kept at once, and again if the store was away."""
+        pod, noted = handle.pod(), self._noted_pod
+        if pod is None or (noted is not None and noted[0] == pod and not (noted[1].done() and noted[1].exception())):
+            return
+        self._noted_pod = pod, self._parts.store.note_pod(self.run.id, self.run.fence, pod)
+        self._parts.broker.tell(Topic.RUN, self.run.id)
+
     def _follow(self, handle: Handle, task: CompiledTask, runtime: Runtime) -> bool:
         """Read until the end; whether the outcome was kept."""
         trial = ReadTrial(self._claim.offsets, adopted=self._claim.adopted)
@@ -369,7 +386,7 @@ class Execution:
         stopped: Outcome | None = None
         if self._claim.adopted:
             values = [self._parts.secrets.get(name) for name in task.spec.environment.secrets]
-            self._mask = Masker(value for value in values if value is not None)
+            self._mask = self._masker(task.spec.environment, (value for value in values if value is not None))
         is_open = False  # the log has its first lines
         output = Output(handle, reader, without_counts(self._claim.offsets))
         limit = task.spec.stall_span or runtime.stall
@@ -382,6 +399,7 @@ class Execution:
             log.warning("run %s: the last worker died while it read its output (%d in a row)", self.run.id, trial.count)
             self._left.wait(random.uniform(0.0, MAX_START_PAUSE_S))  # noqa: S311
         while not self._left.is_set():
+            self._note_pod(handle)
             self._explain(handle)
             if self._has_just_begun(handle):
                 watch = _Watch(limit)  # the time that its place took to be made is no silence of the agent's
@@ -416,10 +434,12 @@ class Execution:
             if over and ended is not None:
                 lines += output.rest(ended.sizes)
                 outcome = self._outcome(ended, reader, stopped)
+                lines += self._let_stay(task.spec.environment, outcome)
             # A short run that says nothing and does well needs no log: a commit for it alone would double its cost.
-            if not is_open and (lines or watch.age > _OPENING_S or (outcome is not None and not outcome.ok)):
+            silent = watch.age > _OPENING_S and (self._told or self._claim.adopted)
+            if not is_open and (lines or silent or (outcome is not None and not outcome.ok)):
                 is_open = True
-                lines = [*self._opening(task), *lines]
+                lines = [*self._opening(task, handle), *lines]
             if not hinted and (hint := self._refusal_hint(lines)):
                 hinted = True
                 lines.append(said(LogKind.SYSTEM, hint, datetime.now(UTC)))
@@ -448,10 +468,22 @@ class Execution:
         self._store_count(trial, output, kept)
         return False
 
-    def _opening(self, task: CompiledTask) -> list[LogLine]:
+    def _opening(self, task: CompiledTask, handle: Handle) -> list[LogLine]:
         adopted = [f"found again by {self._worker}"] if self._claim.adopted else None
         texts = adopted or self._parts.executor.notes(task.spec.environment)
-        return [said(LogKind.SYSTEM, text, datetime.now(UTC)) for text in texts]
+        pod = handle.pod()
+        return [said(LogKind.SYSTEM, text, datetime.now(UTC)) for text in (*texts, *([] if pod is None else [str(pod)]))]
+
+    def _let_stay(self, environment: Environment, outcome: Outcome) -> list[LogLine]:
+        """What a failed run's last attempt left stays for a look, if the task wants that."""
+        span, now = environment.keep_failed_span, datetime.now(UTC)
+        if span is None or outcome.ok or self._cancelled:
+            return []
+        if isinstance(retry.decide(self.run, outcome, now=now, jitter=0.0), retry.Again):
+            return []
+        stay = self._parts.executor.keep(self.run.id, self.run.attempt, span.total_seconds())
+        self._stays = stay is not None and stay.stays
+        return [] if stay is None else [said(LogKind.SYSTEM, stay.told, now)]
 
     def _refusal_hint(self, lines: list[LogLine]) -> str | None:
         return next((hint for line in lines if (hint := self._parts.executor.refusal_hint(line.data))), None)

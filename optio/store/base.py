@@ -16,7 +16,7 @@ from optio.model.pool import PROCESS, Pool
 from optio.model.registry import CompiledTask, Registry
 from optio.model.retry import Again, GiveUp
 from optio.model.room import Delay, Shortage
-from optio.model.run import Attempt, Event, LogLine, Meter, Outcome, Page, Run, RunState
+from optio.model.run import AgentPod, Attempt, Event, LogLine, Meter, Outcome, Page, Run, RunState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -646,6 +646,10 @@ class Store(Protocol):
 
     def agent_started(self, run_id: str, fence: int, began: Beginning) -> Future[None]:
         """Note when and how the agent began; nothing has to wait for this."""
+        ...
+
+    def note_pod(self, run_id: str, fence: int, pod: AgentPod) -> Future[None]:
+        """Note in which pod the attempt is; nothing has to wait for this. Nothing is noted for another owner's attempt."""
         ...
 
     def append_log(

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,6 +94,35 @@ def test_broken_task_files_are_an_error(shell: Shell) -> None:
 
     assert (code, found["tasks"][0]["status"]) == (1, "error")
     assert "optio check" in found["tasks"][0]["hint"]
+
+
+def test_where_no_server_runs_tasks_come_from_the_database_and_no_directory_is_missed(shell: Shell, served: Dev) -> None:
+    elsewhere = {"OPTIO_TASKS": str(shell.directory / "none"), "OPTIO_DATA_DIR": str(served.data)}
+
+    _, worker = looked_at(shell, **elsewhere)
+    _, server = looked_at(shell, OPTIO_PORT=str(served.port), **elsewhere)
+    _, nobody = looked_at(shell, OPTIO_TASKS=elsewhere["OPTIO_TASKS"])
+
+    assert [check["status"] for check in worker["tasks"]] == ["ok"], worker["tasks"]
+    assert "which only a server needs" in worker["tasks"][0]["detail"]
+    assert [check["status"] for check in server["tasks"]] == ["warning"]
+    assert [check["status"] for check in nobody["tasks"]] == ["warning"]
+    assert not (shell.directory / ".optio").exists(), "a look leaves nothing behind"
+
+
+def test_the_secrets_of_tasks_that_only_the_database_has_are_looked_for(shell: Shell, tmp_path: Path) -> None:
+    served = Dev(tmp_path / "served")
+    (served.tasks / "needy.yaml").write_text(NEEDY)
+    served.start()
+    try:
+        _, found = looked_at(shell, OPTIO_TASKS=str(shell.directory / "none"), OPTIO_DATA_DIR=str(served.data))
+    finally:
+        served.stop()
+
+    assert sorted(check["detail"] for check in found["secret"]) == [
+        "A_HOOK has no value; used by needy",
+        "A_KEY has no value; used by needy",
+    ]
 
 
 def test_who_answers_on_the_port_is_told(shell: Shell, served: Dev) -> None:

@@ -8,6 +8,7 @@ import pytest
 from optio.executors.cgroup import Cgroups
 from optio.model import isolation
 from optio.model.registry import CompiledTask
+from optio.model.spec import names_of
 from optio.model.task import Environment
 from tests.cli.conftest import ECHO, Shell
 from tests.support import Dev, compiled
@@ -166,6 +167,6 @@ def test_a_template_of_pods_that_cannot_be_used_is_told_when_a_worker_starts_and
 
 
 def test_pods_apply_all_that_a_task_may_ask_for() -> None:
-    assert {key.partition(".")[0] for key in isolation.KEYS} <= set(Environment.__struct_fields__)
+    assert {key.partition(".")[0] for key in isolation.KEYS} <= set(names_of(Environment))
     assert isolation.not_applied("kubernetes", isolation.NAMES) == []
     assert isolation.not_applied("process", isolation.NAMES) == list(isolation.NAMES)

@@ -8,7 +8,7 @@ import pytest
 
 from optio.cli import invoke
 from optio.cli.pool import plan_text, seconds, text
-from optio.cli.runs import _details
+from optio.cli.runs import _details, _why
 from optio.runs.pooling import Demand, Measured, plan
 from optio.server import pools
 from tests.support import Dev
@@ -134,6 +134,23 @@ def test_a_run_says_in_which_kind_of_pod_an_attempt_began(began: str | None, wor
     }  # fmt: skip
 
     assert _details(shown).splitlines()[-1] == f"  1  T{words}  ok"
+
+
+@pytest.mark.parametrize("node", ["node-3", None])
+def test_a_run_says_which_pod_and_node_an_attempt_has(node: str | None) -> None:
+    event = {"at": "T", "from": "queued", "to": "running", "reason": "started", "message": ""}
+    attempt = {
+        "number": 1, "startedAt": "T", "began": "warm", "reason": None, "message": "", "costUsd": None,
+        "pod": "optio-1", "namespace": "runs", "node": node,
+    }  # fmt: skip
+    shown = {
+        "id": "r", "state": "running", "reason": "started", "message": "", "durationMs": None, "turns": None, "tokens": 0,
+        "costUsd": None, "taskId": "t", "definition": "d", "trigger": "manual", "params": {}, "events": [event],
+        "attempts": [{**attempt, "pod": "optio-0"}, attempt], "output": None, "waiting": None,
+    }  # fmt: skip
+
+    assert _details(shown).splitlines()[-1] == f"     pod  runs/optio-1 on {node or 'no node yet'}"
+    assert _why(shown).splitlines()[1:] == [f"pod  runs/optio-1 on {node or 'no node yet'}"]
 
 
 # The commands

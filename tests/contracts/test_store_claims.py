@@ -11,8 +11,9 @@ from itertools import pairwise
 import pytest
 
 from optio.errors import LeaseLost
+from optio.model.pool import COLD, WARM
 from optio.model.retry import Again
-from optio.model.run import TRANSITIONS, Meter, Outcome, Run, RunState, Usage
+from optio.model.run import TRANSITIONS, AgentPod, Meter, Outcome, Run, RunState, Usage
 from optio.store.base import AdmissionView, Beginning, Claim, RunFilter, Store
 from tests.store.build import (
     BAD,
@@ -273,6 +274,113 @@ def test_the_agents_start_comes_with_whatever_is_kept_first(store: Store, clock:
         store.finish(claim.run.id, claim.run.fence, OK, Meter(), 0, None, give_up, began=span)
 
     assert [store.attempts(claim.run.id)[0].agent_started_at for claim in (early, late)] == [began, began]
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_an_attempt_keeps_its_pod_from_before_its_agent_begins(store: Store, write: str) -> None:
+    claim, process = claimed(store), claimed(store)
+    without, known = AgentPod("runs", "optio-1"), AgentPod("runs", "optio-1", "node-3")
+
+    for pod in (without, known):
+        store.note_pod(claim.run.id, claim.run.fence, pod).result()
+        assert [attempt.pod for attempt in store.attempts(claim.run.id)] == [pod]
+    WRITES[write](store, claim)
+    store.note_pod(process.run.id, process.run.fence + 1, known).result()
+
+    assert [attempt.pod for attempt in store.attempts(claim.run.id)] == [known]
+    assert [attempt.pod for attempt in store.attempts(process.run.id)] == [None]
+
+
+def test_each_attempt_of_a_run_has_a_pod_of_its_own(store: Store) -> None:
+    first = claimed(store)
+    store.note_pod(first.run.id, first.run.fence, AgentPod("runs", "optio-1", "a")).result()
+    end(store, first, BAD, decide=at_once)
+    (second,) = store.claim("w", LEASE, everything)
+    store.note_pod(second.run.id, second.run.fence, AgentPod("runs", "optio-2")).result()
+
+    pods = [attempt.pod for attempt in store.attempts(first.run.id)]
+
+    assert pods == [AgentPod("runs", "optio-1", "a"), AgentPod("runs", "optio-2")]
+
+
+def starting(store: Store) -> Claim:
+    """A claimed run whose agent gets a place of its own."""
+    run_id = queued(store)
+    (claim,) = store.claim("w", LEASE, lambda view: [run_id], reason="starting")
+    return claim
+
+
+BEGINS: dict[str, Callable[[Store, Claim, Beginning], object]] = {
+    "agent_started": lambda store, claim, began: store.agent_started(claim.run.id, claim.run.fence, began).result(),
+    "append_log": lambda store, claim, began: store.append_log(
+        claim.run.id, claim.run.fence, claim.run.attempt, [], {}, Meter(), began=began
+    ),
+    "finish": lambda store, claim, began: store.finish(
+        claim.run.id, claim.run.fence, OK, Meter(), 0, None, give_up, began=began
+    ),
+}
+
+
+@pytest.mark.parametrize("begin", BEGINS)
+def test_a_run_has_started_when_its_agent_has(store: Store, clock: Clock, begin: str) -> None:
+    claim = starting(store)
+    before = store.run(claim.run.id)
+    clock.move(seconds=90)
+    began = clock.at - timedelta(seconds=2)
+
+    BEGINS[begin](store, claim, Beginning(timedelta(seconds=2), COLD))
+
+    run, events = store.run(claim.run.id), store.events(claim.run.id)
+    assert (before.reason, before.started_at, claim.run.started_at) == ("starting", None, None)
+    assert run.started_at == began
+    assert [(event.seq, event.reason) for event in events][:3] == [(1, "manual"), (2, "starting"), (3, "started")]
+    assert (events[2].from_state, events[2].to_state, events[2].at) == (RunState.RUNNING, RunState.RUNNING, began)
+    if begin == "finish":
+        assert (run.duration_s, [event.reason for event in events[3:]]) == (2.0, ["ok"])
+    else:
+        assert (run.reason, run.duration_s, events[3:]) == ("started", None, [])
+
+
+@pytest.mark.parametrize("first", ["agent_started", "append_log"])
+@pytest.mark.parametrize("then", BEGINS)
+def test_a_start_that_is_told_twice_is_one(store: Store, clock: Clock, first: str, then: str) -> None:
+    claim = starting(store)
+    if first == "append_log":
+        store.cancel(claim.run.id, "me")
+    BEGINS[first](store, claim, Beginning(timedelta(0), COLD))
+    began = clock.at
+    clock.move(seconds=5)
+
+    BEGINS[then](store, claim, Beginning(timedelta(0), COLD))
+
+    assert [event.reason for event in store.events(claim.run.id)].count("started") == 1
+    assert store.run(claim.run.id).started_at == began
+
+
+def test_a_run_that_is_tried_again_has_started_when_its_first_agent_did(store: Store, clock: Clock) -> None:
+    claim = starting(store)
+    BEGINS["agent_started"](store, claim, Beginning(timedelta(0), COLD))
+    began = clock.at
+    end(store, claim, BAD, decide=at_once)
+    clock.move(seconds=5)
+    (again,) = store.claim("w", LEASE, everything, reason="starting")
+    clock.move(seconds=5)
+
+    ended = store.finish(again.run.id, again.run.fence, OK, Meter(), 0, None, give_up, began=Beginning(timedelta(0), WARM))
+
+    assert ended == store.run(claim.run.id)
+    assert ended.started_at == began
+    assert [event.reason for event in store.events(claim.run.id)][-3:] == ["starting", "started", "ok"]
+
+
+def test_a_run_whose_agent_never_began_never_started(store: Store, clock: Clock) -> None:
+    claim = starting(store)
+    clock.move(seconds=5)
+
+    ended = end(store, claim, BAD)
+
+    assert (ended.started_at, ended.duration_s, ended.ended_at) == (None, None, clock.at)
+    assert "started" not in [event.reason for event in store.events(claim.run.id)]
 
 
 # Ends

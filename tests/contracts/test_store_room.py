@@ -84,7 +84,7 @@ def test_why_an_agent_has_not_begun_stands_on_the_run_until_it_does(store: Store
     begin(store, claim)
     run = store.run(claim.run.id)
     assert (run.reason, run.message) == ("started", "")
-    assert [event.reason for event in store.events(run.id)] == ["manual", "starting"]
+    assert [event.reason for event in store.events(run.id)] == ["manual", "starting", "started"]
 
 
 def test_a_reason_never_hides_that_the_runs_end_was_asked_for(store: Store) -> None:

@@ -104,6 +104,7 @@ KINDS = {
     "events-and-a-filter": "filter-changed",
     "every-day": "fires-changed",
     "every-host": "egress-closed egress-opened",
+    "failed-pods-kept": "kept-changed",
     "every-minute": "fires-changed",
     "further-parameters-taken": "params-widened",
     "more-of-several-things": "egress-opened fires-changed money-up retries-changed secret-added",

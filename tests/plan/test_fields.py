@@ -61,6 +61,7 @@ OTHER: dict[str, Any] = {
     "environment.secrets": ["S"],
     "environment.network": {"egress": ["*.example.com"]},
     "environment.network.egress": [],
+    "environment.keepFailed": "30m",
     "environment.resources": {"cpu": "1"},
     "environment.resources.cpu": "2",
     "environment.resources.memory": "1Gi",

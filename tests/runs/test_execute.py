@@ -66,6 +66,14 @@ def test_what_an_attempt_left_on_disk_is_gone_at_its_end(services: Services) -> 
     assert list((services.settings.data_dir / "attempts").iterdir()) == []
 
 
+def test_a_failed_process_leaves_nothing_for_a_look_and_its_log_says_so(services: Services) -> None:
+    run = execute(services, command_task("exit 1", extra="maxRetries: 0\nenvironment: {keepFailed: 30m}\n"))
+
+    said = log_of(services, run.id, LogKind.SYSTEM)
+    assert b"the process executor does not apply environment.keepFailed" in said
+    assert list((services.settings.data_dir / "attempts").iterdir()) == []
+
+
 @pytest.mark.parametrize("command", ["true", "sleep 30"])
 def test_when_the_agent_began_is_known_of_short_runs_and_of_silent_ones(services: Services, command: str) -> None:
     with working(services):

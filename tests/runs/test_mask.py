@@ -4,6 +4,10 @@ import base64
 import html
 import json
 import re
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -11,11 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optio.executors.process import ProcessExecutor
+from optio.executors.sandbox import SandboxOptions
 from optio.model.run import LogKind
+from optio.model.task import Environment
+from optio.runs.execute import Execution
 from optio.runs.mask import SHORTEST, Masker
 from tests.executors.support import living
-from tests.runs.support import accept, execute, log_of, opened
-from tests.support import command_task
+from tests.runs.support import accept, claim, execute, log_of, opened
+from tests.support import command_task, eventually
 
 SECRET = 'sk-"quoted"/plus+&sign=äöü-0123456789'
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n-----END PRIVATE KEY-----\n"
@@ -186,6 +194,34 @@ with open(os.environ["OPTIO_RESULT_FILE"], "w") as file:
             data = path.read_bytes()
             assert CANARY[:8].encode() not in data, path
             assert base64.b64encode(CANARY.encode())[:20] not in data, path
+
+
+class Fenced(ProcessExecutor):
+    """Agents with something of the executor's own."""
+
+    def private(self, environment: Environment) -> list[str]:
+        return ["the-proof-of-a-list"]
+
+
+def test_what_the_executor_gives_an_agent_is_masked_as_secrets_are(tmp_path: Path) -> None:
+    said = "echo the-proof-of-a-list; sleep 1; echo again the-proof-of-a-list harmless"
+    with opened(tmp_path) as services:
+        fenced = Fenced(services.settings.data_dir / "attempts", sandbox=SandboxOptions(kind="none"))
+        run_id = accept(services, command_task(said))
+        first = Execution(claim(services, run_id), replace(services.parts(), executor=fenced), "first")
+        thread = threading.Thread(target=first)
+        thread.start()
+        eventually(lambda: log_of(services, run_id, LogKind.OUTPUT), what="the first line")
+        first.leave()
+        thread.join()
+        services.store.release("tester")
+        (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5)
+        Execution(adopted, replace(services.parts(), executor=fenced), "second")()
+        run, lines = services.store.run(run_id), log_of(services, run_id, LogKind.OUTPUT)
+        fenced.close()
+
+    assert lines == [b"***", b"again *** harmless"]
+    assert run.text == "***\nagain *** harmless"
 
 
 def test_a_missing_secret_fails_before_anything_starts_and_says_how_it_is_set(tmp_path: Any) -> None:

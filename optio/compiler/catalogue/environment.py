@@ -107,7 +107,7 @@ RULES = (
         'environment:\n  setupCommands: ["cd /opt/tools && npm ci"]\n',
     ),
     Rule(
-        "OPT523", "not-applied", WARNING, "an image, a network or resources that the executor does not apply",
+        "OPT523", "not-applied", WARNING, "an image, a network, resources or `keepFailed` that the executor does not apply",
         "As a process, an agent runs in this machine's system. Of its network at most ports are closed, and resources take a "
         "cgroup.",
         "environment: {image: ghcr.io/acme/agent:1.4}\n",
@@ -133,7 +133,7 @@ RULES = (
     ),
     Rule(
         "OPT613", "over-ceiling", ERROR, "more than the policy allows",
-        "A ceiling is for what has a figure: budget, turns, time, retries, runs at a time, pods kept ready.",
+        "A ceiling is for what has a figure: budget, turns, time, retries, runs at a time, pods kept ready or kept for a look.",
         '# file: task.yaml\nbudgetUsd: "9.00"\n# file: _policy.yaml\n---\ntype: policy\nceilings: {budgetUsd: "5.00"}\n',
         '# file: task.yaml\nbudgetUsd: "5.00"\n# file: _policy.yaml\n---\ntype: policy\nceilings: {budgetUsd: "5.00"}\n',
     ),

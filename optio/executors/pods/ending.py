@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from optio.executors.base import Exit
@@ -18,13 +19,17 @@ _HOPELESS = {
 }
 _ENDED_BY_NODE = ("Terminated", "Shutdown", "NodeShutdown", "NodeLost", "Preempting")
 _NOT_PULLED = ("ErrImagePull", "ImagePullBackOff")
+_MORE_MEMORY = "raise environment.resources.memory (OPTIO_POD_MEMORY, for tasks without it)"
+_OOM = f"it used more memory than its limit: {_MORE_MEMORY}"
 _BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*": ErrImagePull: ')
 
 
-def of_end(text: str) -> Exit:
-    """The supervisor's last words."""
+def of_end(text: str, *, oom: bool = False) -> Exit:
+    """Read the supervisor's last words. An attempt that fails after the kernel has killed a process of its container for memory
+    (the words count them; `oom` is the kubelet's word for it) ends for want of memory, whatever its exit code."""
     said = json.loads(text)
     code = said["code"]
+    oom = (oom or said.get("oom", 0) > 0) and code != 0 and not said["stopped"]
     # So a shell tells of a signal.
     signal = code - 128 if code is not None and 128 < code <= 192 else 9 if code is None else None
     return Exit(
@@ -34,7 +39,16 @@ def of_end(text: str) -> Exit:
         phase=said["phase"],
         error=said["error"] or None,
         sizes=said["sizes"],
+        reason="oom" if oom else None,
+        message=_OOM if oom else "",
     )
+
+
+def with_limit(ended: Exit, memory: str | None) -> Exit:
+    """The same end; of an attempt that needs more memory with the limit that it had."""
+    if ended.reason != "oom" or memory is None:
+        return ended
+    return replace(ended, message=f"it used more memory than its limit, {memory}: {_MORE_MEMORY}")
 
 
 def of_status(status: Status) -> Exit | None:
@@ -44,7 +58,7 @@ def of_status(status: Status) -> Exit | None:
     if status.get("phase") not in ("Succeeded", "Failed") and not terminated:
         return None
     if (terminated.get("message") or "").startswith('{"phase"'):
-        return of_end(terminated["message"])
+        return of_end(terminated["message"], oom=terminated.get("reason") == "OOMKilled")
     reason, message, temporary = _why(status, terminated)
     return Exit(
         code=terminated.get("exitCode"), signal=None, reason=reason, message=message, temporary=temporary, lost=reason is None
@@ -57,7 +71,7 @@ def _why(status: Status, terminated: Status) -> tuple[str | None, str, bool]:
     if status.get("reason") == "DeadlineExceeded":
         return "timeout", "the pod's deadline was reached", False
     if terminated.get("reason") == "OOMKilled":
-        return "oom", "the container used more memory than its limit (environment.resources.memory)", False
+        return "oom", _OOM, False
     if status.get("reason") in _ENDED_BY_NODE:
         return "evicted", f"the node ended the pod: {status.get('message') or status['reason']}", True
     if status.get("reason") and not terminated:

@@ -6,6 +6,7 @@ One thread has the event loop with everything that talks to the cluster; workers
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import logging
 import re
 import secrets
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 
 from optio.errors import LaunchFailed, OptioError, StoreUnavailable
 from optio.executors import execve
-from optio.executors.base import Exit, Handle, Launch, Warm
+from optio.executors.base import Exit, Handle, Launch, Stay, Warm
 from optio.executors.pods import ending
 from optio.executors.pods import manifest as pod
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
@@ -170,8 +171,17 @@ class PodExecutor:
             if not self._closed_for_good:
                 log.warning("the pods of %s cannot be listed: %s", self._settings.namespace, err)
             return []
-        marked = [each["metadata"]["labels"] for each in found if "deletionTimestamp" not in each["metadata"]]
+        there = [each for each in found if "deletionTimestamp" not in each["metadata"]]
+        self._drop_expired([each for each in there if pod.kept_until(each) is not None])
+        marked = [each["metadata"]["labels"] for each in there if pod.kept_until(each) is None]
         return [(labels[pod.RUN], int(labels[pod.ATTEMPT])) for labels in marked]
+
+    def keep(self, run_id: str, attempt: int, seconds: float) -> Stay:
+        """See `Executor.keep`."""
+        try:
+            return self._call(lambda: self._kept(run_id, attempt, timedelta(seconds=seconds)))
+        except (Refused, Unreachable) as err:
+            return Stay(False, f"its pod does not stay for a look: {err}")
 
     def remove(self, run_id: str, attempt: int) -> None:
         """See `Executor.remove`."""
@@ -189,6 +199,13 @@ class PodExecutor:
     def not_applied(self, names: Iterable[str]) -> list[str]:
         """See `Executor.not_applied`."""
         return isolation.notes("kubernetes", names)
+
+    def private(self, environment: Environment) -> Iterable[str]:
+        """See `Executor.private`."""
+        try:
+            return pod.credentials(environment, self._settings)
+        except LaunchFailed:  # no pod with such a list is ever made
+            return ()
 
     def refusal_hint(self, line: bytes) -> str | None:
         """See `Executor.refusal_hint`. What a pod refuses is the same for each, and documented."""
@@ -321,7 +338,9 @@ class PodExecutor:
 
     def _gripped(self, found: Pod, run_id: str, attempt: int) -> PodHandle:
         handle = PodHandle(found["metadata"]["name"], run_id, attempt, self._asked, settled=False)
-        handle.uid, handle.launched = found["metadata"]["uid"], True
+        handle.take(found)
+        handle.launched, handle.how = True, "warm" if pod.POOL in found["metadata"]["labels"] else "cold"
+        handle.begin()  # its worker may have died before it could say so
         self._informer.put(found)
         self._renewals[handle] = Renewal(float(found["metadata"]["annotations"][pod.ORPHAN]), uptime())
         self._follow(handle, self._feed.resume(handle, found))
@@ -349,6 +368,26 @@ class PodExecutor:
             log.info("%s does not tell whether it was launched: exit code %d: %s", name, code, said[:100])
             return None
         return code == LAUNCHED
+
+    # What stays
+
+    async def _kept(self, run_id: str, attempt: int, span: timedelta) -> Stay:
+        for each in await self._named(run_id, attempt):
+            if self._is_ours(each["metadata"]["labels"]) and ending.of_status(each.get("status", {})) is None:
+                meta, until = each["metadata"], self._cluster.now() + span
+                await self._cluster.patch(meta["name"], pod.kept(until))
+                look = f"kubectl -n {meta['namespace']} exec -it {meta['name']} -c {pod.CONTAINER} -- /bin/sh"
+                told = f"its pod stays for a look until {until:%Y-%m-%d %H:%M:%S} UTC (environment.keepFailed): {look}"
+                return Stay(True, told)
+        return Stay(False, "its pod does not stay for a look: its container has ended")
+
+    def _drop_expired(self, kept: Sequence[Pod]) -> None:
+        """Take away pods that have stayed for long enough, whoever made them."""
+        for each in kept:
+            meta, until = each["metadata"], pod.kept_until(each)
+            if until is not None and until < self._cluster.now():
+                with contextlib.suppress(Refused, Unreachable):
+                    self._call(functools.partial(self._cluster.delete, meta["name"], meta["uid"], 0))
 
     # What handles ask for
 

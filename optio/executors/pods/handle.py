@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable
 
 from optio.executors.base import Begun, Exit
+from optio.executors.pods import ending, manifest
+from optio.executors.pods.informer import Pod
 from optio.executors.pods.spool import Spool
 from optio.model.room import Delay
+from optio.model.run import AgentPod
 
 
 class PodHandle:
@@ -18,6 +21,8 @@ class PodHandle:
     ) -> None:
         self.name, self.run_id, self.attempt = name, run_id, attempt
         self.uid = ""
+        self._pod: AgentPod | None = None
+        self._memory: str | None = None
         self.stopping = asyncio.Event()
         self.how = "cold"
         self.spool = Spool()
@@ -59,6 +64,10 @@ class PodHandle:
         """See `Handle.begun`."""
         return self._begun
 
+    def pod(self) -> AgentPod | None:
+        """See `Handle.pod`."""
+        return self._pod
+
     def delay(self) -> Delay | None:
         """See `Handle.delay`."""
         return self._delay
@@ -81,6 +90,15 @@ class PodHandle:
         self._ask(self, "remove" if remove else "close")
 
     # The loop's side
+
+    def take(self, found: Pod) -> None:
+        """This is its pod, as the cluster has it now."""
+        meta = found["metadata"]
+        self.name, self.uid = meta["name"], meta["uid"]
+        self._memory = manifest.memory_of(found)
+        known, self._pod = self._pod, AgentPod(meta["namespace"], meta["name"], found["spec"].get("nodeName"))
+        if self._pod != known:
+            self.wake()
 
     def begin(self) -> None:
         """The launch has arrived."""
@@ -109,5 +127,5 @@ class PodHandle:
     def end(self, ended: Exit) -> None:
         """Nothing more will come. The first word counts."""
         with self._changed:
-            self._exit = self._exit or ended
+            self._exit = self._exit or ending.with_limit(ended, self._memory)
             self._changed.notify_all()

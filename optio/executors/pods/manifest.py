@@ -6,12 +6,13 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from optio.errors import LaunchFailed
 from optio.executors.base import Launch
 from optio.executors.pods import network, script
-from optio.executors.pods.plan import CONTROL, PRIVATE, ahead
+from optio.executors.pods.plan import CONTROL, PRIVATE, ahead, kept_s
 from optio.executors.pods.template import BUSY, IDLE, Template
 from optio.model.pool import request_and_limit
 from optio.model.task import Amounts, Environment, Resources
@@ -21,7 +22,7 @@ CONTAINER = "agent"
 INSTALL, RUN, ATTEMPT, ROLE, POOL = (f"optio.dev/{name}" for name in ("install", "run", "attempt", "role", "pool"))
 # The worker that follows the pod of an attempt, by the pod's label; and of a warm pod, that it takes a launch at once.
 WORKER, READY = "optio.dev/worker", "optio.dev/ready"
-MARK, ORPHAN = "optio.dev/mark", "optio.dev/orphan-seconds"
+MARK, ORPHAN, KEPT = "optio.dev/mark", "optio.dev/orphan-seconds", "optio.dev/kept-until"
 ATTEMPT_ROLE, TOMBSTONE_ROLE, WARM_ROLE = "attempt", "tombstone", "warm"
 # No scheduler will ever look at a pod with it.
 GATE = "optio.dev/never"
@@ -139,13 +140,24 @@ def claimed(chosen: Mapping[str, Any], launch: Launch, age_s: float, worker: str
     }
 
 
+def kept(until: datetime) -> Manifest:
+    """The patch that lets the pod of a failed run stay."""
+    return {"metadata": {"annotations": {KEPT: until.isoformat(timespec="seconds")}}}
+
+
+def kept_until(found: Mapping[str, Any]) -> datetime | None:
+    """Until when a failed run's pod stays, though nobody follows it any more; None for any other."""
+    until = found["metadata"].get("annotations", {}).get(KEPT)
+    return None if until is None else datetime.fromisoformat(until)
+
+
 def lease_name(install: str) -> str:
     """The lease of the one who keeps the pools."""
     return f"optio-{_digest(install)[:6]}-pools"
 
 
 def _deadline(launch: Launch) -> int:
-    return int(launch.timeout_s + launch.grace_s) + _DEADLINE_MARGIN_S
+    return int(launch.timeout_s + launch.grace_s) + _DEADLINE_MARGIN_S + kept_s(launch)
 
 
 def _warm_spec(environment: Environment, settings: PodSettings, mark: str) -> Manifest:
@@ -182,6 +194,12 @@ def way_out(wanted: Environment | None, settings: PodSettings) -> Mapping[str, s
     """Variables that lead an agent to what it may reach."""
     found = egress(wanted, settings)
     return {} if found is None or settings.fence is None else network.variables(found, settings.fence.key, settings.fence.proxy)
+
+
+def credentials(wanted: Environment | None, settings: PodSettings) -> tuple[str, ...]:
+    """What of `way_out` opens the egress proxy: its user and password; nothing where no pod of the task has any."""
+    found = egress(wanted, settings)
+    return () if found is None or found.public or settings.fence is None else network.credentials(found, settings.fence.key)
 
 
 def _egress_label(wanted: Environment | None, settings: PodSettings) -> dict[str, str]:
@@ -281,6 +299,13 @@ def tombstone(run_id: str, attempt: int, settings: PodSettings) -> Manifest:
     # No pod of the operator's template: a queue that counts its pods must not count this one.
     plain = replace(settings, template=Template())
     return _pod(name_of(settings.install, run_id, attempt), plain, labels, spec, {})
+
+
+def memory_of(found: Mapping[str, Any]) -> str | None:
+    """The limit of the agent in a pod as the cluster has it."""
+    agent = next(each for each in found["spec"]["containers"] if each["name"] == CONTAINER)
+    limit: str | None = agent.get("resources", {}).get("limits", {}).get("memory")
+    return limit
 
 
 def selector(settings: PodSettings) -> dict[str, str]:

@@ -261,12 +261,18 @@ def variables(egress: Egress, key: bytes, proxy: Proxy) -> Mapping[str, str]:
     """
     if egress.public:
         return {}
-    user = _user(as_text([*egress.hosts, *egress.blocks]))
-    url = f"http://{user}:{_password(user, key)}@{_bracketed(proxy.host)}:{proxy.port}"
+    user, password = credentials(egress, key)
+    url = f"http://{user}:{password}@{_bracketed(proxy.host)}:{proxy.port}"
     direct = ["localhost", "127.0.0.1", "::1", *sorted({_plain(block.network) for block in egress.blocks})]
     found = {"HTTPS_PROXY": url, "HTTP_PROXY": url, "NO_PROXY": ",".join(direct)}
     # Half of the programs look for the one spelling, half for the other; Node looks for neither unless it is told to.
     return {**found, **{name.lower(): value for name, value in found.items()}, "NODE_USE_ENV_PROXY": "1"}
+
+
+def credentials(egress: Egress, key: bytes) -> tuple[str, str]:
+    """User and password for the proxy: the list, and the proof that a worker wrote it."""
+    user = _user(as_text([*egress.hosts, *egress.blocks]))
+    return user, _password(user, key)
 
 
 def _user(text: str) -> str:

@@ -3,6 +3,7 @@
 Nothing of it stands in the pod's specification, in an argument or in the environment of a process that others can see.
 """
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -129,6 +130,12 @@ def ahead(commands: Sequence[str], variables: Mapping[str, str]) -> str:
     return preparation(commands, {**_FIXED, **variables})
 
 
+def kept_s(launch: Launch) -> int:
+    """How long the pod lives after its agent has ended, in seconds, should its run fail."""
+    span = None if launch.environment is None else launch.environment.keep_failed_span
+    return 0 if span is None else math.ceil(span.total_seconds())
+
+
 def _entering(name: str, variables: Mapping[str, str]) -> str:
     """What brings a program to its place, with these variables and no others of ours."""
     exports = "".join(f"    export {name}={shlex.quote(value)}\n" for name, value in variables.items())
@@ -141,6 +148,7 @@ def _script(launch: Launch, orphan_s: float, way_out: Mapping[str, str]) -> str:
     return (
         f"TIMEOUT={launch.timeout_s:.3f} GRACE={launch.grace_s:.3f}\n"
         f"ORPHAN_TICK={orphan_s * _ORPHAN_TICK:.3f} ORPHAN_GRACE={min(launch.grace_s, orphan_s * _ORPHAN_GRACE):.3f}\n"
+        f"KEEP={kept_s(launch)}\n"
         + (
             preparation(launch.setup, variables)
             if launch.setup_env is None

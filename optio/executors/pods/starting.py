@@ -142,7 +142,7 @@ class Starter:
                     if found is not None:
                         return await self._delivered(start, found, deadline, delivery)
         found = await start.unless_stopped(self._made(start, deadline))
-        start.handle.uid = found["metadata"]["uid"]
+        start.handle.take(found)
         self._informer.put(found)
         try:
             return await self._delivered(start, found, deadline)
@@ -157,7 +157,7 @@ class Starter:
         made = time.monotonic()
         delays = Delays(start.handle, self._start_s)
         for tries in count():
-            told = delivery is not None or await start.unless_stopped(self._near(name, made, deadline, tries, delays))
+            told = delivery is not None or await start.unless_stopped(self._near(start.handle, made, deadline, tries, delays))
             async with delivery or self._delivery(start, name) as way:
                 try:
                     arrived = _arrived(start.handle, *await way.go())
@@ -179,8 +179,8 @@ class Starter:
     async def _taken(self, start: Start, chosen: Pod) -> Pod | None:
         found = await self._pools.take(chosen, start.launch)
         if found is not None:
-            handle = start.handle
-            handle.name, handle.uid, handle.how = found["metadata"]["name"], found["metadata"]["uid"], "warm"
+            start.handle.take(found)
+            start.handle.how = "warm"
             await self._is_free(start)
         return found
 
@@ -219,15 +219,17 @@ class Starter:
                 taken, last = True, err
         raise Failed("cluster", f"no pod could be made: {last}", temporary=True)
 
-    async def _near(self, name: str, made: float, deadline: float, tries: int, delays: Delays) -> bool:
+    async def _near(self, handle: PodHandle, made: float, deadline: float, tries: int, delays: Delays) -> bool:
         """Wait until its container runs, as its node says (True), or until it is worth a try, after so many. Raises Failed when
         it will not run."""
-        began = time.monotonic()
+        began, name = time.monotonic(), handle.name
         pause = max(_TRY_S, _SHARE * (began - made)) if tries else self._first_s
         when_told, untold = began + min(_TRY_S * tries, _LONGEST_S), began + pause
         while True:
             moved = self._informer.moved(name)
             known = self._informer.pods.get(name) or await self._known(name)
+            if known["metadata"].get("uid") == handle.uid:
+                handle.take(known)
             status = known.get("status", {})
             failed = _hopeless(status) or ending.of_status(status)
             if failed is not None:

@@ -158,6 +158,13 @@ while pump_all; do :; done
 phase=agent code=null error=
 [ -f ended ] && read -r phase code <ended
 [ -f unstarted ] && read -r error <unstarted
-end="{\"phase\":\"$phase\",\"code\":$code,\"error\":\"$error\",\"stopped\":\"$stopped\",\"sizes\":{\"stdout\":$at_o,\"stderr\":$at_e}}"
+# Processes of this container that the kernel has killed for memory, by its own count: cgroup version 2 or 1.
+oom=0
+for file in /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control; do
+    [ ! -r $file ] || while read -r name count; do [ "$name" != oom_kill ] || oom=$count; done <$file
+done
+end="{\"phase\":\"$phase\",\"code\":$code,\"error\":\"$error\",\"stopped\":\"$stopped\",\"oom\":$oom,\"sizes\":{\"stdout\":$at_o,\"stderr\":$at_e}}"
 say x "$end"
 printf %s "$end" >/dev/termination-log
+# Whoever looks at what a failed run left finds nothing of its launch, neither in the volume nor in the memory of this process.
+[ "$KEEP" -eq 0 ] || exec /bin/sh -c 'rm -rf private/* private/.[!.]* private/..?*; trap "exit 0" TERM; sleep "$1" & wait' kept "$KEEP"

@@ -19,6 +19,8 @@ from optio.store.sql.events import Move
 from optio.store.sql.records import ATTEMPTS, RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
 from optio.store.sql.transaction import Lot, Row, Transaction, dump_json, micros, when
 
+# The reason of a run whose agent has begun.
+STARTED = "started"
 _OVER = "state = 'running' AND (lease_until < :now OR owner = '')"
 _ADOPTABLE = (
     f"{_OVER} AND (place IN (:place, '') OR lease_until < :orphaned OR (place LIKE :directory AND place NOT LIKE :boot))"
@@ -52,8 +54,10 @@ _TAKE = (
 _NEW_WORKER = "UPDATE attempts SET worker = :worker WHERE run_id = :id AND number = (SELECT attempt FROM runs WHERE id = :id)"
 # Its agent has a place of its own, which it may have waited for.
 _STARTED = """
-UPDATE runs SET reason = 'started', message = '' FROM lot
-WHERE runs.id = lot.id AND runs.state = 'running' AND runs.reason <> 'started' AND runs.cancel_requested = 0
+UPDATE runs SET started_at = COALESCE(runs.started_at, lot.began), last_event = lot.event,
+    reason = CASE WHEN runs.cancel_requested = 0 THEN 'started' ELSE runs.reason END,
+    message = CASE WHEN runs.cancel_requested = 0 THEN '' ELSE runs.message END
+FROM lot WHERE runs.id = lot.id
 """
 _EXPLAIN = "UPDATE runs SET reason = :reason, message = :message WHERE id = :id AND cancel_requested = 0"
 _AGENT_STARTED = """
@@ -134,7 +138,8 @@ def _start(
     moves = [
         Move(row=row, change=Change.CLAIM, reason=reason, actor=worker, columns={
             "attempt": row["attempt"] + 1, "fence": row["fence"] + 1, "owner": worker, "lease_until": tx.now + _us(lease),
-            "place": place, "started_at": row["started_at"] or tx.now, "cancel_requested": 0,
+            "place": place, "cancel_requested": 0,
+            "started_at": row["started_at"] or (tx.now if reason == STARTED else None),
         })
         for row in rows
     ]  # fmt: skip
@@ -265,7 +270,7 @@ def agent_started(tx: Transaction, run_id: str, fence: int, began: Beginning) ->
     noted = tx.run(_AGENT_STARTED, {"at": _ago(tx, began), "id": run_id, "fence": fence})
     row = None if noted and began.how == PROCESS else _owned(tx, run_id, fence)
     if noted and row is not None:
-        _note_begun(tx, [(run_id, row["attempt"], began)])
+        _note_begun(tx, [(row, began)])
 
 
 def append_log(
@@ -294,18 +299,31 @@ def append_log(
             **meter_columns(meter),
         },
     )  # fmt: skip
-    _note_begun(tx, [(run_id, attempt, began)])
+    _note_begun(tx, [(row, began)])
     return last
 
 
-def _note_begun(tx: Transaction, beginnings: Sequence[tuple[str, int, Beginning | None]]) -> None:
-    rows = [
-        {"id": run_id, "number": number} for run_id, number, began in beginnings if began is not None and began.how != PROCESS
-    ]
-    if rows:
-        places.note_begun(tx, beginnings)
-        shortages.note_begun(tx, rows)
-        tx.lot(_STARTED, "id text", rows)
+def _note_begun(tx: Transaction, beginnings: Sequence[tuple[Row, Beginning | None]]) -> list[Row]:
+    """Keep when and how attempts began; the runs' rows as they are then."""
+    begun = [(row, began) for row, began in beginnings if began is not None and began.how != PROCESS]
+    if not begun:
+        return [row for row, _ in beginnings]
+    started = {
+        row["id"]: {"id": row["id"], "began": _ago(tx, began), "event": row["last_event"] + 1, "actor": row["owner"]}
+        for row, began in begun
+        if row["reason"] != STARTED and not places.has_begun(tx, row["id"], row["attempt"])
+    }
+    places.note_begun(tx, [(row["id"], row["attempt"], began) for row, began in begun])
+    shortages.note_begun(tx, [{"id": row["id"], "number": row["attempt"]} for row, _ in begun])
+    tx.lot(_STARTED, "id text, began bigint, event bigint, actor text", list(started.values()))
+    events.started(tx, list(started.values()))
+    return [_with_start(row, started.get(row["id"])) for row, _ in beginnings]
+
+
+def _with_start(row: Row, start: Mapping[str, Any] | None) -> Row:
+    if start is None:
+        return row
+    return {**dict(row), "started_at": row["started_at"] or start["began"], "last_event": start["event"]}
 
 
 def explain(tx: Transaction, run_id: str, fence: int, attempt: int, why: Delay, lines: Sequence[LogLine]) -> int:
@@ -339,8 +357,8 @@ def give_back(tx: Transaction, run_id: str, fence: int, why: Delay, lines: Seque
         return end.alone(tx)
     tx.run("DELETE FROM attempts WHERE run_id = :id AND number = :number", own)
     quotas.take_back(tx, row["task_id"], run_id)
-    first = tx.one("SELECT MIN(started_at) AS at FROM attempts WHERE run_id = :id", own)["at"]
-    columns = {"owner": None, "lease_until": None, "started_at": first}
+    others = tx.one("SELECT COUNT(*) AS n FROM attempts WHERE run_id = :id", own)["n"]
+    columns = {"owner": None, "lease_until": None, "started_at": row["started_at"] if others else None}
     actor = row["owner"] or "worker"
     move = Move(row=row, change=Change.DEFER, reason=why.reason, message=why.message, actor=actor, columns=columns)
     if _was_given_back(tx, run_id, row["attempt"] - 1) and events.reason_of(tx, run_id, row["last_event"] - 1) == why.reason:
@@ -408,7 +426,8 @@ class Finish:
                 row = held.pop(each.run_id)  # who ends the same attempt again comes too late
                 mine[place] = each._as_asked(row), row
         tx.lot(_ENDED, _ENDED_OF, [each._attempt(tx, row) for each, row in mine.values()])
-        _note_begun(tx, [(each.run_id, row["attempt"], each.began) for each, row in mine.values()])
+        rows = _note_begun(tx, [(row, each.began) for each, row in mine.values()])
+        mine = {place: (each, row) for (place, (each, _)), row in zip(mine.items(), rows, strict=True)}
         moves = [each._move(tx, row) for each, row in mine.values()]
         states = events.move_all(tx, moves)
         for move in moves:

@@ -56,6 +56,20 @@ def reason_of(tx: Transaction, run_id: str, seq: int) -> str | None:
     return None if row is None else row["reason"]
 
 
+def started(tx: Transaction, starts: Sequence[Mapping[str, Any]]) -> None:
+    """Keep that agents began, each `began` then, as the `event` with that number of the run `id`; no state changes by it."""
+    state = RunState.RUNNING.value
+    rows = [
+        {
+            "run_id": start["id"], "seq": start["event"], "from_state": state, "to_state": state, "reason": "started",
+            "message": "", "actor": start["actor"] or "worker", "at": start["began"],
+        }
+        for start in starts
+    ]  # fmt: skip
+    if rows:
+        tx.many(_INSERT, rows)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
     """A change of a run's row, which was read and is held since; `columns` change with it."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from optio.model.pool import PROCESS, Pool
 from optio.model.registry import CompiledTask
+from optio.model.run import AgentPod
 from optio.store.base import Arrival, Beginning, PlacedStart, Pooled, PoolReport
 from optio.store.sql.transaction import Transaction, dump_json, micros, when
 
@@ -28,6 +29,12 @@ FROM lot JOIN attempts a ON a.run_id = lot.id AND a.number = lot.number JOIN run
 WHERE TRUE ON CONFLICT (run_id, number) DO NOTHING
 """
 _BEGUN_OF = "id text, number bigint, how text, began bigint"
+_NOTE_POD = """
+INSERT INTO attempt_pods (run_id, number, namespace, pod, node)
+SELECT id, attempt, CAST(:namespace AS TEXT), CAST(:pod AS TEXT), CAST(:node AS TEXT) FROM runs
+WHERE id = :id AND state = 'running' AND fence = :fence
+ON CONFLICT (run_id, number) DO UPDATE SET namespace = excluded.namespace, pod = excluded.pod, node = excluded.node
+"""
 _STARTS = """
 SELECT task_id, how, at, waited FROM begun WHERE at > :since ORDER BY at DESC LIMIT :most
 """
@@ -66,6 +73,12 @@ def _read(document: str) -> CompiledTask | None:
         return None
 
 
+def has_begun(tx: Transaction, run_id: str, number: int) -> bool:
+    """Return whether it is kept that this attempt began in a place of its own."""
+    found = tx.one("SELECT 1 AS one FROM begun WHERE run_id = :id AND number = :number", {"id": run_id, "number": number})
+    return found is not None
+
+
 def note_begun(tx: Transaction, beginnings: Sequence[tuple[str, int, Beginning | None]]) -> None:
     """Keep how these attempts began, unless it is kept already. Processes cost nothing."""
     rows = [
@@ -74,6 +87,11 @@ def note_begun(tx: Transaction, beginnings: Sequence[tuple[str, int, Beginning |
         if began is not None and began.how != PROCESS
     ]
     tx.lot(_BEGUN, _BEGUN_OF, rows)
+
+
+def note_pod(tx: Transaction, run_id: str, fence: int, pod: AgentPod) -> None:
+    """See `Store.note_pod`."""
+    tx.run(_NOTE_POD, {"id": run_id, "fence": fence, "namespace": pod.namespace, "pod": pod.name, "node": pod.node})
 
 
 def starts(tx: Transaction, since: datetime, most: int) -> list[PlacedStart]:

@@ -106,7 +106,7 @@ def _unserved(tx: Transaction, rows: Sequence[Row]) -> dict[str, tuple[Quota, in
 
 def everything(tx: Transaction) -> AdmissionView:
     """See `Store.admission`."""
-    occupants = sorted(tx.all(_RUNNING), key=lambda row: (row["started_at"] or 0, row["id"]))
+    occupants = sorted(tx.all(_RUNNING), key=lambda row: (row["started_at"] or tx.now, row["id"]))
     running: dict[str, int] = {}
     for row in occupants:
         running[row["task_id"]] = running.get(row["task_id"], 0) + 1

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from optio.errors import Invalid, Problem
-from optio.model.run import Attempt, CostSource, Event, LogKind, LogLine, Meter, Run, RunState, Usage
+from optio.model.run import AgentPod, Attempt, CostSource, Event, LogKind, LogLine, Meter, Run, RunState, Usage
 from optio.store.base import Delivery, Token
 from optio.store.sql.transaction import Row, maybe, when
 
@@ -19,8 +19,10 @@ RUN_COLUMNS = (
 )
 # An attempt that began and of which nothing else is kept began as a process.
 ATTEMPTS = (
-    "SELECT a.*, CASE WHEN a.agent_started_at IS NOT NULL THEN COALESCE(b.how, 'process') END AS how FROM attempts a "
-    "LEFT JOIN begun b ON b.run_id = a.run_id AND b.number = a.number WHERE a.run_id = :id ORDER BY a.number"
+    "SELECT a.*, CASE WHEN a.agent_started_at IS NOT NULL THEN COALESCE(b.how, 'process') END AS how, "
+    "p.namespace AS pod_namespace, p.pod, p.node FROM attempts a "
+    "LEFT JOIN begun b ON b.run_id = a.run_id AND b.number = a.number "
+    "LEFT JOIN attempt_pods p ON p.run_id = a.run_id AND p.number = a.number WHERE a.run_id = :id ORDER BY a.number"
 )
 _LARGEST = 2**31 - 1
 
@@ -108,6 +110,7 @@ def to_attempt(row: Row) -> Attempt:
         signal=row["exit_signal"],
         text=row["result_text"],
         meter=to_meter(row),
+        pod=None if row["pod"] is None else AgentPod(row["pod_namespace"], row["pod"], row["node"]),
     )
 
 

@@ -11,7 +11,7 @@ from optio.errors import LeaseLost
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask, Registry
 from optio.model.room import Delay, Shortage
-from optio.model.run import Attempt, Event, LogLine, Meter, Outcome, Page, Run
+from optio.model.run import AgentPod, Attempt, Event, LogLine, Meter, Outcome, Page, Run
 from optio.store import base
 from optio.store.sql import (
     audit,
@@ -194,6 +194,9 @@ class SqlStore:
 
     def agent_started(self, run_id: str, fence: int, began: base.Beginning) -> Future[None]:
         return self._engine.write(lambda tx: claims.agent_started(tx, run_id, fence, began))
+
+    def note_pod(self, run_id: str, fence: int, pod: AgentPod) -> Future[None]:
+        return self._engine.write(lambda tx: places.note_pod(tx, run_id, fence, pod))
 
     def append_log(
         self,

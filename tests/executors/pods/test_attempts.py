@@ -1,17 +1,26 @@
 """What becomes of an attempt in a pod."""
 
 import hashlib
+import threading
 import uuid
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from optio.executors.pods import manifest, plan
+from optio.executors.pods.executor import PodExecutor
+from optio.executors.pods.informer import runs
 from optio.executors.pods.manifest import PodSettings
+from optio.model.run import LogKind
+from optio.model.task import Environment
+from optio.runs.execute import Execution
 from tests.executors.pods.conftest import Make
-from tests.executors.pods.place import CLUSTER, IMAGE, NAMESPACE
+from tests.executors.pods.place import CLUSTER, IMAGE, NAMESPACE, settings
 from tests.executors.support import launch, python, read, run, shell, until_ended
-from tests.support import eventually
+from tests.runs.support import accept, done, execute, execution, log_of, opened, working
+from tests.support import command_task, eventually
 
 
 def test_output_that_the_kubelet_has_thrown_away_is_taken_from_the_agents_own_file(make: Make, install: str) -> None:
@@ -43,6 +52,42 @@ def test_a_pod_that_is_deleted_by_hand_ends_its_attempt(make: Make) -> None:
     handle.close(remove=True)
 
     assert (ended.reason or ended.stopped_by) in ("deleted", "stop")
+
+
+def test_a_pod_is_named_before_it_has_a_node(make: Make, install: str) -> None:
+    executor = make(node_selector={"optio.dev/none": "x"})
+    handle = executor.start(shell("echo ran"))
+
+    pod = eventually(handle.pod, within=60, what="the pod")
+
+    assert (pod.namespace, pod.name, pod.node) == (NAMESPACE, manifest.name_of(install, "run", 1), None)
+    handle.stop()
+    until_ended(handle)
+    handle.close(remove=True)
+
+
+def test_a_run_says_in_which_pod_it_is_and_on_which_node(tmp_path: Path, install: str) -> None:
+    with opened(tmp_path, settings(tmp_path, install)) as services:
+        task = command_task("echo one; sleep 3; echo two")
+        run_id = accept(services, task)
+        first = execution(services, run_id)
+        thread = threading.Thread(target=first)
+        thread.start()
+        eventually(lambda: log_of(services, run_id, LogKind.OUTPUT), within=60, what="the first line")
+        (while_it_runs,) = services.store.attempts(run_id)
+        first.leave()
+        thread.join()
+        services.store.release("tester")
+        (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5, place=services.executor.place())
+        Execution(adopted, services.parts(), "second")()
+        (attempt,) = services.store.attempts(run_id)
+        said = log_of(services, run_id, LogKind.SYSTEM)
+
+    assert attempt.pod is not None
+    assert (attempt.pod.namespace, attempt.pod.name) == (NAMESPACE, manifest.name_of(install, run_id, 1))
+    assert attempt.pod.node
+    assert while_it_runs.pod == attempt.pod
+    assert said == [str(attempt.pod).encode(), b"found again by second", str(attempt.pod).encode()]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +131,135 @@ def test_an_agent_that_has_ended_before_the_command_that_brought_its_launch_has_
     ended = run(make(), shell("echo ran; exit 3"))
 
     assert (ended.exit.code, ended.exit.reason, ended.stdout) == (3, None, b"ran\n")
+
+
+def test_a_run_has_started_when_its_agent_has_and_not_when_a_worker_took_it(tmp_path: Path, install: str) -> None:
+    with opened(tmp_path, settings(tmp_path, install)) as services, working(services):
+        run = done(services, accept(services, command_task("echo ran")), within=60)
+        (attempt,), events = services.store.attempts(run.id), services.store.events(run.id)
+
+    assert [event.reason for event in events] == ["manual", "starting", "started", "ok"]
+    assert attempt.agent_started_at is not None
+    assert attempt.started_at == events[1].at
+    assert attempt.started_at < attempt.agent_started_at
+    assert run.started_at == events[2].at == attempt.agent_started_at
+
+
+def test_a_run_whose_worker_died_before_it_could_say_that_it_started_has_started_when_it_is_found(
+    tmp_path: Path, install: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path, settings(tmp_path, install)) as services:
+        executor, run_id = services.executor, accept(services, command_task("until [ -f go ]; do sleep 0.1; done"))
+        assert isinstance(executor, PodExecutor)
+        (claimed,) = services.store.claim(
+            "first", timedelta(seconds=30), lambda view: [run_id], place=services.executor.place(), reason="starting"
+        )
+        first = Execution(claimed, services.parts(), "first")
+        with monkeypatch.context() as dead:
+            dead.setattr(first, "_has_just_begun", lambda handle: False)
+            thread = threading.Thread(target=first)
+            thread.start()
+            eventually(lambda: (it := first._handle) and it.begun(), within=60, what="the beginning")
+            name = manifest.name_of(install, run_id, 1)
+            eventually(lambda: runs(executor._informer.status(name)), within=60, what="the node's word")
+            first.leave()
+            thread.join()
+        before = services.store.run(run_id)
+        services.store.release("first")
+        (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5, place=services.executor.place())
+        second = threading.Thread(target=Execution(adopted, services.parts(), "second"))
+        second.start()
+        executor._call(lambda: executor._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
+        second.join()
+        run, events = services.store.run(run_id), services.store.events(run_id)
+        (attempt,) = services.store.attempts(run_id)
+
+    assert (before.reason, before.started_at) == ("starting", None)
+    assert [event.reason for event in events] == ["manual", "starting", "started", "ok"]
+    assert (attempt.began, attempt.agent_started_at) == ("cold", run.started_at)
+    assert run.started_at is not None
+
+
+# What stays for a look
+
+KEPT = Environment.of({"keepFailed": "60s"})
+
+
+def test_the_pod_of_a_failed_run_stays_for_a_look_without_its_secrets(make: Make, install: str) -> None:
+    executor, secret = make(), f"canary-{uuid.uuid4().hex}"
+    what = shell("echo from the agent >note; sleep 600 & exit 3", env={"KEY": secret}, stdin=secret.encode(), environment=KEPT)
+    handle = executor.start(what)
+    ended = until_ended(handle, within=60)
+
+    stay = executor.keep("run", 1, 60.0)
+    handle.close(remove=False)
+
+    name = manifest.name_of(install, "run", 1)
+    look = "cat work/note /proc/1/environ; for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; done; ls -A private"
+    code, seen = executor._call(lambda: executor._cluster.run(name, "agent", ["/bin/sh", "-c", f"cd /optio; {look}"]))
+    assert ended.exit.code == 3
+    assert stay.stays
+    assert stay.told.endswith(f"kubectl -n {NAMESPACE} exec -it {name} -c agent -- /bin/sh")
+    assert (code, b"from the agent" in seen, secret.encode() in seen, b"stdin" in seen) == (0, True, False, False)
+    assert b"sleep 600" not in seen
+    assert (executor.attempts(), make().attempts()) == ([], [])
+    executor.remove("run", 1)
+    eventually(lambda: executor._call(lambda: executor._cluster.pod(name)) is None, within=60, what="the end of the pod")
+
+
+def test_a_pod_that_stayed_for_long_enough_is_taken_away_by_whoever_looks_next(make: Make, install: str) -> None:
+    executor, name = make(), manifest.name_of(install, "run", 1)
+    handle = executor.start(shell("exit 3", environment=KEPT))
+    until_ended(handle, within=60)
+
+    executor.keep("run", 1, 2.0)
+    executor.close()
+
+    another = make()
+    eventually(
+        lambda: another.attempts() == [] and another._call(lambda: another._cluster.pod(name)) is None,
+        within=60,
+        what="the end of the pod",
+    )
+
+
+def test_a_pod_that_stays_ends_by_itself(make: Make, install: str) -> None:
+    executor, name = make(), manifest.name_of(install, "run", 1)
+    handle = executor.start(shell("exit 3", environment=Environment.of({"keepFailed": "2s"})))
+    until_ended(handle, within=60)
+    executor.keep("run", 1, 3600.0)
+
+    def phase() -> str:
+        found = executor._call(lambda: executor._cluster.pod(name))
+        assert found is not None
+        said: str = found["status"]["phase"]
+        return said
+
+    eventually(lambda: phase() == "Succeeded", within=60, what="the end of the container")
+    handle.close(remove=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "retries", "stays"),
+    [("exit 3", 0, True), ("exit 3", 1, False), ("exit 0", 0, False)],
+    ids=["failed", "tried again", "did well"],
+)
+def test_only_the_pod_of_a_run_that_has_failed_stays(
+    tmp_path: Path, install: str, source: str, retries: int, stays: bool
+) -> None:
+    extra = f"maxRetries: {retries}\nenvironment: {{keepFailed: 60s}}\n"
+    with opened(tmp_path, settings(tmp_path, install)) as services:
+        run = execute(services, command_task(f"echo ran; {source}", extra=extra))
+        said = [line for line in log_of(services, run.id, LogKind.SYSTEM) if b"stays for a look" in line]
+        executor = services.executor
+        assert isinstance(executor, PodExecutor)
+        name = manifest.name_of(install, run.id, 1)
+        if not stays:
+            eventually(lambda: executor._call(lambda: executor._cluster.pod(name)) is None, within=60, what="its end")
+        assert ("running" in str(executor._call(lambda: executor._cluster.pod(name)))) == stays
+        executor.remove(run.id, 1)
+
+    assert len(said) == stays
 
 
 def test_a_pod_of_somebody_else_is_never_touched(make: Make, install: str) -> None:

@@ -19,8 +19,10 @@ from tests.executors.pods.api import Api
 from tests.executors.pods.faults import FaultProxy
 from tests.executors.pods.fence import EGRESS_IMAGE, KEY, OTHER_PORT, PORT, PROBE, Fence, endpoints, fence, log
 from tests.executors.pods.image import program
+from tests.executors.pods.place import settings
 from tests.executors.support import read, shell, until_ended
-from tests.support import eventually
+from tests.runs.support import execute, log_of, opened
+from tests.support import command_task, eventually
 
 API, DNS, METADATA = ("10.96.0.1", 443), ("10.96.0.10", 53), ("169.254.169.254", 80)
 
@@ -447,3 +449,29 @@ def test_the_helper_answers_as_the_proxy_does(place: Fence) -> None:
     for host, port in ((place.outside_name, PORT), (place.outside_name, OTHER_PORT), ("a.example", PORT)):
         status, _ = connect(place, host, port, user, password)
         assert (status == 200) is allow.listed(user, host, str(port))
+
+
+# A run's log
+
+
+def test_an_agent_that_prints_its_environment_tells_nobody_how_to_use_the_proxy(place: Fence, tmp_path: Path) -> None:
+    environ = settings(
+        tmp_path,
+        "masked",
+        OPTIO_KUBE_NAMESPACE=place.runs.namespace,
+        OPTIO_KUBE_EGRESS=f"optio-egress.{place.proxies.namespace}.svc={place.proxy.host}:{place.proxy.port}",
+        OPTIO_KUBE_EGRESS_IMAGE=EGRESS_IMAGE,
+        OPTIO_EGRESS_KEY=KEY.decode(),
+    )
+    task = command_task("env", extra="environment: {network: {egress: [api.example.com]}}\n")
+    user, password = network.credentials(network.egress_of(Network(egress=["api.example.com"])), KEY)
+
+    with opened(tmp_path, environ) as services:
+        run = execute(services, task)
+        said = b"\n".join(log_of(services, run.id)).decode()
+
+    assert (run.reason, run.text is not None) == ("ok", True)
+    assert f"HTTPS_PROXY=http://***:***@{place.proxy.host}:{place.proxy.port}" in said
+    for shown in (said, str(run.text)):
+        assert user not in shown
+        assert password not in shown

@@ -34,6 +34,43 @@ def test_an_agent_that_had_to_be_killed_left_no_code() -> None:
     assert (ended.code, ended.signal, ended.stopped_by) == (None, 9, "timeout")
 
 
+@pytest.mark.parametrize(
+    ("code", "stopped", "kills", "reason"),
+    [
+        (137, "", 1, "oom"),
+        (1, "", 2, "oom"),
+        (0, "", 1, None),
+        (137, "", 0, None),
+        (None, "timeout", 1, None),
+        (143, "stop", 1, None),
+    ],
+)
+def test_an_attempt_that_failed_when_the_kernel_had_killed_one_of_its_processes_needs_more_memory(
+    code: int | None, stopped: str, kills: int, reason: str | None
+) -> None:
+    ended = said(code, stopped=stopped, oom=kills)
+
+    assert (ended.reason, ended.temporary) == (reason, False)
+
+
+@pytest.mark.parametrize(("code", "reason"), [(137, "oom"), (0, None)])
+def test_where_the_supervisor_sees_no_count_the_kubelet_knows_of_the_memory(code: int, reason: str | None) -> None:
+    words = json.dumps({"phase": "agent", "code": code, "error": "", "stopped": "", "sizes": {}}, separators=(",", ":"))
+
+    ended = ending.of_status(status(state={"terminated": {"exitCode": 0, "reason": "OOMKilled", "message": words}}))
+
+    assert ended is not None
+    assert ended.reason == reason
+
+
+def test_an_attempt_that_needs_more_memory_is_told_how_much_it_had_and_what_to_do() -> None:
+    killed = said(137, oom=1)
+
+    assert "512Mi" in ending.with_limit(killed, "512Mi").message
+    assert "environment.resources.memory" in ending.with_limit(killed, "512Mi").message
+    assert ending.with_limit(said(3), "512Mi") == said(3)
+
+
 def test_a_program_that_is_not_there_says_so() -> None:
     assert said(127, error="ENOENT").error == "ENOENT"
     assert said(127).error is None

@@ -4,12 +4,15 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from optio.errors import LaunchFailed
-from optio.executors.pods import manifest, script
+from optio.executors.pods import manifest, network, script
+from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.manifest import PodSettings
 from optio.model.task import Environment
 from tests.executors.support import launch
@@ -84,6 +87,20 @@ def test_nothing_that_reaches_beyond_the_pod_is_ever_in_it() -> None:
     text = json.dumps([made(), manifest.tombstone("r", 1, SETTINGS)])
 
     assert [word for word in NEVER if f'"{word}"' in text] == []
+
+
+def test_what_a_pod_itself_gives_an_agent_is_known_to_whoever_shows_its_log() -> None:
+    """Whatever can be made of it: a list, none, or one that is refused."""
+    proxy = network.proxy_of("optio-egress.optio.svc=10.96.3.4:3128")
+    settings = replace(SETTINGS, fence=manifest.Fence(proxy=proxy, image="egress:1", key=b"k" * 32))
+    listed = Environment.of({"network": {"egress": ["api.example.com"]}})
+    with closing(PodExecutor(settings, {})) as fenced, closing(PodExecutor(SETTINGS, {})) as unfenced:
+        private = list(fenced.private(listed))
+        others = [*fenced.private(Environment.of({})), *unfenced.private(listed)]
+
+    assert len(private) == 2
+    assert f"{':'.join(private)}@10.96.3.4:3128" in manifest.way_out(listed, settings)["HTTPS_PROXY"]
+    assert others == []
 
 
 @pytest.mark.parametrize("run_id", ["0197", "with_underscore", "UPPER", "x" * 80, "ends-", "ä"])

@@ -20,9 +20,21 @@ from hypothesis import strategies as st
 
 from optio.errors import LaunchFailed, SettingsError
 from optio.executors.pods import network
-from optio.executors.pods.network import Proxy, Resolver, digest, egress_of, gate_of, policy, proxy_of, resolvers_of, variables
+from optio.executors.pods.network import (
+    Proxy,
+    Resolver,
+    credentials,
+    digest,
+    egress_of,
+    gate_of,
+    policy,
+    proxy_of,
+    resolvers_of,
+    variables,
+)
 from optio.model.egress import METADATA, as_text, parse
 from optio.model.task import Network
+from optio.runs.mask import SHORTEST, Masker
 from tests.executors.pods.image import program
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -315,3 +327,21 @@ def test_what_cannot_be_enforced_does_not_start(entry: str) -> None:
 def test_a_list_that_no_program_could_carry_does_not_start() -> None:
     with pytest.raises(LaunchFailed, match="a list of 9449 characters, of which 5900 can be enforced"):
         made([f"name-{n:04}.of.example" for n in range(450)])
+
+
+@pytest.mark.parametrize("name", ["nothing", "names", "addresses"])
+def test_a_log_shows_nothing_that_opens_the_proxy_and_everything_else(name: str) -> None:
+    """What `env` and `curl -v` print."""
+    found = variables(made(LISTS[name]), KEY, AT)
+    user, password = credentials(made(LISTS[name]), KEY)
+    basic = base64.b64encode(f"{user}:{password}".encode()).decode()
+    rest = f"NO_PROXY={found['NO_PROXY']} {' '.join(LISTS[name] or ())} http proxy localhost Basic user password"
+    said = "\n".join([*(f"{key}={value}" for key, value in found.items()), f"Proxy-Authorization: Basic {basic}"])
+
+    mask = Masker((user, password))
+
+    shown = mask(said.encode()).decode()
+    assert password not in shown
+    assert len(user) < SHORTEST or user not in shown
+    assert basic[-20:-4] not in shown
+    assert mask(rest.encode()).decode() == rest

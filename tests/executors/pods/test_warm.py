@@ -88,6 +88,9 @@ def test_a_launch_takes_a_pod_that_is_ready_and_the_pool_is_filled_again(make: M
 
     assert how(handle) == "warm"
     assert names(executor, manifest.ATTEMPT_ROLE) == before
+    named = handle.pod()
+    assert named is not None
+    assert ({named.name}, bool(named.node)) == (before, True)
     first = ended(handle)
     assert (first.exit.code, first.stdout) == (0, b"one\ninput")
     filled(executor, 1)
