@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from optio.errors import LeaseLost
-from optio.model.pool import COLD, WARM
+from optio.model.pool import COLD, PROCESS, WARM
 from optio.model.retry import Again
 from optio.model.run import TRANSITIONS, AgentPod, Meter, Outcome, Run, RunState, Usage
 from optio.store.base import AdmissionView, Beginning, Claim, RunFilter, Store
@@ -355,6 +355,24 @@ def test_a_start_that_is_told_twice_is_one(store: Store, clock: Clock, first: st
 
     assert [event.reason for event in store.events(claim.run.id)].count("started") == 1
     assert store.run(claim.run.id).started_at == began
+
+
+def test_a_process_that_is_asked_to_end_has_not_started_once_more(store: Store) -> None:
+    claim = claimed(store)
+    store.cancel(claim.run.id, "me")
+
+    store.finish(claim.run.id, claim.run.fence, OK, Meter(), 0, None, give_up, began=Beginning(timedelta(0), COLD))
+
+    assert [event.reason for event in store.events(claim.run.id)] == ["manual", "started", "cancelled"]
+
+
+def test_how_an_attempt_began_is_what_was_said_first_also_of_a_process(store: Store) -> None:
+    claim = claimed(store)
+    BEGINS["agent_started"](store, claim, NOW)
+
+    BEGINS["finish"](store, claim, Beginning(timedelta(0), WARM))
+
+    assert [attempt.began for attempt in store.attempts(claim.run.id)] == [PROCESS]
 
 
 def test_a_run_that_is_tried_again_has_started_when_its_first_agent_did(store: Store, clock: Clock) -> None:

@@ -20,7 +20,7 @@ from optio.store.sql.records import ATTEMPTS, RUN_COLUMNS, meter_columns, to_att
 from optio.store.sql.transaction import Lot, Row, Transaction, dump_json, micros, when
 
 # The reason of a run whose agent has begun.
-STARTED = "started"
+STARTED, _CANCELLING = "started", "cancelling"
 _OVER = "state = 'running' AND (lease_until < :now OR owner = '')"
 _ADOPTABLE = (
     f"{_OVER} AND (place IN (:place, '') OR lease_until < :orphaned OR (place LIKE :directory AND place NOT LIKE :boot))"
@@ -267,10 +267,10 @@ def cancel_requested(tx: Transaction, run_id: str, fence: int) -> bool:
 
 def agent_started(tx: Transaction, run_id: str, fence: int, began: Beginning) -> None:
     """See `Store.agent_started`."""
-    noted = tx.run(_AGENT_STARTED, {"at": _ago(tx, began), "id": run_id, "fence": fence})
-    row = None if noted and began.how == PROCESS else _owned(tx, run_id, fence)
-    if noted and row is not None:
-        _note_begun(tx, [(row, began)])
+    if began.how != PROCESS:
+        _note_begun(tx, [(_owned(tx, run_id, fence), began)])
+    if not tx.run(_AGENT_STARTED, {"at": _ago(tx, began), "id": run_id, "fence": fence}):
+        _owned(tx, run_id, fence)
 
 
 def append_log(
@@ -290,6 +290,7 @@ def append_log(
     if lines and after is not None and last != after:
         return last  # the call before had been kept, though nobody could tell
     last = _append(tx, run_id, last, attempt, lines)
+    _note_begun(tx, [(row, began)])
     tx.run(
         "UPDATE attempts SET offsets = :offsets, usage = :usage, turns = :turns, tool_calls = :tool_calls, cost = :cost, "
         "cost_source = :cost_source, agent_started_at = COALESCE(agent_started_at, :began) "
@@ -299,19 +300,22 @@ def append_log(
             **meter_columns(meter),
         },
     )  # fmt: skip
-    _note_begun(tx, [(row, began)])
     return last
 
 
 def _note_begun(tx: Transaction, beginnings: Sequence[tuple[Row, Beginning | None]]) -> list[Row]:
-    """Keep when and how attempts began; the runs' rows as they are then."""
-    begun = [(row, began) for row, began in beginnings if began is not None and began.how != PROCESS]
+    """Keep how attempts began, and that their runs have started, unless it is kept when they began; the runs' rows then."""
+    begun = [
+        (row, began)
+        for row, began in beginnings
+        if began is not None and began.how != PROCESS and not places.has_begun(tx, row["id"], row["attempt"])
+    ]
     if not begun:
         return [row for row, _ in beginnings]
     started = {
         row["id"]: {"id": row["id"], "began": _ago(tx, began), "event": row["last_event"] + 1, "actor": row["owner"]}
         for row, began in begun
-        if row["reason"] != STARTED and not places.has_begun(tx, row["id"], row["attempt"])
+        if row["started_at"] is None or row["reason"] not in (STARTED, _CANCELLING)
     }
     places.note_begun(tx, [(row["id"], row["attempt"], began) for row, began in begun])
     shortages.note_begun(tx, [{"id": row["id"], "number": row["attempt"]} for row, _ in begun])
@@ -425,9 +429,9 @@ class Finish:
             if _is_owned(held.get(each.run_id), each.fence):
                 row = held.pop(each.run_id)  # who ends the same attempt again comes too late
                 mine[place] = each._as_asked(row), row
-        tx.lot(_ENDED, _ENDED_OF, [each._attempt(tx, row) for each, row in mine.values()])
         rows = _note_begun(tx, [(row, each.began) for each, row in mine.values()])
         mine = {place: (each, row) for (place, (each, _)), row in zip(mine.items(), rows, strict=True)}
+        tx.lot(_ENDED, _ENDED_OF, [each._attempt(tx, row) for each, row in mine.values()])
         moves = [each._move(tx, row) for each, row in mine.values()]
         states = events.move_all(tx, moves)
         for move in moves:

@@ -29,6 +29,7 @@ FROM lot JOIN attempts a ON a.run_id = lot.id AND a.number = lot.number JOIN run
 WHERE TRUE ON CONFLICT (run_id, number) DO NOTHING
 """
 _BEGUN_OF = "id text, number bigint, how text, began bigint"
+_BEGAN_AT = "SELECT agent_started_at FROM attempts WHERE run_id = :id AND number = :number"
 _NOTE_POD = """
 INSERT INTO attempt_pods (run_id, number, namespace, pod, node)
 SELECT id, attempt, CAST(:namespace AS TEXT), CAST(:pod AS TEXT), CAST(:node AS TEXT) FROM runs
@@ -74,9 +75,9 @@ def _read(document: str) -> CompiledTask | None:
 
 
 def has_begun(tx: Transaction, run_id: str, number: int) -> bool:
-    """Return whether it is kept that this attempt began in a place of its own."""
-    found = tx.one("SELECT 1 AS one FROM begun WHERE run_id = :id AND number = :number", {"id": run_id, "number": number})
-    return found is not None
+    """Return whether it is kept when the agent of this attempt began."""
+    found = tx.one(_BEGAN_AT, {"id": run_id, "number": number})
+    return found is not None and found["agent_started_at"] is not None
 
 
 def note_begun(tx: Transaction, beginnings: Sequence[tuple[str, int, Beginning | None]]) -> None:
