@@ -187,7 +187,7 @@ def measure(pods: int, workers: int, hold_s: float, within: float) -> None:
             processes.append(subprocess.Popen(command, cwd=ROOT, env=mine, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
             stack.callback(processes[-1].wait, 60)
             stack.callback(processes[-1].send_signal, signal.SIGTERM)
-        eventually(lambda: all(_watches(each) for each in counts), within=300, what="the workers")
+        eventually(lambda: all(_watches(each) for each in counts), within=900, what="the workers")
 
         def peek(query: str) -> Any:
             return store._engine.peek(lambda tx: tx.one(query))
