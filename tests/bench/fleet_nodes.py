@@ -32,6 +32,8 @@ import uvloop
 from lightkube import KubeConfig
 from lightkube.config.client_adapter import user_auth, verify_cluster
 
+from optio.executors.pods.plan import GONE_ON, LAUNCHED, NEVER, TAKEN
+
 LABEL = "optio.test/fleet"
 ADDRESS = os.environ.get("OPTIO_TEST_NODE_ADDRESS", "10.244.0.1")
 LINE_S = 30.0
@@ -368,12 +370,13 @@ class Fleet:
                 if len(streams) == 3 and launch:
                     writer.write(_data(streams[2], b"\n"))
         if launch:
-            code = 9 if pod.taken else 0
+            code = TAKEN if pod.taken else 0
             if not pod.taken:
                 pod.taken = True
                 self.do(pod.agent())
-        elif ">taken" in command:  # a look at what may have been launched
-            code = 3 if pod.launched else 4
+                writer.write(_data(streams[2], GONE_ON))
+        elif "mkdir go" in command:  # a look at what may have been launched
+            code = LAUNCHED if pod.launched else NEVER
             pod.taken = True
         elif "kill -TERM" in command:
             pod.stopped = pod.stopped or "stop"
