@@ -240,7 +240,7 @@ def test_what_waits_together_is_one_commit(meters: Callable[[int], Meter]) -> No
     assert meter.statements(many).count("COMMIT") == 2
 
 
-def test_a_claimed_run_costs_four_statements_and_a_finished_one_as_many(meters: Callable[[int], Meter]) -> None:
+def test_a_claimed_run_costs_five_statements_and_a_finished_one_four(meters: Callable[[int], Meter]) -> None:
     meter = meters(0)
     queued(meter.store)
 
@@ -251,7 +251,8 @@ def test_a_claimed_run_costs_four_statements_and_a_finished_one_as_many(meters: 
 
     look, both = ["SELECT (SELECT MIN(task_id)"], ["SELECT task_id, COUNT(*)", "WITH RECURSIVE waiting"]
     assert claim[:4] == [*look, "BEGIN IMMEDIATE", *both]
-    assert (len(claim[4:-1]), claim[-1]) == (4, "COMMIT")
+    # One of them looks at what is short of room.
+    assert (len(claim[4:-1]), claim[-1]) == (5, "COMMIT")
     assert (finish[0], len(finish[1:-1]), finish[-1]) == ("BEGIN IMMEDIATE", 4, "COMMIT")
 
 
