@@ -259,7 +259,7 @@ class Starter:
     async def _known(self, name: str) -> Pod:
         """A pod that the watch does not know: it is new, or gone."""
         found = None
-        with contextlib.suppress(Unreachable):
+        with contextlib.suppress(Refused, Unreachable):
             found = await self._cluster.pod(name)
             if found is None:
                 raise Failed("deleted", "the pod was deleted", temporary=True)

@@ -420,6 +420,20 @@ def test_an_attempt_on_a_node_that_is_lost_is_not_given_up_by_another_worker_bef
     assert ended is None or ended.code is None
 
 
+def test_a_pod_that_is_gone_before_it_ran_is_known_to_be_also_when_the_first_look_is_refused(
+    make: Make, proxy: FaultProxy, api: Api, pods: Callable[[], list[Pod]], name: str
+) -> None:
+    handle = make(**NOWHERE).start(shell("echo ran"))
+    there(pods)
+    refused = proxy.rule(r"^GET \S*/pods/[^/?]*$", status=500)
+
+    api.delete(name, 0)
+    ended = until_ended(handle, within=30).exit
+    handle.close(remove=True)
+
+    assert (refused.hits, ended.reason, ended.temporary) == (1, "deleted", True)
+
+
 # The watch
 
 
