@@ -421,10 +421,10 @@ def test_an_attempt_on_a_node_that_is_lost_is_not_given_up_by_another_worker_bef
 
 
 def test_a_pod_that_is_gone_before_it_ran_is_known_to_be_also_when_the_first_look_is_refused(
-    make: Make, proxy: FaultProxy, api: Api, pods: Callable[[], list[Pod]], name: str
+    make: Make, proxy: FaultProxy, api: Api, name: str
 ) -> None:
     handle = make(**NOWHERE).start(shell("echo ran"))
-    there(pods)
+    eventually(lambda: handle.uid, what="the pod")  # type: ignore[attr-defined]
     refused = proxy.rule(r"^GET \S*/pods/[^/?]*$", status=500)
 
     api.delete(name, 0)
