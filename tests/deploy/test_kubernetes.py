@@ -447,7 +447,7 @@ if os.environ.get("KUBECTL") or shutil.which("kubectl"):
         key = {"OPTIO_KUBE_EGRESS": "optio-egress.optio.svc=10.0.0.1:3128", "OPTIO_EGRESS_KEY": "k" * 32}
         closed = Settings.load({key: value for key, value in (config | key).items() if not key.endswith("_FILE")})
         launch = Launch(run_id="r", attempt=1, argv=("true",), stdin=b"", env={}, timeout_s=60.0, orphan_s=900.0, leased_at=0.0)
-        run = {"spec": {"template": manifest.attempt_pod(launch, wiring.pod_settings(closed), "m")}}
+        run = {"spec": {"template": manifest.attempt_pod(launch, wiring.pod_settings(closed), "m", "w")}}
 
         cpu += loaded.max_workflow_concurrent * requested(run, "cpu")
         memory += loaded.max_workflow_concurrent * requested(run, "memory")

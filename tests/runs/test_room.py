@@ -30,6 +30,9 @@ class Held:
     def delay(self) -> Delay | None:
         return self._delays.pop(0) if self._delays else None
 
+    def pod(self) -> None:
+        return None
+
     def begun(self) -> Begun | None:
         return Begun(time.monotonic(), COLD) if self._begins and not self._delays else None
 

@@ -76,8 +76,8 @@ RULES = (
     ),
     Rule(
         "OPT513", "resources", ERROR, "an amount of cpu or memory that cannot be meant",
-        "The pod could never start: `m` is a thousandth, also of a byte, memory without a unit is bytes, and no request may be "
-        "above its limit.",
+        "The pod could never start: `m` is a thousandth, also of a byte, memory without a unit is bytes; a request is at most "
+        "its limit.",
         "environment:\n  resources: {memory: 512m}\n",
         "environment:\n  resources: {memory: 512Mi, cpu: 500m}\n",
     ),

@@ -96,7 +96,7 @@ def test_a_run_says_in_which_pod_it_is_and_on_which_node(tmp_path: Path, install
         ({"image": "optio.invalid/none:1"}, "image", "optio.invalid/none:1"),
         ({"image": "Not An Image"}, "image", "InvalidImageName"),
         ({"node_selector": {"optio.dev/none": "x"}}, "unschedulable", "node"),
-        *([({"cpu": "1000"}, "unschedulable", "cpu")] if CLUSTER else []),
+        *([({"cpu": "1000", "cpu_request": "1000"}, "unschedulable", "cpu")] if CLUSTER else []),
     ],
 )
 def test_a_pod_that_does_not_start_says_why_and_is_taken_away(

@@ -71,7 +71,7 @@ def test_all_that_a_template_says_is_in_a_pod_and_the_rest_of_the_pod_is_as_with
     settings = read(tmp_path, WHOLE)
     plain = replace(settings, template=Template())
 
-    pod = manifest.attempt_pod(launch("/bin/true"), settings, "5f2c")
+    pod = manifest.attempt_pod(launch("/bin/true"), settings, "5f2c", "w")
 
     spec = pod["spec"]
     assert pod["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "agents"
@@ -84,7 +84,7 @@ def test_all_that_a_template_says_is_in_a_pod_and_the_rest_of_the_pod_is_as_with
     mounted = {each["name"]: each["mountPath"] for each in spec["containers"][0]["volumeMounts"]}
     (claim,) = [each["name"] for each in spec["volumes"] if each.get("persistentVolumeClaim")]
     assert mounted[claim] == "/models"
-    assert without(pod, settings.template) == manifest.attempt_pod(launch("/bin/true"), plain, "5f2c")
+    assert without(pod, settings.template) == manifest.attempt_pod(launch("/bin/true"), plain, "5f2c", "w")
 
 
 def test_a_pod_that_waits_has_the_template_too_and_one_of_another_template_is_of_another_kind(tmp_path: Path) -> None:
@@ -109,10 +109,10 @@ def test_a_tombstone_is_no_pod_of_the_template(tmp_path: Path) -> None:
 
 
 def test_a_node_is_not_emptied_under_an_agent_and_may_be_under_a_pod_that_waits() -> None:
-    attempt = manifest.attempt_pod(launch("/bin/true"), SETTINGS, "5f2c")
+    attempt = manifest.attempt_pod(launch("/bin/true"), SETTINGS, "5f2c", "w")
     warm = manifest.warm_pod(Environment(), SETTINGS, "1", "5f2c")
     warm["metadata"]["resourceVersion"] = "1"
-    claimed = manifest.claimed(warm, launch("/bin/true"), 0.0)
+    claimed = manifest.claimed(warm, launch("/bin/true"), 0.0, "w")
 
     busy = {EVICTABLE: "false", "karpenter.sh/do-not-disrupt": "true"}
     for pod in (attempt, claimed):
