@@ -237,6 +237,8 @@ class PodExecutor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for handle in self._tasks:  # nobody has let go of these
+            handle.spool.close()
         await self._pools.stop()
         await self._cluster.close()
 
@@ -448,10 +450,12 @@ class PodExecutor:
         self._informer.forget(handle.name)
         handle.unhear()
         task = self._tasks.pop(handle, None)
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        handle.spool.close()
+        try:
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        finally:
+            handle.spool.close()
 
     async def _let_go(self, handle: PodHandle) -> None:
         await self._closed(handle)
