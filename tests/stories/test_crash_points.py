@@ -72,7 +72,7 @@ class Full:
         return Exit(code=None, signal=None, reason="quota", temporary=True, no_room=self.why) if full else None
     def nothing(self, *_, **__):
         pass
-    wake = begun = renewed = stop = close = nothing
+    wake = begun = renewed = stop = close = pod = nothing
 
 ProcessExecutor.start = Full
 """
