@@ -23,7 +23,7 @@ from optio.store.sql import schema
 from optio.store.sql.batch import perform
 from optio.store.sql.schema import Migration, SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
-from optio.store.sql.transaction import BYTES, Lot, Transaction
+from optio.store.sql.transaction import BYTES, Lot, RequestCounts, Transaction
 from optio.store.sql.writing import Item, WriteQueue, apart, divisible
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,7 @@ class _Transaction:
         self._connection = connection
         self._clock = now
         self._now: int | None = None
+        self.counts = RequestCounts()
 
     @property
     def now(self) -> int:
@@ -162,7 +163,8 @@ class PostgresEngine:
 
     def change(self, operation: Callable[[Transaction], T]) -> T:
         """One durable transaction, on the caller's thread."""
-        return self._pool.call(lambda connection: self._commit(connection, operation))
+        done: list[T] = self._pool.call(lambda connection: self._commit(connection, lambda tx: perform(tx, [operation])))
+        return done[0]
 
     def read(self, operation: Callable[[Transaction], T]) -> T:
         """Run a reading operation on one snapshot."""

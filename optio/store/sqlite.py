@@ -27,7 +27,7 @@ from optio.store.sql import schema
 from optio.store.sql.batch import perform
 from optio.store.sql.schema import Migration, SchemaState, migrations, pending
 from optio.store.sql.store import SqlStore
-from optio.store.sql.transaction import Lot, Transaction
+from optio.store.sql.transaction import Lot, RequestCounts, Transaction
 from optio.store.sql.writing import DiskUse, Item, WriteQueue, apart, disk_use, divisible
 from optio.store.sqlite_files import DatabaseFiles, FileState
 from optio.store.sqlite_wal import WalReport, inspect_wal
@@ -80,6 +80,7 @@ class _Transaction:
         self._execute = connection.execute
         self.connection = connection
         self.now = now
+        self.counts = RequestCounts()
 
     def one(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
         return self._execute(sql, params or ()).fetchone()

@@ -1,6 +1,7 @@
 """The PostgreSQL driver under faults: refused, silent, cut, restarted, full, locked, read-only, crowded."""
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -555,6 +556,44 @@ def test_a_deadlock_is_nobodys_fault_and_both_operations_are_done(opened: Open) 
 
     assert 3 <= len(tries) <= 6
     assert (store.run(one).message, store.run(two).message) == (two, one)
+
+
+def test_servers_that_get_the_same_deliveries_in_unlike_order_never_deadlock(server: PostgresServer) -> None:
+    """Some of a new definition, some sent again, some refused: in one commit they take what others wait for in one order."""
+
+    def told() -> int:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            found = connection.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'").fetchone()
+        assert found is not None
+        return int(found[0])
+
+    before = told()
+    for _ in range(4):
+        url = server.schema()
+        with ExitStack() as stack:
+            stores = [stack.enter_context(closing(open_store(url + "%20-c%20deadlock_timeout%3D50ms"))) for _ in range(3)]
+            serve(stores[0], task())
+
+            def send(place: int, stores: list[SqlStore] = stores) -> None:
+                store, futures = stores[place % 3], []
+                for number in random.Random(place).sample(range(60), 60):
+                    futures.append(store.accept(new_run(), delivery=delivery(f"k-{number}")))
+                    if number % 3 == 0:
+                        store.count_refusals({("p", "bad_signature", "task"): 1, ("q", "bad_signature", "task"): 1})
+                for future in futures:
+                    future.result(30)
+
+            with ThreadPoolExecutor(6) as pool:
+                list(pool.map(send, range(6)))
+            runs = stores[0].runs(RunFilter(), limit=100).items
+            (accepted,) = {each.verdict for each in stores[0].deliveries(limit=100).items}
+            counted = stores[0].refusals(since=START - timedelta(days=3650))
+
+        assert (len(runs), accepted) == (60, "accepted")
+        assert [(each.path, each.requests) for each in counted] == [("p", 120), ("q", 120)]
+
+    # A session tells what it counted when it ends.
+    assert told() == before
 
 
 def test_no_connection_that_was_given_back_is_ever_cut(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:

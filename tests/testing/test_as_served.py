@@ -95,10 +95,10 @@ def test_a_delivery_is_judged_as_on_a_server(dev: Dev, name: str) -> None:
         *([("opened", "stale", {event: "issues"})] if SENDERS[config.scheme].can_be_stale else []),
         *(("opened", "valid", headers) for headers in ({}, {event: "push"}, {event: "issues", "content-type": "text/xml"})),
     ]
-    differ = []
+    differ, began = [], time.time()
     for number, (payload, kind, headers) in enumerate(cases):
-        # Each has a time of its own: the same body with the same signed time would be a replay.
-        body, now = PAYLOADS[payload], time.time() - number - (600 if kind == "stale" else 0)
+        # Each has a second of its own: the same body with the same signed time would be a replay.
+        body, now = PAYLOADS[payload], began - number - (600 if kind == "stale" else 0)
         secret = KEY if kind != "wrong" else WRONG
         signed = {} if kind == "missing" else signature.sign(config, secret, body, delivery=f"{name}-{number}", now=now)
         there = served(dev, name, body, signed | headers)

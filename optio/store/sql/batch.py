@@ -1,21 +1,26 @@
-"""Operations that are cheaper in company: what a driver gathers in one commit is done by kind, not one by one."""
+"""Group commit: the operations of one transaction. Those of a kind that can be run together are, and all counts come last."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
+from optio.store.sql import request_counts
 from optio.store.sql.transaction import Transaction
 
 
 def perform(tx: Transaction, operations: Sequence[Callable[[Transaction], Any]]) -> list[Any]:
-    """The results of all operations, in order. A class of operations may have `together(tx, operations)`, which does several
-    of them at once and gives their results in order."""
-    results: list[Any] = []
-    for kind, group in groupby(operations, type):
+    """Return the results of all operations, in order. A class of operations may have `together(tx, operations)`, which runs
+    several that follow each other at once and returns their results in order. Those of a class that is `independent` of what
+    else is in a commit come first, all together: rows are then locked in one order in every process."""
+    found: dict[int, Any] = {}
+    places = sorted(range(len(operations)), key=lambda place: not getattr(operations[place], "independent", False))
+    for kind, group in groupby(places, lambda place: type(operations[place])):
         same = list(group)
         together = getattr(kind, "together", None)
         if together is not None and len(same) > 1:
-            results += together(tx, same)
+            results = together(tx, [operations[place] for place in same])
         else:
-            results += [operation(tx) for operation in same]
-    return results
+            results = [operations[place](tx) for place in same]
+        found.update(zip(same, results, strict=True))
+    request_counts.write(tx)
+    return [found[place] for place in range(len(operations))]

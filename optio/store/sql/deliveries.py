@@ -6,7 +6,7 @@ from typing import Any
 from optio.errors import Conflict, NotFound
 from optio.model.run import Page
 from optio.store.base import Accepted, Delivery, DeliveryFilter, NewDelivery
-from optio.store.sql import replay_guards, request_counts
+from optio.store.sql import replay_guards
 from optio.store.sql.records import cursor_after, cursor_seq, page_size, to_delivery
 from optio.store.sql.transaction import Row, Transaction, dump_json, micros
 
@@ -116,7 +116,7 @@ def _replay(tx: Transaction, row: dict[str, Any], holder: Row) -> Accepted:
     first = None if row["key"] is None else known(tx, row["task_id"], row["key"])
     if first is not None:
         return _again(tx, first, row)
-    request_counts.count_replay(tx, holder["delivery_id"])
+    tx.counts.replays[holder["delivery_id"]] += 1
     return Accepted(holder["run_id"], first=False, replay_of=holder["delivery_id"])
 
 
@@ -132,7 +132,7 @@ def duplicate(tx: Transaction, row: dict[str, Any]) -> Accepted | None:
 def _again(tx: Transaction, first: Delivery | None, row: dict[str, Any]) -> Accepted:
     if first is None or first.body_sha256 != row["body_sha256"]:
         raise Conflict("a delivery with this id was received with another body")
-    request_counts.count_repeat(tx, first.id)
+    tx.counts.repeats[first.id] += 1
     return Accepted(first.run_id, first=False, duplicate=first.verdict == "duplicate")
 
 

@@ -1,10 +1,10 @@
 """Counts of webhook requests that get no row of their own: repeats of a delivery, and refusals in each minute.
 
-A flood costs one row for a delivery, and one a minute for each path and verdict. Used by `deliveries` and `store`; `retention`
-prunes.
+A flood costs one row for a delivery, and one a minute for each path and verdict. A transaction writes its counts last, in one
+order: rows that many servers count in are locked shortly, and no two servers deadlock over them. Used by `batch` and `store`;
+`retention` prunes.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,37 +12,39 @@ from optio.store.base import MAX_REFUSALS, Refusals
 from optio.store.sql.transaction import Transaction, micros, when
 
 _MINUTE = 60_000_000
-_REPEAT = """
-INSERT INTO delivery_repeats (delivery_id, repeats, replays, at) VALUES (:delivery_id, :repeats, :replays, :now)
+_REPEATED = """
+INSERT INTO delivery_repeats (delivery_id, repeats, replays, at)
+SELECT lot.delivery_id, lot.repeats, lot.replays, lot.now FROM lot WHERE TRUE
 ON CONFLICT (delivery_id) DO UPDATE SET repeats = delivery_repeats.repeats + excluded.repeats,
     replays = delivery_repeats.replays + excluded.replays, at = excluded.at
 """
-_REFUSE = """
-INSERT INTO refused_requests (minute, path, verdict, task_id, requests) VALUES (:minute, :path, :verdict, :task_id, :requests)
+_REPEATED_OF = "delivery_id text, repeats bigint, replays bigint, now bigint"
+_REFUSED = """
+INSERT INTO refused_requests (minute, path, verdict, task_id, requests)
+SELECT lot.minute, lot.path, lot.verdict, lot.task_id, lot.requests FROM lot WHERE TRUE
 ON CONFLICT (minute, path, verdict) DO UPDATE SET requests = refused_requests.requests + excluded.requests,
     task_id = excluded.task_id
 """
+_REFUSED_OF = "minute bigint, path text, verdict text, task_id text, requests bigint"
 
 
-def count_repeat(tx: Transaction, delivery_id: str) -> None:
-    """Count a request that had the id and the body of this delivery."""
-    tx.run(_REPEAT, {"delivery_id": delivery_id, "repeats": 1, "replays": 0, "now": tx.now})
-
-
-def count_replay(tx: Transaction, delivery_id: str) -> None:
-    """Count a request that had the signed body of this delivery under another id."""
-    tx.run(_REPEAT, {"delivery_id": delivery_id, "repeats": 0, "replays": 1, "now": tx.now})
-
-
-def count_refusals(tx: Transaction, counts: Mapping[tuple[str, str, str], int]) -> None:
-    """Add to the counts of this minute; the keys are (path, verdict, task id)."""
-    minute = tx.now - tx.now % _MINUTE
-    # In one order, so that no two servers wait for each other crosswise.
-    rows = [
-        {"minute": minute, "path": path, "verdict": verdict, "task_id": task_id, "requests": count}
-        for (path, verdict, task_id), count in sorted(counts.items())
-    ]
-    tx.many(_REFUSE, rows)
+def write(tx: Transaction) -> None:
+    """Write the counts of all operations of this transaction. Call it last."""
+    counts = tx.counts
+    repeated = sorted(counts.repeats.keys() | counts.replays.keys())
+    if repeated:
+        rows = [
+            {"delivery_id": each, "repeats": counts.repeats[each], "replays": counts.replays[each], "now": tx.now}
+            for each in repeated
+        ]
+        tx.lot(_REPEATED, _REPEATED_OF, rows)
+    if counts.refusals:
+        minute = tx.now - tx.now % _MINUTE
+        by_path: dict[tuple[str, str], dict[str, Any]] = {}
+        for (path, verdict, task_id), requests in sorted(counts.refusals.items()):
+            row = by_path.setdefault((path, verdict), {"minute": minute, "path": path, "verdict": verdict, "requests": 0})
+            row["task_id"], row["requests"] = task_id, row["requests"] + requests
+        tx.lot(_REFUSED, _REFUSED_OF, list(by_path.values()))
 
 
 def refusals(

@@ -55,6 +55,7 @@ class Accept:
 
     __slots__ = ("_actor", "_business", "_guard", "_key", "_received", "_row", "_task")
     disk_use = DiskUse.NOTHING
+    independent = True  # nobody knows of the run before it is committed
 
     def __init__(self, run: NewRun, delivery: NewDelivery | None, key: Once | None, *, definition_kept: bool) -> None:
         self._row = columns(run, run.delivery_id if delivery is None else delivery.id)
@@ -100,7 +101,7 @@ class Accept:
 
     @property
     def _plain(self) -> bool:
-        return self._received is not None and self._key is None and self._task is None and self._business is None
+        return self._received is not None and self._key is None and self._business is None
 
     @property
     def _order(self) -> tuple[str, ...]:
@@ -110,7 +111,7 @@ class Accept:
 
     @staticmethod
     def together(tx: Transaction, accepts: Sequence["Accept"]) -> list[Accepted]:
-        """With others: webhooks whose definition is kept, which is nearly all of them, in four statements."""
+        """With others: webhooks, which is nearly all of them, in four statements."""
         plain = _guarded(tx, [each for each in accepts if each._plain])
         # In one order everywhere: two servers that get the same deliveries must not wait for each other crosswise.
         received = sorted(
@@ -121,6 +122,9 @@ class Accept:
         for each in plain:
             if each._guard is not None and each._guard["delivery_id"] not in new:
                 replay_guards.release(tx, each._guard)
+        unkept = {each._task.digest: each._task for each in fresh if each._task is not None}
+        for digest in sorted(unkept):
+            put_definition(tx, unkept[digest])
         insert_many(tx, Many([(each._row, each._actor) for each in fresh]))
         done = {id(each): Accepted(each._row["id"], first=True) for each in fresh}
         rest = sorted((each for each in accepts if id(each) not in done), key=lambda each: each._order)

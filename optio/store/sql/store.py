@@ -107,10 +107,10 @@ class SqlStore:
         return self._engine.peek(lambda tx: deliveries.known(tx, task_id, key))
 
     def count_repeat(self, delivery_id: str) -> Future[None]:
-        return self._engine.write(lambda tx: request_counts.count_repeat(tx, delivery_id))
+        return self._engine.write(lambda tx: tx.counts.repeats.update([delivery_id]))
 
     def count_refusals(self, counts: Mapping[tuple[str, str, str], int]) -> Future[None]:
-        return self._engine.write(lambda tx: request_counts.count_refusals(tx, counts))
+        return self._engine.write(lambda tx: tx.counts.refusals.update(counts))
 
     def refusals(
         self,

@@ -1,6 +1,8 @@
 """What an operation gets: an open transaction. Parameters are named (`:name`); times are integers, microseconds since 1970."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Protocol
@@ -55,9 +57,19 @@ class Lot:
         return dump_json(values), b"".join(parts)
 
 
+@dataclass
+class RequestCounts:
+    """Webhook requests that the operations of a transaction have counted, for `request_counts` to write at its end."""
+
+    repeats: Counter[str] = field(default_factory=Counter)  # by delivery: those with its id and its body
+    replays: Counter[str] = field(default_factory=Counter)  # by delivery: those with its signed body under another id
+    refusals: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # by path, verdict and task id
+
+
 class Transaction(Protocol):
     """An open transaction."""
 
+    counts: RequestCounts
     lateral: bool  # whether a join may look at what stands before it; the one place where the two dialects part
 
     @property
