@@ -5,7 +5,8 @@ each from its acceptance in the store through a real worker (in this process) on
 that is whole again, cold, cold behind the fence (where OPTIO_TEST_EGRESS_IMAGE names the proxy's image). The agent prints the
 time at which it began and at which it ended; the cluster's one node is this machine, so all is of one clock. In turn with them,
 what the cluster takes for the least that would do: a label patched and a line sent over exec (warm), a pod made until its
-process runs (cold). Then a burst of BURST runs, 20 at once, and the requests to the cluster of a few more, counted by a proxy.
+process runs (cold), and until its network policy holds (fenced). Then a burst of BURST bare pods and one of BURST runs, 20 at
+once, and the requests to the cluster of a few more, counted by a proxy.
 """
 
 import asyncio
@@ -17,18 +18,19 @@ import tempfile
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 from optio.broker.base import Topic
-from optio.executors.pods import manifest
-from optio.executors.pods.cluster import Cluster
+from optio.executors.pods import manifest, network
+from optio.executors.pods.cluster import Cluster, Refused
 from optio.executors.pods.manifest import PodSettings
 from optio.model.registry import CompiledTask, Registry
 from optio.model.run import LogKind
-from optio.model.task import Environment
+from optio.model.task import Environment, Network
 from optio.wiring import Services
 from tests.executors.pods import fence
 from tests.executors.pods.api import Api
@@ -37,11 +39,25 @@ from tests.executors.pods.place import IMAGE, NAMESPACE
 from tests.runs.support import accept, opened, working
 from tests.support import command_task
 
+# Says when the canary of the proxy was let through for the last time, to a pod whose policy forbids it.
+FORBIDDEN = """
+import socket, sys, time
+last = time.time()
+while time.time() - last < 0.2:
+    try:
+        socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.1).close()
+        last = time.time()
+    except OSError:
+        pass
+    time.sleep(0.005)
+open("/dev/termination-log", "w").write(str(last))
+"""
 SAYS = "date +%s.%N; read x; sleep 0.5; date +%s.%N"
 AT_ONCE = 20
 _POOL = 2
 # All of one kind, or twenty of the other, have room on a node of two cores.
 _CPU, _SMALL_CPU = "300m", "60m"
+_NOW = ("/bin/sh", "-c", "date +%s.%N >/dev/termination-log")
 Found = dict[str, list[float]]
 
 
@@ -54,18 +70,22 @@ class Bare:
         )
         self._runner = asyncio.Runner()
         self._cluster = self._runner.run(self._open())
-        self._waiting = self._runner.run(self._make("idle", "exec sleep 36000"))
+        self._waiting = self._runner.run(self._make("idle", "sleep", "36000"))
         self._until("Running", self._waiting)
         self._count = 0
+        self._egress = network.egress_of(Network(egress=["example.com"]))
 
     async def _open(self) -> Cluster:
         return Cluster(NAMESPACE)
 
-    async def _make(self, name: str, command: str) -> manifest.Manifest:
-        made = manifest.warm_pod(Environment(), self._settings, name, "x")
+    async def _make(
+        self, name: str, *command: str, cpu: str = _CPU, labels: Mapping[str, str] | None = None
+    ) -> manifest.Manifest:
+        made = manifest.warm_pod(Environment(), replace(self._settings, cpu=cpu), name, "x")
+        made["metadata"]["labels"].update(labels or {})
         agent = next(each for each in made["spec"]["containers"] if each["name"] == manifest.CONTAINER)
         del agent["startupProbe"]
-        agent["command"] = ["/bin/sh", "-c", command]
+        agent["command"] = [*command]
         return await self._cluster.create(made)
 
     def _until(self, phase: str, made: manifest.Manifest) -> manifest.Manifest:
@@ -93,13 +113,43 @@ class Bare:
 
     def cold(self, found: Found) -> None:
         """A pod made until its process runs."""
-        self._count += 1
         began = time.time()
-        made = self._runner.run(self._make(f"c{self._count}", "date +%s.%N >/dev/termination-log"))
+        found["bare cold: pod made -> its process"].append(self._said(*_NOW) - began)
+
+    def fenced(self, found: Found, proxy: network.Proxy) -> None:
+        """A pod made until what its policy forbids is closed to it."""
+        labels = {network.EGRESS: network.digest(self._egress, self._settings.install, proxy)}
+        policy = network.policy(self._egress, NAMESPACE, self._settings.install, proxy)
+        with contextlib.suppress(Refused):  # it is there already
+            self._runner.run(self._cluster.create_policy(policy))
+        began = time.time()
+        said = self._said("python3", "-c", FORBIDDEN, proxy.host, str(proxy.canary), labels=labels)
+        found["bare fenced: pod made -> its policy holds"].append(said - began)
+
+    def _said(self, *command: str, labels: Mapping[str, str] | None = None) -> float:
+        """The time that the process of a pod leaves behind."""
+        self._count += 1
+        made = self._runner.run(self._make(f"c{self._count}", *command, labels=labels))
         ended = self._until("Succeeded", made)
-        container = next(each for each in ended["status"]["containerStatuses"] if each["name"] == manifest.CONTAINER)
-        found["bare cold: pod made -> its process"].append(float(container["state"]["terminated"]["message"]) - began)
         self._delete(made)
+        return _last_word(ended)
+
+    def burst(self, count: int) -> float:
+        """Pods begun in a second, of so many that live for half a second, `AT_ONCE` at a time."""
+        alive: dict[str, manifest.Manifest] = {}
+        left, times, began = count, list[float](), time.time()
+        with Api(NAMESPACE) as api:
+            while len(times) < count:
+                while left and len(alive) < AT_ONCE:
+                    left -= 1
+                    made = self._runner.run(self._make(f"u{left}", "/bin/sh", "-c", f"{_NOW[-1]}; sleep 0.5", cpu=_SMALL_CPU))
+                    alive[made["metadata"]["name"]] = made
+                for pod in api.pods(f"{manifest.INSTALL}={self._settings.install}"):
+                    if pod["metadata"]["name"] in alive and pod["status"]["phase"] == "Succeeded":
+                        times.append(_last_word(pod))
+                        self._delete(alive.pop(pod["metadata"]["name"]))
+                time.sleep(0.1)
+        return count / (max(times) - began)
 
     def _delete(self, made: manifest.Manifest) -> None:
         self._runner.run(self._cluster.delete(made["metadata"]["name"], made["metadata"]["uid"], 0))
@@ -109,8 +159,15 @@ class Bare:
 
     def __exit__(self, *_: object) -> None:
         self._delete(self._waiting)
+        for policy in self._runner.run(self._cluster.policies(manifest.selector(self._settings))):
+            self._runner.run(self._cluster.delete_policy(policy["metadata"]["name"]))
         self._runner.run(self._cluster.close())
         self._runner.close()
+
+
+def _last_word(ended: manifest.Manifest) -> float:
+    container = next(each for each in ended["status"]["containerStatuses"] if each["name"] == manifest.CONTAINER)
+    return float(container["state"]["terminated"]["message"])
 
 
 def wait(until: Callable[[], object]) -> None:
@@ -201,8 +258,11 @@ def requests(kinds: list[str], runs: int = 5) -> Iterator[str]:
                     proxy.forget()
                     for _ in range(runs):
                         here.run(kind, defaultdict(list))
-                    counts = {name: count for name, count in sorted(proxy.counts().items()) if "lease" not in name}
-                    yield f"requests, {runs} x {kind}: " + ", ".join(f"{name} {count}" for name, count in counts.items())
+                    # The lists are this program's own, which waits for the end of pods.
+                    counts = {
+                        name: n for name, n in sorted(proxy.counts().items()) if "lease" not in name and "LIST" not in name
+                    }
+                    yield f"requests, {runs} x {kind}: " + ", ".join(f"{name} {n}" for name, n in counts.items())
         finally:
             os.environ["KUBECONFIG"] = before
 
@@ -220,14 +280,16 @@ def main() -> None:
     found: Found = defaultdict(list)
     with ExitStack() as stack:
         bare, here = stack.enter_context(Bare()), stack.enter_context(ours())
-        there = None
+        there = closed = None
         if "OPTIO_TEST_EGRESS_IMAGE" in os.environ:
-            there = stack.enter_context(ours(stack.enter_context(fence.fence())))
+            closed = stack.enter_context(fence.fence())
+            there = stack.enter_context(ours(closed))
         for n in range(max(warm, cold)):
             if n < cold:
                 bare.cold(found)
                 here.run("cold", found)
-                if there is not None:
+                if there is not None and closed is not None:
+                    bare.fenced(found, closed.proxy)
                     there.run("cold fenced", found)
             if n < warm:
                 bare.warm(found)
@@ -241,7 +303,10 @@ def main() -> None:
     print(ratio(found, "cold: accepted -> its process", "bare cold: pod made -> its process"))
     with contextlib.suppress(statistics.StatisticsError):
         print(ratio(found, "cold fenced: accepted -> its process", "bare cold: pod made -> its process"))
+        print(ratio(found, "cold fenced: accepted -> its process", "bare fenced: pod made -> its policy holds"))
     if burst:
+        with Bare() as bare:
+            print(f"burst of {burst}, {AT_ONCE} at once: {bare.burst(burst):.1f} bare pods begun a second")
         with ours(cpu=_SMALL_CPU) as here:
             print(f"burst of {burst}, {AT_ONCE} at once: {here.burst('cold', burst):.1f} agents begun a second")
     for line in requests(["cold", "warm"]):

@@ -23,7 +23,7 @@ import time
 PATIENCE = 60.0
 ROUNDS = 3
 # Between two looks: short while the policy is about to come, which is when an agent waits.
-PAUSE, SLOW, SOON = 0.02, 0.2, 3.0
+PAUSE, SLOW, SOON = 0.01, 0.2, 3.0
 # How long a connection that a policy swallows is waited for: far longer than the one took that was let through beside it.
 SHORTEST, LONGEST, TIMES = 0.04, 1.0, 20
 # How long the proxy is waited for. The first packets of a pod may be lost while its network is made, and TCP repeats them only

@@ -27,9 +27,9 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 ORPHANED = Exit(code=None, signal=None, stopped_by="orphaned")
 # A container runs up to a second before its node says so. It is tried from the time on that the last ones took, at first from
-# this time on, then after pauses of a share of what has passed, with so many pods at most at once: where more begin, the
-# cluster is busy enough.
-_FIRST_S, _MAX_FIRST_S, _TRY_S, _SHARE, _TRIES, _TRYING = 0.3, 1.0, 0.03, 0.08, 20, 4
+# this time on, then after pauses of a share of what has passed. Where more pods than `_MAX_TRYING` begin at once, none is: a
+# try in vain costs the cluster as much as a tenth of a pod's start, and it is the cluster that they wait for.
+_FIRST_S, _MAX_FIRST_S, _TRY_S, _SHARE, _TRIES, _MAX_TRYING = 0.3, 1.0, 0.03, 0.08, 20, 4
 # Of what the last start took, less: how much too late it was tried is never known.
 _SOONER = 0.75
 _LONGEST_S = 5.0
@@ -125,7 +125,7 @@ class Starter:
     def __init__(self, cluster: Cluster, informer: Informer, pools: Pools, policies: Policies, start_s: float) -> None:
         self._cluster, self._informer, self._pools, self._policies = cluster, informer, pools, policies
         self._start_s = start_s
-        self._trying: set[str] = set()
+        self._beginning: set[str] = set()  # new pods whose launch is not brought yet
         self._first_s = _FIRST_S
 
     async def start(self, start: Start) -> tuple[str, bool]:
@@ -144,10 +144,11 @@ class Starter:
         found = await start.unless_stopped(self._made(start, deadline))
         start.handle.take(found)
         self._informer.put(found)
+        self._beginning.add(start.handle.name)
         try:
             return await self._delivered(start, found, deadline)
         finally:
-            self._trying.discard(start.handle.name)
+            self._beginning.discard(start.handle.name)
 
     def _delivery(self, start: Start, name: str) -> Delivery:
         return Delivery(self._cluster, name, start.parcel, start.handle.hear, within=_ANSWER_S + start.settings.gate_s)
@@ -249,12 +250,7 @@ class Starter:
                     await moved.wait()
 
     def _tries(self, known: Pod, tries: int) -> bool:
-        name = known["metadata"]["name"]
-        if tries >= _TRIES:
-            self._trying.discard(name)
-        elif "nodeName" in known["spec"] and len(self._trying) < _TRYING:
-            self._trying.add(name)
-        return name in self._trying
+        return tries < _TRIES and len(self._beginning) <= _MAX_TRYING and "nodeName" in known["spec"]
 
     async def _known(self, name: str) -> Pod:
         """A pod that the watch does not know: it is new, or gone."""

@@ -17,8 +17,8 @@ mkfifo launch || exit 70
 # Nothing of the task runs before the pod's network policy is in place: the container beside this one finds that out.
 if [ -n "$gate" ]; then
     naps=0
-    until [ -s "$gate" ] || [ $naps -gt 2400 ]; do
-        sleep 0.05 2>/dev/null || sleep 1
+    until [ -s "$gate" ] || [ $naps -gt 6000 ]; do
+        sleep 0.02 2>/dev/null || sleep 1
         naps=$((naps + 1))
     done
     verdict='nothing was said'
