@@ -72,10 +72,10 @@ class Figures:
 
 
 def _cpu(process: psutil.Process) -> float:
-    with process.oneshot():
-        times = process.cpu_times()
-        mine = times.user + times.system
-    return mine + sum(sum(each.cpu_times()[:2]) for each in process.children(recursive=True) if each.is_running())
+    """Of this program alone, of any other with what it has started."""
+    own = process.pid == os.getpid()
+    processes = [process, *([] if own else process.children(recursive=True))]
+    return sum(sum(each.cpu_times()[:2]) for each in processes if each.is_running())
 
 
 def program(words: str) -> list[psutil.Process]:

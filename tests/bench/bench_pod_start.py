@@ -5,12 +5,14 @@ each from its acceptance in the store through a real worker (in this process) on
 that is whole again, cold, cold behind the fence (where OPTIO_TEST_EGRESS_IMAGE names the proxy's image). The agent prints the
 time at which it began and at which it ended; the cluster's one node is this machine, so all is of one clock. In turn with them,
 what the cluster takes for the least that would do: a label patched and a line sent over exec (warm), a pod made until its
-process runs (cold), and until its network policy holds (fenced). Then a burst of BURST bare pods and one of BURST runs, 20 at
-once, and the requests to the cluster of a few more, counted by a proxy.
+process runs (cold), and until its network policy holds (fenced). With OPTIO_TEST_DEPLOY Optio is installed in the cluster too
+(images of `tests/deploy/images`, namespaces `optio` and `optio-runs`) and asked over HTTP. Then a burst of BURST bare pods and
+one of BURST runs, 20 at once, and the requests to the cluster of a few more, counted by a proxy.
 """
 
 import asyncio
 import contextlib
+import json
 import os
 import statistics
 import sys
@@ -18,9 +20,10 @@ import tempfile
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -32,6 +35,7 @@ from optio.model.registry import CompiledTask, Registry
 from optio.model.run import LogKind
 from optio.model.task import Environment, Network
 from optio.wiring import Services
+from tests.deploy.installed import Installed
 from tests.executors.pods import fence
 from tests.executors.pods.api import Api
 from tests.executors.pods.faults import FaultProxy
@@ -199,13 +203,9 @@ class Ours:
         lines = [line for line in store.log(run_id) if line.kind is LogKind.OUTPUT]
         assert run.ended_at is not None
         assert len(lines) == 2, (run.reason, run.message)
-        began, ended = (float(line.data) for line in lines)
         if attempt.began != "warm" and size:
             kind = "late warm"
-        found[f"{kind}: accepted -> its process"].append(began - accepted)
-        found[f"{kind}: its process -> first line kept"].append(lines[0].at.timestamp() - began)
-        found[f"{kind}: accepted -> first line kept"].append(lines[0].at.timestamp() - accepted)
-        found[f"{kind}: its process ended -> run ended"].append(run.ended_at.timestamp() - ended)
+        note(found, kind, accepted, [(float(line.data), line.at.timestamp()) for line in lines], run.ended_at.timestamp())
 
     def burst(self, kind: str, count: int) -> float:
         """Agents begun in a second, of so many runs that are asked for at once."""
@@ -216,6 +216,53 @@ class Ours:
         times = [float(line.data) for line in first if line is not None]
         assert len(times) == count, f"{count - len(times)} of {count} runs have not begun"
         return count / (max(times) - began)
+
+
+class Deployed:
+    """All of Optio in the cluster by its own manifests, asked over HTTP: every pod is fenced."""
+
+    def __init__(self, directory: Path) -> None:
+        more = (
+            f"maxRetries: 0\nmaxConcurrent: {AT_ONCE}\nenvironment:\n  image: {IMAGE}\n  network: {{egress: [example.com]}}\n"
+        )
+        more += "  resources: {cpu: 300m, memory: 64Mi}\n"
+        head = f"type: standalone\nagentRuntime: command\npromptTemplate: x\ncommand: {json.dumps(SAYS)}\n{more}"
+        tasks = {"cold.yaml": f"name: Cold\n{head}", "warm.yaml": f"name: Warm\n{head}warmPoolSize: {_POOL}\n"}
+        self._optio = Installed(directory, tasks, {"NONE": "none"})
+
+    def run(self, kind: str, found: Found) -> None:
+        """One, when no pod is on its way out and the pool is whole."""
+        with Api("optio-runs") as api:
+            wait(lambda: len(api.pods(f"{manifest.ROLE}={manifest.ATTEMPT_ROLE}")) == 0)
+            wait(lambda: len(api.pods(manifest.READY)) >= _POOL)
+        accepted = time.time()
+        run_id = self._optio.started(kind)
+        run = self._optio.until_ended(run_id)
+        items = self._optio.get(f"/api/workflow-runs/{run_id}/logs")["items"]
+        lines = [(float(each["text"]), _seconds(each["at"])) for each in items if each["kind"] == "output"]
+        assert len(lines) == 2, run
+        note(found, f"deployed {kind}", accepted, lines, _seconds(run["endedAt"]))
+
+    def __enter__(self) -> Self:
+        self._optio.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._optio.close()
+        self._optio.remove()
+
+
+def _seconds(at: str) -> float:
+    return datetime.fromisoformat(at).timestamp()
+
+
+def note(found: Found, kind: str, accepted: float, lines: Sequence[tuple[float, float]], over: float) -> None:
+    """A run's figures: of its two lines the times that they say and those at which they were kept, and its end."""
+    (began, kept), (ended, _) = lines
+    found[f"{kind}: accepted -> its process"].append(began - accepted)
+    found[f"{kind}: its process -> first line kept"].append(kept - began)
+    found[f"{kind}: accepted -> first line kept"].append(kept - accepted)
+    found[f"{kind}: its process ended -> run ended"].append(over - ended)
 
 
 @contextmanager
@@ -284,7 +331,14 @@ def main() -> None:
         if "OPTIO_TEST_EGRESS_IMAGE" in os.environ:
             closed = stack.enter_context(fence.fence())
             there = stack.enter_context(ours(closed))
+        deployed = None
+        if "OPTIO_TEST_DEPLOY" in os.environ:
+            deployed = stack.enter_context(Deployed(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
         for n in range(max(warm, cold)):
+            if deployed is not None:
+                for kind, count in (("cold", cold), ("warm", warm)):
+                    if n < count:
+                        deployed.run(kind, found)
             if n < cold:
                 bare.cold(found)
                 here.run("cold", found)
