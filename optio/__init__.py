@@ -4,7 +4,7 @@ How the packages stand to each other (import only what stands to the left; `test
 
     errors < { model, private_files }
            < { compiler, runtimes, store, broker, limits, executors, secrets, telemetry } < plan < runs < testing
-           < settings < look < checking < wiring, live, writes < health
+           < settings < { look, git_commit } < checking < wiring, live, writes < health
            < { reload, server, worker, scheduler, retention, probe, lsp } < cli
 
 `model`, `compiler` and `runtimes` are pure: no I/O but reading through a `SourceTree`, no clock, no randomness.

@@ -23,6 +23,7 @@ from optio.compiler.incremental import IncrementalCompiler, Sign
 from optio.compiler.report import concise
 from optio.compiler.tree import SUFFIXES, DirectoryTree, OverlayTree
 from optio.errors import OptioError
+from optio.git_commit import commit_of
 from optio.live import LiveRegistry, Snapshot
 from optio.look import Look, Missing, again, being_written, differences, git_at_work, identity, look, unchanged
 
@@ -84,6 +85,7 @@ class Reloader:
         self._cost = 0.0
         self._complaint = ""
         self._remind_at = 0.0
+        self._commit: str | None = None
 
     async def load(self, paths: Collection[str] | None = None) -> Snapshot:
         """Take the tree up now, or of its changes only those of `paths`; the snapshot that is served afterwards."""
@@ -131,7 +133,8 @@ class Reloader:
         )
         if rest is not None and not rest.forced and not unchanged(self._root, now, changed):
             return False
-        snapshot = self._live.replace(compilation, self._compiler.unserved(compilation), deleted=only or ())
+        self._commit = commit_of(self._root)
+        snapshot = self._live.replace(compilation, self._compiler.unserved(compilation), self._commit, deleted=only or ())
         self._seen = {path: None if path in now.racy else sign for path, sign in now.signs.items() if path not in held} | {
             path: self._seen[path] for path in held if path in self._seen
         }
@@ -166,7 +169,7 @@ class Reloader:
         if before is None:
             return _NOTHING
         changed = self._changed(before)
-        if not changed and self._loaded and not self._lost:
+        if not changed and self._loaded and not self._lost and commit_of(self._root) == self._commit:
             return None
         if not self._loaded and not before.racy and not any(being_written(self._root / path) for path in changed):
             return _Rest(before.signs)

@@ -1,0 +1,39 @@
+"""The git commit that a directory of task files is checked out at. It names the generation that is made of the files.
+
+Used by `reload`. Only the git program knows what is changed in a checkout, so it is asked: one process, some milliseconds.
+"""
+
+import logging
+import os
+import subprocess
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+_TIMEOUT_S = 10.0
+# A repository's own settings must not start programs here, nor may a look write to it.
+_COMMAND = ("git", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch", "--untracked-files=all", "--", ".")
+_QUIET = {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+_OID = "# branch.oid "
+
+
+def commit_of(root: Path) -> str | None:
+    """Return the commit, followed by `+dirty` when a file below `root` differs from it or is not part of it. None outside of a
+    checkout, before the first commit, and where git cannot tell."""
+    if not any((directory / ".git").exists() for directory in (root.absolute(), *root.absolute().parents)):
+        return None
+    try:
+        done = subprocess.run(
+            _COMMAND, cwd=root, env={**os.environ, **_QUIET}, capture_output=True, timeout=_TIMEOUT_S, check=True
+        )
+    except FileNotFoundError:
+        return None  # no git, or no such directory any more
+    except (subprocess.SubprocessError, OSError) as err:
+        said = getattr(err, "stderr", None) or str(err).encode()
+        log.info("git does not tell the commit of %s: %s", root, said.decode("utf-8", "replace").strip()[:300])
+        return None
+    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    commit = next((line.removeprefix(_OID) for line in lines if line.startswith(_OID)), "(initial)")
+    if not commit.isalnum():
+        return None
+    is_dirty = any(not line.startswith("#") for line in lines)
+    return f"{commit}+dirty" if is_dirty else commit
