@@ -177,7 +177,7 @@ def test_a_run_without_a_trace_gets_one_and_failures_show(traced: Dev, collector
     assert spans["accept"][1].parent_span_id == b""
     for name in ("run", "attempt 1", "agent 1"):
         assert spans[name][1].status.code == 2, name
-    assert spans["run"][1].status.message.startswith("exit_3: ")
+    assert spans["run"][1].status.message.startswith("exit_code: ")
 
 
 def test_an_attempt_that_changes_its_worker_is_one_span(tmp_path: Path, collector: Collector, gate: Path) -> None:

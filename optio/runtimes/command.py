@@ -183,7 +183,7 @@ class CommandReader:
             return Outcome(ok=True, reason="ok", text=text if text is not None else self._output(), output=result.get("output"))
         reason, again = _exit_reason(ended) if ended.code != 0 else ("failed", True)
         reported = result.get("reason")
-        if reason in ("failed", "temporary") or reason.startswith("exit_"):
+        if reason in ("failed", "temporary", "exit_code"):
             fixed = reason == "temporary"
             if failed and isinstance(reported, str) and _REASON.fullmatch(reported):
                 reason = reported
@@ -192,7 +192,8 @@ class CommandReader:
                 again = result["retryable"]
         wait = result.get("retryAfterS")
         seconds = float(wait) if isinstance(wait, (int, float)) and not isinstance(wait, bool) and 0 <= wait < 1e6 else 0.0
-        message = text or (f"exit code {ended.code}" if ended.code is not None else f"killed by signal {ended.signal}")
+        ending = f"exit code {ended.code}" if ended.code is not None else f"killed by signal {ended.signal}"
+        message = f"{ending}: {text}" if text and reason == "exit_code" else text or ending
         return Outcome(ok=False, reason=reason, message=message, again=again, not_before_s=seconds, text=text or self._output())
 
     def _output(self) -> str:
@@ -203,7 +204,7 @@ def _exit_reason(ended: Ended) -> tuple[str, bool]:
     code = ended.code
     if code is None or 128 < code <= 128 + 64:
         return "signal", True
-    return _EXITS.get(code, (f"exit_{code}", True))
+    return _EXITS.get(code, ("exit_code", True))
 
 
 def _money(value: Any) -> Decimal | None:

@@ -5,7 +5,6 @@ Labels stay few: a task's id, never a run's; a webhook's task, never its path, w
 
 import logging
 import platform
-import re
 import threading
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
@@ -39,7 +38,6 @@ from optio.version import __version__
 log = logging.getLogger(__name__)
 # Programs name reasons of their own: what comes after so many different ones is `other`.
 MOST_REASONS = 100
-_EXIT = re.compile(r"exit_\d+")
 _WAITS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
 _STARTS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _RUNS = (0.1, 0.5, 1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
@@ -154,7 +152,6 @@ class Metrics:
             self._duration.labels(run.task_id, run.state.value).observe(max(0.0, run.duration_s))
 
     def _reason(self, reason: str) -> str:
-        reason = "exit_code" if _EXIT.fullmatch(reason) else reason
         with self._lock:
             if reason not in self._reasons and len(self._reasons) >= MOST_REASONS:
                 return "other"

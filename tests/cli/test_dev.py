@@ -80,7 +80,7 @@ def test_runs_are_told_with_their_end_reason_and_address(dev: Dev) -> None:
     good = dev.post("/api/tasks/echo/runs").json["runId"]
     bad = dev.post("/api/tasks/failing/runs").json["runId"]
 
-    for run_id, words in ((good, "echo  completed"), (bad, "failing  failed (exit_3")):
+    for run_id, words in ((good, "echo  completed"), (bad, "failing  failed (exit_code")):
         text = until_said(dev, words)
         (line,) = [line for line in text.splitlines() if words in line]
         assert line.endswith(f"{dev.url}/api/workflow-runs/{run_id}")

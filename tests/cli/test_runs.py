@@ -35,7 +35,7 @@ def test_run_wait_of_a_failing_task_exits_with_1_and_the_reason(served: Dev) -> 
 
     assert (done.returncode, done.stdout) == (1, "before the end\n")
     assert "failed" in done.stderr
-    assert "exit_3" in done.stderr
+    assert "exit_code" in done.stderr
 
 
 def test_run_with_a_key_starts_one_run(served: Dev) -> None:
@@ -118,7 +118,7 @@ def test_runs_show_tells_everything(served: Dev) -> None:
 
     shown = served.cli("runs", "show", run_id).stdout
 
-    for words in (run_id, "failed", "exit_3", "trigger  manual", "queued -> running", "running -> failed"):
+    for words in (run_id, "failed", "exit_code", "trigger  manual", "queued -> running", "running -> failed"):
         assert words in shown
 
 
@@ -158,7 +158,7 @@ def test_why_of_an_ended_run_names_its_reason(served: Dev) -> None:
     run_id = started(served, "failing")
     served.until_ended(run_id)
 
-    assert ": exit_3" in served.cli("runs", "why", run_id).stdout
+    assert ": exit_code" in served.cli("runs", "why", run_id).stdout
 
 
 def test_retry_queues_a_failed_run_again_and_refuses_a_completed_one(served: Dev) -> None:

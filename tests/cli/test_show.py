@@ -29,8 +29,8 @@ RUN: dict[str, Any] = {
             "run r1 completed in 0.0 s, 1 turn, 3,080 tokens, $0.00858",
         ),
         (
-            {"state": "failed", "reason": "exit_3", "message": "exit \x1b[2J code 3", "durationMs": 100, "turns": 2},
-            "run r1 failed (exit_3: exit \\x1b[2J code 3) in 0.1 s, 2 turns",
+            {"state": "failed", "reason": "exit_code", "message": "exit \x1b[2J code 3", "durationMs": 100, "turns": 2},
+            "run r1 failed (exit_code: exit \\x1b[2J code 3) in 0.1 s, 2 turns",
         ),
         ({"state": "cancelled", "reason": "cancelled", "durationMs": 1000}, "run r1 cancelled in 1.0 s"),
     ],

@@ -464,7 +464,7 @@ def test_output_that_the_program_cuts_itself_is_said_and_harms_nothing(services:
         services, command_task("seq 1 1000; sleep 0.5; : > /proc/self/fd/1; echo after; exit 3", extra="maxRetries: 0\n")
     )
 
-    assert (run.state, run.reason) == (RunState.FAILED, "exit_3")
+    assert (run.state, run.reason) == (RunState.FAILED, "exit_code")
     assert log_of(services, run.id, LogKind.OUTPUT)[:1000] == [str(n).encode() for n in range(1, 1001)]
     assert b"the program has cut its stdout" in log_of(services, run.id, LogKind.SYSTEM)[-1]
 

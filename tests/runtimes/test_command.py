@@ -42,9 +42,9 @@ def ended(*entries: Any, code: int | None = 0, signal: int | None = None, **fiel
         (143, None, "signal", True),
         (None, 9, "signal", True),
         (None, 11, "signal", True),
-        (1, None, "exit_1", True),
-        (42, None, "exit_42", True),
-        (255, None, "exit_255", True),
+        (1, None, "exit_code", True),
+        (42, None, "exit_code", True),
+        (255, None, "exit_code", True),
     ],
 )
 def test_each_exit_code_has_its_reason(code: int | None, signal: int | None, reason: str, again: bool) -> None:
@@ -64,7 +64,7 @@ def error(**fields: Any) -> dict[str, Any]:
     ("entry", "code", "expected"),
     [
         (OK, 0, (True, "ok", False)),
-        (OK, 3, (False, "exit_3", True)),
+        (OK, 3, (False, "exit_code", True)),
         (OK, 77, (False, "auth", False)),
         (error(), 0, (False, "failed", True)),
         (error(reason="rate_limit", retryable=True), 0, (False, "rate_limit", True)),

@@ -31,7 +31,7 @@ def test_a_run_whose_agent_fails_is_failed(optio: Dev) -> None:
     run = optio.until_ended(started(optio, "fails"))
 
     assert states(optio, run["id"]) == ["queued", "running", "failed"]
-    assert (run["reason"], run["attempts"][0]["exitCode"]) == ("exit_4", 4)
+    assert (run["reason"], run["attempts"][0]["exitCode"]) == ("exit_code", 4)
 
 
 def test_log_lines_arrive_over_the_websocket_while_the_run_goes_on(optio: Dev, gate: Path) -> None:
