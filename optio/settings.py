@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from optio.errors import SettingsError
-from optio.model.defaults import MAX_WORKFLOW_CONCURRENT, WEBHOOK_RATE_PER_MINUTE
+from optio.model.defaults import MAX_WORKFLOW_CONCURRENT
 from optio.model.pool import quantity
 from optio.model.removal_limit import DEFAULT_REMOVAL_LIMIT, RemovalLimit
 from optio.model.text import duration
@@ -242,7 +242,7 @@ SETTINGS: Mapping[str, Setting] = {
         "15m", _span, "an agent ends before its machine's workers missed the database for so long; others repeat its run then"
     ),
     "webhook_rate_per_minute": Setting(
-        str(WEBHOOK_RATE_PER_MINUTE),
+        "60",
         _count,
         "requests in any minute for each webhook path, of senders whose signature is valid",
     ),

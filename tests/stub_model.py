@@ -3,6 +3,7 @@
 plain    answers with a text
 tool     one shell call, then a text
 costly   a shell call every turn, 100,000 tokens each
+late     one shell call, then it refuses with 500
 slow     does not answer before the server is closed
 401 429  refuses every call
 anything else answers with a text
@@ -67,11 +68,13 @@ class StubModel:
         if scenario == "slow":
             self.closing.wait()
             return
+        called = sum(block.get("type") == "tool_result" for message in body["messages"] for block in _blocks(message))
+        if scenario == "late":
+            scenario = "500" if called else "tool"
         if len(scenario) == 3 and scenario.isdigit():
             error = {"type": "error", "error": {"type": "scripted", "message": f"scripted failure {scenario}"}}
             _send(handler, int(scenario), "application/json", json.dumps(error).encode(), retry_after=scenario == "429")
             return
-        called = sum(block.get("type") == "tool_result" for message in body["messages"] for block in _blocks(message))
         usage = COSTLY if scenario == "costly" else USAGE
         tool = scenario == "costly" or (scenario == "tool" and not called)
         self.served.append(usage)

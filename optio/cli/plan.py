@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server", action="store_true", help="against what the server serves, instead of a revision")
     history = "say what changed tasks may be expected to spend, by the server's runs of the last 30 days"
     parser.add_argument("--history", action="store_true", help=history)
-    flags.add(parser, "tasks", "webhook_rate_per_minute")
+    flags.add(parser, "tasks")
     flags.add(parser, "url", "token")
 
 
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     _known(args.fail_on)
     settings = flags.settings(args)
     sides = _sides(args, settings)
-    outlook = Outlook(now=datetime.now(UTC).replace(second=0, microsecond=0), rate_per_minute=settings.webhook_rate_per_minute)
+    outlook = Outlook(now=datetime.now(UTC).replace(second=0, microsecond=0))
     for each, name in zip((sides.after, sides.before), reversed(sides.names), strict=True):
         for line in _errors(each, name):
             complain(line)

@@ -37,10 +37,12 @@ class When(NamedTuple):
 
 
 class Spend(NamedTuple):
-    """US dollars, as text, that the task's triggers may spend in a day and in 30 days; None where it sets no bound."""
+    """US dollars, as text, that the task's triggers may spend in a day and in 30 days, as far as they have a bound, and the key
+    without which they have none."""
 
     day: str | None
     month: str | None
+    lacks: str | None = None
 
 
 class Cap(NamedTuple):
@@ -109,9 +111,10 @@ def _spend(task: ResolvedTask) -> Spend | None:
     from optio.compiler.spending import spending
 
     found = spending(task)
-    if found is None or not found.day.attempts:
+    if found is None or found.day.is_nothing:
         return None
-    return Spend(*(None if worst.usd is None else str(worst.usd) for worst in (found.day, found.month)))
+    day, month = (None if worst.usd is None else str(worst.usd) for worst in (found.day, found.month))
+    return Spend(day, month, found.day.lacks)
 
 
 def _hooks(task: ResolvedTask) -> Iterator[Hook]:

@@ -8,11 +8,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.layers import POLICY
 from optio.compiler.resolve import ResolvedTask
-from optio.model.defaults import WEBHOOK_RATE_PER_MINUTE
-from optio.model.money import DAY, MONTH, Worst, deliveries_within, worst
+from optio.model.money import DAY, MONTH, NOTHING, Worst, a_call, a_run, worst
 from optio.model.policy import Ceilings
 from optio.model.text import money
-from optio.model.trigger import ScheduleTrigger, WebhookTrigger
+from optio.model.trigger import ScheduleTrigger
 
 # What `startLimit.count` may be.
 _MOST_STARTS = 10_000
@@ -21,12 +20,11 @@ _LENGTHS = ((DAY, "in 24 hours"), (MONTH, "in 30 days"))
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """The worst of any 24 hours and of 30 days, with the fires and deliveries that it is made of."""
+    """The worst of any 24 hours and of 30 days, with the fires that it is made of."""
 
     day: Worst
     month: Worst
     fires: tuple[int, int]
-    deliveries: tuple[int, int]
 
 
 def spending(task: ResolvedTask) -> Spending | None:
@@ -34,13 +32,11 @@ def spending(task: ResolvedTask) -> Spending | None:
     spec = task.spec
     if task.gaps or (spec.budget is None and spec.agent_runtime == "command"):
         return None
-    fires, deliveries = _fires(spec.schedule), _deliveries(spec.webhook)
+    fires = _fires(spec.schedule)
     if fires is None:
         return None
-    day, month = (
-        worst(spec, fires=fires[place], deliveries=deliveries[place], over=length) for place, (length, _) in enumerate(_LENGTHS)
-    )
-    return Spending(day, month, fires, deliveries)
+    day, month = (worst(spec, fires=fires[place], over=length) for place, (length, _) in enumerate(_LENGTHS))
+    return Spending(day, month, fires)
 
 
 def _fires(schedule: ScheduleTrigger | None) -> tuple[int, int] | None:
@@ -59,45 +55,37 @@ def _fires(schedule: ScheduleTrigger | None) -> tuple[int, int] | None:
     return most(expression, zone, DAY.days), most(expression, zone, MONTH.days)
 
 
-def _deliveries(webhook: WebhookTrigger | None) -> tuple[int, int]:
-    if webhook is None or not webhook.enabled:
-        return 0, 0
-    return deliveries_within(WEBHOOK_RATE_PER_MINUTE, DAY), deliveries_within(WEBHOOK_RATE_PER_MINUTE, MONTH)
-
-
 def check(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
     """More in 24 hours, or in 30 days, than the policy allows a task."""
     if ceilings.day_usd is None and ceilings.month_usd is None:
         return
     found = spending(task)
-    if found is None or not found.day.attempts:
+    if found is None or found.day.is_nothing:
         return
-    for code, most, place in (("OPT603", ceilings.day_usd, 0), ("OPT313", ceilings.month_usd, 1)):
-        if most is None:
+    for code, cap, place in (("OPT603", ceilings.day_usd, 0), ("OPT313", ceilings.month_usd, 1)):
+        if cap is None:
             continue
-        spent = (found.day, found.month)[place]
+        spent, most = (found.day, found.month)[place], money(cap)
         length = _LENGTHS[place][1]
-        if spent.usd is None:
-            message = f"without `budgetUsd` nothing bounds what its triggers spend {length}: the policy allows at most ${most}"
-            yield task.at(code, message, ("budgetUsd",), key=True, hint=_cure(task, money(most), place))
-        elif spent.usd > money(most):
-            message = f"its triggers may spend {dollars(spent.usd)} {length}, and the policy allows at most ${most}"
-            yield task.at(
-                code, f"{message}: {_account(task, found, place)}", ("budgetUsd",), hint=_cure(task, money(most), place)
+        if spent.lacks is not None:
+            message = (
+                f"without `{spent.lacks}` nothing bounds what its triggers spend {length}: the policy allows at most ${cap}"
             )
+            yield task.at(code, message, (spent.lacks,), key=True, hint=_cure(task, most, place))
+        elif spent.usd is not None and spent.usd > most:
+            message = f"its triggers may spend {dollars(spent.usd)} {length}, and the policy allows at most ${cap}"
+            yield task.at(code, f"{message}: {_account(task, found, place)}", ("budgetUsd",), hint=_cure(task, most, place))
 
 
 def _account(task: ResolvedTask, found: Spending, place: int) -> str:
     """How it comes to that."""
     spec, spent = task.spec, (found.day, found.month)[place]
-    if spent.limited and spec.start_limit is not None:
-        return f"{spent.attempts:,} starts by `startLimit` at {dollars(spec.budget or Decimal(0))}"
-    fires, deliveries = found.fires[place], found.deliveries[place]
-    sources = [f"{fires:,} fire{'s' * (fires != 1)}{_clocks(spec.schedule, fires, place)}"] if fires else []
-    sources += [f"{deliveries:,} deliveries at {WEBHOOK_RATE_PER_MINUTE} a minute"] if deliveries else []
-    attempts = 1 + spec.max_retries
-    tries = f", each tried {attempts} times," if attempts > 1 else ""
-    return f"{' and '.join(sources)}{tries} at {dollars(spec.budget or Decimal(0))}"
+    call = a_call(spec)
+    run = f"at {dollars(spec.budget or NOTHING)}" + (f" and one call of the model at {dollars(call)}" if call else "")
+    if spent.limited:
+        return f"{spent.runs:,} start{'s' * (spent.runs != 1)} by `startLimit` {run}"
+    fires = found.fires[place]
+    return f"{fires:,} fire{'s' * (fires != 1)}{_clocks(spec.schedule, fires, place)} {run}"
 
 
 def _clocks(schedule: ScheduleTrigger | None, fires: int, place: int) -> str:
@@ -110,14 +98,14 @@ def _clocks(schedule: ScheduleTrigger | None, fires: int, place: int) -> str:
 
 def _cure(task: ResolvedTask, most: Decimal, place: int) -> str:
     """What to write, with the number of starts that the policy's amount pays for."""
-    budget = task.spec.budget
-    if budget is None:
+    run = a_run(task.spec)
+    if run is None:
         return 'add `budgetUsd: "1.00"`, or what a run may cost'
     days = _LENGTHS[place][0].days
-    count = min(int(most / (budget * days)), _MOST_STARTS) if budget else 0
+    count = min(int(most / (run * days)), _MOST_STARTS) if run else 0
     if count:
         return f"write `startLimit: {{count: {count}, per: 24h}}`, a smaller `budgetUsd`, or ask who keeps `{POLICY}`"
-    return f"write a smaller `budgetUsd`, fewer `maxRetries`, fire less often, or ask who keeps `{POLICY}`"
+    return f"write a smaller `budgetUsd`, start it less often, or ask who keeps `{POLICY}`"
 
 
 def dollars(amount: Decimal) -> str:

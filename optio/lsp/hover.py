@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -22,8 +22,6 @@ from optio.runs.submit import MAX_PROMPT
 from optio.testing.trial import Impossible, tried
 
 _FIRES = 5
-# What a webhook takes unless somebody sets `OPTIO_WEBHOOK_RATE_PER_MINUTE`.
-_DELIVERIES_A_MINUTE = 60
 _PROMPT = ("promptTemplate", "promptFile")
 
 
@@ -98,11 +96,11 @@ def _schedule(task: ResolvedTask, expression: str, zone: str, now: datetime) -> 
 def _worst(task: ResolvedTask) -> str:
     """What a run may cost, and what its triggers may come to in a month."""
     spec = task.spec
-    run = money.a_run(spec)
+    run, call = money.a_run(spec), money.a_call(spec)
     if run is None:
         return ""
-    again = f", with {spec.max_retries} {'retry' if spec.max_retries == 1 else 'retries'}" if spec.max_retries else ""
-    lines = [f"A run costs ${run} at most{again}."]
+    over = f": its budget, and one call of the model at ${call}" if call else ""
+    lines = [f"A run costs ${run} at most, with all its retries{over}."]
     schedule = spec.schedule.config if spec.schedule is not None and spec.schedule.enabled else None
     count = 0
     if schedule is not None:
@@ -110,14 +108,12 @@ def _worst(task: ResolvedTask) -> str:
             count = bound.most(schedule.cron_expression, schedule.timezone, money.MONTH.days)
         except (cron.CronError, KeyError, ValueError, OSError):
             return lines[0]
-        worst = money.worst(spec, fires=count, deliveries=0, over=money.MONTH)
-        lines.append(f"- by its schedule, in any 30 days: {worst.runs:,} {_runs(worst.runs)}, ${worst.usd} at most")
-    if spec.webhook is not None and spec.webhook.enabled:
-        most = money.deliveries_within(_DELIVERIES_A_MINUTE, timedelta(days=30))
-        worst = money.worst(spec, fires=count, deliveries=most, over=money.MONTH)
-        runs = f"{worst.runs:,} {_runs(worst.runs)}"
-        kept = "`startLimit` keeps it there" if worst.limited else "only the rate of deliveries limits it: add `startLimit`"
-        lines.append(f"- by all its triggers, in any 30 days: {runs}, ${worst.usd:,} at most; {kept}")
+    worst = money.worst(spec, fires=count, over=money.MONTH)
+    if worst.runs:
+        by = "all its triggers; `startLimit` keeps it there" if worst.limited else "its schedule"
+        lines.append(f"- in any 30 days: {worst.runs:,} {_runs(worst.runs)}, ${worst.usd:,} at most, by {by}")
+    if worst.lacks is not None:
+        lines.append(f"- by its webhook: any number of runs: add `{worst.lacks}`")
     return "\n".join(lines)
 
 

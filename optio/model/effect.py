@@ -56,7 +56,7 @@ class Kind(StrEnum):
     MODEL_CHANGED = "model-changed", "another model"
     COMMAND_CHANGED = "command-changed", "another program, or other arguments"
 
-    BUDGET_CHANGED = "budget-changed", "one attempt may cost another amount"
+    BUDGET_CHANGED = "budget-changed", "one run may cost another amount"
     TURNS_CHANGED = "turns-changed", "an agent may take another number of turns"
     TIME_CHANGED = "time-changed", "an attempt may take, or be silent for, another time"
     RETRIES_CHANGED = "retries-changed", "failed runs are tried again another number of times"

@@ -1,58 +1,80 @@
-"""Worst cases: what the starts that a task's file allows may cost at most.
+"""What runs may cost: what is left of a run's budget, and the most that a task's triggers may spend by its file.
 
-What is counted is every attempt that starts within a length of time, at its whole budget, of the runs that a schedule or a
-webhook starts within it. What is not: runs that people and programs start by hand; runs that have waited since before, in a
-queue or for a task that was paused, or that are caught up, which count when they were due; attempts that are repeated because
-a machine was lost (at most five of a run); and the one call of a model by which an agent may be over its budget when it is
-stopped.
+A budget is a run's: all its attempts draw from it. What a call of a model costs is known when the call is over, so a run may
+spend one call more than its budget.
+
+The worst case counts the runs that a schedule or a webhook starts within a length of time, each at its whole budget and that
+call. It does not count: runs that people and programs start or retry by hand; runs that waited since before, in a queue or for
+a paused task, or that are caught up, which count when they were due; and what broken calls cost that no agent reported.
 """
 
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
-from optio.model.task import TaskSpec
+from optio.model import prices
+from optio.model.task import StartLimit, TaskSpec
 
 DAY, MONTH = timedelta(days=1), timedelta(days=30)
 NOTHING = Decimal(0)
+# What a webhook without a limit is advised to have.
+PROPOSED_LIMIT = StartLimit(count=50, per="24h")
+PROPOSED_TEXT = f"startLimit: {{count: {PROPOSED_LIMIT.count}, per: {PROPOSED_LIMIT.per}}}"
+
+
+def left(spec: TaskSpec, spent: Decimal) -> Decimal | None:
+    """What is left of a run's budget; None without a budget."""
+    return None if spec.budget is None else max(spec.budget - spent, NOTHING)
+
+
+def is_spent(budget: Decimal | None, spent: Decimal) -> bool:
+    """Whether nothing is left for another attempt. What costs nothing needs nothing."""
+    return budget is not None and spent > 0 and spent >= budget
+
+
+def a_call(spec: TaskSpec) -> Decimal | None:
+    """The most that one call of the task's model costs; None where that is not known, and for programs of one's own."""
+    return None if spec.agent_runtime == "command" or spec.model is None else prices.most_of_a_call(spec.model)
+
+
+def a_run(spec: TaskSpec) -> Decimal | None:
+    """What one run may cost with all its attempts; None without a budget. Programs of one's own count as agents do."""
+    return None if spec.budget is None else spec.budget + (a_call(spec) or NOTHING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worst:
-    """`runs` that triggers start within a length of time, `attempts` of them all, and US dollars: None where the file sets no
-    bound. `limited` says that `startLimit` is what keeps it there."""
+    """Of the runs that triggers start within a length of time those that have a bound, and the US dollars that they cost.
+
+    `usd` is None where a run has no budget. `lacks` is the key without which the file sets no bound: `budgetUsd`, or
+    `startLimit` of a webhook, whose senders then start as many runs as they like. `limited` says that `startLimit` is what
+    bounds the runs.
+    """
 
     runs: int
-    attempts: int
     usd: Decimal | None
+    lacks: str | None = None
     limited: bool = False
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether no trigger starts anything."""
+        return not self.runs and self.lacks is None
 
-def a_run(spec: TaskSpec) -> Decimal | None:
-    """What one run may cost with all its retries; None without a budget. Programs of one's own count as agents do."""
-    return None if spec.budget is None else spec.budget * (1 + spec.max_retries)
 
-
-def worst(spec: TaskSpec, *, fires: int, deliveries: int, over: timedelta) -> Worst:
-    """So many fires of its schedule and deliveries to its webhook within `over` come to this at most."""
-    if not spec.enabled:
-        fires = deliveries = 0
-    if spec.schedule is None or not spec.schedule.enabled:
-        fires = 0
-    if spec.webhook is None or not spec.webhook.enabled:
-        deliveries = 0
-    runs = fires + deliveries
-    attempts = runs * (1 + spec.max_retries)
+def worst(spec: TaskSpec, *, fires: int, over: timedelta) -> Worst:
+    """The worst case of a task whose schedule fires so often within `over` at most."""
+    scheduled = spec.enabled and spec.schedule is not None and spec.schedule.enabled
+    called = spec.enabled and spec.webhook is not None and spec.webhook.enabled
+    runs = fires if scheduled else 0
     limited = False
-    if spec.start_limit is not None:
+    if spec.start_limit is not None and (runs or called):
         # Of a window that is counted anywhere, so many lie in the time, and a retry is a start like any other.
         most = spec.start_limit.count * -(-over // spec.start_limit.window)
-        limited = most < attempts
-        runs, attempts = min(runs, most), min(attempts, most)
-    usd = NOTHING if not attempts else None if spec.budget is None else spec.budget * attempts
-    return Worst(runs=runs, attempts=attempts, usd=usd, limited=limited)
-
-
-def deliveries_within(rate_per_minute: int, over: timedelta) -> int:
-    """How many a webhook takes at most: so many in any minute."""
-    return rate_per_minute * -(-over // timedelta(minutes=1))
+        limited = called or most < runs
+        runs = most if called else min(runs, most)
+    run = a_run(spec)
+    unlimited = called and spec.start_limit is None
+    if run is None and (runs or unlimited):
+        return Worst(runs=runs, usd=None, lacks="budgetUsd", limited=limited)
+    return Worst(runs=runs, usd=runs * (run or NOTHING), lacks="startLimit" if unlimited else None, limited=limited)

@@ -32,9 +32,10 @@ class Ceilings(Spec, frozen=True, kw_only=True):
     keep_failed: Duration | None = None
     """How long the pod of a failed run may stay (`environment.keepFailed`); a task need not have it."""
     day_usd: Money | None = None
-    """US dollars that the triggers of one task may spend in any 24 hours at the worst, as text."""
+    """US dollars that the triggers of one task may spend in any 24 hours at the worst, as text; webhooks need `startLimit`."""
     month_usd: Money | None = None
-    """US dollars that the triggers of one task may spend in any 30 days, each of 24 hours, at the worst, as text."""
+    """US dollars that the triggers of one task may spend in any 30 days, each of 24 hours, at the worst, as text; webhooks need
+    `startLimit`."""
 
 
 class Fleet(Spec, frozen=True, kw_only=True):

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
+from optio.model.money import NOTHING, is_spent
 from optio.model.run import Outcome, Run
 
 FIRST_DELAY = timedelta(seconds=5)
@@ -22,25 +24,31 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The run has failed for good; `why` completes the reason for people."""
+    """The run has failed for good; `why` completes the message for people. `reason` is the run's, if not the attempt's own."""
 
     why: str
+    reason: str | None = None
 
 
-def decide(run: Run, outcome: Outcome, *, now: datetime, jitter: float) -> Again | GiveUp:
+def decide(
+    run: Run, outcome: Outcome, *, now: datetime, jitter: float, budget: Decimal | None = None, spent: Decimal = NOTHING
+) -> Again | GiveUp:
     """5 s * 2^n, at most 10 min, plus up to a quarter of it (`jitter` in 0..1); the agent's own Retry-After is a floor.
 
-    What is no fault of the task's is repeated at once, and after that with the same delays.
+    What is no fault of the task's is repeated at once, and after that with the same delays. Nothing is repeated once the run's
+    attempts, this one too, have `spent` its `budget`.
     """
     if not outcome.again:
         return GiveUp("a second try cannot help")
+    if outcome.infrastructure and run.infrastructure_retries >= MOST_INFRASTRUCTURE_RETRIES:
+        return GiveUp(f"lost {run.infrastructure_retries} times")
+    if not outcome.infrastructure and run.retries >= run.max_retries:
+        return GiveUp("no retries left" if run.max_retries else "the task allows no retries")
+    if is_spent(budget, spent):
+        return GiveUp(f"no retry: ${spent:f} of the run's budget of ${budget} is spent", reason="budget")
     if outcome.infrastructure:
-        if run.infrastructure_retries >= MOST_INFRASTRUCTURE_RETRIES:
-            return GiveUp(f"lost {run.infrastructure_retries} times")
         before = run.infrastructure_retries - 1
         return Again(now if before < 0 else now + _delay(before, jitter))
-    if run.retries >= run.max_retries:
-        return GiveUp("no retries left" if run.max_retries else "the task allows no retries")
     # In this order a floor that is no number counts as the longest.
     floor = max(0.0, min(LONGEST_FLOOR.total_seconds(), outcome.not_before_s))
     return Again(now + max(_delay(run.retries, jitter), timedelta(seconds=floor)))

@@ -142,7 +142,8 @@ class TaskSpec(Spec, frozen=True, kw_only=True):
     max_turns: Positive | None = None
     """The most turns an agent may take."""
     budget_usd: Money | None = None
-    """The most one run may cost in US dollars, as text: `"2.50"`."""
+    """The most one run may cost in US dollars, as text: `"2.50"`. All its attempts draw from it; a call of the model that has
+    begun is paid for, so a run may cost one call more."""
     max_concurrent: Positive = DEFAULT_MAX_CONCURRENT
     """Runs of this task at one time."""
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0
@@ -152,7 +153,7 @@ class TaskSpec(Spec, frozen=True, kw_only=True):
     dedupe: Dedupe | None = None
     """A key that makes runs the same; of those one is run."""
     max_retries: Count = DEFAULT_MAX_RETRIES
-    """How often a failed run is tried again, after 5 s, 10 s, 20 s and so on."""
+    """How often a failed run is tried again, after 5 s, 10 s, 20 s and so on, as long as some of its budget is left."""
     timeout: Duration | None = None
     """The longest an attempt may take: `90s`, `20m`, `1h30m`."""
     stall_timeout: Duration | None = None

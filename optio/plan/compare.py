@@ -113,33 +113,28 @@ class Plan:
             parts.append("another policy")
         return "; ".join([", ".join(parts), *self._money(), *errors])
 
-    def _difference(self) -> str:
-        before, after = self.before, self.after
-        if before.unbounded != after.unbounded:
-            # What had no bound before, or has none now, is no part of either sum.
-            more = len(after.unbounded) - len(before.unbounded)
-            told = more and before.unbounded and after.unbounded
-            return f" ({number(abs(more), 'task')} {'more' if more > 0 else 'fewer'} without a bound)" if told else ""
-        more_money = after.month - before.month
-        if not (more_money and before.month and after.month):
-            return ""
-        return f" ({'+' if more_money > 0 else '-'}{amount(abs(more_money))})"
-
     def _counted(self, status: Status) -> str:
         return f"{sum(each.status is status for each in self.changes):,} {_WORDS[status]}"
 
     def _money(self) -> Iterator[str]:
+        """What has a bound first: beside what has none nothing can be added up."""
         before, after = self.before, self.after
-        if str(before) == str(after):
+        if before == after:
             if after != Total():
                 yield f"worst case {after}, as before"
         else:
-            was = str(before) if before.unbounded else amount(before.month)
+            was = str(before) if before.lacking or after.lacking else amount(before.month)
             yield f"worst case {was} -> {after}{self._difference()}"
-        # Webhooks at their limit drown what is sure to come.
-        webhooks = any(each.scheduled != each.month for each in (before, after))
-        if webhooks and before.scheduled != after.scheduled and not (before.unbounded or after.unbounded):
-            yield f"by schedules alone {amount(before.scheduled)} -> {amount(after.scheduled)}"
+        if after.lacking:
+            yield f"write {after.cure}"
+
+    def _difference(self) -> str:
+        before, after = self.before, self.after
+        # What had no bound before, or has none now, may be part of one sum and not of the other.
+        more = after.month - before.month
+        if before.lacking != after.lacking or not (more and before.month and after.month):
+            return ""
+        return f" ({'+' if more > 0 else '-'}{amount(abs(more))})"
 
 
 _WORDS = {
@@ -174,8 +169,8 @@ def compare(before: Side, after: Side, outlook: Outlook) -> Plan:
     return Plan(
         changes=tuple(told),
         policy=tuple(policy.effects(before.policy, after.policy)),
-        before=money.total(old.values(), outlook, bound),
-        after=money.total([*new.values(), *untold.values()], outlook, unbound),
+        before=money.total(old.values(), bound),
+        after=money.total([*new.values(), *untold.values()], unbound),
         cosmetic=tuple(pair.after for pair in found if pair.id not in known and pair.after and _differs(pair, before, after)),
         known=len(old),
         outlook=outlook,

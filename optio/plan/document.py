@@ -1,8 +1,8 @@
 """A plan as JSON, for programs.
 
 summary   {text, tasks: {added, changed, renamed, removed, broken, mended}, effects: {danger, notice, info},
-           worstCase: {before, after: {dayUsd, monthUsd, scheduledMonthUsd, unboundedTasks}}}
-from, to  the time that was simulated;  ratePerMinute  deliveries that a webhook takes at most
+           worstCase: {before, after: {dayUsd, monthUsd, unbounded: {id: the key that it lacks}}}}
+from, to  the time that was simulated
 policy    effects of `_policy.yaml`
 tasks     [{id, idBefore, status, path, pathBefore, digest, digestBefore, effects, expected}]
 cosmetic  ids of tasks whose file differs and that do the same
@@ -30,7 +30,6 @@ def of(plan: Plan, seen: Seen) -> dict[str, Any]:
         },
         "from": utc(plan.outlook.now),
         "to": utc(plan.outlook.until),
-        "ratePerMinute": plan.outlook.rate_per_minute,
         "policy": [effect(each) for each in plan.policy],
         "tasks": [_change(each, seen) for each in plan.changes],
         "cosmetic": [task.id for task in plan.cosmetic],
@@ -70,6 +69,5 @@ def _total(value: Total) -> dict[str, Any]:
     return {
         "dayUsd": f"{value.day:f}",
         "monthUsd": f"{value.month:f}",
-        "scheduledMonthUsd": f"{value.scheduled:f}",
-        "unboundedTasks": len(value.unbounded),
+        "unbounded": dict(sorted(value.lacking.items())),
     }

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from optio.model.defaults import WEBHOOK_RATE_PER_MINUTE
 from optio.model.effect import Kind, Weight
 from optio.model.registry import CompiledTask
 from optio.model.route import Route
@@ -29,11 +28,9 @@ class Effect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """What is foreseen: from when on, how many deliveries in a minute a webhook takes at most, and the tasks of the newer side
-    by the path of the webhook that starts them."""
+    """What is foreseen: from when on, and the tasks of the newer side by the path of the webhook that starts them."""
 
     now: datetime
-    rate_per_minute: int = WEBHOOK_RATE_PER_MINUTE
     hooks: Mapping[str, CompiledTask] = field(default_factory=dict)
 
     @property

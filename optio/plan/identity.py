@@ -24,7 +24,7 @@ def _added(task: CompiledTask) -> Effect:
     spec = task.spec
     agent = spec.agent_runtime if spec.model is None else f"{spec.agent_runtime}, {brief(spec.model)}"
     cost = a_run(spec)
-    most = "without a budget" if cost is None else f"at most {amount(cost)} a run with its retries"
+    most = "without a budget" if cost is None else f"at most {amount(cost)} a run"
     lines = () if spec.enabled else ("`enabled: false`: no trigger starts it yet",)
     return Effect(kind=Kind.TASK_ADDED, text=f"{agent}, {most}", after=task.id, lines=lines, route=("name",))
 

@@ -51,8 +51,8 @@ def text(plan: Plan, seen: Seen, errors: Sequence[Diagnostic] = ()) -> str:
         room -= len(block) + 2
         parts.append(block)
     parts.append(
-        f"<sub>:warning: marks what somebody should look at. Times from {plan.outlook.now:%Y-%m-%d %H:%M} UTC on, for 30 days; "
-        f"a webhook takes {plan.outlook.rate_per_minute:,} deliveries a minute at most.</sub>"
+        "<sub>:warning: marks what somebody should look at. "
+        f"Times from {plan.outlook.now:%Y-%m-%d %H:%M} UTC on, for 30 days.</sub>"
     )
     return "\n\n".join(parts) + "\n"
 

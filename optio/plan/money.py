@@ -3,72 +3,83 @@
 What is counted and what is not is said in `optio.model.money`.
 """
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 
-from optio.model.bound import most
+from optio.model import bound
 from optio.model.effect import Kind, Weight
-from optio.model.money import DAY, MONTH, NOTHING, Worst, a_run, deliveries_within, worst
+from optio.model.money import DAY, MONTH, NOTHING, PROPOSED_LIMIT, PROPOSED_TEXT, Worst, a_call, a_run, worst
 from optio.model.registry import CompiledTask
 from optio.model.trigger import ScheduleConfig
 from optio.plan import hooks
-from optio.plan.effect import Effect, Outlook
+from optio.plan.effect import Effect
 from optio.plan.fires import config_of
-from optio.plan.words import amount, number
+from optio.plan.words import amount, brief, listed, number
+
+_MOST_NAMES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """The worst of a day and of 30 days, and of 30 days in which no webhook is called. A program without a budget is not
-    `counted`, for it need not cost anything."""
+    """The worst of a day and of 30 days. A program without a budget is not `counted`, for it need not cost anything."""
 
     day: Worst
     month: Worst
-    scheduled: Worst
     counted: bool = True
+
+    @property
+    def bound(self) -> Decimal | None:
+        """Of 30 days; None without one."""
+        return None if self.month.lacks else self.month.usd
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """The worst of several tasks together: what has a bound as a sum, what of it schedules alone may spend in a month, and the
-    ids of the tasks that have no bound."""
+    """The worst of several tasks together: what has a bound as a sum, and by id the key that a task without a bound lacks."""
 
     day: Decimal = NOTHING
     month: Decimal = NOTHING
-    scheduled: Decimal = NOTHING
-    unbounded: frozenset[str] = frozenset()
+    lacking: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        if not self.unbounded:
+        if not self.lacking:
             return f"{amount(self.month)} a month"
-        without = f"no bound for {number(len(self.unbounded), 'task')}"
+        without = f"no bound for {number(len(self.lacking), 'task')}"
         return f"{amount(self.month)} a month and {without}" if self.month else without
 
+    @property
+    def cure(self) -> str:
+        """What to write for the tasks without a bound."""
+        found = []
+        for key, text in (("budgetUsd", "budgetUsd"), ("startLimit", PROPOSED_TEXT)):
+            ids = sorted(task_id for task_id, lacks in self.lacking.items() if lacks == key)
+            if ids:
+                found.append(f"`{text}` for {listed(ids, _MOST_NAMES)}")
+        return " and ".join(found)
 
-def spend(task: CompiledTask | None, outlook: Outlook) -> Spend:
+
+def spend(task: CompiledTask | None) -> Spend:
     """Nothing for a task that is not there."""
     if task is None:
         return _NONE
     day, month = _fires(config_of(task))
-    rate = outlook.rate_per_minute
     return Spend(
-        worst(task.spec, fires=day, deliveries=deliveries_within(rate, DAY), over=DAY),
-        worst(task.spec, fires=month, deliveries=deliveries_within(rate, MONTH), over=MONTH),
-        worst(task.spec, fires=month, deliveries=0, over=MONTH),
+        worst(task.spec, fires=day, over=DAY),
+        worst(task.spec, fires=month, over=MONTH),
         counted=task.spec.budget is not None or task.spec.agent_runtime != "command",
     )
 
 
-_NOTHING = Worst(runs=0, attempts=0, usd=NOTHING)
-_NONE = Spend(_NOTHING, _NOTHING, _NOTHING)
+_NOTHING = Worst(runs=0, usd=NOTHING)
+_NONE = Spend(_NOTHING, _NOTHING)
 
 
 def _fires(config: ScheduleConfig | None) -> tuple[int, int]:
     """In 24 hours and in 30 days."""
     if config is None:
         return 0, 0
-    day, month = (most(config.cron_expression, config.timezone, length.days) for length in (DAY, MONTH))
+    day, month = (bound.most(config.cron_expression, config.timezone, length.days) for length in (DAY, MONTH))
     return day, month
 
 
@@ -83,15 +94,14 @@ def unbound(before: CompiledTask | None, after: CompiledTask | None) -> bool:
     )
 
 
-def total(tasks: Iterable[CompiledTask], outlook: Outlook, unbound: Collection[str] = ()) -> Total:
+def total(tasks: Iterable[CompiledTask], unbound: Collection[str] = ()) -> Total:
     """Of all tasks of a tree; of programs without a budget, only those of these ids."""
-    spends = {task.id: spend(task, outlook) for task in tasks}
+    spends = {task.id: spend(task) for task in tasks}
     found = {task_id: each for task_id, each in spends.items() if each.counted or task_id in unbound}
     return Total(
         day=_sum(each.day for each in found.values()),
         month=_sum(each.month for each in found.values()),
-        scheduled=_sum(each.scheduled for each in found.values()),
-        unbounded=frozenset(task_id for task_id, each in found.items() if each.month.usd is None),
+        lacking={task_id: each.month.lacks for task_id, each in found.items() if each.month.lacks is not None},
     )
 
 
@@ -99,80 +109,91 @@ def _sum(parts: Iterable[Worst]) -> Decimal:
     return sum((each.usd for each in parts if each.usd is not None), NOTHING)
 
 
-def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> Iterator[Effect]:
+def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
     """The worst case, if it is another."""
-    old, new = spend(before, outlook), spend(after, outlook)
+    old, new = spend(before), spend(after)
     if not old.counted and (after is None or after.spec.agent_runtime != "command"):
         old = _NONE
     if not new.counted and not unbound(before, after):
         new = _NONE if old.counted else old
-    if (old.day.usd, old.month.usd) == (new.day.usd, new.month.usd):
+    if _figures(old) == _figures(new):
         return
     up = _is_up(old, new)
-    was, now = amount(old.month.usd), amount(new.month.usd)
-    text = f"worst case in 30 days: {was} -> {now}; in 24 hours: {amount(old.day.usd)} -> {amount(new.day.usd)}"
+    was, now = _shown(old.month), _shown(new.month)
+    text = f"worst case in 30 days: {was} -> {now}; in 24 hours: {_shown(old.day)} -> {_shown(new.day)}"
     yield Effect(
         kind=Kind.MONEY_UP if up else Kind.MONEY_DOWN,
         text=text,
-        weight=_weight(before, old, new) if up else Weight.INFO,
+        weight=_weight(old, new) if up else Weight.INFO,
         before=was,
         after=now,
-        lines=(*_apart(old, new), *_account(before, after, new, outlook)),
-        route=("budgetUsd",),
+        lines=tuple(_account(before, after, new)),
+        route=("startLimit",) if new.month.lacks == "startLimit" else ("budgetUsd",),
     )
 
 
-def _apart(old: Spend, new: Spend) -> Iterator[str]:
-    """Of a task that strangers may start too, what comes of itself."""
-    webhooks = any(each.scheduled.runs and each.scheduled.usd != each.month.usd for each in (old, new))
-    if webhooks and old.scheduled.usd != new.scheduled.usd:
-        yield f"of it by its schedule alone: {amount(old.scheduled.usd)} -> {amount(new.scheduled.usd)}"
+def _figures(spend: Spend) -> tuple[object, ...]:
+    return spend.month.lacks, spend.day.usd, spend.month.usd
+
+
+def _shown(worst: Worst) -> str:
+    """`no bound, $40.00 by its schedule` where senders alone have none."""
+    if worst.lacks is None:
+        return amount(worst.usd)
+    return f"no bound, {amount(worst.usd)} by its schedule" if worst.usd else "no bound"
 
 
 def _is_up(old: Spend, new: Spend) -> bool:
+    if old.month.lacks != new.month.lacks:
+        # Without a budget there is less of a bound than without a limit.
+        order = (None, "startLimit", "budgetUsd")
+        return order.index(new.month.lacks) > order.index(old.month.lacks)
     for was, now in ((old.month.usd, new.month.usd), (old.day.usd, new.day.usd)):
         if was != now:
             return now is None or (was is not None and now > was)
     return False
 
 
-def _weight(before: CompiledTask | None, old: Spend, new: Spend) -> Weight:
-    """What has no bound any more, or is twice as much."""
-    if new.month.usd is None:
+def _weight(old: Spend, new: Spend) -> Weight:
+    """A danger is what has no bound any more, or is twice as much. Anybody may call a new webhook without a limit, at the
+    budget of a run each time, so it is one where the money had a bound before."""
+    if new.month.lacks == "budgetUsd":
         return Weight.DANGER
-    if before is None or not old.month.usd:
+    if not old.month.usd:
         return Weight.NOTICE
-    return Weight.DANGER if new.month.usd >= 2 * old.month.usd else Weight.NOTICE
+    return Weight.DANGER if new.bound is None or new.bound >= 2 * old.month.usd else Weight.NOTICE
 
 
-def _account(before: CompiledTask | None, task: CompiledTask | None, new: Spend, outlook: Outlook) -> Iterator[str]:
+def _account(before: CompiledTask | None, task: CompiledTask | None, new: Spend) -> Iterator[str]:
     """How it comes to that."""
-    if task is None or not new.month.runs:
+    if task is None or new.month.is_nothing:
         return
-    sources = []
-    config = config_of(task)
-    if config is not None:
-        sources.append(number(_fires(config)[1], "fire"))
+    spec, config = task.spec, config_of(task)
+    sources = [] if config is None else [f"at most {number(_fires(config)[1], 'fire')}"]
     if hooks.config_of(task) is not None:
-        many = deliveries_within(outlook.rate_per_minute, MONTH)
-        sources.append(f"{number(many, 'delivery', 'deliveries')} at {outlook.rate_per_minute} a minute")
-    spec = task.spec
-    what = f"at most {' and '.join(sources)} in any 30 days"
-    if spec.max_retries:
-        what += f", each with {number(spec.max_retries, 'retry', 'retries')}"
-    if new.month.limited and spec.start_limit is not None:
-        what += f"; of these attempts `startLimit` lets {new.month.attempts:,} start"
-    else:
-        what += f": {number(new.month.attempts, 'attempt')}"
-    yield what
+        sources.append("any number of deliveries")
+    limit = f"; `startLimit` lets {number(new.month.runs, 'run')} start" if new.month.limited else ""
+    yield f"{' and '.join(sources)} in any 30 days{limit}"
     if config is not None:
         yield from _clocks(config)
     if spec.budget is None:
-        yield "no `budgetUsd`: an attempt may cost whatever it comes to"
-    else:
-        # Of a new task, and where it is another, this stands above.
-        same = before is not None and a_run(before.spec) == a_run(spec)
-        yield f"each attempt at most {amount(spec.budget)}" + (f"; by hand a run at most {amount(a_run(spec))}" if same else "")
+        yield "no `budgetUsd`: a run may cost whatever it comes to"
+        return
+    yield f"each run at most {_of_a_run(task)}"
+    if new.month.lacks == "startLimit":
+        most = worst(spec.but(start_limit=PROPOSED_LIMIT), fires=0, over=MONTH).usd
+        yield f"no bound: write `{PROPOSED_TEXT}` for at most {amount(most)} in 30 days"
+
+
+def _of_a_run(task: CompiledTask) -> str:
+    """Its budget, and by how much the call of a model that is over it may be."""
+    spec, call = task.spec, a_call(task.spec)
+    if spec.agent_runtime == "command":
+        return amount(spec.budget)
+    if call is None:
+        why = "no `model` is named" if spec.model is None else f"the price of `{brief(spec.model)}` is not known"
+        return f"{amount(spec.budget)}, and one call of a model, which is not counted: {why}"
+    return f"{amount(a_run(spec))}: its budget of {amount(spec.budget)}, and one call of the model at {amount(call)}"
 
 
 def _clocks(config: ScheduleConfig) -> Iterator[str]:

@@ -82,7 +82,4 @@ def _legend(plan: Plan) -> Iterator[str]:
     dangers = sum(each.weight is Weight.DANGER for each in plan.effects)
     if dangers:
         yield f"`!` marks what somebody should look at: {number(dangers, 'effect')}"
-    yield (
-        f"times from {plan.outlook.now:%Y-%m-%d %H:%M} UTC on, for 30 days; a webhook takes "
-        f"{plan.outlook.rate_per_minute:,} deliveries a minute at most"
-    )
+    yield f"times from {plan.outlook.now:%Y-%m-%d %H:%M} UTC on, for 30 days"

@@ -5,7 +5,6 @@ from datetime import timedelta
 from shlex import join
 
 from optio.model.effect import Kind, Weight
-from optio.model.money import a_run
 from optio.model.registry import CompiledTask
 from optio.model.task import Dedupe, StartLimit, TaskSpec
 from optio.model.text import span
@@ -19,26 +18,14 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
     if before is None or after is None:
         return
     old, new = before.spec, after.spec
-    of_a_run = _of_a_run(old, new)
     for kind, key, what, read in _ROWS:
         was, now = read(old), read(new)
         if was != now:
             was, now = apart(was, now)
-            lines: tuple[str, ...] = ()
-            if key in ("budgetUsd", "maxRetries"):
-                lines, of_a_run = of_a_run, ()  # where both changed, it is told once
             weight = Weight.INFO if key == "priority" else Weight.NOTICE
             diff = difference(_script(old), _script(new), around=1) if key == "command" else ()
             text = f"{what}: {counted(diff)}" if diff else f"{what}: {was} -> {now}"
-            yield Effect(kind=kind, text=text, weight=weight, before=was, after=now, lines=lines, route=(key,), diff=diff)
-
-
-def _of_a_run(old: TaskSpec, new: TaskSpec) -> tuple[str, ...]:
-    was, now = a_run(old), a_run(new)
-    if was == now:
-        return ()
-    bounds = f"{'' if was is None else 'at most '}{amount(was)} -> {'at most ' if was is None else ''}{amount(now)}"
-    return (f"a run with its retries, started by hand or not: {bounds}",)
+            yield Effect(kind=kind, text=text, weight=weight, before=was, after=now, route=(key,), diff=diff)
 
 
 def _budget(spec: TaskSpec) -> str:
@@ -85,7 +72,7 @@ _ROWS: tuple[tuple[Kind, str, str, Callable[[TaskSpec], str]], ...] = (
     (Kind.RUNTIME_CHANGED, "agentRuntime", "runtime", lambda spec: spec.agent_runtime),
     (Kind.MODEL_CHANGED, "model", "model", _model),
     (Kind.COMMAND_CHANGED, "command", "command", _command),
-    (Kind.BUDGET_CHANGED, "budgetUsd", "budget of an attempt", _budget),
+    (Kind.BUDGET_CHANGED, "budgetUsd", "budget of a run", _budget),
     (Kind.TURNS_CHANGED, "maxTurns", "turns of an agent", _turns),
     (Kind.TIME_CHANGED, "timeout", "time of an attempt", lambda spec: _time(spec.timeout_span, "the server's default")),
     (Kind.TIME_CHANGED, "stallTimeout", "silence of an attempt", lambda spec: _time(spec.stall_span, "the server's default")),

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TypeVar
 
 from optio.broker.base import Broker, Topic
 from optio.errors import LaunchFailed, LeaseLost, StoreFull, StoreUnavailable
 from optio.executors.base import Begun, Executor, Exit, Handle, Launch
 from optio.model import retry
+from optio.model.money import NOTHING, is_spent
 from optio.model.registry import CompiledTask
 from optio.model.room import Delay
 from optio.model.run import AgentPod, Attempt, LogKind, LogLine, Meter, Outcome, Run, RunState
@@ -95,6 +97,7 @@ class Execution:
         self._left = threading.Event()
         self._mask = _NOTHING
         self._runtime = ""
+        self._budget: Decimal | None = None
         self._born = time.monotonic()
         self._began: Begun | None = None  # when and how the agent did, until that is kept
         self._told = False
@@ -181,7 +184,7 @@ class Execution:
     def _execute(self) -> None:
         store = self._parts.store
         task = self._durably(lambda: store.definition(self.run.digest))
-        self._runtime = task.spec.agent_runtime
+        self._runtime, self._budget = task.spec.agent_runtime, task.spec.budget
         runtime = self._parts.runtimes.get(self._runtime)
         if runtime is None:
             known = ", ".join(self._parts.runtimes)
@@ -220,6 +223,12 @@ class Execution:
     def _start(self, task: CompiledTask, runtime: Runtime) -> Handle | None:
         if self._cancelled:
             self._finish(Outcome(ok=False, reason="cancelled"), Meter(), None)
+            return None
+        spent, budget = self._claim.spent, task.spec.budget
+        if is_spent(budget, spent):
+            # A retry that was decided on by a version for which the budget was an attempt's.
+            message = f"not begun: ${spent:f} of the run's budget of ${budget} is spent"
+            self._finish(Outcome(ok=False, reason="budget", message=message), Meter(), None)
             return None
         # The policy demands it of whoever runs the task, whatever worker has the run.
         lacking = self._parts.executor.not_applied(task.isolation)
@@ -280,7 +289,7 @@ class Execution:
             values[name] = value
         self._mask = self._masker(spec.environment, values.values())
         program = self._parts.executor.program(runtime.name) if runtime.program else ""
-        call = runtime.invoke(task, self._claim.prompt, run.params, program)
+        call = runtime.invoke(task, self._claim.prompt, run.params, program, self._claim.spent)
         timeout = spec.timeout_span or self._parts.default_timeout
         deadline = datetime.now(UTC) + timeout
         return Launch(
@@ -382,7 +391,7 @@ class Execution:
             turn.end()
 
     def _read(self, handle: Handle, task: CompiledTask, runtime: Runtime, trial: ReadTrial, turn: Turn) -> bool:
-        reader = runtime.reader(task)
+        reader = runtime.reader(task, self._claim.spent)
         stopped: Outcome | None = None
         if self._claim.adopted:
             values = [self._parts.secrets.get(name) for name in task.spec.environment.secrets]
@@ -434,7 +443,9 @@ class Execution:
             if over and ended is not None:
                 lines += output.rest(ended.sizes)
                 outcome = self._outcome(ended, reader, stopped)
-                lines += self._let_stay(task.spec.environment, outcome)
+                if outcome.text is None and not outcome.ok:
+                    outcome = replace(outcome, text=reader.text or None)
+                lines += self._let_stay(task.spec.environment, outcome, reader.meter)
             # A short run that says nothing and does well needs no log: a commit for it alone would double its cost.
             silent = watch.age > _OPENING_S and (self._told or self._claim.adopted)
             if not is_open and (lines or silent or (outcome is not None and not outcome.ok)):
@@ -474,12 +485,12 @@ class Execution:
         pod = handle.pod()
         return [said(LogKind.SYSTEM, text, datetime.now(UTC)) for text in (*texts, *([] if pod is None else [str(pod)]))]
 
-    def _let_stay(self, environment: Environment, outcome: Outcome) -> list[LogLine]:
+    def _let_stay(self, environment: Environment, outcome: Outcome, meter: Meter) -> list[LogLine]:
         """What a failed run's last attempt left stays for a look, if the task wants that."""
         span, now = environment.keep_failed_span, datetime.now(UTC)
         if span is None or outcome.ok or self._cancelled:
             return []
-        if isinstance(retry.decide(self.run, outcome, now=now, jitter=0.0), retry.Again):
+        if isinstance(self._decide(self.run, outcome, now, meter, jitter=0.0), retry.Again):
             return []
         stay = self._parts.executor.keep(self.run.id, self.run.attempt, span.total_seconds())
         self._stays = stay is not None and stay.stays
@@ -574,10 +585,14 @@ class Execution:
                 meter,
                 None if ended is None else ended.code,
                 None if ended is None else ended.signal,
-                lambda run, outcome, now: retry.decide(run, outcome, now=now, jitter=random.random()),  # noqa: S311
+                lambda run, outcome, now: self._decide(run, outcome, now, meter, jitter=random.random()),  # noqa: S311
                 began=self._since_began(),
             )
         )
+
+    def _decide(self, run: Run, outcome: Outcome, now: datetime, meter: Meter, *, jitter: float) -> retry.Again | retry.GiveUp:
+        spent = self._claim.spent + (meter.cost or NOTHING)
+        return retry.decide(run, outcome, now=now, jitter=jitter, budget=self._budget, spent=spent)
 
     def _kept(self, end: Callable[[], Run]) -> Run:
         try:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
 
+from optio.model.money import NOTHING
 from optio.model.registry import CompiledTask
 from optio.model.run import LogKind, LogLine, Meter, Outcome
 
@@ -57,6 +58,11 @@ class Reader(Protocol):
         """What is used so far."""
         ...
 
+    @property
+    def text(self) -> str | None:
+        """The agent's own words so far, at least the last of them: what is kept of an attempt that ends without a result."""
+        ...
+
     def stop(self) -> Outcome | None:
         """An outcome that makes going on pointless: over budget, over the turns, no way to log in."""
         ...
@@ -77,12 +83,14 @@ class Runtime(Protocol):
     program: bool
     stall: timedelta | None
 
-    def invoke(self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str) -> Invocation:
-        """How to call it."""
+    def invoke(
+        self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str, spent: Decimal = NOTHING
+    ) -> Invocation:
+        """How to call it. `spent` is what earlier attempts of the run have cost: the agent may spend what is left."""
         ...
 
-    def reader(self, task: CompiledTask) -> Reader:
-        """A fresh reader."""
+    def reader(self, task: CompiledTask, spent: Decimal = NOTHING) -> Reader:
+        """A fresh reader; `spent` as for `invoke`."""
         ...
 
 
@@ -91,11 +99,11 @@ def said(kind: LogKind, text: str, at: datetime) -> LogLine:
     return LogLine(kind=kind, data=text.encode("utf-8", "replace"), at=at)
 
 
-def over_limits(task: CompiledTask, meter: Meter) -> Outcome | None:
-    """The limits of a task, metered live."""
+def over_limits(task: CompiledTask, meter: Meter, spent: Decimal) -> Outcome | None:
+    """The limits of a task, metered live; its budget is the run's, of which earlier attempts have `spent` some."""
     budget: Decimal | None = task.spec.budget
-    if budget is not None and meter.cost is not None and meter.cost > budget:
-        return Outcome(ok=False, reason="budget", message=f"stopped at ${meter.cost} of ${budget}")
+    if budget is not None and meter.cost is not None and spent + meter.cost > budget:
+        return Outcome(ok=False, reason="budget", message=f"stopped at ${spent + meter.cost:f} of ${budget}")
     turns = task.spec.max_turns
     if turns is not None and meter.turns is not None and meter.turns > turns:
         return Outcome(ok=False, reason="max_turns", message=f"stopped after {turns} turns")

@@ -1,14 +1,16 @@
 """Claude Code: `claude -p --output-format stream-json`."""
 
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from optio.model import prices
+from optio.model.money import NOTHING, left
 from optio.model.registry import CompiledTask
 from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
-from optio.runtimes import prices
 from optio.runtimes.base import (
     Ended,
     Invocation,
@@ -22,6 +24,8 @@ from optio.runtimes.base import (
 )
 
 MAX_JSON_LINE = 4 << 20
+# Of what the agent says before it has a result, the last texts that fit are kept.
+MAX_SAID = 64 * 1024
 _ENV = {
     "CLAUDE_CODE_MAX_RETRIES": "4",
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
@@ -50,7 +54,9 @@ class ClaudeCode:
     program = True
     stall: timedelta | None = timedelta(minutes=10)
 
-    def invoke(self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str) -> Invocation:
+    def invoke(
+        self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str, spent: Decimal = NOTHING
+    ) -> Invocation:
         """See `Runtime.invoke`."""
         spec = task.spec
         argv = [program, "-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"]
@@ -59,13 +65,14 @@ class ClaudeCode:
             argv += ["--model", spec.model]
         if spec.max_turns is not None:
             argv += ["--max-turns", str(spec.max_turns)]
-        if spec.budget:
-            argv += ["--max-budget-usd", str(spec.budget)]
+        budget = left(spec, spent)
+        if budget:
+            argv += ["--max-budget-usd", f"{budget:f}"]
         return Invocation(argv=tuple(argv), stdin=guard_slash(prompt).encode("utf-8", "replace"), env=_ENV)
 
-    def reader(self, task: CompiledTask) -> "ClaudeReader":
+    def reader(self, task: CompiledTask, spent: Decimal = NOTHING) -> "ClaudeReader":
         """See `Runtime.reader`."""
-        return ClaudeReader(task)
+        return ClaudeReader(task, spent)
 
 
 class ClaudeReader:
@@ -74,8 +81,11 @@ class ClaudeReader:
     plain = frozenset({"stderr"})
     longest = MAX_JSON_LINE
 
-    def __init__(self, task: CompiledTask) -> None:
+    def __init__(self, task: CompiledTask, spent: Decimal) -> None:
         self._task = task
+        self._spent = spent
+        self._said: deque[str] = deque()
+        self._said_size = 0
         self._calls: list[tuple[str, Usage | None]] = []
         self._open: dict[str | None, int] = {}
         self._turns = 0
@@ -132,10 +142,24 @@ class ClaudeReader:
             self._no_login = True
         for block in _list(_dict(event.get("message")).get("content")):
             if block.get("type") == "text":
-                yield LogKind.TEXT, str(block.get("text", ""))
+                text = str(block.get("text", ""))
+                if event.get("parent_tool_use_id") is None:
+                    self._keep(text)
+                yield LogKind.TEXT, text
             elif block.get("type") == "tool_use":
                 self._tools += 1
                 yield LogKind.TOOL, f"{block.get('name')} {_compact(block.get('input'))}"
+
+    def _keep(self, text: str) -> None:
+        self._said.append(text)
+        self._said_size += len(text)
+        while len(self._said) > 1 and self._said_size - len(self._said[0]) >= MAX_SAID:
+            self._said_size -= len(self._said.popleft())
+
+    @property
+    def text(self) -> str | None:
+        """See `Reader.text`."""
+        return "\n\n".join(self._said) or None
 
     def _system(self, event: dict[str, Any]) -> Iterator[tuple[LogKind, str]]:
         subtype = event.get("subtype")
@@ -202,7 +226,7 @@ class ClaudeReader:
             return None
         if self._no_login:
             return Outcome(ok=False, reason="auth", message=_NO_LOGIN)
-        return over_limits(self._task, self.meter)
+        return over_limits(self._task, self.meter, self._spent)
 
     def closing(self, at: datetime) -> list[LogLine]:
         """See `Reader.closing`."""

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from optio.model import prices
+from optio.model.money import NOTHING, left
 from optio.model.registry import CompiledTask
 from optio.model.run import CostSource, LogKind, LogLine, Meter, Outcome, Usage
-from optio.runtimes import prices
 from optio.runtimes.base import HOPELESS, Ended, Invocation, broken_off, count, over_limits, reject_constant, said
 
 TAIL = 64 * 1024
@@ -40,15 +41,18 @@ class Command:
     program = False
     stall: timedelta | None = None
 
-    def invoke(self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str) -> Invocation:
+    def invoke(
+        self, task: CompiledTask, prompt: str, params: Mapping[str, Any], program: str, spent: Decimal = NOTHING
+    ) -> Invocation:
         """See `Runtime.invoke`."""
         command = task.spec.command
         argv = ("/bin/sh", "-c", command) if isinstance(command, str) else tuple(command or ())
         env = {}
         if task.spec.max_turns is not None:
             env["OPTIO_MAX_TURNS"] = str(task.spec.max_turns)
-        if task.spec.budget_usd is not None:
-            env["OPTIO_BUDGET_USD"] = task.spec.budget_usd
+        budget = left(task.spec, spent)
+        if budget is not None:
+            env["OPTIO_BUDGET_USD"] = f"{budget:f}"
         return Invocation(
             argv=argv,
             stdin=prompt.encode("utf-8", "replace"),
@@ -57,16 +61,17 @@ class Command:
             file_env={"OPTIO_PARAMS_FILE": ".optio-params.json"},
         )
 
-    def reader(self, task: CompiledTask) -> "CommandReader":
+    def reader(self, task: CompiledTask, spent: Decimal = NOTHING) -> "CommandReader":
         """See `Runtime.reader`."""
-        return CommandReader(task)
+        return CommandReader(task, spent)
 
 
 class CommandReader:
     """Keeps the tail of standard output, and what the result file says."""
 
-    def __init__(self, task: CompiledTask) -> None:
+    def __init__(self, task: CompiledTask, spent: Decimal) -> None:
         self._task = task
+        self._spent = spent
         self._tail: deque[bytes] = deque()
         self._tail_size = 0
         self._turns: int | None = None
@@ -156,7 +161,7 @@ class CommandReader:
 
     def stop(self) -> Outcome | None:
         """See `Reader.stop`."""
-        return over_limits(self._task, self.meter)
+        return over_limits(self._task, self.meter, self._spent)
 
     def closing(self, at: datetime) -> list[LogLine]:
         """See `Reader.closing`: a limit that nothing was reported for was no limit, and what was ignored is counted."""
@@ -177,10 +182,10 @@ class CommandReader:
         if early is not None:
             return early
         result = self._result or {}
-        text = result.get("text") if isinstance(result.get("text"), str) else None
+        text = self._reported()
         failed = result.get("status") == "error"
         if ended.code == 0 and not failed:
-            return Outcome(ok=True, reason="ok", text=text if text is not None else self._output(), output=result.get("output"))
+            return Outcome(ok=True, reason="ok", text=self.text, output=result.get("output"))
         reason, again = _exit_reason(ended) if ended.code != 0 else ("failed", True)
         reported = result.get("reason")
         if reason in ("failed", "temporary", "exit_code"):
@@ -198,6 +203,16 @@ class CommandReader:
 
     def _output(self) -> str:
         return b"\n".join(self._tail).decode("utf-8", "replace")
+
+    def _reported(self) -> str | None:
+        text = (self._result or {}).get("text")
+        return text if isinstance(text, str) else None
+
+    @property
+    def text(self) -> str:
+        """See `Reader.text`."""
+        reported = self._reported()
+        return self._output() if reported is None else reported
 
 
 def _exit_reason(ended: Ended) -> tuple[str, bool]:

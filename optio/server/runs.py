@@ -99,7 +99,8 @@ class RunController(Controller):
 
     @post("/api/workflow-runs/{run_id:str}/retry", status_code=202, opt=role("operator"))
     async def retry(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
-        """Start a failed run again, at once, on the definition and parameters that it had."""
+        """Start a failed run again, at once, on the definition and parameters that it had, with all its retries and its whole
+        budget."""
         refuse_unknown(payload.mapping(await payload.raw(request, hub.services.settings.max_body_bytes)))
         run = await asyncio.to_thread(hub.services.store.retry, run_id, request.state.actor)
         hub.services.broker.tell(Topic.RUN, run_id)

@@ -10,8 +10,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from optio.model.money import NOTHING
 from optio.model.pool import PROCESS, Pool
 from optio.model.registry import CompiledTask, Registry
 from optio.model.retry import Again, GiveUp
@@ -230,6 +232,8 @@ class Claim:
     """Why it had been given back before this attempt; empty if it had not."""
     tries: bool = False
     """Whether its task is short of room where the agent is to run."""
+    spent: Decimal = NOTHING
+    """What the run's earlier attempts have cost, as far as is known, since it was accepted or last retried by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -709,8 +713,8 @@ class Store(Protocol):
         ...
 
     def retry(self, run_id: str, actor: str) -> Run:
-        """Queue a failed run again, due at once, on the definition it started from. Raises Conflict otherwise, and when another
-        run stands for its business key."""
+        """Queue a failed run again, due at once, on the definition it started from, with all its retries and its whole budget.
+        Raises Conflict otherwise, and when another run stands for its business key."""
         ...
 
     # Reading

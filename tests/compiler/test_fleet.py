@@ -79,9 +79,10 @@ def policy(text: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("more", "cron", "day", "month"),
     [
-        ('budgetUsd: "1.00"\n', "0 9 * * *", "2.00", "60.00"),
+        ('budgetUsd: "1.00"\n', "0 9 * * *", "1.00", "30.00"),
+        ('budgetUsd: "1.00"\nmodel: claude-haiku-4-5\n', "0 9 * * *", "1.41", "42.30"),
         ('budgetUsd: "1.00"\nmaxRetries: 0\n', "0 9 * * 1", "1.00", "5.00"),
-        ('budgetUsd: "0.10"\nmaxRetries: 2\n', "* * * * *", "432.00", "12960.00"),
+        ('budgetUsd: "0.10"\nmaxRetries: 2\n', "* * * * *", "144.00", "4320.00"),
         ('budgetUsd: "1.00"\nstartLimit: {count: 3, per: 24h}\n', "0 * * * *", "3.00", "90.00"),
         ('budgetUsd: "1.00"\nmaxRetries: 0\n', "0 0 29 2 *", "1.00", "1.00"),
     ],
@@ -132,10 +133,32 @@ def test_two_files_with_one_id_are_counted_once() -> None:
     assert found({"a.yaml": one, "b.yaml": one, **policy('fleet: {dayUsd: "1.00"}')}, "OPT708") == []
 
 
-def test_a_policy_may_make_it_an_error_of_the_task() -> None:
-    files = {"a.yaml": task("A", more='budgetUsd: "5.00"\n'), **policy('ceilings: {dayUsd: "1.00"}\nrules: {OPT603: error}')}
+def test_a_task_that_may_spend_more_than_its_policy_allows_is_not_served() -> None:
+    files = {"a.yaml": task("A", more='budgetUsd: "5.00"\n'), **policy('ceilings: {dayUsd: "1.00"}')}
 
     assert dict(compile_tree(MemoryTree(files)).registry.tasks) == {}
+
+
+def test_all_tasks_together_over_the_cap_are_an_error_of_the_policy_and_served() -> None:
+    files = {"a.yaml": task("A", more='budgetUsd: "5.00"\n'), **policy('fleet: {dayUsd: "1.00"}')}
+
+    compilation = compile_tree(MemoryTree(files))
+
+    assert (list(compilation.registry.tasks), compilation.ok) == (["a"], False)
+
+
+def test_a_webhook_under_a_cap_needs_a_limit() -> None:
+    hook = "triggers: [{type: webhook, config: {path: scan-4f1c, secret: {name: S}}}]\nparamsSchema: {type: object}\n"
+    body = TASK.format(name="A", more='budgetUsd: "2.00"\n') + hook
+    caps = policy('ceilings: {dayUsd: "9.00"}\nfleet: {dayUsd: "9.00"}')
+
+    (own,) = found({"a.yaml": body, **caps}, "OPT603")
+    (shared,) = found({"a.yaml": body, **caps}, "OPT708")
+
+    assert own.hint is not None
+    assert "`startLimit: {count: 4, per: 24h}`" in own.hint
+    assert shared.message == "`a` has no `startLimit`, so nothing bounds what all tasks spend"
+    assert found({"a.yaml": body + "startLimit: {count: 4, per: 24h}\n", **caps}, "OPT603") == []
 
 
 CRONS = st.sampled_from(["0 9 * * *", "*/5 * * * *", "0 9 * * 1", "0 0 31 * *", "61 * * * *"])

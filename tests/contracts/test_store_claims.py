@@ -12,7 +12,7 @@ import pytest
 
 from optio.errors import LeaseLost
 from optio.model.pool import COLD, PROCESS, WARM
-from optio.model.retry import Again
+from optio.model.retry import Again, GiveUp
 from optio.model.run import TRANSITIONS, AgentPod, Meter, Outcome, Run, RunState, Usage
 from optio.store.base import AdmissionView, Beginning, Claim, RunFilter, Store
 from tests.store.build import (
@@ -504,3 +504,36 @@ def test_a_dropped_run_is_taken_up_at_once_by_anyone_its_owner_too(store: Store,
     assert (again.run.id, again.run.attempt, again.run.fence) == (mine.run.id, 1, 2)
     with pytest.raises(LeaseLost):
         store.drop(mine.run.id, mine.run.fence)
+
+
+def test_a_claim_knows_what_earlier_attempts_have_cost_until_somebody_retries_by_hand(store: Store, clock: Clock) -> None:
+    first = claimed(store)
+    end(store, first, BAD, Meter(cost=Decimal("1.50")), decide=at_once)
+    (second,) = store.claim("w", LEASE, everything)
+    say(store, second, "half", meter=Meter(cost=Decimal("0.25")))
+    clock.move(seconds=11)
+    (adopted,) = store.adopt("two", LEASE, 5)
+    end(store, adopted, BAD, Meter(cost=Decimal("0.25")), decide=at_once)
+    (third,) = store.claim("w", LEASE, everything)
+    end(store, third, BAD)  # what it cost is not known
+    store.retry(third.run.id, "me")
+    (by_hand,) = store.claim("w", LEASE, everything)
+    end(store, by_hand, BAD, Meter(cost=Decimal("0.40")), decide=at_once)
+    (last,) = store.claim("w", LEASE, everything)
+
+    assert [each.spent for each in (first, second, adopted, third, by_hand, last)] == [
+        Decimal(text) for text in ("0", "1.50", "1.50", "1.75", "0", "0.40")
+    ]
+    assert store.run(last.run.id).meter.cost == Decimal("2.15")
+
+
+def test_a_run_that_is_given_up_for_another_reason_than_its_attempts_says_both(store: Store) -> None:
+    claim = claimed(store)
+
+    run = end(store, claim, BAD, decide=lambda run, outcome, now: GiveUp("nothing is left", reason="budget"))
+
+    assert (run.state, run.reason, run.message, run.text) == (
+        RunState.FAILED, "budget", "exit code 1 (nothing is left)", "half",
+    )  # fmt: skip
+    assert [each.reason for each in store.attempts(run.id)] == ["exit_code"]
+    assert store.events(run.id)[-1].reason == "budget"

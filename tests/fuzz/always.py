@@ -19,7 +19,7 @@ from optio.plan.effect import Outlook
 from optio.plan.findings import findings
 from optio.plan.side import side
 
-OUTLOOK = Outlook(now=datetime(2026, 1, 31, 12, tzinfo=UTC), rate_per_minute=60)
+OUTLOOK = Outlook(now=datetime(2026, 1, 31, 12, tzinfo=UTC))
 # What cannot be read has more errors than it can say.
 UNREADABLE = frozenset({"OPT001", "OPT005"})
 

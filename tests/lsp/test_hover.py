@@ -20,7 +20,8 @@ def shown(root: Path, text: str, path: str = "task.yaml") -> str:
 def test_a_key_tells_what_it_is_for_what_may_stand_there_and_what_holds_otherwise(tmp_path: Path) -> None:
     assert shown(tmp_path, pointed("maxRetries")) == (
         "**`maxRetries`**: a number, 0 or more\n\n"
-        "How often a failed run is tried again, after 5 s, 10 s, 20 s and so on.\n\nDefault: `1`"
+        "How often a failed run is tried again, after 5 s, 10 s, 20 s and so on, as long as some of its budget is left."
+        "\n\nDefault: `1`"
     )
     assert "- `codex`: Codex CLI" in shown(tmp_path, pointed("agentRuntime"))
     assert shown(tmp_path, pointed("claude-code")) == "`claude-code`: Claude Code"
@@ -87,10 +88,10 @@ def test_a_budget_tells_the_worst_case(tmp_path: Path) -> None:
     lines = shown(tmp_path, pointed("budgetUsd")).splitlines()
 
     assert lines[-3:-1] == [
-        "A run costs $7.50 at most, with 2 retries.",
-        "- by its schedule, in any 30 days: 31 runs, $232.50 at most",
+        "A run costs $2.50 at most, with all its retries.",
+        "- in any 30 days: 31 runs, $77.50 at most, by its schedule",
     ]
-    assert lines[-1].endswith("only the rate of deliveries limits it: add `startLimit`")
+    assert lines[-1] == "- by its webhook: any number of runs: add `startLimit`"
 
 
 def test_a_finding_tells_why_it_is_one(tmp_path: Path) -> None:

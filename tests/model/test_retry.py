@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -46,6 +47,22 @@ def test_the_agents_own_time_is_a_floor_within_reason(asked: float, seconds: flo
     outcome = replace(AGAIN, not_before_s=asked)
 
     assert decide(run(), outcome, now=NOW, jitter=0) == Again(NOW + timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize("outcome", [AGAIN, OURS])
+def test_nothing_is_tried_again_once_the_budget_is_spent(outcome: Outcome) -> None:
+    budget = Decimal("2.00")
+    rest = decide(run(), outcome, now=NOW, jitter=0, budget=budget, spent=Decimal("1.99"))
+    none = decide(run(), outcome, now=NOW, jitter=0, budget=budget, spent=budget)
+
+    assert isinstance(rest, Again)
+    assert none == GiveUp("no retry: $2.00 of the run's budget of $2.00 is spent", reason="budget")
+
+
+def test_a_run_without_further_retries_keeps_its_own_reason() -> None:
+    spent = decide(run(max_retries=0), AGAIN, now=NOW, jitter=0, budget=Decimal(1), spent=Decimal(1))
+
+    assert spent == GiveUp("the task allows no retries")
 
 
 def test_our_own_faults_are_repeated_at_once_then_with_delays_and_not_for_ever() -> None:

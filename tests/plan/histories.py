@@ -15,10 +15,9 @@ from typing import Any
 
 from optio.model.clocks import changes
 from optio.model.cron import fires
-from optio.model.money import DAY, MONTH, deliveries_within, worst
+from optio.model.money import DAY, MONTH, NOTHING, worst
 from optio.model.registry import CompiledTask, Origin
 from optio.model.task import TaskSpec
-from optio.plan.effect import Outlook
 from optio.plan.money import spend
 from optio.runs.admission import starts
 from optio.store.base import AdmissionView, Quota, Waiting
@@ -63,7 +62,7 @@ def task_of(chance: random.Random, *, schedule: bool, webhook: bool) -> Compiled
             "maxRetries": chance.randint(0, 3),
             "maxConcurrent": chance.randint(1, 4),
             "triggers": triggers,
-            **({"startLimit": limit} if chance.random() < 0.5 else {}),
+            **({"startLimit": limit} if webhook or chance.random() < 0.5 else {}),
         }
     )
     return CompiledTask(id="task", spec=spec, prompt="x", origin=Origin(path="task.yaml", line=1))
@@ -88,9 +87,11 @@ def delivered(chance: random.Random, rate: int, begin: datetime, over: timedelta
 
 
 def history(chance: random.Random, task: CompiledTask, triggers: Sequence[datetime]) -> list[Spent]:
-    """What becomes of these triggers. Most attempts fail at their whole budget: that is the worst that can happen."""
-    spec, budget = task.spec, task.spec.budget or Decimal(0)
-    queue: list[tuple[datetime, int, datetime, int]] = [(at, seq, at, 0) for seq, at in enumerate(sorted(triggers))]
+    """What becomes of these triggers. Many attempts spend what is left of their run's budget, which is the worst case."""
+    spec, budget = task.spec, task.spec.budget or NOTHING
+    queue: list[tuple[datetime, int, datetime, int, Decimal]] = [
+        (at, seq, at, 0, budget) for seq, at in enumerate(sorted(triggers))
+    ]
     seq = len(queue)
     running: list[tuple[datetime, int]] = []
     begun: deque[datetime] = deque()
@@ -115,20 +116,20 @@ def history(chance: random.Random, task: CompiledTask, triggers: Sequence[dateti
                 not_before=now,
                 max_concurrent=spec.max_concurrent,
             )
-            for _, number, _, _ in due
+            for _, number, _, _, _ in due
         ]
         view = AdmissionView(now=now, waiting=waiting, running={"task": len(running)}, quotas=quotas)
         admitted = set(starts(view, max_running=5))
         left = [each for each in queue if each[0] > now]
         held = [each for each in due if str(each[1]) not in admitted]
-        for _, number, triggered, tried in (each for each in due if str(each[1]) in admitted):
-            cost = budget if chance.random() < 0.9 else budget * chance.randint(0, 100) / 100
+        for _, number, triggered, tried, rest in (each for each in due if str(each[1]) in admitted):
+            cost = rest if chance.random() < 0.5 else rest * chance.randint(0, 100) / 100
             spent.append(Spent(triggered, now, cost))
             begun.append(now)
             lasts = timedelta(seconds=chance.choice([1, 30, 600, 7200]))
             heappush(running, (now + lasts, number))
-            if tried < spec.max_retries and chance.random() < 0.9:
-                left.append((now + lasts + timedelta(seconds=5 * 2**tried), seq, triggered, tried + 1))
+            if tried < spec.max_retries and cost < rest and chance.random() < 0.9:
+                left.append((now + lasts + timedelta(seconds=5 * 2**tried), seq, triggered, tried + 1, rest - cost))
                 seq += 1
         if held:
             # The next moment at which something may be free.
@@ -136,7 +137,7 @@ def history(chance: random.Random, task: CompiledTask, triggers: Sequence[dateti
             if spec.start_limit is not None and begun:
                 moments.append(begun[0] + spec.start_limit.window)
             now = min(moments)
-            left += [(max(at, now), number, triggered, tried) for at, number, triggered, tried in held]
+            left += [(max(at, now), *rest) for at, *rest in held]  # type: ignore[misc]
         queue = sorted(left)
     return spent
 
@@ -151,11 +152,11 @@ def most_spent(spent: Sequence[Spent], over: timedelta) -> Decimal:
 
 
 def hold_webhook(chance: random.Random) -> tuple[Decimal, Decimal]:
-    """(spent, stated) of a webhook that is sent to for a while."""
+    """(spent, stated) of a webhook with a start limit that is sent to for a while."""
     task = task_of(chance, schedule=False, webhook=True)
-    rate, over = chance.randint(1, 4), timedelta(minutes=chance.randint(1, 8))
+    rate, over = chance.randint(4, 20), timedelta(minutes=chance.randint(1, 8))
     sent = delivered(chance, rate, NOW, over * chance.randint(1, 2), 60)
-    stated = worst(task.spec, fires=0, deliveries=deliveries_within(rate, over), over=over).usd
+    stated = worst(task.spec, fires=0, over=over).usd
     assert stated is not None
     return most_spent(history(chance, task, sent), over), stated
 
@@ -174,7 +175,7 @@ def hold_schedule(chance: random.Random) -> tuple[Decimal, Decimal]:
         if at > begin + over + DAY or len(slots) == 60:
             break
         slots.append(at)
-    found = spend(task, Outlook(now=begin))
+    found = spend(task)
     stated = (found.day if over == DAY else found.month).usd
     assert stated is not None
     return most_spent(history(chance, task, slots), over), stated

@@ -89,7 +89,7 @@ KINDS = {
     "an-ignore-comment-taken-away": "turns-changed",
     "an-image-from-elsewhere": "image-changed",
     "another-hour": "fires-changed",
-    "another-model": "model-changed",
+    "another-model": "model-changed money-up",
     "another-program": "command-changed",
     "another-runtime": "command-changed model-changed runtime-changed",
     "another-scheme": "signature-changed",

@@ -25,7 +25,7 @@ FOUND = {
     "a-webhook-without-a-signature": ["report.yaml:31:17 OPT805"],
     "a-budget-doubled": ["report.yaml:16:12 OPT806"],
     "a-budget-lowered": [],
-    "another-model": ["report.yaml:4:8 OPT807"],
+    "another-model": ["report.yaml:4:8 OPT807", "report.yaml:16:12 OPT806"],
     "another-hour": ["report.yaml:27:30 OPT808"],
     "the-other-half-of-the-year": ["report.yaml:27:30 OPT808"],
     "catch-up": [],

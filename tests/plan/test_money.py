@@ -21,6 +21,8 @@ from tests.plan.test_fields import task
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 OUTLOOK = Outlook(now=NOW)
+WEBHOOK = {"type": "webhook", "config": {"path": "x", "unsigned": True}}
+SCHEDULES = [{"type": "schedule", "config": {"cronExpression": "0 9 * * *"}}]
 PLAIN = {"name": "Report", "agentRuntime": "claude-code", "promptTemplate": "x", "budgetUsd": "1.00"}
 
 
@@ -55,21 +57,23 @@ def test_the_worst_case_is_not_more_than_what_can_happen(hold: object) -> None:
     ("document", "day", "month"),
     [
         (PLAIN, "0", "0"),
-        (scheduled("0 9 * * *"), "2", "60"),
-        (scheduled("0 9 * * 1"), "2", "10"),
-        (scheduled("0 9 * * 1", "Europe/Berlin"), "2", "10"),
-        (scheduled("0 9 * * *", "Europe/Berlin"), "4", "62"),
-        (scheduled("*/20 1 * * *", "America/New_York"), "12", "186"),
-        (scheduled("0 9 * * *", maxRetries=0), "1", "30"),
+        (scheduled("0 9 * * *"), "1", "30"),
+        (scheduled("0 9 * * 1"), "1", "5"),
+        (scheduled("0 9 * * 1", "Europe/Berlin"), "1", "5"),
+        (scheduled("0 9 * * *", "Europe/Berlin"), "2", "31"),
+        (scheduled("*/20 1 * * *", "America/New_York"), "6", "93"),
+        (scheduled("0 9 * * *", maxRetries=5), "1", "30"),
+        (scheduled("0 9 * * *", model="claude-sonnet-4-5"), "2.23", "66.90"),
         (scheduled("0 9 * * *", enabled=False), "0", "0"),
-        (scheduled("0 0 1 1 *"), "2", "2"),
+        (scheduled("0 0 1 1 *"), "1", "1"),
         (scheduled("* * * * *", startLimit={"count": 5, "per": "24h"}), "5", "150"),
         (scheduled("* * * * *", startLimit={"count": 5, "per": "7h"}), "20", "515"),
-        ({**PLAIN, "triggers": [{"type": "webhook", "config": {"path": "x", "unsigned": True}}]}, "172800", "5184000"),
+        ({**PLAIN, "triggers": [WEBHOOK], "startLimit": {"count": 5, "per": "24h"}}, "5", "150"),
+        ({**PLAIN, "triggers": [WEBHOOK]}, "0", "0"),
     ],
 )
-def test_fires_deliveries_retries_and_limits_make_the_worst_case(document: dict[str, object], day: str, month: str) -> None:
-    found = spend(task(document), OUTLOOK)
+def test_fires_and_limits_make_the_worst_case(document: dict[str, object], day: str, month: str) -> None:
+    found = spend(task(document))
 
     assert (found.day.usd, found.month.usd) == (Decimal(day), Decimal(month))
 
@@ -77,9 +81,27 @@ def test_fires_deliveries_retries_and_limits_make_the_worst_case(document: dict[
 def test_no_budget_has_no_bound_and_counts_beside_the_sum() -> None:
     without = {key: value for key, value in scheduled("0 9 * * *").items() if key != "budgetUsd"}
 
-    found = total([task(scheduled("0 9 * * *")), replace(task(without), id="other")], OUTLOOK)
+    found = total([task(scheduled("0 9 * * *")), replace(task(without), id="other")])
 
-    assert str(found) == "$60.00 a month and no bound for 1 task"
+    assert (str(found), found.cure) == ("$30.00 a month and no bound for 1 task", "`budgetUsd` for other")
+
+
+def test_a_webhook_without_a_limit_is_named_beside_what_schedules_spend() -> None:
+    called = task({**scheduled("0 9 * * *"), "triggers": [*SCHEDULES, WEBHOOK]})
+    more = [replace(called, id=f"t{place}") for place in range(5)]
+
+    found = total([called, *more])
+
+    assert (found.day, found.month) == (Decimal(6), Decimal(180))
+    assert found.cure == "`startLimit: {count: 50, per: 24h}` for report, t0, t1 and 3 more"
+
+
+def test_the_limit_to_write_says_what_it_comes_to() -> None:
+    (effect,) = (each for each in between(None, task({**PLAIN, "triggers": [WEBHOOK]}), OUTLOOK) if each.kind is Kind.MONEY_UP)
+
+    assert effect.text == "worst case in 30 days: $0.00 -> no bound; in 24 hours: $0.00 -> no bound"
+    assert effect.lines[-1] == "no bound: write `startLimit: {count: 50, per: 24h}` for at most $1,500.00 in 30 days"
+    assert effect.weight is Weight.NOTICE
 
 
 def test_the_difference_is_told_where_the_same_tasks_have_no_bound() -> None:
@@ -89,17 +111,17 @@ def test_the_difference_is_told_where_the_same_tasks_have_no_bound() -> None:
         return MemoryTree({f"{name}.yaml": f"name: {name}\n{head}{budget}\n{when}" for name, budget in budgets.items()})
 
     one, two = "budgetUsd: '1.00'", "budgetUsd: '2.00'"
-    some, more = "$60.00 a month", "$120.00 a month"
-    rest = " and no bound for 1 task"
+    some, more, rest = "$30.00 a month", "$60.00 a month", " and no bound for 1 task"
     for before, after, said in (
-        (tree(a="", b=one), tree(a="", b=two), f"{some}{rest} -> {more}{rest} (+$60.00)"),
-        (tree(a="", b=one), tree(a=two, b=""), f"{some}{rest} -> {more}{rest}"),
+        (tree(a="", b=one), tree(a="", b=two), f"{some}{rest} -> {more}{rest} (+$30.00); write `budgetUsd` for a"),
+        (tree(a="", b=one), tree(a=two, b=""), f"{some}{rest} -> {more}{rest}; write `budgetUsd` for b"),
         (tree(a="", b=one), tree(a=one, b=one), f"{some}{rest} -> {more}"),
         (
             tree(a="", b="", c=one),
-            tree(a=one, b="", c=one),
-            f"{some} and no bound for 2 tasks -> {more}{rest} (1 task fewer without a bound)",
+            tree(a=one, b="", c=""),
+            f"{some} and no bound for 2 tasks -> {some} and no bound for 2 tasks; write `budgetUsd` for b, c",
         ),
+        (tree(a=one, b=""), tree(a="", b=""), f"{some}{rest} -> no bound for 2 tasks; write `budgetUsd` for a, b"),
     ):
         assert compare(side(before), side(after), OUTLOOK).summary.partition("; worst case ")[2] == said
 
@@ -118,3 +140,11 @@ def test_more_money_is_a_danger_when_it_doubles_or_has_no_bound() -> None:
     assert weight(daily, unbounded) is Weight.DANGER
     assert weight(daily, {**daily, "budgetUsd": "0.99"}) is None
     assert weight(unbounded, {**unbounded, "maxRetries": 3}) is None
+    assert weight(daily, {**daily, "maxRetries": 9}) is None
+
+
+def test_a_webhook_without_a_limit_is_a_danger_where_the_money_had_a_bound() -> None:
+    daily = scheduled("0 9 * * *")
+
+    assert weight(daily, {**daily, "triggers": [*SCHEDULES, WEBHOOK]}) is Weight.DANGER
+    assert weight(PLAIN, {**PLAIN, "triggers": [WEBHOOK]}) is Weight.NOTICE

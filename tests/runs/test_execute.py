@@ -302,8 +302,8 @@ def test_a_mistake_of_ours_ends_the_attempt_with_its_reason_and_not_the_budget_o
 class BrokenReader(Command):
     """A runtime whose reader fails at one line."""
 
-    def reader(self, task: Any) -> Any:
-        reader = super().reader(task)
+    def reader(self, task: Any, spent: Any) -> Any:
+        reader = super().reader(task, spent)
         read = reader.line
 
         def line(stream: str, data: bytes, at: Any) -> list[LogLine]:

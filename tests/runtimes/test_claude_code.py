@@ -274,6 +274,36 @@ def test_limits_hold_while_it_runs(limit: str, reason: str | None) -> None:
     assert (stop.reason if stop else None) == reason
 
 
+def test_what_earlier_attempts_have_spent_counts() -> None:
+    task = compiled("type: standalone\nname: Job\nagentRuntime: claude-code\npromptTemplate: hi\nbudgetUsd: '2.00'\n")
+    reader = ClaudeCode().reader(task, Decimal("1.9999"))
+
+    for line in recorded("listed-price")[:-1]:
+        reader.line("stdout", line, NOW)
+
+    stop = reader.stop()
+    assert stop is not None
+    assert (stop.reason, stop.message) == ("budget", "stopped at $2.00848 of $2.00")
+    assert ("--max-budget-usd", "0.0001") in pairwise(ClaudeCode().invoke(task, "hi", {}, "claude", Decimal("1.9999")).argv)
+
+
+def test_what_the_agent_has_said_is_known_before_its_result() -> None:
+    said = "\n\n".join(line.text for line in read(recorded("think"))[1] if line.kind is LogKind.TEXT)
+
+    assert said
+    assert read(recorded("think")[:-1])[0].text == said
+    assert read(recorded("max-budget"))[0].text is None
+
+
+def test_of_much_that_the_agent_has_said_the_end_is_known() -> None:
+    blocks = [{"type": "text", "text": letter * 30_000} for letter in "abcd"]
+    reader, _ = read([json.dumps({"type": "assistant", "message": {"content": [block]}}).encode() for block in blocks])
+    by_another = {"type": "assistant", "parent_tool_use_id": "toolu_1", "message": {"content": [{"type": "text", "text": "x"}]}}
+    reader.line("stdout", json.dumps(by_another).encode(), NOW)
+
+    assert reader.text == "\n\n".join(letter * 30_000 for letter in "bcd")
+
+
 def test_a_call_that_broke_off_takes_no_turn_and_a_subagent_takes_none_of_ours() -> None:
     lines = [json.loads(line) for line in recorded("plain")]
     start = next(e for e in lines if e.get("event", {}).get("type") == "message_start")

@@ -182,6 +182,18 @@ def test_a_limit_that_something_was_reported_for_is_not_complained_about() -> No
     assert (len(silent.closing(NOW)), speaks.closing(NOW)) == (2, [])
 
 
+def test_what_earlier_attempts_have_spent_counts() -> None:
+    task = command_task("true", extra='budgetUsd: "2.00"\n')
+    made = Command().reader(task, Decimal("1.50"))
+
+    for cost, reason in (("0.5000", None), ("0.5001", "budget")):
+        made.line("result", json.dumps(usage(costUsd=cost)).encode(), NOW)
+        stop = made.stop()
+        assert (stop.reason if stop else None) == reason
+    assert stop is not None
+    assert stop.message == "stopped at $2.0001 of $2.00"
+
+
 def test_limits_are_told_to_the_program() -> None:
     task = command_task(["prog", "--x"], extra='budgetUsd: "1.50"\nmaxTurns: 3\n')
 
@@ -190,6 +202,7 @@ def test_limits_are_told_to_the_program() -> None:
     assert (call.argv, call.stdin) == (("prog", "--x"), b"the prompt")
     assert call.env == {"OPTIO_BUDGET_USD": "1.50", "OPTIO_MAX_TURNS": "3"}
     assert json.loads(call.files[call.file_env["OPTIO_PARAMS_FILE"]]) == {"A": "ä"}
+    assert Command().invoke(task, "", {}, "", Decimal("1.0125")).env["OPTIO_BUDGET_USD"] == "0.4875"
     assert Command().invoke(command_task("a | b"), "", {}, "").argv == ("/bin/sh", "-c", "a | b")
 
 

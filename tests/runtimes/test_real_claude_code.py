@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -118,6 +119,22 @@ def test_a_budget_stops_the_run_and_says_what_was_spent(services: Services, mode
     assert ended.meter.cost is not None
     assert Decimal("2") < ended.meter.cost <= len(model.served) * COSTLY["output_tokens"] * Decimal(15) / 1_000_000
     assert len(model.served) <= 3
+
+
+def test_the_second_attempt_gets_what_the_first_one_left(
+    services: Services, model: StubModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("optio.model.retry.FIRST_DELAY", timedelta(0))
+    first = run(services, "claude-sonnet-4-5-stub-late", 'budgetUsd: "0.0060"\n')
+    call = first.meter.cost
+    Execution(claim(services, first.id), services.parts(), "tester")()
+    ended = services.store.run(first.id)
+
+    assert (first.state, first.reason) == (RunState.QUEUED, "server_error")
+    assert (ended.state, ended.reason, ended.attempt) == (RunState.FAILED, "budget", 2)
+    assert call is not None
+    assert ended.meter.cost is not None
+    assert Decimal("0.0060") < ended.meter.cost <= Decimal("0.0060") + call
 
 
 def test_a_cancelled_run_leaves_no_process(services: Services, model: StubModel) -> None:

@@ -44,10 +44,9 @@ RULES = (
         "",
     ),
     Rule(
-        "OPT708", "fleet-budget", WARNING, "all tasks together may spend more than the policy allows",
+        "OPT708", "fleet-budget", ERROR, "all tasks together may spend more than the policy allows",
         "Each is within its own limits, and nobody has added them up.",
         _fleet("2.00"), _fleet("1.00"),
-        strict=ERROR,
     ),
     Rule(
         "OPT709", "unused-ignore", WARNING, "a comment that ignores nothing",

@@ -30,7 +30,7 @@ RULES = (
     ),
     Rule(
         "OPT806", "money-up", WARNING, "triggers may spend more",
-        "The worst case of the coming 30 days rises: a higher budget, more starts or retries, or no bound any more.",
+        "The worst case of the coming 30 days rises: a higher budget, more starts, a dearer model, or no bound any more.",
         "", "",
     ),
     Rule(

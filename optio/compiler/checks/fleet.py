@@ -23,6 +23,10 @@ _AFTER = datetime(2024, 1, 1, tzinfo=UTC) - timedelta(seconds=1)
 _UNTIL = _AFTER + timedelta(days=31)
 _LENGTHS = ("in 24 hours", "in 30 days")
 _MOST_NAMES = 3
+_BOUNDS = {
+    "budgetUsd": "add `budgetUsd:`, the most that a run may cost",
+    "startLimit": "add `startLimit:`, the most runs that webhooks may start within a time",
+}
 
 
 def check(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
@@ -54,12 +58,12 @@ def _budget(path: str, cap: Cap, place: int, tasks: Iterable[Claim]) -> Iterator
 
 
 def _unbounded(path: str, cap: Cap, tasks: Iterable[Claim]) -> Iterator[Diagnostic]:
-    names = sorted(claim.id for claim in tasks if claim.spend is not None and None in claim.spend)
-    if names:
-        each = _names([f"`{name}`" for name in names])
-        message = f"{each} {'has' if len(names) == 1 else 'have'} no `budgetUsd`, so that nothing bounds what all tasks spend"
-        hint = "add `budgetUsd:`, the most that a run may cost"
-        yield finding("OPT708", message, path=path, span=cap.place.span, route=cap.place.route, hint=hint)
+    for key, hint in _BOUNDS.items():
+        names = sorted(claim.id for claim in tasks if claim.spend is not None and claim.spend.lacks == key)
+        if names:
+            each = _names([f"`{name}`" for name in names])
+            message = f"{each} {'has' if len(names) == 1 else 'have'} no `{key}`, so nothing bounds what all tasks spend"
+            yield finding("OPT708", message, path=path, span=cap.place.span, route=cap.place.route, hint=hint)
 
 
 def _names(names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from optio.errors import Conflict, LeaseLost
@@ -66,8 +67,8 @@ AND number = (SELECT attempt FROM runs WHERE id = :id AND state = 'running' AND 
 """
 _ATTEMPT = "SELECT started_at, agent_started_at FROM attempts WHERE run_id = :id AND number = :number"
 _IN_LOT = "FROM runs WHERE id IN (SELECT lot.id FROM lot) ORDER BY +runs.seq"
-_CLAIMED = f"SELECT {RUN_COLUMNS}, prompt, last_event, last_line FROM runs WHERE id = :id"  # noqa: S608
-_QUEUED = f"SELECT {RUN_COLUMNS}, prompt, last_event, last_line {_IN_LOT}"
+_CLAIMED = f"SELECT {RUN_COLUMNS}, prompt, last_event, last_line, cost_before FROM runs WHERE id = :id"  # noqa: S608
+_QUEUED = f"SELECT {RUN_COLUMNS}, prompt, last_event, last_line, cost_before {_IN_LOT}"
 _OWNED = f"SELECT {RUN_COLUMNS}, last_event, last_line FROM runs WHERE id = :id"  # noqa: S608
 _ENDING = f"SELECT {RUN_COLUMNS}, last_event, last_line {_IN_LOT}"
 _ATTEMPTS = """
@@ -162,7 +163,13 @@ def _start(
 def _claimed(move: Move, state: RunState) -> Claim:
     row = move.row
     changed = {**dict(row), **move.columns, "state": state.value, "reason": move.reason, "message": move.message}
-    return Claim(replace(to_run(changed), meter=Meter()), row["prompt"], adopted=False, offsets={}, last_line=row["last_line"])
+    run = replace(to_run(changed), meter=Meter())
+    return Claim(run, row["prompt"], adopted=False, offsets={}, last_line=row["last_line"], spent=_spent(row))
+
+
+def _spent(row: Row) -> Decimal:
+    """A run's `cost` is the sum of its ended attempts."""
+    return Decimal(row["cost"] or 0) - Decimal(row["cost_before"] or 0)
 
 
 def _was_given_back(tx: Transaction, run_id: str, attempt: int) -> bool:
@@ -217,7 +224,7 @@ def _adopted(tx: Transaction, run_id: str) -> Claim:
     )
     run = replace(to_run(row), meter=to_meter(attempt))
     offsets = json.loads(attempt["offsets"])
-    return Claim(run, row["prompt"], adopted=True, offsets=offsets, last_line=row["last_line"])
+    return Claim(run, row["prompt"], adopted=True, offsets=offsets, last_line=row["last_line"], spent=_spent(row))
 
 
 def renew(tx: Transaction, worker: str, lease: timedelta) -> dict[str, bool]:
@@ -456,7 +463,7 @@ class Finish:
 
     def _move(self, tx: Transaction, row: Row) -> Move:
         outcome, change = self.outcome, Change.COMPLETE
-        message = outcome.message
+        reason, message = outcome.reason, outcome.message
         columns = {name: row[name] for name in _CHANGING}
         columns |= {"owner": None, "lease_until": None, "cancel_requested": 0, **_totals(tx, row, self.meter)}
         if row["cancel_requested"]:
@@ -478,11 +485,12 @@ class Finish:
             else:
                 change = Change.FAIL
                 columns["result_text"] = outcome.text
+                reason = decision.reason or reason
                 message = f"{message} ({decision.why})" if message else decision.why
         if change is not Change.RETRY:
             columns["ended_at"] = tx.now
         actor = row["owner"] or "worker"
-        return Move(row=row, change=change, reason=outcome.reason, message=message, actor=actor, columns=columns)
+        return Move(row=row, change=change, reason=reason, message=message, actor=actor, columns=columns)
 
 
 def _ended(move: Move, state: RunState) -> Run:

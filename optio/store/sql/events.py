@@ -25,6 +25,7 @@ _MOVED_OF = "id text, seq bigint, old_state text, state text, reason text, messa
 # Of the columns of a run that a change may set; every other one is a number.
 _TEXTS = {
     "state", "reason", "message", "owner", "place", "result_text", "result_json", "usage", "cost", "cost_source",
+    "cost_before",
 }  # fmt: skip
 
 

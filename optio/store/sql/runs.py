@@ -258,6 +258,7 @@ def retry(tx: Transaction, run_id: str, actor: str) -> Run:
         columns={
             "queued_at": tx.now, "not_before": tx.now, "started_at": None, "ended_at": None, "retries": 0,
             "infrastructure_retries": 0, "result_text": None, "result_json": None,
+            "cost_before": row["cost"],
         },
     )  # fmt: skip
     return get(tx, run_id)
