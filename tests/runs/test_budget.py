@@ -23,7 +23,7 @@ from tests.support import command_task
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 LOST = Outcome(ok=False, reason="lost", again=True, infrastructure=True)
-FAILED = Outcome(ok=False, reason="exit_1", again=True)
+FAILED = Outcome(ok=False, reason="exit_code", again=True)
 # Three calls of 50 cents, then a failure.
 DEAR = """
 for n in range(1, 4):
@@ -111,7 +111,7 @@ def test_an_attempt_that_ends_with_nothing_left_is_not_repeated(services: Servic
     assert (run.state, run.reason, run.text) == (RunState.FAILED, "budget", "half")
     assert run.message == "exit code 1 (no retry: $2.00 of the run's budget of $2.00 is spent)"
     (attempt,) = services.store.attempts(run.id)
-    assert attempt.reason == "exit_1"
+    assert attempt.reason == "exit_code"
 
 
 def test_whoever_retries_by_hand_grants_the_budget_once_more(services: Services) -> None:
