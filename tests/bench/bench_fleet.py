@@ -265,6 +265,12 @@ def measure(pods: int, workers: int, hold_s: float, within: float) -> None:
             lambda tx: tx.all("SELECT state, reason, attempt, COUNT(*) AS n FROM runs GROUP BY state, reason, attempt")
         )
         print(f"         outcomes: {[(row['state'], row['reason'], row['attempt'], row['n']) for row in outcomes]}")
+        repeated = store._engine.peek(
+            lambda tx: tx.all(
+                "SELECT reason, MIN(message) AS message, COUNT(*) AS n FROM attempts WHERE ok = 0 GROUP BY reason"
+            )
+        )
+        print(f"         attempts that failed: {[(row['reason'], row['message'][:120], row['n']) for row in repeated]}")
         time.sleep(3)
         left = [each["metadata"]["name"] for each in api.pods(f"{manifest.INSTALL}={install}")]
         words = Counter(
