@@ -47,6 +47,8 @@ _FIND_S = 90.0
 _STARTS_S = 15.0
 _NO_LABEL = re.compile(r"[^a-z0-9-]+")
 _LEAVES = "this worker lets go of the cluster"
+# Renewals of a worker's pods come due together, and have most of the orphan timeout: so few at a time, beside the launches.
+_MAX_RENEWING, _MAX_OWNED_AGE_S = 8, 5.0
 
 
 class PodExecutor:
@@ -58,6 +60,7 @@ class PodExecutor:
         self._start_s = start_s
         self._tasks: dict[PodHandle, asyncio.Task[None]] = {}
         self._renewals: dict[PodHandle, Renewal] = {}
+        self._renewing = asyncio.Semaphore(_MAX_RENEWING)
         self._background: set[asyncio.Task[Any]] = set()
         # Of this executor alone, and such that people know it again.
         self._me = f"{_NO_LABEL.sub('-', socket.gethostname().lower())[:40]}-{secrets.token_hex(4)}".lstrip("-._")
@@ -428,13 +431,19 @@ class PodExecutor:
 
     async def _renewed(self, handle: PodHandle) -> None:
         renewal = self._renewals.get(handle)
-        if renewal is None or not handle.launched or handle.exit() is not None or not renewal.due():
+        if renewal is None or not handle.launched or handle.exit() is not None:
             return
-        renewal.telling, at = True, uptime()
+        renewal.owned_at = uptime()
+        if not renewal.due():
+            return
+        renewal.telling = True
         try:
-            code, _ = await self._cluster.run(handle.name, pod.CONTAINER, ["/bin/sh", "-c", f": >{CONTROL}/renewed"])
-            if code == 0:
-                renewal.told(at)
+            async with self._renewing:
+                # The run may be another worker's by now, unless this one has renewed its lease meanwhile.
+                if (at := renewal.owned_at) >= uptime() - _MAX_OWNED_AGE_S:
+                    code, _ = await self._cluster.run(handle.name, pod.CONTAINER, ["/bin/sh", "-c", f": >{CONTROL}/renewed"])
+                    if code == 0:
+                        renewal.told(at)
         except (Refused, Unreachable) as err:
             log.info("the pod %s could not be told that its run has an owner: %s", handle.name, err)
         finally:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import random
 import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
@@ -66,11 +67,14 @@ def without_room(why: Delay) -> Failed:
 class Renewal:
     """Tells a pod now and then that its run has an owner; each time is a request to the cluster."""
 
-    _SHARE = 0.2
+    # Each time another share of the timeout: pods that began together are not told together for ever.
+    _SHARES = 0.15, 0.25
 
     def __init__(self, orphan_s: float, told: float) -> None:
-        self._orphan_s, self._told = orphan_s, told
+        self._orphan_s = orphan_s
+        self.told(told)
         self.telling = False
+        self.owned_at = told  # when the run was this worker's for the last time that is known, by `uptime`
 
     def left(self) -> float:
         """Seconds that an agent may still live without a word."""
@@ -78,11 +82,11 @@ class Renewal:
 
     def due(self) -> bool:
         """Whether it is time to tell it, and nobody is about to."""
-        return not self.telling and uptime() - self._told >= self._orphan_s * self._SHARE
+        return not self.telling and uptime() - self._told >= self._orphan_s * self._share
 
     def told(self, at: float) -> None:
         """It has heard what was said at this time, by `uptime`."""
-        self._told = at
+        self._told, self._share = at, random.uniform(*self._SHARES)  # noqa: S311 - no secret
 
 
 @dataclass(frozen=True, slots=True)
