@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MOST_OF_ONE_CODE_PER_FILE, MOST_KEPT_OF_ONE_CODE = 20, 1_000
 LONGEST_MESSAGE, LONGEST_VALUE = 400, 80
+# What a cure says to write is whole, or of no use.
+LONGEST_CURE = 240
 _VALUE = re.compile(r"`([^`]*)`")
 T = TypeVar("T")
 
@@ -121,7 +123,7 @@ def finding(
 ) -> Diagnostic:
     """A diagnostic with the severity that the catalogue gives its code."""
     severity = Severity(_rule(code).severity)
-    message, hint = _one_line(message), None if hint is None else _one_line(hint)
+    message, hint = _one_line(message), None if hint is None else _one_line(hint, LONGEST_CURE)
     return Diagnostic(
         code=code,
         message=message,
@@ -165,10 +167,10 @@ def _rule(code: str) -> "Rule":
     return RULES[code]
 
 
-def _one_line(text: str) -> str:
+def _one_line(text: str, longest: int = LONGEST_VALUE) -> str:
     """What a file holds must not break the line, turn it round or bury it."""
-    if len(text) > LONGEST_VALUE:
-        text = _VALUE.sub(lambda found: f"`{brief(found[1])}`", text)
+    if len(text) > longest:
+        text = _VALUE.sub(lambda found: f"`{brief(found[1], longest)}`", text)
     if len(text) > LONGEST_MESSAGE:
         text = text[: LONGEST_MESSAGE // 2] + " ... " + text[-LONGEST_MESSAGE // 4 :]
     if text.isprintable():
@@ -176,9 +178,9 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def brief(text: str) -> str:
+def brief(text: str, longest: int = LONGEST_VALUE) -> str:
     """A value in a message, cut where it is long."""
-    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
+    return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
 def ordered(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:

@@ -16,6 +16,7 @@ from optio.compiler.diagnostics import Diagnostic, finding
 from optio.compiler.encoding import decode
 from optio.compiler.limits import TooMuch, refuse_bombs
 from optio.compiler.nodes import PROPERTIES, Node, alias_inside, child, span_of
+from optio.compiler.scalars import single_quoted
 from optio.compiler.source import Position, SourceFile, Span, position_at
 from optio.compiler.syntax import explain
 from optio.compiler.values import Builder
@@ -172,6 +173,15 @@ class Document:
         return (
             PROPERTIES.sub("", self.text[start:end], count=1) if self.text[start : start + 1] in "&!" else self.text[start:end]
         )
+
+    def restyled(self, route: Route, text: str) -> str:
+        """Another text as it is written in the quotes of the scalar there, or in quotes of its own where it needs them."""
+        from optio.compiler.dump import flow
+
+        quote = self.source(route)[:1]
+        if quote == '"' and text.isprintable():
+            return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return single_quoted(text) if quote == "'" and text.isprintable() else flow(text)
 
     def _text(self, route: Route) -> str | None:
         place = self._place(route)

@@ -17,9 +17,9 @@ _OF_BYTES: dict[str, Callable[[bytes], bytes]] = {
     "OPT003": lambda data: data.removeprefix(_BOM.encode()),
     "OPT019": lambda data: data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"),
 }
-_UNREADABLE = frozenset({"OPT001", "OPT005"})
+_UNREADABLE = frozenset({"OPT001", "OPT005", "OPT007", "OPT009", "OPT010", "OPT013", "OPT014", "OPT017"})
 # One fix may bring another to light, or make room for it.
-_MOST_ROUNDS = 10
+_MOST_ROUNDS = 100
 
 
 @dataclass(slots=True)
@@ -43,10 +43,15 @@ def fixed(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> Fixed:
     compiler = IncrementalCompiler(careful=careful)
     tree = SteadyTree(tree)
     done = Fixed(compiler.compile(tree))
-    refused: set[str] = set()
+    # Findings whose fix alone makes their file worse, and files whose fixes are tried one by one, to find those out.
+    refused: set[tuple[str, str, str]] = set()
+    singly: set[str] = set()
     tried: set[str] = set()
     for _ in range(_MOST_ROUNDS):
-        chosen = {path: found for path, found in _by_file(done.compilation, unsafe, careful).items() if path not in refused}
+        chosen = {}
+        for path, found in _by_file(done.compilation, unsafe, careful).items():
+            if left := [each for each in found if _name(each) not in refused]:
+                chosen[path] = left[:1] if path in singly else left
         if not chosen:
             break
         now = OverlayTree(tree, dict(done.files))
@@ -57,7 +62,8 @@ def fixed(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> Fixed:
         before, now_found = _by_path(done.compilation), _by_path(after)
         worse = {path for path in files if _is_worse(now_found.get(path, []), before.get(path, []))}
         if worse:
-            refused |= worse
+            refused |= {_name(chosen[path][0]) for path in worse if len(chosen[path]) == 1}
+            singly |= worse
             continue
         done.before = {path: tree.read(path) for path in files} | done.before
         done.files |= files
@@ -90,15 +96,26 @@ def _by_path(compilation: Compilation) -> dict[str, list[Diagnostic]]:
     return found
 
 
+def _name(found: Diagnostic) -> tuple[str, str, str]:
+    return found.path, found.code, found.message
+
+
 def _is_worse(after: Iterable[Diagnostic], before: Iterable[Diagnostic]) -> bool:
-    """More errors of a file than before. What could not be read had more than it could say."""
-    if _is_readable(after) and not _is_readable(before):
-        return False
+    """More errors of a file than before, or one that keeps it from being read, or a key twice. What could not be read had more
+    than it could say."""
+    if _is_readable(after) != _is_readable(before):
+        return _is_readable(before)
+    if _twice(after) > _twice(before):
+        return True
     return _errors(after) > _errors(before)
 
 
 def _is_readable(found: Iterable[Diagnostic]) -> bool:
     return not any(d.code in _UNREADABLE for d in found)
+
+
+def _twice(found: Iterable[Diagnostic]) -> int:
+    return sum(d.code == "OPT004" for d in found)
 
 
 def _errors(found: Iterable[Diagnostic]) -> int:

@@ -27,67 +27,12 @@ REPOSITORY_KEYS = frozenset(
         "gitRef",
     }
 )
-RESERVED_KEYS = frozenset({"digest", "origin", "revision", "generation", "status", "createdAt", "updatedAt", "slug", "paused"})
-# What other systems call it, without capitals and dashes: the key here that holds the same, or else what to do.
-_ELSEWHERE_CALLED = {
-    "prompt": "promptTemplate", "instructions": "promptTemplate", "systemprompt": "promptTemplate", "runtime": "agentRuntime",
-    "agent": "agentRuntime", "engine": "agentRuntime", "params": "paramsSchema", "parameters": "paramsSchema",
-    "inputs": "paramsSchema", "schema": "paramsSchema", "budget": "budgetUsd", "maxcost": "budgetUsd", "turns": "maxTurns",
-    "concurrency": "maxConcurrent", "title": "name", "maintainer": "owner", "team": "owner", "contact": "owner",
-    **dict.fromkeys(("retry", "retries", "maxattempts", "attempts", "backofflimit"), "maxRetries"),
-}  # fmt: skip
-# The same in the `config` of a trigger, whose key takes the value as it is.
-_IN_CONFIG_CALLED = {
-    **dict.fromkeys(("cron", "crontab", "schedule", "expression", "at", "scheduleinterval", "interval"), "cronExpression"),
-    **dict.fromkeys(("tz", "zone", "timezoneid"), "timezone"),
-    **dict.fromkeys(("provider", "source", "sender", "vendor", "type", "auth", "signature"), "scheme"),
-    **dict.fromkeys(("filter", "condition", "if", "only"), "when"),
-    **dict.fromkeys(("params", "parameters", "inputs", "mapping"), "paramMapping"),
-    **dict.fromkeys(("url", "endpoint", "route", "hook"), "path"),
-    **dict.fromkeys(("on", "eventtypes"), "events"),
-    **dict.fromkeys(("secretref", "secretkeyref"), "secret"),
-}
-# What a webhook and a schedule have in another form.
-_IN_WEBHOOK_ADVICE = {
-    **dict.fromkeys(("branch", "branches"), "write `when: \"@.ref == 'refs/heads/main'\"`"),
-    **dict.fromkeys(("types", "action", "actions"), "write `when: \"@.action == 'opened'\"`"),
-}
-_IN_SCHEDULE_ADVICE = {
-    "concurrencypolicy": "write `overlap: skip` to leave out what falls into a run, `overlap: queue` to start it afterwards",
-    **dict.fromkeys(("catchup", "startingdeadlineseconds"), "write `misfire: skip`, `last` or `all` for what was missed"),
-    "suspend": "write `enabled: false` beside `config`",
-}
-# And in `startLimit`.
-_IN_LIMIT_CALLED = {
-    **dict.fromkeys(("max", "limit", "runs", "maxruns"), "count"),
-    **dict.fromkeys(("window", "period", "interval", "every", "within"), "per"),
-}
+RESERVED_KEYS = frozenset({"digest", "origin", "revision", "generation", "status", "createdAt", "updatedAt", "slug"})
 _TRIGGERS_CALLED = {
     **dict.fromkeys(("cron", "cronjob", "timer", "time", "interval", "periodic", "clock"), "schedule"),
     **dict.fromkeys(("http", "hook", "github", "gitlab", "event", "push", "pull_request", "delivery"), "webhook"),
     **dict.fromkeys(("api", "button", "hand", "workflow_dispatch", "dispatch", "ondemand", "on-demand"), "manual"),
 }
-_SAME_VALUE = frozenset({"promptTemplate", "agentRuntime", "name", "owner"})
-_NUMBERS = frozenset({"maxConcurrent", "maxRetries"})
-# Durations whose unit is in the name of the key.
-_UNITS = {
-    **dict.fromkeys(("timeoutminutes", "timeoutinminutes", "timeoutmins"), "m"),
-    **dict.fromkeys(("timeoutseconds", "timeoutinseconds", "timeoutsecs", "activedeadlineseconds"), "s"),
-}
-_ADVICE = {
-    **dict.fromkeys(("schedule", "cron", "cronexpression", "scheduleinterval"),
-        "write `triggers: [{type: schedule, config: {cronExpression: \"0 9 * * 1\"}}]`"),
-    **dict.fromkeys(("webhook", "webhooks", "hook"),
-        "write `triggers: [{type: webhook, config: {path: my-path, secret: {name: NAME}}}]`"),
-    **dict.fromkeys(("steps", "script", "run", "setup"),
-        "what runs before the agent goes below `environment.setupCommands`; a task that is a program has `command:`"),
-    "suspend": "to switch a trigger off, write `enabled: false` in it",
-    "maxduration": "write `timeout: 20m`",
-    "spec": "move what is below it to the top of the file",
-    "metadata": "write `name:` and what else a task has at the top of the file",
-    "trigger": "write `triggers:` and a list: `- type: manual`",
-    **dict.fromkeys(("tools", "mcpservers", "mcp", "allowedtools", "permissions"), "delete it: agents bring their own tools"),
-}  # fmt: skip
 # What a pod is never given, wherever it is asked for.
 _NEVER = frozenset(
     {
@@ -106,17 +51,20 @@ _LOOKALIKES = str.maketrans(
     "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456\u0458\u0455\u04bb\u0501\u051b\u0261\u03bf\u03b1\u03c1\u03bd\u0131\u0410\u0412\u0421\u0415\u041d\u0406\u0408\u041a\u041c\u041e\u0420\u0422\u0425\u0405\u0391\u0392\u0395\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a7\u0396",
     "aceopxyijshdqgoapviABCEHIJKMOPTXSABEHIKMNOPTXZ",
 )  # fmt: skip
+_MOST_LISTED = 12
+_NOTHING = "no key here means it: delete it, or say it in the prompt if the agent should know"
 
 
 class Unknown(NamedTuple):
-    """What is said of a key that the schema does not know at its place; `meant` is the key that it stands for, probably, and
-    `into` the mapping beside it that it belongs into."""
+    """What is said of a key that the schema does not know at its place; `meant` is the key that it stands for, probably, `into`
+    the mapping beside it that it belongs into, and `entry` what to write for it and its value."""
 
     code: str
     message: str
     hint: str
     meant: str | None = None
     into: str | None = None
+    entry: str | None = None
 
 
 def trigger_meant(word: str) -> str | None:
@@ -131,7 +79,7 @@ def secret_meant(text: Any) -> str | None:
 
 
 def unknown(root: Any, route: Route) -> Unknown:
-    """Why it is unknown."""
+    """Return what is wrong with a key that is not known at its place, and the cure."""
     key, name = str(route[-1]), show(route)
     known = known_keys(root, route[:-1])
     folded = _folded(key)
@@ -140,74 +88,34 @@ def unknown(root: Any, route: Route) -> Unknown:
         meant = closest(folded, known) or folded
         message, hint = f"`{name}` holds the look-alike letter U+{ord(odd):04X}", f"write `{meant}` in plain letters"
         return Unknown("OPT020", message, hint, meant)
-    if len(route) == 1 and key in REPOSITORY_KEYS:
-        return Unknown("OPT109", f"`{name}` belongs to a Repo Task", "delete it: a standalone task has no repository")
     if key in _NEVER:
         hint = "delete it: a run has no privileges, no service account and nothing of its node, whatever its task says"
         return Unknown("OPT101", f"unknown key `{name}`", hint)
     if len(route) == 1 and key in RESERVED_KEYS:
         return Unknown("OPT116", f"`{name}` is set by Optio", "delete it")
-    if len(route) == 1 and (called := _called(root, key)) is not None:
-        return Unknown("OPT101", f"unknown key `{name}`", *called)
-    same = next((k for k in known if _plain(k) == _plain(key)), None)
+    same = next((k for k in known if plain(k) == plain(key)), None)
     if same:
         return Unknown("OPT111", f"`{name}` is spelled otherwise", f"write `{same}`", same)
-    if (told := _deeper(root, route, name, known)) is not None:
-        return told
+    if route[-2:-1] in (("secret",), ("previousSecret",)):
+        beside = value_at(root, route[:-1])
+        hint = "delete it: a secret is given by its name alone" if "name" in beside else f"write `name: {_named(beside[key])}`"
+        return Unknown("OPT101", f"unknown key `{name}`", hint)
     inward = len(route) == 3 and route[0] == "triggers" and key in known_keys(root, (*route[:-1], "config"))
     below = value_at(root, (*route[:-1], "config")) if inward else None
     doubled = isinstance(below, dict) and key in below
     hint, into = ("delete it: `config` has one", None) if doubled else ("move it below `config`", "config")
-    if inward and key == "paramMapping":
-        return Unknown("OPT322", f"`{name}` stands beside `config`", hint, into=into)
-    near = closest(key, known)
-    if near:
-        return Unknown("OPT101", f"unknown key `{name}`", f"did you mean `{near}`?", near)
     if inward:
-        return Unknown("OPT101", f"unknown key `{name}`", hint, into=into)
-    into = "environment" if len(route) == 1 and key in _places()["environment",] else None
-    return Unknown("OPT101", f"unknown key `{name}`", _elsewhere(route, key) or "delete it", into=into)
+        code, message = ("OPT322", "stands beside `config`") if key == "paramMapping" else ("OPT101", "")
+        return Unknown(code, f"`{name}` {message}" if message else f"unknown key `{name}`", hint, into=into)
+    from optio.compiler.foreign import foreign  # only who made a mistake waits for it
 
-
-def _deeper(root: Any, route: Route, name: str, known: list[str]) -> Unknown | None:
-    """What other systems have below a key of ours."""
-    beside, key, place = value_at(root, route[:-1]), str(route[-1]), route[:-1]
-    if place[-1:] in (("secret",), ("previousSecret",)):
-        hint = "delete it: a secret is given by its name alone" if "name" in beside else f"write `name: {_named(beside[key])}`"
-        return Unknown("OPT101", f"unknown key `{name}`", hint)
-    ours = _IN_LIMIT_CALLED.get(_plain(key)) if place == ("startLimit",) else None
-    if place[:1] == ("triggers",) and place[2:] == ("config",):
-        ours = _IN_CONFIG_CALLED.get(_plain(key))
-    advice = (
-        _IN_WEBHOOK_ADVICE if "when" in known and "when" not in beside else _IN_SCHEDULE_ADVICE if "misfire" in known else {}
-    )
-    if (told := advice.get(_plain(key))) is not None:
-        return Unknown("OPT101", f"unknown key `{name}`", told)
-    if ours is None or ours not in known:
-        return None
-    if ours in beside:
-        return Unknown("OPT101", f"unknown key `{name}`", f"delete it: `{ours}` is there")
-    if ours != "scheme":
-        return Unknown("OPT101", f"unknown key `{name}`", f"write `{ours}:`", ours)
-    if beside[key] in SCHEMES:
-        return Unknown("OPT101", f"unknown key `{name}`", f"write `scheme: {beside[key]}`", ours)
-    return None
-
-
-def _called(root: Any, key: str) -> tuple[str, str | None] | None:
-    """What to do with a key that other systems have, and the one that takes its value as it is."""
-    plain, value = _plain(key), root[key]
-    ours = "timeout" if plain in _UNITS else _ELSEWHERE_CALLED.get(plain)
-    if ours is None:
-        return (_ADVICE[plain], None) if plain in _ADVICE else None
-    if ours in root:
-        return f"delete it: `{ours}` is there", None
-    if plain in _UNITS:
-        return f"write `timeout: {value if type(value) is int else 20}{_UNITS[plain]}`", None
-    if ours in _NUMBERS and isinstance(value, dict):
-        number = next((each for each in value.values() if type(each) is int), 1)
-        return f"write `{ours}: {number}`", None
-    return f"write `{ours}:`", ours if ours in _SAME_VALUE else None
+    cure = foreign(root, route)
+    if cure is not None and len(route) == 1 and key in REPOSITORY_KEYS:
+        return Unknown("OPT109", f"`{name}` belongs to a Repo Task", cure.hint)
+    if cure is not None:
+        return Unknown("OPT101", f"unknown key `{name}`", cure.hint, cure.meant, cure.into, cure.entry)
+    hint = f"delete it: known here are {', '.join(known)}" if 0 < len(known) <= _MOST_LISTED else _NOTHING
+    return Unknown("OPT101", f"unknown key `{name}`", hint)
 
 
 def _named(value: Any) -> str:
@@ -217,19 +125,9 @@ def _named(value: Any) -> str:
     return secret_meant(value) or "NAME"
 
 
-def _elsewhere(route: Route, key: str) -> str | None:
-    """Where the schema does know this key."""
-    for place, keys in _places().items():
-        if key in keys and place != route[:-1]:
-            form = key + ": ..."
-            for step in reversed(place):
-                form = f"{step}: {{{form}}}"
-            return f"it belongs below `{show(place)}`: write `{form}`" if place else "it belongs at the top of the file"
-    return None
-
-
 @lru_cache(maxsize=1)
-def _places() -> dict[Route, list[str]]:
+def places() -> dict[Route, list[str]]:
+    """The keys of each mapping of a task that has a place of its own, triggers and tests left out."""
     places: dict[Route, list[str]] = {(): names_of(TaskSpec)}
     for key in keys_of(TaskSpec):
         model = _model_in(key.annotation)
@@ -244,6 +142,12 @@ def _places() -> dict[Route, list[str]]:
 
 def known_keys(root: Any, parent: Route) -> list[str]:
     """The keys that the schema knows at `parent`."""
+    model = model_at(root, parent)
+    return names_of(model) if model is not None else []
+
+
+def model_at(root: Any, parent: Route) -> type[Spec] | None:
+    """The model of the mapping at `parent`."""
     model: type[Spec] | None = TaskSpec
     value = root
     for index, step in enumerate(parent):
@@ -255,7 +159,7 @@ def known_keys(root: Any, parent: Route) -> list[str]:
             if step == "triggers" and index == 0:
                 continue
             model = next((_model_in(key.annotation) for key in keys_of(model) if key.written == step), None)
-    return names_of(model) if model is not None else []
+    return model
 
 
 def _step(value: Any, step: str | int) -> Any:
@@ -272,7 +176,8 @@ def _model_in(annotation: Any) -> type[Spec] | None:
     return None
 
 
-def _plain(key: str) -> str:
+def plain(key: str) -> str:
+    """The key in small letters, without dashes, underscores and blanks."""
     return re.sub(r"[_\-\s]", "", key).lower()
 
 

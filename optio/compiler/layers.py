@@ -283,6 +283,11 @@ class Merged:
         layer, there = self.written(route)
         return layer.source(there)
 
+    def restyled(self, route: Route, text: str) -> str:
+        """See `Document`."""
+        layer, there = self.written(route)
+        return layer.restyled(there, text)
+
     def text_at(self, span: Span, route: Route) -> str | None:
         """See `Document`."""
         return self.writer(route).text_at(span, route)

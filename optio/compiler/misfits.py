@@ -55,6 +55,11 @@ def misfits(value: Any, wanted: Any, route: Route = ()) -> Iterator[Misfit]:
         yield from _of_mapping(value, wanted, route)
 
 
+def required(model: type[Spec]) -> list[str]:
+    """Return the keys that must be given."""
+    return [key.written for key in keys_of(model) if key.default is NODEFAULT]
+
+
 def _of_mapping(value: dict[str, Any], model: type[Spec], route: Route) -> Iterator[Misfit]:
     known = keys_of(model)
     for key in known:

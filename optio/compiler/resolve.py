@@ -74,12 +74,16 @@ class ResolvedTask:
         key: bool = False,
         span: Span | None = None,
         write: str | None = None,
+        value: str | None = None,
         safe: bool = True,
         fix: Fix | None = None,
     ) -> Diagnostic:
         """A finding at a route of this task's file: at its value, or (`key`) at its key. `write` stands there when it is
-        fixed, which is `safe` when the task means the same as before, or what it can only have meant."""
+        fixed, or `value`, a text in the quotes that are there. That is `safe` when the task means the same as before, or what
+        it can only have meant."""
         place = span or (self.document.key_span(route) if key else self.document.span(route))
+        if value is not None:
+            write, place = self.document.restyled(route, value), place if span is None else self.document.span(route)
         if write is not None:
             fix = Fix.write(write, place, safe=safe)
         return finding(code, message, path=self.document.path_at(route), span=place, route=route, hint=hint, fix=fix)

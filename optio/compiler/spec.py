@@ -44,7 +44,9 @@ def read(document: Document | Merged) -> tuple[Shape | None, list[Diagnostic]]:
 def _read_broken(document: Document | Merged) -> tuple[Shape | None, list[Diagnostic]]:
     wrong = list(misfits(document.value, TaskSpec))
     at = {misfit.route: misfit for misfit in reversed(wrong)}
-    readings = {route: str(other_reading(text)) for route, text in document.odd.items()}
+    strange = {misfit.route for misfit in wrong if misfit.kind == "unknown"}
+    odd = {r: text for r, text in document.odd.items() if not any(r[:length] in strange for length in range(1, len(r) + 1))}
+    readings = {route: str(other_reading(text)) for route, text in odd.items()}
     readings |= {route: reading for route, misfit in at.items() if (reading := _misread(document, misfit))}
     found = [odd_scalar(document, r, document.plain(r) or "", reading, at.get(r)) for r, reading in readings.items()]
     later = isinstance(document.value, dict) and document.value.get("type") in (*LATER_TYPES, *ELSEWHERE)

@@ -117,8 +117,8 @@ class Builder:
             return
         reading = other_reading(text)
         if text == "on" and depth == 1:
-            self._report("OPT101", "unknown key `on`", key, "write `triggers:`, and a list of what starts it: `- type: manual`")
-        elif reading:
+            return  # no key of ours, and told as such
+        if reading:
             self._report("OPT006", f"the key `{text}` is {reading} to other YAML readers", key, f"write `'{text}':`")
         elif not isinstance(scalar(text), str):
             self._report("OPT017", f"the key `{text}` is no text" if text else "an empty key", key, f"write `'{text}':`")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from optio.compiler.diagnostics import Diagnostic, Fix, brief, finding
+from optio.compiler.diagnostics import Diagnostic, Edit, Fix, finding
 from optio.compiler.document import Document
 from optio.compiler.keys import TRIGGERS, known_keys, secret_meant, trigger_meant, unknown
 from optio.compiler.layers import POLICY, Merged
@@ -12,6 +12,7 @@ from optio.compiler.misfits import LIST, MAPPING, SWITCH, TEXT, WHOLE, Misfit
 from optio.compiler.nearest import closest
 from optio.compiler.quantities import amount_meant, duration_meant, whole_meant
 from optio.compiler.scalars import decimal, single_quoted
+from optio.compiler.source import Span
 from optio.model.route import Route, show, value_at
 from optio.model.spec import portable
 
@@ -47,6 +48,7 @@ _MAPPING_FORMS: dict[Route, str] = {
     ("environment", "resources", "limits"): '{cpu: "1", memory: 2Gi}',
 }
 _MOST_NAMED = 5
+_MAX_MADE = 200
 _ENV_NAME = "use letters, digits and underscores; no digit first"
 
 
@@ -62,10 +64,12 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
         place: Route = route,
         key: bool = False,
         write: str | None = None,
+        value: str | None = None,
         safe: bool = True,
         fix: Fix | None = None,
     ) -> Diagnostic:
         span = document.key_span(place) if key else document.span(place)
+        write = write if value is None else document.restyled(place, value)
         fix = fix if write is None else Fix.write(write, span, safe=safe)
         return finding(code, message, path=document.path_at(place), span=span, route=place, hint=hint, fix=fix)
 
@@ -76,7 +80,17 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
         free = what.meant is not None and what.meant not in value_at(document.value, route[:-1])
         write = what.meant if free else None
         fix = None if what.into is None else _moved(document, route, what.into)
-        return at(what.code, what.message, what.hint, key=True, write=write, safe=what.code == "OPT111", fix=fix)
+        if what.entry is not None:
+            fix = _entry(document, route, what.entry)
+        return at(
+            what.code,
+            what.message,
+            what.hint,
+            key=True,
+            write=write if what.entry is None else None,
+            safe=what.code == "OPT111",
+            fix=fix,
+        )
     if kind == "missing":
         return at("OPT102", f"`{name}` is missing", f"add `{last}:`", key=True)
     if kind == "variant":
@@ -117,6 +131,13 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
 
 
 def _bad_money(at: At, document: Document | Merged, route: Route, value: Any) -> Diagnostic:
+    if isinstance(value, dict):
+        value = next((value[key] for key in ("amount", "value", "usd", "max", "limit") if key in value), value)
+        return at(
+            "OPT610",
+            "`budgetUsd` is a mapping: money is text in quotes",
+            f'write `budgetUsd: "{amount_meant(str(value)) or "2.50"}"`',
+        )
     written = document.plain(route) or (value if isinstance(value, str) else "")
     meant = amount_meant(written)
     hint, write = (_MONEY, None) if meant is None else (f'write "{meant}"', f'"{meant}"')
@@ -130,12 +151,17 @@ def _bad_duration(at: At, route: Route, value: Any, *, or_none: bool = False) ->
     if re.fullmatch(r"[0.,\s]*0[a-z\s]*", str(value), re.IGNORECASE):
         return at(code, f"`{name}` must be more than 0", "write `20m`, or another time" + (", or `none`" if or_none else ""))
     meant = duration_meant(value) if isinstance(value, str) else None
+    if isinstance(value, (dict, list)):
+        from optio.compiler.conversions import seconds  # only who made a mistake waits for it
+
+        meant = seconds(value[0] if isinstance(value, list) and value else value)
+        return at(code, f"`{name}` is no duration", f"write `{show(route[-1:])}: {meant}`" if meant else _DURATION)
     hint = _DURATION + (", or `none`" if or_none else "")
     if meant is not None:
         hint = f"write `{meant}`" + (": days are not read" if re.search("[0-9] *[dw]", str(value), re.IGNORECASE) else "")
     elif re.fullmatch(r"[1-9][0-9]{0,5}", str(value)):
         hint = f"write `{value}s` for seconds or `{value}m` for minutes"
-    return at(code, f"`{name}` is no duration", hint, write=meant, safe=False)
+    return at(code, f"`{name}` is no duration", hint, value=meant, safe=False)
 
 
 def _moved(document: Document | Merged, route: Route, into: str) -> Fix | None:
@@ -149,6 +175,17 @@ def _moved(document: Document | Merged, route: Route, into: str) -> Fix | None:
     edits = moved(own, there[:-1], keys, into)
     # What a run is given in its environment, somebody should look at.
     return None if edits is None else Fix(edits, safe=into != "environment")
+
+
+def _entry(document: Document | Merged, route: Route, text: str) -> Fix | None:
+    """Another key and value for these, where the value ends with its line, or with a bracket."""
+    own, there = document.written(route)
+    key, value = own.key_span(there), own.span(there)
+    if own.plain(there) is None and not own.is_flow(there) and own.source(there)[:1] not in ("'", '"'):
+        return None
+    if (value.start.line, value.end.line) != (key.start.line, key.start.line) or value.start <= key.start:
+        return None
+    return Fix((Edit(Span(key.start, value.end), text),), safe=False)
 
 
 def odd_scalar(document: Document | Merged, route: Route, text: str, reading: str, misfit: Misfit | None) -> Diagnostic:
@@ -221,6 +258,13 @@ def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
 
 
 def _bad_word(at: At, route: Route, value: Any, allowed: tuple[str, ...], path: str) -> Diagnostic:
+    if isinstance(value, (dict, list)) and value:
+        from optio.compiler.conversions import runtime, text
+
+        inner = runtime(value) if route == ("agentRuntime",) else text(value)
+        meant = closest(str(inner).lower(), allowed)
+        if meant is not None:
+            return at("OPT104", f"`{show(route)}` is {_kind_of(value)}, not text", f"write `{route[-1]}: {meant}`")
     meant = closest(str(value).lower(), allowed)
     hint = f"did you mean `{meant}`? " if meant else ""
     if len(allowed) > 1 or not meant:
@@ -242,7 +286,7 @@ def _bad_word(at: At, route: Route, value: Any, allowed: tuple[str, ...], path: 
     if route == ("apiVersion",):
         return at("OPT114", f"unknown version `{value}`", hint)
     message = f"`{show(route)}` is `{value}`" if isinstance(value, str) else f"`{show(route)}` is no text"
-    return at("OPT104", message, hint, write=meant, safe=False)
+    return at("OPT104", message, hint, value=meant, safe=False)
 
 
 def _bad_pattern(at: At, route: Route, value: Any, pattern: str) -> Diagnostic:
@@ -261,6 +305,10 @@ def _bad_pattern(at: At, route: Route, value: Any, pattern: str) -> Diagnostic:
 def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, wanted: str) -> Diagnostic:
     written, last = document.plain(route), route[-1]
     hint = write = None
+    found = _made_of(document, route, value, wanted)
+    if found is not None:
+        hint, fix = found
+        return at("OPT103", f"`{show(route)}` must be {wanted}, not {_kind_of(value)}", hint, fix=fix)
     number = whole_meant(written or str(value).strip()) if wanted == WHOLE and isinstance(value, (str, float)) else None
     if value is None:
         hint = "give a value or delete the key"
@@ -286,8 +334,6 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
         hint = f"remove the quotes: {write}"
     elif route == ("command",):
         hint = "write a list: [program, argument]"
-    elif wanted == TEXT and isinstance(value, dict) and isinstance(run := value.get("run"), str):
-        hint = f"write the command itself: `{brief(run)}`"
     elif wanted == MAPPING and route in _MAPPING_FORMS:
         hint = f"write it as in `{last}: {_MAPPING_FORMS[route]}`"
     elif wanted == MAPPING and isinstance(last, str):
@@ -298,6 +344,36 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
     given = f"`{written}`" if wanted == WHOLE and is_number else _kind_of(value)
     message = f"`{show(route)}` must be {wanted}, not {given}"
     return at("OPT103", message, hint, write=write)
+
+
+def _made_of(document: Document | Merged, route: Route, value: Any, wanted: str) -> tuple[str, Fix | None] | None:
+    """What to write, made of what stands there in another form; and the fix, where that is written on one line."""
+    from optio.compiler.checks.literals import tokens
+    from optio.compiler.conversions import triggers
+    from optio.compiler.dump import flow
+    from optio.compiler.text_meant import mapping_meant, text_meant
+
+    written: str | None = None
+    if wanted == TEXT and isinstance(value, (list, dict)):
+        if route[:2] == ("environment", "env") and isinstance(value, dict) and "valueFrom" in value:
+            return f"delete it, and add `{route[-1]}` to `environment.secrets`", None
+        meant = text_meant(route, value)
+        if meant is not None and "\n" in meant:
+            return f"write `{route[-1]}: |`, and the text of what stands there below it", None
+        written = None if meant is None or any(tokens(meant)) else flow(meant)
+    elif wanted == MAPPING and not isinstance(value, dict):
+        written = mapping_meant(route, value)
+    elif route == ("triggers",) and isinstance(value, (dict, str)):
+        written = triggers(value)
+    if written is None or len(written) > _MAX_MADE:
+        return None
+    last = route[-1]
+    hint = f"write `{last}: {written}`" if isinstance(last, str) else f"write `{written}`"
+    span = document.span(route)
+    one_line = span.start.line == span.end.line and (document.plain(route) is None or wanted != TEXT)
+    own, there = document.written(route)
+    alone = one_line and (own.is_flow(there) or not isinstance(value, (list, dict)))
+    return hint, Fix.write(written, span, safe=False) if alone else None
 
 
 def _only_trigger(value: Any) -> str | None:

@@ -10,7 +10,6 @@ from optio.compiler.checks import plain
 from optio.compiler.diagnostics import Diagnostic, Fix
 from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
-from optio.compiler.scalars import single_quoted
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
@@ -130,8 +129,7 @@ def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]
         better = f"{better[:at]}{right}{better[at + 1 :]}"
     fix = None
     if "\n" not in text:
-        quoted = single_quoted(better) if re.search(r'["\\]', better) else f'"{better}"'
-        fix = Fix.write(quoted, task.document.span(route))
+        fix = Fix.write(task.document.restyled(route, better), task.document.span(route))
     message = f"`{shown}` finds nothing: in a filter `$` is a list with the payload in it"
     hint = f"write `{right}{shown[1:]}`" + (", and quotes around the filter" if task.document.plain(route) else "")
     span = task.document.inside(route, found.start(), found.start() + len(shown))

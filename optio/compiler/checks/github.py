@@ -53,7 +53,7 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
             fix = _parted(task, at, name, test) if name and alone else None
             yield task.at("OPT420", message, at, hint=f'{what}, and `when: "{test}"`', fix=fix)
         elif name is not None:
-            yield task.at("OPT420", message, at, hint=f"did you mean `{name}`?", write=name, safe=False)
+            yield task.at("OPT420", message, at, hint=f"did you mean `{name}`?", value=name, safe=False)
 
 
 def _meant(event: str) -> tuple[str | None, str | None]:
@@ -107,7 +107,7 @@ def _one(
 ) -> Iterator[Diagnostic]:
     if not task.samples and (gone := lost(source, steps, config)) is not None:
         message = f"`{source}` finds nothing {gone.where}"
-        yield task.at("OPT413", message, route, hint=gone.hint, write=gone.meant, safe=False)
+        yield task.at("OPT413", message, route, hint=gone.hint, value=gone.meant, safe=False)
         return
     kind, null, above = type_of(steps)
     sub = known.properties.get(str(route[-1]))

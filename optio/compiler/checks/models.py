@@ -53,7 +53,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if known == maker:
         if (spelled := _spelled(spec.model)) != spec.model:
             message = f"`{spec.agent_runtime}` knows no model `{spec.model}`"
-            yield task.at("OPT607", message, ("model",), hint=f"did you mean `{spelled}`?", write=spelled, safe=False)
+            yield task.at("OPT607", message, ("model",), hint=f"did you mean `{spelled}`?", value=spelled, safe=False)
     elif known is not None:
         runtime = next((name for name, (its, _) in _OFFERED.items() if its == known), None)
         message = f"`{spec.model}` is a model of {known}, and `{spec.agent_runtime}` asks {maker}"
@@ -62,7 +62,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.at("OPT607", message, ("model",), hint=hint)
     elif (meant := closest(spec.model.lower(), examples)) is not None:
         message = f"`{spec.agent_runtime}` knows no model `{spec.model}`"
-        yield task.at("OPT607", message, ("model",), hint=f"did you mean `{meant}`?", write=meant, safe=False)
+        yield task.at("OPT607", message, ("model",), hint=f"did you mean `{meant}`?", value=meant, safe=False)
 
 
 def _spelled(model: str) -> str:

@@ -104,7 +104,7 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
         elif word == "type" and isinstance(value, str):
             meant = _type_meant(value)
             hint = f"did you mean `{meant}`?" if meant else "allowed: " + ", ".join(TYPES)
-            yield task.at("OPT205", f"`{value}` is no JSON Schema type", route, hint=hint, write=meant, safe=False)
+            yield task.at("OPT205", f"`{value}` is no JSON Schema type", route, hint=hint, value=meant, safe=False)
         elif keyword == "uniqueItems" and isinstance(value, list):
             twice = next(index for index, member in enumerate(value) if member in value[:index])
             message = f"`{value[twice]}` stands twice in `{word}`"

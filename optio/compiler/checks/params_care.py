@@ -56,7 +56,7 @@ def _format(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[D
         return
     meant = closest(name, FORMATS)
     hint = f"did you mean `{meant}`?" if meant else "add a `pattern` that says what it looks like"
-    yield task.at("OPT222", f"`{name}` is no format that is checked", (*route, "format"), hint=hint, write=meant, safe=False)
+    yield task.at("OPT222", f"`{name}` is no format that is checked", (*route, "format"), hint=hint, value=meant, safe=False)
 
 
 def _twice(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:

@@ -9,7 +9,6 @@ from optio.compiler.checks.declared import Declared, declared, parameter_names
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
-from optio.compiler.scalars import single_quoted
 from optio.compiler.source import Span
 from optio.model.params import faults, fill
 from optio.model.route import Route, show
@@ -71,13 +70,13 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
         if len(words) in (6, 7):
             hint = "a schedule has 5: minute, hour, day of month, month, day of week; "
             hint += f"write `{write}`" if write else "leave out the seconds"
-            return task.at("OPT303", f"`{expression}` has {len(words)} fields", route, hint=hint, write=write, safe=False)
+            return task.at("OPT303", f"`{expression}` has {len(words)} fields", route, hint=hint, value=write, safe=False)
         if expression.strip().startswith("@"):
             hint = "use @hourly, @daily, @weekly, @monthly, @yearly, or five fields"
             return task.at("OPT301", f"`{expression}` is no schedule", route, hint=hint)
         hint = f"write `{write}`" if write else "minute, hour, day of month, month, day of week: `0 9 * * 1`"
         message = f"`{expression}` has {len(words)} field{'s' if len(words) != 1 else ''}, not 5"
-        return task.at("OPT301", message, route, hint=hint, write=write, safe=False)
+        return task.at("OPT301", message, route, hint=hint, value=write, safe=False)
     if len(words) != len(RANGES):  # a word such as `@daily`, which is never wrong
         return task.at("OPT301", message, route)
     span = field_span(task, route, expression, field)
@@ -113,7 +112,7 @@ def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
     variant, _, plain_name = name.partition("/")
     if variant in ("right", "posix") and plain_name:
         message = f"`{name}` is no zone of every machine" + (", and counts leap seconds" if variant == "right" else "")
-        yield task.at("OPT306", message, route, hint=f"write `{plain_name}`", write=plain_name, safe=False)
+        yield task.at("OPT306", message, route, hint=f"write `{plain_name}`", value=plain_name, safe=False)
         return
     try:
         if name in MACHINE_ZONES:
@@ -166,8 +165,7 @@ def _refused(
         elif place[0] in mapping:
             meant = _member(known, place, mapping[place[0]]) if word == "enum" else None
             hint = f"did you mean `{meant}`?" if meant else "give a value that fits `paramsSchema`"
-            write = single_quoted(meant) if meant else None
-            yield task.at("OPT309", f"`{show(place)}` {message}", route + place, hint=hint, write=write, safe=False)
+            yield task.at("OPT309", f"`{show(place)}` {message}", route + place, hint=hint, value=meant, safe=False)
 
 
 def _member(known: Declared, place: Route, given: Any) -> str | None:

@@ -55,7 +55,7 @@ def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
         better = re.sub(r"[^a-z0-9]+", "-", re.sub(_ADDRESS, "", better).lower()).strip("-")
         hint = f"write `{better}`" if better else "use a-z, 0-9 and single dashes"
         hint = f"{hint}; at most {LONGEST_PATH}" if len(path) > LONGEST_PATH else hint
-        yield task.at("OPT401", fact, route, hint=hint, write=better or None, safe=False)
+        yield task.at("OPT401", fact, route, hint=hint, value=better or None, safe=False)
 
 
 def _proof(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
@@ -87,10 +87,8 @@ def _when(task: ResolvedTask, route: Route, text: str, scheme: str) -> Iterator[
         if event is not None:
             hint = f"the event's name stands in a header, and no filter sees it: write `events: [{event}]`"
         span = task.document.inside(route, err.index, err.index + 1)
-        fix = None
-        if meant is not None and not re.search(r'["\\]', meant):
-            fix = Fix.write(f'"{meant}"', task.document.span(route), safe=False)
-        yield task.at("OPT407", f"the filter `{_short(text)}`: {fault(text, err)}", route, span=span, hint=hint, fix=fix)
+        written = None if meant is None else Fix.write(task.document.restyled(route, meant), task.span(route), safe=False)
+        yield task.at("OPT407", f"the filter `{_short(text)}`: {fault(text, err)}", route, span=span, hint=hint, fix=written)
 
 
 def _event_path(task: ResolvedTask, route: Route, source: str, scheme: str) -> Iterator[Diagnostic]:
@@ -140,7 +138,7 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
         text = source if re.fullmatch(r"[\w./-][\w./ -]*", source) else single_quoted(source)
         hint = f"write `{_short(rooted or '$.path.in.the.body')}` for a path, `{{literal: {_short(text)}}}` for the text"
         write = rooted if rooted is not None and "." in source else None
-        yield task.at("OPT409", f"`{_short(source)}` does not begin with `$`", route, hint=hint, write=write, safe=False)
+        yield task.at("OPT409", f"`{_short(source)}` does not begin with `$`", route, hint=hint, value=write, safe=False)
     elif not plain.is_path(source):
         from optio.model.mapping import PathSyntax, compile_path
 
@@ -155,7 +153,7 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
                 from optio.compiler.checks import github
 
                 better = github.near(github.steps_of(better)) or better
-            fix = None if better is None else Fix.write(f'"{better}"', task.document.span(route), safe=False)
+            fix = None if better is None else Fix.write(task.document.restyled(route, better), task.span(route), safe=False)
             hint = f"write `{better}`" if better is not None else _path_hint(source)
             yield task.at("OPT407", f"`{_short(source)}`: {fault(source, err)}", route, span=span, hint=hint, fix=fix)
             return

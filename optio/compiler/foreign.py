@@ -1,0 +1,232 @@
+"""What to write for a key that is not known at its place: its value converted, by the table of other systems' keys, or the key
+that is missing, nearly called so, or known elsewhere. Loaded only for a file with such a key."""
+
+import re
+from typing import Any, NamedTuple
+
+from optio.compiler import conversions
+from optio.compiler.checks.literals import search
+from optio.compiler.foreign_keys import (
+    DEDUPE,
+    ENVIRONMENT,
+    EXAMPLES,
+    LIMIT,
+    NETWORK,
+    ONE_SCHEDULE,
+    RESOURCES,
+    STEMS,
+    TASK,
+    TEST,
+    TRIGGER,
+    Row,
+    names_at,
+    row_of,
+)
+from optio.compiler.keys import TRIGGERS, known_keys, model_at, places, plain
+from optio.compiler.misfits import required
+from optio.compiler.nearest import closest
+from optio.model.route import Route, show, value_at
+from optio.model.spec import names_of
+
+_LEVELS: dict[Route, str] = {
+    (): TASK, ("environment",): ENVIRONMENT, ("environment", "network"): NETWORK, ("environment", "resources"): RESOURCES,
+    ("environment", "resources", "requests"): RESOURCES, ("environment", "resources", "limits"): RESOURCES,
+    ("startLimit",): LIMIT, ("dedupe",): DEDUPE,
+}  # fmt: skip
+_NEW_TRIGGERS = {
+    "schedule": {"cronExpression": '"0 9 * * 1"'},
+    "webhook": {"path": "my-path", "secret": "{name: NAME}"},
+}
+MAX_SHOWN = 200
+_SECRETS = re.compile(r"(?:token|password|passwd|apikey|secret)['\"]?[:=]")
+_MAY_HOLD_ONE = ("key", "secret", "previoussecret")
+# Shorter words are near to too many others.
+_MIN_GUESSED = 5
+
+
+class Cure(NamedTuple):
+    """See `keys.Unknown`."""
+
+    hint: str
+    meant: str | None = None
+    into: str | None = None
+    entry: str | None = None
+
+
+def foreign(root: Any, route: Route) -> Cure | None:
+    """The most probable first: what other systems call so here, a key of this place that is nearly called so, one that is
+    missing here, one of another place."""
+    key, parent = str(route[-1]), route[:-1]
+    level, folded = level_of(root, parent), plain(key)
+    if (found := _by_table(root, route, level, folded)) is not None:
+        return found
+    known = known_keys(root, parent)
+    if (near := closest(key, known)) is not None:
+        return Cure(f"did you mean `{near}`?", near)
+    if (missing := _missing(root, parent, folded)) is not None:
+        return Cure(f"did you mean `{missing}`?", missing)
+    if (elsewhere := _elsewhere(root, route, key)) is not None:
+        return elsewhere
+    if level != TASK and (row := row_of(TASK, folded)) is not None:
+        return _cure(root, route, row, ())
+    guessed = closest(folded, names_at(level)) if len(folded) >= _MIN_GUESSED else None
+    if guessed is not None and (found := _by_table(root, route, level, guessed)) is not None:
+        return found
+    about = next((stem.row for stem in STEMS if stem.pattern.search(folded)), None)
+    return None if about is None else _cure(root, route, about, ())
+
+
+def level_of(root: Any, parent: Route) -> str:
+    """The level of the table that a mapping belongs to."""
+    if parent[:1] == ("tests",):
+        return TEST
+    if parent[:1] == ("triggers",) and len(parent) == 3:
+        return str(value_at(root, (*parent[:-1], "type")))
+    return TRIGGER if parent[:1] == ("triggers",) and len(parent) == 2 else _LEVELS.get(parent, "")
+
+
+def _by_table(root: Any, route: Route, level: str, folded: str) -> Cure | None:
+    parent = route[:-1]
+    if (row := row_of(level, folded)) is not None:
+        return _cure(root, route, row, parent)
+    if level == TRIGGER:
+        kind = str(value_at(root, (*parent, "type")))
+        below = row_of(kind, folded)
+        return None if below is None else _cure(root, route, below, (*parent, "config"))
+    if level in _NEW_TRIGGERS:
+        other = next(kind for kind in _NEW_TRIGGERS if kind != level)
+        there = row_of(other, folded)
+        ours = there.ours if there is not None and there.ours.isidentifier() else None
+        ours = str(route[-1]) if str(route[-1]) in names_of(TRIGGERS[other]) else ours
+        if ours is not None and there is not None:
+            text = _shown(there, root, route) or EXAMPLES.get(ours, "...")
+            return Cure(f"a {level} has none: write `- {_new_trigger(other, ours, text)}` as a trigger of its own")
+    return None
+
+
+def _cure(root: Any, route: Route, row: Row, base: Route) -> Cure:
+    """The key of ours with the value that stands there, at its place seen from `base`."""
+    if not row.ours:
+        return Cure(row.advice)
+    after = f": {row.advice}" if row.advice else ""
+    kind, _, last = row.ours.rpartition(":")
+    if kind:
+        return _in_trigger(root, route, row, kind, last)
+    where: Route = ()
+    steps = last.lstrip("/^").split(".")
+    if not last.startswith("/"):
+        where = base[:-1] if last.startswith("^") else base
+    where, last = (*where, *steps[:-1]), steps[-1]
+    here = where == route[:-1]
+    text = _shown(row, root, route)
+    if here and last not in value_at(root, where) and row.convert is conversions.same:
+        return Cure(f"write `{last}:`{after}", last)
+    beside = value_at(root, where)
+    if isinstance(beside, dict) and last in beside:
+        return Cure(_instead(last, text, beside[last], "" if here else _at(route, where)))
+    entry = f"{last}: {text or ('...' if row.convert is conversions.same else EXAMPLES.get(last, '...'))}"
+    place = where
+    while place and not isinstance(value_at(root, place), dict):
+        entry, place = f"{place[-1]}: {{{entry}}}", place[:-1]
+    meant = entry.partition(":")[0]
+    if place == route[:-1]:
+        return Cure(
+            f"write `{entry}`{after}", meant, entry=entry if text is not None and meant not in value_at(root, place) else None
+        )
+    return Cure(f"write `{entry}` {_at(route, place)}{after}")
+
+
+def _in_trigger(root: Any, route: Route, row: Row, kind: str, last: str) -> Cure:
+    value = value_at(root, route)
+    text, more = _shown(row, root, route) or EXAMPLES.get(last, "..."), ""
+    if isinstance(value, list) and len(value) > 1 and last == "cronExpression":
+        more = f"; {ONE_SCHEDULE}"
+    triggers = value_at(root, ("triggers",))
+    listed = triggers if isinstance(triggers, list) else []
+    index = next((i for i, each in enumerate(listed) if isinstance(each, dict) and each.get("type") == kind), None)
+    if index is None:
+        form = _new_trigger(kind, last, text)
+        if listed:
+            return Cure(f"write `- {form}` below `triggers`{more}")
+        entry = f"triggers: [{form}]"
+        return Cure(
+            f"write `{entry}`{more}", "triggers", entry=entry if "..." not in entry and "triggers" not in root else None
+        )
+    config = value_at(root, ("triggers", index, "config"))
+    if isinstance(config, dict) and last in config:
+        return Cure(_instead(last, text, config[last], f"below `triggers[{index}].config`"))
+    if isinstance(config, dict):
+        return Cure(f"write `{last}: {text}` below `triggers[{index}].config`{more}")
+    return Cure(f"write `config: {{{last}: {text}}}` below `triggers[{index}]`{more}")
+
+
+def _new_trigger(kind: str, last: str, text: str) -> str:
+    config = ", ".join(f"{key}: {value}" for key, value in {**_NEW_TRIGGERS[kind], last: text}.items())
+    return f"{{type: {kind}, config: {{{config}}}}}"
+
+
+def _instead(last: str, text: str | None, there: Any, where: str) -> str:
+    """What to do where our key is there, too: never silently lose what the other one says."""
+    if text is None or text == conversions.same(there):
+        return f"delete it: `{last}` is there"
+    place = f" {where}" if where else ""
+    return f"`{last}` is there{place}: write `{last}: {text}` for it if that is meant, and delete this line"
+
+
+def _at(route: Route, place: Route) -> str:
+    if not place:
+        return "at the top of the file"
+    return "beside `config`" if place == route[:-2] and route[-2] == "config" else f"below `{show(place)}`"
+
+
+def _shown(row: Row, root: Any, route: Route) -> str | None:
+    """The converted value, if it can be written on one line, and holds nothing that may be a secret."""
+    value = value_at(root, route)
+    if plain(str(route[-1])) in _MAY_HOLD_ONE and row.convert is conversions.same:
+        return None
+    try:
+        text = None if value is None else row.convert(value)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return None
+    if text is None or len(text) > MAX_SHOWN or "\n" in text or _SECRETS.search(plain(str(value))) or any(search("", text)):
+        return None
+    return text
+
+
+def _missing(root: Any, parent: Route, folded: str) -> str | None:
+    """The required key of this place that a word is near to, or to a part of it: `promt`."""
+    model, beside = model_at(root, parent), value_at(root, parent)
+    if model is None or len(folded) < _MIN_GUESSED:
+        return None
+    wanted = required(model)
+    if not parent and not {"promptTemplate", "promptFile", "command"} & set(beside):
+        wanted.append("promptTemplate")
+    parts = {part: name for name in wanted if name not in beside for part in _parts(name)}
+    meant = closest(folded, parts)
+    return None if meant is None else parts[meant]
+
+
+def _parts(name: str) -> list[str]:
+    first = "".join(char if char.islower() else " " for char in name).split()[0]
+    return [first, name.lower()]
+
+
+def _elsewhere(root: Any, route: Route, key: str) -> Cure | None:
+    """Where the schema does know this key."""
+    for place, keys in places().items():
+        if key in keys and place != route[:-1]:
+            into = "environment" if len(route) == 1 and place == ("environment",) else None
+            where = f"below `{show(place)}`" if place else "at the top of the file"
+            cure = _cure(root, route, Row(TASK, key, ".".join((*map(str, place), key))), ())
+            return Cure(f"it belongs {where}: {cure.hint}", into=into)
+    kinds = [kind for kind in _NEW_TRIGGERS if key in known_keys({"triggers": [{"type": kind}]}, ("triggers", 0, "config"))]
+    if kinds and len(route) == 1:
+        used = (
+            {each.get("type") for each in root.get("triggers") or () if isinstance(each, dict)}
+            if isinstance(root.get("triggers"), list)
+            else set()
+        )
+        kind = next((each for each in kinds if each in used), kinds[0])
+        convert = conversions.secret if key in ("secret", "previousSecret") else conversions.same
+        return _in_trigger(root, route, Row(TASK, key, f"{kind}:{key}", convert), kind, key)
+    return None
