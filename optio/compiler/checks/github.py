@@ -15,9 +15,28 @@ from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
 # What others put around the payload.
-_AROUND = frozenset({"github", "event", "body", "payload", "data", "request", "json"})
+_AROUND = frozenset({"github", "event", "body", "payload", "data", "request", "json", "trigger"})
+# What others call GitHub's events.
+_CALLED = {
+    **dict.fromkeys(("merge_request", "mr", "pr", "pull", "pull_request_target"), "pull_request"),
+    **dict.fromkeys(("tag_push", "tag", "branch", "create_tag", "tags"), "create"),
+    **dict.fromkeys(("note", "comment", "comments"), "issue_comment"),
+    **dict.fromkeys(("pipeline", "build", "workflow", "ci"), "workflow_run"),
+    **dict.fromkeys(("job", "jobs"), "workflow_job"),
+    **dict.fromkeys(("commit", "commits", "repo_push"), "push"),
+    **dict.fromkeys(("review", "reviews", "approval"), "pull_request_review"),
+    **dict.fromkeys(("bug", "ticket", "tickets"), "issues"),
+    **dict.fromkeys(("workflow_call", "manual"), "workflow_dispatch"),
+    **dict.fromkeys(("wiki", "wiki_page"), "gollum"),
+    **dict.fromkeys(("vulnerability", "dependabot"), "dependabot_alert"),
+    **dict.fromkeys(("deploy", "deployments"), "deployment"),
+}
 # Each may cost a search for what was meant, and nobody maps more.
 _MOST_PATHS = 100
+# Fields that people ask for, the first ones first.
+_USUAL = ("number", "title", "body", "state", "name", "full_name", "login", "id", "html_url", "ref", "sha", "message", "user")
+_MOST_TOLD = 4
+_FIELDS = frozenset(name for fields in KINDS.values() for name in fields)
 WORDS = {"integer": "an integer", "boolean": "true or false", "string": "a string", "array": "a list", "object": "an object"}
 
 
@@ -52,6 +71,9 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
             alone = len(events) == 1 and config.when is None
             fix = _parted(task, at, name, test) if name and alone else None
             yield task.at("OPT420", message, at, hint=f'{what}, and `when: "{test}"`', fix=fix)
+        elif (called := _CALLED.get(event.lower().replace("-", "_"))) is not None:
+            # A word that means something, there: the one here that is near to it in letters would be another event.
+            yield task.at("OPT420", message, at, hint=f"write `{called}`, which is what GitHub calls it")
         elif name is not None:
             yield task.at("OPT420", message, at, hint=f"did you mean `{name}`?", value=name, safe=False)
 
@@ -92,6 +114,25 @@ def near(steps: tuple[str, ...]) -> str | None:
             meant = closest(step, objects if below else [*KINDS[kind], *further])
             return None if meant is None else ".".join(("$", *steps[:index], meant, *below))
         if not field.startswith("@"):
+            return None
+        kind = field.strip("@?")
+    return None
+
+
+def _no_field(steps: tuple[str, ...]) -> str | None:
+    """Why there is nothing at the end of a path below a known object."""
+    kind = ""
+    for index, step in enumerate(steps):
+        if kind and step not in KINDS[kind] and step not in FURTHER.get(kind, (step,)):
+            fields = [name for name in _USUAL if name in KINDS[kind]] or list(KINDS[kind])
+            parent = ".".join(("$", *steps[:index]))
+            return f"`{parent}` has {', '.join(f'`{name}`' for name in fields[:_MOST_TOLD])} and others, and no `{step}`"
+        field = KINDS[kind].get(step)
+        below = steps[index + 1 :]
+        if field is None or not field.startswith("@"):
+            if field is not None and field.rstrip("?") in ("string", "integer", "boolean") and below:
+                path = ".".join(("$", *steps[: index + 1]))
+                return f"write `{path}`, which is {WORDS[field.rstrip('?')]} and has no fields"
             return None
         kind = field.strip("@?")
     return None
@@ -150,10 +191,15 @@ class Lost(NamedTuple):
 def lost(source: str, steps: tuple[str, ...], config: WebhookConfig) -> Lost | None:
     """What is said of a path to what no delivery of these events has, and that is like one to what they or others have."""
     if (meant := near(steps)) is not None:
-        return Lost("in a delivery of GitHub", f"did you mean `{meant}`?", meant)
+        wrong = next((step for step, right in zip(steps, meant[2:].split("."), strict=False) if step != right), "")
+        # A word that is a field of another object is no slip of the pen.
+        return Lost("in a delivery of GitHub", f"did you mean `{meant}`?", None if wrong in _FIELDS else meant)
     events = config.events or tuple(EVENTS)
     if steps[0] in ALWAYS or not all(event in EVENTS for event in events):
         return None
+    # Events that are not told of send issues with more in them.
+    if (config.events or steps[0] != "issue") and (none := _no_field(steps)) is not None:
+        return Lost("in a delivery of GitHub", none)
     tops = {top for event in events for top in EVENTS[event]}
     if steps[0] in tops or (config.events is None and (steps[0] in KINDS[""] or steps[0] in TOPS)):
         return None
@@ -162,7 +208,7 @@ def lost(source: str, steps: tuple[str, ...], config: WebhookConfig) -> Lost | N
     if others:
         return Lost(where, f"delete it, or take deliveries that have it: {' or '.join(others)}")
     below = tuple(dropwhile(_AROUND.__contains__, steps))
-    if below[:1] in (("event_name",), ()):
+    if below[:1] == ("event_name",) or (not below and steps[-1] == "event"):
         asked = ", ".join(config.events or ["issues"])
         return Lost(where, f"delete it: the event's name stands in a header, and `events: [{asked}]` asks for it")
     if below != steps and below[0] in tops:

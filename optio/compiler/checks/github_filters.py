@@ -94,7 +94,9 @@ def _action(action: str, config: WebhookConfig) -> tuple[str, str] | None:
     message = f"no delivery of {' or '.join(f'`{event}`' for event in events)} has the action `{action}`"
     if action == "merged" and "pull_request" in events:
         return message, "write `@.action == 'closed' && @.pull_request.merged == true`"
-    meant = next((each for each in _ACTIONS_MEANT.get(action, ()) if each in known), None) or closest(action.lower(), known)
+    meant = next((each for each in _ACTIONS_MEANT.get(action, ()) if each in known), None)
+    if meant is None and action not in ACTIONS:  # which is a word of another event, and no slip of the pen
+        meant = closest(action.lower(), known)
     if meant is None and action not in ACTIONS:
         return None
     return message, f"did you mean `{meant}`?" if meant else f"it is one of {', '.join(known)}"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from optio.compiler.checks.declared import declared
+from optio.compiler.checks.prompt import code
 from optio.compiler.checks.untrusted import strangers_words
 from optio.compiler.diagnostics import Diagnostic, told
 from optio.compiler.nearest import closest
@@ -32,7 +33,6 @@ _EXPRESSION = re.compile(
 )
 # What a shell would fill in, as the whole value or as the beginning of a path.
 _SHELLS_WORD = re.compile(r"\$(?:\{[A-Z_][A-Z0-9_]*\}|[A-Z_][A-Z0-9_]*)(?:/\S*)?|\$\([^()]*\)", re.ASCII)
-_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 # Words in the names of secrets that do not say what the secret is for.
 _ANY_SECRET = frozenset({"token", "key", "api", "secret", "url", "webhook", "access", "id", "password", "auth", "my", "user"})
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ash", "/bin/sh", "/bin/bash", "/usr/bin/bash"})
@@ -148,13 +148,13 @@ def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
 
     known = declared(task)
     parameters = set(known.properties) if known is not None else set()
-    code = [found.span() for found in _CODE.finditer(task.prompt)] if "`" in task.prompt else []
+    quoted = code(task.prompt)
     secrets = set(task.spec.environment.secrets)
     for found in _IN_TEXT.finditer(task.prompt):
         name = found[1] or found[2] or found[3]
         if name not in secrets or (found[3] and name in parameters):
             continue
-        if found[3] is None and inside(code, found.start()):
+        if found[3] is None and inside(quoted, found.start()):
             continue
         message = f"`{found[0]}` stays as it is: a secret is never filled into the prompt"
         hint = f"name the variable for the agent to use, between backquotes: `${name}`"

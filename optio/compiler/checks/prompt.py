@@ -1,11 +1,12 @@
 """Prompt: its size, and its placeholders against the declared parameters."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain
 from typing import Any
 
 from optio.compiler.checks.declared import Declared, declared
+from optio.compiler.checks.shell import inside
 from optio.compiler.diagnostics import Diagnostic, told
 from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
@@ -21,7 +22,10 @@ ALMOST = (
     r"|[A-Za-z0-9_]{1,60}(?![A-Za-z0-9_])\}?)"
 )
 # What other templates have: it may be meant, unless it names a parameter.
-_TEMPLATED = re.compile(r"\{%[^%{}\n]{1,200}%\}|\{\{[ \t]{0,9}\.[A-Za-z0-9_.]{1,100}[ \t]{0,9}\}\}")
+_TEMPLATED = re.compile(r"\{%[^%{}\n]{1,200}%\}")
+# Whatever else stands between the braces: a path, a filter, an expression.
+_BRACED = re.compile(r"\$?\{\{(?![A-Za-z0-9_]+\}\})(?=[^{}]{0,200}[^{}\s])[^{}]{1,200}\}\}")
+_CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`", re.DOTALL)
 SINGLE = r"(?<!\{)\$?\{([A-Za-z0-9_]+)\}(?!\})"
 
 
@@ -98,6 +102,21 @@ def _sources(task: ResolvedTask) -> dict[str, str]:
     return {source: name for name, source in pairs if isinstance(source, str) and source.startswith("$.")}
 
 
+def code(text: str) -> list[tuple[int, int]]:
+    """The ranges of a text between backquotes and in fences, where braces and variables may be meant as they are."""
+    return [found.span() for found in _CODE.finditer(text)] if "`" in text or "~~~" in text else []
+
+
+def _almost(text: str, names: Collection[str]) -> Iterator[re.Match[str]]:
+    """What looks like a placeholder and is none; in code only what names a parameter."""
+    quoted, end = code(text), 0
+    found = sorted(chain(re.finditer(ALMOST, text), _BRACED.finditer(text)), key=lambda each: (each.start(), -each.end()))
+    for each in found:
+        if each.start() >= end and (not inside(quoted, each.start()) or _words(each) & set(names)):
+            end = each.end()
+            yield each
+
+
 def _words(found: re.Match[str]) -> set[str]:
     return set(re.findall(r"\w+", found[0]))
 
@@ -110,7 +129,12 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         whole, last = re.sub(r"\W", "", inner), inner.rpartition(".")[2]
         word = next((each for each in (whole, last) if each in known.properties), None)
         hint = "write `{{NAME}}` with letters, digits and underscores only"
-        if inner.startswith("."):
+        if inner.startswith(".") or re.search(r"[^\w.\- \t${}#/^>!&]", found[0]):
+            hint += "; braces that are meant stand between backquotes"
+            named = next((each for each in re.findall(r"\w+", inner) if each in known.properties), None)
+            if named is not None:
+                hint = f"write `{{{{{named}}}}}`, and say in words what is to be done with it"
+        if inner.startswith(".") and "$." in found[0]:
             word = sources.get(f"${inner}")
             hint = f"write `{{{{NAME}}}}`, and for that parameter `NAME: ${inner}` under the webhook's `paramMapping`"
         if word is not None:
@@ -132,8 +156,9 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         message = f"`{found[0]}` is no placeholder and stays as it is"
         return task.in_prompt("OPT203", message, *found.span(), hint=f"write `{write}`", write=write, safe=False)
 
-    yield from told(re.finditer(ALMOST, task.prompt), almost)
-    yield from told((found for found in _TEMPLATED.finditer(task.prompt) if _words(found) & set(known.properties)), templated)
+    yield from told(_almost(task.prompt, known.properties), almost)
+    conditions = (found for found in _TEMPLATED.finditer(task.prompt) if _words(found) & set(known.properties))
+    yield from told(conditions, templated)
     yield from told((found for found in re.finditer(SINGLE, task.prompt) if found[1] in known.properties), single)
 
 
@@ -147,7 +172,7 @@ def _unused(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     strange = sorted(used.difference(declared_names) | known.undeclared)
     passed_over = known.undeclared | {closest(name, declared_names) for name in strange}
     if "{" in task.prompt:
-        found = chain(re.finditer(ALMOST, task.prompt), _TEMPLATED.finditer(task.prompt))
+        found = chain(_almost(task.prompt, known.properties), _TEMPLATED.finditer(task.prompt))
         passed_over = passed_over.union(*map(_words, found))
         passed_over |= {name for source, name in _sources(task).items() if source in task.prompt}
     for name, sub in known.properties.items():

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
 from optio.model.senders import SENDERS, InHeader, sender_of
@@ -19,6 +20,12 @@ _GITHUB_EVENTS = frozenset(
 )
 _GITLAB_EVENT = re.compile(r"[A-Z][A-Za-z ]{1,40} Hook")
 _BITBUCKET_EVENT = re.compile(r"(?:repo|pullrequest|pr):[a-z_:]{1,60}")
+_GITLAB_HOOKS = (
+    *("Push Hook", "Tag Push Hook", "Issue Hook", "Confidential Issue Hook", "Note Hook", "Confidential Note Hook"),
+    *("Merge Request Hook", "Wiki Page Hook", "Pipeline Hook", "Job Hook", "Deployment Hook", "Feature Flag Hook"),
+    *("Release Hook", "Milestone Hook", "Emoji Hook", "Member Hook", "Subgroup Hook", "Project Hook", "Vulnerability Hook"),
+    *("Resource Access Token Hook", "System Hook"),
+)
 # What GitLab calls the events that others name otherwise.
 _IN_GITLAB = {"pull_request": "Merge Request Hook", "issues": "Issue Hook", "issue_comment": "Note Hook"}
 # Senders that a path names, where nothing else is likely to be meant.
@@ -123,7 +130,8 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
     for index, event in enumerate(config.events or ()):
         if config.scheme == "gitlab":
             if not _GITLAB_EVENT.fullmatch(event):
-                named = _IN_GITLAB.get(event) or f"{event.replace('_', ' ').title()} Hook"
+                made = f"{event.replace('_', ' ').replace(' events', '').title()} Hook"
+                named = _IN_GITLAB.get(event) or closest(made, _GITLAB_HOOKS) or "Push Hook"
                 message = f"`{event}` is not an event of GitLab: the names of its events end in `Hook`"
                 yield task.at("OPT420", message, (*route, "events", index), hint=f"did you mean `{named}`?")
                 return

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import dropwhile
 from typing import Any
 
 from optio.compiler.checks import plain
@@ -17,6 +18,9 @@ LONGEST_PATH = 64
 _MOST_NAMED = 5
 RESERVED_PATHS = frozenset({"health", "sync"})
 _PATH = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+# What other systems put around a payload, and senders that do have a field of that name.
+_ROOTS = frozenset({"github", "event", "trigger", "body"})
+_SENT_BY = dict.fromkeys(("slack", "pagerduty", "standard-webhooks", "hmac"), ("event",))
 # What stands before the path in the URL that a sender is given.
 _ADDRESS = r"(?i)\A(?:https?://[^/]*)?/*(?:api/+hooks/+)?"
 _SECRET_IN_URL = re.compile(r"[?&#].*=|(?:token|secret|apikey|api-key|password|signature)[=:]", re.IGNORECASE)
@@ -106,6 +110,8 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
     mapping = config.param_mapping or {}
     for name, source in mapping.items():
         yield from _source(task, (*route, name), source, known, config.scheme)
+        if isinstance(source, str) and plain.is_path(source):
+            yield from _around(task, (*route, name), source, config.scheme)
     if known is None:
         return
     names = parameter_names(task, known)
@@ -160,6 +166,29 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
         if not path.singular and known is not None and not _takes_lists(known.properties.get(name)):
             hint = "name one value, with `[0]` for the first of a list, or give the parameter `type: array`"
             yield task.at("OPT408", f"`{_short(source)}` gives a list", route, hint=hint)
+
+
+def _around(task: ResolvedTask, route: Route, source: str, scheme: str) -> Iterator[Diagnostic]:
+    """Names that other systems put around the body, and no sender: there they are roots."""
+    steps = plain.steps(source)
+    if task.samples or scheme == "github" or not steps or steps[0] not in _ROOTS or steps[0] in _SENT_BY.get(scheme, ()):
+        return
+    if steps == ("body",) and scheme in ("optio", "hmac", "standard-webhooks"):
+        return  # a text, which anybody may call so
+    rest = list(dropwhile(lambda step: step in {*_ROOTS, "payload"}, steps))
+    meant = "$." + ".".join(rest) if rest and all(step.isidentifier() for step in rest) else None
+    hint = f"write `{meant}`" if meant else "name a field of the body, such as `$.title`"
+    hint += ": the body itself is the root" + (
+        "; where the sender does send that, name a payload under `tests:`" if rest else ""
+    )
+    yield task.at(
+        "OPT413",
+        f"`{_short(source)}` begins with `{steps[0]}`, which no sender sends",
+        route,
+        hint=hint,
+        value=meant,
+        safe=False,
+    )
 
 
 def _with_brackets(source: str, index: int) -> str | None:
