@@ -233,7 +233,7 @@ def _crowds(found: Calendar) -> Iterator[str]:
         yield f"    {when} on {days}: {most} start" + ("" if len({number for _, number in those}) == 1 else " at most")
     if len(fullest) > _MOST_CROWDED:
         yield f"    and {_s(len(fullest) - _MOST_CROWDED, 'other time')} of day"
-    if not herd.moves:
+    if not herd.moves or herd.then >= herd.most:
         yield "  no other minutes of the same hours would make it less"
         return
     yield f"  with these minutes it would be {herd.then} at most, not {herd.most}:"

@@ -201,10 +201,15 @@ def _clickable(diagnostics: "tuple[Diagnostic, ...]", root: Path) -> "list[Diagn
     """The same findings with paths as seen from the working directory."""
     from dataclasses import replace
 
-    return [
-        replace(d, path=_seen(root, d.path), related=tuple(r._replace(path=_seen(root, r.path)) for r in d.related))
-        for d in diagnostics
-    ]
+    found = []
+    for d in diagnostics:
+        seen = {r.path: _seen(root, r.path) for r in d.related if r.path != d.path}
+        message = d.message
+        for path, shown in seen.items():
+            message = " ".join(shown if word == path else word for word in message.split(" "))
+        related = tuple(r._replace(path=_seen(root, r.path)) for r in d.related)
+        found.append(replace(d, path=_seen(root, d.path), message=message, related=related))
+    return found
 
 
 def _seen(root: Path, path: str) -> str:

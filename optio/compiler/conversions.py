@@ -31,6 +31,7 @@ _RUNTIMES = (
     *(("claude", "claude-code"), ("anthropic", "claude-code"), ("codex", "codex"), ("openai", "codex"), ("copilot", "copilot")),
     *(("gemini", "gemini"), ("google", "gemini"), ("opencode", "opencode"), ("bash", "command"), ("script", "command")),
 )
+_WORDS = {"second": "1s", "minute": "1m", "hour": "1h", "day": "24h", "dai": "24h", "week": "168h"}
 _NO = ("false", "no", "off", "0", "")
 
 
@@ -346,6 +347,7 @@ def _duration(value: Any, unit: float) -> str | None:
         scale = {"minutes": 60, "hours": 3600}.get(next((str(key).lower() for key in value if value[key] == inner), ""), unit)
         return None if isinstance(inner, (dict, list)) else _duration(inner, scale)
     written = str(value).strip()
+    written = _WORDS.get(written.lower().removeprefix("per ").removeprefix("every ").removesuffix("ly"), written)
     if re.fullmatch(r"\d{1,9}(?:\.\d{1,3})?", written):
         meant = round(float(written) * unit)
         return span(timedelta(seconds=meant)) if 0 < meant < 86_400 * 365 else None

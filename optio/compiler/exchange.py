@@ -7,6 +7,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from optio.compiler.codes import RULES
 from optio.compiler.diagnostics import Diagnostic, Severity
+from optio.compiler.report import on_one_line
 from optio.compiler.rule import Rule
 from optio.compiler.source import Span
 from optio.version import __version__
@@ -93,7 +94,7 @@ def _data(text: str) -> str:
 
 
 def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+    return _data(on_one_line(text)).replace(":", "%3A").replace(",", "%2C")
 
 
 def junit(diagnostics: Sequence[Diagnostic], paths: Sequence[str]) -> str:

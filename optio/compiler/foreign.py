@@ -2,6 +2,7 @@
 that is missing, nearly called so, or known elsewhere. Loaded only for a file with such a key."""
 
 import re
+from functools import partial
 from typing import Any, NamedTuple
 
 from optio.compiler import conversions
@@ -25,6 +26,7 @@ from optio.compiler.foreign_keys import (
 from optio.compiler.keys import TRIGGERS, known_keys, model_at, places, plain
 from optio.compiler.misfits import required
 from optio.compiler.nearest import closest
+from optio.compiler.text_meant import mapping_meant
 from optio.model.route import Route, show, value_at
 from optio.model.spec import names_of
 
@@ -211,14 +213,23 @@ def _parts(name: str) -> list[str]:
     return [first, name.lower()]
 
 
+def _made(text: str, _: Any) -> str:
+    return text
+
+
 def _elsewhere(root: Any, route: Route, key: str) -> Cure | None:
     """Where the schema does know this key."""
     for place, keys in places().items():
         if key in keys and place != route[:-1]:
             into = "environment" if len(route) == 1 and place == ("environment",) else None
             where = f"below `{show(place)}`" if place else "at the top of the file"
-            cure = _cure(root, route, Row(TASK, key, ".".join((*map(str, place), key))), ())
-            return Cure(f"it belongs {where}: {cure.hint}", into=into)
+            value, at = value_at(root, route), (*place, key)
+            made = None if isinstance(value, dict) and set(value) & set(known_keys(root, at)) else mapping_meant(at, value)
+            convert = conversions.same if made is None else partial(_made, made)
+            cure = _cure(root, route, Row(TASK, key, ".".join(map(str, at)), convert), ())
+            shared = [each for each in root if each != key and each in keys] if len(route) == 1 and place else []
+            others = f", in one `{place[0]}:` with `{shared[0]}`" if shared and place[0] not in root else ""
+            return Cure(f"it belongs {where}: {cure.hint}{others}", into=into)
     kinds = [kind for kind in _NEW_TRIGGERS if key in known_keys({"triggers": [{"type": kind}]}, ("triggers", 0, "config"))]
     if kinds and len(route) == 1:
         used = (

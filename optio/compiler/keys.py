@@ -33,6 +33,11 @@ _TRIGGERS_CALLED = {
     **dict.fromkeys(("http", "hook", "github", "gitlab", "event", "push", "pull_request", "delivery"), "webhook"),
     **dict.fromkeys(("api", "button", "hand", "workflow_dispatch", "dispatch", "ondemand", "on-demand"), "manual"),
 }
+# Parts of what others call them, such as `io.kestra.plugin.core.trigger.Schedule` and `n8n-nodes-base.webhook`.
+_TRIGGER_STEMS = (
+    *(("schedule", "schedule"), ("cron", "schedule"), ("timer", "schedule"), ("webhook", "webhook"), ("http", "webhook")),
+    *(("github", "webhook"), ("dispatch", "manual"), ("manual", "manual")),
+)
 # What a pod is never given, wherever it is asked for.
 _NEVER = frozenset(
     {
@@ -69,7 +74,9 @@ class Unknown(NamedTuple):
 
 def trigger_meant(word: str) -> str | None:
     """The trigger that a word stands for, probably."""
-    return _TRIGGERS_CALLED.get(word.lower()) or closest(word.lower(), TRIGGERS)
+    word = word.lower()
+    part = next((kind for stem, kind in _TRIGGER_STEMS if stem in word), None)
+    return _TRIGGERS_CALLED.get(word) or closest(word, TRIGGERS) or part
 
 
 def secret_meant(text: Any) -> str | None:

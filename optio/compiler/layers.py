@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from optio.compiler.diagnostics import Diagnostic, finding
 from optio.compiler.document import Document, parse
 from optio.compiler.source import SourceFile, Span
-from optio.compiler.tree import HIDDEN_HINT, SourceTree, Unreadable, is_hidden
+from optio.compiler.tree import HIDDEN_HINT, MISSING_HINT, SourceTree, Unreadable, is_hidden
 from optio.model.route import Route, value_at
 
 DEFAULTS = ("_defaults.yaml", "_defaults.yml")
@@ -126,7 +126,7 @@ def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[D
         try:
             base = bases.read(path, tree)
         except Unreadable as err:
-            yield wrong(f"`{name}` {err.message}", err.hint or "name a template", err.code)
+            yield wrong(f"`{name}` {err.message}", missing_hint(tree, last.path, name, err) or "name a template", err.code)
             return
         if base is None:
             yield wrong(f"`{name}` cannot be read", "mend it first")
@@ -136,6 +136,16 @@ def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[D
             return
         yield base
         chain.append(base)
+
+
+def missing_hint(tree: SourceTree, path: str, name: str, err: Unreadable) -> str | None:
+    """The cure for a path that leads to no file: the one that was probably meant."""
+    if err.hint != MISSING_HINT:
+        return err.hint
+    from optio.compiler.near_path import near_path  # only who made a mistake waits for it
+
+    near = near_path(tree, path, name)
+    return f"did you mean `{near}`?" if near else err.hint
 
 
 def beside(path: str, name: str) -> str:

@@ -19,12 +19,15 @@ from optio.compiler.nearest import guesses
 from optio.compiler.resolve import ResolvedTask, resolve
 from optio.compiler.source import SourceFile
 from optio.compiler.spec import read
-from optio.compiler.tree import SourceTree, Unreadable
+from optio.compiler.tree import MISSING_HINT, SourceTree, Unreadable
+from optio.model.isolation import POD, not_applied
 from optio.model.registry import CompiledTask, Registry
 
 if TYPE_CHECKING:
     from optio.model.policy import PolicySpec
 
+# What asks for a key of `environment`, which is of use only where the executor applies it.
+_ASKED_FOR = {"OPT510": "network"}
 NO_LEVELS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -156,6 +159,18 @@ def judge(
     broken: set[str] = set()
     comments = {file.path: file.ignores for file in files if file.ignores}
     by_file = {f.path: f.diagnostics + across.get(f.path, []) for f in files if f.diagnostics or f.path in across}
+    if executor is not None and careful:
+        vain = {rule for rule, key in _ASKED_FOR.items() if not_applied(executor, [key])}
+        podded = {f.path for f in files if f.claim is not None and POD in f.claim.demands}
+        by_file = {path: mine if path in podded else [d for d in mine if d.code not in vain] for path, mine in by_file.items()}
+    if any(each.hint == MISSING_HINT for mine in by_file.values() for each in mine):
+        from optio.compiler.near_path import nearly_called  # only who made a mistake waits for it
+
+        paths = [file.path for file in files]
+        by_file = {
+            path: [nearly_called(d, paths) if d.hint == MISSING_HINT and d.route == ("extends",) else d for d in mine]
+            for path, mine in by_file.items()
+        }
     if levels:
         by_file = {path: graded(mine, levels) for path, mine in by_file.items()}
     for path, mine in (without_ignored(by_file, comments, careful=careful) if comments else by_file).items():

@@ -19,7 +19,7 @@ def full(diagnostics: Sequence[Diagnostic], text_of: Excerpt, *, colour: bool = 
 
     path, lines = None, list[str]()
     for d in diagnostics:
-        place = f"{_name(d.path)}:{d.span.start.line}:{d.span.start.column}"
+        place = f"{on_one_line(d.path)}:{d.span.start.line}:{d.span.start.column}"
         yield f"{paint('1', place)}: {paint(COLOURS[d.severity], d.severity.value)}: {d.message} [{d.code} {d.rule}]"
         if d.path != path:
             text = text_of(d.path)
@@ -37,7 +37,7 @@ def full(diagnostics: Sequence[Diagnostic], text_of: Excerpt, *, colour: bool = 
         elif d.hint:
             yield f"   {d.hint}"
         for related in d.related:
-            yield f"   {_name(related.path)}:{related.span.start.line}:{related.span.start.column}: {related.message}"
+            yield f"   {on_one_line(related.path)}:{related.span.start.line}:{related.span.start.column}: {related.message}"
         yield ""
 
 
@@ -45,7 +45,7 @@ def concise(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
     """One line each: `path:line:column: severity: message [CODE rule] hint`."""
     for d in diagnostics:
         hint = f" ({d.hint})" if d.hint else ""
-        place = f"{_name(d.path)}:{d.span.start.line}:{d.span.start.column}"
+        place = f"{on_one_line(d.path)}:{d.span.start.line}:{d.span.start.column}"
         yield f"{place}: {d.severity.value}: {d.message} [{d.code} {d.rule}]{hint}"
 
 
@@ -78,7 +78,7 @@ def closing(diagnostics: Sequence[Diagnostic], files: int, tasks: int) -> str:
     return f"{', '.join(what) or 'no findings'} in {files} file{'s' if files != 1 else ''}"
 
 
-def _name(path: str) -> str:
+def on_one_line(path: str) -> str:
     """A path on one line: a file may be called anything, also what a terminal would obey."""
     if path.isprintable():
         return path

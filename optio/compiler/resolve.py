@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from optio.compiler.diagnostics import Diagnostic, Fix, finding
 from optio.compiler.document import Document
-from optio.compiler.layers import Merged, beside
+from optio.compiler.layers import Merged, beside, missing_hint
 from optio.compiler.source import Position, Span, span_at
 from optio.compiler.spec import Shape
 from optio.compiler.tree import SourceTree, Unreadable
@@ -83,7 +83,7 @@ class ResolvedTask:
         it can only have meant."""
         place = span or (self.document.key_span(route) if key else self.document.span(route))
         if value is not None:
-            write, place = self.document.restyled(route, value), place if span is None else self.document.span(route)
+            fix = Fix.write(self.document.restyled(route, value), self.document.span(route), safe=safe)
         if write is not None:
             fix = Fix.write(write, place, safe=safe)
         return finding(code, message, path=self.document.path_at(route), span=place, route=route, hint=hint, fix=fix)
@@ -135,7 +135,8 @@ def resolve(document: Document | Merged, shape: Shape, tree: SourceTree) -> tupl
             prompt_path = beside(document.path_at(("promptFile",)), spec.prompt_file)
             prompt = _prompt_text(tree.read(prompt_path))
         except Unreadable as err:
-            at(err.code, f"`{spec.prompt_file}` {err.message}", ("promptFile",), err.hint)
+            hint = missing_hint(tree, document.path_at(("promptFile",)), spec.prompt_file, err)
+            at(err.code, f"`{spec.prompt_file}` {err.message}", ("promptFile",), hint)
         except UnicodeDecodeError:
             at("OPT115", f"`{spec.prompt_file}` is no UTF-8", ("promptFile",), "save it as UTF-8")
     elif (
@@ -187,7 +188,11 @@ def _sample(
             payloads[path] = decode(tree.read(path), f"`{name}`")
         return Sample(route, path, payloads[path], example.expect.word)
     except Unreadable as err:
-        hint = "give a smaller one: the server refuses such a body (413)" if err.code == "OPT014" else err.hint
+        hint = (
+            "give a smaller one: the server refuses such a body (413)"
+            if err.code == "OPT014"
+            else missing_hint(tree, document.path, name, err)
+        )
         return at(err.code, f"`{name}` {err.message}", hint)
     except Malformed as err:
         if example.expect.word in _UNREAD:

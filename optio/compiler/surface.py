@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Related, finding, told
 from optio.compiler.document import Document
 from optio.compiler.nodes import Node, span_of, walk
 from optio.compiler.scalars import single_quoted
-from optio.compiler.source import START, SourceFile, Span, position_at, span_at
+from optio.compiler.source import START, Position, SourceFile, Span, position_at, span_at
 from optio.model.route import Route, show
 
 _BOM = b"\xef\xbb\xbf"
@@ -21,6 +22,14 @@ _INVISIBLE = re.compile(
 )
 # A comment that begins like a number, a channel or a colour, behind a value: `#12`, `#general`, `#ff0000`.
 _CUT = re.compile(r"^[^\n#'\"]*[^\s#'\"\[{,:|>-][ \t]+(#[A-Za-z0-9_][^\n]*)$", re.MULTILINE)
+_PROMPT: Route = ("promptTemplate",)
+_GOES_ON = re.compile(r"(?<=\S) (# (?!optio:|yaml|noqa)[^\n]*\w[^\n]*)$", re.MULTILINE)
+_ITEM = re.compile(r"(?:[-*+]|\d{1,2}[.)])[ \t]+\S|#{1,6} \S|```|~~~")
+_READ_OTHERWISE = re.compile(
+    r"&[A-Za-z0-9_-]+[^\sA-Za-z0-9_\-,\[\]{}]|[\[{,]\s*\?[^\s,\]}]|(?:^|[\s\[{,])!(?=[\s,\]}]|\Z)", re.MULTILINE
+)
+_ODD_ANCHOR = re.compile(r"&([A-Za-z0-9_-]+)([^\sA-Za-z0-9_\-,\[\]{}])[^\s,\[\]{}]*")
+_BARE_TAG = re.compile(r"!(?=[\s,\]}]|\Z)")
 _ANCHOR = re.compile(r"&([^\s,\[\]{}]+)[ \t]*")
 
 
@@ -30,14 +39,19 @@ def check(file: SourceFile, document: Document) -> Iterator[Diagnostic]:
     text = document.text
     if not text.isascii():
         yield from invisible(file.path, text)
+    if _READ_OTHERWISE.search(text):
+        yield from _read_otherwise(document)
     if "&" in text:
         yield from _anchors(document)
     if "<<" in text:
         yield from _merges(document)
     if " #" in text or "\t#" in text:
         yield from _cut(document)
+        yield from _cut_prompt(document)
     if "\t" in text:
         yield from _tabs(document)
+    if ">" in text:
+        yield from _folded(document)
     yield from _blank(document)
 
 
@@ -70,6 +84,40 @@ def invisible(path: str, text: str) -> Iterator[Diagnostic]:
         return finding("OPT016", message, path=path, span=span, hint=hint, fix=Fix.write("", span, safe=False))
 
     yield from told(_INVISIBLE.finditer(text), tell)
+
+
+def _read_otherwise(document: Document) -> Iterator[Diagnostic]:
+    """What the parser reads in its own way, without a word: `&an:chor`, `{?key: value}` and `! 12`."""
+    text, seen, stack = document.text, set[int](), [document.root]
+    while stack:
+        node = stack.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.id != "scalar":
+            stack += [each for part in node.value for each in (part if isinstance(part, tuple) else (part,))]
+        at = node.start_mark.index
+        span, message, hint = None, "", ""
+        if (anchor := _ODD_ANCHOR.match(text, at)) is not None:
+            span = span_at(text, at, anchor.end())
+            better = re.sub(r"[^A-Za-z0-9_-]+", "-", anchor[0][1:]).strip("-")
+            message = f"the anchor `{anchor[0]}` ends at `{anchor[2]}` for some readers, and its rest is part of the value"
+            hint = f"write `&{better}`, with letters, digits, `_` and `-`, and the same behind `*`"
+        elif _BARE_TAG.match(text, at):
+            value = str(node.value) if node.id == "scalar" else ""
+            span, message = (
+                span_at(text, at, at + 1),
+                "`!` alone makes a text of the value for some readers, and nothing for others",
+            )
+            hint = f"delete it; for a text put quotes around the value: {single_quoted(value)}" if value else "delete it"
+        elif text[at - 1 : at] == "?" and text[at - 2 : at - 1] in (" ", "{", "[", ",", "\n") and not node.style:
+            span, message = (
+                span_at(text, at - 1, node.end_mark.index),
+                f"`?` before `{_short(str(node.value))}` is a sign, and no part of it",
+            )
+            hint = f"put quotes around it: {single_quoted('?' + str(node.value))}, or delete the `?`"
+        if span is not None:
+            yield finding("OPT007" if "`!`" in message else "OPT001", message, path=document.path, span=span, hint=hint)
 
 
 def _anchors(document: Document) -> Iterator[Diagnostic]:
@@ -142,6 +190,49 @@ def _cut(document: Document) -> Iterator[Diagnostic]:
 
     before = ((found, found.start() + len(found[0][: -len(found[1])].rstrip(" \t"))) for found in cut)
     yield from told(((found, ends[end]) for found, end in before if end in ends), tell)
+
+
+def _cut_prompt(document: Document) -> Iterator[Diagnostic]:
+    """A prompt of one line, behind whose end a comment with one blank before it goes on like a sentence."""
+    source = document.plain(_PROMPT)
+    if not isinstance(document.value, dict) or not source:
+        return
+    end = document.span(_PROMPT).end
+    line = document.text.split("\n", end.line)[end.line - 1]
+    found = _GOES_ON.match(line, end.column - 1)
+    if found is None:
+        return
+    span = Span(Position(end.line, found.start(1) + 1), Position(end.line, found.end(1) + 1))
+    message = f"`{_short(found[1])}` is a comment: the prompt ends before it"
+    hint = "put quotes around the prompt; before a comment write two blanks"
+    start = document.span(_PROMPT).start
+    whole = single_quoted(line[start.column - 1 :].rstrip()) if start.line == end.line else None
+    fix = None if whole is None else Fix.write(whole, Span(start, Position(end.line, len(line.rstrip()) + 1)), safe=False)
+    yield finding("OPT021", message, path=document.path, span=span, route=_PROMPT, hint=hint, fix=fix)
+
+
+def _folded(document: Document) -> Iterator[Diagnostic]:
+    """A prompt below `>`, whose lines are joined, with a list, a heading or a fence among them."""
+    source = document.source(_PROMPT) if isinstance(document.value, dict) and document.has(_PROMPT) else ""
+    if not source.startswith(">"):
+        return
+    lines = source.split("\n")[1:]
+    indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+    for before, line in pairwise(lines):
+        if (
+            before.strip()
+            and line[indent:] == line.lstrip()
+            and before[indent:] == before.lstrip()
+            and _ITEM.match(line.lstrip())
+        ):
+            start = document.span(_PROMPT).start
+            span = Span(start, Position(start.line, start.column + 1))
+            message = f"`>` joins the lines of the prompt: `{_short(line.strip())}` goes on the line before it"
+            fix = Fix.write("|", span, safe=False)
+            yield finding(
+                "OPT024", message, path=document.path, span=span, route=_PROMPT, hint="write `|`, which keeps them", fix=fix
+            )
+            return
 
 
 def _tabs(document: Document) -> Iterator[Diagnostic]:

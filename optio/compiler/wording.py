@@ -238,8 +238,17 @@ def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
         message = f"`{show(route)}` must be a mapping, not {_kind_of(value)}"
         return finding("OPT103", message, path=document.path_at(route), span=document.span(route), route=route, hint=hint)
     if "type" not in value:
+        from optio.compiler.conversions import triggers  # only who made a mistake waits for it
+
         named = next((key for key in value if key in TRIGGERS), None)
-        hint = f"write `type: {named}`, and `config:` with what stands below `{named}`" if named else f"add `type:`; {allowed}"
+        made = triggers(value) if {"schedule", "cron"} & set(value) else None
+        hint = (
+            f"write `- {made[1:-1]}`"
+            if made is not None and len(made) <= _MAX_MADE
+            else f"write `type: {named}`, and `config:` with what stands below `{named}`"
+            if named
+            else f"add `type:`; {allowed}"
+        )
         return finding(
             "OPT102",
             f"`{show(route)}.type` is missing",

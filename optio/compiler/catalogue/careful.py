@@ -6,8 +6,10 @@ from optio.compiler.rule import INFO, WARNING, Rule
 
 _WHOLE = (
     "description: Says hello\nowner: platform\nmodel: claude-sonnet-4-5-20250929\nmaxTurns: 20\nbudgetUsd: '1.00'\n"
-    "timeout: 20m\nenvironment: {network: {egress: [api.anthropic.com]}}\ntriggers: [{type: manual}]\n"
+    "timeout: 20m\nenvironment: {secrets: [ANTHROPIC_API_KEY], network: {egress: [api.anthropic.com]}}\n"
+    "triggers: [{type: manual}]\n"
 )
+_OWN = "  secrets: [ANTHROPIC_API_KEY]\n  network: {egress: [api.anthropic.com]}\n"
 
 
 def _without(key: str, instead: str = "") -> str:
@@ -27,7 +29,8 @@ def _herd(minute: Callable[[int], int]) -> str:
 
 
 def _setting_up(command: str) -> str:
-    return _without("environment", f"environment:\n  setupCommands: [{command}]\n  network: {{egress: [pypi.org]}}\n")
+    network = "  secrets: [ANTHROPIC_API_KEY]\n  network: {egress: [pypi.org]}\n"
+    return _without("environment", f"environment:\n  setupCommands: [{command}]\n{network}")
 
 
 def _signed(more: str) -> str:
@@ -37,7 +40,7 @@ def _signed(more: str) -> str:
 
 def _fetching(egress: str) -> str:
     config = "{path: pages, secret: {name: S}, paramMapping: {PAGE: $.page.url}}"
-    network = f"environment: {{network: {{egress: [{egress}]}}}}"
+    network = f"environment: {{secrets: [ANTHROPIC_API_KEY], network: {{egress: [{egress}]}}}}"
     return "".join(
         f"{line}\n"
         for line in (
@@ -86,25 +89,24 @@ RULES = (
     Rule(
         "OPT501", "unpinned-image", INFO, "the image may change",
         "A tag can be moved: what runs tomorrow, with your secrets, need not be what was reviewed.",
-        _without("environment", "environment:\n  image: ghcr.io/acme/agent:1.4\n  network: {egress: [api.anthropic.com]}\n"),
+        _without("environment", "environment:\n  image: ghcr.io/acme/agent:1.4\n" + _OWN),
         _without(
             "environment",
-            f"environment:\n  image: ghcr.io/acme/agent:1.4@sha256:{'0123456789abcdef' * 4}\n"
-            "  network: {egress: [api.anthropic.com]}\n",
+            f"environment:\n  image: ghcr.io/acme/agent:1.4@sha256:{'0123456789abcdef' * 4}\n" + _OWN,
         ),
         strict=WARNING, careful=True,
     ),
     Rule(
         "OPT510", "open-network", INFO, "the agent may reach every public address",
         "What an agent was talked into sending away goes where it was told to.",
-        _without("environment"), _WHOLE,
+        _without("environment", "environment: {secrets: [ANTHROPIC_API_KEY]}\n"), _WHOLE,
         strict=WARNING, careful=True,
     ),
     Rule(
         "OPT514", "unused-secret", INFO, "a secret that the task has no use for",
         "Nobody can talk an agent out of what it does not have; and whoever has a signing secret can forge deliveries.",
-        _without("environment", "environment:\n  secrets: [WIKI_TOKEN]\n  network: {egress: [api.anthropic.com]}\n"),
-        _without("environment", "environment:\n  secrets: [ANTHROPIC_API_KEY]\n  network: {egress: [api.anthropic.com]}\n"),
+        _without("environment", "environment:\n" + _OWN.replace("[ANTHROPIC_API_KEY]", "[ANTHROPIC_API_KEY, WIKI_TOKEN]")),
+        _without("environment", "environment:\n" + _OWN),
         strict=WARNING, careful=True,
     ),
     Rule(
@@ -154,5 +156,11 @@ RULES = (
         "People who have never seen the file read what it is for, and ask somebody when it goes wrong.",
         _without("description"), _WHOLE,
         strict=INFO, careful=True,
+    ),
+    Rule(
+        "OPT525", "no-credential", INFO, "a `claude-code` task without a credential",
+        "A run has no login of its worker: without one of its own it ends before its first turn.",
+        _without("environment", "environment: {network: {egress: [api.anthropic.com]}}\n"), _WHOLE,
+        strict=WARNING, careful=True,
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""OPT227 to OPT229: the business key."""
+"""OPT227 to OPT230: the business key."""
 
 from optio.compiler.rule import ERROR, WARNING, Rule
 
@@ -30,5 +30,11 @@ RULES = (
         "A window says for how long others are joined or refused; where each new run takes the place of one, none is.",
         _HEAD + 'dedupe: {key: "{{REPO}}#{{PR}}", window: 10m, onDuplicate: replace}\n',
         _HEAD + 'dedupe: {key: "{{REPO}}#{{PR}}", onDuplicate: replace}\n',
+    ),
+    Rule(
+        "OPT230", "dedupe-constant", WARNING, "a `dedupe.key` without a placeholder",
+        "Every run has that key: while one waits or works, all others are answered with it, whatever they are about.",
+        _HEAD + "dedupe: {key: review}\n",
+        _HEAD + 'dedupe: {key: "review {{PR}}"}\n',
     ),
 )  # fmt: skip

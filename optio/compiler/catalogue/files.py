@@ -1,4 +1,4 @@
-"""OPT001 to OPT023: the file and its YAML."""
+"""OPT001 to OPT024: the file and its YAML."""
 
 from optio.compiler.rule import ERROR, INFO, WARNING, Rule
 
@@ -144,5 +144,11 @@ RULES = (
         "An agent counts a tab as it likes; lists and code that line up in the editor need not do so in the prompt.",
         "promptTemplate: |\n  Say these:\n    - hello\n  \t- goodbye\n",
         "promptTemplate: |\n  Say these:\n    - hello\n    - goodbye\n",
+    ),
+    Rule(
+        "OPT024", "folded-prompt", WARNING, "a list or code in a prompt whose lines are joined",
+        "`>` makes one line of several: an agent reads the items of a list, or lines of code, behind each other.",
+        "promptTemplate: >\n  Look at these:\n  - hello\n  - goodbye\n",
+        "promptTemplate: |\n  Look at these:\n  - hello\n  - goodbye\n",
     ),
 )  # fmt: skip

@@ -29,7 +29,7 @@ RULES = (
         strict=ERROR,
     ),
     Rule(
-        "OPT204", "placeholder-case", ERROR, "a placeholder that differs from a parameter only by case",
+        "OPT204", "placeholder-case", WARNING, "a placeholder that differs from a parameter only by case",
         "Names are compared exactly, so it would not be replaced.",
         "promptTemplate: Report on {{REPO_NAME}}, also called {{repo_name}}\n" + _SCHEMA,
         "promptTemplate: Report on {{REPO_NAME}}, also called {{REPO_NAME}}\n" + _SCHEMA,

@@ -118,6 +118,12 @@ RULES = (
         _schedule('cronExpression: "0 */2 * * *"'),
     ),
     Rule(
+        "OPT318", "cron-each-minute", WARNING, "a schedule that names an hour and no minute",
+        "`*` is each minute: sixty runs where one is meant.",
+        _schedule('cronExpression: "* 3 * * *"'),
+        _schedule('cronExpression: "0 3 * * *"'),
+    ),
+    Rule(
         "OPT320", "duplicate-trigger", ERROR, "two triggers of one type",
         "A task has at most one trigger of each type.",
         "triggers:\n  - type: manual\n  - type: manual\n",

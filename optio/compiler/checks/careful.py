@@ -17,6 +17,7 @@ _URL = re.compile(
     r"(?:^|[._'\"])(?:[a-z]*_)?(?:url|uri|href|link|webhook)['\"\]]*$|[a-z](?:Url|URL|Uri|URI|Link)['\"\]]*$", re.ASCII
 )
 _PEOPLES_URL = re.compile(r"\.(?:homepage|blog|target_url|details_url|environment_url|log_url)$")
+_CREDENTIAL = re.compile(r"ANTHROPIC_|CLAUDE_CODE_(?:OAUTH_TOKEN|USE_)|AWS_")
 _DATED = re.compile(r"\d{6,8}|-\d{4}-\d{2}-\d{2}|@\d|latest-\d")
 
 
@@ -55,6 +56,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         message = f"{spec.max_concurrent} runs at a time, where {MAX_WORKFLOW_CONCURRENT} of all tasks together are the default"
         hint = f"write {MAX_WORKFLOW_CONCURRENT}, or see that OPTIO_MAX_WORKFLOW_CONCURRENT is more"
         yield task.at("OPT604", message, ("maxConcurrent",), hint=hint)
+    if spec.agent_runtime == "claude-code" and not _signs_in(task):
+        message = "no credential: Claude Code cannot reach its model"
+        hint = "add `environment: {secrets: [ANTHROPIC_API_KEY]}`, or another one that it signs in with"
+        yield task.at("OPT525", message, granted.SECRETS, key=True, hint=hint)
     yield from _environment(task)
     yield from granted.unused(task)
     yield from pinned.check(task)
@@ -66,6 +71,12 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         if isinstance(trigger, WebhookTrigger):
             yield from _webhook(task, ("triggers", index, "config"), trigger.config)
             yield from _urls(task, ("triggers", index, "config", "paramMapping"), trigger.config)
+
+
+def _signs_in(task: ResolvedTask) -> bool:
+    """Whether the run has something to sign in with, or a variable that says where its model is."""
+    named = [*task.spec.environment.secrets, *task.spec.environment.env]
+    return not task.knows(("environment",)) or any(_CREDENTIAL.match(name) for name in named)
 
 
 def _added(task: ResolvedTask, text: str) -> Fix | None:

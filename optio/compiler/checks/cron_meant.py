@@ -1,6 +1,7 @@
 """What somebody meant who wrote a schedule as another system has it."""
 
 import re
+from functools import partial
 from typing import NamedTuple
 
 _DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
@@ -9,12 +10,24 @@ _MONTHS = (
     *("july", "august", "september", "october", "november", "december"),
 )
 _NAMES = {name: name[:3].upper() for name in (*_DAYS, *_MONTHS)}
+# Words of other crons.
+_WORDS = {"@midnight": "@daily", "@annually": "@yearly", "@every_minute": "* * * * *", "@workday": "0 9 * * 1-5"}
+_EVERY = re.compile(r"@every\s+(\d{1,3})([smhd])", re.IGNORECASE)
 _ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)\s+", re.IGNORECASE)
 _WRAPPED = re.compile(r"cron\((.*)\)", re.IGNORECASE)
 _RATE = re.compile(r"rate\((\d{1,3})\s+(minute|hour|day)s?\)", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)")
 # How many of them there are in the next larger one, and the schedule of every n-th.
+_UNITS = {"m": "minute", "h": "hour", "d": "day"}
 _RATES = {"minute": (60, "{} * * * *"), "hour": (24, "0 {} * * *"), "day": (1, "0 0 * * *")}
+
+
+_RANGE = re.compile(r"(?<![\w/-])(\w+)-(\w+)(?![\w/-])")
+# The bounds of each field, and its names.
+_BOUNDS: tuple[tuple[int, int, tuple[str, ...]], ...] = (
+    (0, 59, ()), (0, 23, ()), (1, 31, ()),
+    (1, 12, tuple(name[:3].upper() for name in _MONTHS)), (0, 6, tuple(name[:3].upper() for name in _DAYS)),
+)  # fmt: skip
 
 
 class Meant(NamedTuple):
@@ -28,9 +41,13 @@ def cron_meant(text: str) -> Meant | None:
     """Read as Quartz has it, seconds in front; as AWS has it, a year behind, `cron(...)` and `rate(...)`; as a crontab
     has it, with a zone; as a time of the day; with whole names of days. None when it is something else."""
     text = text.strip()
+    if text.lower() in _WORDS:
+        return Meant(_WORDS[text.lower()])
     zone = _ZONE.match(text)
     rest = text[zone.end() :] if zone else text
     wrapped, rate, clock = _WRAPPED.fullmatch(rest), _RATE.fullmatch(rest), _CLOCK.fullmatch(rest)
+    if (every := _EVERY.fullmatch(rest)) is not None:
+        rate = _RATE.fullmatch(f"rate({every[1]} {_UNITS.get(every[2].lower(), 'second')})")
     if rate is not None:
         count, (whole, form) = int(rate[1]), _RATES[rate[2].lower()]
         tries = [form.format("*" if count == 1 else f"*/{count}")] if count and whole % count == 0 else []
@@ -45,8 +62,32 @@ def cron_meant(text: str) -> Meant | None:
             fields = [words[1:6], words[:5]] if words[0].isdigit() else []
         from_one = wrapped is not None or "?" in words or len(words) == 7
         tries = [" ".join([*map(_field, each[:-1]), _weekday(each[-1], from_one)]) for each in fields if each]
+        tries += [_unwrapped(each) for each in tries]
     better = next((each for each in tries if each != text and _is_sound(each)), None)
     return None if better is None else Meant(better, zone[1] if zone else None)
+
+
+def _unwrapped(expression: str) -> str:
+    """Ranges that go round, as two: `22-2` of hours is `22-23,0-2`."""
+    return " ".join(
+        _RANGE.sub(partial(_parted, bounds), word) for bounds, word in zip(_BOUNDS, expression.split(), strict=False)
+    )
+
+
+def _parted(bounds: tuple[int, int, tuple[str, ...]], found: re.Match[str]) -> str:
+    first, last, names = bounds
+    begin, end = (_number(word, first, names) for word in found.groups())
+    if not first <= end < begin <= last:
+        return found[0]
+    shown = [
+        [names[number - first] if not found[1].isdigit() else str(number) for number in dict.fromkeys(part)]
+        for part in ((begin, last), (first, end))
+    ]
+    return ",".join("-".join(part) for part in shown)
+
+
+def _number(word: str, first: int, names: tuple[str, ...]) -> int:
+    return names.index(word.upper()) + first if word.upper() in names else int(word) if word.isdigit() else -1
 
 
 def _field(word: str) -> str:

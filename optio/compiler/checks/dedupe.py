@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from optio.compiler.checks.declared import Declared, declared, parameter_names
-from optio.compiler.checks.prompt import ALMOST, SINGLE
+from optio.compiler.checks.prompt import ALMOST, SINGLE, named_by
 from optio.compiler.diagnostics import Diagnostic, told
 from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
@@ -24,9 +24,23 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if rule.window is not None and rule.on_duplicate == "replace":
         hint = "delete `window`, or write `onDuplicate: join`"
         yield task.at("OPT229", "`window` does nothing with `onDuplicate: replace`", WINDOW, key=True, hint=hint)
+    yield from _constant(task, rule.key)
     known = declared(task)
     if known is not None:
         yield from _placeholders(task, rule.key, known)
+
+
+def _constant(task: ResolvedTask, key: str) -> Iterator[Diagnostic]:
+    """A key without any placeholder, and without what was meant as one."""
+    if PLACEHOLDER.search(key) or re.search(ALMOST, key) or re.search(r"[{}$]", key):
+        return
+    known = declared(task)
+    names = sorted(parameter_names(task, known) or ()) if known is not None else []
+    word = next((name for name in names if name.casefold() in map(str.casefold, re.findall(r"\w+", key))), None)
+    hint = f'write `key: "{{{{{word or next(iter(names), "NAME")}}}}}"`' + ", with what makes two runs the same"
+    if word is None:
+        hint += "; for one run at a time write `maxConcurrent: 1` instead of `dedupe`"
+    yield task.at("OPT230", f"the key `{key}` is the same for every run: each one stands for all others", KEY, hint=hint)
 
 
 def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Diagnostic]:
@@ -44,10 +58,13 @@ def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Dia
         return at("OPT228", f"a run without `{name}` has no key and is refused", f"{{{{{name}}}}}", hint)
 
     def no_placeholder(written: str) -> Diagnostic:
-        word = re.sub(r"[^A-Za-z0-9_]", "", written)
-        return at(
-            "OPT227", f"`{written}` in the key is no placeholder: it stands for itself", written, f"write `{{{{{word}}}}}`"
-        )
+        inner = written.strip("${} \t#/^>!&")
+        word = re.sub(r"[^A-Za-z0-9_]", "", inner)
+        hint = f"write `{{{{{word}}}}}`"
+        if word not in known.properties and "." in inner:
+            word = named_by(inner, known)
+            hint = f"write `{{{{{word}}}}}`" + ("" if word in known.properties else f", and declare `{word}` as a parameter")
+        return at("OPT227", f"`{written}` in the key is no placeholder: it stands for itself", written, hint)
 
     def at(code: str, message: str, written: str, hint: str) -> Diagnostic:
         return task.at(code, message, KEY, hint=hint, span=task.document.find(KEY, written))

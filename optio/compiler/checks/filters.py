@@ -21,6 +21,7 @@ _MOST_TESTS = 100
 # Of blanks before a path.
 _WIDEST = 20
 _PATH = re.compile(r"[@$](?:\.[A-Za-z_]\w*|\[-?[0-9]+\]|\['_+'\]|\[\"_+\"\])*(?P<more>\s*[.\[])?", re.ASCII)
+_WITH_REFS = frozenset({"push", "Push Hook", "Tag Push Hook"})
 _ENDS = r"\s*(?:\Z|&&|\|\||\))"
 _HELD = re.compile(rf"\s*(==|!=)\s*('_*'|\"_*\"|-?[0-9][0-9.]*|true|false|null)(?={_ENDS})")
 _BEGINS = re.compile(r"(?:\A|&&|\|\||(?<!\w)\(|!)\s*\Z")
@@ -61,12 +62,34 @@ def _one(task: ResolvedTask, route: Route, config: WebhookConfig, text: str) -> 
     yield from _rooted(task, route, text)
     questions = list(islice(questions_of(text), _MOST_TESTS))
     yield from _apart(task, route, text, questions)
+    if config.scheme in ("github", "gitea", "gitlab"):
+        yield from _short_ref(task, route, config, questions)
     if config.scheme == "github":
         from optio.compiler.checks import github_filters
 
         yield from github_filters.check(task, route, config, questions)
     elif task.samples:
         yield from _unsent(task, route, questions)
+
+
+def _short_ref(task: ResolvedTask, route: Route, config: WebhookConfig, questions: list[Question]) -> Iterator[Diagnostic]:
+    """`@.ref == 'main'`, where a push names the whole ref."""
+    if not set(config.events or ("push",)) <= _WITH_REFS:
+        return
+    sent_refs = {str(sample.payload.get("ref")) for sample in task.samples if isinstance(sample.payload, dict)}
+    for question in questions:
+        name = question.value
+        if question.path != "@.ref" or question.asked not in ("==", "!=") or not isinstance(name, str):
+            continue
+        if not name or name.startswith("refs/") or name in sent_refs:
+            continue
+        kind = "tags" if re.match(r"v?[0-9]", name) else "heads"
+        message = f"`@.ref` is `refs/{kind}/{name}` as a whole, and never `{name}`"
+        hint = f"write `@.ref {question.asked} 'refs/{kind}/{name}'`"
+        whole = config.when or ""
+        better = f"{whole[: question.start]}@.ref {question.asked} 'refs/{kind}/{name}'{whole[question.end :]}"
+        span = task.document.inside(route, question.start, question.end)
+        yield task.at("OPT426", message, route, hint=hint, span=span, value=better, safe=False)
 
 
 def questions_of(text: str) -> Iterator[Question]:

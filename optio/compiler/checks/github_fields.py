@@ -161,6 +161,27 @@ NAMES = frozenset(
         "sub_issues", "team", "team_add", "watch", "workflow_dispatch", "workflow_job", "workflow_run",
     }
 )  # fmt: skip
+# Words that a field holds, and no others.
+_ASSOCIATIONS = frozenset(
+    {"COLLABORATOR", "CONTRIBUTOR", "FIRST_TIMER", "FIRST_TIME_CONTRIBUTOR", "MANNEQUIN", "MEMBER", "NONE", "OWNER"}
+)
+_ACCOUNTS = frozenset({"Bot", "User", "Organization", "Mannequin"})
+WORDS_OF: dict[tuple[str, str], frozenset[str]] = {
+    **dict.fromkeys(
+        (("issue", "author_association"), ("pull_request", "author_association"), ("comment", "author_association")),
+        _ASSOCIATIONS,
+    ),
+    ("user", "type"): _ACCOUNTS,
+    ("owner", "type"): _ACCOUNTS,
+    ("issue", "state"): frozenset({"open", "closed"}),
+    ("issue", "state_reason"): frozenset({"completed", "reopened", "not_planned", "duplicate"}),
+    ("pull_request", "state"): frozenset({"open", "closed"}),
+    ("repository", "visibility"): frozenset({"public", "private", "internal"}),
+    ("workflow_run", "status"): frozenset({"requested", "in_progress", "completed", "queued", "pending", "waiting"}),
+    ("workflow_run", "conclusion"): frozenset(
+        {"success", "failure", "neutral", "cancelled", "timed_out", "action_required", "stale", "skipped", "startup_failure"}
+    ),
+}
 # What an event's `action` says, and people take for its name.
 ACTIONS = frozenset(
     {

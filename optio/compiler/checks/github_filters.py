@@ -5,7 +5,7 @@ from typing import Any
 
 from optio.compiler.checks.filters import Question, sent, unsent
 from optio.compiler.checks.github import WORDS, kind_of, lost, type_of
-from optio.compiler.checks.github_fields import ACTIONS, ACTIONS_OF, EVENTS, ITEMS, KINDS
+from optio.compiler.checks.github_fields import ACTIONS, ACTIONS_OF, EVENTS, ITEMS, KINDS, WORDS_OF
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
@@ -17,6 +17,13 @@ _ACTIONS_MEANT = {
     "created": ("opened", "published"), "opened": ("created", "published"), "added": ("opened", "created"),
     "new": ("opened", "created"), "updated": ("synchronize", "edited"), "pushed": ("synchronize",),
     "success": ("completed",), "failure": ("completed",), "failed": ("completed",), "draft": ("converted_to_draft",),
+}  # fmt: skip
+
+
+_WORDS_MEANT = {
+    **dict.fromkeys(("failed", "error"), "failure"), **dict.fromkeys(("succeeded", "passed", "ok"), "success"),
+    **dict.fromkeys(("opened", "reopened"), "open"), **dict.fromkeys(("running", "started"), "in_progress"),
+    **dict.fromkeys(("done", "finished"), "completed"), "canceled": "cancelled", "bots": "Bot", "human": "User",
 }  # fmt: skip
 
 
@@ -51,7 +58,27 @@ def _same(question: Question, config: WebhookConfig) -> tuple[str, str] | None:
         return None
     if question.steps == ("action",) and isinstance(question.value, str):
         return _action(question.value, config)
-    return _unlike(question)
+    return _unlike(question) or _no_word(question)
+
+
+def _no_word(question: Question) -> tuple[str, str] | None:
+    """A value that is none of the few that the field holds."""
+    *above, field = question.steps
+    kind = ""
+    for step in above:
+        kind = KINDS.get(kind, {}).get(step, "").strip("@?")
+        if not kind:
+            return None
+    words, given = WORDS_OF.get((kind, field)), question.value
+    if words is None or not isinstance(given, str) or given in words:
+        return None
+    meant = next((each for each in words if each.casefold() == given.casefold()), None)
+    meant = meant or _WORDS_MEANT.get(given.lower()) or closest(given, sorted(words))
+    message = f"`{question.path}` is one of {', '.join(sorted(words))}, and never `{given}`"
+    if field == "state" and given.lower() == "merged":
+        return message, "write `@.pull_request.merged == true`"
+    known = meant if meant in words else None
+    return message, f"write `{question.path} {question.asked} '{known}'`" if known else "hold it against one of them"
 
 
 def _always(question: Question, config: WebhookConfig) -> tuple[str, str] | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from optio.compiler.checks import patterns
 from optio.compiler.checks.contradictions import contradictions
-from optio.compiler.checks.keywords import repaired
+from optio.compiler.checks.keywords import WORDS, repaired
 from optio.compiler.checks.own_values import own_values
 from optio.compiler.checks.patterns import Pattern
 from optio.compiler.checks.references import references
@@ -28,6 +28,7 @@ _TYPES_CALLED = {
     **dict.fromkeys(("dict", "map", "hash", "struct"), "object"),
     **dict.fromkeys(("none", "nil"), "null"),
 }
+_MAX_MADE = 200
 RESERVED = frozenset({"__proto__", "constructor", "prototype"})
 
 
@@ -65,7 +66,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         )
         return
     if "type" not in schema:
-        yield task.at("OPT206", "the root of `paramsSchema` has no type", ROUTE, key=True, hint="add `type: object`")
+        yield task.at("OPT206", "the root of `paramsSchema` has no type", ROUTE, key=True, hint=_typed(schema))
     meant = repaired(schema)
     yield from _names(task, meant)
     unfit = list(contradictions(task, schema))
@@ -112,6 +113,16 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
         else:
             hint = form(route) or "see json-schema.org for the form of this keyword"
             yield task.at("OPT205", f"`{word or 'paramsSchema'}` {message}", route, hint=hint)
+
+
+def _typed(schema: dict[str, Any]) -> str:
+    """What to write for a schema without a type: where its keys are names of parameters, all of it."""
+    if "properties" in schema or not schema or any(key in WORDS or key.startswith("$") for key in schema):
+        return "add `type: object`"
+    from optio.compiler.conversions import schema as made_of  # only who made a mistake waits for it
+
+    made = made_of(schema)
+    return f"write `paramsSchema: {made}`" if made is not None and len(made) <= _MAX_MADE else "add `type: object`"
 
 
 def _too_deep(task: ResolvedTask, code: str, route: Route) -> Diagnostic:

@@ -23,6 +23,7 @@ ALMOST = (
 )
 # What other templates have: it may be meant, unless it names a parameter.
 _TEMPLATED = re.compile(r"\{%[^%{}\n]{1,200}%\}")
+_SHELLS = re.compile(r"(?<![\\$\w])\$([A-Za-z_][A-Za-z0-9_]*)(?![A-Za-z0-9_({\[])")
 # Whatever else stands between the braces: a path, a filter, an expression.
 _BRACED = re.compile(r"\$?\{\{(?![A-Za-z0-9_]+\}\})(?=[^{}]{0,200}[^{}\s])[^{}]{1,200}\}\}")
 _CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`", re.DOTALL)
@@ -68,7 +69,7 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         right = by_case[name.casefold()]
         message = f"`{used[name][0]}` differs from `{right}` only by case"
         hint = f"write `{{{{{right}}}}}`"
-        return task.in_prompt("OPT204", message, *used[name].span(), hint=hint, write=f"{{{{{right}}}}}")
+        return task.in_prompt("OPT204", message, *used[name].span(), hint=hint, write=f"{{{{{right}}}}}", safe=False)
 
     def undeclared(name: str) -> Diagnostic:
         meant = closest(name, known.properties)
@@ -117,6 +118,23 @@ def _almost(text: str, names: Collection[str]) -> Iterator[re.Match[str]]:
             yield each
 
 
+def named_by(path: str, known: Declared) -> str:
+    """The parameter that a path of another system's template stands for, or a name for one."""
+    last = path.rpartition(".")[2]
+    folded = {name.casefold().replace("_", ""): name for name in known.properties}
+    return folded.get(last.casefold().replace("_", "")) or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", last).upper()
+
+
+def _given_by(path: str, name: str, known: Declared) -> str:
+    from optio.compiler.checks.queries import path_meant  # only who made a mistake waits for it
+
+    if name in known.properties:
+        return ""
+    declared_as = f", declare `{name}` under `paramsSchema.properties`"
+    sent = path_meant(path) if path.startswith(("github.event.", "body.", "payload.", "event.", "trigger.body.")) else None
+    return f"{declared_as}, and map it by `{name}: {sent}`" if sent else f", and{declared_as[1:]}"
+
+
 def _words(found: re.Match[str]) -> set[str]:
     return set(re.findall(r"\w+", found[0]))
 
@@ -134,6 +152,9 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
             named = next((each for each in re.findall(r"\w+", inner) if each in known.properties), None)
             if named is not None:
                 hint = f"write `{{{{{named}}}}}`, and say in words what is to be done with it"
+        elif word is None and re.fullmatch(r"[A-Za-z_]\w*(?:\.\w+)+", inner):
+            word, name = None, named_by(inner, known)
+            hint = f"write `{{{{{name}}}}}`" + _given_by(inner, name, known)
         if inner.startswith(".") and "$." in found[0]:
             word = sources.get(f"${inner}")
             hint = f"write `{{{{NAME}}}}`, and for that parameter `NAME: ${inner}` under the webhook's `paramMapping`"
@@ -159,6 +180,10 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     yield from told(_almost(task.prompt, known.properties), almost)
     conditions = (found for found in _TEMPLATED.finditer(task.prompt) if _words(found) & set(known.properties))
     yield from told(conditions, templated)
+    secrets = {*task.spec.environment.secrets, *task.spec.environment.env}
+    quoted = code(task.prompt) if "$" in task.prompt else []
+    shells = (found for found in _SHELLS.finditer(task.prompt) if found[1] in known.properties and found[1] not in secrets)
+    yield from told((found for found in shells if not inside(quoted, found.start())), single)
     yield from told((found for found in re.finditer(SINGLE, task.prompt) if found[1] in known.properties), single)
 
 

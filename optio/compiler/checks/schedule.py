@@ -53,7 +53,13 @@ def _expression(task: ResolvedTask, route: Route, expression: str) -> Iterator[D
         yield _cron_error(task, route, expression, err.field, err.never, str(err))
         return
     fields = expand(expression).split()
-    if fields[2][0] not in "*?" and fields[4][0] not in "*?":
+    days, weekdays = fields[2], fields[4]
+    if ({days, weekdays}.isdisjoint("*?") and days[0] in "*?") or (weekdays[0] in "*?" and {days, weekdays}.isdisjoint("*?")):
+        message = (
+            f"`{expression}` fires where `{days}` of the month and weekday `{weekdays}` both fit; in Kubernetes, where one does"
+        )
+        yield task.at("OPT304", message, route, hint="write `*` for one of the two, or keep it if both must fit")
+    elif fields[2][0] not in "*?" and fields[4][0] not in "*?":
         message = f"`{expression}` fires on day {fields[2]} of the month and also on weekday {fields[4]}"
         yield task.at("OPT304", message, route, hint="write `*` for one of the two, or keep it if either is meant")
 
@@ -72,6 +78,9 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
             hint += f"write `{write}`" if write else "leave out the seconds"
             return task.at("OPT303", f"`{expression}` has {len(words)} fields", route, hint=hint, value=write, safe=False)
         if expression.strip().startswith("@"):
+            if write is not None:
+                message = f"`{expression}` is no schedule here"
+                return task.at("OPT301", message, route, hint=f"write `{write}`", value=write, safe=False)
             hint = "use @hourly, @daily, @weekly, @monthly, @yearly, or five fields"
             return task.at("OPT301", f"`{expression}` is no schedule", route, hint=hint)
         hint = f"write `{write}`" if write else "minute, hour, day of month, month, day of week: `0 9 * * 1`"

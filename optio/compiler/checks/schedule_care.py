@@ -1,5 +1,6 @@
 """Schedules that fire, and not quite as they read."""
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -52,6 +53,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             continue
         fields = expand(trigger.config.cron_expression).split()
         yield from _long_step(task, route, trigger.config.cron_expression, fields)
+        yield from _each_minute(task, route, trigger.config.cron_expression, fields)
         yield from _uneven(task, route, trigger.config.cron_expression, fields)
         yield from _dialect(task, route, trigger.config.cron_expression, fields)
         yield from _overlap(task, route, trigger, fields)
@@ -74,6 +76,18 @@ def _long_step(task: ResolvedTask, route: Route, expression: str, fields: list[s
         elif index < len(_NAMES):
             hint += f"; no schedule fires every {shown} {_NAMES[index]}s"
         yield task.at("OPT317", message, route, hint=hint, span=field_span(task, route, expression, index))
+
+
+def _each_minute(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
+    """`* 3 * * *`, where an hour is named and no minute."""
+    if fields[0] not in ("*", "*/1", "0-59") or not re.fullmatch(r"[0-9]+(?:[,-][0-9]+)*", fields[1]):
+        return
+    from optio.model.cron import minutes_of_day
+
+    count = len(minutes_of_day(expression))
+    message = f"`{expression}` fires {count:,} times a day: each minute of hour {fields[1]}"
+    hint = f"write `{' '.join(['0', *fields[1:]])}` for once an hour, or `{' '.join(['*/15', *fields[1:]])}` if that is meant"
+    yield task.at("OPT318", message, route, hint=hint, span=field_span(task, route, expression, 0))
 
 
 def _uneven(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:

@@ -1,5 +1,6 @@
 """Trust: parameters are filled into the prompt; anywhere else a value from outside would choose what runs."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,9 +35,12 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         (("environment", "network", "egress"), environment.network.egress if environment.network else None),
         *((route, value) for route, _, value in amounts(environment.resources)),
     ]
-    for route, name in _placeholders(shell, names):
+    own = set(re.findall(r"\{\{([A-Z][A-Z0-9_]*)\}\}", str(spec.command)))
+    for route, name in (*_placeholders(shell, names), *_placeholders([(("command",), spec.command)], own - names)):
         hint = f"let the agent do it from the prompt, where `{{{{{name}}}}}` is plain text"
-        if spec.agent_runtime == "command":
+        if name not in names:
+            hint = f"write the value itself, or declare `{name}` and let the program read it from `OPTIO_PARAMS_FILE`"
+        elif spec.agent_runtime == "command":
             hint = f"let the program read `{name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
         span = task.document.find(route, f"{{{{{name}}}}}")
         yield task.at("OPT415", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)

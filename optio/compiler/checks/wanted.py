@@ -37,7 +37,7 @@ def form(route: Route) -> str | None:
     """How a keyword of a schema is written."""
     word = str(route[-1])
     if word == "required" and "properties" in route:
-        return "delete it here, and name the parameter under `required: [NAME]` beside `properties:`"
+        return f"delete it here, and name the parameter under `required: [{route[-2]}]` beside `properties:`"
     return f"write it as in `{word}: {_FORMS[word]}`" if word in _FORMS else None
 
 
