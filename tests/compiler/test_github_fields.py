@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optio.compiler.checks import github_events
 from optio.compiler.checks.github import near
 from optio.compiler.checks.github_fields import EVENTS, FURTHER, KINDS, NAMES, TOPS
 
@@ -23,6 +24,23 @@ def test_the_tables_fit_together() -> None:
     assert EVENTS.keys() <= NAMES
     assert not any(set(FURTHER[kind]) & KINDS[kind].keys() for kind in FURTHER if kind not in ("owner", "user"))
     assert not TOPS & KINDS[""].keys()
+
+
+def test_the_generated_tables_fit_those_by_hand() -> None:
+    objects = {its.strip("@?") for fields in github_events.fields().values() for its in fields.values() if its.startswith("@")}
+
+    assert objects <= KINDS.keys() | github_events.fields().keys()
+    assert not github_events.fields().keys() & (KINDS.keys() | KINDS[""].keys())
+    assert github_events.tops().keys() <= NAMES - EVENTS.keys()
+    assert github_events.actions().keys() <= github_events.tops().keys()
+
+
+OTHERS = [(kind, field) for kind, fields in github_events.fields().items() for field in fields]
+
+
+@given(st.sampled_from(OTHERS))
+def test_a_path_of_another_event_that_there_is_is_left_alone(path: tuple[str, ...]) -> None:
+    assert near(path) is None
 
 
 @given(st.sampled_from(PATHS))

@@ -37,6 +37,8 @@ _MOST_PATHS = 100
 _USUAL = ("number", "title", "body", "state", "name", "full_name", "login", "id", "html_url", "ref", "sha", "message", "user")
 _MOST_TOLD = 4
 _FIELDS = frozenset(name for fields in KINDS.values() for name in fields)
+# What only some deliveries of an event have: those of `synchronize`, say.
+_SOMETIMES = {"pull_request": ("after", "before", "reason", "requested_team")}
 WORDS = {"integer": "an integer", "boolean": "true or false", "string": "a string", "array": "a list", "object": "an object"}
 
 
@@ -99,19 +101,46 @@ def _parted(task: ResolvedTask, event: Route, name: str, test: str) -> Fix | Non
     return when and Fix((*when.edits, *Fix.write(name, task.span(event)).edits), safe=False)
 
 
+def _fields(kind: str) -> dict[str, str]:
+    """The fields of an object, those that tasks use most and others."""
+    if kind in KINDS:
+        return KINDS[kind]
+    from optio.compiler.checks import github_events  # few tasks name one of these
+
+    return github_events.fields()[kind]
+
+
+def _field(kind: str, step: str) -> str | None:
+    found = _fields(kind).get(step)
+    if found is None and not kind:
+        from optio.compiler.checks import github_events
+
+        return f"@{step}" if step in github_events.fields() else None
+    return found
+
+
+def tops_of(event: str) -> tuple[str, ...] | None:
+    """What a delivery of the event may have at its top; None for one that is not known."""
+    if event in EVENTS:
+        return (*EVENTS[event], *_SOMETIMES.get(event, ()))
+    from optio.compiler.checks import github_events
+
+    return github_events.tops().get(event)
+
+
 def near(steps: tuple[str, ...]) -> str | None:
     """The path that was meant by one into GitHub's objects, of which some step is misspelt."""
     kind = ""
     for index, step in enumerate(steps):
-        field = KINDS[kind].get(step)
+        field = _field(kind, step)
         if field is None:
-            further = FURTHER.get(kind)
+            known, further = _fields(kind), FURTHER.get(kind, ()) if kind else None
             below = steps[index + 1 :]
             if further is None or step in further or not all(name.isidentifier() for name in below):
                 return None
             # What has fields of its own is an object.
-            objects = [name for name, its in KINDS[kind].items() if its.startswith("@")]
-            meant = closest(step, objects if below else [*KINDS[kind], *further])
+            objects = [name for name, its in known.items() if its.startswith("@")]
+            meant = closest(step, objects if below else [*known, *further])
             return None if meant is None else ".".join(("$", *steps[:index], meant, *below))
         if not field.startswith("@"):
             return None
@@ -160,7 +189,7 @@ def _one(
         wanted = " or ".join(WORDS.get(each, each) for each in taken)
         message = f"`{source}` is {WORDS[kind]}, and `{name}` takes {wanted}: every delivery would be refused"
         hint = f"write `type: {kind}` under `paramsSchema.properties.{name}`"
-        if kind == "object" and (fields := KINDS[kind_of(steps)]):
+        if kind == "object" and (fields := fields_of(steps)):
             hint = f"map a field of it, such as `{source}.{'login' if 'login' in fields else next(iter(fields))}`"
         yield task.at("OPT412", message, route, hint=hint)
     elif null and "null" not in taken and source.lstrip("$") not in when:
@@ -195,12 +224,12 @@ def lost(source: str, steps: tuple[str, ...], config: WebhookConfig) -> Lost | N
         # A word that is a field of another object is no slip of the pen.
         return Lost("in a delivery of GitHub", f"did you mean `{meant}`?", None if wrong in _FIELDS else meant)
     events = config.events or tuple(EVENTS)
-    if steps[0] in ALWAYS or not all(event in EVENTS for event in events):
+    if steps[0] in ALWAYS or any(tops_of(event) is None for event in events):
         return None
     # Events that are not told of send issues with more in them.
     if (config.events or steps[0] != "issue") and (none := _no_field(steps)) is not None:
         return Lost("in a delivery of GitHub", none)
-    tops = {top for event in events for top in EVENTS[event]}
+    tops = {top for event in events for top in tops_of(event) or ()}
     if steps[0] in tops or (config.events is None and (steps[0] in KINDS[""] or steps[0] in TOPS)):
         return None
     where = "in a delivery of " + (" or ".join(f"`{event}`" for event in events) if config.events else "GitHub")
@@ -230,7 +259,7 @@ def type_of(steps: tuple[str, ...]) -> tuple[str | None, bool, int | None]:
     for index, step in enumerate(steps):
         if null and above is None:
             above = index
-        kind = KINDS.get(kind[1:], {}).get(step, "") if kind.startswith("@") else ""
+        kind = (_field(kind[1:], step) or "") if kind.startswith("@") else ""
         null, kind = kind.endswith("?"), kind.rstrip("?")
         if not kind:
             return None, False, None
@@ -241,8 +270,13 @@ def kind_of(steps: tuple[str, ...]) -> str:
     """The kind of object at the end of a path."""
     kind = ""
     for step in steps:
-        kind = KINDS[kind][step].strip("@?")
+        kind = (_field(kind, step) or "").strip("@?")
     return kind
+
+
+def fields_of(steps: tuple[str, ...]) -> dict[str, str]:
+    """The fields of the object at the end of a path."""
+    return _fields(kind_of(steps))
 
 
 def _taken(sub: Any) -> list[str] | None:

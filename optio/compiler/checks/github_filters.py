@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from optio.compiler.checks.filters import Question, sent, unsent
-from optio.compiler.checks.github import WORDS, kind_of, lost, type_of
+from optio.compiler.checks.github import WORDS, fields_of, lost, type_of
 from optio.compiler.checks.github_fields import ACTIONS, ACTIONS_OF, EVENTS, ITEMS, KINDS, WORDS_OF
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.nearest import closest
@@ -113,9 +113,9 @@ def _unlike(question: Question) -> tuple[str, str] | None:
 def _action(action: str, config: WebhookConfig) -> tuple[str, str] | None:
     """An action that is another event's, or none: of a word that is like none of them, GitHub may know more."""
     events = config.events or []
-    if not events or not all(event in ACTIONS_OF for event in events):
+    if not events or not all(map(_actions_of, events)):
         return None
-    known = sorted({each for event in events for each in ACTIONS_OF[event]})
+    known = sorted({each for event in events for each in _actions_of(event)})
     if action in known:
         return None
     message = f"no delivery of {' or '.join(f'`{event}`' for event in events)} has the action `{action}`"
@@ -129,6 +129,14 @@ def _action(action: str, config: WebhookConfig) -> tuple[str, str] | None:
     return message, f"did you mean `{meant}`?" if meant else f"it is one of {', '.join(known)}"
 
 
+def _actions_of(event: str) -> frozenset[str]:
+    if event in ACTIONS_OF:
+        return ACTIONS_OF[event]
+    from optio.compiler.checks import github_events  # few tasks name one of these
+
+    return github_events.actions().get(event, frozenset())
+
+
 def _instead(question: Question, kind: str) -> str:
     text = str(question.value)
     if kind == "boolean":
@@ -138,7 +146,7 @@ def _instead(question: Question, kind: str) -> str:
     if kind == "array":
         return _among(question, question.path, ITEMS.get(question.steps[-1]))
     if kind == "object":
-        fields = KINDS[kind_of(question.steps)]
+        fields = fields_of(question.steps)
         field = next((each for each in ("login", "name", "full_name", "ref", "number") if each in fields), next(iter(fields)))
         return f"hold a field of it against that, such as `{question.path}.{field}`"
     return f"write `{question.path} {question.asked} '{text.lower()}'`"
