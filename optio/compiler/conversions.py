@@ -61,6 +61,12 @@ def scheme(value: Any) -> str | None:
     return next((each for each in get_args(Scheme) if each in word), "hmac")
 
 
+def github_event(word: str) -> str | None:
+    """Return the event of GitHub that is named, where nothing else can be meant."""
+    folded = word.lower().replace("-", "_").removesuffix("_target")
+    return folded if folded in NAMES and "_" in folded and folded not in ("workflow_dispatch", "repository_dispatch") else None
+
+
 def triggers(value: Any) -> str | None:
     """Return triggers, of `on:` as GitHub's workflows have it, or of names alone."""
     named = (

@@ -278,8 +278,8 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         TASK,
-        "jobs tasks stages pipeline workflow workflows templates entrypoint dag nodes matrix strategy "
-        "dags functions subtasks foreach loop repeat repeatpolicy withitems withparam",
+        "jobs tasks stages pipeline workflow workflows templates entrypoint dag nodes matrix strategy dags functions "
+        "subtasks foreach loop repeat repeatpolicy withitems withparam",
         advice=_JOBS,
     ),
     Row(
@@ -426,9 +426,9 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         TASK,
-        "workingdirectory workingdir workdir cwd dir adddir additionaldirectories storage workspace workspaceref "
-        "cache cachememory files checkout mounts persistence pull pullsteps datasets repomemory templatesearchpath "
-        "artifactpaths",
+        "workingdirectory workingdir workdir cwd dir adddir additionaldirectories storage volumes volumemounts "
+        "workspace workspaceref cache cachememory files checkout mounts persistence pull pullsteps datasets "
+        "repomemory templatesearchpath artifactpaths",
         advice=_FILES,
     ),
     Row(
@@ -470,7 +470,11 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(ENVIRONMENT, "cpu cpus cpulimit", "resources.cpu", to.quantity),
     Row(ENVIRONMENT, "memory mem ram memorylimit", "resources.memory", to.quantity),
-    Row(ENVIRONMENT, "workingdirectory workingdir workdir cwd dir workspace files checkout", advice=_FILES),
+    Row(
+        ENVIRONMENT,
+        "volumes volumemounts mounts workingdirectory workingdir workdir cwd dir workspace files checkout",
+        advice=_FILES,
+    ),
     Row(ENVIRONMENT, "imagepullpolicy nodeselector affinity tolerations runner machine platform", advice=_PLACED),
     Row(
         ENVIRONMENT,

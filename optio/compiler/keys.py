@@ -41,7 +41,7 @@ _TRIGGER_STEMS = (
 # What a pod is never given, wherever it is asked for.
 _NEVER = frozenset(
     {
-        *("privileged", "securityContext", "hostPath", "hostNetwork", "hostPID", "hostIPC", "volumes", "volumeMounts"),
+        *("privileged", "securityContext", "hostPath", "hostNetwork", "hostPID", "hostIPC"),
         *("capabilities", "runAsUser", "runAsRoot", "allowPrivilegeEscalation", "serviceAccount", "serviceAccountName"),
         *("automountServiceAccountToken", "nodeName", "docker", "dockerSocket"),
     }

@@ -260,6 +260,18 @@ def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
     at = (*route, "type")
     word = str(value["type"])
     meant = trigger_meant(word)
+    from optio.compiler.conversions import github_event  # only who made a mistake waits for it
+
+    if (event := github_event(word)) is not None:
+        form = f"{{type: webhook, config: {{path: my-path, scheme: github, events: [{event}], secret: {{name: NAME}}}}}}"
+        return finding(
+            "OPT321",
+            f"unknown trigger `{word}`",
+            path=document.path_at(at),
+            span=document.span(at),
+            route=at,
+            hint=f"write `- {form}`",
+        )
     hint = f"tickets start Repo Tasks only; {allowed}" if word == "ticket" else f"did you mean `{meant}`?" if meant else allowed
     span = document.span(at)
     fix = Fix.write(meant, span, safe=False) if meant and word != "ticket" else None
@@ -374,6 +386,9 @@ def _made_of(document: Document | Merged, route: Route, value: Any, wanted: str)
         written = mapping_meant(route, value)
     elif route == ("triggers",) and isinstance(value, (dict, str)):
         written = triggers(value)
+    elif wanted == LIST and isinstance(value, str) and re.search(r"[\n,]", value.strip()):
+        parts = value.split("\n") if route[-1:] == ("setupCommands",) else re.split(r"[\n,]", value)
+        written = flow([part.strip() for part in parts if part.strip()])
     if written is None or len(written) > _MAX_MADE:
         return None
     last = route[-1]

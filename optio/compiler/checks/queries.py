@@ -24,7 +24,9 @@ _MEANT = (
     (r"([=!]=)\s*(?!(?:true|false|null)\b)([A-Za-z_][\w/-]*)(?=\s*(?:$|&&|\|\||\)))", r"\1 '\2'"),
 )
 # What others have around the payload, or around a path into it.
-_AROUND = re.compile(r"(?<![\w.])(?:github\.event|body|payload|request\.body|req\.body|event\.body)\.(?=[A-Za-z_])")
+_AROUND = re.compile(
+    r"(?<![\w.])(?:github\.event|\$json\.body|\$json|trigger\.body|body|payload|request\.body|req\.body|event\.body)\.(?=[A-Za-z_])"
+)
 _BRACES = re.compile(r"\$?\{\{\s{0,9}(.*?)\s{0,9}\}\}", re.DOTALL)
 _DASHED = re.compile(r"\.([A-Za-z_]\w*-[\w-]*)")
 _LONGEST = 500
@@ -52,7 +54,8 @@ def fault(text: str, err: PathSyntax) -> str:
 def path_meant(source: str) -> str | None:
     """The path of names and indices that somebody means who writes it without its root, or as a template has it."""
     braces = _BRACES.fullmatch(source) if len(source) <= _LONGEST else None
-    bare = (braces[1] if braces else source).lstrip("$@.")
+    whole = braces[1] if braces else source
+    bare = whole if whole.startswith("$json.") else whole.lstrip("$@.")
     rooted = "$." + _AROUND.sub("", bare, count=1)
     return rooted if plain.is_path(rooted) else None
 
