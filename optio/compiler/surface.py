@@ -23,13 +23,11 @@ _INVISIBLE = re.compile(
 # A comment that begins like a number, a channel or a colour, behind a value: `#12`, `#general`, `#ff0000`.
 _CUT = re.compile(r"^[^\n#'\"]*[^\s#'\"\[{,:|>-][ \t]+(#[A-Za-z0-9_][^\n]*)$", re.MULTILINE)
 _PROMPT: Route = ("promptTemplate",)
-_GOES_ON = re.compile(r"(?<=\S) (# (?!optio:|yaml|noqa)[^\n]*\w[^\n]*)$", re.MULTILINE)
-_ITEM = re.compile(r"(?:[-*+]|\d{1,2}[.)])[ \t]+\S|#{1,6} \S|```|~~~")
-_READ_OTHERWISE = re.compile(
-    r"&[A-Za-z0-9_-]+[^\sA-Za-z0-9_\-,\[\]{}]|[\[{,]\s*\?[^\s,\]}]|(?:^|[\s\[{,])!(?=[\s,\]}]|\Z)", re.MULTILINE
-)
-_ODD_ANCHOR = re.compile(r"&([A-Za-z0-9_-]+)([^\sA-Za-z0-9_\-,\[\]{}])[^\s,\[\]{}]*")
-_BARE_TAG = re.compile(r"!(?=[\s,\]}]|\Z)")
+_GOES_ON = r"(?<=\S) (# (?!optio:|yaml|noqa)[^\n]*\w[^\n]*)$"
+_ITEM = r"(?:[-*+]|\d{1,2}[.)])[ \t]+\S|#{1,6} \S|```|~~~"
+_READ_OTHERWISE = r"(?m)&[A-Za-z0-9_-]+[^\sA-Za-z0-9_\-,\[\]{}]|[\[{,]\s*\?[^\s,\]}]|(?:^|[\s\[{,])!(?=[\s,\]}]|\Z)"
+_ODD_ANCHOR = r"&([A-Za-z0-9_-]+)([^\sA-Za-z0-9_\-,\[\]{}])[^\s,\[\]{}]*"
+_BARE_TAG = r"!(?=[\s,\]}]|\Z)"
 _ANCHOR = re.compile(r"&([^\s,\[\]{}]+)[ \t]*")
 
 
@@ -39,7 +37,7 @@ def check(file: SourceFile, document: Document) -> Iterator[Diagnostic]:
     text = document.text
     if not text.isascii():
         yield from invisible(file.path, text)
-    if _READ_OTHERWISE.search(text):
+    if ("&" in text or "!" in text or "?" in text) and re.search(_READ_OTHERWISE, text):
         yield from _read_otherwise(document)
     if "&" in text:
         yield from _anchors(document)
@@ -89,6 +87,7 @@ def invisible(path: str, text: str) -> Iterator[Diagnostic]:
 def _read_otherwise(document: Document) -> Iterator[Diagnostic]:
     """What the parser reads in its own way, without a word: `&an:chor`, `{?key: value}` and `! 12`."""
     text, seen, stack = document.text, set[int](), [document.root]
+    odd_anchor, bare_tag = re.compile(_ODD_ANCHOR), re.compile(_BARE_TAG)
     while stack:
         node = stack.pop()
         if id(node) in seen:
@@ -98,12 +97,12 @@ def _read_otherwise(document: Document) -> Iterator[Diagnostic]:
             stack += [each for part in node.value for each in (part if isinstance(part, tuple) else (part,))]
         at = node.start_mark.index
         span, message, hint = None, "", ""
-        if (anchor := _ODD_ANCHOR.match(text, at)) is not None:
+        if (anchor := odd_anchor.match(text, at)) is not None:
             span = span_at(text, at, anchor.end())
             better = re.sub(r"[^A-Za-z0-9_-]+", "-", anchor[0][1:]).strip("-")
             message = f"the anchor `{anchor[0]}` ends at `{anchor[2]}` for some readers, and its rest is part of the value"
             hint = f"write `&{better}`, with letters, digits, `_` and `-`, and the same behind `*`"
-        elif _BARE_TAG.match(text, at):
+        elif bare_tag.match(text, at):
             value = str(node.value) if node.id == "scalar" else ""
             span, message = (
                 span_at(text, at, at + 1),
@@ -199,7 +198,7 @@ def _cut_prompt(document: Document) -> Iterator[Diagnostic]:
         return
     end = document.span(_PROMPT).end
     line = document.text.split("\n", end.line)[end.line - 1]
-    found = _GOES_ON.match(line, end.column - 1)
+    found = re.compile(_GOES_ON).match(line, end.column - 1)
     if found is None:
         return
     span = Span(Position(end.line, found.start(1) + 1), Position(end.line, found.end(1) + 1))
@@ -223,7 +222,7 @@ def _folded(document: Document) -> Iterator[Diagnostic]:
             before.strip()
             and line[indent:] == line.lstrip()
             and before[indent:] == before.lstrip()
-            and _ITEM.match(line.lstrip())
+            and re.match(_ITEM, line.lstrip())
         ):
             start = document.span(_PROMPT).start
             span = Span(start, Position(start.line, start.column + 1))

@@ -6,8 +6,11 @@ from enum import Enum
 from typing import Any, NamedTuple
 from zoneinfo import available_timezones
 
+from optio.compiler.checks.github import paths_sent
+from optio.compiler.checks.github_fields import NAMES
 from optio.compiler.checks.samples import paths_of
 from optio.compiler.checks.schedule import MACHINE_ZONES
+from optio.compiler.checks.scheme import GITLAB_HOOKS
 from optio.compiler.tree import SUFFIXES
 from optio.lsp import keys, outline, params
 from optio.lsp.keys import Schema
@@ -177,6 +180,10 @@ def _values(page: Page, context: Context, offset: int) -> Iterator[Item]:
         for words, expression in cron.PRESETS.items():
             text = expression if context.quote else f'"{expression}"'
             yield Item(expression, text, Sort.VALUE, context.start, offset, words)
+    elif len(route) == 5 and route[3] == "events":
+        for event in _events(str(page.written((*route[:3], "scheme")))):
+            text = f'"{event}"' if " " in event and not context.quote else event
+            yield Item(event, text, Sort.VALUE, context.start, offset)
     elif len(route) == 5 and route[3] == "paramMapping":
         yield from _payload(page, context, offset)
     elif general == (*params.REQUIRED, 0):
@@ -187,6 +194,14 @@ def _values(page: Page, context: Context, offset: int) -> Iterator[Item]:
                 yield Item(name, name, Sort.PARAMETER, context.start, offset)
     else:
         yield from _choices(page, context, offset)
+
+
+def _events(scheme: str) -> Iterator[str]:
+    """The events of a sender, as far as all are known."""
+    if scheme in ("github", "gitea"):
+        yield from sorted(NAMES)
+    elif scheme == "gitlab":
+        yield from GITLAB_HOOKS
 
 
 def _choices(page: Page, context: Context, offset: int) -> Iterator[Item]:
@@ -216,7 +231,7 @@ def _files(page: Page, context: Context, offset: int, endings: tuple[str, ...]) 
 
 
 def _payload(page: Page, context: Context, offset: int) -> Iterator[Item]:
-    """The paths of what the samples hold."""
+    """The paths of what the samples hold; without any, of what GitHub sends."""
     task = page.task
     if task is None or page.written((*context.route[:2], "type")) != "webhook":
         return
@@ -224,6 +239,9 @@ def _payload(page: Page, context: Context, offset: int) -> Iterator[Item]:
     for sample in task.samples:
         for path in paths_of(sample.payload):
             seen.setdefault(path, sample.path)
+    if not task.samples and page.written((*context.route[:3], "scheme")) == "github":
+        hook = task.spec.webhook
+        seen = paths_sent(hook.config.events or () if hook is not None else ())
     for path, sample_path in sorted(seen.items()):
         odd = " #" in path or ": " in path or (context.flow and any(sign in path for sign in "[]{},"))
         quoted = odd and not context.quote

@@ -85,6 +85,37 @@ def test_required_offers_the_parameters(tmp_path: Path) -> None:
     assert labels(tmp_path, TASK.replace("[REPO]", f"[REPO, {HERE}]")) == ["FOCUS"]
 
 
+HOOK = f"""\
+name: Triage
+agentRuntime: claude-code
+promptTemplate: Look at {{{{TITLE}}}}
+paramsSchema: {{type: object, properties: {{TITLE: {{type: string}}}}, required: [TITLE], additionalProperties: false}}
+triggers:
+  - type: webhook
+    config:
+      path: triage
+      scheme: github
+      secret: {{name: TRIAGE_SECRET}}
+      events: [issues, check_run]
+      paramMapping:
+        TITLE: $.issue.{HERE}
+"""
+
+
+def test_events_of_a_sender_are_offered(tmp_path: Path) -> None:
+    github = HOOK.replace(HERE, "title")
+
+    assert "pull_request_review" in labels(tmp_path, github.replace("check_run", f"pu{HERE}"))
+    assert '"Push Hook"' in inserted(tmp_path, github.replace("github", "gitlab").replace("check_run", HERE), "Push Hook")
+
+
+def test_paths_of_what_github_sends_are_offered(tmp_path: Path) -> None:
+    offered = labels(tmp_path, HOOK)
+
+    assert {"$.issue.title", "$.issue.user.login", "$.check_run.conclusion"} <= set(offered)
+    assert not any(path.startswith("$.pull_request") for path in offered)
+
+
 def test_zones_and_schedules_are_offered(tmp_path: Path) -> None:
     assert "Europe/Lisbon" in labels(tmp_path, TASK.replace("Europe/Berlin", f"Eu{HERE}"))
     assert '"0 9 * * 1"' in inserted(tmp_path, TASK.replace('"30 2 * * *"', HERE), "0 9 * * 1")

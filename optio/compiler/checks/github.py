@@ -1,7 +1,7 @@
 """GitHub's payloads: the types of what tasks usually map, and what may be null, against the parameters that they fill."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import dropwhile, islice
 from typing import Any, NamedTuple
 
@@ -37,6 +37,8 @@ _MOST_PATHS = 100
 _USUAL = ("number", "title", "body", "state", "name", "full_name", "login", "id", "html_url", "ref", "sha", "message", "user")
 _MOST_TOLD = 4
 _FIELDS = frozenset(name for fields in KINDS.values() for name in fields)
+# Objects below objects that are offered.
+_DEEPEST = 2
 # What only some deliveries of an event have: those of `synchronize`, say.
 _SOMETIMES = {"pull_request": ("after", "before", "reason", "requested_team")}
 WORDS = {"integer": "an integer", "boolean": "true or false", "string": "a string", "array": "a list", "object": "an object"}
@@ -126,6 +128,19 @@ def tops_of(event: str) -> tuple[str, ...] | None:
     from optio.compiler.checks import github_events
 
     return github_events.tops().get(event)
+
+
+def paths_sent(events: Sequence[str]) -> dict[str, str]:
+    """The paths into deliveries of these events, or of those that tasks use most, with their types: two objects deep."""
+    known = [tops for event in events or EVENTS if (tops := tops_of(event)) is not None]
+    found: dict[str, str] = {}
+    ahead = [("$", {top: _field("", top) or "" for tops in known for top in (*tops, "organization", "installation")})]
+    for path, fields in ahead:
+        for name, its in fields.items():
+            found[f"{path}.{name}"] = "object" if its.startswith("@") else its
+            if its.startswith("@") and path.count(".") < _DEEPEST:
+                ahead.append((f"{path}.{name}", _fields(its.strip("@?"))))
+    return found
 
 
 def near(steps: tuple[str, ...]) -> str | None:

@@ -6,7 +6,6 @@ from itertools import chain
 from typing import Any
 
 from optio.compiler.checks.declared import Declared, declared
-from optio.compiler.checks.shell import inside
 from optio.compiler.diagnostics import Diagnostic, told
 from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
@@ -23,10 +22,10 @@ ALMOST = (
 )
 # What other templates have: it may be meant, unless it names a parameter.
 _TEMPLATED = re.compile(r"\{%[^%{}\n]{1,200}%\}")
-_SHELLS = re.compile(r"(?<![\\$\w])\$([A-Za-z_][A-Za-z0-9_]*)(?![A-Za-z0-9_({\[])")
+_SHELLS = r"(?<![\\$\w])\$([A-Za-z_][A-Za-z0-9_]*)(?![A-Za-z0-9_({\[])"
 # Whatever else stands between the braces: a path, a filter, an expression.
-_BRACED = re.compile(r"\$?\{\{(?![A-Za-z0-9_]+\}\})(?=[^{}]{0,200}[^{}\s])[^{}]{1,200}\}\}")
-_CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`", re.DOTALL)
+_BRACED = r"\$?\{\{(?![A-Za-z0-9_]+\}\})(?=[^{}]{0,200}[^{}\s])[^{}]{1,200}\}\}"
+_CODE = r"(?s)```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`"
 SINGLE = r"(?<!\{)\$?\{([A-Za-z0-9_]+)\}(?!\})"
 
 
@@ -103,15 +102,22 @@ def _sources(task: ResolvedTask) -> dict[str, str]:
     return {source: name for name, source in pairs if isinstance(source, str) and source.startswith("$.")}
 
 
+def inside(ranges: list[tuple[int, int]], at: int) -> bool:
+    """Whether a place lies in one of the ranges."""
+    return any(start <= at < end for start, end in ranges)
+
+
 def code(text: str) -> list[tuple[int, int]]:
     """The ranges of a text between backquotes and in fences, where braces and variables may be meant as they are."""
-    return [found.span() for found in _CODE.finditer(text)] if "`" in text or "~~~" in text else []
+    return [found.span() for found in re.finditer(_CODE, text)] if "`" in text or "~~~" in text else []
 
 
 def _almost(text: str, names: Collection[str]) -> Iterator[re.Match[str]]:
     """What looks like a placeholder and is none; in code only what names a parameter."""
+    if text.count("{{") == len(PLACEHOLDER.findall(text)):
+        return
     quoted, end = code(text), 0
-    found = sorted(chain(re.finditer(ALMOST, text), _BRACED.finditer(text)), key=lambda each: (each.start(), -each.end()))
+    found = sorted(chain(re.finditer(ALMOST, text), re.finditer(_BRACED, text)), key=lambda each: (each.start(), -each.end()))
     for each in found:
         if each.start() >= end and (not inside(quoted, each.start()) or _words(each) & set(names)):
             end = each.end()
@@ -182,7 +188,8 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     yield from told(conditions, templated)
     secrets = {*task.spec.environment.secrets, *task.spec.environment.env}
     quoted = code(task.prompt) if "$" in task.prompt else []
-    shells = (found for found in _SHELLS.finditer(task.prompt) if found[1] in known.properties and found[1] not in secrets)
+    dollars = re.finditer(_SHELLS, task.prompt) if "$" in task.prompt else iter(())
+    shells = (found for found in dollars if found[1] in known.properties and found[1] not in secrets)
     yield from told((found for found in shells if not inside(quoted, found.start())), single)
     yield from told((found for found in re.finditer(SINGLE, task.prompt) if found[1] in known.properties), single)
 

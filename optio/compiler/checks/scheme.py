@@ -20,7 +20,7 @@ _GITHUB_EVENTS = frozenset(
 )
 _GITLAB_EVENT = re.compile(r"[A-Z][A-Za-z ]{1,40} Hook")
 _BITBUCKET_EVENT = re.compile(r"(?:repo|pullrequest|pr):[a-z_:]{1,60}")
-_GITLAB_HOOKS = (
+GITLAB_HOOKS = (
     *("Push Hook", "Tag Push Hook", "Issue Hook", "Confidential Issue Hook", "Note Hook", "Confidential Note Hook"),
     *("Merge Request Hook", "Wiki Page Hook", "Pipeline Hook", "Job Hook", "Deployment Hook", "Feature Flag Hook"),
     *("Release Hook", "Milestone Hook", "Emoji Hook", "Member Hook", "Subgroup Hook", "Project Hook", "Vulnerability Hook"),
@@ -131,7 +131,7 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
         if config.scheme == "gitlab":
             if not _GITLAB_EVENT.fullmatch(event):
                 made = f"{event.replace('_', ' ').replace(' events', '').title()} Hook"
-                named = _IN_GITLAB.get(event) or closest(made, _GITLAB_HOOKS) or "Push Hook"
+                named = _IN_GITLAB.get(event) or closest(made, GITLAB_HOOKS) or "Push Hook"
                 message = f"`{event}` is not an event of GitLab: the names of its events end in `Hook`"
                 yield task.at("OPT420", message, (*route, "events", index), hint=f"did you mean `{named}`?")
                 return
