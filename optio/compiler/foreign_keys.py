@@ -41,41 +41,39 @@ class Stem(NamedTuple):
 
 
 _BOUNDS = (
-    "what can be bounded: `maxTurns`, `budgetUsd`, `timeout`, `maxRetries`, `maxConcurrent` and `startLimit`; "
-    "write the one that is meant"
+    "you can limit `maxTurns`, `budgetUsd`, `timeout`, `maxRetries`, `maxConcurrent` and `startLimit`: write the "
+    "one that is meant"
 )
 _KEY = (
     "a key is a secret by its name: write `environment: {secrets: [ANTHROPIC_API_KEY]}`, and set "
     "`OPTIO_SECRET_ANTHROPIC_API_KEY` for the server"
 )
 _EACH_NAMED = "name each secret by itself: write `environment: {secrets: [NAME]}`; each one is a variable of the run"
-_PAUSES = "a failed run is tried again after 5 s, 10 s, 20 s and so on, and no key changes that"
-_NO_PAUSE = f"{_PAUSES}: write `maxRetries:` for how often, and delete this line"
+_NO_PAUSE = "Optio waits 5 s, 10 s, 20 s and so on between tries: write `maxRetries:` for how often, and delete this line"
 _NOTIFY = (
-    "nothing here sends messages: alert on the metric `optio_runs_total`, or say in the prompt whom to tell; then "
-    "delete the line"
+    "Optio sends no messages: alert on the metric `optio_runs_total`, or say in the prompt whom to inform; then "
+    "delete this line"
 )
 _HOOKS = (
-    "nothing runs after a run: say in the prompt what is to be done at the end, or follow `optio_runs_total`; then "
-    "delete the line"
+    "Optio runs nothing after a run: put it into the prompt, or follow the metric `optio_runs_total`; then delete this line"
 )
-_ORDER = "no task waits for another: let the first one's agent start the second by its webhook, and delete this line"
-_JOBS = "a task is one agent with one prompt: write each job as a file of its own, and its steps as words of the prompt"
+_ORDER = "tasks do not wait for each other: let the agent of the first one call the webhook of the second, and delete this line"
+_JOBS = "a task is one agent with one prompt: write each job as a file of its own, and its steps into the prompt"
 _TOOLS = (
-    "agents bring their own tools: bound what they reach by `environment.network.egress` and "
+    "agents bring their own tools: limit what they reach with `environment.network.egress` and "
     "`environment.secrets`, and delete this line"
 )
-_RIGHTS = "rights are those of the secrets that a run is given: name them under `environment.secrets`, and delete this line"
+_RIGHTS = "a run has the rights of its secrets: list them under `environment.secrets`, and delete this line"
 _IMPORT = "a task takes values from one template: write `extends: templates/NAME.yaml`, with `type: template` in that file"
 _FILES = (
     "a run begins with an empty directory: fetch what it needs by a command in `environment.setupCommands`, and "
     "delete this line"
 )
-_KEPT = "runs are kept as the server is told by `OPTIO_KEEP_RUNS`: delete this line"
-_PLACED = "where a pod runs is for the pod template of the worker to say (`OPTIO_POD_TEMPLATE`): delete this line"
-_WORDS = "no key labels a task: use `owner`, `description` and the file's directory, and delete this line"
-_OUTPUT = "what the agent says last is the run's result: say in the prompt what it should write, and delete this line"
-_DATES = "a schedule has no first or last day: set `enabled: false` in it until then, and delete this line"
+_KEPT = "the server decides how long runs are kept (`OPTIO_KEEP_RUNS`): delete this line"
+_PLACED = "a task does not choose where its pod runs: set `OPTIO_POD_TEMPLATE` for the worker, and delete this line"
+_WORDS = "a task has no labels: use `owner`, `description` and the file's directory, and delete this line"
+_OUTPUT = "the agent's last message is the result of the run: say in the prompt what to write, and delete this line"
+_DATES = "a schedule has no first or last day: write `enabled: false` in the trigger while it must rest, and delete this line"
 _ON_FILTER = "write `when: \"@.ref == 'refs/heads/main'\"`"
 ONE_SCHEDULE = "a task has one schedule: write one file for each zone or time, with `extends:` for what they share"
 
@@ -111,8 +109,8 @@ ROWS: tuple[Row, ...] = (
         TASK,
         "manualapproval approval approvals requireapproval askforapproval approvalpolicy waitforapproval "
         "permissionmode dangerouslyskippermissions roles bots",
-        advice="nobody is asked while a run works: let it propose only, by what the prompt says and by secrets that "
-        "can only read; then delete the line",
+        advice="a run asks nobody: say in the prompt what it may only propose, and give it secrets that can only "
+        "read; then delete this line",
     ),
     # What bounds time.
     Row(TASK, "timeoutminutes timeoutinminutes timeoutmins maxminutes maxruntimeminutes", "timeout", to.minutes),
@@ -130,8 +128,8 @@ ROWS: tuple[Row, ...] = (
     Row(
         TASK,
         "sla slamisscallback slos expectedduration",
-        advice="no key warns of a late run: write `timeout: 20m` to end it, and alert on the metric "
-        "`optio_slots_total`; then delete the line",
+        advice="Optio does not warn of a late run: write `timeout: 20m` to end it, and alert on the metric "
+        "`optio_slots_total`; then delete this line",
     ),
     Row(
         TASK,
@@ -230,8 +228,8 @@ ROWS: tuple[Row, ...] = (
         TASK,
         "temperature topp effort reasoningeffort modelreasoningeffort modelreasoningsummary thinking modelverbosity "
         "outputstyle verbose debug strict features experimental hideagentreasoning cacheprompt enabletodo",
-        advice="how the agent thinks is its own affair: name another `model:`, or say it in the prompt; then delete "
-        "the line",
+        advice="Optio does not tune how an agent thinks: choose another `model:`, or say it in the prompt; then "
+        "delete this line",
     ),
     Row(
         TASK,
@@ -444,7 +442,7 @@ ROWS: tuple[Row, ...] = (
         TASK,
         "otel tracing metrics telemetry statusline livenessprobe readinessprobe healthcheck ports port "
         "executionorder staticdata meta orientation defaultview tty stdin",
-        advice="nothing here has a use for it: metrics and traces are set for the server; delete this line",
+        advice="a task has no such key: metrics and traces are set for the server, so delete this line",
     ),
     Row(TASK, "testcases samples examples fixtures mocks test checks assertions", "tests", to.same),
     # Below `environment`.
@@ -491,7 +489,7 @@ ROWS: tuple[Row, ...] = (
         NETWORK,
         "blocked deny denylist disabled none ingress firewall mode policy networkaccess proxy isolated",
         advice="only what `egress` lists can be reached, and nobody comes in: list the hosts, or write `egress: []` "
-        "for none; then delete the line",
+        "for none; then delete this line",
     ),
     Row(RESOURCES, "mem ram memorylimit", "memory", to.quantity),
     Row(RESOURCES, "memorymb memorymib", "memory", to.mebibytes),
@@ -540,7 +538,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         SCHEDULE,
         "when if condition conditions scheduleconditions filter dayor",
-        advice="the clock asks no questions: say in the prompt when there is nothing to do, and delete this line",
+        advice="a schedule has no condition: say in the prompt when there is nothing to do, and delete this line",
     ),
     Row(SCHEDULE, "timezones times crons", advice=ONE_SCHEDULE),
     # In the config of a webhook.

@@ -40,7 +40,9 @@ def _constant(task: ResolvedTask, key: str) -> Iterator[Diagnostic]:
     hint = f'write `key: "{{{{{word or next(iter(names), "NAME")}}}}}"`' + ", with what makes two runs the same"
     if word is None:
         hint += "; for one run at a time write `maxConcurrent: 1` instead of `dedupe`"
-    yield task.at("OPT230", f"the key `{key}` is the same for every run: each one stands for all others", KEY, hint=hint)
+    yield task.at(
+        "OPT230", f"every run has the key `{key}`: while one waits or works, all others count as its duplicates", KEY, hint=hint
+    )
 
 
 def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Diagnostic]:
