@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 import uuid_utils
 
-from optio.broker.base import Topic
+from optio.broker.base import Topic, tell_of_waiting
 from optio.errors import Conflict, OptioError, StoreUnavailable
 from optio.model.registry import CompiledTask
 from optio.runs import schedule
@@ -238,10 +238,10 @@ class Scheduler:
                     fired.append((plan.firing, result, took))
                     if plan.firing.next_fire is not None:
                         self._agenda.add(task_id, plan.firing.next_fire)
-        started = [run_id for _, fresh, _ in fired for run_id in fresh]
+        started = [(run_id, self._tasks[firing.task_id].namespace) for firing, fresh, _ in fired for run_id in fresh]
         if started:
             log.info("%d scheduled runs queued", len(started), extra={"event": "schedule_fired"})
-            self._services.broker.tell(Topic.START, *started)
+            tell_of_waiting(self._services.broker, started)
         for firing, fresh, took in fired:
             self._tell_of(firing, fresh, now, now + took)
         if unavailable is not None:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from optio.errors import SettingsError
 from optio.model.defaults import MAX_WORKFLOW_CONCURRENT
+from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import quantity
 from optio.model.removal_limit import DEFAULT_REMOVAL_LIMIT, RemovalLimit
 from optio.model.text import duration
@@ -207,7 +208,14 @@ SETTINGS: Mapping[str, Setting] = {
     "attempt_processes": Setting(
         None, _count, "processes, with their threads, that an attempt as a process may have at once, where there is a cgroup"
     ),
-    "kube_namespace": Setting("optio", _label, "namespace of the pods, in the cluster of KUBECONFIG or the one we run in"),
+    "kube_namespace": Setting(
+        "optio", _label, "namespace of the pods of tasks without one, in the cluster of KUBECONFIG or the one we run in"
+    ),
+    "team_namespace": Setting(
+        None,
+        _label,
+        "namespace of a team: this worker's pods run there, and it takes only runs of tasks that the policy puts there",
+    ),
     "kube_install": Setting("optio", _label, "tells the pods of two installations in one namespace apart"),
     "kube_image": Setting(None, str, "image of the agents whose task names none"),
     "kube_egress": Setting(
@@ -235,7 +243,9 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "pod_warm_age": Setting("1h", _span, "a warm pod that waited for so long is replaced"),
     "pod_warm_limit": Setting("20", _count, "warm pods of all tasks together"),
-    "max_workflow_concurrent": Setting(str(MAX_WORKFLOW_CONCURRENT), _count, "runs at once, over all tasks"),
+    "max_workflow_concurrent": Setting(
+        str(MAX_WORKFLOW_CONCURRENT), _count, "runs at once, over all tasks; each namespace has so many for itself"
+    ),
     "max_queued": Setting("100000", _count, "runs that may wait; beyond them new triggers are answered by 429"),
     "worker_concurrent": Setting(None, _count, "runs at once on one worker; by default as many as over all tasks"),
     "orphan_timeout": Setting(
@@ -310,6 +320,7 @@ class Settings:
     attempt_disk: int
     attempt_processes: int | None
     kube_namespace: str
+    team_namespace: str | None
     kube_install: str
     kube_image: str | None
     kube_egress: str | None
@@ -393,6 +404,10 @@ class Settings:
                 raise SettingsError(
                     f"{', '.join(given)}: only for OPTIO_EXECUTOR=process, a pod is a sandbox of its own: unset it"
                 )
+        elif values["team_namespace"] is not None:
+            raise SettingsError(
+                "OPTIO_TEAM_NAMESPACE: only for OPTIO_EXECUTOR=kubernetes, processes run in no namespace: unset it"
+            )
         for name in ("pod_cpu", "pod_memory"):
             request = f"{name}_request"
             least, most = (quantity(values[each]) or 0 for each in (request, name))
@@ -418,6 +433,16 @@ class Settings:
         if self.database_url is not None:
             return Path(self.database_url.removeprefix("sqlite:///"))
         return self.data_dir / "optio.db"
+
+    @property
+    def pod_namespace(self) -> str:
+        """Where a worker's pods run."""
+        return self.team_namespace or self.kube_namespace
+
+    @property
+    def scope(self) -> WorkerScope:
+        """The tasks of which a worker takes runs."""
+        return ALL_TASKS if self.executor == "process" else WorkerScope(self.team_namespace or "")
 
     @property
     def secrets(self) -> Path:

@@ -212,7 +212,8 @@ def pod_settings(settings: Settings) -> "PodSettings":
         if word in template.spec and getattr(settings, other):
             raise SettingsError(f"OPTIO_POD_TEMPLATE has `spec.{word}`, and OPTIO_{other.upper()} is set: keep one of them")
     return PodSettings(
-        namespace=settings.kube_namespace,
+        namespace=settings.pod_namespace,
+        is_team=settings.team_namespace is not None,
         install=settings.kube_install,
         image=settings.kube_image,
         cpu=settings.pod_cpu,

@@ -31,6 +31,8 @@ _HINTED = timedelta(seconds=0.1)
 _JUMP = 1.0
 # For letting go of everything: who stops us waits for ten seconds as a rule, and a store that is away takes five of them.
 _LEAVE = 4.0
+# A third of the time after which the store takes a silent worker for gone.
+_NOTED_EVERY_S = 10.0
 # What attempts left on disk whose worker never came back to them is looked for so often.
 _TIDY = 60.0
 # Who has begun and died is not waited for longer.
@@ -53,7 +55,9 @@ class Worker:
         self._stopping = threading.Event()
         self._untidy = threading.Event()
         self._served = threading.Event()
-        self._warming = Warming(services.store, services.executor, self._place)
+        self._scope = services.settings.scope
+        self._warming = Warming(services.store, services.executor, self._place, self._scope)
+        self._noted_at: float | None = None
         self._running: dict[str, tuple[Execution, threading.Thread]] = {}
         self._capacity = services.settings.worker_concurrent or services.settings.max_workflow_concurrent
         # A process begins at once; a pod has to be made, and its agent begins when it runs.
@@ -66,7 +70,9 @@ class Worker:
 
     def start(self) -> None:
         """Begin, on threads of its own."""
-        self._unsubscribe = self._services.broker.subscribe(self._hint, _TOPICS)
+        # One worker takes a START, which is for tasks without a namespace.
+        topics = [topic for topic in _TOPICS if topic is not Topic.START or self._scope.includes(None)]
+        self._unsubscribe = self._services.broker.subscribe(self._hint, topics)
         self._services.executor.prepare()
         for found in self._services.executor.examine():
             if found.status != "ok":
@@ -98,8 +104,7 @@ class Worker:
         for thread in (*(thread for _, thread in running), *self._threads[3:]):
             thread.join(max(0.0, limit - time.monotonic()))
         try:
-            if running or self._threads[0].is_alive():
-                self._services.store.release(self.name)
+            self._services.store.release(self.name)
             self._services.broker.tell(Topic.QUEUE)
         except OptioError as err:
             log.warning("leases could not be given back, they will run out: %s", err)
@@ -108,7 +113,8 @@ class Worker:
         if topic is not Topic.CANCEL:
             if topic is Topic.REGISTRY:
                 self._served.set()
-            self._wake.set()
+            if topic is not Topic.QUEUE or not key or self._scope.includes(key):
+                self._wake.set()
             return
         with self._lock:
             found = self._running.get(key)
@@ -127,6 +133,7 @@ class Worker:
             if self._stopping.is_set():
                 break
             try:
+                self._note()
                 orphaned = NEVER
                 if not woken:
                     self._release_the_dead()
@@ -134,13 +141,20 @@ class Worker:
                         orphaned = self._services.settings.orphan_timeout
                 most = self._services.settings.max_workflow_concurrent
                 asked = self._services.executor.clock()
-                for claim in store.adopt(self.name, lease, most, place=self._place, orphaned=orphaned):
+                for claim in store.adopt(self.name, lease, most, place=self._place, scope=self._scope, orphaned=orphaned):
                     self._services.telemetry.tell(Adopted(claim.run))
                     self._begin(claim, asked)
                 free = self._capacity - len(self._busy)
                 asked = self._services.executor.clock()
                 for claim in store.claim(
-                    self.name, lease, self._admit, place=self._place, room=self._room, most=free, reason=self._reason
+                    self.name,
+                    lease,
+                    self._admit,
+                    place=self._place,
+                    scope=self._scope,
+                    room=self._room,
+                    most=free,
+                    reason=self._reason,
                 ):
                     self._begin(claim, asked, self._claimed(claim, swept))
                 self._services.broker.ready(len(self._busy) < self._capacity)
@@ -157,6 +171,13 @@ class Worker:
             # A look that nobody and no time had asked for: what it finds, a hint has lost.
             swept = not woken and pause == _SWEEP
         self._services.pulses.end("claim")
+
+    def _note(self) -> None:
+        """Say that this worker is there, before it looks for runs."""
+        now = time.monotonic()
+        if self._noted_at is None or now - self._noted_at >= _NOTED_EVERY_S:
+            self._services.store.note_worker(self.name, self._scope)
+            self._noted_at = now
 
     def _claimed(self, claim: Claim, swept: bool) -> Claimed | None:
         run = claim.run

@@ -194,3 +194,30 @@ def test_a_request_of_pods_above_their_limit_is_refused_and_a_default_one_gives_
         Settings.load({"OPTIO_POD_MEMORY": "lots"})
 
     assert Settings.load({"OPTIO_POD_MEMORY": "64Mi"}).pod_memory_request == "256Mi"
+
+
+@pytest.mark.parametrize(
+    ("environ", "scope", "namespace"),
+    [
+        ({}, None, "optio"),
+        ({"OPTIO_EXECUTOR": "kubernetes", "OPTIO_KUBE_NAMESPACE": "runs"}, "", "runs"),
+        (
+            {"OPTIO_EXECUTOR": "kubernetes", "OPTIO_KUBE_NAMESPACE": "runs", "OPTIO_TEAM_NAMESPACE": "runs-a"},
+            "runs-a",
+            "runs-a",
+        ),
+    ],
+)
+def test_a_worker_takes_the_runs_of_its_team_or_those_of_tasks_without_a_namespace_or_as_processes_all(
+    environ: dict[str, str], scope: str | None, namespace: str
+) -> None:
+    loaded = Settings.load(environ)
+
+    assert (loaded.scope.namespace, loaded.pod_namespace) == (scope, namespace)
+
+
+def test_a_worker_of_processes_has_no_namespace_of_a_team() -> None:
+    with pytest.raises(SettingsError, match=r"^OPTIO_TEAM_NAMESPACE: only for OPTIO_EXECUTOR=kubernetes"):
+        Settings.load({"OPTIO_TEAM_NAMESPACE": "runs-a"})
+    with pytest.raises(SettingsError, match=r"^OPTIO_TEAM_NAMESPACE: `Runs_A` cannot be used"):
+        Settings.load({"OPTIO_EXECUTOR": "kubernetes", "OPTIO_TEAM_NAMESPACE": "Runs_A"})

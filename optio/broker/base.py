@@ -4,7 +4,7 @@ Live logs use it too: the lines are in the store, and the hint `RUN <id>` says t
 store from its cursor can therefore neither miss nor repeat a line.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
 from typing import Protocol
 
@@ -13,7 +13,7 @@ class Topic(StrEnum):
     """What a hint is about. START goes to one worker that has room, if the broker can choose; the others to everyone."""
 
     START = "start"  # this run waits; key: run id
-    QUEUE = "queue"  # leases were given back, a limit was raised: every worker should look
+    QUEUE = "queue"  # leases were given back, a limit was raised: every worker should look; key: or those of this namespace
     RUN = "run"  # this run has more log, or another state; key: run id
     CANCEL = "cancel"  # this run is to be stopped; key: run id
     REGISTRY = "registry"  # another generation is served
@@ -45,3 +45,15 @@ class Broker(Protocol):
     def close(self) -> None:
         """Stop listening."""
         ...
+
+
+def tell_of_waiting(broker: Broker, runs: Iterable[tuple[str, str | None]]) -> None:
+    """Tell that these runs wait, each with the namespace of its task. START is for tasks without one, and wakes one worker; all
+    workers of a namespace are woken."""
+    waiting = list(runs)
+    starts = [run_id for run_id, namespace in waiting if namespace is None]
+    namespaces = dict.fromkeys(namespace for _, namespace in waiting if namespace is not None)
+    if starts:
+        broker.tell(Topic.START, *starts)
+    if namespaces:
+        broker.tell(Topic.QUEUE, *namespaces)

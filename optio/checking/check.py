@@ -31,12 +31,12 @@ def check(root: Path, only: list[str] | None = None, how: How = _PLAIN, *, typed
     paths = tuple(OverlayTree(DirectoryTree(root, only), typed).task_files())
     tree: SourceTree = OverlayTree(DirectoryTree(root, list(paths)), typed)
     if len(paths) < how.few:
-        compilation = compile_tree(tree, careful=how.careful, executor=how.executor)
+        compilation = compile_tree(tree, careful=how.careful, executor=how.executor, whole=only is None)
         return Checked(paths, len(compilation.registry.tasks), compilation.diagnostics)
     from optio.checking.many import answers
 
     files, levels, unkept = answers(root, tree, paths, how, whole=only is None, typed=frozenset(typed))
-    broken, found = judge(files, levels=levels, careful=how.careful, executor=how.executor)
+    broken, found = judge(files, levels=levels, careful=how.careful, executor=how.executor, whole=only is None)
     # A policy has a claim, and no id.
     tasks = {file.claim.id for file in files if file.claim is not None and file.claim.id and file.path not in broken}
     return Checked(paths, len(tasks), found, unkept)

@@ -104,8 +104,7 @@ class TreeNews:
                     self._services.executor.program(runtime.name)
                 except LaunchFailed as err:
                     users.setdefault(str(err), []).append(task.id)
-            names = dict.fromkeys((*isolation.asked(task.spec.environment), *task.isolation))
-            for note in self._services.executor.not_applied(names):
+            for note in self._services.executor.not_applied(isolation.names_of(task)):
                 users.setdefault(note, []).append(task.id)
         for lack, ids in users.items():
             who = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")

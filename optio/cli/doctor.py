@@ -21,10 +21,12 @@ from optio.executors.base import Executor
 from optio.model import isolation, strangers
 from optio.model.finding import Finding as Check
 from optio.model.registry import CompiledTask
+from optio.runs import admission
 from optio.runs.signature import unusable_secrets
 from optio.runtimes import RUNTIMES
 from optio.secrets import LocalSecrets, named_by
 from optio.settings import Settings, unknown
+from optio.store.base import Store
 from optio.telemetry.base import traces_wanted
 from optio.version import __version__
 
@@ -199,6 +201,8 @@ def _tasks(settings: Settings) -> Iterator[Check]:
             yield Check(name="tasks", status="ok", detail=f"{settings.tasks}: {len(tasks)} tasks, no errors")
     yield from _secrets(settings, tasks)
     yield from _agents(settings, tasks)
+    if settings.executor == "kubernetes" and any(task.namespace for task in tasks):
+        yield from _namespaces(settings, tasks)
 
 
 def _is_server(settings: Settings) -> bool:
@@ -214,13 +218,20 @@ def _is_server(settings: Settings) -> bool:
     return True
 
 
+def _open(settings: Settings) -> Store | None:
+    """Open the database; None where it cannot be read. Nothing is made or migrated."""
+    if settings.database is not None and not settings.database.exists():
+        return None
+    try:
+        return wiring.open_store(settings, migrated=False)
+    except (SettingsError, StoreUnavailable, StoreMismatch):
+        return None
+
+
 def _served_tasks(settings: Settings) -> list[CompiledTask]:
     """Return the tasks of the newest generation in the database; none where it cannot be read. Nothing is made or migrated."""
-    if settings.database is not None and not settings.database.exists():
-        return []
-    try:
-        store = wiring.open_store(settings, migrated=False)
-    except (SettingsError, StoreUnavailable, StoreMismatch):
+    store = _open(settings)
+    if store is None:
         return []
     try:
         generation = store.generation()
@@ -231,12 +242,34 @@ def _served_tasks(settings: Settings) -> list[CompiledTask]:
         store.close()
 
 
+def _namespaces(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check]:
+    """Whether each namespace of a task has a worker, as far as the database can be read."""
+    store = _open(settings)
+    if store is None:
+        return
+    try:
+        served = store.served_namespaces()
+    except (StoreUnavailable, StoreMismatch):
+        return
+    finally:
+        store.close()
+    found = sorted({task.namespace or "" for task in tasks})
+    lacking = [namespace for namespace in found if not admission.is_served(namespace, served)]
+    for namespace in lacking:
+        fact, _, cure = admission.unserved(namespace).partition(": ")
+        ids = ", ".join(task.id for task in tasks if (task.namespace or "") == namespace)
+        yield Check(name="namespace", status="error", detail=f"{fact}, and runs of {ids} wait", hint=cure)
+    if not lacking:
+        shown = ", ".join(namespace or "that of tasks without one" for namespace in found)
+        yield Check(name="namespace", status="ok", detail=f"each has a worker: {shown}")
+
+
 def _isolation(places: Executor, tasks: Sequence[CompiledTask]) -> Iterator[Check]:
     """What tasks ask for, or the policy demands of whoever runs them, and the executor does not apply."""
     cure = "set OPTIO_EXECUTOR=kubernetes, if agents are to run as pods"
     users: dict[tuple[bool, str], list[str]] = {}
     for task in tasks:
-        for name in dict.fromkeys((*isolation.asked(task.spec.environment), *task.isolation)):
+        for name in isolation.names_of(task):
             for text in places.not_applied((name,)):
                 users.setdefault((name in task.isolation, text), []).append(task.id)
     for (demanded, text), names in sorted(users.items()):
@@ -314,7 +347,7 @@ def _cluster(settings: Settings, places: Executor) -> Check:
     except (SettingsError, StoreUnavailable) as err:
         return Check(name="cluster", status="error", detail=str(err))
     image = settings.kube_image or "none but what tasks name (OPTIO_KUBE_IMAGE)"
-    return Check(name="cluster", status="ok", detail=f"pods in the namespace {settings.kube_namespace}, image {image}")
+    return Check(name="cluster", status="ok", detail=f"pods in the namespace {settings.pod_namespace}, image {image}")
 
 
 def _version(program: str) -> str | None:

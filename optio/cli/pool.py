@@ -118,7 +118,10 @@ def text(found: dict[str, Any]) -> str:
 
 
 def _held_up(found: dict[str, Any]) -> Iterator[str]:
-    """Cold starts that wait, and why."""
+    """Runs that no worker takes, and cold starts that wait, and why."""
+    for each in found.get("unserved", ()):
+        tasks = _names(each["tasks"]) or "tasks that are gone"
+        yield f"{show.safe(each['message'])} ({tasks}; runs that wait: {each['waiting']})"
     for each in found.get("shortages", ()):
         since = f"since {each['since'][:19].replace('T', ' ')} UTC"
         yield f"no room for task {each['taskId']} {since}: {show.safe(each['message'])} [{each['reason']}]"

@@ -58,7 +58,8 @@ NO_CAPS: tuple[Cap | None, Cap | None] = (None, None)
 class Claim(NamedTuple):
     """The task in the file `path`; `named` is what its id comes from, or None when that is wrong. `when` it starts is there
     for a careful check, what it may `spend` under a policy that caps all of them together; `caps` are that policy's own.
-    `asks` are the keys of `environment` that isolate, and the policy `demands` some of them to be applied."""
+    `asks` are the keys of `environment` that isolate, and the policy `demands` some of them to be applied; its `namespaces`
+    are the patterns that it gives one."""
 
     path: str
     id: str
@@ -69,6 +70,7 @@ class Claim(NamedTuple):
     caps: tuple[Cap | None, Cap | None] = NO_CAPS
     asks: tuple[tuple[str, Place], ...] = ()
     demands: tuple[str, ...] = ()
+    namespaces: tuple[Place, ...] = ()
 
 
 def claim(task: ResolvedTask, *, careful: bool = False, priced: bool = False, demands: tuple[str, ...] = ()) -> Claim:

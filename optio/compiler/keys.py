@@ -100,6 +100,9 @@ def unknown(root: Any, route: Route) -> Unknown:
         return Unknown("OPT101", f"unknown key `{name}`", hint)
     if len(route) == 1 and key in RESERVED_KEYS:
         return Unknown("OPT116", f"`{name}` is set by Optio", "delete it")
+    if len(route) == 1 and key == "namespace":
+        hint = "delete it: `namespaces` in `_policy.yaml` gives namespaces to the paths of task files"
+        return Unknown("OPT116", f"`{name}` is set by the policy", hint)
     same = next((k for k in known if plain(k) == plain(key)), None)
     if same:
         return Unknown("OPT111", f"`{name}` is spelled otherwise", f"write `{same}`", same)

@@ -80,6 +80,14 @@ class Policies:
 
         return demands(task, self._spec)
 
+    def namespace(self, path: str) -> str | None:
+        """The Kubernetes namespace of the task in this file, if it names one."""
+        if self._spec is None or not self._spec.namespaces:
+            return None
+        from optio.compiler.policy import namespace
+
+        return namespace(path, self._spec)
+
     def judge(self, task: ResolvedTask, tree: SourceTree) -> list[Diagnostic]:
         """What it does not allow."""
         if not self.there:
@@ -122,12 +130,12 @@ class Judgement(NamedTuple):
     diagnostics: tuple[Diagnostic, ...]
 
 
-def compile_tree(tree: SourceTree, *, careful: bool = False, executor: str | None = None) -> Compilation:
+def compile_tree(tree: SourceTree, *, careful: bool = False, executor: str | None = None, whole: bool = True) -> Compilation:
     """Never raises for what stands in a file. With `careful` a task is also asked for what it could do without; with `executor`
-    also for what that does not apply."""
+    also for what that does not apply. Not `whole` is a tree of which some files are looked at."""
     bases, policy = Bases(tree), Policies(tree)
     files = (compile_file(path, tree, bases, policy, careful=careful) for path in tree.task_files())
-    return assemble(files, levels=policy.levels, careful=careful, executor=executor)
+    return assemble(files, levels=policy.levels, careful=careful, executor=executor, whole=whole)
 
 
 def assemble(
@@ -136,10 +144,11 @@ def assemble(
     levels: Mapping[str, str] = NO_LEVELS,
     careful: bool = False,
     executor: str | None = None,
+    whole: bool = True,
 ) -> Compilation:
     """All files, checked across, as one compilation. `levels` are the severities of the policy."""
     compiled = list(files)
-    broken, found = judge(compiled, levels=levels, careful=careful, executor=executor)
+    broken, found = judge(compiled, levels=levels, careful=careful, executor=executor, whole=whole)
     tasks = {f.compiled.id: f.compiled for f in compiled if f.compiled is not None and f.path not in broken}
     return Compilation(Registry.of(tasks), broken, found, len(compiled))
 
@@ -150,10 +159,12 @@ def judge(
     levels: Mapping[str, str] = NO_LEVELS,
     careful: bool = False,
     executor: str | None = None,
+    whole: bool = True,
 ) -> Judgement:
     """What all files say together."""
     across: dict[str, list[Diagnostic]] = {}
-    for each in check_across([file.claim for file in files if file.claim is not None], careful=careful, executor=executor):
+    claims = [file.claim for file in files if file.claim is not None]
+    for each in check_across(claims, careful=careful, executor=executor, whole=whole):
         across.setdefault(each.path, []).append(each)
     found: list[Diagnostic] = []
     broken: set[str] = set()
@@ -194,7 +205,7 @@ def compile_file(
     if task is not None:
         demands = policy.demands(task)
         said = claim(task, careful=careful, priced=policy.claim is not None, demands=demands)
-        compiled = emit(task, demands)
+        compiled = emit(task, demands, policy.namespace(path))
         if task.samples and not samples:
             task = replace(task, samples=())
     comments, more = ignores(document)

@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from optio.compiler import spending
+from optio.compiler.checks.namespaces import pattern_of
 from optio.compiler.claims import Cap, Claim, Place
 from optio.compiler.diagnostics import Diagnostic, finding
 from optio.compiler.document import Document
@@ -49,6 +50,11 @@ def _wrong(document: Document, misfit: Misfit) -> Diagnostic:
         hint = f"write a list: [{misfit.value}]"
     elif misfit.kind == "type":
         hint = f"write {misfit.wanted}"
+    elif route[:1] == ("namespaces",) and misfit.kind == "blank":
+        message, hint = "a pattern of `namespaces` is blank", "write a path below the task directory, such as `team-a/*`"
+    elif route[:1] == ("namespaces",) and misfit.kind == "pattern":
+        message = f"`{misfit.value}` is not a Kubernetes namespace"
+        hint = "write up to 63 lower-case letters, digits and `-`, with a letter or digit at both ends"
     elif route[-1:] == ("timeout",):
         meant = duration_meant(str(misfit.value))
         hint = f"write `{meant}`" if meant else "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
@@ -93,7 +99,9 @@ def claim_of(document: Document, policy: PolicySpec) -> Claim | None:
         None if most is None else Cap(most, Place(("fleet", key), document.span(("fleet", key))))
         for key, most in (("dayUsd", policy.fleet.day_usd), ("monthUsd", policy.fleet.month_usd))
     ]
-    return Claim(POLICY, "", None, caps=(caps[0], caps[1])) if any(caps) else None
+    routes: list[Route] = [("namespaces", pattern) for pattern in policy.namespaces]
+    namespaces = tuple(Place(route, document.key_span(route)) for route in routes)
+    return Claim(POLICY, "", None, caps=(caps[0], caps[1]), namespaces=namespaces) if any(caps) or namespaces else None
 
 
 def demands(task: ResolvedTask, policy: PolicySpec) -> tuple[str, ...]:
@@ -101,6 +109,12 @@ def demands(task: ResolvedTask, policy: PolicySpec) -> tuple[str, ...]:
     listed = {"image": policy.allow.images, "network": policy.allow.egress}
     named = [key for key in asked(task.spec.environment) if listed.get(key) is not None]
     return (*((POD,) if policy.executor == "kubernetes" else ()), *named)
+
+
+def namespace(path: str, policy: PolicySpec) -> str | None:
+    """Return the namespace of the task in this file; None where no pattern fits."""
+    found = pattern_of(path, policy.namespaces)
+    return None if found is None else policy.namespaces[found]
 
 
 def check(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:

@@ -72,6 +72,7 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
     "PolicySpec": {
         "description": ["Ask #platform; costs are capped by the budget of the quarter"],
         "require": [["description", "owner", "budgetUsd"]],
+        "namespaces": [{"team-a/*": "runs-a", "team-b/*": "runs-b"}],
         "failOn": [["danger"]],
     },
     "Ceilings": {

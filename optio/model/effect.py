@@ -75,6 +75,10 @@ class Kind(StrEnum):
     SETUP_CHANGED = "setup-changed", "other commands run before the agent"
     ENV_CHANGED = "env-changed", "other environment variables"
     RESOURCES_CHANGED = "resources-changed", "pods ask for another size"
+    NAMESPACE_CHANGED = (
+        "namespace-changed",
+        "pods run in another Kubernetes namespace, with the secrets and rights of its worker",
+    )
     CONNECTIONS_CHANGED = "connections-changed", "other external services"
 
     MONEY_UP = "money-up", "the worst case of what triggers may spend is higher, or has no bound any more"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from optio.model.registry import CompiledTask
 from optio.model.task import Amounts, Environment, Resources
 
 POD = "pod"
@@ -9,8 +10,10 @@ POD = "pod"
 REQUESTS, KEEP_FAILED = "resources.requests", "keepFailed"
 KEYS = ("image", "network", "resources", REQUESTS, KEEP_FAILED)
 """Keys of `environment` that say how an agent is isolated, `resources` without its requests, and what stays of its pod."""
-NAMES = (POD, *KEYS)
-"""What a policy may demand."""
+NAMESPACE = "namespace"
+"""What a policy gives a task with `namespaces`. It demands no pods by that: a tree with teams runs on one machine, too."""
+NAMES = (POD, *KEYS, NAMESPACE)
+"""All that is told apart."""
 APPLIED: Mapping[str, frozenset[str]] = {"process": frozenset(), "kubernetes": frozenset(NAMES)}
 
 
@@ -33,6 +36,12 @@ def asked(environment: Environment) -> list[str]:
     return [key for key in KEYS if values[key]]
 
 
+def names_of(task: CompiledTask) -> list[str]:
+    """What a task and the policy ask for, each once."""
+    namespace = () if task.namespace is None else (NAMESPACE,)
+    return list(dict.fromkeys((*asked(task.spec.environment), *task.isolation, *namespace)))
+
+
 def not_applied(executor: str, names: Iterable[str]) -> list[str]:
     """Those of the names that an executor does not apply."""
     return [name for name in names if name not in APPLIED[executor]]
@@ -40,7 +49,7 @@ def not_applied(executor: str, names: Iterable[str]) -> list[str]:
 
 def notes(executor: str, names: Iterable[str], reasons: Mapping[str, str] | None = None) -> list[str]:
     """The same as sentences, with the reasons that are known."""
-    what = {POD: "run agents in pods"}
+    what = {POD: "run agents in pods", NAMESPACE: "apply the policy's `namespaces`"}
     why = {name: f": {reason}" for name, reason in (reasons or {}).items()}
     return [
         f"the {executor} executor does not {what.get(name, f'apply environment.{name}')}{why.get(name, '')}"

@@ -5,7 +5,7 @@ from typing import Literal
 from msgspec import field
 
 from optio.model.effect import Kind, Weight
-from optio.model.spec import Count, Duration, Money, Positive, Spec, Text
+from optio.model.spec import Count, Duration, Money, Namespace, Positive, Spec, Text
 from optio.model.task import Runtime
 
 Required = Literal["description", "owner", "model", "maxTurns", "budgetUsd", "timeout", "startLimit", "tests"]
@@ -71,6 +71,9 @@ class PolicySpec(Spec, frozen=True, kw_only=True):
     """Whom to ask, and why it is so."""
     executor: Literal["kubernetes"] | None = None
     """Where the tree's tasks run. Workers with another executor refuse their runs, and `optio check` assumes this one."""
+    namespaces: dict[Text, Namespace] = {}
+    """The Kubernetes namespaces of the tasks' pods, by patterns of paths below the task directory, such as `team-a/*`. The
+    first pattern that fits a task's file counts; a task that fits none has no namespace."""
     ceilings: Ceilings = field(default_factory=Ceilings)
     """The most that a task may ask for."""
     fleet: Fleet = field(default_factory=Fleet)

@@ -36,13 +36,14 @@ class Origin:
 @dataclass(frozen=True, kw_only=True)
 class CompiledTask:
     """A task that needs nothing else: defaults and files resolved. `isolation` is what an executor must apply to run it, by the
-    policy. The digest covers all but the origin."""
+    policy; `namespace` is the Kubernetes namespace of its pods, by the policy too. The digest covers all but the origin."""
 
     id: str
     spec: TaskSpec
     prompt: str
     origin: Origin
     isolation: tuple[str, ...] = ()
+    namespace: str | None = None
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -57,7 +58,8 @@ class CompiledTask:
         if self.spec.environment.keep_failed is None:
             spec["environment"].pop("keepFailed", None)
         isolation = {"isolation": list(self.isolation)} if self.isolation else {}
-        return {"id": self.id, "spec": spec, "prompt": self.prompt, **isolation}
+        namespace = {} if self.namespace is None else {"namespace": self.namespace}
+        return {"id": self.id, "spec": spec, "prompt": self.prompt, **isolation, **namespace}
 
     @cached_property
     def digest(self) -> str:
@@ -78,6 +80,7 @@ class CompiledTask:
             prompt=data["prompt"],
             origin=Origin(**origin),
             isolation=tuple(data.get("isolation", ())),
+            namespace=data.get("namespace"),
         )
         if "digest" in data:
             task.__dict__["digest"] = data["digest"]

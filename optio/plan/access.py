@@ -34,6 +34,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
     else:
         yield from _egress(old, new)
         yield from _changes(old, new)
+        yield from _namespace(before.namespace, after.namespace)
     were = [] if before is None else before.spec.connections
     if sorted(set(were)) != sorted(set(after.spec.connections)):
         was, now = apart(*(", ".join(sorted(set(each))) or "none" for each in (were, after.spec.connections)))
@@ -177,6 +178,13 @@ def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
             after=now,
             route=("environment", "resources"),
         )
+
+
+def _namespace(old: str | None, new: str | None) -> Iterator[Effect]:
+    if old != new:
+        was, now = old or "that of tasks without one", new or "that of tasks without one"
+        text = f"namespace: {was} -> {now}"
+        yield Effect(kind=Kind.NAMESPACE_CHANGED, text=text, weight=Weight.DANGER, before=was, after=now)
 
 
 def _repository(image: str | None) -> str | None:

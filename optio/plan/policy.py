@@ -24,12 +24,20 @@ def effects(before: PolicySpec | None, after: PolicySpec | None) -> Iterator[Eff
     yield from _lists(old.allow, new.allow)
     yield from _named(("require",), "asked of every task", old.require, new.require)
     yield from _named(("failOn",), "a reason for a plan to fail", old.fail_on, new.fail_on)
+    if list(old.namespaces.items()) != list(new.namespaces.items()):
+        shown = apart(*(_patterns(each) for each in (old, new)))
+        kept = all(new.namespaces.get(pattern) == name for pattern, name in old.namespaces.items())
+        yield _effect(("namespaces",), f"namespaces: {shown[0]} -> {shown[1]}", not kept)
     for code in sorted({*old.rules, *new.rules}):
         level, other = old.rules.get(code, "as usual"), new.rules.get(code, "as usual")
         if level != other:
             usual = "as usual" in (level, other)
             looser = _is_less(other, level) if usual else _LEVELS.index(other) < _LEVELS.index(level)
             yield _effect(("rules", code), f"{code}: {level} -> {other}", looser)
+
+
+def _patterns(policy: PolicySpec) -> str:
+    return ", ".join(f"{pattern}: {name}" for pattern, name in policy.namespaces.items()) or "none"
 
 
 def _is_less(level: str, before: str) -> bool:

@@ -4,25 +4,26 @@ Higher priorities first, strictly. Fair between tasks of one priority: the next 
 runs, the oldest of its runs first. A task that is paused, at its own limit or out of starts never stands in the way of
 another; of one task, no run overtakes an older one but those that wait for a time or for a run with the same business key.
 Neither does a task that is short of room (see `model.room`): of all such tasks one run at a time tries whether there is room.
+Each Kubernetes namespace is a line of its own, with the limit over all tasks for itself: a team fills no other team's slots.
 """
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from optio.model import room
 from optio.model.room import Shortage
 from optio.model.text import span
-from optio.store.base import ANY, AdmissionView, Quota, Waiting
+from optio.store.base import ANY, AdmissionView, Pause, Quota, Waiting
 
 GLOBAL_RULE = "OPTIO_MAX_WORKFLOW_CONCURRENT"
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why a run waits: `paused`, `delayed`, `same_key`, `start_limit`, `task_limit`, `no_room`, `priority` or
+    """Why a run waits: `paused`, `no_worker`, `delayed`, `same_key`, `start_limit`, `task_limit`, `no_room`, `priority` or
     `global_limit`.
 
     `ahead` counts the runs that go first: those of its task when that is held as a whole, else those of all tasks that are
@@ -58,16 +59,63 @@ def starts(view: AdmissionView, *, max_running: int) -> list[str]:
 
 def decide(view: AdmissionView, *, max_running: int) -> Admission:
     """The same, and why everything else waits."""
-    line = _Line(view)
-    started = line.start(max_running)
-    return Admission(starts=started, holds=dict(line.holds(max_running)))
+    started: list[str] = []
+    holds: dict[str, Hold] = {}
+    for namespace, part in _by_namespace(view):
+        if not is_served(namespace, view.served):
+            holds |= _without_worker(namespace, part)
+            continue
+        line = _Line(part, namespace)
+        started += line.start(max_running)
+        holds |= line.holds(max_running)
+    return Admission(starts=started, holds=holds)
+
+
+def _by_namespace(view: AdmissionView) -> Iterator[tuple[str, AdmissionView]]:
+    """The view of each worker: all of it where one takes the runs of all tasks."""
+    if view.served is None or not view.namespaces:
+        yield "", view
+        return
+    of = view.namespaces
+    for namespace in sorted({of.get(waiting.task_id, "") for waiting in view.waiting}):
+        yield (
+            namespace,
+            replace(
+                view,
+                waiting=[each for each in view.waiting if of.get(each.task_id, "") == namespace],
+                running={task: count for task, count in view.running.items() if of.get(task, "") == namespace},
+                shortages=[each for each in view.shortages if of.get(each.task_id, "") == namespace],
+                occupants=[each for each in view.occupants if of.get(each.task_id, "") == namespace],
+            ),
+        )
+
+
+def is_served(namespace: str, served: Collection[str] | None) -> bool:
+    """Return whether a worker takes runs of this namespace, by `Store.served_namespaces`. Where no worker is known at all, one
+    of an older version may take the runs of tasks without a namespace."""
+    return served is None or namespace in served or not (namespace or served)
+
+
+def _without_worker(namespace: str, view: AdmissionView) -> Iterator[tuple[str, Hold]]:
+    message = unserved(namespace)
+    for ahead, waiting in enumerate(view.waiting):
+        pause = view.pauses.get(waiting.task_id)
+        yield waiting.run_id, Hold("no_worker", message, ahead) if pause is None else _paused(pause, ahead)
+
+
+def unserved(namespace: str) -> str:
+    """Say that no worker takes runs of this namespace, and the cure."""
+    if namespace:
+        return f"no worker takes runs of the namespace `{namespace}`: start one with OPTIO_TEAM_NAMESPACE={namespace}"
+    return "no worker takes runs of tasks without a namespace: start one without OPTIO_TEAM_NAMESPACE"
 
 
 class _Line:
     """What waits, task by task, while slots are given away."""
 
-    def __init__(self, view: AdmissionView) -> None:
+    def __init__(self, view: AdmissionView, namespace: str = "") -> None:
         self._view = view
+        self._whole = f"in the namespace {namespace}" if namespace else "in all"
         self._started: list[Waiting] = []
         self._running = dict(view.running)
         self._left = {task: quota.count - quota.used for task, quota in view.quotas.items()}
@@ -188,9 +236,7 @@ class _Line:
         """One for each run that was not started."""
         for task, paused in self._paused.items():
             pause = self._view.pauses[task]
-            why = f": {pause.reason}" if pause.reason else ""
-            message = f"the task is paused by {pause.actor} since {_seconds(pause.at)}{why}"
-            yield from ((waiting.run_id, Hold("paused", message, ahead)) for ahead, waiting in enumerate(paused))
+            yield from ((waiting.run_id, _paused(pause, ahead)) for ahead, waiting in enumerate(paused))
         for waiting in self._delayed:
             message = f"starts at {_seconds(waiting.not_before)} at the earliest"
             yield waiting.run_id, Hold("delayed", message, earliest=waiting.not_before)
@@ -245,7 +291,7 @@ class _Line:
             if queue and not self._may(task, queue[0]):
                 del self._queues[task]
         total, by = sum(self._running.values()), self._occupants(None)
-        full = f"{total} of {max_running} runs are running in all"
+        full = f"{total} of {max_running} runs are running {self._whole}"
         rule = f"{GLOBAL_RULE}={max_running}"
         ahead = 0
         level, above = None, 0  # the priority that has its turn, and how many runs of higher ones go first
@@ -272,6 +318,11 @@ class _Line:
 
 
 _Turn = tuple[int, int, int, str]
+
+
+def _paused(pause: Pause, ahead: int) -> Hold:
+    why = f": {pause.reason}" if pause.reason else ""
+    return Hold("paused", f"the task is paused by {pause.actor} since {_seconds(pause.at)}{why}", ahead)
 
 
 def _opening(quota: Quota, used: Sequence[tuple[datetime, str]], ahead: int) -> datetime | None:

@@ -15,6 +15,7 @@ from optio.broker.base import Broker, Topic
 from optio.errors import LaunchFailed, LeaseLost, StoreFull, StoreUnavailable
 from optio.executors.base import Begun, Executor, Exit, Handle, Launch
 from optio.model import retry
+from optio.model.isolation import NAMESPACE
 from optio.model.money import NOTHING, is_spent
 from optio.model.registry import CompiledTask
 from optio.model.room import Delay
@@ -481,7 +482,9 @@ class Execution:
 
     def _opening(self, task: CompiledTask, handle: Handle) -> list[LogLine]:
         adopted = [f"found again by {self._worker}"] if self._claim.adopted else None
-        texts = adopted or self._parts.executor.notes(task.spec.environment)
+        executor = self._parts.executor
+        namespace = () if task.namespace is None else (NAMESPACE,)
+        texts = adopted or [*executor.notes(task.spec.environment), *executor.not_applied(namespace)]
         pod = handle.pod()
         return [said(LogKind.SYSTEM, text, datetime.now(UTC)) for text in (*texts, *([] if pod is None else [str(pod)]))]
 

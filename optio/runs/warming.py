@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from optio.executors.base import Executor, Warm
+from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask
 from optio.store.base import Store
@@ -16,8 +17,16 @@ _SAID_AGAIN = 30.0
 class Warming:
     """One worker's part in it. When a worker stops, the places stay for the next one: nothing is said then."""
 
-    def __init__(self, store: Store, executor: Executor, place: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store, self._executor, self._place, self._clock = store, executor, place, clock
+    def __init__(
+        self,
+        store: Store,
+        executor: Executor,
+        place: str,
+        scope: WorkerScope = ALL_TASKS,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._executor, self._place, self._scope, self._clock = store, executor, place, scope, clock
         self._generation = 0
         self._tasks: Sequence[CompiledTask] = ()
         self._wanted: list[Warm] | None = None
@@ -29,7 +38,8 @@ class Warming:
         """Once; raises StoreUnavailable, and then all that was wanted is still wanted."""
         found = self._store.pooled(self._generation)
         if found is not None:
-            self._generation, self._tasks = found.generation, found.tasks
+            self._generation = found.generation
+            self._tasks = [task for task in found.tasks if self._scope.includes(task.namespace)]
         paused = self._store.pauses() if self._tasks else {}
         wanted = [
             Warm(task_id=task.id, size=task.spec.warm_pool_size, environment=task.spec.environment)

@@ -45,10 +45,7 @@ class HealthController(Controller):
         what of a task's environment the executor of this installation does not apply."""
         snapshot = hub.live.current
         notes = {
-            task.id: hub.services.executor.not_applied(
-                dict.fromkeys((*isolation.asked(task.spec.environment), *task.isolation))
-            )
-            for task in snapshot.registry.tasks.values()
+            task.id: hub.services.executor.not_applied(isolation.names_of(task)) for task in snapshot.registry.tasks.values()
         }
         return {
             **views.generation(snapshot.generation),

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from litestar.types import Receive, Scope, Send
 
-from optio.broker.base import Topic
+from optio.broker.base import tell_of_waiting
 from optio.errors import (
     Conflict,
     Duplicate,
@@ -147,7 +147,9 @@ class Hooks:
 
     def _tell(self) -> None:
         new, self._new = self._new, []
-        self._hub.services.broker.tell(Topic.START, *(run.run_id for run in new))
+        tasks = self._hub.live.current.registry.tasks
+        namespaces = {task.id: task.namespace for run in new if (task := tasks.get(run.task_id)) is not None}
+        tell_of_waiting(self._hub.services.broker, [(run.run_id, namespaces.get(run.task_id)) for run in new])
         for run in new:
             self._hub.services.telemetry.tell(run)
 

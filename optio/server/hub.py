@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from optio.broker.base import Topic
+from optio.broker.base import Topic, tell_of_waiting
 from optio.errors import Duplicate, OptioError
 from optio.live import LiveRegistry
 from optio.server.auth import Gate
@@ -54,7 +54,7 @@ class Hub:
         if accepted.rejected:
             raise Duplicate(run_id)
         await self.withdraw(accepted.superseded)
-        self.services.broker.tell(Topic.START, run_id)
+        tell_of_waiting(self.services.broker, [(run_id, run.task.namespace)])
         if accepted.first:
             self.services.telemetry.tell(Queued(run_id, run.task.id, run.trigger, began, run.traceparent))
         return accepted

@@ -1,8 +1,8 @@
 """Pools: places that are kept ready for agents, what they were worth, and what other sizes would be."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import islice, takewhile
@@ -19,7 +19,7 @@ from optio.model.registry import CompiledTask
 from optio.model.room import Shortage
 from optio.model.run import Run, RunState
 from optio.model.task import Amounts
-from optio.runs import pooling
+from optio.runs import admission, pooling
 from optio.runs.pooling import Demand, Measured, Option
 from optio.server import views
 from optio.server.auth import role
@@ -95,9 +95,30 @@ def _pools(hub: Hub, since: datetime | None) -> dict[str, Any]:
         "executor": hub.services.settings.executor,
         "reports": [{"place": report.place, "at": views.at(report.at), "ageSeconds": _age(report, now)} for report in reports],
         "items": items,
+        "unserved": list(_unserved(hub)),
         "shortages": [_shortage(shortage, now) for shortage in store.shortages() if not shortage.begun],
         "startingSlowly": [_slow(run) for run in running.items if run.reason not in _USUAL],
     }
+
+
+def _unserved(hub: Hub) -> Iterator[dict[str, Any]]:
+    """Namespaces of tasks whose runs no worker takes."""
+    store = hub.services.store
+    namespaces, served = store.namespaces(), store.served_namespaces()
+    waiting: Counter[str] = Counter()
+    for depth in store.depths():
+        waiting[namespaces.get(depth.task_id, "")] += depth.queued
+    tasks: dict[str, list[str]] = {}
+    for task in hub.live.current.registry.tasks.values():
+        tasks.setdefault(task.namespace or "", []).append(task.id)
+    for namespace in sorted({*tasks, *(each for each in waiting if waiting[each])}):
+        if not admission.is_served(namespace, served):
+            yield {
+                "namespace": namespace or None,
+                "tasks": tasks.get(namespace, []),
+                "waiting": waiting[namespace],
+                "message": admission.unserved(namespace),
+            }
 
 
 def _shortage(shortage: Shortage, now: datetime) -> dict[str, Any]:

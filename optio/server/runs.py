@@ -10,7 +10,7 @@ from litestar import Controller, Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from optio.broker.base import Topic
+from optio.broker.base import Topic, tell_of_waiting
 from optio.errors import Invalid, Problem
 from optio.model.route import pointer
 from optio.model.run import Run, RunState
@@ -104,7 +104,8 @@ class RunController(Controller):
         refuse_unknown(payload.mapping(await payload.raw(request, hub.services.settings.max_body_bytes)))
         run = await asyncio.to_thread(hub.services.store.retry, run_id, request.state.actor)
         hub.services.broker.tell(Topic.RUN, run_id)
-        hub.services.broker.tell(Topic.START, run_id)
+        task = hub.live.current.registry.tasks.get(run.task_id)
+        tell_of_waiting(hub.services.broker, [(run_id, None if task is None else task.namespace)])
         return {"runId": run.id, **views.run(run)}
 
     @post("/api/workflow-runs/{run_id:str}/cancel", status_code=202, opt=role("operator"))

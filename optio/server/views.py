@@ -153,6 +153,7 @@ def task(value: CompiledTask, snapshot: Snapshot, paused: Pause | None) -> dict[
         "promptTemplate": value.prompt,
         "triggers": triggers(value),
         "digest": value.digest,
+        "namespace": value.namespace,
         "origin": {"path": value.origin.path, "line": value.origin.line},
         "stale": value.id in snapshot.kept,
         "held": value.id in snapshot.held,

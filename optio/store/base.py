@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from optio.model.money import NOTHING
+from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import PROCESS, Pool
 from optio.model.registry import CompiledTask, Registry
 from optio.model.retry import Again, GiveUp
@@ -188,8 +189,9 @@ class AdmissionView:
     """What admission decides on: queued runs, how many runs of each task are running, and what else holds tasks back.
 
     A claim sees the first `heads` runs of each task that could start one, or as many as its own limit leaves, and the
-    shortages of its place. What `Store.admission` sees is all that waits, the pauses, the running runs themselves, and the
-    shortages of all places.
+    shortages of its place, of the tasks in the scope of its worker alone. What `Store.admission` sees is all that waits, the
+    pauses, the running runs themselves, the shortages of all places, the `namespaces` of tasks, and the namespaces of which a
+    worker takes runs: `served` is None where one takes the runs of all.
     """
 
     now: datetime
@@ -200,6 +202,8 @@ class AdmissionView:
     shortages: Sequence[Shortage] = ()
     occupants: Sequence[Running] = ()
     heads: int = ANY
+    namespaces: Mapping[str, str] = field(default_factory=dict)
+    served: Collection[str] | None = None
 
 
 Admit = Callable[[AdmissionView], Sequence[str]]
@@ -604,20 +608,30 @@ class Store(Protocol):
         admit: Admit,
         *,
         place: str = "",
+        scope: WorkerScope = ALL_TASKS,
         room: Room = endless,
         most: int = ANY,
         reason: str = "started",
     ) -> list[Claim]:
         """Admit and claim in one transaction, `most` runs at most: attempt + 1, fence + 1, owner, lease. `admit` may be called
-        more than once. It sees the first of each task's queue, and is not asked where `room` leaves none. `place` is where
-        the agents will run; `reason` is that of the runs until their agents begin in places of their own."""
+        more than once. It sees the first of each task's queue, of tasks in the `scope` alone, and is not asked where `room`
+        leaves none: that counts their running runs. `place` is where the agents will run; `reason` is that of the runs until
+        their agents begin in places of their own."""
         ...
 
     def adopt(
-        self, worker: str, lease: timedelta, most: int, *, place: str = "", orphaned: timedelta = ORPHANED
+        self,
+        worker: str,
+        lease: timedelta,
+        most: int,
+        *,
+        place: str = "",
+        scope: WorkerScope = ALL_TASKS,
+        orphaned: timedelta = ORPHANED,
     ) -> list[Claim]:
         """Take over running runs whose lease is over: same attempt, fence + 1. Only a worker of the same `place` can find the
-        agent; another takes it when the lease has been over for so long that the agent has ended by itself. A place is
+        agent; another, if the task is in its `scope`, takes it when the lease has been over for so long that the agent has
+        ended by itself. A place is
         `directory/boot/namespace`: of the same directory after another boot no agent is left."""
         ...
 
@@ -627,6 +641,19 @@ class Store(Protocol):
 
     def release(self, worker: str) -> int:
         """End the leases of a worker that is gone or going, so that another adopts its runs at once."""
+        ...
+
+    def note_worker(self, worker: str, scope: WorkerScope) -> None:
+        """Note that a worker is there for the tasks in this scope. It counts as gone when it has not said so for 30 seconds."""
+        ...
+
+    def served_namespaces(self) -> Collection[str] | None:
+        """The namespaces of which a worker takes runs, `""` for that of tasks without one; None where one takes the runs of
+        all."""
+        ...
+
+    def namespaces(self) -> dict[str, str]:
+        """The namespaces that the policy gives to tasks, by task."""
         ...
 
     def drop(self, run_id: str, fence: int) -> None:

@@ -145,3 +145,50 @@ def test_a_new_policy_is_held_against_every_file_and_goes_with_its_file() -> Non
     assert set(compiler.compile(MemoryTree(strict)).registry.tasks) == set()
     assert set(compiler.compile(MemoryTree({**strict, "_policy.yaml": "type: policy\n"})).registry.tasks) == {"a"}
     assert set(compiler.compile(MemoryTree(files)).registry.tasks) == {"a"}
+
+
+TEAMS = 'namespaces: {"team-a/*": runs-a, "*/nightly-*": runs-night, "team-b/*": runs-b}\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "namespace"),
+    [
+        ("team-a/x.yaml", "runs-a"),
+        ("team-a/deep/nightly-x.yaml", "runs-a"),
+        ("team-b/nightly-x.yaml", "runs-night"),
+        ("team-b/x.yaml", "runs-b"),
+        ("team-c/x.yaml", None),
+        ("x.yaml", None),
+    ],
+)
+def test_a_task_has_the_namespace_of_the_first_pattern_that_fits_its_path(path: str, namespace: str | None) -> None:
+    done = compile_tree(MemoryTree({"_policy.yaml": f"type: policy\n{TEAMS}", path: TASK}))
+
+    assert [task.namespace for task in done.registry.tasks.values()] == [namespace]
+
+
+def test_the_namespace_is_part_of_the_definition_and_of_no_other() -> None:
+    plain, teamed = (
+        compile_tree(MemoryTree({"_policy.yaml": f"type: policy\n{policy}", "team-a/x.yaml": TASK, "y.yaml": TASK + "id: y\n"}))
+        for policy in ("", TEAMS)
+    )
+
+    same = {name: plain.registry.tasks[name].digest == teamed.registry.tasks[name].digest for name in ("a", "y")}
+    assert same == {"a": False, "y": True}
+
+
+def test_a_task_cannot_name_a_namespace() -> None:
+    assert [line.partition(" ")[2] for line in found("", TASK + "namespace: runs-a\n")] == [
+        "error OPT116 `namespace` is set by the policy"
+    ]
+
+
+def test_a_moved_file_and_another_policy_are_noticed() -> None:
+    compiler = IncrementalCompiler()
+    trees = (
+        {"_policy.yaml": f"type: policy\n{TEAMS}", "team-a/x.yaml": TASK},
+        {"_policy.yaml": f"type: policy\n{TEAMS}", "team-b/x.yaml": TASK},
+        {"_policy.yaml": 'type: policy\nnamespaces: {"team-b/*": other}\n', "team-b/x.yaml": TASK},
+    )
+
+    assert [compiler.compile(MemoryTree(tree)).registry.tasks["a"].namespace for tree in trees] == ["runs-a", "runs-b", "other"]

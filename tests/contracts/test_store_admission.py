@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from optio.errors import Conflict
+from optio.model.namespace import WorkerScope
 from optio.model.registry import CompiledTask
 from optio.model.retry import Again
 from optio.model.run import RunState
 from optio.runs import admission
 from optio.store.base import Accepted, Claim, Firing, Keep, Once, Pause, RunFilter, ScheduleRow, SlotVerdict, Store
-from optio.store.sql import claims, dedupe, queue
+from optio.store.sql import claims, dedupe, namespaces, queue
 from optio.store.sql.transaction import Transaction
 from tests.store.build import (
     BAD,
@@ -735,7 +736,7 @@ def _end(store: Store, runs: list[str]) -> None:
 
 
 STATEMENTS = {
-    "whether anything waits": claims._WAITS,
+    "whether anything waits": queue._WAITS,
     "what runs": queue._COUNTS,
     "the heads of the queues": "",
     "when something is due next": claims._NEXT_DUE,
@@ -757,7 +758,8 @@ def crowded(store: Store) -> Store:
 
 def test_no_statement_of_a_claim_reads_through_the_table_of_runs(crowded: Store) -> None:
     now = int(START.timestamp() * 1e6)
-    params: dict[str, Any] = {"now": now, "heads": 16, "ahead": now, "task_id": "t1", "key": "K"}
+    scope = namespaces.parameters(WorkerScope("runs-a"))
+    params: dict[str, Any] = {"now": now, "heads": 16, "ahead": now, "task_id": "t1", "key": "K", **scope}
 
     plans = {name: _plan(crowded, statement or _heads(crowded), params) for name, statement in STATEMENTS.items()}
 

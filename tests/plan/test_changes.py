@@ -47,6 +47,8 @@ KINDS = {
     "a-name": "name-changed",
     "a-narrower-network": "egress-closed",
     "another-owner": "owner-changed",
+    "a-namespace-for-a-team": "namespace-changed policy-changed",
+    "a-task-moved-to-another-team": "namespace-changed",
     "a-parameter-gone": "callers-break prompt-changed",
     "a-parameter-new": "params-widened prompt-changed",
     "a-parameter-required": "callers-break default-changed mapping-changed schedule-params-changed",

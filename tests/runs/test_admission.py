@@ -530,3 +530,62 @@ def test_tasks_without_room_take_turns_and_none_waits_for_ever() -> None:
             at[name], due[name] = now, now + MINUTE
 
     assert min(tried.values()) >= 15
+
+
+# Namespaces
+
+TEAMS = {"a": "runs-a", "a2": "runs-a", "b": "runs-b"}
+
+
+def test_a_run_that_no_worker_takes_says_so_and_how_to_mend_it() -> None:
+    seen = view([waiting(1, "a"), waiting(2, "b"), waiting(3, "c")], namespaces=TEAMS, served={"runs-b", ""})
+
+    admission = decide(seen, max_running=9)
+
+    assert sorted(admission.starts) == ["r2", "r3"]
+    hold = admission.holds["r1"]
+    assert (hold.reason, hold.position) == ("no_worker", 1)
+    assert hold.message == ("no worker takes runs of the namespace `runs-a`: start one with OPTIO_TEAM_NAMESPACE=runs-a")
+
+
+def test_a_task_without_a_namespace_may_have_no_worker_either() -> None:
+    holds = decide(view([waiting(1, "c")], served={"runs-a"}), max_running=9).holds
+
+    assert (holds["r1"].reason, "without OPTIO_TEAM_NAMESPACE" in holds["r1"].message) == ("no_worker", True)
+
+
+def test_where_no_worker_is_known_only_tasks_with_a_namespace_are_said_to_have_none() -> None:
+    admission = decide(view([waiting(1, "a"), waiting(2, "c")], namespaces=TEAMS, served=()), max_running=9)
+
+    assert (admission.starts, list(admission.holds)) == (["r2"], ["r1"])
+
+
+def test_a_pause_comes_before_a_missing_worker() -> None:
+    seen = view([waiting(1, "a"), waiting(2, "a2")], namespaces=TEAMS, served={""}, pauses=pause("a"))
+
+    holds = decide(seen, max_running=9).holds
+
+    assert (holds["r1"].reason, holds["r2"].reason) == ("paused", "no_worker")
+
+
+def test_each_namespace_has_a_line_and_the_limit_of_its_own() -> None:
+    queue = [waiting(1, "a"), waiting(2, "a2"), waiting(3, "b"), waiting(4, "c")]
+    seen = view(queue, {"a": 1, "b": 1}, namespaces=TEAMS, served={"runs-a", "runs-b", ""})
+
+    admission = decide(seen, max_running=1)
+
+    assert admission.starts == ["r4"]
+    assert {run: (hold.position, hold.message) for run, hold in admission.holds.items()} == {
+        "r1": (2, "1 of 1 runs are running in the namespace runs-a"),
+        "r2": (1, "1 of 1 runs are running in the namespace runs-a"),
+        "r3": (1, "1 of 1 runs are running in the namespace runs-b"),
+    }
+    assert admission.holds["r3"].occupied_by == ("b-0",)
+
+
+def test_where_a_worker_takes_the_runs_of_all_there_is_one_line() -> None:
+    seen = view([waiting(1, "a"), waiting(2, "c")], {"b": 1}, namespaces=TEAMS, served=None)
+
+    holds = decide(seen, max_running=1).holds
+
+    assert {run: hold.message for run, hold in holds.items()} == dict.fromkeys(("r1", "r2"), "1 of 1 runs are running in all")

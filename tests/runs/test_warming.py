@@ -10,6 +10,7 @@ import pytest
 from optio.broker.base import Topic
 from optio.errors import StoreUnavailable
 from optio.executors.base import Warm
+from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask
 from optio.runs.warming import Warming
@@ -126,6 +127,18 @@ def test_what_is_wanted_is_said_again_for_an_executor_that_could_not_do_it(servi
     bench.look()
 
     assert [[warm.size for warm in each] for each in bench.keeper.wanted] == [[2], [2]]
+
+
+def test_a_worker_keeps_pools_of_the_tasks_in_its_scope_alone(services: Services) -> None:
+    serve(services.store, replace(pooled(), namespace="runs-a"))
+    wanted = {}
+    for scope in (WorkerScope("runs-a"), WorkerScope("runs-b"), WorkerScope(""), ALL_TASKS):
+        keeper = Keeper(services.executor)
+
+        Warming(services.store, keeper, "here", scope).look()  # type: ignore[arg-type]
+
+        wanted[scope.namespace] = [warm.size for warm in keeper.wanted[-1]]
+    assert wanted == {"runs-a": [2], "runs-b": [], "": [], None: [2]}
 
 
 def test_a_store_that_is_away_empties_no_pool(services: Services, bench: Bench) -> None:

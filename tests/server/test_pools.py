@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from optio.cli.pool import text as shown
+from optio.model.namespace import WorkerScope
 from optio.model.pool import COLD, WARM, Pool
 from optio.store.base import Beginning
 from tests.server.api import JOB, Api
@@ -145,3 +147,20 @@ def test_pools_are_for_those_who_may_look(served: Callable[..., Api]) -> None:
     for path in ("/api/pools", "/api/pools/plan"):
         assert closed.get(path).status == 401
         assert closed.get(path, Authorization=f"Bearer {closed.token('viewer')}").status == 200
+
+
+def test_namespaces_without_a_worker_are_named_with_the_runs_that_wait(served: Callable[..., Api]) -> None:
+    api = served()
+    (api.tasks / "_policy.yaml").write_text('type: policy\nnamespaces: {"*": runs-a}\n')
+    api.serve_task(JOB, "job")
+    run_id = api.post("/api/tasks/job/runs").json["runId"]
+
+    before, waiting = api.get("/api/pools").json, api.get(f"/api/workflow-runs/{run_id}").json["waiting"]
+    api.services.store.note_worker("w", WorkerScope("runs-a"))
+    after = api.get("/api/pools").json["unserved"]
+
+    message = "no worker takes runs of the namespace `runs-a`: start one with OPTIO_TEAM_NAMESPACE=runs-a"
+    assert before["unserved"] == [{"namespace": "runs-a", "tasks": ["job"], "waiting": 1, "message": message}]
+    assert (waiting["reason"], waiting["message"], waiting["position"]) == ("no_worker", message, 1)
+    assert after == []
+    assert f"{message} (job; runs that wait: 1)" in shown(before)

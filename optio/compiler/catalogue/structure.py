@@ -119,9 +119,16 @@ RULES = (
     ),
     Rule(
         "OPT121", "bad-policy", ERROR, "a policy that cannot be read",
-        "Nobody knows then what is allowed, so nothing is: `type: policy`, with `ceilings`, `require`, `allow` and `rules`.",
+        "Nobody knows then what is allowed, so nothing is: `type: policy`, with `ceilings`, `require`, `allow`, `namespaces`.",
         "# file: _policy.yaml\n---\ntype: policy\nceiling: {maxTurns: 20}\n",
         "# file: _policy.yaml\n---\ntype: policy\nceilings: {maxTurns: 20}\n",
+    ),
+    Rule(
+        "OPT122", "unused-namespace", WARNING, "a pattern of `namespaces` that no task has its namespace by",
+        "Where it is misspelt, the tasks that it means run in another namespace, beside those of other teams.",
+        "# file: team-a/report.yaml\nmaxTurns: 20\n# file: _policy.yaml\n---\ntype: policy\nnamespaces: {team-a: runs-a}\n",
+        "# file: team-a/report.yaml\nmaxTurns: 20\n"
+        '# file: _policy.yaml\n---\ntype: policy\nnamespaces: {"team-a/*": runs-a}\n',
     ),
     Rule(
         "OPT704", "dead-override", WARNING, "something is taken away that is not there",

@@ -9,9 +9,11 @@ from optio.compiler.source import START
 from optio.compiler.tree import SUFFIXES
 
 
-def check_across(claims: Sequence[Claim], *, careful: bool = False, executor: str | None = None) -> Iterator[Diagnostic]:
+def check_across(
+    claims: Sequence[Claim], *, careful: bool = False, executor: str | None = None, whole: bool = True
+) -> Iterator[Diagnostic]:
     """Ids and webhook paths that two tasks have, of which the first file in path order keeps them; files that are not what they
-    seem; and what all tasks come to together."""
+    seem; and what all tasks come to together. Only of a `whole` tree it is told what no task uses."""
     yield from _duplicate_ids(claims)
     yield from _duplicate_paths(claims)
     yield from _files([claim.path for claim in claims])
@@ -20,6 +22,11 @@ def check_across(claims: Sequence[Claim], *, careful: bool = False, executor: st
         from optio.compiler.checks import isolation
 
         yield from isolation.check(claims, executor)
+    if whole and any(claim.namespaces for claim in claims):
+        # Imported here: few trees have teams.
+        from optio.compiler.checks import namespaces
+
+        yield from namespaces.check(claims)
     if careful or any(claim.caps != NO_CAPS for claim in claims):
         # Imported here: what all tasks come to is asked of few trees.
         from optio.compiler.checks import fleet

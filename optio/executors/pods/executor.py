@@ -110,9 +110,11 @@ class PodExecutor:
     # Executor
 
     def place(self) -> str:
-        """See `Executor.place`."""
+        """See `Executor.place`. A team's has the name of its namespace: where the policy has moved a task, an agent may be left
+        in the old namespace; in one of the same name that was made anew there is none."""
+        directory = f"kubernetes:{self._settings.namespace}" if self._settings.is_team else "kubernetes"
         try:
-            return f"kubernetes/{self._call(lambda: self._cluster.namespace())['metadata']['uid']}/{self._settings.install}"
+            return f"{directory}/{self._call(lambda: self._cluster.namespace())['metadata']['uid']}/{self._settings.install}"
         except (Refused, Unreachable) as err:
             temporary = isinstance(err, Unreachable) or err.temporary
             message = f"the namespace {self._settings.namespace} cannot be used: {err}"

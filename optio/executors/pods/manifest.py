@@ -49,11 +49,13 @@ class Fence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodSettings:
-    """What the operator decides for every pod. `install` tells pods of two installations in one namespace apart."""
+    """What the operator decides for every pod. `install` tells pods of two installations in one namespace apart, and the
+    namespace `is_team` where only tasks run that the policy puts there."""
 
     namespace: str
     install: str
     image: str | None
+    is_team: bool = False
     pull_policy: str = "IfNotPresent"
     cpu: str = "1"
     memory: str = "2Gi"

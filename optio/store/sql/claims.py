@@ -9,13 +9,14 @@ from decimal import Decimal
 from typing import Any
 
 from optio.errors import Conflict, LeaseLost
+from optio.model.namespace import WorkerScope
 from optio.model.pool import PROCESS
 from optio.model.retry import Again, GiveUp
 from optio.model.room import Delay
 from optio.model.run import Change, LogLine, Meter, Outcome, Run, RunState, Usage
 from optio.model.text import span
 from optio.store.base import AdmissionView, Admit, Beginning, Claim, Decide, Room
-from optio.store.sql import dedupe, events, places, queue, quotas, shortages
+from optio.store.sql import dedupe, events, namespaces, places, queue, quotas, shortages
 from optio.store.sql.events import Move
 from optio.store.sql.records import ATTEMPTS, RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
 from optio.store.sql.transaction import Lot, Row, Transaction, dump_json, micros, when
@@ -23,13 +24,11 @@ from optio.store.sql.transaction import Lot, Row, Transaction, dump_json, micros
 # The reason of a run whose agent has begun.
 STARTED, _CANCELLING = "started", "cancelling"
 _OVER = "state = 'running' AND (lease_until < :now OR owner = '')"
-_ADOPTABLE = (
-    f"{_OVER} AND (place IN (:place, '') OR lease_until < :orphaned OR (place LIKE :directory AND place NOT LIKE :boot))"
-)
-_WAITS = """
-SELECT (SELECT MIN(task_id) FROM runs WHERE state = 'queued') IS NOT NULL AS waits,
-    (SELECT COUNT(*) FROM runs WHERE state = 'running') AS running
-"""
+_MINE = f"(SELECT {namespaces.IN_SCOPE} FROM (SELECT 1) one LEFT JOIN namespaces n ON n.task_id = runs.task_id)"  # noqa: S608
+# An agent that is here is found again here, wherever the policy puts its task by now; where none is left, the scope decides.
+_ADOPTABLE = f"""{_OVER} AND (place = :place OR (
+    (place = '' OR lease_until < :orphaned OR (place LIKE :directory AND place NOT LIKE :boot)) AND {_MINE}
+))"""
 # When the earliest delayed run is due; when the first start leaves the window of a task that has used its start limit up, and
 # has something waiting; when the earliest lease ends; when another try for room is due.
 _NEXT_DUE = f"""
@@ -92,7 +91,15 @@ _CHANGING = (
 
 
 def claim(
-    tx: Transaction, worker: str, lease: timedelta, admit: Admit, place: str, room: Room, most: int, reason: str
+    tx: Transaction,
+    worker: str,
+    lease: timedelta,
+    admit: Admit,
+    place: str,
+    scope: WorkerScope,
+    room: Room,
+    most: int,
+    reason: str,
 ) -> list[Claim]:
     """See `Store.claim`."""
     tx.lock("admission")
@@ -100,7 +107,7 @@ def claim(
     more = True
     while more:
         left = most - len(claims)
-        seen = queue.heads(tx, lambda running: min(room(running), left), place)  # noqa: B023 - called at once
+        seen = queue.heads(tx, lambda running: min(room(running), left), place, scope)  # noqa: B023 - called at once
         tasks = {waiting.run_id: waiting.task_id for waiting in seen.waiting}
         starts = [run_id for run_id in admit(seen) if run_id in tasks][:left] if tasks else []
         claims += _start(tx, starts, worker, lease, place, reason, seen)
@@ -177,32 +184,29 @@ def _was_given_back(tx: Transaction, run_id: str, attempt: int) -> bool:
     return attempt > 0 and tx.one(_ATTEMPT, {"id": run_id, "number": attempt}) is None
 
 
-def waits(tx: Transaction, room: Room) -> bool:
-    """Whether there is anything to claim, as far as can be seen without a lock."""
-    row = tx.one(_WAITS)
-    return bool(row["waits"]) and room(row["running"]) > 0
-
-
-def _reach(tx: Transaction, place: str, orphaned: timedelta) -> dict[str, Any]:
+def _reach(tx: Transaction, place: str, scope: WorkerScope, orphaned: timedelta) -> dict[str, Any]:
     """The parameters of `_ADOPTABLE`."""
     directory, _, rest = place.partition("/")
     return {
         "now": tx.now, "place": place, "directory": f"{directory}/%", "boot": f"{directory}/{rest.partition('/')[0]}/%",
-        "orphaned": tx.now - _us(orphaned),
+        "orphaned": tx.now - _us(orphaned), **namespaces.parameters(scope),
     }  # fmt: skip
 
 
-def expired(tx: Transaction, place: str, orphaned: timedelta) -> bool:
+def expired(tx: Transaction, place: str, scope: WorkerScope, orphaned: timedelta) -> bool:
     """Whether there is anything to adopt, as far as can be seen without a lock."""
-    return tx.one(f"SELECT 1 FROM runs WHERE {_ADOPTABLE} LIMIT 1", _reach(tx, place, orphaned)) is not None  # noqa: S608
+    reach = _reach(tx, place, scope, orphaned)
+    return tx.one(f"SELECT 1 FROM runs WHERE {_ADOPTABLE} LIMIT 1", reach) is not None  # noqa: S608
 
 
-def adopt(tx: Transaction, worker: str, lease: timedelta, most: int, place: str, orphaned: timedelta) -> list[Claim]:
+def adopt(
+    tx: Transaction, worker: str, lease: timedelta, most: int, place: str, scope: WorkerScope, orphaned: timedelta
+) -> list[Claim]:
     """See `Store.adopt`."""
     tx.lock("admission")
     lost = tx.all(
         f"SELECT id FROM runs WHERE {_ADOPTABLE} ORDER BY +seq LIMIT :most",  # noqa: S608
-        {**_reach(tx, place, orphaned), "most": most},
+        {**_reach(tx, place, scope, orphaned), "most": most},
     )
     taken = []
     for row in lost:
@@ -241,6 +245,7 @@ def renew(tx: Transaction, worker: str, lease: timedelta) -> dict[str, bool]:
 
 def release(tx: Transaction, worker: str) -> int:
     """See `Store.release`."""
+    namespaces.forget_worker(tx, worker)
     return tx.run(
         # Without an owner, whatever the time: the clock may be set back.
         "UPDATE runs SET lease_until = :now, owner = '' WHERE state = 'running' AND owner = :worker",

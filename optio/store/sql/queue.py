@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from optio.model.namespace import WorkerScope
 from optio.store.base import ANY, AdmissionView, Quota, Room, Running, Waiting
-from optio.store.sql import pauses, quotas, shortages
+from optio.store.sql import namespaces, pauses, quotas, shortages
 from optio.store.sql.transaction import Row, Transaction, when
 
 # So many queued runs of each task are looked at together: the cost of a claim must not grow with the queue.
@@ -23,13 +24,16 @@ FROM runs h WHERE h.state = 'queued' AND h.task_id = t.task_id AND (h.not_before
 """
 # The first part walks the index from task to task. What holds a whole task back is looked at once, and not for each of its
 # runs. Only a task whose starts seem to lie in the future comes through with its quota used up, to have them brought back.
-_HEADS = """
+_TASKS = """
 WITH RECURSIVE waiting (task_id) AS (
     SELECT MIN(task_id) FROM runs WHERE state = 'queued'
     UNION ALL
     SELECT (SELECT MIN(r.task_id) FROM runs r WHERE r.state = 'queued' AND r.task_id > w.task_id)
     FROM waiting w WHERE w.task_id IS NOT NULL
-),
+)
+"""
+_HEADS = """
+{tasks},
 busy (task_id, n) AS (SELECT task_id, COUNT(*) FROM runs WHERE state = 'running' GROUP BY task_id),
 ready AS MATERIALIZED (
     SELECT w.task_id, COALESCE(s.max_concurrent - COALESCE(b.n, 0), :heads) AS free,
@@ -41,7 +45,8 @@ ready AS MATERIALIZED (
     FROM waiting w
     LEFT JOIN tasks s ON s.task_id = w.task_id
     LEFT JOIN busy b ON b.task_id = w.task_id
-    WHERE w.task_id IS NOT NULL
+    LEFT JOIN namespaces n ON n.task_id = w.task_id
+    WHERE w.task_id IS NOT NULL AND {in_scope}
         AND NOT EXISTS (SELECT 1 FROM pauses p WHERE p.task_id = w.task_id)
         AND (s.max_concurrent IS NULL OR COALESCE(b.n, 0) < s.max_concurrent)
 )
@@ -54,8 +59,9 @@ ORDER BY q.seq
 # A lateral join is quick where there is one; a list of keys is quick where there is none, but one limit must do for all.
 _EACH = _HEAD.format(most="LEAST(:heads, t.free)")
 _EVERY = _HEAD.format(most="MIN(:heads, (SELECT MAX(free) FROM ready))")
-_LATERAL = _HEADS.format(columns=_COLUMNS, heads=f"LATERAL (SELECT h.* {_EACH}) q ON TRUE")
-_LISTED = _HEADS.format(columns=_COLUMNS, heads=f"runs q ON q.seq IN (SELECT h.seq {_EVERY})")
+_PARTS = {"tasks": _TASKS, "columns": _COLUMNS, "in_scope": namespaces.IN_SCOPE}
+_LATERAL = _HEADS.format(**_PARTS, heads=f"LATERAL (SELECT h.* {_EACH}) q ON TRUE")
+_LISTED = _HEADS.format(**_PARTS, heads=f"runs q ON q.seq IN (SELECT h.seq {_EVERY})")
 _ALL = f"""
 SELECT {_COLUMNS} FROM runs q
 LEFT JOIN (SELECT task_id, task_id AS served, max_concurrent, priority, start_limit, start_window FROM tasks) t
@@ -63,22 +69,39 @@ LEFT JOIN (SELECT task_id, task_id AS served, max_concurrent, priority, start_li
 WHERE q.state = 'queued'
 """  # noqa: S608
 _RUNNING = "SELECT id, task_id, dedupe_key, started_at FROM runs WHERE state = 'running'"
-_COUNTS = "SELECT task_id, COUNT(*) AS n FROM runs WHERE state = 'running' GROUP BY task_id"
+_BUSY = f"""
+FROM (SELECT task_id, COUNT(*) AS n FROM runs WHERE state = 'running' GROUP BY task_id) busy
+LEFT JOIN namespaces n ON n.task_id = busy.task_id WHERE {namespaces.IN_SCOPE}
+"""  # noqa: S608
+_COUNTS = f"SELECT busy.task_id, busy.n {_BUSY}"
+_WAITS = f"""
+{_TASKS}
+SELECT EXISTS (
+    SELECT 1 FROM waiting w LEFT JOIN namespaces n ON n.task_id = w.task_id
+    WHERE w.task_id IS NOT NULL AND {namespaces.IN_SCOPE}
+) AS waits, (SELECT COALESCE(SUM(busy.n), 0) {_BUSY}) AS running
+"""  # noqa: S608
 
 
-def heads(tx: Transaction, room: Room, place: str) -> AdmissionView:
-    """For a claim, under the lock: of each task that could start a run the first few that are due, or as many as there is
-    room for; nothing where there is none."""
-    running = {row["task_id"]: row["n"] for row in tx.all(_COUNTS)}
+def waits(tx: Transaction, scope: WorkerScope, room: Room) -> bool:
+    """Whether there is anything to claim, as far as can be seen without a lock."""
+    row = tx.one(_WAITS, namespaces.parameters(scope))
+    return bool(row["waits"]) and room(int(row["running"])) > 0
+
+
+def heads(tx: Transaction, room: Room, place: str, scope: WorkerScope) -> AdmissionView:
+    """For a claim, under the lock: of each task in the scope that could start a run the first few that are due, or as many as
+    there is room for; nothing where there is none."""
+    running = {row["task_id"]: row["n"] for row in tx.all(_COUNTS, namespaces.parameters(scope))}
     most = min(HEADS, room(sum(running.values())))
     if most <= 0:
         return AdmissionView(now=when(tx.now), running=running)
-    rows, found = _heads(tx, most)
+    rows, found = _heads(tx, most, scope)
     odd = {task_id for task_id, (_, last) in found.items() if last > tx.now + quotas.AHEAD}
     if odd:
         for task_id in odd:
             quotas.bring_back(tx, task_id)
-        rows, found = _heads(tx, most)
+        rows, found = _heads(tx, most, scope)
     return AdmissionView(
         now=when(tx.now),
         waiting=[_waiting(row) for row in rows],
@@ -89,10 +112,10 @@ def heads(tx: Transaction, room: Room, place: str) -> AdmissionView:
     )
 
 
-def _heads(tx: Transaction, most: int) -> tuple[list[Row], dict[str, tuple[Quota, int]]]:
+def _heads(tx: Transaction, most: int, scope: WorkerScope) -> tuple[list[Row], dict[str, tuple[Quota, int]]]:
     """Rows of the queue, and each limited task's quota with the time of its last start."""
     sql = _LATERAL if tx.lateral else _LISTED
-    rows = tx.all(sql, {"now": tx.now, "heads": most, "ahead": tx.now + quotas.AHEAD})
+    rows = tx.all(sql, {"now": tx.now, "heads": most, "ahead": tx.now + quotas.AHEAD, **namespaces.parameters(scope)})
     found = {row["task_id"]: (quotas.of_row(row), row["last"] or 0) for row in rows if row["start_limit"] is not None}
     return rows, found | _unserved(tx, rows)
 
@@ -120,6 +143,8 @@ def everything(tx: Transaction) -> AdmissionView:
         quotas={task_id: quotas.with_starts(tx, task_id, quota) for task_id, quota in limited.items()},
         pauses=pauses.every(tx),
         shortages=shortages.every(tx),
+        namespaces=namespaces.every(tx),
+        served=namespaces.served(tx),
         occupants=[Running(run_id=row["id"], task_id=row["task_id"], dedupe_key=row["dedupe_key"]) for row in occupants],
         heads=ANY,
     )

@@ -7,6 +7,7 @@ from typing import Any
 from optio.errors import NotFound
 from optio.model.registry import CompiledTask, Registry, canonical
 from optio.store.base import GenerationRow
+from optio.store.sql import namespaces
 from optio.store.sql.runs import put_definitions
 from optio.store.sql.transaction import Row, Transaction, maybe, when
 
@@ -41,6 +42,7 @@ def activate(tx: Transaction, registry: Registry, commit: str | None) -> Generat
         [{"task_id": task_id} for task_id in served if task_id not in registry.tasks],
     )
     tx.lot(_PUT, _PUT_OF, [_row(task) for task in changed])
+    namespaces.put(tx, registry.tasks.values())
     tx.run(
         "INSERT INTO generations (digest, commit_id, activated_at, tasks) VALUES (:digest, :commit, :now, :tasks)",
         {

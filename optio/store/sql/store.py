@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from optio.errors import LeaseLost
+from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask, Registry
 from optio.model.room import Delay, Shortage
@@ -19,6 +20,7 @@ from optio.store.sql import (
     claims,
     deliveries,
     depths,
+    namespaces,
     once,
     pauses,
     places,
@@ -156,29 +158,46 @@ class SqlStore:
         admit: base.Admit,
         *,
         place: str = "",
+        scope: WorkerScope = ALL_TASKS,
         room: base.Room = base.endless,
         most: int = base.ANY,
         reason: str = "started",
     ) -> list[base.Claim]:
         # Most looks find nothing: they must not queue for the one write lock.
-        if most <= 0 or not self._engine.peek(lambda tx: claims.waits(tx, room)):
+        if most <= 0 or not self._engine.peek(lambda tx: queue.waits(tx, scope, room)):
             return []
         # An agent that starts on a full disk has nothing to write to: its run waits.
-        starts = Limited(DiskUse.NOTHING, lambda tx: claims.claim(tx, worker, lease, admit, place, room, most, reason))
+        starts = Limited(DiskUse.NOTHING, lambda tx: claims.claim(tx, worker, lease, admit, place, scope, room, most, reason))
         return self._engine.change(starts)
 
     def adopt(
-        self, worker: str, lease: timedelta, most: int, *, place: str = "", orphaned: timedelta = base.ORPHANED
+        self,
+        worker: str,
+        lease: timedelta,
+        most: int,
+        *,
+        place: str = "",
+        scope: WorkerScope = ALL_TASKS,
+        orphaned: timedelta = base.ORPHANED,
     ) -> list[base.Claim]:
-        if not self._engine.peek(lambda tx: claims.expired(tx, place, orphaned)):
+        if not self._engine.peek(lambda tx: claims.expired(tx, place, scope, orphaned)):
             return []
-        return self._engine.change(lambda tx: claims.adopt(tx, worker, lease, most, place, orphaned))
+        return self._engine.change(lambda tx: claims.adopt(tx, worker, lease, most, place, scope, orphaned))
 
     def renew(self, worker: str, lease: timedelta) -> dict[str, bool]:
         return self._engine.change(lambda tx: claims.renew(tx, worker, lease))
 
     def release(self, worker: str) -> int:
         return self._engine.change(lambda tx: claims.release(tx, worker))
+
+    def note_worker(self, worker: str, scope: WorkerScope) -> None:
+        self._engine.change(lambda tx: namespaces.note_worker(tx, worker, scope))
+
+    def served_namespaces(self) -> Collection[str] | None:
+        return self._engine.peek(namespaces.served)
+
+    def namespaces(self) -> dict[str, str]:
+        return self._engine.peek(namespaces.every)
 
     def drop(self, run_id: str, fence: int) -> None:
         self._engine.change(lambda tx: claims.drop(tx, run_id, fence))

@@ -1,0 +1,34 @@
+"""The patterns that the policy gives a namespace: which fits a file, and which fit none."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+
+from optio.compiler.claims import Claim, Place
+from optio.compiler.diagnostics import Diagnostic, finding
+from optio.compiler.layers import POLICY
+
+
+def pattern_of(path: str, patterns: Iterable[str]) -> str | None:
+    """Return the first pattern that fits the path of a task's file below the task directory."""
+    return next((pattern for pattern in patterns if fnmatchcase(path, pattern)), None)
+
+
+def check(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
+    """Patterns that no task has its namespace by. A misspelt one leaves the tasks that it means in another namespace."""
+    places = {str(place.route[-1]): place for claim in claims for place in claim.namespaces}
+    paths = [claim.path for claim in claims if claim.path != POLICY]
+    used = {pattern_of(path, places) for path in paths}
+    for pattern, place in places.items():
+        if paths and pattern not in used:
+            yield _unused(pattern, place, paths)
+
+
+def _unused(pattern: str, place: Place, paths: Sequence[str]) -> Diagnostic:
+    message = f"no task has its namespace by `{pattern}`"
+    hint = "delete it, or mend it: a pattern is held against the path of a task's file below the task directory"
+    below = f"{pattern.rstrip('/')}/*"
+    if any(fnmatchcase(path, pattern) for path in paths):
+        hint = "earlier patterns fit first: write the narrower one above the wider one"
+    elif any(fnmatchcase(path, below) for path in paths):
+        hint = f"write `{below}` for all tasks below that directory"
+    return finding("OPT122", message, path=POLICY, span=place.span, route=place.route, hint=hint)

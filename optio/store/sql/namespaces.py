@@ -1,0 +1,78 @@
+"""Namespaces of tasks, and the workers that take their runs.
+
+A task's namespace is that of the policy as it is served now, also for runs of older definitions: what waits goes where the
+operator says. A task that is gone keeps its last one, so none of its runs gets into another namespace.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from optio.model.namespace import WorkerScope
+from optio.model.registry import CompiledTask
+from optio.store.sql.transaction import Transaction
+
+# A worker that has not said for so long that it is there is gone; it says so three times as often.
+_GONE_AFTER = timedelta(seconds=30)
+# A task is in a worker's scope, where `n` is its row of `namespaces`.
+IN_SCOPE = "(:any_namespace = 1 OR COALESCE(n.namespace, '') = :namespace)"
+_PUT = """
+INSERT INTO namespaces (task_id, namespace) SELECT lot.task_id, lot.namespace FROM lot WHERE TRUE
+ON CONFLICT (task_id) DO UPDATE SET namespace = excluded.namespace
+"""
+_TAKE = "DELETE FROM namespaces WHERE task_id IN (SELECT lot.task_id FROM lot)"
+_FORGET = """
+DELETE FROM namespaces WHERE NOT EXISTS (SELECT 1 FROM tasks t WHERE t.task_id = namespaces.task_id)
+    AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.task_id = namespaces.task_id)
+"""
+_NOTE = (
+    "INSERT INTO workers (worker, namespace, at) VALUES (:worker, :namespace, :now) "
+    "ON CONFLICT (worker) DO UPDATE SET namespace = excluded.namespace, at = excluded.at"
+)
+
+
+def parameters(scope: WorkerScope) -> dict[str, Any]:
+    """The parameters of `IN_SCOPE`."""
+    return {"any_namespace": int(scope.namespace is None), "namespace": scope.namespace or ""}
+
+
+def put(tx: Transaction, tasks: Iterable[CompiledTask]) -> None:
+    """Keep the namespaces of the tasks that are served now, after `tasks` has their rows."""
+    known = every(tx)
+    rows = [{"task_id": task.id, "namespace": task.namespace} for task in tasks if task.namespace != known.get(task.id)]
+    tx.lot(_PUT, "task_id text, namespace text", [row for row in rows if row["namespace"] is not None])
+    if known:
+        tx.lot(_TAKE, "task_id text", [row for row in rows if row["namespace"] is None])
+        tx.run(_FORGET)
+
+
+def every(tx: Transaction) -> dict[str, str]:
+    """The namespaces of tasks that have one."""
+    return {row["task_id"]: row["namespace"] for row in tx.all("SELECT task_id, namespace FROM namespaces")}
+
+
+def note_worker(tx: Transaction, worker: str, scope: WorkerScope) -> None:
+    """See `Store.note_worker`."""
+    tx.run(_NOTE, {"worker": worker, "namespace": scope.namespace, "now": tx.now})
+    tx.run("DELETE FROM workers WHERE NOT (at BETWEEN :gone AND :ahead)", _alive(tx))
+
+
+def forget_worker(tx: Transaction, worker: str) -> None:
+    """It is gone, or going."""
+    tx.run("DELETE FROM workers WHERE worker = :worker", {"worker": worker})
+
+
+def served(tx: Transaction) -> frozenset[str] | None:
+    """See `Store.served_namespaces`."""
+    rows = tx.all("SELECT DISTINCT namespace FROM workers WHERE at BETWEEN :gone AND :ahead", _alive(tx))
+    found = {row["namespace"] for row in rows}
+    return None if None in found else frozenset(found)
+
+
+def _alive(tx: Transaction) -> dict[str, int]:
+    """What was said further ahead than this was said before the clock was set back."""
+    return {"gone": tx.now - _us(_GONE_AFTER), "ahead": tx.now + _us(_GONE_AFTER)}
+
+
+def _us(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)
