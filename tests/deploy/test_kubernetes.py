@@ -37,7 +37,7 @@ def documents(path: Path) -> list[Manifest]:
 
 ALL = {path: documents(path) for path in MANIFESTS}
 # A patch of kustomize for our own parts, and so no object itself.
-(PART,) = ALL[DEPLOY / "base" / "part.yaml"]
+(PART,) = ALL[DEPLOY / "components" / "part" / "part.yaml"]
 OBJECTS = [each for path, found in ALL.items() if path.name != "part.yaml" for each in found]
 WORKLOADS = [each for each in OBJECTS if each["kind"] in ("Deployment", "StatefulSet")]
 
@@ -454,6 +454,102 @@ if os.environ.get("KUBECTL") or shutil.which("kubectl"):
 
         assert cpu <= 2, f"{cpu} processors are reserved"
         assert memory <= 4 << 30, f"{memory / (1 << 30):.2f} GiB are reserved"
+
+    def team(directory: Path, team: str, namespace: str) -> str:
+        """The directory of a team, as an overlay names it."""
+        home = {"name": "optio-team", "annotations": {"config.kubernetes.io/local-config": "true"}}
+        data = {"team": team, "namespace": namespace}
+        (directory / "teams" / team).mkdir(parents=True)
+        for name, found in {
+            "kustomization": {"resources": ["team.yaml"], "components": ["../../kubernetes/components/team"]},
+            "team": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": home, "data": data},
+        }.items():
+            (directory / "teams" / team / f"{name}.yaml").write_text(yaml.safe_dump(found))
+        return f"../teams/{team}"
+
+    def by_name(found: list[Manifest], kind: str) -> dict[tuple[str, str], Manifest]:
+        return {(each["metadata"].get("namespace", ""), name(each)): each for each in found if each["kind"] == kind}
+
+    def test_a_team_has_a_namespace_and_workers_whose_account_has_rights_there_alone(tmp_path: Path) -> None:
+        shutil.copytree(DEPLOY, tmp_path / "kubernetes")
+        teams = [team(tmp_path, "a", "runs-a"), team(tmp_path, "b-2", "runs-b")]
+        (tmp_path / "top").mkdir()
+        overlay = {
+            "resources": ["../kubernetes/overlays/complete", *teams],
+            "images": [{"name": "optio", "newName": "registry.example.com/optio"}],
+        }
+        (tmp_path / "top" / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+
+        found, alone = list(rendered(tmp_path / "top")), list(rendered(DEPLOY / "overlays" / "complete"))
+
+        config, namespaces = by_name(found, "ConfigMap"), by_name(found, "Namespace")
+        workers = by_name(found, "Deployment")
+        roles, bindings = by_name(found, "Role"), by_name(found, "RoleBinding")
+        ours = workers["optio", "optio-worker"]
+        assert [each for each in alone if each["kind"] != "Deployment" and each not in found] == []
+        assert len(config) == 1, "the names of the teams stay at home"
+        for own, namespace in (("a", "runs-a"), ("b-2", "runs-b")):
+            worker = workers["optio", f"optio-worker-{own}"]
+            container = pod(worker)["containers"][0]
+            variables = {each["name"]: each["value"] for each in container["env"]}
+            assert namespaces["", namespace]["metadata"]["labels"] == namespaces["", "optio-runs"]["metadata"]["labels"]
+            assert roles[namespace, "optio-worker"]["rules"] == roles["optio-runs", "optio-worker"]["rules"]
+            assert bindings[namespace, "optio-worker"]["subjects"] == [
+                {"kind": "ServiceAccount", "name": f"optio-worker-{own}", "namespace": "optio"}
+            ]
+            assert pod(worker)["serviceAccountName"] == f"optio-worker-{own}"
+            assert variables.pop("OPTIO_TEAM_NAMESPACE") == namespace
+            assert variables == {each["name"]: each["value"] for each in pod(ours)["containers"][0]["env"]}
+            secrets = {each["name"]: each["secret"]["secretName"] for each in pod(worker)["volumes"] if "secret" in each}
+            assert secrets.pop("task-secrets") == f"optio-task-secrets-{own}"
+            for each in ("image", "envFrom", "securityContext", "volumeMounts", "readinessProbe", "resources"):
+                assert container[each] == pod(ours)["containers"][0][each], each
+            # Nothing that counts or chooses the pods of one means those of another.
+            selector = worker["spec"]["selector"]["matchLabels"]
+            assert labels(worker).items() >= selector.items()
+            assert not labels(ours).items() >= selector.items()
+            assert not labels(worker).items() >= ours["spec"]["selector"]["matchLabels"].items()
+            budget = by_name(found, "PodDisruptionBudget")["optio", f"optio-worker-{own}"]
+            assert budget["spec"]["selector"]["matchLabels"] == selector
+            networks = by_name(found, "NetworkPolicy")
+            assert networks[namespace, "optio-nothing"]["spec"] == networks["optio-runs", "optio-nothing"]["spec"]
+            (way_in,) = networks["optio", f"optio-egress-{own}"]["spec"]["ingress"]
+            (known,) = networks["optio", "optio-egress"]["spec"]["ingress"]
+            assert way_in["from"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": namespace}
+            assert way_in["ports"] == known["ports"]
+        assert not {"TEAM", "NAMESPACE"} & set(re.findall(r"\w+", yaml.safe_dump_all(found)))
+        assert selected_of(workers, "optio-worker") == {"optio-worker"}
+
+    def selected_of(workers: dict[tuple[str, str], Manifest], worker: str) -> set[str]:
+        """The Deployments whose pods this one's selector means."""
+        wanted = workers["optio", worker]["spec"]["selector"]["matchLabels"].items()
+        return {name(each) for each in workers.values() if labels(each).items() >= wanted}
+
+    def test_teams_keep_their_workers_where_the_parts_have_other_namespaces(tmp_path: Path) -> None:
+        shutil.copytree(DEPLOY, tmp_path / "kubernetes")
+        (tmp_path / "top").mkdir()
+        home = {"name": "optio-namespaces", "annotations": {"config.kubernetes.io/local-config": "true"}}
+        names = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": home, "data": {"parts": "ai-optio", "runs": "ai-runs"}}
+        overlay = {
+            "resources": ["../kubernetes/overlays/external", team(tmp_path, "a", "runs-a"), "names.yaml"],
+            "components": ["../kubernetes/components/namespaces"],
+        }
+        (tmp_path / "top" / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+        (tmp_path / "top" / "names.yaml").write_text(yaml.safe_dump(names))
+
+        found = list(rendered(tmp_path / "top"))
+
+        assert {each["metadata"].get("namespace") for each in found} == {None, "ai-optio", "ai-runs", "runs-a"}
+        assert not re.search(r"optio-runs|namespace: optio\b", yaml.safe_dump_all(found))
+        for worker in ("optio-worker", "optio-worker-a"):
+            container = pod(by_name(found, "Deployment")["ai-optio", worker])["containers"][0]
+            (proxy,) = [each["value"] for each in container["env"] if each["name"] == "OPTIO_KUBE_EGRESS"]
+            assert proxy_of(proxy).namespace == "ai-optio"
+        subjects = {each["metadata"]["namespace"]: each["subjects"][0] for each in found if each["kind"] == "RoleBinding"}
+        assert {where: (each["namespace"], each["name"]) for where, each in subjects.items()} == {
+            "ai-runs": ("ai-optio", "optio-worker"),
+            "runs-a": ("ai-optio", "optio-worker-a"),
+        }
 
     @pytest.fixture(scope="module")
     def git(tmp_path_factory: pytest.TempPathFactory) -> str:

@@ -1,5 +1,6 @@
 """One `optio dev` for all stories: limits as they come, the real Claude Code CLI, a model that answers by script."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from tests.deploy.installed import KUBECTL
 from tests.executors.pods.place import CLUSTER
 from tests.stub_model import StubModel
 from tests.support import CLAUDE, Dev
 
 # What needs a cluster is no test where there is none.
 collect_ignore = [] if CLUSTER else ["test_pods.py", "test_room.py"]
+collect_ignore += [] if CLUSTER and shutil.which(KUBECTL) else ["test_team_namespaces.py"]
 FLAKY = """\
 type: standalone
 name: {name}
