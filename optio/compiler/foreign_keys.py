@@ -303,7 +303,7 @@ ROWS: tuple[Row, ...] = (
     Row(TASK, "summary docs doc docmd documentation readme notes comment comments about help purpose", "description", to.text),
     Row(
         TASK,
-        "tags labels annotations metalabels group namespace category folder color colour icon pindata versionid "
+        "tags labels annotations metalabels group category folder color colour icon pindata versionid "
         "displayorder trackingid project podmetadata",
         advice=_WORDS,
     ),
