@@ -28,6 +28,8 @@ class Informer:
     def __init__(self, cluster: Cluster, labels: Labels, *, meta: bool = False) -> None:
         self._cluster, self._labels, self._meta = cluster, labels, meta
         self._moved: dict[str, asyncio.Event] = {}
+        # All changes up to this version are known.
+        self._known_to = 0
         self.pods: dict[str, Pod] = {}
         self.changed = asyncio.Event()
         self.listed = asyncio.Event()
@@ -53,7 +55,12 @@ class Informer:
         self._moved.pop(name, None)
 
     def put(self, found: Pod) -> None:
-        """What an answer has told, sooner than the watch."""
+        """Take what an answer has told, if the watch has not told more. An answer may come after the event that its pod is
+        gone, which would bring it back until the next list."""
+        if _version(found) > self._known_to:
+            self._replace(found)
+
+    def _replace(self, found: Pod) -> None:
         name, known = found["metadata"]["name"], self.pods.get(found["metadata"]["name"])
         if known is None or known["metadata"]["uid"] != found["metadata"]["uid"] or _version(known) <= _version(found):
             self._now(name, found)
@@ -62,6 +69,7 @@ class Informer:
         """Know nothing any more."""
         self.pods.clear()
         self.listed.clear()
+        self._known_to = 0
 
     async def run(self) -> None:
         """Watch for ever, from where the last watch ended; all pods are listed anew when one breaks off, and now and then."""
@@ -71,6 +79,7 @@ class Informer:
                 if not version or time.monotonic() - listed_at > _LIST_AGAIN_S:
                     listed, version = await self._cluster.pods(self._labels, meta=self._meta)
                     listed_at = time.monotonic()
+                    self._known_to = _number(version)
                     known = {each["metadata"]["name"]: each for each in listed}
                     for name in {*self.pods, *known}:
                         self._now(name, known.get(name))
@@ -88,12 +97,13 @@ class Informer:
 
     def _take(self, kind: str, each: Pod) -> None:
         """An event, which may be an old one."""
+        self._known_to = max(self._known_to, _version(each))
         if kind == "DELETED":
             known = self.pods.get(each["metadata"]["name"])
             if known is not None and known["metadata"]["uid"] == each["metadata"]["uid"]:
                 self._now(each["metadata"]["name"], None)
         elif kind != "BOOKMARK":
-            self.put(each)
+            self._replace(each)
 
     def _now(self, name: str, found: Pod | None) -> None:
         self.pods.pop(name, None)
@@ -104,9 +114,12 @@ class Informer:
 
 
 def _version(found: Pod) -> int:
-    """Kubernetes promises since 1.35 that these can be compared; every version so far has kept to it."""
-    text = found["metadata"].get("resourceVersion", "0")
-    return int(text) if text.isdigit() else 0
+    return _number(found["metadata"].get("resourceVersion", ""))
+
+
+def _number(version: str) -> int:
+    """Kubernetes promises since 1.35 that versions can be compared; every version so far has kept to it."""
+    return int(version) if version.isdigit() else 0
 
 
 def runs(status: Mapping[str, Any]) -> bool:
