@@ -184,10 +184,18 @@ def _examined(name: str, look: Iterator[Check]) -> Iterator[Check]:
 
 def _tasks(settings: Settings) -> Iterator[Check]:
     if not settings.tasks.is_dir():
-        tasks = [] if _is_server(settings) else _served_tasks(settings)
-        if tasks:
+        is_server = _is_server(settings)
+        served = None if is_server else _served_tasks(settings)
+        tasks = served or []
+        has_parts = settings.database is None  # each on a machine of its own, of which only the server's has the files
+        if tasks or (has_parts and served is not None):
             detail = f"{len(tasks)} are served, by the database; no directory `{settings.tasks}`, which only a server needs"
             yield Check(name="tasks", status="ok", detail=detail)
+        elif has_parts and not is_server:
+            detail = (
+                "the database has none yet: a worker and a scheduler need no directory of task files, but a server that has one"
+            )
+            yield Check(name="tasks", status="warning", detail=detail, hint="start `optio server` where the task files are")
         else:
             detail, hint = f"no directory `{settings.tasks}`", "`optio init` makes one, --tasks names another"
             yield Check(name="tasks", status="warning", detail=detail, hint=hint)
@@ -228,16 +236,17 @@ def _open(settings: Settings) -> Store | None:
         return None
 
 
-def _served_tasks(settings: Settings) -> list[CompiledTask]:
-    """Return the tasks of the newest generation in the database; none where it cannot be read. Nothing is made or migrated."""
+def _served_tasks(settings: Settings) -> list[CompiledTask] | None:
+    """Return the tasks of the newest generation in the database; None where there is no generation, or it cannot be read.
+    Nothing is made or migrated."""
     store = _open(settings)
     if store is None:
-        return []
+        return None
     try:
         generation = store.generation()
-        return [] if generation is None else [store.definition(digest) for digest in generation.tasks.values()]
+        return None if generation is None else [store.definition(digest) for digest in generation.tasks.values()]
     except (StoreUnavailable, StoreMismatch, NotFound):
-        return []
+        return None
     finally:
         store.close()
 

@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
+from optio import wiring
+from optio.compiler.pipeline import compile_tree
+from optio.compiler.tree import MemoryTree
+from optio.settings import Settings
 from tests.cli.conftest import ECHO, Shell
+from tests.servers import PostgresServer
 from tests.support import ROOT, Dev, free_port
 
 NEEDY = f"""\
@@ -108,6 +113,23 @@ def test_where_no_server_runs_tasks_come_from_the_database_and_no_directory_is_m
     assert [check["status"] for check in server["tasks"]] == ["warning"]
     assert [check["status"] for check in nobody["tasks"]] == ["warning"]
     assert not (shell.directory / ".optio").exists(), "a look leaves nothing behind"
+
+
+def test_the_part_of_an_installation_that_needs_no_task_files_is_not_told_to_make_some(
+    shell: Shell,
+) -> None:
+    """Such as a worker in a pod, whose database has no tasks yet."""
+    with PostgresServer() as postgres:
+        elsewhere = {"OPTIO_TASKS": str(shell.directory / "none"), "OPTIO_DATABASE_URL": postgres.schema()}
+        _, before = looked_at(shell, **elsewhere)
+        store = wiring.open_store(Settings.load(elsewhere), migrated=True)
+        store.activate(compile_tree(MemoryTree({})).registry, None)
+        store.close()
+        _, after = looked_at(shell, **elsewhere)
+
+    assert [(check["status"], "optio server" in check["hint"]) for check in before["tasks"]] == [("warning", True)]
+    assert elsewhere["OPTIO_TASKS"] not in before["tasks"][0]["detail"]
+    assert [check["status"] for check in after["tasks"]] == ["ok"]
 
 
 def test_the_secrets_of_tasks_that_only_the_database_has_are_looked_for(shell: Shell, tmp_path: Path) -> None:
