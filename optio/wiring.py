@@ -225,6 +225,7 @@ def pod_settings(settings: Settings) -> "PodSettings":
         runtime_class=settings.pod_runtime_class,
         warm_age_s=settings.pod_warm_age.total_seconds(),
         warm_most=settings.pod_warm_limit,
+        orphan_s=settings.orphan_timeout.total_seconds(),
         fence=fence,
         template=template,
     )

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from optio.executors.pods import manifest
-from optio.executors.pods.manifest import PodSettings
 from tests.executors.pods.api import Api
-from tests.executors.pods.place import NAMESPACE, settings
+from tests.executors.pods.place import NAMESPACE, settings, waiting_pod
 from tests.support import Dev, eventually
 
 _TASK = """\
@@ -98,9 +97,15 @@ def until_said(dev: Dev, run_id: str, words: str) -> Said:
 @contextmanager
 def full_quota(api: Api, install: str) -> Iterator[None]:
     """Let the namespace have one pod, which is there."""
-    taken = manifest.tombstone("filler", 1, PodSettings(namespace=NAMESPACE, install=install, image="none"))
-    api.ask("POST", "pods", taken)
-    api.ask("POST", "resourcequotas", {"metadata": {"name": "room"}, "spec": {"hard": {"pods": "1"}}})
+    api.ask("POST", "pods", waiting_pod(install, "filler"))
+    with quota(api, 1):
+        yield
+
+
+@contextmanager
+def quota(api: Api, pods: int) -> Iterator[None]:
+    """Let the namespace have so many pods."""
+    api.ask("POST", "resourcequotas", {"metadata": {"name": "room"}, "spec": {"hard": {"pods": str(pods)}}})
     try:
         eventually(lambda: api.ask("GET", "resourcequotas/room").get("status", {}).get("used"), what="the quota")
         yield
@@ -151,6 +156,19 @@ def test_runs_wait_while_the_quota_is_full_and_run_when_it_is_not(tmp_path: Path
 
     assert said.latest < _SAID_WITHIN_S, said
     assert [(run["state"], len(run["attempts"])) for run in ended] == [("completed", 1)] * 5
+
+
+def test_idle_warm_pods_make_way_for_a_run_that_waits_for_room(tmp_path: Path) -> None:
+    with served(tmp_path, pooled="warmPoolSize: 2", job="") as (dev, api, install):
+        warm = f"{manifest.INSTALL}={install},{manifest.ROLE}={manifest.WARM_ROLE}"
+        eventually(lambda: len(api.pods(f"{warm},{manifest.READY}")) == 2, within=90, what="a pool that is full")
+        with quota(api, 2):
+            run = dev.until_ended(start(dev, "job"), within=60)
+            said = dev.cli("pool").stdout
+            left = len(api.pods(warm))
+
+    assert (run["state"], len(run["attempts"]), left) == ("completed", 1, 0)
+    assert "it makes way for runs that wait for room" in said
 
 
 def main() -> None:

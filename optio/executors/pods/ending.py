@@ -136,7 +136,7 @@ def disrupted(status: Status) -> str | None:
 def unscheduled(status: Status) -> str:
     """Why no node takes the pod, and the cure; empty when one does, or may."""
     found = _condition(status, "PodScheduled", "False")
-    # A pod that has a scheduling gate, a tombstone, is not meant to have a node.
+    # A pod with a scheduling gate waits for whoever put the gate there, such as a queue.
     if found is None or found.get("reason") == "SchedulingGated":
         return ""
     said = str(found.get("message") or found.get("reason"))

@@ -25,6 +25,7 @@ from optio.executors.pods import ending
 from optio.executors.pods import manifest as pod
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
 from optio.executors.pods.feed import Feed
+from optio.executors.pods.given_up import GivenUp
 from optio.executors.pods.handle import PodHandle
 from optio.executors.pods.informer import Informer, Pod, again, runs
 from optio.executors.pods.manifest import PodSettings
@@ -69,6 +70,7 @@ class PodExecutor:
         self._starting = threading.Lock()
         self._cluster: Cluster
         self._informer: Informer
+        self._given_up: GivenUp
         self._pools: Pools
         self._starter: Starter
         self._feed: Feed
@@ -80,8 +82,9 @@ class PodExecutor:
         self._cluster = Cluster(self._settings.namespace)
         self._informer = Informer(self._cluster, {**pod.selector(self._settings), pod.WORKER: self._me})
         policies = Policies(self._cluster, self._settings.install)
+        self._given_up = GivenUp(self._cluster, self._settings.install, self._settings.orphan_s)
         self._pools = Pools(self._cluster, self._informer, policies, self._settings, self._me)
-        self._starter = Starter(self._cluster, self._informer, self._pools, policies, self._start_s)
+        self._starter = Starter(self._cluster, self._informer, self._pools, policies, self._given_up, self._start_s)
         self._feed = Feed(self._cluster, self._informer, self._settings.gate_s)
         self._forever = [asyncio.create_task(work) for work in (self._informer.run(), self._pools.keep(), self._pools.offer())]
 
@@ -298,13 +301,17 @@ class PodExecutor:
     # Found again
 
     async def _found(self, run_id: str, attempt: int) -> PodHandle | None:
-        """The grip on a pod that was launched. One that was not is taken away, and what it could be launched by with it: the
-        attempt's name, and pods that were claimed for it (see `Starter`)."""
+        """Return the grip on the pod that was launched. One that was not is taken away. None when there is none any more, and
+        the attempt is given up: nobody starts it late."""
         last: Exception | None = None
-        began = time.monotonic()
+        refused_since: float | None = None
+        given_up = False
         async for _ in again(time.monotonic() + _FIND_S):
             try:
                 found = await self._candidates(run_id, attempt)
+                if not found and not given_up:
+                    await self._given_up.mark(run_id, attempt)
+                    given_up, found = True, await self._candidates(run_id, attempt)
                 if not found:
                     return None
                 for each in found:
@@ -313,8 +320,10 @@ class PodExecutor:
                             await self._cluster.delete(each["metadata"]["name"], each["metadata"]["uid"], 0)
                         continue
                     launched = await self._was_launched(each)
-                    if launched is None and not runs(each.get("status", {})) and time.monotonic() - began > _STARTS_S:
-                        launched = False  # what does not come to run takes no launch, and will be gone
+                    if launched is None:
+                        refused_since = refused_since or time.monotonic()
+                        if not runs(each.get("status", {})) and time.monotonic() - refused_since > _STARTS_S:
+                            launched = False  # what does not come to run takes no launch, and will be gone
                     if launched:
                         mine = await self._cluster.patch(each["metadata"]["name"], pod.adopted(each, self._me))
                         return self._gripped(mine, run_id, attempt)
@@ -322,15 +331,14 @@ class PodExecutor:
                         await self._cluster.delete(each["metadata"]["name"], each["metadata"]["uid"], 0)
             except (Refused, Unreachable) as err:
                 log.info("whether %s-%d was launched cannot be seen yet: %s", run_id, attempt, err)
-                last = err
+                # While the API server is away, a node cannot tell it what runs: it has the time anew.
+                last, refused_since = err, None
         raise Unreachable(f"the pod of {run_id}-{attempt} does not go away: {last or 'it is still there'}")
 
     async def _candidates(self, run_id: str, attempt: int) -> list[dict[str, Any]]:
-        """Pods that may have this launch. When there is none, its name is taken, so that there never will be."""
+        """Return pods that may have this launch: the one that was made for it, or those that were claimed for it."""
         found = await self._cluster.pod(self._name(run_id, attempt))
-        if found is None:
-            found = await self._cluster.create(pod.tombstone(run_id, attempt, self._settings))
-        if self._is_ours(found["metadata"].get("labels", {})):
+        if found is not None and self._is_ours(found["metadata"].get("labels", {})):
             return [found]
         return [each for each in await self._named(run_id, attempt) if self._is_ours(each["metadata"]["labels"])]
 
@@ -358,8 +366,9 @@ class PodExecutor:
         return (await self._cluster.pods(labels))[0]
 
     async def _was_launched(self, found: Pod) -> bool | None:
-        """None if it cannot be seen now. A launch comes as soon as the container answers, which the pod's status tells later:
-        the pod itself is asked, unless it can have no container yet."""
+        """Return whether the pod has its launch; None if it cannot be asked now, for its container does not run, as far as is
+        known. A launch comes as soon as the container answers, which the pod's status tells later: the pod itself is asked,
+        unless it can have no container yet. Raises Unreachable."""
         status = found.get("status", {})
         if ending.of_status(status) is not None:
             return True
@@ -368,7 +377,7 @@ class PodExecutor:
         name = found["metadata"]["name"]
         try:
             code, said = await self._cluster.run(name, pod.CONTAINER, ["/bin/sh", "-c", LOOK])
-        except (Refused, Unreachable) as err:
+        except Refused as err:
             log.info("whether %s was launched cannot be seen yet: %s", name, err)
             return None
         if code not in (LAUNCHED, NEVER):

@@ -23,7 +23,8 @@ _BEGINS_S = 20.0
 _TRIES = 10
 _TOLD_S = 3.0
 _FILL_S = 30.0
-# How long the log of a pod that has ended is asked for, before its attempt counts as failed.
+# How long the log of a pod that has ended is asked for, before its attempt counts as failed; and the file of one that lives,
+# before what is missing counts as lost.
 _READ_S = 300.0
 _COPIED_AT_ONCE = 4 << 20
 _FILES = {"stdout": "stdout", "stderr": "stderr", "result": "result/result.jsonl"}
@@ -160,8 +161,12 @@ class Feed:
     async def _fill(self, handle: PodHandle, stream: str, count: int) -> None:
         """What the kubelet has thrown away of the log is read from the agent's own file, for as long as the pod lives."""
         until = handle.spool.sizes[stream] + count
-        with contextlib.suppress(Refused, Unreachable):
-            await self._copied(handle, stream, until)
+        async for _ in again(time.monotonic() + _READ_S):
+            with contextlib.suppress(Refused, Unreachable):
+                await self._copied(handle, stream, until)
+                break
+            if ending.of_status(self._informer.status(handle.name)) is not None or await self._is_gone(handle):
+                break
         lost = until - handle.spool.sizes[stream]
         if lost:
             log.warning("%d bytes of %s of %s are lost", lost, stream, handle.name)

@@ -5,7 +5,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -23,9 +23,7 @@ INSTALL, RUN, ATTEMPT, ROLE, POOL = (f"optio.dev/{name}" for name in ("install",
 # The worker that follows the pod of an attempt, by the pod's label; and of a warm pod, that it takes a launch at once.
 WORKER, READY = "optio.dev/worker", "optio.dev/ready"
 MARK, ORPHAN, KEPT = "optio.dev/mark", "optio.dev/orphan-seconds", "optio.dev/kept-until"
-ATTEMPT_ROLE, TOMBSTONE_ROLE, WARM_ROLE = "attempt", "tombstone", "warm"
-# No scheduler will ever look at a pod with it.
-GATE = "optio.dev/never"
+ATTEMPT_ROLE, WARM_ROLE = "attempt", "warm"
 # The pod goes after its agent: the supervisor keeps the time, this is for when it cannot.
 _DEADLINE_MARGIN_S = 120
 _GRACE_S = 10.0
@@ -67,6 +65,7 @@ class PodSettings:
     template: Template = field(default_factory=Template)
     warm_age_s: float = 3600.0
     warm_most: int = 20
+    orphan_s: float = 900.0
     fence: Fence | None = None
 
     @property
@@ -156,6 +155,11 @@ def kept_until(found: Mapping[str, Any]) -> datetime | None:
 def lease_name(install: str) -> str:
     """The lease of the one who keeps the pools."""
     return f"optio-{_digest(install)[:6]}-pools"
+
+
+def given_up_name(install: str) -> str:
+    """The lease with the attempts that nobody starts any more."""
+    return f"optio-{_digest(install)[:6]}-given-up"
 
 
 def _deadline(launch: Launch) -> int:
@@ -280,27 +284,6 @@ def _size(asked: Resources | None, settings: PodSettings) -> Manifest:
         "requests": {name: request for name, (request, _) in sizes.items()},
         "limits": {name: limit for name, (_, limit) in sizes.items()},
     }
-
-
-def tombstone(run_id: str, attempt: int, settings: PodSettings) -> Manifest:
-    """Takes the name of an attempt that never began, so that nobody can begin it late. It never gets a node."""
-    spec = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "schedulingGates": [{"name": GATE}],
-        "securityContext": {"runAsNonRoot": True, "runAsUser": _USER, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [
-            {
-                "name": CONTAINER,
-                "image": "optio.dev/nothing",
-                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-            }
-        ],
-    }
-    labels = {RUN: run_id, ATTEMPT: str(attempt), ROLE: TOMBSTONE_ROLE}
-    # No pod of the operator's template: a queue that counts its pods must not count this one.
-    plain = replace(settings, template=Template())
-    return _pod(name_of(settings.install, run_id, attempt), plain, labels, spec, {})
 
 
 def memory_of(found: Mapping[str, Any]) -> str | None:

@@ -38,6 +38,8 @@ _OFFER_S = 0.5
 # After a pod of a kind could not be had, the next one is made after this time, twice as long each time.
 _PAUSE_S, _LONGEST_PAUSE_S = 5.0, 300.0
 _AT_ONCE = 10
+# How long it is looked for whether a pod was claimed by a request that got no answer, such as one of an API server that ended.
+_CLAIM_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,17 +200,19 @@ class Pools:
         name = chosen["metadata"]["name"]
         age = self._cluster.now() - made_at(chosen)
         wanted = pod.claimed(chosen, launch, age.total_seconds(), self._me)
-        with contextlib.suppress(Refused):
-            try:
-                return await self._cluster.patch(name, wanted)
-            except Unreachable:
-                pass
-            async for _ in again(time.monotonic() + 10):
-                with contextlib.suppress(Unreachable):
-                    found = await self._cluster.pod(name)
-                    labels = {} if found is None else found["metadata"]["labels"]
-                    mine = {label: value for label, value in wanted["metadata"]["labels"].items() if value is not None}
-                    return found if labels.items() >= mine.items() else None
+        try:
+            return await self._cluster.patch(name, wanted)
+        except Refused as err:
+            if not err.temporary:
+                return None
+        except Unreachable:
+            pass
+        async for _ in again(time.monotonic() + _CLAIM_TIMEOUT_S):
+            with contextlib.suppress(Refused, Unreachable):
+                found = await self._cluster.pod(name)
+                labels = {} if found is None else found["metadata"]["labels"]
+                mine = {label: value for label, value in wanted["metadata"]["labels"].items() if value is not None}
+                return found if labels.items() >= mine.items() else None
         return None
 
     # Keeping them

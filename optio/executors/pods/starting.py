@@ -16,6 +16,7 @@ from optio.executors.pods import manifest as pod
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
 from optio.executors.pods.delays import Delays, full_quota
 from optio.executors.pods.delivery import Delivery
+from optio.executors.pods.given_up import GivenUp
 from optio.executors.pods.handle import PodHandle
 from optio.executors.pods.informer import Informer, Pod, again, runs
 from optio.executors.pods.manifest import PodSettings
@@ -34,8 +35,8 @@ _FIRST_S, _MAX_FIRST_S, _TRY_S, _SHARE, _TRIES, _MAX_TRYING = 0.3, 1.0, 0.03, 0.
 # Of what the last start took, less: how much too late it was tried is never known.
 _SOONER = 0.75
 _LONGEST_S = 5.0
-# A launch that was sent has its answer within this time.
-_ANSWER_S = 30.0
+# A launch that was sent has its answer within this time, and after the end of its pod within this time.
+_ANSWER_S, _ENDED_ANSWER_S = 30.0, 1.0
 # A command with a higher exit code was ended by a signal.
 _KILLED = 128
 _LOST = Exit(code=None, signal=None, lost=True)
@@ -126,9 +127,11 @@ class Start:
 class Starter:
     """Brings launches into pods. `start_s` is how long a pod may take until its container runs."""
 
-    def __init__(self, cluster: Cluster, informer: Informer, pools: Pools, policies: Policies, start_s: float) -> None:
+    def __init__(
+        self, cluster: Cluster, informer: Informer, pools: Pools, policies: Policies, given_up: GivenUp, start_s: float
+    ) -> None:
         self._cluster, self._informer, self._pools, self._policies = cluster, informer, pools, policies
-        self._start_s = start_s
+        self._given_up, self._start_s = given_up, start_s
         self._beginning: set[str] = set()  # new pods whose launch is not brought yet
         self._first_s = _FIRST_S
 
@@ -148,6 +151,7 @@ class Starter:
         found = await start.unless_stopped(self._made(start, deadline))
         start.handle.take(found)
         self._informer.put(found)
+        await start.unless_stopped(self._check_wanted(start))
         self._beginning.add(start.handle.name)
         try:
             return await self._delivered(start, found, deadline)
@@ -165,7 +169,7 @@ class Starter:
             told = delivery is not None or await start.unless_stopped(self._near(start.handle, made, deadline, tries, delays))
             async with delivery or self._delivery(start, name) as way:
                 try:
-                    arrived = _arrived(start.handle, *await way.go())
+                    arrived = _arrived(start.handle, *await self._answer(name, way))
                     if arrived:
                         start.handle.unhear = way.keep()
                     if delivery is None and not told:
@@ -181,21 +185,37 @@ class Starter:
             delivery = None
         raise AssertionError("not reached")
 
+    async def _answer(self, name: str, way: Delivery) -> tuple[int, bytes]:
+        """Return the exit code and output of the command that takes the launch. Raises Unreachable also when its pod has ended
+        and the answer does not come: a command whose container is gone may hang for as long as it is allowed to."""
+        going = asyncio.ensure_future(way.go())
+        try:
+            while not going.done() and ending.of_status(self._informer.status(name)) is None:
+                moved = asyncio.ensure_future(self._informer.moved(name).wait())
+                await asyncio.wait({going, moved}, return_when=asyncio.FIRST_COMPLETED)
+                moved.cancel()
+            if not going.done():
+                await asyncio.wait({going}, timeout=_ENDED_ANSWER_S)
+            if not going.done():
+                raise Unreachable("the pod has ended")
+            return going.result()
+        finally:
+            going.cancel()
+            await asyncio.gather(going, return_exceptions=True)
+
     async def _taken(self, start: Start, chosen: Pod) -> Pod | None:
         found = await self._pools.take(chosen, start.launch)
         if found is not None:
             start.handle.take(found)
             start.handle.how = "warm"
-            await self._is_free(start)
+            await self._check_wanted(start)
         return found
 
-    async def _is_free(self, start: Start) -> None:
-        """Whoever gives an attempt up puts a tombstone before he looks for pods that were claimed for it; we claim before we
-        look for a tombstone. So one of us sees the other, and where both do, the pod decides who was first (`LOOK`)."""
-        name = pod.name_of(start.settings.install, start.launch.run_id, start.launch.attempt)
+    async def _check_wanted(self, start: Start) -> None:
+        """Raise Failed when somebody has given the attempt up; the pod is ours before that is looked for (see `given_up`)."""
         async for _ in again(time.monotonic() + self._start_s):
             with contextlib.suppress(Refused, Unreachable):
-                if await self._cluster.pod(name) is None:
+                if not await self._given_up.has(start.launch.run_id, start.launch.attempt):
                     return
                 break
         raise Failed(exit=_LOST)
@@ -287,7 +307,7 @@ def _ours(found: Pod, settings: PodSettings) -> Pod:
     if labels.get(pod.INSTALL) != settings.install:
         raise Failed("foreign_pod", f"a pod of somebody else's has the name {name}", temporary=False)
     if labels.get(pod.ROLE) != pod.ATTEMPT_ROLE:
-        raise Failed(exit=_LOST)  # somebody has given this attempt up
+        raise Failed(exit=_LOST)  # a worker of an older version has taken the name of an attempt that it gave up
     return found
 
 

@@ -42,6 +42,11 @@ class Api:
         found: Pod = answer.json()
         return None if answer.status_code == 404 else found
 
+    def has_rotated_log(self, name: str) -> bool:
+        """Whether the log of an agent's pod has lost its beginning, the supervisor's first word."""
+        answer = self._http.get(f"{self._base}/pods/{name}/log", params={"container": "agent", "limitBytes": "100"})
+        return answer.status_code == 200 and b"ready" not in answer.content[:100]
+
     def status(self, name: str, **status: Any) -> None:
         """Say of a pod what its kubelet would."""
         self.ask("PATCH", f"pods/{name}/status", {"status": status})

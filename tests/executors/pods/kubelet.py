@@ -190,7 +190,7 @@ class FakeKubelet:
             if found is not None:
                 found.kill.set()
                 found.say("s", b"gone")
-        elif name not in self._pods and "deletionTimestamp" not in pod["metadata"] and not pod["spec"].get("schedulingGates"):
+        elif name not in self._pods and "deletionTimestamp" not in pod["metadata"]:
             variables = {each["name"]: each.get("value", "") for each in pod["spec"]["containers"][0].get("env", [])}
             self._pods[name] = made = _Container(name, variables.get("OPTIO_MARK", ""))
             self._do(self._live(made))

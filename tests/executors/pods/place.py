@@ -3,8 +3,12 @@ the stand-in, if it works, where there is none."""
 
 import os
 from pathlib import Path
+from typing import Any
 
+from optio.executors.pods import manifest
+from optio.executors.pods.manifest import PodSettings
 from tests.executors.pods import standin
+from tests.executors.support import launch
 
 NAMESPACE = os.environ.get("OPTIO_TEST_NAMESPACE", "optio-test")
 CLUSTER = os.environ.get("OPTIO_TEST_IMAGE") if os.environ.get("KUBECONFIG") else None
@@ -27,3 +31,9 @@ def settings(directory: Path, install: str, **more: str) -> dict[str, str]:
         "OPTIO_POD_MEMORY": "128Mi",
         **more,
     }
+
+
+def waiting_pod(install: str, run_id: str = "run", attempt: int = 1) -> dict[str, Any]:
+    """A pod of an attempt that no node takes."""
+    wanted = PodSettings(namespace=NAMESPACE, install=install, image="none", node_selector={"optio.dev/none": "x"})
+    return manifest.attempt_pod(launch("/bin/true", run_id=run_id, attempt=attempt), wanted, "mark", "nobody")

@@ -12,29 +12,31 @@ import pytest
 from optio.executors.pods import manifest, plan
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.informer import runs
-from optio.executors.pods.manifest import PodSettings
 from optio.model.run import LogKind
 from optio.model.task import Environment
 from optio.runs.execute import Execution
+from tests.executors.pods.api import Api
 from tests.executors.pods.conftest import Make
-from tests.executors.pods.place import CLUSTER, IMAGE, NAMESPACE, settings
+from tests.executors.pods.place import CLUSTER, NAMESPACE, settings, waiting_pod
 from tests.executors.support import launch, python, read, run, shell, until_ended
 from tests.runs.support import accept, done, execute, execution, log_of, opened, working
 from tests.support import command_task, eventually
 
 
 def test_output_that_the_kubelet_has_thrown_away_is_taken_from_the_agents_own_file(make: Make, install: str) -> None:
-    line, count = b"\0\xff" + b"x" * 1000 + b"\n", 25_000
+    line, count = b"\0\xff" + b"x" * 1000 + b"\n", 12_000
     source = f"import sys; [sys.stdout.buffer.write({line!r}) for _ in range({count})]; sys.stdout.flush(); open('go').read()"
-    handle = make(memory="256Mi", cpu="500m").start(python(source, setup=("mkfifo go",), timeout_s=120.0))
-    eventually(lambda: handle.spool.sizes["stdout"] == len(line) * count, within=60, what="all of the output")  # type: ignore[attr-defined]
+    name = manifest.name_of(install, "run", 1)
+    handle = make(memory="256Mi", cpu="500m").start(python(source, setup=("mkfifo go",), timeout_s=600.0))
+    eventually(lambda: handle.spool.sizes["stdout"] == len(line) * count, within=180, what="all of the output")  # type: ignore[attr-defined]
     handle.close(remove=False)
+    with Api(NAMESPACE) as api:
+        eventually(lambda: api.has_rotated_log(name), within=180, what="a log that lacks its beginning")
 
     another = make()
     found = another.find("run", 1)
     assert found is not None
-    eventually(lambda: found.spool.sizes["stdout"] == len(line) * count, within=60, what="all of the output")  # type: ignore[attr-defined]
-    name = manifest.name_of(install, "run", 1)
+    eventually(lambda: found.spool.sizes["stdout"] == len(line) * count, within=180, what="all of the output")  # type: ignore[attr-defined]
     another._call(lambda: another._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
     ended = until_ended(found, within=60)
     found.close(remove=True)
@@ -264,7 +266,7 @@ def test_only_the_pod_of_a_run_that_has_failed_stays(
 
 def test_a_pod_of_somebody_else_is_never_touched(make: Make, install: str) -> None:
     executor = make()
-    theirs = manifest.tombstone("run", 1, PodSettings(namespace=NAMESPACE, install=install, image=IMAGE))
+    theirs = waiting_pod(install)
     theirs["metadata"]["labels"] = {"app": "theirs"}
     made = executor._call(lambda: executor._cluster.create(theirs))
     name, uid = made["metadata"]["name"], made["metadata"]["uid"]

@@ -74,7 +74,7 @@ def test_a_pod_that_has_no_node_for_a_moment_is_neither_told_of_nor_given_back(h
     assert handle.delay() is None
 
 
-def test_a_tombstone_is_not_meant_to_have_a_node() -> None:
+def test_a_pod_that_waits_behind_a_scheduling_gate_is_not_meant_to_have_a_node() -> None:
     assert ending.unscheduled(unscheduled("gated", "SchedulingGated")) == ""
 
 

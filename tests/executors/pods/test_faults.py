@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 
 from optio.errors import StoreUnavailable
-from optio.executors.base import Executor, Handle, Launch
-from optio.executors.pods import manifest
+from optio.executors.base import Executor, Handle, Launch, Warm
+from optio.executors.pods import manifest, starting
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.manifest import PodSettings
 from optio.executors.procfs import uptime
+from optio.model.task import Environment
 from tests.executors.pods.api import Api, Pod
 from tests.executors.pods.faults import FaultProxy
 from tests.executors.pods.kubelet import FakeKubelet
@@ -33,6 +34,7 @@ from tests.support import eventually
 Make = Callable[..., Executor]
 MAKING, LOG, WATCH, LAUNCH = r"^POST \S*/pods$", r"/log\?", r"/pods\?watch", r"/exec\?.*parcel"
 LOOK = r"/exec\?(?!.*parcel)"
+COPY = r"/exec\?(?!.*parcel).*tail"
 # No node has it: the pod is there, and no kubelet speaks for it but the test.
 NOWHERE = {"node_selector": {"optio.dev/none": "x"}}
 
@@ -132,6 +134,26 @@ def test_a_pod_that_was_made_without_a_word_of_it_is_the_pod_of_the_attempt(
     handle.close(remove=True)
 
     assert (lost.hits, len(found), ended.exit.code, ended.stdout) == (1, 1, 0, b"ready\n")
+
+
+@pytest.mark.parametrize("fault", [{"status": 504, "done": True}, {"cut": 0}, {"status": 500, "done": True}])
+def test_a_warm_pod_that_was_claimed_without_a_word_of_it_is_the_pod_of_the_attempt(
+    make: Make, proxy: FaultProxy, pods: Callable[[], list[Pod]], fault: dict[str, Any]
+) -> None:
+    """F28."""
+    executor = make()
+    executor.keep_warm([Warm(task_id="task", size=1, environment=Environment())])
+    eventually(lambda: [each.ready for each in executor.pools() or ()] == [1], within=60, what="a warm pod")
+    lost = proxy.rule("^PATCH", **fault)
+
+    handle = executor.start(shell("echo ready; sleep 1", warm=True, environment=Environment()))
+    ready(handle)
+    begun, found = handle.begun(), [each for each in pods() if manifest.RUN in each["metadata"]["labels"]]
+    ended = until_ended(handle)
+    handle.close(remove=True)
+
+    assert begun is not None
+    assert (lost.hits, begun.how, len(found), ended.exit.code) == (1, "warm", 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -523,6 +545,22 @@ def test_a_launch_whose_answer_is_lost_has_begun(make: Make, proxy: FaultProxy, 
     assert (ended.exit.code, ended.stdout) == (0, b"whole\nran\n")
 
 
+def test_the_end_of_a_pod_is_known_also_when_the_launch_that_was_sent_there_gets_no_answer(
+    make: Make, proxy: FaultProxy, api: Api, pods: Callable[[], list[Pod]], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its gate stays closed, and the command that waits behind it is not ended with it."""
+    monkeypatch.setattr(starting, "_ANSWER_S", 3600.0)
+    held = proxy.rule(LAUNCH, times=None, hold=GREETING)
+    handle = make().start(shell("sleep 60"))
+    eventually(lambda: held.hits and pods()[0]["status"].get("phase") == "Running", within=60, what="the launch")
+
+    api.container(name, "Failed", terminated(73, "Error", "no network policy is enforced"))
+    ended = until_ended(handle, within=60).exit
+    handle.close(remove=True)
+
+    assert (ended.reason, ended.temporary, ended.message) == ("network", True, "no network policy is enforced")
+
+
 @pytest.mark.parametrize("fault", [{"cut": 0}, {"hold": 0}, {"status": 500}, {"refuse": True}])
 def test_a_launch_that_was_not_sent_yet_is_sent_again(make: Make, proxy: FaultProxy, fault: dict[str, Any]) -> None:
     """F45: until the command in the pod has answered, nothing was begun there."""
@@ -561,7 +599,70 @@ def test_that_a_pod_has_no_launch_is_also_true_when_the_first_who_found_it_out_w
     found = make().find("run", 1)
 
     assert (lost.hits, found) == (1, None)
-    assert [each["metadata"]["labels"][manifest.ROLE] for each in pods()] == [manifest.TOMBSTONE_ROLE]
+    eventually(lambda: pods() == [], what="the end of the pod")
+
+
+def test_an_agent_that_its_node_could_not_tell_of_while_the_api_server_was_away_is_found(
+    make: Make, proxy: FaultProxy, api: Api, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its status nor a refused look says that it has no launch."""
+    monkeypatch.setattr("optio.executors.pods.executor._STARTS_S", 0.5)
+    handle = make().start(shell("echo ready; sleep 8; echo done"))
+    ready(handle)
+    handle.close(remove=False)
+    api.container(name, "Pending", {"waiting": {"reason": "ContainerCreating"}})
+    away = proxy.rule(LOOK, refuse=True, times=5)
+
+    found = make().find("run", 1)
+
+    assert (away.hits, found is not None) == (5, True)
+    assert found is not None
+    ended = until_ended(found, within=60)
+    found.close(remove=True)
+    assert (ended.exit.code, ended.stdout) == (0, b"ready\ndone\n")
+
+
+QUOTA = "pods is forbidden: exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1"
+
+
+def test_an_attempt_without_a_pod_is_given_up_also_while_the_quota_takes_no_pod(
+    make: Make, proxy: FaultProxy, pods: Callable[[], list[Pod]]
+) -> None:
+    """Its worker died before the pod was there. The slot of its run serves others meanwhile."""
+    late, another = make(), make()
+    proxy.rule(MAKING, status=403, message=QUOTA, times=None)
+
+    found = another.find("run", 1)
+    proxy.clear()
+    handle = late.start(shell("echo ran"))
+    ended = until_ended(handle)
+    handle.close(remove=True)
+
+    assert found is None
+    assert (ended.exit.lost, ended.stdout) == (True, b"")
+    eventually(lambda: pods() == [], what="the end of the pod")
+
+
+def test_attempts_that_several_workers_give_up_at_once_are_all_given_up(make: Make, proxy: FaultProxy) -> None:
+    first, second = make(), make()
+    sooner = proxy.rule(r"^(POST|PUT) \S*/leases", status=409, times=2)
+
+    assert [first.find("one", 1), second.find("two", 1)] == [None, None]
+    ended = [run(make(), shell("echo ran", run_id=run_id)) for run_id in ("one", "two")]
+
+    assert sooner.hits == 2
+    assert [(each.exit.lost, each.stdout) for each in ended] == [(True, b"")] * 2
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"cut": 0}, {"refuse": True}], ids=str)
+def test_an_attempt_begins_when_it_is_known_that_nobody_has_given_it_up(
+    make: Make, proxy: FaultProxy, fault: dict[str, Any]
+) -> None:
+    broken = proxy.rule(r"^GET \S*/leases", times=2, **fault)
+
+    ended = run(make(), shell("echo ran"))
+
+    assert (broken.hits, ended.exit.code, ended.stdout) == (2, 0, b"ran\n")
 
 
 # The log
@@ -611,6 +712,29 @@ def test_what_an_agent_said_is_read_to_its_end_also_when_that_breaks_off_after_i
 
     assert broken.hits == 2
     assert (ended.exit.code, ended.stdout) == (3, b"ready\n" + b"".join(b"%d\n" % n for n in range(1, 5001)))
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"cut": 0}, {"refuse": True}], ids=str)
+def test_output_that_a_rotated_log_lacks_is_asked_for_again_while_its_pod_lives(
+    make: Make, proxy: FaultProxy, api: Api, name: str, fault: dict[str, Any]
+) -> None:
+    """F46."""
+    source, size = "head -c 12000000 /dev/zero | tr '\\0' x; echo; until [ -f go ]; do sleep 0.1; done", 12_000_001
+    handle = make(cpu="500m", memory="256Mi").start(shell(source, timeout_s=300.0))
+    eventually(lambda: handle.spool.sizes["stdout"] == size, within=120, what="all of the output")  # type: ignore[attr-defined]
+    handle.close(remove=False)
+    eventually(lambda: api.has_rotated_log(name), within=60, what="a log that lacks its beginning")
+    broken = proxy.rule(COPY, times=3, **fault)
+
+    another = make()
+    found = another.find("run", 1)
+    assert found is not None
+    eventually(lambda: found.spool.sizes["stdout"] == size, within=120, what="all of the output")  # type: ignore[attr-defined]
+    data = b"".join(found.read("stdout", at, 1 << 20) for at in range(0, size, 1 << 20))
+    found.close(remove=True)
+
+    assert broken.hits == 3
+    assert hashlib.sha256(data).digest() == hashlib.sha256(b"x" * (size - 1) + b"\n").digest()
 
 
 def test_an_agent_whose_log_is_silent_from_its_start_is_not_taken_for_one_that_never_began(
@@ -713,4 +837,4 @@ def test_a_run_costs_the_cluster_a_handful_of_requests(make: Make, proxy: FaultP
 
     # Where the node tells late that a container runs, the launch is tried before.
     assert 3 <= asked.pop("exec launch") <= (3 if not CLUSTER else 3 * 30)
-    assert asked == {"POST pods": 3, "GET pods/NAME/log": 3, "DELETE pods/NAME": 3}
+    assert asked == {"POST pods": 3, "GET leases/NAME": 3, "GET pods/NAME/log": 3, "DELETE pods/NAME": 3}

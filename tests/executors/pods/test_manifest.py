@@ -76,15 +76,8 @@ def test_no_image_at_all_is_said_with_its_cure() -> None:
         manifest.attempt_pod(launch("/bin/true"), settings, "5f2c", "worker-1")
 
 
-def test_a_tombstone_has_the_name_of_the_attempt_and_never_gets_a_node() -> None:
-    stone = manifest.tombstone("0197-run", 1, SETTINGS)
-
-    assert stone["metadata"]["name"] == made()["metadata"]["name"]  # type: ignore[index]
-    assert stone["spec"]["schedulingGates"] == [{"name": "optio.dev/never"}]
-
-
 def test_nothing_that_reaches_beyond_the_pod_is_ever_in_it() -> None:
-    text = json.dumps([made(), manifest.tombstone("r", 1, SETTINGS)])
+    text = json.dumps(made())
 
     assert [word for word in NEVER if f'"{word}"' in text] == []
 

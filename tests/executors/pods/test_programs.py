@@ -12,13 +12,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from optio.executors.pods import network
+from optio.executors.pods import feed, network, starting
 from tests.executors.pods.image import FOLDER, program
 from tests.support import eventually
 
@@ -403,6 +403,29 @@ def test_with_the_api_in_reach_a_closed_pod_stays_shut(tmp_path: Path) -> None:
             with opened_gate(*more, *words, env=env):
                 eventually(path.exists, what="the verdict")
             assert path.read_text().startswith(expected)
+
+
+def test_where_no_policy_is_enforced_that_is_said_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look takes as long as it may, and its answer is always the same."""
+    now = 0.0
+
+    def slow(targets: list[tuple[str, int]], first: float) -> set[tuple[str, int]]:
+        nonlocal now
+        now += first + gate.LONGEST
+        return set(targets)
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(gate, "connected", slow)
+    monkeypatch.setattr(gate, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+
+    assert "no network policy is enforced" in gate.verdict(("p", 1), [("c", 2)], network.GATE_PATIENCE_S)
+    assert now <= network.GATE_PATIENCE_S + 2 * gate.LONGEST + gate.SLOW
+    # The supervisor's nap where a shell knows whole seconds only, and the node's look at its containers.
+    pod_s = 1.0 + 1.0
+    assert now + pod_s + starting._ENDED_ANSWER_S + feed._TOLD_S <= 75.0
 
 
 def test_the_command_of_the_manifest_is_one_that_the_gate_takes(tmp_path: Path) -> None:

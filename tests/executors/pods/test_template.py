@@ -99,15 +99,6 @@ def test_a_pod_that_waits_has_the_template_too_and_one_of_another_template_is_of
     assert pod["spec"]["priorityClassName"] == "agents"
 
 
-def test_a_tombstone_is_no_pod_of_the_template(tmp_path: Path) -> None:
-    settings = read(tmp_path, WHOLE)
-
-    stone = manifest.tombstone("run", 1, settings)
-
-    assert "team" not in stone["metadata"]["labels"], "a queue would count it"
-    assert "priorityClassName" not in stone["spec"]
-
-
 def test_a_node_is_not_emptied_under_an_agent_and_may_be_under_a_pod_that_waits() -> None:
     attempt = manifest.attempt_pod(launch("/bin/true"), SETTINGS, "5f2c", "w")
     warm = manifest.warm_pod(Environment(), SETTINGS, "1", "5f2c")

@@ -16,7 +16,7 @@ from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.manifest import PodSettings
 from optio.model.pool import Pool
 from optio.model.task import Environment
-from tests.executors.pods.place import CLUSTER, IMAGE, NAMESPACE
+from tests.executors.pods.place import IMAGE, NAMESPACE
 from tests.executors.support import Ended, read, shell, until_ended
 from tests.support import eventually
 
@@ -254,17 +254,17 @@ def test_pods_of_a_kind_that_has_changed_are_replaced(make: Make) -> None:
 
 
 def test_a_pod_of_a_pool_whose_keeper_is_gone_ends_by_itself(make: Make) -> None:
-    executor = make(warm_age_s=20.0 if CLUSTER else 4.0)
-    filled(executor, 1)
-    (name,) = names(executor)
-    executor.close()
+    executor = make(warm_age_s=2.0)  # which nobody is told to keep pools with
+    left = manifest.warm_pod(PLAIN, executor._settings, "left", "mark")
+    executor.attempts()
+    executor._call(lambda: executor._cluster.create(left))
 
-    another = make()
-    eventually(
-        lambda: {each["metadata"]["name"]: each for each in pods(another)}[name]["status"]["phase"] in ("Succeeded", "Failed"),
-        within=60,
-        what="its end",
-    )
+    def ended() -> dict[str, Any] | None:
+        (found,) = pods(executor)
+        states = [each["state"] for each in found["status"].get("containerStatuses", ())]
+        return next((state["terminated"] for state in states if "terminated" in state), None)
+
+    assert eventually(ended, within=60, what="its end")["exitCode"] == 143
 
 
 def test_one_worker_keeps_the_pools_and_another_goes_on_at_once_when_it_leaves(make: Make) -> None:

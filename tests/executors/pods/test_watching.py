@@ -17,7 +17,7 @@ from optio.executors.pods.manifest import PodSettings
 from optio.model.task import Environment
 from tests.executors.pods.api import Api
 from tests.executors.pods.faults import FaultProxy
-from tests.executors.pods.place import CLUSTER, IMAGE, NAMESPACE
+from tests.executors.pods.place import CLUSTER, IMAGE, NAMESPACE, waiting_pod
 from tests.executors.support import read, shell, until_ended
 from tests.support import eventually
 
@@ -70,11 +70,10 @@ def make(install: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _cluster
             each.close()
 
 
-def stones(executor: PodExecutor, install: str, count: int) -> None:
-    settings = PodSettings(namespace=NAMESPACE, install=install, image=IMAGE)
+def waiting(executor: PodExecutor, install: str, count: int) -> None:
     for n in range(count):
-        stone = manifest.tombstone(f"run-{n}", 1, settings)
-        executor._call(lambda stone=stone: executor._cluster.create(stone))  # type: ignore[misc]
+        pod = waiting_pod(install, f"run-{n}")
+        executor._call(lambda pod=pod: executor._cluster.create(pod))  # type: ignore[misc]
 
 
 def test_a_worker_is_told_of_the_pods_that_it_follows_and_of_no_others(make: Make) -> None:
@@ -168,7 +167,7 @@ def test_many_pods_are_listed_in_parts_and_of_those_of_others_no_more_than_the_m
 ) -> None:
     monkeypatch.setattr(cluster, "_PAGE", 2)
     worker = make()
-    stones(worker.executor, install, 5)
+    waiting(worker.executor, install, 5)
 
     listed, _ = worker.executor._call(lambda: worker.executor._cluster.pods({manifest.INSTALL: install}, meta=True))
 
@@ -181,7 +180,7 @@ def test_many_pods_are_listed_in_parts_and_of_those_of_others_no_more_than_the_m
 def test_a_list_whose_parts_are_too_old_is_begun_anew(make: Make, install: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "_PAGE", 2)
     worker = make()
-    stones(worker.executor, install, 5)
+    waiting(worker.executor, install, 5)
     broken = worker.proxy.rule("continue=", status=410, skip=1)
 
     async def known() -> set[str]:

@@ -1,0 +1,75 @@
+"""Attempts that were given up before they began: marked in one Lease of the installation, so that nobody starts them late.
+
+Used by whoever finds an attempt without a launch, and by whoever starts one. The race that a mark decides: a worker has been
+away for longer than its lease, and another one finds its run. No pod has the launch. The other one marks the attempt, then
+looks for pods once more. When the first one is back, it makes or claims its pod, then reads the marks. Each writes before it
+reads, so one of the two sees the other; where both do, the pod decides who was first (`plan.LOOK`).
+
+A mark is no pod: a namespace whose quota is full takes none. It need not last, because a worker launches nothing any more when
+its lease was not renewed for `OPTIO_ORPHAN_TIMEOUT`.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from optio.executors.pods import manifest
+from optio.executors.pods.cluster import Cluster, Refused, Unreachable
+from optio.executors.pods.informer import again
+
+_MARKS = "optio.dev/given-up"
+# A launch that was sent in time may arrive so much later.
+_MARGIN_S = 600.0
+_MARK_TIMEOUT_S = 20.0
+
+
+class GivenUp:
+    """The marks of an installation. After `orphan_s` without a renewal no worker launches anything."""
+
+    def __init__(self, cluster: Cluster, install: str, orphan_s: float) -> None:
+        self._cluster, self._name = cluster, manifest.given_up_name(install)
+        self._lasts = timedelta(seconds=orphan_s + _MARGIN_S)
+        self._marking = asyncio.Lock()
+
+    async def has(self, run_id: str, attempt: int) -> bool:
+        """Return whether the attempt is marked. Raises Refused and Unreachable."""
+        found = await self._cluster.lease(self._name)
+        return found is not None and _key(run_id, attempt) in _marks(found)
+
+    async def mark(self, run_id: str, attempt: int) -> None:
+        """Mark the attempt, and drop marks that have had their time. Raises Refused and Unreachable."""
+        async with self._marking:
+            async for _ in again(time.monotonic() + _MARK_TIMEOUT_S):
+                found = await self._cluster.lease(self._name)
+                try:
+                    if found is None:
+                        await self._cluster.create_lease(self._marked({"name": self._name}, run_id, attempt))
+                    else:
+                        await self._cluster.replace_lease(self._marked(found["metadata"], run_id, attempt, _marks(found)))
+                    return
+                except Refused as err:
+                    if err.status != 409:  # somebody else has marked another one meanwhile
+                        raise
+        raise Unreachable(f"the Lease {self._name} changes too often")
+
+    def _marked(
+        self, meta: Mapping[str, Any], run_id: str, attempt: int, marks: Mapping[str, int] | None = None
+    ) -> dict[str, Any]:
+        now = self._cluster.now()
+        kept = {key: until for key, until in (marks or {}).items() if until > now.timestamp()}
+        kept[_key(run_id, attempt)] = int((now + self._lasts).timestamp())
+        annotations = {**meta.get("annotations", {}), _MARKS: json.dumps(kept, separators=(",", ":"))}
+        return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {**meta, "annotations": annotations}}
+
+
+def _key(run_id: str, attempt: int) -> str:
+    return f"{run_id}-{attempt}"
+
+
+def _marks(lease: Mapping[str, Any]) -> dict[str, int]:
+    """Until when each attempt is marked, in seconds of the cluster's time."""
+    found: dict[str, int] = json.loads(lease["metadata"].get("annotations", {}).get(_MARKS, "{}"))
+    return found
