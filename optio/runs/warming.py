@@ -2,16 +2,22 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from optio.executors.base import Executor, Warm
 from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask
-from optio.store.base import Store
+from optio.model.run import RunState
+from optio.store.base import RunFilter, Store
 
 # What has not changed is said again after so many seconds: who listens may not have been able to do it, and who reads wants to
 # know that somebody still says it.
 _SAID_AGAIN = 30.0
+# Idle places stay away for so long after the last run was found to wait for room: then the runs behind it have begun, or are
+# found to wait, too.
+_MAKES_WAY_S = 60.0
+_MAKES_WAY = "it makes way for runs that wait for room"
 
 
 class Warming:
@@ -33,6 +39,7 @@ class Warming:
         self._wanted_at = 0.0
         self._said: list[Pool] | None = None
         self._said_at = 0.0
+        self._full_at = -_MAKES_WAY_S
 
     def look(self) -> None:
         """Once; raises StoreUnavailable, and then all that was wanted is still wanted."""
@@ -41,8 +48,9 @@ class Warming:
             self._generation = found.generation
             self._tasks = [task for task in found.tasks if self._scope.includes(task.namespace)]
         paused = self._store.pauses() if self._tasks else {}
+        makes_way = bool(self._tasks) and self._is_short()
         wanted = [
-            Warm(task_id=task.id, size=task.spec.warm_pool_size, environment=task.spec.environment)
+            Warm(task_id=task.id, size=0 if makes_way else task.spec.warm_pool_size, environment=task.spec.environment)
             for task in self._tasks
             if task.spec.enabled and task.id not in paused
         ]
@@ -52,10 +60,22 @@ class Warming:
             self._wanted, self._wanted_at = wanted, now
         self._say()
 
+    def _is_short(self) -> bool:
+        """Return whether runs wait, or just waited, for room that idle places may hold."""
+        short = (each for each in self._store.shortages() if each.place == self._place and each.ends_help and not each.begun)
+        if any(each.starting or self._has_queued(each.task_id) for each in short):
+            self._full_at = self._clock()
+        return self._clock() - self._full_at < _MAKES_WAY_S
+
+    def _has_queued(self, task_id: str) -> bool:
+        return bool(self._store.runs(RunFilter(task_id=task_id, state=RunState.QUEUED), limit=1).items)
+
     def _say(self) -> None:
         pools = self._executor.pools()
         if pools is None:
             self._said = None
-        elif pools != self._said or self._clock() - self._said_at >= _SAID_AGAIN:
+            return
+        pools = [pool if pool.size else replace(pool, problem=_MAKES_WAY) for pool in pools]
+        if pools != self._said or self._clock() - self._said_at >= _SAID_AGAIN:
             self._store.keep_pools(self._place, pools)
             self._said, self._said_at = pools, self._clock()

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,13 +14,16 @@ from optio.executors.base import Warm
 from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask
+from optio.model.room import Delay
 from optio.runs.warming import Warming
 from optio.store.base import Store
 from optio.wiring import Services
 from tests.runs.support import accept, done, execute, working
-from tests.store.build import serve
+from tests.store.build import at_most, serve
 from tests.support import command_task, eventually
 
+FULL = Delay(reason="quota", message="the namespace's quota is full")
+NEVER = replace(FULL, patience=timedelta(minutes=5))
 POOL = Pool(key="k", tasks=("pooled",), size=2, ready=1, starting=1)
 
 
@@ -139,6 +143,47 @@ def test_a_worker_keeps_pools_of_the_tasks_in_its_scope_alone(services: Services
 
         wanted[scope.namespace] = [warm.size for warm in keeper.wanted[-1]]
     assert wanted == {"runs-a": [2], "runs-b": [], "": [], None: [2]}
+
+
+def give_back(services: Services, why: Delay = FULL, place: str = "here") -> str:
+    """Let the oldest run of `Plain` find no room; its id."""
+    (claim,) = services.store.claim("w", timedelta(seconds=30), at_most(1), place=place, reason="starting")
+    services.store.give_back(claim.run.id, claim.run.fence, why, [])
+    return claim.run.id
+
+
+def test_idle_places_make_way_while_a_run_waits_for_room_and_a_minute_longer(services: Services, bench: Bench) -> None:
+    plain = command_task("true", "Plain")
+    serve(services.store, pooled(), plain)
+    assert bench.look() == [("pooled", 2)]
+    accept(services, plain)
+
+    run_id = give_back(services)
+    bench.keeper.there = [replace(POOL, size=0)]
+    assert bench.look() == [("pooled", 0)]
+    (report,) = services.store.pool_reports()
+    bench.now += 300
+    assert bench.look() == [("pooled", 0)]
+    services.store.cancel(run_id, actor="ann")
+    bench.now += 59
+    assert bench.look() == [("pooled", 0)]
+    bench.now += 1
+
+    assert bench.look() == [("pooled", 2)]
+    assert [pool.problem for pool in report.pools] == ["it makes way for runs that wait for room"]
+
+
+@pytest.mark.parametrize(("why", "place"), [(NEVER, "here"), (FULL, "elsewhere")], ids=["no node could", "elsewhere"])
+def test_idle_places_stay_where_their_room_is_of_no_use_to_the_run_that_waits(
+    services: Services, bench: Bench, why: Delay, place: str
+) -> None:
+    plain = command_task("true", "Plain")
+    serve(services.store, pooled(), plain)
+    accept(services, plain)
+
+    give_back(services, why, place)
+
+    assert bench.look() == [("pooled", 2)]
 
 
 def test_a_store_that_is_away_empties_no_pool(services: Services, bench: Bench) -> None:
