@@ -1,7 +1,8 @@
-"""Runs in pods while everything goes wrong: `python -m tests.stories.pods_chaos RUNS SEED [--postgres]`.
+"""Runs in pods while everything goes wrong: `python -m tests.stories.pods_chaos RUNS SEED [options]`.
 
-Workers are killed, pods deleted and evicted, runs cancelled, and the way to the cluster refuses, cuts, loses and holds back.
-What ran is told by the agents themselves. Afterwards nothing may be left: no pod, no slot, no lease of a run.
+Workers are killed, the API server is killed and started again, pods are deleted and evicted, runs cancelled, and the way to the
+cluster refuses, cuts, loses and holds back. What ran is told by the agents themselves. Afterwards nothing may be left: no pod,
+no slot, no lease of a run. OPTIO_KUBE_PIDS names the directory with the pids of the cluster's parts; `--restarts 0` needs none.
 """
 
 import argparse
@@ -18,9 +19,12 @@ import urllib.error
 import urllib.request
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from httpx2 import HTTPError
 
 from optio.executors.pods import manifest
 from optio.model.run import LogKind, Run
@@ -29,12 +33,15 @@ from tests.executors.pods.api import Api
 from tests.executors.pods.faults import FaultProxy
 from tests.executors.pods.place import IMAGE
 from tests.stories.cluster import Cluster, Place
+from tests.stories.pods_outage import killed
 from tests.stories.test_pods import ADDRESS, LAUNCH, LOG, MAKING, Marks
 from tests.support import eventually
 
 SLOTS = 12
 # A pod that nobody wants is gone after so long.
 GONE_S = 75.0
+# A run is stuck when for so long none has ended.
+STUCK_S = 240.0
 _AGENT = """\
 tell() {{
     until echo "$1 $OPTIO_RUN_ID $OPTIO_ATTEMPT" >/dev/tcp/{address}/{port}; do sleep 0.2; done 2>/dev/null
@@ -79,6 +86,9 @@ SETTINGS = {
 }
 
 
+BUSY = f"{manifest.INSTALL}=chaos,{manifest.ROLE}!={manifest.WARM_ROLE}"
+
+
 class Client:
     """Asks a server."""
 
@@ -111,7 +121,9 @@ class Chaos(threading.Thread):
     client: Client
     namespace: str
     dice: random.Random
-    waiting: dict[str, str]
+    load: "Load"
+    kills: int
+    restarts: int
     harm: Counter[str] = field(default_factory=Counter)
     cancelled: set[str] = field(default_factory=set)
     over: threading.Event = field(default_factory=threading.Event)
@@ -133,12 +145,19 @@ class Chaos(threading.Thread):
             self._nobody_answers: 1,
             self._too_many: 1,
         }
+        # These happen whatever the dice say, spread over the runs.
+        planned = [((n + 1) / (self.kills + 1), self._kill_a_worker) for n in range(self.kills)]
+        planned += [((n + 1) / (self.restarts + 1), self._restart_the_api_server) for n in range(self.restarts)]
+        planned.sort(key=lambda each: each[0])
         with Api(self.namespace) as self.api:
             while not self.over.wait(self.dice.uniform(0.2, 1.2)):
-                fault = self.dice.choices([*faults], [*faults.values()])[0]
-                with contextlib.suppress(AssertionError):  # what it was meant for is gone
+                due = bool(planned) and planned[0][0] <= self.load.done
+                fault = planned[0][1] if due else self.dice.choices([*faults], [*faults.values()])[0]
+                with contextlib.suppress(AssertionError, HTTPError):  # what it was meant for is gone
                     if fault():
-                        self.harm[fault.__name__.strip("_").replace("_", " ")] += 1
+                        self.harm[_words(fault)] += 1
+                        if due:
+                            planned.pop(0)
         self.proxy.clear()
         self.proxy.resume()
 
@@ -151,6 +170,12 @@ class Chaos(threading.Thread):
         time.sleep(self.dice.uniform(0.1, 2.0))
         with worker.lock:
             worker.start()
+        return True
+
+    def _restart_the_api_server(self) -> bool:
+        with killed("kube-apiserver"):
+            time.sleep(self.dice.uniform(0.5, 5.0))
+        eventually(lambda: _answers(self.api), within=120, what="the API server")
         return True
 
     def _attempts(self) -> list[dict[str, Any]]:
@@ -169,7 +194,7 @@ class Chaos(threading.Thread):
         return bool(found)
 
     def _cancel(self) -> bool:
-        open_runs = list(self.waiting)
+        open_runs = list(self.load.waiting)
         if not open_runs:
             return False
         run_id = self.dice.choice(open_runs)
@@ -195,6 +220,8 @@ class Chaos(threading.Thread):
                 (r"^DELETE", {"status": 500}),
                 (r"^DELETE", {"cut": 0}),
                 (r"^GET \S*/pods/[^/]*$", {"status": 500}),
+                (r"^GET \S*/leases", {"status": 500}),
+                (r"^(POST|PUT) \S*/leases", {"status": 504, "done": True}),
             )
         )
         self.proxy.rule(pattern, **fault)
@@ -218,17 +245,45 @@ class Chaos(threading.Thread):
         return True
 
 
-def load(client: Client, store: Store, runs: int, dice: random.Random, waiting: dict[str, str], asked: dict[str, Job]) -> None:
-    """Ask for them at a pace that keeps all slots full."""
-    while len(asked) < runs or waiting:
-        while len(asked) < runs and len(waiting) < SLOTS * 2:
-            job = dice.choices(JOBS, [each.share for each in JOBS])[0]
-            run_id = client.run(job.name)
-            asked[run_id], waiting[run_id] = job, job.name
-        for run_id in list(waiting):
-            if store.run(run_id).state.terminal:
-                waiting.pop(run_id, None)
-        time.sleep(0.2)
+def _words(fault: Callable[[], bool]) -> str:
+    return fault.__name__.strip("_").replace("_", " ")
+
+
+def _answers(api: Api) -> bool:
+    with contextlib.suppress(AssertionError, HTTPError):
+        return bool(api.pods("none=none") == [])
+    return False
+
+
+@dataclass
+class Load:
+    """Runs that are asked for at a pace that keeps all slots full."""
+
+    client: Client
+    store: Store
+    runs: int
+    dice: random.Random
+    asked: dict[str, Job] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def done(self) -> float:
+        """The share of runs that have ended."""
+        return (len(self.asked) - len(self.waiting)) / self.runs
+
+    def go(self) -> None:
+        """Until all have ended, or are stuck."""
+        ended_at = time.monotonic()
+        while (len(self.asked) < self.runs or self.waiting) and time.monotonic() - ended_at < STUCK_S:
+            while len(self.asked) < self.runs and len(self.waiting) < SLOTS * 2:
+                job = self.dice.choices(JOBS, [each.share for each in JOBS])[0]
+                run_id = self.client.run(job.name)
+                self.asked[run_id], self.waiting[run_id] = job, job.name
+            for run_id in list(self.waiting):
+                if self.store.run(run_id).state.terminal:
+                    self.waiting.pop(run_id, None)
+                    ended_at = time.monotonic()
+            time.sleep(0.2)
 
 
 def log_of(store: Store, run: Run) -> list[str]:
@@ -240,27 +295,45 @@ def log_of(store: Store, run: Run) -> list[str]:
     return [line for line in lines if line.endswith(f" of {run.attempt}")]
 
 
-def judge(store: Store, asked: dict[str, Job], marks: Marks, cancelled: set[str]) -> list[str]:
-    """What must not be."""
-    wrong = []
+Verdict = dict[str, list[str]]
+
+
+def judge(store: Store, asked: dict[str, Job], marks: Marks, cancelled: set[str]) -> Verdict:
+    """What must not be of runs: `lost`, `doubled` and `stuck` ones."""
+    wrong: Verdict = {"lost": [], "doubled": [], "stuck": []}
     for run_id, job in asked.items():
         run, said = store.run(run_id), marks.lines(run_id)
+        state, who = run.state.value, f"{run_id} ({job.name})"
         starts = Counter(int(attempt) for word, attempt in said if word == "start")
         ends = Counter(int(attempt) for word, attempt in said if word == "end")
         doubled = [attempt for attempt, count in starts.items() if count > 1]
         if doubled:
-            wrong.append(f"{run_id} ({job.name}): attempts {doubled} ran more than once: {said}")
+            wrong["doubled"].append(f"{who}: attempts {doubled} ran more than once: {said}")
+        numbers = [int(attempt) for _, attempt in said]
+        if numbers != sorted(numbers):
+            wrong["doubled"].append(f"{who}: an attempt ran on beside a later one: {said}")
         if not run.state.terminal:
-            wrong.append(f"{run_id} ({job.name}): is still {run.state.value}")
-        if run.state.value == "completed":
+            wrong["stuck"].append(f"{who}: is still {state}, {run.reason}, attempt {run.attempt}: {said}")
+        if state == "failed" or (state == "cancelled" and run_id not in cancelled):
+            wrong["lost"].append(f"{who}: {state} by itself: {run.reason} {run.message}, attempt {run.attempt}: {said}")
+        if state == "completed":
             if (starts[run.attempt], ends[run.attempt]) != (1, 1):
-                wrong.append(f"{run_id} ({job.name}): completed by attempt {run.attempt}, but its agents say {said}")
+                wrong["lost"].append(f"{who}: completed by attempt {run.attempt}, but its agents say {said}")
             wanted = [f"line {n} of {run.attempt}" for n in range(1, job.lines + 1)]
             if log_of(store, run) != wanted:
-                wrong.append(f"{run_id} ({job.name}): its log is {log_of(store, run)[:5]}..., not {job.lines} lines")
-        if run.state.value == "cancelled" and run_id not in cancelled:
-            wrong.append(f"{run_id} ({job.name}): cancelled by nobody")
+                wrong["lost"].append(f"{who}: its log is {log_of(store, run)[:5]}..., not {job.lines} lines")
     return wrong
+
+
+def left_behind(api: Api, within: float) -> list[str]:
+    """Pods of attempts, and secrets, that are still there after so long."""
+    limit = time.monotonic() + within
+    while True:
+        found = [f"pod {each['metadata']['name']}" for each in api.pods(BUSY)]
+        found += [f"secret {each['metadata']['name']}" for each in api.ask("GET", "secrets")["items"]]
+        if not found or time.monotonic() > limit:
+            return [f"{each} is left behind" for each in found]
+        time.sleep(0.5)
 
 
 def shown(namespace: str) -> str:
@@ -275,11 +348,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("runs", type=int)
     parser.add_argument("seed", type=int)
+    parser.add_argument("--kills", type=int, default=9, help="workers that are killed at least")
+    parser.add_argument("--restarts", type=int, default=2, help="times that the API server is killed and started again")
     parser.add_argument("--postgres", action="store_true")
     given = parser.parse_args()
+    if given.restarts and "OPTIO_KUBE_PIDS" not in os.environ:
+        parser.error(
+            "OPTIO_KUBE_PIDS is not set: name the directory with the pids of the cluster's parts, or give --restarts 0"
+        )
     dice = random.Random(given.seed)
     namespace = f"optio-chaos-{uuid.uuid4().hex[:6]}"
-    wrong: list[str] = []
     with tempfile.TemporaryDirectory() as name, Api(namespace) as api, Marks() as marks, FaultProxy() as proxy:
         directory = Path(name)
         api.ask("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
@@ -298,22 +376,18 @@ def main() -> None:
                 store = made.store()
                 client = Client(made)
                 eventually(lambda: len(client.ask("GET", "/api/tasks")["items"]) == len(JOBS), what="the tasks being served")
-                asked: dict[str, Job] = {}
-                waiting: dict[str, str] = {}
-                chaos = Chaos(made, proxy, client, namespace, random.Random(given.seed + 1), waiting)
+                load = Load(client, store, given.runs, dice)
+                chaos = Chaos(made, proxy, client, namespace, random.Random(given.seed + 1), load, given.kills, given.restarts)
                 chaos.start()
                 began = time.monotonic()
-                load(client, store, given.runs, dice, waiting, asked)
+                load.go()
                 took = time.monotonic() - began
                 chaos.over.set()
                 chaos.join()
-                calm = time.monotonic()
-                busy = f"{manifest.INSTALL}=chaos,{manifest.ROLE}!={manifest.WARM_ROLE}"
-                while (left := api.pods(busy)) and time.monotonic() - calm < GONE_S:
-                    time.sleep(0.5)
+                calm, asked = time.monotonic(), load.asked
+                orphaned = left_behind(api, GONE_S)
                 cleared = time.monotonic() - calm
-                wrong += [f"the pod {each['metadata']['name']} is left" for each in left]
-                wrong += judge(store, asked, marks, chaos.cancelled)
+                wrong = {**judge(store, asked, marks, chaos.cancelled), "orphaned": orphaned, "else": []}
                 after = [client.run("middle") for _ in range(SLOTS)]
                 most = 0
                 limit = time.monotonic() + 120
@@ -321,8 +395,8 @@ def main() -> None:
                     most = max(most, sum(store.run(run_id).state.value == "running" for run_id in after))
                     time.sleep(0.05)
                 if most < SLOTS:
-                    wrong.append(f"only {most} of {SLOTS} slots can be used afterwards")
-                wrong += [f"{run_id} failed afterwards" for run_id in after if store.run(run_id).reason != "ok"]
+                    wrong["else"].append(f"only {most} of {SLOTS} slots can be used afterwards")
+                wrong["else"] += [f"{run_id} failed afterwards" for run_id in after if store.run(run_id).reason != "ok"]
                 time.sleep(5)
                 print(f"{len(asked)} runs in {took:.0f} s; harm: {dict(chaos.harm)}")
                 outcomes = Counter((store.run(each).state.value, store.run(each).reason) for each in asked)
@@ -337,14 +411,20 @@ def main() -> None:
                 print(f"\nwhat is there while it is idle:\n{shown(namespace)}")
                 store.close()
             print(f"\nwhat is there when all is stopped:\n{shown(namespace)}")
+            wrong["orphaned"] += left_behind(api, 0.0)
             keep = os.environ.get("CHAOS_LOGS")
             if keep:
                 for path in directory.glob("*.log"):
                     (Path(keep) / path.name).write_bytes(path.read_bytes())
         finally:
             api.ask("DELETE", f"/api/v1/namespaces/{namespace}")
-    print("\n" + ("\n".join(wrong) or "each attempt ran once at most, each completed run has its log, nothing is left"))
-    if wrong:
+    kills, restarts = (chaos.harm[_words(each)] for each in (chaos._kill_a_worker, chaos._restart_the_api_server))
+    if kills < given.kills or restarts < given.restarts:
+        wrong["else"].append("fewer kills or restarts than were asked for")
+    print("\n" + "\n".join(words for each in wrong.values() for words in each))
+    counts = ", ".join(f"{len(wrong[kind])} {kind}" for kind in ("lost", "doubled", "stuck", "orphaned"))
+    print(f"seed {given.seed}: {len(asked)} runs, {kills} kills of workers, {restarts} restarts of the API server: {counts}")
+    if any(wrong.values()):
         sys.exit(1)
 
 

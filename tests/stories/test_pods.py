@@ -150,11 +150,15 @@ class Point:
     begun: bool | None
 
 
-def _sent(proxy: FaultProxy, dice: random.Random, kill: Callable[[], None], _: Callable[[], None]) -> None:
-    proxy.rule(f"{MAKING}|{CLAIM}", status=504, done=dice.random() < 0.7, then=kill)
+def _before(proxy: FaultProxy, _d: random.Random, kill: Callable[[], None], _: Callable[[], None]) -> None:
+    proxy.rule(f"{MAKING}|{CLAIM}", refuse=True, then=kill)
 
 
-def _made(proxy: FaultProxy, _d: random.Random, kill: Callable[[], None], _: Callable[[], None]) -> None:
+def _unanswered(proxy: FaultProxy, _d: random.Random, kill: Callable[[], None], _: Callable[[], None]) -> None:
+    proxy.rule(f"{MAKING}|{CLAIM}", status=504, done=True, then=kill)
+
+
+def _had(proxy: FaultProxy, _d: random.Random, kill: Callable[[], None], _: Callable[[], None]) -> None:
     proxy.rule(LAUNCH, refuse=True, then=kill)
 
 
@@ -179,8 +183,9 @@ def _kept(proxy: FaultProxy, _d: random.Random, kill: Callable[[], None], _: Cal
 
 
 POINTS = (
-    Point("pod asked for", _sent, begun=False),
-    Point("pod there, not launched", _made, begun=False),
+    Point("pod not asked for yet", _before, begun=False),
+    Point("pod made or claimed, not told", _unanswered, begun=False),
+    Point("pod there, not launched", _had, begun=False),
     Point("launch sent", _launched, begun=None),
     Point("agent running", _running, begun=True),
     Point("agent ended, not read", _ended, begun=True),
@@ -302,8 +307,8 @@ def crash(directory: Path, point: Point, seed: int, *, warm: int = 0) -> Seen:
 
 
 def _ready(api: Api, install: str) -> int:
-    found = api.pods(f"{manifest.INSTALL}={install},{manifest.ROLE}={manifest.WARM_ROLE}")
-    return sum(any(each.get("ready") for each in pod["status"].get("containerStatuses", [])) for pod in found)
+    """How many warm pods a run may take: the next change of one is its claim."""
+    return len(api.pods(f"{manifest.INSTALL}={install},{manifest.READY}"))
 
 
 def _when_over(sightings: Sightings, kill: Callable[[], None]) -> None:
@@ -315,9 +320,10 @@ def _when_over(sightings: Sightings, kill: Callable[[], None]) -> None:
     kill()
 
 
+@pytest.mark.parametrize("warm", [0, 2], ids=["cold", "warm"])
 @pytest.mark.parametrize("point", POINTS, ids=lambda point: point.name.replace(" ", "-"))
-def test_a_worker_that_dies_at_this_moment_of_a_pods_life_harms_no_run(tmp_path: Path, point: Point) -> None:
-    seen = crash(tmp_path, point, int(os.environ.get("CRASH_SEED", random.randrange(1 << 30))))
+def test_a_worker_that_dies_at_this_moment_of_a_pods_life_harms_no_run(tmp_path: Path, point: Point, warm: int) -> None:
+    seen = crash(tmp_path, point, int(os.environ.get("CRASH_SEED", random.randrange(1 << 30))), warm=warm)
 
     assert seen.problems(point) == []
 
