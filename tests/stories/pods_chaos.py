@@ -34,7 +34,7 @@ from tests.executors.pods.faults import FaultProxy
 from tests.executors.pods.place import IMAGE
 from tests.stories.cluster import Cluster, Place
 from tests.stories.pods_outage import killed
-from tests.stories.test_pods import ADDRESS, LAUNCH, LOG, MAKING, Marks
+from tests.stories.test_pods import ADDRESS, LAUNCH, LOG, MAKING, TELL, Marks
 from tests.support import eventually
 
 SLOTS = 12
@@ -42,14 +42,14 @@ SLOTS = 12
 GONE_S = 75.0
 # A run is stuck when for so long none has ended.
 STUCK_S = 240.0
-_AGENT = """\
-tell() {{
-    until echo "$1 $OPTIO_RUN_ID $OPTIO_ATTEMPT" >/dev/tcp/{address}/{port}; do sleep 0.2; done 2>/dev/null
-}}
+_AGENT = (
+    TELL
+    + """\
 tell start
 for n in $(seq {lines}); do echo "line $n of $OPTIO_ATTEMPT"; sleep {pause}; done
 tell end
 """
+)
 _TASK = """\
 type: standalone
 name: {name}

@@ -26,18 +26,18 @@ from tests.executors.pods.api import Api
 from tests.executors.pods.faults import FaultProxy
 from tests.executors.pods.place import NAMESPACE, settings
 from tests.runs.support import accept, log_of, opened
-from tests.stories.test_pods import ADDRESS, Marks, dying
+from tests.stories.test_pods import ADDRESS, TELL, Marks, dying
 from tests.support import eventually
 
 RUNS = 6
-_AGENT = """\
-tell() {{
-    until echo "$1 $OPTIO_RUN_ID $OPTIO_ATTEMPT" >/dev/tcp/{address}/{port}; do sleep 0.2; done 2>/dev/null
-}}
+_AGENT = (
+    TELL
+    + """\
 tell start
 for n in $(seq {lines}); do echo "line $n"; sleep 0.5; done
 tell end
 """
+)
 _TASK = """\
 type: standalone
 name: {name}

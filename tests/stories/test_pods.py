@@ -47,15 +47,24 @@ if host:
 from optio.cli import main
 main(["worker"])
 """
-# Bash alone can speak to a port.
-_AGENT = """\
+# Bash alone can speak to a port. What was said counts when it was answered: a segment that is lost while the network of a pod
+# changes may come too late. Who says it again says who he is.
+TELL = """\
+me=$RANDOM-$RANDOM
 tell() {{
-    until echo "$1 $OPTIO_RUN_ID $OPTIO_ATTEMPT" >/dev/tcp/{address}/{port}; do sleep 0.2; done 2>/dev/null
+    until {{ echo "$1 $OPTIO_RUN_ID $OPTIO_ATTEMPT $me" >&3 && read -r -t 5 _ <&3; }} 3<>/dev/tcp/{address}/{port}; do
+        sleep 0.2
+    done 2>/dev/null
 }}
+"""
+_AGENT = (
+    TELL
+    + """\
 tell start
 for n in $(seq {lines}); do printf 'line %d \\001\\377\\t.\\n' $n; sleep 0.03; done
 tell end
 """
+)
 _TASK = """\
 type: standalone
 name: Told
@@ -71,7 +80,7 @@ MAKING, LAUNCH, LOG, CLAIM = r"^POST \S*/pods$", r"/exec\?.*parcel", r"/log\?", 
 
 
 class Marks(threading.Thread):
-    """What agents say: one line a connection."""
+    """What agents say: one line a connection, which is answered."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -85,9 +94,15 @@ class Marks(threading.Thread):
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            connection.settimeout(5)
-            with connection, connection.makefile() as file, suppress(OSError):
-                self._lines.append(file.readline().strip())
+            threading.Thread(target=self._hear, args=(connection,), daemon=True).start()
+
+    def _hear(self, connection: socket.socket) -> None:
+        connection.settimeout(5)
+        with suppress(OSError), connection, connection.makefile() as file:
+            line = file.readline().strip()
+            if line and line not in self._lines:
+                self._lines.append(line)
+            connection.sendall(b"heard\n")
 
     def of(self, run_id: str) -> list[str]:
         """`start` and `end` of a run's agents, in order."""
@@ -96,7 +111,7 @@ class Marks(threading.Thread):
     def lines(self, run_id: str) -> list[tuple[str, str]]:
         """(word, attempt) of a run's agents, in order."""
         said = [line.split() for line in list(self._lines)]
-        return [(words[0], words[2]) for words in said if len(words) == 3 and words[1] == run_id]
+        return [(words[0], words[2]) for words in said if len(words) == 4 and words[1] == run_id]
 
     def count(self, word: str) -> int:
         """How often it was said by all."""
