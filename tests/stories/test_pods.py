@@ -47,14 +47,13 @@ if host:
 from optio.cli import main
 main(["worker"])
 """
-# Bash alone can speak to a port. What was said counts when it was answered: a segment that is lost while the network of a pod
-# changes may come too late. Who says it again says who he is.
+# Bash alone can speak to a port. What was said counts when it was answered: what is on its way while a pod's network changes
+# may be lost for good. So it is said again, on another connection, and with the name of who says it.
 TELL = """\
 me=$RANDOM-$RANDOM
 tell() {{
-    until {{ echo "$1 $OPTIO_RUN_ID $OPTIO_ATTEMPT $me" >&3 && read -r -t 5 _ <&3; }} 3<>/dev/tcp/{address}/{port}; do
-        sleep 0.2
-    done 2>/dev/null
+    until timeout 2 bash -c 'exec 3<>/dev/tcp/{address}/{port} && echo "$0" >&3 && read -r _ <&3' \\
+        "$1 $OPTIO_RUN_ID $OPTIO_ATTEMPT $me"; do sleep 0.2; done 2>/dev/null
 }}
 """
 _AGENT = (
@@ -103,6 +102,7 @@ class Marks(threading.Thread):
             if line and line not in self._lines:
                 self._lines.append(line)
             connection.sendall(b"heard\n")
+            file.read()  # who closes first waits with his port: that is not to be ours
 
     def of(self, run_id: str) -> list[str]:
         """`start` and `end` of a run's agents, in order."""
