@@ -294,7 +294,7 @@ def crash(directory: Path, point: Point, seed: int, *, warm: int = 0) -> Seen:
                     threading.Thread(target=_when_over, args=(sightings, kill), daemon=True).start()
 
                 if warm:
-                    eventually(lambda: _ready(api, install) >= warm, within=60, what="a pool that is full")
+                    eventually(lambda: _ready(api, install) >= warm, within=180, what="a pool that is full")
                 point.arm(proxy, dice, kill, kill_later)
                 run_id = accept(here, task)
                 process.wait(120)
