@@ -62,11 +62,17 @@ def test_nothing_is_said_about_what_was_already_wrong() -> None:
 
 def test_an_error_in_a_prompts_own_file_keeps_its_task_from_being_served() -> None:
     schema = "paramsSchema: {type: object, properties: {A: {type: string}}, required: [A], additionalProperties: false}\n"
-    tree = MemoryTree({"t.yaml": "name: T\nagentRuntime: claude-code\npromptFile: p.md\n" + schema, "p.md": "{{A}} {{B}}"})
+    tree = MemoryTree(
+        {
+            "t.yaml": "name: T\nagentRuntime: claude-code\npromptFile: p.md\n" + schema,
+            "p.md": "{{A}} {{a}}",
+            "_policy.yaml": "rules: {OPT204: error}\n",
+        }
+    )
 
     found = compile_tree(tree)
 
-    assert [(d.path, d.code) for d in found.diagnostics] == [("p.md", "OPT201")]
+    assert [(d.path, d.code) for d in found.diagnostics] == [("p.md", "OPT204")]
     assert found.broken == {"t.yaml"}
     assert not found.registry.tasks
 
