@@ -66,7 +66,7 @@ def test_an_error_in_a_prompts_own_file_keeps_its_task_from_being_served() -> No
         {
             "t.yaml": "name: T\nagentRuntime: claude-code\npromptFile: p.md\n" + schema,
             "p.md": "{{A}} {{a}}",
-            "_policy.yaml": "rules: {OPT204: error}\n",
+            "_policy.yaml": "type: policy\nrules: {OPT204: error}\n",
         }
     )
 
