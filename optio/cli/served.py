@@ -13,7 +13,7 @@ from optio.plan.effect import HORIZON
 from optio.plan.history import Past
 
 # What the API adds to a task's keys, and to a trigger's.
-_ADDED = ("digest", "origin", "stale", "held", "paused", "links")
+_ADDED = ("digest", "namespace", "origin", "stale", "held", "paused", "links")
 _ADDED_TO_TRIGGERS = ("url", "unsigned")
 _MOST_RUNS = 2_000
 _MOMENT = timedelta(seconds=1)
@@ -39,7 +39,8 @@ def _task(item: dict[str, Any], where: str) -> CompiledTask:
     except ValueError as err:
         message = f"the task `{item['id']}` of {where} cannot be read: another version of Optio serves it"
         raise SettingsError(message) from err
-    return CompiledTask(id=item["id"], spec=read, prompt=prompt, origin=Origin(**item["origin"]))
+    origin = Origin(**item["origin"])
+    return CompiledTask(id=item["id"], spec=read, prompt=prompt, origin=origin, namespace=item.get("namespace"))
 
 
 def past_of(server: Client, task_id: str, now: datetime) -> Past:
