@@ -1,9 +1,9 @@
 """The product where it has left one machine: `python -m tests.bench.bench_fleet [--pods 100,1000,5000] [--workers 20]`.
 
 The API server of KUBECONFIG, its storage, PostgreSQL, Redis and the workers are real; the nodes are `fleet_nodes`, whose
-head says what that leaves out. For each size: so many runs of 1,000 tasks are queued and started by the workers (fill); all of
-them run for a while (hold); then single runs are accepted, 3 a second, and how long each waits is read from the database
-(probe); all agents end (drain). OPTIO_TEST_NAMESPACE names the namespace; nodes and pods are taken away afterwards.
+head says what that leaves out. For each size: so many runs of 1,000 tasks are queued and started by the workers, 200 at once at
+most (fill); all of them run for a while (hold); then single runs are accepted, 3 a second, and how long each waits is read from
+the database (probe); all agents end (drain). OPTIO_TEST_NAMESPACE names the namespace; nodes and pods are taken away afterwards.
 """
 
 import argparse
@@ -41,7 +41,7 @@ TASKS = 1000
 PER_NODE = 100
 PROBES, PROBE_EVERY_S = 60, 1 / 3
 _PROBES = "SELECT run_id, started_at, agent_started_at, ended_at FROM attempts WHERE run_id LIKE 'probe-%'"
-_AT_ONCE = 20
+_AT_ONCE, _ON_THEIR_WAY = 20, 200
 
 
 class Figures:
@@ -207,13 +207,16 @@ def measure(pods: int, workers: int, hold_s: float, within: float) -> None:
         print(f"\n{pods} pods, {workers} workers, {TASKS} tasks, {-(-pods // PER_NODE)} nodes, load {os.getloadavg()[0]:.1f}")
 
         begun = figures.take()
+        started = "SELECT COUNT(*) AS n FROM attempts WHERE agent_started_at IS NOT NULL AND ended_at IS NULL"
+        limit, running = time.monotonic() + within, 0
         for first in range(0, pods, _AT_ONCE):
             batch = range(first, min(pods, first + _AT_ONCE))
             for future in [store.accept(new_run(tasks[n % TASKS], f"run-{n}")) for n in batch]:
                 future.result(120)
-        services.broker.tell(Topic.QUEUE)
-        started = "SELECT COUNT(*) AS n FROM attempts WHERE agent_started_at IS NOT NULL AND ended_at IS NULL"
-        limit = time.monotonic() + within
+            services.broker.tell(Topic.QUEUE)
+            # No more are on their way than this machine brings up within their time, for it is all of the cluster.
+            while (running := int(peek(started)["n"])) < batch[-1] - _ON_THEIR_WAY and time.monotonic() < limit:
+                time.sleep(0.2)
         while (running := int(peek(started)["n"])) < pods and time.monotonic() < limit:
             time.sleep(0.5)
         filled = figures.take()
