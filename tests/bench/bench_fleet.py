@@ -3,7 +3,7 @@
 The API server of KUBECONFIG, its storage, PostgreSQL, Redis and the workers are real; the nodes are `fleet_nodes`, whose
 head says what that leaves out. For each size: so many runs of 1,000 tasks are queued and started by the workers, 200 at once at
 most (fill); all of them run for a while (hold); then single runs are accepted, 3 a second, and how long each waits is read from
-the database (probe); all agents end (drain). OPTIO_TEST_NAMESPACE names the namespace; nodes and pods are taken away afterwards.
+the database (probe); all agents end (drain). OPTIO_TEST_NAMESPACE names the namespace; nodes and pods are deleted afterwards.
 """
 
 import argparse
