@@ -223,10 +223,15 @@ def secret_names(value: Any) -> str | None:
     return flow(found) if found and all(re.fullmatch(r"[A-Z][A-Z0-9_]*", each) for each in found) else None
 
 
+def bare_host(text: str) -> str:
+    """Return the host and port of a URL, without scheme and path; a network such as `10.0.0.0/8` keeps its length."""
+    return re.sub(r"(?i)\A[a-z]+://|/(?!\d{1,3}\Z).*\Z", "", text)
+
+
 def hosts(value: Any) -> str | None:
     """Return a list of hosts, without what stands around them in a URL, and without what is no host."""
     found = names(value)
-    bare = [re.sub(r"(?i)\A[a-z]+://|/.*\Z", "", each) for each in re.findall(r"[^\s,\[\]'\"]+", found or "")]
+    bare = [bare_host(each) for each in re.findall(r"[^\s,\[\]'\"]+", found or "")]
     listed = [each for each in bare if re.fullmatch(r"[A-Za-z0-9.*:-]+\.[A-Za-z0-9.*:/-]+", each)]
     return flow(listed) if listed else None
 

@@ -86,7 +86,7 @@ def _host(value: Any) -> str | None:
         port = _named(port, ("port", "number"))
     if not isinstance(host, str):
         return None
-    host = re.sub(r"(?i)\\A[a-z]+://", "", host)
+    host = to.bare_host(host)
     return host if port is None or isinstance(port, (list, dict)) or str(port) == "443" else f"{host}:{port}"
 
 
