@@ -1,29 +1,45 @@
 """What is served now: one immutable snapshot, swapped whole. A file that broke keeps its task's last good definition, and
-tasks whose files are gone in numbers are held until somebody releases them (`optio.model.removal`)."""
+tasks whose files are gone in numbers are held until somebody releases them (`optio.model.removal`).
 
+All servers of a database serve its newest generation. A server makes the next one when its directory held the newest before it
+changed, or when no server is there whose directory does: so a server that starts with other files, or that somebody else was
+faster than, changes nothing for the others, and says that its directory differs (`optio.model.drift`).
+"""
+
+import contextlib
 import dataclasses
 import logging
+import socket
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.pipeline import Compilation
-from optio.errors import NotFound
+from optio.errors import Conflict, NotFound, OptioError
+from optio.model.drift import Drift, compare
 from optio.model.registry import CompiledTask, Registry
 from optio.model.removal import HeldRemoval, Removed, Verdict, decide
 from optio.model.removal_limit import DEFAULT_REMOVAL_LIMIT, RemovalLimit
 from optio.model.trigger import WebhookTrigger
-from optio.store.base import GenerationRow, RemovalRow, Store
+from optio.store.base import Activated, GenerationRow, Store
 
 log = logging.getLogger(__name__)
 _DEFAULT_LIMIT = RemovalLimit.parse(DEFAULT_REMOVAL_LIMIT)
+# Servers that change the tree at one moment take turns so often; then this one follows.
+_MAX_RACES = 5
+# A third of the time after which the store takes a silent server for gone.
+_TELL_EVERY_S = 10.0
+# So many definitions that are not known yet are read in one go.
+_READ_TOGETHER = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """A generation as served. `kept` names the tasks whose file is broken now: their last good definition is served. So is
-    that of the tasks of `removal`, whose files are gone. `unreadable` says that the tree cannot be read at all."""
+    that of the tasks of `removal`, whose files are gone. `unreadable` says that the tree cannot be read at all, `drift` that it
+    holds something else than is served."""
 
     registry: Registry = field(default_factory=Registry)
     generation: GenerationRow | None = None
@@ -32,6 +48,12 @@ class Snapshot:
     files: int = 0
     removal: HeldRemoval | None = None
     unreadable: bool = False
+    drift: Drift | None = None
+
+    @property
+    def number(self) -> int | None:
+        """The number of the generation."""
+        return None if self.generation is None else self.generation.id
 
     @property
     def held(self) -> frozenset[str]:
@@ -39,35 +61,56 @@ class Snapshot:
         return frozenset(self.removal.tasks) if self.removal is not None else frozenset()
 
 
+def server_name(directory: Path) -> str:
+    """Name the server of a directory on this machine: a new life of it is known by that."""
+    return f"{socket.gethostname()}:{directory.absolute()}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What the directory gave when it was looked at."""
+
+    compilation: Compilation
+    unserved: Mapping[str, str | None]
+    commit: str | None
+    deleted: frozenset[str]
+
+
 class LiveRegistry:
-    """Holds the snapshot. Readers take it once and work with that."""
+    """Holds the snapshot. Readers take it once and work with that. `server` names this server among those of the database."""
 
     def __init__(
-        self, store: Store, limit: RemovalLimit = _DEFAULT_LIMIT, *, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        limit: RemovalLimit = _DEFAULT_LIMIT,
+        *,
+        server: str = "server",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._limit = limit
+        self._server = server
         self._clock = clock
         self.current = Snapshot()
         # The guard's state: the tasks that are held, and those that went lately.
         self._held: frozenset[str] = frozenset()
         self._recent: Mapping[str, Removed] = {}
+        # The newest generation that this server's directory was equal to, and the commit that it was at when it was looked at.
+        self._synced: int | None = None
+        self._commit: str | None = None
+        # The newest generation that this process has made.
+        self._made: int | None = None
+        # What this server has last said of itself, and when.
+        self._said: tuple[int, bool] | None = None
+        self._said_at = 0.0
 
     def restore(self) -> None:
         """Begin with the last good generation of the store, so that a file broken over a restart keeps its task."""
-        row = self._store.generation()
-        if row is None:
-            return
-        tasks: dict[str, CompiledTask] = {}
-        for task_id, digest in row.tasks.items():
-            try:
-                tasks[task_id] = self._store.definition(digest)
-            except (NotFound, ValueError) as err:
-                log.warning("the task %s as it was served before cannot be read any more: %s", task_id, err)
-        self.current = Snapshot(registry=Registry.of(tasks), generation=row)
-        self._held = frozenset(
-            task_id for task_id, row in self._store.removals().items() if row.released_at is None and task_id in tasks
-        )
+        self._follow()
+        tasks = self.current.registry.tasks
+        if tasks:
+            rows = self._store.removals()
+            self._held = frozenset(task_id for task_id, row in rows.items() if row.released_at is None and task_id in tasks)
 
     def replace(
         self,
@@ -77,35 +120,83 @@ class LiveRegistry:
         *,
         deleted: Collection[str] = (),
     ) -> Snapshot:
-        """Keep the generation in the store, then serve it; what is served stays when the store cannot be used.
+        """Take up what the directory gives: keep it in the store as the next generation, then serve it; or serve the newest and
+        say that the directory differs. What is served stays when the store cannot be used.
 
         `unserved` are the files that give no task, each with the id that it seems to mean. A task whose file is one of
         `deleted`, by a request to the API, goes without being asked for.
         """
+        own = _Own(compilation, unserved, commit, frozenset(deleted))
+        for race in range(_MAX_RACES):
+            self._follow()
+            try:
+                self.current = self._taken(own)
+                break
+            except Conflict:
+                if race == _MAX_RACES - 1:
+                    raise
+        self._commit = commit
+        with contextlib.suppress(OptioError):  # it is said again
+            self.tell()
+        return self.current
+
+    def _taken(self, own: "_Own") -> Snapshot:
+        """The snapshot after a look at the directory; raises Conflict when another server has made a generation meanwhile."""
         before = self.current
-        tasks, kept = _with_last_good(compilation.registry, unserved, before.registry.tasks)
-        verdict, removal, over = self._judge(tasks, {t.id for t in before.registry.tasks.values() if t.origin.path in deleted})
+        newest = before.generation
+        compilation = own.compilation
+        tasks, kept = _with_last_good(compilation.registry, own.unserved, before.registry.tasks)
+        deleted = {task.id for task in before.registry.tasks.values() if task.origin.path in own.deleted}
+        verdict, judged = self._judge(tasks, deleted)
         registry = Registry.of(_with_held(tasks, verdict.held.values()))
-        generation = before.generation
-        if generation is None or (generation.digest, generation.commit) != (registry.digest, commit):
-            generation = self._store.activate(registry, commit)
+        in_sync = newest is not None and newest.digest == registry.digest
+        leads = newest is None or self._synced == newest.id or not self._others_in_sync(newest.id)
+        if newest is not None and not in_sync and not leads:
+            return dataclasses.replace(
+                before,
+                diagnostics=compilation.diagnostics,
+                kept=frozenset(),
+                files=compilation.files,
+                removal=None,
+                unreadable=False,
+                drift=self._drift(newest.id, tasks),
+            )
+        rows = self._store.hold_removals(verdict.held) if verdict.held else {}
+        if newest is None or not in_sync or (leads and self._is_renamed(newest, own.commit)):
+            newest = self._activate(registry, own.commit)
+        self._synced = newest.id
+        # A release is for the removal that was seen: a task that came back is held again when it goes again.
+        over = (judged - verdict.held.keys()) | (tasks.keys() - before.registry.tasks.keys())
         if over and (over := over & self._store.removals().keys()):
             self._store.drop_removals(over)
-        self.current = Snapshot(
+        self._held, self._recent = frozenset(verdict.held), verdict.recent
+        since = min((rows[task_id].held_at for task_id in verdict.held), default=None)
+        return Snapshot(
             registry=registry,
-            generation=generation,
+            generation=newest,
             diagnostics=compilation.diagnostics,
             kept=kept,
             files=compilation.files,
-            removal=removal,
+            removal=None if since is None else HeldRemoval(tasks=tuple(sorted(verdict.held)), total=verdict.total, since=since),
         )
-        self._held, self._recent = frozenset(verdict.held), verdict.recent
-        return self.current
 
-    def _judge(
-        self, tasks: Mapping[str, CompiledTask], deleted: Collection[str]
-    ) -> tuple[Verdict, HeldRemoval | None, set[str]]:
-        """Ask the guard, and the store for releases. The last value names tasks whose hold or release is over."""
+    def _is_renamed(self, newest: GenerationRow, commit: str | None) -> bool:
+        """Whether the directory went to a commit that changes no task. A server that is a commit behind does not say so."""
+        return newest.commit != commit and (self._synced is None or commit != self._commit)
+
+    def _activate(self, registry: Registry, commit: str | None) -> GenerationRow:
+        """Make the generation after the one that is served; raises Conflict when another server has made it."""
+        served = self.current
+        number = served.number or 0
+        # An older version, which may run beside this one, may have kept less of each task than this one does.
+        after = Activated(number, served.registry if self._made == number else None)
+        made = self._store.activate(registry, commit, after, self._server)
+        self._made, self._said, self._said_at = made.id, (made.id, True), self._clock()
+        return made
+
+    def _judge(self, tasks: Mapping[str, CompiledTask], deleted: Collection[str]) -> tuple[Verdict, frozenset[str]]:
+        """Ask the guard, and the store for releases. The ids are those that were held, or would be but for a release that still
+        counts, without the released ones."""
         served = self.current.registry.tasks
 
         def ask(released: Collection[str]) -> Verdict:
@@ -120,19 +211,72 @@ class LiveRegistry:
             )
 
         verdict = ask(deleted)
-        rows: Mapping[str, RemovalRow] = {}
-        released: set[str] = set()
-        if verdict.held:
-            rows = self._store.hold_removals(verdict.held)
-            released = {task_id for task_id, row in rows.items() if row.released_at is not None}
-            if released:
-                verdict = ask({*deleted, *released})
-        # A release is for the removal that was seen: a task that came back is held again when it goes again.
-        over = ({*self._held, *rows} - released - verdict.held.keys()) | (tasks.keys() - served.keys())
         if not verdict.held:
-            return verdict, None, over
-        since = min(rows[task_id].held_at for task_id in verdict.held)
-        return verdict, HeldRemoval(tasks=tuple(sorted(verdict.held)), total=verdict.total, since=since), over
+            return verdict, self._held
+        rows = self._store.removals()
+        released = {task_id for task_id in verdict.held if task_id in rows and rows[task_id].released_at is not None}
+        return ask({*deleted, *released}) if released else verdict, (self._held | verdict.held.keys()) - released
+
+    def _follow(self) -> None:
+        """Serve the newest generation of the store, if that is another one than is served here."""
+        if self._store.newest_generation() == (self.current.number or 0):
+            return
+        row = self._store.generation()
+        if row is not None:
+            self.current = dataclasses.replace(self.current, registry=self._definitions(row), generation=row, kept=frozenset())
+
+    def _definitions(self, row: GenerationRow) -> Registry:
+        known = {task.digest: task for task in self.current.registry.tasks.values()}
+        if sum(digest not in known for digest in row.tasks.values()) > _READ_TOGETHER:
+            known |= self._store.served_definitions()
+        tasks: dict[str, CompiledTask] = {}
+        for task_id, digest in row.tasks.items():
+            try:
+                tasks[task_id] = known.get(digest) or self._store.definition(digest)
+            except (NotFound, ValueError) as err:
+                log.warning("the task %s as it was served before cannot be read any more: %s", task_id, err)
+        return Registry.of(tasks)
+
+    def _others_in_sync(self, generation: int) -> list[str]:
+        """The other servers whose directories hold this generation. What goes by this server's name was said by a life before
+        this one, of the same directory."""
+        rows = self._store.servers()
+        return [row.server for row in rows if row.in_sync and row.generation == generation and row.server != self._server]
+
+    def _drift(self, generation: int, tasks: Mapping[str, CompiledTask]) -> Drift:
+        added, changed, missing = compare(self.current.registry.tasks, tasks)
+        before = self.current.drift
+        return Drift(
+            generation=generation,
+            added=added,
+            changed=changed,
+            missing=missing,
+            in_sync=tuple(self._others_in_sync(generation)),
+            since=self._clock() if before is None else before.since,
+        )
+
+    def is_behind(self) -> bool:
+        """Return whether the directory is to be looked at again though nothing in it has changed: another generation is the
+        newest, or this directory differs and no server is there whose directory holds what is served. Asks the store."""
+        newest = self._store.newest_generation()
+        if newest != (self.current.number or 0):
+            return True
+        return self.current.drift is not None and not self._others_in_sync(newest)
+
+    def tell(self) -> None:
+        """Say what this server serves, and whether its directory holds the same: when that changes, and now and then."""
+        snapshot = self.current
+        if snapshot.generation is None:
+            return
+        says = snapshot.generation.id, self._synced == snapshot.generation.id and snapshot.drift is None
+        if says != self._said or not 0 <= self._clock() - self._said_at < _TELL_EVERY_S:
+            self._store.note_server(self._server, *says)
+            self._said, self._said_at = says, self._clock()
+
+    def leave(self) -> None:
+        """Say that this server goes: others need not wait for it."""
+        if self._said is not None:
+            self._store.forget_server(self._server)
 
     def is_released(self) -> bool:
         """Whether a task that is held here was released, perhaps by way of another server. Asks the store."""
@@ -142,7 +286,8 @@ class LiveRegistry:
         )
 
     def lose(self, diagnostic: Diagnostic) -> Snapshot:
-        """The tree cannot be read at all: serve what is served, and say so."""
+        """The tree cannot be read at all: serve what all serve, and say so."""
+        self._follow()
         self.current = dataclasses.replace(self.current, diagnostics=(diagnostic,), unreadable=True)
         return self.current
 

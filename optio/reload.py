@@ -42,6 +42,8 @@ _MOST_LOOKING = 0.05
 _MOST_LOGGED = 20
 # How often the log says again that a removal is held.
 REMIND_EVERY_S = 600.0
+# A change comes to the directories of several servers one after the other: for so long that is no news.
+DRIFT_GRACE_S = 5.0
 
 
 def log_news(snapshot: Snapshot) -> None:
@@ -217,7 +219,35 @@ class Reloader:
         return found
 
     async def watch(self, stop: asyncio.Event) -> None:
-        """Follow the tree until `stop`. Never raises: without a watcher the scan still finds every change."""
+        """Follow the tree, and what other servers make of theirs, until `stop`. Never raises."""
+        await asyncio.gather(self._watch_files(stop), self._watch_servers(stop))
+
+    async def _watch_servers(self, stop: asyncio.Event) -> None:
+        """Look at what other servers did when one of them says so, and each second."""
+        told, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def hint(topic: Topic, key: str) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+                loop.call_soon_threadsafe(told.set)
+
+        unsubscribe = self._broker.subscribe(hint, (Topic.REGISTRY,))
+        stopping = asyncio.create_task(stop.wait())
+        stopping.add_done_callback(lambda _: told.set())
+        try:
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(told.wait(), _TICK)
+                told.clear()
+                if not stop.is_set():
+                    await self._follow_servers()
+        finally:
+            unsubscribe()
+            stopping.cancel()
+            with contextlib.suppress(OptioError):
+                await asyncio.to_thread(self._live.leave)
+
+    async def _watch_files(self, stop: asyncio.Event) -> None:
+        """Without file events the scan still finds every change."""
         wake = asyncio.Event()
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: self._halt.set())
@@ -233,8 +263,6 @@ class Reloader:
                     await asyncio.wait_for(wake.wait(), max(0.0, min(_TICK, due - time.monotonic())))
                 woken = wake.is_set()
                 wake.clear()
-                if not stop.is_set() and self._live.current.removal is not None:
-                    await self._follow_removal()
                 if stop.is_set() or not (woken or time.monotonic() >= due):
                     continue
                 calm = await self._try(self._follow)
@@ -248,21 +276,27 @@ class Reloader:
             stopping.cancel()
             await watcher.close()
 
-    async def _follow_removal(self) -> None:
-        """Let the held tasks go if they were released, by way of whichever server; say now and then that they are held."""
+    async def _follow_servers(self) -> None:
+        """Take up what other servers have done: another generation, a release of held tasks. Tell them that this one is there.
+        Log now and then that tasks are held, or that the directory differs."""
 
         async def follow() -> None:
-            if await asyncio.to_thread(self._live.is_released):
+            if await asyncio.to_thread(lambda: self._live.is_behind() or self._live.is_released()):
                 await self.load(())
+            await asyncio.to_thread(self._live.tell)
 
         await self._try(follow)
-        removal, now = self._live.current.removal, time.monotonic()
-        if removal is not None and now >= self._remind_at:
-            if self._remind_at:
-                log.warning("%s", removal.summary)
-            self._remind_at = now + REMIND_EVERY_S
-        elif removal is None:
+        snapshot, now = self._live.current, time.monotonic()
+        drifts = snapshot.drift is not None and now - snapshot.drift.since > DRIFT_GRACE_S
+        if snapshot.removal is None and not drifts:
             self._remind_at = 0.0
+        elif now >= self._remind_at:
+            # A held removal was told when it began.
+            if snapshot.removal is not None and self._remind_at:
+                log.warning("%s", snapshot.removal.summary)
+            if snapshot.drift is not None and drifts:
+                log.warning("%s (%s): %s", snapshot.drift.summary, snapshot.drift.details, snapshot.drift.cure)
+            self._remind_at = now + REMIND_EVERY_S
 
     async def _try(self, follow: Callable[[], Awaitable[None]]) -> bool:
         """Whether the tree could be taken up, if there was anything to take up."""

@@ -35,6 +35,8 @@ _IN_TIME = timedelta(milliseconds=100)
 _IN_A_LOT = 250
 # Seconds until the next look after a task was changed under us; never none, whatever is wrong.
 _AFTER_AN_EDIT = 0.02
+# So many definitions that are not known yet are read in one go.
+_READ_TOGETHER = 50
 # Seconds by which this machine's clock may part from its own measure of time before the store is asked again.
 _PARTED = 0.5
 
@@ -105,6 +107,7 @@ class Scheduler:
         self._last = datetime.min.replace(tzinfo=UTC)
         self._definitions: dict[str, CompiledTask] = {}
         self._tasks: dict[str, CompiledTask] = {}
+        self._generation: int | None = None
         self._agenda = Agenda()
         self._ready: list[_Lot] = []
         # Digests of definitions that cannot be used: they are left out until the task changes, and the others go on.
@@ -187,7 +190,7 @@ class Scheduler:
         return [lot for lot in self._ready if lot.moment == moment and due >= lot.plans.keys()]
 
     def _plan(self, task_id: str, due: datetime, now: datetime) -> Plan:
-        return schedule.plan(self._tasks[task_id], due, now, new_id)
+        return schedule.plan(self._tasks[task_id], due, now, new_id, self._generation)
 
     def _lot(self, moment: datetime, plans: dict[str, Plan]) -> "_Lot":
         return _Lot(moment, plans, self._services.store.ready([plan.firing for plan in plans.values()]))
@@ -267,6 +270,7 @@ class Scheduler:
         store = self._services.store
         generation = self._take_up(now)
         self._tasks = self._served(generation)
+        self._generation = None if generation is None else generation.id
         wanted = generation.tasks if generation is not None else {}
         current = set(wanted.values())
         self._broken &= current
@@ -307,7 +311,10 @@ class Scheduler:
     def _served(self, generation: GenerationRow | None) -> dict[str, CompiledTask]:
         """The definitions of a generation that can be read."""
         found: dict[str, CompiledTask] = {}
-        for task_id, digest in (generation.tasks if generation is not None else {}).items():
+        wanted = generation.tasks if generation is not None else {}
+        if sum(digest not in self._definitions for digest in wanted.values()) > _READ_TOGETHER:
+            self._definitions |= self._services.store.served_definitions()
+        for task_id, digest in wanted.items():
             if digest not in self._definitions and digest not in self._broken:
                 try:
                     self._definitions[digest] = self._services.store.definition(digest)

@@ -1,6 +1,7 @@
 """The snapshot that is served, and what of it outlives a broken file."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,6 @@ from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.tree import MemoryTree
 from optio.errors import StoreUnavailable
 from optio.live import LiveRegistry, Snapshot
-from optio.model.registry import Registry
 from optio.store.base import GenerationRow
 from optio.store.sqlite import open_store
 from optio.wiring import Services
@@ -32,9 +32,9 @@ class Tree:
     def __init__(self, live: LiveRegistry) -> None:
         self.live, self.compiler = live, IncrementalCompiler()
 
-    def becomes(self, **files: str) -> Snapshot:
+    def becomes(self, commit: str | None = None, /, **files: str) -> Snapshot:
         compilation = self.compiler.compile(MemoryTree({f"{name}.yaml": text for name, text in files.items()}))
-        return self.live.replace(compilation, self.compiler.unserved(compilation))
+        return self.live.replace(compilation, self.compiler.unserved(compilation), commit)
 
 
 @pytest.fixture
@@ -220,18 +220,129 @@ def test_equal_trees_are_one_generation(tree: Tree) -> None:
     assert again.generation == first.generation
 
 
-class _Down:
-    """A store that cannot be used."""
+def test_what_is_served_stays_while_the_store_is_down(services: Services, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = tree.becomes(one=task("One"))
 
-    def activate(self, registry: Registry, commit: str | None) -> GenerationRow:
+    def down(*given: Any) -> GenerationRow:
         raise StoreUnavailable("down")
 
-
-def test_what_is_served_stays_while_the_store_is_down(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = tree.becomes(one=task("One"))
-    monkeypatch.setattr(tree.live, "_store", _Down())
+    monkeypatch.setattr(services.store, "activate", down)
 
     with pytest.raises(StoreUnavailable):
         tree.becomes(one=task("One"), two=task("Two"))
 
     assert tree.live.current is before
+
+
+def pair(services: Services) -> tuple[Tree, Tree]:
+    """Two servers of one database, each with a directory of its own."""
+    return Tree(LiveRegistry(services.store, server="one")), Tree(LiveRegistry(services.store, server="two"))
+
+
+def test_a_server_that_starts_with_other_files_serves_what_all_serve_and_says_how_they_differ(services: Services) -> None:
+    one, two = pair(services)
+    served = one.becomes(a=task("A"), b=task("B"), c=task("C"))
+
+    now = two.becomes(b=task("B"), c=task("C").replace("cat", "tac"), d=task("D"))
+
+    assert (now.registry.digest, now.generation) == (served.registry.digest, served.generation)
+    assert now.drift is not None
+    assert (now.drift.added, now.drift.changed, now.drift.missing) == (("d",), ("c",), ("a",))
+    assert now.drift.in_sync == ("one",)
+    assert services.store.generation() == served.generation
+
+
+def test_a_directory_that_becomes_what_is_served_is_in_sync_and_its_next_change_counts(services: Services) -> None:
+    one, two = pair(services)
+    served = one.becomes(a=task("A"))
+    two.becomes(b=task("B"))
+
+    same = two.becomes(a=task("A"))
+    after = two.becomes(a=task("A"), b=task("B"))
+
+    assert (same.generation, same.drift, after.drift) == (served.generation, None, None)
+    assert one.live.is_behind()
+    behind = one.becomes(a=task("A"))
+    assert set(behind.registry.tasks) == {"a", "b"}
+    assert behind.drift is not None
+    assert behind.drift.missing == ("b",)
+
+
+def test_a_change_of_the_directory_of_a_server_that_differs_changes_nothing_for_the_others(services: Services) -> None:
+    one, two = pair(services)
+    served = one.becomes(a=task("A"))
+    two.becomes(b=task("B"))
+
+    after = two.becomes(c=task("C"))
+
+    assert (after.generation, services.store.generation()) == (served.generation, served.generation)
+
+
+def test_a_directory_that_differs_is_served_when_no_server_holds_what_is_served_any_more(services: Services) -> None:
+    one, two = pair(services)
+    one.becomes(a=task("A"))
+    two.becomes(b=task("B"))
+    assert not two.live.is_behind()
+
+    one.live.leave()
+
+    assert two.live.is_behind()
+    after = two.becomes(b=task("B"))
+    assert (set(after.registry.tasks), after.drift) == ({"b"}, None)
+
+
+def test_what_was_changed_while_a_server_was_down_is_served_at_its_start(services: Services) -> None:
+    one, two = pair(services)
+    one.becomes(a=task("A"))
+
+    again = LiveRegistry(services.store, server="one")
+    again.restore()
+    now = Tree(again).becomes(b=task("B"))
+
+    assert (set(now.registry.tasks), now.drift) == ({"b"}, None)
+    assert two.becomes(a=task("A")).drift is not None
+
+
+def test_of_two_servers_that_change_at_one_moment_the_second_follows_the_first(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = pair(services)
+    one.becomes(a=task("A"))
+    two.becomes(a=task("A"))
+    activate = services.store.activate
+
+    def overtaken(*given: Any) -> GenerationRow:
+        monkeypatch.setattr(services.store, "activate", activate)
+        one.becomes(a=task("A"), b=task("B"))
+        return activate(*given)
+
+    monkeypatch.setattr(services.store, "activate", overtaken)
+    late = two.becomes(a=task("A"), c=task("C"))
+
+    assert set(late.registry.tasks) == {"a", "b"}
+    assert late.drift is not None
+    assert (late.drift.added, late.drift.missing) == (("c",), ("b",))
+
+
+def test_a_server_that_is_a_commit_behind_does_not_name_the_generation_anew(services: Services) -> None:
+    one, two = pair(services)
+    one.becomes("first", a=task("A"))
+    two.becomes("first", a=task("A"))
+
+    newest = one.becomes("second", a=task("A")).generation
+    behind = two.becomes("first", a=task("A"))
+    assert behind.generation == newest
+
+    assert two.becomes("second", a=task("A")).generation == newest
+    assert newest is not None
+    assert newest.commit == "second"
+
+
+def test_a_file_that_broke_in_a_directory_that_differs_is_told_and_keeps_what_all_serve(services: Services) -> None:
+    one, two = pair(services)
+    one.becomes(a=task("A"), b=task("B"))
+
+    now = two.becomes(a=BROKEN, b=task("B"))
+
+    assert (set(now.registry.tasks), now.kept, now.drift) == ({"a", "b"}, {"a"}, None)
+    assert now.diagnostics != ()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import watchfiles
@@ -18,7 +19,6 @@ from optio.compiler.tree import DirectoryTree
 from optio.errors import StoreUnavailable
 from optio.live import LiveRegistry, Snapshot
 from optio.look import being_written, differences, look
-from optio.model.registry import Registry
 from optio.model.removal_limit import RemovalLimit
 from optio.reload import Reloader
 from optio.store.base import GenerationRow
@@ -35,7 +35,7 @@ class Watched:
 
     def __init__(self, root: Path, services: Services, *, limit: str = "100%") -> None:
         self.root = root
-        self.live = LiveRegistry(services.store, RemovalLimit.parse(limit))
+        self.live = LiveRegistry(services.store, RemovalLimit.parse(limit), server=str(root))
         self.news: list[Snapshot] = []
         self.reloader = Reloader(root, self.live, services.broker, on_change=self.news.append)
         self._loop = asyncio.new_event_loop()
@@ -458,11 +458,11 @@ def test_a_change_is_taken_up_when_the_store_is_back(watched: Watched, monkeypat
     down = threading.Event()
 
     class Flaky:
-        def activate(self, registry: Registry, commit: str | None) -> GenerationRow:
+        def activate(self, *given: Any) -> GenerationRow:
             if not down.is_set():
                 down.set()
                 raise StoreUnavailable("down")
-            return store.activate(registry, commit)
+            return store.activate(*given)
 
         def __getattr__(self, name: str) -> object:
             return getattr(store, name)
@@ -608,3 +608,42 @@ def test_a_held_removal_is_told_at_once_and_now_and_then_again(
     removal_of(thirty, 30)
 
     thirty.until(lambda: "30 of 30 tasks are gone" in caplog.text, "a second line in the log")
+
+
+# Several servers
+
+
+def test_a_change_in_one_directory_is_served_by_every_server_and_told_by_those_that_do_not_hold_it(
+    watched: Watched, services: Services, tmp_path: Path
+) -> None:
+    there = tmp_path / "elsewhere"
+    shutil.copytree(watched.root, there)
+    with Watched(there, services) as other:
+        watched.put("more.yaml", task("More"))
+
+        other.until(lambda: other.ids == {"base", "more"})
+        other.until(lambda: other.live.current.drift is not None)
+        assert other.live.current.generation == watched.live.current.generation
+        other.put("more.yaml", task("More"))
+        other.until(lambda: other.live.current.drift is None)
+        other.put("last.yaml", task("Last"))
+
+        watched.until(lambda: watched.ids == {"base", "more", "last"})
+
+
+def test_a_directory_that_differs_is_served_when_the_server_that_held_what_is_served_has_stopped(
+    services: Services, tmp_path: Path
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for root in (one, two):
+        root.mkdir()
+        (root / "base.yaml").write_text(task("Base", root.name))
+    first = Watched(one, services).__enter__()
+    with Watched(two, services) as second:
+        second.until(lambda: second.live.current.drift is not None)
+        before = second.prompt("base")
+
+        first.__exit__()
+
+        second.until(lambda: second.prompt("base") == "two")
+    assert before == "one"

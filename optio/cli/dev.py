@@ -12,7 +12,7 @@ from optio.cli import OK, dev_token, flags
 from optio.cli.console import RunNews, TreeNews
 from optio.cli.serving import attach, listen, log_to_stderr, probing, run_loop, serve
 from optio.errors import SettingsError
-from optio.live import LiveRegistry
+from optio.live import LiveRegistry, server_name
 from optio.reload import Reloader
 from optio.retention import Retention
 from optio.scheduler import Scheduler
@@ -59,7 +59,7 @@ def _run(settings: Settings) -> int:
 
 async def _dev(services: Services, sock: socket.socket, token: str) -> None:
     settings = services.settings
-    live = LiveRegistry(services.store, settings.removal_limit)
+    live = LiveRegistry(services.store, settings.removal_limit, server=server_name(settings.tasks))
     live.restore()
     # Where tasks were served before, a missing directory is more often a mistyped path than a wish: it is not made.
     if not live.current.registry.tasks:

@@ -31,6 +31,8 @@ from optio.telemetry.base import traces_wanted
 from optio.version import __version__
 
 _VERSION_SECONDS = 15
+# Servers that a hint names.
+_MAX_NAMED = 3
 _FEW_WATCHES, _FEW_INSTANCES = 8192, 64
 
 
@@ -379,6 +381,13 @@ def _server(settings: Settings) -> Iterator[Check]:
             gone = f"the files of {removal['count']} of {removal['total']} tasks are gone, the tasks are held"
             cure = f"put the files back, or run `{removal['release']}` to remove the tasks"
             yield Check(name="tasks", status="warning", detail=f"{gone} since {removal['since']}", hint=cure)
+        drift = answer.get("drift")
+        if drift is not None:
+            detail = (
+                f"{drift['count']} tasks differ in its task directory from generation {drift['generation']}, which all serve"
+            )
+            where = f" of {', '.join(drift['inSync'][:_MAX_NAMED])}" if drift["inSync"] else ""
+            yield Check(name="tasks", status="warning", detail=detail, hint=f"put the files{where} there")
         return
     except SettingsError as err:
         yield Check(name="server", status="error", detail=str(err))

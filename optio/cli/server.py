@@ -10,7 +10,7 @@ from optio.cli.serving import attach, listen, log_to_stderr, probing, run_loop, 
 from optio.cli.starting import Signals, wait_for
 from optio.compiler.diagnostics import Severity
 from optio.errors import SettingsError, StoreUnavailable
-from optio.live import LiveRegistry, Snapshot
+from optio.live import LiveRegistry, Snapshot, server_name
 from optio.probe import Probe, StartingApi
 from optio.reload import Reloader, log_news
 from optio.runs.signature import unusable_secrets
@@ -66,7 +66,7 @@ def _open(settings: Settings) -> tuple[Services, LiveRegistry]:
     try:
         if not services.store.tokens():
             raise SettingsError("there is no token: make one with `optio token create --role admin`, or use `optio dev`")
-        live = LiveRegistry(services.store, settings.removal_limit)
+        live = LiveRegistry(services.store, settings.removal_limit, server=server_name(settings.tasks))
         live.restore()
     except BaseException:
         services.close()

@@ -1,15 +1,21 @@
-"""List the tasks that are served; pause one, so that nothing of it starts, and resume it; release a held removal."""
+"""List the tasks that are served; show one, or a definition that a run was made by; pause a task, so that nothing of it starts,
+and resume it; release a held removal."""
 
 import argparse
 from typing import Any
 
 from optio.cli import FAILED, OK, client, flags, show
+from optio.compiler.dump import dump
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Verbs and flags."""
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("list", help="every task, and whether it is paused")
+    shown = verbs.add_parser("show", help="a task as it is served, or the definition of a digest, as YAML")
+    which = shown.add_mutually_exclusive_group(required=True)
+    which.add_argument("task", nargs="?", help="the task's id")
+    which.add_argument("--digest", help="of a definition, as a run shows it: sha256:...")
     pause = verbs.add_parser("pause", help="let nothing of a task start: its runs wait, what runs goes on")
     pause.add_argument("--reason", default="", help="told to everybody who asks why a run waits")
     resume = verbs.add_parser("resume", help="end a pause")
@@ -28,6 +34,11 @@ def run(args: argparse.Namespace) -> int:
     if args.verb == "list":
         found = server.request("GET", "/api/tasks")
         print(show.as_json(found) if args.json else _table(found["items"]))
+        return OK
+    if args.verb == "show":
+        path = f"/api/tasks/{client.quoted(args.task)}" if args.task else f"/api/definitions/{client.quoted(args.digest)}"
+        found = server.request("GET", path)
+        print(show.as_json(found) if args.json else dump(found), end="\n" if args.json else "")
         return OK
     if args.verb == "release":
         return _release(server, args.digest, args.json)

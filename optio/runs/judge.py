@@ -35,6 +35,7 @@ def judge(
     new_id: str,
     actor: str,
     delivery_id: str | None = None,
+    generation: int | None = None,
 ) -> NewRun | str:
     """The run to start, or why none is wanted; raises Malformed and Invalid."""
     types = header("content-type")
@@ -57,6 +58,7 @@ def judge(
         actor=actor,
         delivery_id=delivery_id,
         traceparent=next(iter(header("traceparent")), None),
+        generation=generation,
     )
 
 
@@ -96,6 +98,7 @@ def again(
     new_id: str = "",
     actor: str = "",
     delivery_id: str | None = None,
+    generation: int | None = None,
 ) -> tuple[Judgement, NewRun | None]:
     """What these tasks make of a kept delivery, and the run that they would start. Its signature was proved when it came."""
     task = registry.hooks.get(path)
@@ -104,7 +107,14 @@ def again(
     here = Judgement(verdict="accepted", task_id=task.id, definition=task.digest)
     try:
         verdict = judge(
-            task, task.spec.webhook.config, kept(headers), body, new_id=new_id, actor=actor, delivery_id=delivery_id
+            task,
+            task.spec.webhook.config,
+            kept(headers),
+            body,
+            new_id=new_id,
+            actor=actor,
+            delivery_id=delivery_id,
+            generation=generation,
         )
     except (Malformed, Invalid) as err:
         word, _, detail = refusal(err)

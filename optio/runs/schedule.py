@@ -111,8 +111,8 @@ def _closing(row: ScheduleRow, end: datetime) -> list[Closing]:
     return [Closing(task_id=row.task_id, verdicts=verdicts, skipped=due.skipped)] if verdicts else []
 
 
-def plan(task: CompiledTask, due: datetime, now: datetime, new_id: Callable[[], str]) -> Plan:
-    """What the slots from `due` to `now` come to."""
+def plan(task: CompiledTask, due: datetime, now: datetime, new_id: Callable[[], str], generation: int | None = None) -> Plan:
+    """What the slots from `due` to `now` come to. `generation` is the one that `task` is of."""
     trigger = task.spec.schedule
     if trigger is None:
         return Plan(Firing(task_id=task.id, digest=task.digest, verdicts=(), runs=(), next_fire=None))
@@ -130,7 +130,7 @@ def plan(task: CompiledTask, due: datetime, now: datetime, new_id: Callable[[], 
         verdict = "fired" if slot in chosen else "missed"
         if slot in chosen:
             try:
-                run = _run(task, config.param_mapping, slot, new_id())
+                run = _run(task, config.param_mapping, slot, new_id(), generation)
             except Invalid as err:
                 verdict = "invalid"
                 faults = "".join(f"; {problem.pointer} {problem.message}" for problem in err.problems)
@@ -196,5 +196,6 @@ def _chosen(config: ScheduleConfig, slots: tuple[datetime, ...], now: datetime) 
     return in_time or missed[-1:]
 
 
-def _run(task: CompiledTask, values: Mapping[str, Any], slot: datetime, new_id: str) -> NewRun:
-    return prepare(task, values, new_id=new_id, trigger="schedule", actor="scheduler", slot=slot.astimezone(UTC))
+def _run(task: CompiledTask, values: Mapping[str, Any], slot: datetime, new_id: str, generation: int | None) -> NewRun:
+    slot = slot.astimezone(UTC)
+    return prepare(task, values, new_id=new_id, trigger="schedule", actor="scheduler", slot=slot, generation=generation)

@@ -32,8 +32,9 @@ def prepare(
     slot: datetime | None = None,
     delivery_id: str | None = None,
     traceparent: str | None = None,
+    generation: int | None = None,
 ) -> NewRun:
-    """Raises Invalid with one problem per parameter; pointers start at `at`."""
+    """Raises Invalid with one problem per parameter; pointers start at `at`. `generation` is the one that `task` is of."""
     if given is not None and not isinstance(given, Mapping):
         raise Invalid("the parameters are no object", [Problem(pointer(at), "must be object")])
     unsendable = list(_unsendable(given or {}, at))
@@ -57,6 +58,7 @@ def prepare(
         delivery_id=delivery_id,
         traceparent=trace.clean(traceparent),
         dedupe_key=_business_key(task, effective, at),
+        generation=generation,
     )
 
 

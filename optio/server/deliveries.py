@@ -89,9 +89,17 @@ class DeliveryController(Controller):
         if kept.body is None:
             raise Conflict(NO_BODY)
         actor = f"replay:{request.state.actor}"
-        registry = hub.live.current.registry
+        snapshot = hub.live.current
         now, run = await asyncio.to_thread(
-            judge.again, registry, kept.path, kept.headers, kept.body, new_id=hub.new_id(), actor=actor, delivery_id=kept.id
+            judge.again,
+            snapshot.registry,
+            kept.path,
+            kept.headers,
+            kept.body,
+            new_id=hub.new_id(),
+            actor=actor,
+            delivery_id=kept.id,
+            generation=snapshot.number,
         )
         then = await asyncio.to_thread(_then, hub, kept)
         once = None if run is None else Once(f"replay:{kept.id}", run.task.digest, kept.body_sha256)

@@ -1,5 +1,6 @@
 """Is it alive, is it ready, what does it serve, what is wrong with the tree."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,7 @@ from litestar.di import NamedDependency
 
 from optio import health
 from optio.model import isolation
+from optio.reload import DRIFT_GRACE_S
 from optio.server import views
 from optio.server.auth import PUBLIC, role
 from optio.server.hub import Hub
@@ -35,14 +37,17 @@ class HealthController(Controller):
             found = replace(found, degraded=(*found.degraded, snapshot.removal.summary))
         if snapshot.unreadable:
             found = replace(found, degraded=(*found.degraded, "the task directory cannot be read: nothing in it is taken up"))
+        if snapshot.drift is not None and time.monotonic() - snapshot.drift.since > DRIFT_GRACE_S:
+            found = replace(found, degraded=(*found.degraded, snapshot.drift.summary))
         if snapshot.generation is None:
             found = replace(found, problems=(*found.problems, "no generation is served yet"))
         return Response(found.to_json(), status_code=found.status)
 
     @get("/api/registry", opt=role("viewer"))
     async def registry(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
-        """The generation that is served: its digest, the digest of each task, the removal that is held, if there is one, and
-        what of a task's environment the executor of this installation does not apply."""
+        """The generation that all servers serve: its digest, the digest of each task, the removal that is held, if there is
+        one, and what of a task's environment the executor of this installation does not apply. `drift` says how the directory
+        of the server that answers differs from it, `servers` what each server serves."""
         snapshot = hub.live.current
         notes = {
             task.id: hub.services.executor.not_applied(isolation.names_of(task)) for task in snapshot.registry.tasks.values()
@@ -51,6 +56,8 @@ class HealthController(Controller):
             **views.generation(snapshot.generation),
             "stale": sorted(snapshot.kept),
             "removal": views.removal(snapshot.removal),
+            "drift": views.drift(snapshot.drift),
+            "servers": [views.server(row) for row in await read_few(hub.services.store, hub.services.store.servers)],
             "notApplied": {task_id: texts for task_id, texts in notes.items() if texts},
             "version": __version__,
         }

@@ -123,10 +123,12 @@ class Hooks:
         path = scope["path"].removeprefix(PREFIX)
         if scope["method"] != "POST":  # type: ignore[typeddict-item]
             raise HttpProblem(405, "Method not allowed", "method not allowed", {"Allow": "POST"})
-        task = self._hub.live.current.registry.hooks.get(path)
+        snapshot = self._hub.live.current
+        task = snapshot.registry.hooks.get(path)
         if task is None or task.spec.webhook is None:
             raise NotFound("webhook", path[:200])
-        receipt = _Receipt(self, self._hub, task, task.spec.webhook.config, list(scope["headers"]), _client(scope))
+        config, headers = task.spec.webhook.config, list(scope["headers"])
+        receipt = _Receipt(self, self._hub, task, config, headers, _client(scope), snapshot.number)
         receipt.refuse_flood()
         body = await payload.read(receipt.received, receive, self._hub.services.settings.max_body_bytes)
         return await receipt.answer(body)
@@ -165,8 +167,9 @@ class _Receipt:
         config: WebhookConfig,
         headers: list[tuple[bytes, bytes]],
         client: str,
+        generation: int | None,
     ) -> None:
-        self.hooks, self.hub, self.task, self.config = hooks, hub, task, config
+        self.hooks, self.hub, self.task, self.config, self.generation = hooks, hub, task, config, generation
         self.received, self.client = headers, client
         self.headers: dict[bytes, list[bytes]] = {}
         for name, value in headers:
@@ -283,8 +286,15 @@ class _Receipt:
     def _judge(self) -> NewRun | str:
         """The run to start, or why none is wanted; raises Malformed and Invalid."""
         self.key = self._key()
-        actor = f"webhook:{self.config.path}"
-        return judge.judge(self.task, self.config, self.header, self.body, new_id=self.hub.new_id(), actor=actor)
+        return judge.judge(
+            self.task,
+            self.config,
+            self.header,
+            self.body,
+            new_id=self.hub.new_id(),
+            actor=f"webhook:{self.config.path}",
+            generation=self.generation,
+        )
 
     async def _again(self, err: Malformed | Invalid | QueueFull) -> dict[str, Any]:
         """The answer of an earlier delivery with the same id; else the error, which is kept unless it is the server's own."""

@@ -62,4 +62,6 @@ def of_the_registry(live: LiveRegistry) -> Iterator[Reading]:
         yield Reading("generation_timestamp_seconds", "when it was first served", row.activated_at.timestamp())
     yield Reading("tasks", "tasks that are served", len(current.registry.tasks))
     yield Reading("tasks_held", "tasks that are served though their files are gone", len(current.held))
+    drifting = 0 if current.drift is None else current.drift.count
+    yield Reading("tasks_drifting", "tasks that differ in this server's directory from what all servers serve", drifting)
     yield Reading("tasks_stale", "tasks that are served as before their file broke", len(current.kept))

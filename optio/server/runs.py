@@ -49,7 +49,8 @@ class RunController(Controller):
         known = None if once is None else await asyncio.to_thread(store.recall, once)
         if known is not None:
             return _started(await asyncio.to_thread(store.run, known), first=False)
-        task = hub.live.current.registry.task(task_id)
+        snapshot = hub.live.current
+        task = snapshot.registry.task(task_id)
         document = payload.mapping(body)
         refuse_unknown(document, "params", hint="put parameters under `params`")
         run = prepare(
@@ -59,6 +60,7 @@ class RunController(Controller):
             trigger="manual",
             actor=request.state.actor,
             traceparent=request.headers.get("traceparent"),
+            generation=snapshot.number,
         )
         accepted = await hub.start(run, once, began)
         found = await asyncio.to_thread(store.run, accepted.run_id or run.id)

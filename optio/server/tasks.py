@@ -41,7 +41,7 @@ class TaskController(Controller):
         """All tasks of the generation that is served."""
         snapshot, pauses = hub.live.current, await _pauses(hub)
         items = hub.task_list.encoded(snapshot, pauses)
-        return {"items": items, "next": None, "generation": snapshot.generation.id if snapshot.generation else None}
+        return {"items": items, "next": None, "generation": snapshot.number}
 
     @post("/api/tasks", status_code=201, opt=role("admin"))
     async def create(self, request: Incoming, hub: NamedDependency[Hub]) -> Answer:
@@ -65,6 +65,11 @@ class TaskController(Controller):
         task = snapshot.registry.task(task_id)
         paused = (await _pauses(hub)).get(task_id)
         return Response(views.task(task, snapshot, paused), headers={"ETag": f'"{task.digest}"'})
+
+    @get("/api/definitions/{digest:str}", opt=role("viewer"))
+    async def definition(self, digest: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """The definition of this digest, served or not: what a run says under `definition` is what it was made by."""
+        return views.definition(await asyncio.to_thread(hub.services.store.definition, digest))
 
     @patch("/api/tasks/{task_id:str}", opt=role("admin"))
     async def change(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Answer:
@@ -241,6 +246,9 @@ async def _written(
 async def _done(hub: Hub, write: Callable[[], Written]) -> Written:
     # A store that is away now would leave a file that is written, but not served.
     await asyncio.to_thread(hub.services.store.check)
+    drift = hub.live.current.drift
+    if drift is not None:
+        raise Conflict(f"{drift.summary}: {drift.cure}; or change the task through a server that is in sync")
     try:
         written = await asyncio.to_thread(write)
     except Stale as err:
@@ -249,6 +257,8 @@ async def _done(hub: Hub, write: Callable[[], Written]) -> Written:
         await hub.reload([written.path])
     except StoreUnavailable as err:
         raise StoreUnavailable(f"`{written.path}` is written, and will be served as soon as the store is back: {err}") from err
+    if hub.live.current.drift is not None:
+        raise Conflict(f"`{written.path}` is written, and not served: another server was faster: {hub.live.current.drift.cure}")
     return written
 
 

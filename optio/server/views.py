@@ -4,14 +4,15 @@ from datetime import datetime
 from typing import Any
 
 from optio.live import Snapshot
+from optio.model.drift import Drift
 from optio.model.registry import CompiledTask
 from optio.model.removal import HeldRemoval
 from optio.model.run import Attempt, Event, LogLine, Meter, Page, Run, RunState
 from optio.runs.admission import Hold
 from optio.runs.replay import Judgement, diff, differences
-from optio.store.base import Delivery, GenerationRow, Pause, Refusals, SlotRow
+from optio.store.base import Delivery, GenerationRow, Pause, Refusals, ServerRow, SlotRow
 
-# Ids of held tasks in one answer.
+# Ids of held tasks, or of one kind of drift, in one answer.
 MAX_HELD_SHOWN = 100
 
 
@@ -141,8 +142,8 @@ def page(value: Page, items: list[dict[str, Any]]) -> dict[str, Any]:
     return {"items": items, "next": value.next}
 
 
-def task(value: CompiledTask, snapshot: Snapshot, paused: Pause | None) -> dict[str, Any]:
-    """A task as it is served: the file's keys, what the compiler adds, and whether it is paused; not its tests."""
+def definition(value: CompiledTask) -> dict[str, Any]:
+    """A task as it is, or was, defined: the file's keys, and what the compiler adds; not its tests."""
     document = dict(value.document["spec"])
     for key in ("promptTemplate", "tests"):
         document.pop(key, None)
@@ -155,6 +156,13 @@ def task(value: CompiledTask, snapshot: Snapshot, paused: Pause | None) -> dict[
         "digest": value.digest,
         "namespace": value.namespace,
         "origin": {"path": value.origin.path, "line": value.origin.line},
+    }
+
+
+def task(value: CompiledTask, snapshot: Snapshot, paused: Pause | None) -> dict[str, Any]:
+    """A task as it is served: its definition, and whether it is paused."""
+    return {
+        **definition(value),
         "stale": value.id in snapshot.kept,
         "held": value.id in snapshot.held,
         "paused": pause(paused),
@@ -215,6 +223,30 @@ def removal(value: HeldRemoval | None) -> dict[str, Any] | None:
         "tasks": list(value.tasks[:MAX_HELD_SHOWN]),
         "since": at(value.since),
         "release": value.command,
+    }
+
+
+def drift(value: Drift | None) -> dict[str, Any] | None:
+    """How the directory of this server differs from what is served: the first tasks of each kind, and how many differ."""
+    if value is None:
+        return None
+    return {
+        "generation": value.generation,
+        "count": value.count,
+        "added": list(value.added[:MAX_HELD_SHOWN]),
+        "changed": list(value.changed[:MAX_HELD_SHOWN]),
+        "missing": list(value.missing[:MAX_HELD_SHOWN]),
+        "inSync": list(value.in_sync),
+    }
+
+
+def server(value: ServerRow) -> dict[str, Any]:
+    """A server that is there, what it serves, and whether its directory holds the same."""
+    return {
+        "server": value.server,
+        "generation": value.generation,
+        "inSync": value.in_sync,
+        "seenAt": at(value.seen_at),
     }
 
 

@@ -24,7 +24,8 @@ from optio.model.run import AgentPod, Attempt, Event, LogLine, Meter, Outcome, P
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run to be queued. `params` are effective, `prompt` is rendered, `dedupe_key` is what the task's `dedupe` comes to."""
+    """A run to be queued. `params` are effective, `prompt` is rendered, `dedupe_key` is what the task's `dedupe` comes to.
+    `generation` is the one whose definition of the task it was made by."""
 
     id: str
     task: CompiledTask
@@ -36,6 +37,7 @@ class NewRun:
     delivery_id: str | None = None
     traceparent: str | None = None
     dedupe_key: str | None = None
+    generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,6 +434,24 @@ class GenerationRow:
     scheduled_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Activated:
+    """The generation that another is to follow (0: none), with its registry where the database is known to hold just that."""
+
+    id: int
+    registry: Registry | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRow:
+    """A server that is there: the generation that it serves (0 before the first), and whether its directory holds the same."""
+
+    server: str
+    generation: int
+    in_sync: bool
+    seen_at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
     """An API token without its secret part."""
@@ -502,16 +522,42 @@ class Store(Protocol):
 
     # Registry
 
-    def activate(self, registry: Registry, commit: str | None) -> GenerationRow:
-        """Keep every definition by digest and make these the current ones; the same digest again is the same generation."""
+    def activate(
+        self, registry: Registry, commit: str | None, after: Activated | None = None, server: str | None = None
+    ) -> GenerationRow:
+        """Keep every definition by digest and make these the current ones; the same digest again is the same generation.
+
+        With `after`, only if that is the newest yet: else Conflict is raised. `server` is noted as in sync with it in the same
+        transaction: other servers must not find a generation that nobody's directory holds.
+        """
         ...
 
     def generation(self) -> GenerationRow | None:
         """The newest generation."""
         ...
 
+    def newest_generation(self) -> int:
+        """Return the id of the newest generation, which is the one that counts; 0 before the first."""
+        ...
+
     def definition(self, digest: str) -> CompiledTask:
         """Raises NotFound."""
+        ...
+
+    def served_definitions(self) -> dict[str, CompiledTask]:
+        """Return by digest the definitions of the newest generation that this version can read, in one go."""
+        ...
+
+    def note_server(self, server: str, generation: int, in_sync: bool) -> None:
+        """Note that this server is there, what it serves, and whether its directory holds the same. It counts for 30 s."""
+        ...
+
+    def forget_server(self, server: str) -> None:
+        """Note that this server goes."""
+        ...
+
+    def servers(self) -> list[ServerRow]:
+        """Return the servers that are there, in the order of their names."""
         ...
 
     def removals(self) -> dict[str, RemovalRow]:

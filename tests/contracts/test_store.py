@@ -84,7 +84,12 @@ def test_an_unknown_definition_is_not_found(store: Store) -> None:
 
 def test_an_accepted_run_is_there_with_all_that_was_asked_for(stores: Callable[[], Store], clock: Clock) -> None:
     asked = new_run(
-        params={"A": "ü", "B": [1, None]}, prompt="line\n\ttwo", trigger="webhook", actor="hook", traceparent="00-1"
+        params={"A": "ü", "B": [1, None]},
+        prompt="line\n\ttwo",
+        trigger="webhook",
+        actor="hook",
+        traceparent="00-1",
+        generation=1,
     )
     store = stores()
     serve(store, asked.task)

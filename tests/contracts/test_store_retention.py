@@ -219,8 +219,9 @@ def test_generations_and_definitions_that_nobody_needs_go_the_others_stay(store:
     unused = generation("unused")
     used = task("Job", "description: used\n")
     serve(store, used)
-    store.take_up(store.generation().id, [], [])  # type: ignore[union-attr]
-    claim = claimed(store, of=used)
+    number = store.newest_generation()
+    store.take_up(number, [], [])
+    claim = claimed(store, of=used, generation=number)
     clock.move(days=10)
     replaced, served = generation("replaced"), generation("served")
     clock.move(days=5)
@@ -241,6 +242,19 @@ def test_generations_and_definitions_that_nobody_needs_go_the_others_stay(store:
     assert second == {"runs": 1, "generations": 2, "definitions": 2}
     assert store.generation().tasks == {"job": served}  # type: ignore[union-attr]
     assert store.definition(served)
+
+
+def test_a_generation_that_a_run_names_stays_though_an_older_run_names_a_newer_one(store: Store, clock: Clock) -> None:
+    numbers = []
+    for name in ("before", "behind", "ahead", "now"):
+        store.take_up(store.activate(Registry.of({"job": task("Job", f"description: {name}\n")}), None).id, [], [])
+        numbers.append(store.newest_generation())
+        clock.move(days=10)
+    queued(store, generation=numbers[2])
+    queued(store, generation=numbers[1])  # by a server that had not heard of the newer one yet
+
+    assert pruned(store, Keep(runs=5 * DAY))["generations"] == 1
+    assert [row.id for row in store.generations(since=START)] == numbers[1:]
 
 
 def test_a_definition_that_was_forgotten_is_kept_again_when_a_run_needs_it(

@@ -117,6 +117,7 @@ def test_random_requests_are_answered_as_the_document_says(api: Api, document: d
         "task_id": "job",
         "path": "job",
         "kind": "webhook",
+        "digest": api.get("/api/tasks/job").json["digest"],
         "run_id": api.get("/api/runs?state=failed").json["items"][0]["id"],
         "delivery_id": api.get("/api/deliveries").json["items"][0]["id"],
     }

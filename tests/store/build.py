@@ -76,9 +76,9 @@ def at_most(limit: int) -> Admit:
     return lambda view: admission.decide(view, max_running=limit).starts
 
 
-def claimed(store: Store, worker: str = "w", *, of: CompiledTask | None = None) -> Claim:
+def claimed(store: Store, worker: str = "w", *, of: CompiledTask | None = None, **more: Any) -> Claim:
     """A new run that `worker` has claimed."""
-    run_id = queued(store, of)
+    run_id = queued(store, of, **more)
     (claim,) = store.claim(worker, LEASE, lambda view: [run_id])
     return claim
 

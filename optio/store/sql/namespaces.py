@@ -4,7 +4,7 @@ A task's namespace is that of the policy as it is served now, also for runs of o
 operator says. A task that is gone keeps its last one, so none of its runs gets into another namespace.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -36,13 +36,12 @@ def parameters(scope: WorkerScope) -> dict[str, Any]:
     return {"any_namespace": int(scope.namespace is None), "namespace": scope.namespace or ""}
 
 
-def put(tx: Transaction, tasks: Iterable[CompiledTask]) -> None:
-    """Keep the namespaces of the tasks that are served now, after `tasks` has their rows."""
-    known = every(tx)
-    rows = [{"task_id": task.id, "namespace": task.namespace} for task in tasks if task.namespace != known.get(task.id)]
+def put(tx: Transaction, changed: Iterable[CompiledTask], gone: Collection[str]) -> None:
+    """Keep the namespaces of the tasks that have changed, after `tasks` has their rows and has lost those that are gone."""
+    rows = [{"task_id": task.id, "namespace": task.namespace} for task in changed]
     tx.lot(_PUT, "task_id text, namespace text", [row for row in rows if row["namespace"] is not None])
-    if known:
-        tx.lot(_TAKE, "task_id text", [row for row in rows if row["namespace"] is None])
+    tx.lot(_TAKE, "task_id text", [row for row in rows if row["namespace"] is None])
+    if gone:
         tx.run(_FORGET)
 
 

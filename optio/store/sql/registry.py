@@ -1,16 +1,19 @@
 """Generations and definitions."""
 
 import json
+import logging
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from optio.errors import NotFound
+from optio.errors import Conflict, NotFound
 from optio.model.registry import CompiledTask, Registry, canonical
-from optio.store.base import GenerationRow
-from optio.store.sql import namespaces
+from optio.store.base import Activated, GenerationRow
+from optio.store.sql import namespaces, servers
 from optio.store.sql.runs import put_definitions
 from optio.store.sql.transaction import Row, Transaction, maybe, when
 
+log = logging.getLogger(__name__)
 _SERVED = "SELECT task_id, digest, max_concurrent, priority, start_limit, start_window FROM tasks"
 _PUT = """
 INSERT INTO tasks (task_id, digest, max_concurrent, priority, start_limit, start_window)
@@ -23,38 +26,60 @@ GENERATION = (
     "SELECT id, digest, commit_id, activated_at, tasks, "
     "(SELECT at FROM taken_up WHERE generation_id = generations.id) AS scheduled_at FROM generations"
 )
+_NEWEST = GENERATION.replace(" tasks,", "") + " ORDER BY id DESC LIMIT 1"
+_INSERT = "INSERT INTO generations (digest, commit_id, activated_at, tasks) VALUES (:digest, :commit, :now, :tasks)"
+_DEFINITIONS = "SELECT d.digest, d.document FROM tasks t JOIN definitions d ON d.digest = t.digest"
 # They are taken up in order.
 UNTAKEN = "id > COALESCE((SELECT MAX(generation_id) FROM taken_up), 0)"
 
 
-def activate(tx: Transaction, registry: Registry, commit: str | None) -> GenerationRow:
-    """See `Store.activate`."""
-    tx.lock("registry")
-    current = newest(tx)
-    if current is not None and current.digest == registry.digest and current.commit == commit:
-        return current
+class Activate:
+    """See `Store.activate`. What need not be read is made here, by the caller's thread: of 10,000 tasks it takes longer than
+    the transaction."""
+
+    def __init__(self, registry: Registry, commit: str | None, after: Activated | None, server: str | None) -> None:
+        self._registry, self._commit, self._after, self._server = registry, commit, after, server
+        self._tasks = {task.id: task.digest for task in registry.tasks.values()}
+        self._document = canonical(self._tasks)
+        self._changes = None if after is None or after.registry is None else _changes(after.registry.tasks, registry.tasks)
+
+    def __call__(self, tx: Transaction) -> GenerationRow:
+        """Raises Conflict when another generation than `after` is the newest."""
+        tx.lock("registry")
+        newest = tx.one(_NEWEST)
+        if newest is not None and (newest["digest"], newest["commit_id"]) == (self._registry.digest, self._commit):
+            return to_generation(newest, self._tasks)
+        if self._after is not None and self._after.id != (0 if newest is None else newest["id"]):
+            raise Conflict("another server has activated a generation meanwhile")
+        changed, gone = self._changes or _changes_of_rows(tx, self._registry.tasks)
+        put_definitions(tx, changed)
+        tx.many("DELETE FROM tasks WHERE task_id = :task_id", [{"task_id": task_id} for task_id in gone])
+        tx.lot(_PUT, _PUT_OF, [_row(task) for task in changed])
+        namespaces.put(tx, changed, gone)
+        values = {"digest": self._registry.digest, "commit": self._commit, "now": tx.now, "tasks": self._document}
+        tx.run(_INSERT, values)
+        made = to_generation(tx.one(_NEWEST), self._tasks)
+        if self._server is not None:
+            servers.note(tx, self._server, made.id, in_sync=True)
+        return made
+
+
+def _changes(before: Mapping[str, CompiledTask], after: Mapping[str, CompiledTask]) -> tuple[list[CompiledTask], list[str]]:
+    """The tasks that are new or others, and the ids of those that are gone."""
+    changed = [
+        task
+        for task_id, task in after.items()
+        if (known := before.get(task_id)) is not task and (known is None or known.digest != task.digest)
+    ]
+    return changed, [task_id for task_id in before if task_id not in after]
+
+
+def _changes_of_rows(tx: Transaction, after: Mapping[str, CompiledTask]) -> tuple[list[CompiledTask], list[str]]:
+    """The same against what the database says is served."""
     served = {row["task_id"]: dict(row) for row in tx.all(_SERVED)}
     # An older version, which may run beside this one, keeps a digest without all that belongs to it.
-    changed = [task for task in registry.tasks.values() if served.get(task.id) != _row(task)]
-    put_definitions(tx, changed)
-    tx.many(
-        "DELETE FROM tasks WHERE task_id = :task_id",
-        [{"task_id": task_id} for task_id in served if task_id not in registry.tasks],
-    )
-    tx.lot(_PUT, _PUT_OF, [_row(task) for task in changed])
-    namespaces.put(tx, registry.tasks.values())
-    tx.run(
-        "INSERT INTO generations (digest, commit_id, activated_at, tasks) VALUES (:digest, :commit, :now, :tasks)",
-        {
-            "digest": registry.digest,
-            "commit": commit,
-            "now": tx.now,
-            "tasks": canonical({t.id: t.digest for t in registry.tasks.values()}),
-        },
-    )
-    made = newest(tx)
-    assert made is not None  # noqa: S101 - inserted one statement before
-    return made
+    changed = [task for task in after.values() if served.get(task.id) != _row(task)]
+    return changed, [task_id for task_id in served if task_id not in after]
 
 
 def _row(task: CompiledTask) -> dict[str, Any]:
@@ -82,14 +107,14 @@ def untaken(tx: Transaction) -> list[GenerationRow]:
     return [to_generation(row) for row in rows]
 
 
-def to_generation(row: Row) -> GenerationRow:
-    """A generation."""
+def to_generation(row: Row, tasks: Mapping[str, str] | None = None) -> GenerationRow:
+    """A generation, whose tasks may be known already."""
     return GenerationRow(
         id=row["id"],
         digest=row["digest"],
         commit=row["commit_id"],
         activated_at=when(row["activated_at"]),
-        tasks=json.loads(row["tasks"]),
+        tasks=json.loads(row["tasks"]) if tasks is None else tasks,
         scheduled_at=maybe(row["scheduled_at"]),
     )
 
@@ -100,3 +125,14 @@ def definition(tx: Transaction, digest: str) -> CompiledTask:
     if row is None:
         raise NotFound("definition", digest)
     return CompiledTask.from_json(json.loads(row["document"]))
+
+
+def served_definitions(tx: Transaction) -> dict[str, CompiledTask]:
+    """See `Store.served_definitions`."""
+    found: dict[str, CompiledTask] = {}
+    for row in tx.all(_DEFINITIONS):
+        try:
+            found[row["digest"]] = CompiledTask.from_json(json.loads(row["document"]))
+        except (ValueError, LookupError) as err:
+            log.warning("the definition %s cannot be read: %s", row["digest"], str(err).splitlines()[0])
+    return found

@@ -71,10 +71,13 @@ SELECT s.task_id, s.slot FROM tasks_of t JOIN slots s ON s.task_id = t.task_id A
 """  # noqa: S608
 _SLOTS = f"DELETE FROM slots WHERE (task_id, slot) IN ({_OLD_SLOTS} LIMIT :most)"  # noqa: S608
 _SKIPPED = "DELETE FROM skipped_slots WHERE last_slot < :before"
+# A server that had not heard of a generation yet may have accepted runs by the one before it, after others did by the new one.
+_LATE = 1000
 # What was served at the cutoff, or is named by a run, or waits for a scheduler, stays with all that came after it.
 _GENERATIONS_FROM = f"""
 SELECT (SELECT MAX(id) FROM generations WHERE activated_at < :before) AS served,
-    (SELECT generation FROM runs WHERE generation IS NOT NULL ORDER BY seq LIMIT 1) AS named,
+    (SELECT MIN(o.generation) FROM (SELECT generation FROM runs WHERE generation IS NOT NULL ORDER BY seq LIMIT {_LATE}) o)
+        AS named,
     (SELECT MIN(id) FROM generations WHERE {UNTAKEN}) AS unscheduled
 """  # noqa: S608
 _OLD_GENERATIONS = "DELETE FROM generations WHERE id IN (SELECT id FROM generations WHERE id < :upto ORDER BY id LIMIT :most)"

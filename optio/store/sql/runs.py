@@ -28,15 +28,15 @@ _COLUMNS = (
     "max_concurrent, max_retries, created_at, queued_at, not_before, traceparent, priority, dedupe_key, last_event"
 )
 _VALUES = (
-    ":id, :task_id, :task_name, :digest, (SELECT MAX(id) FROM generations), 'queued', :trigger, :trigger, :slot, "
+    ":id, :task_id, :task_name, :digest, :generation, 'queued', :trigger, :trigger, :slot, "
     ":delivery_id, :params, :prompt, :max_concurrent, :max_retries, :now, :now, :now, :traceparent, :priority, :dedupe_key, 1"
 )
 _INSERT = f"INSERT INTO runs ({_COLUMNS}) VALUES ({_VALUES})"  # noqa: S608
 _OF_LOT = re.sub(r":(?!now\b)", "lot.", _VALUES)
 _INSERT_MANY = f"INSERT INTO runs ({_COLUMNS}) SELECT {_OF_LOT} FROM lot"  # noqa: S608
 _MANY_OF = (
-    "id text, task_id text, task_name text, digest text, trigger text, slot bigint, delivery_id text, params text, "
-    "prompt text, max_concurrent integer, max_retries integer, traceparent text, priority integer, dedupe_key text"
+    "id text, task_id text, task_name text, digest text, generation bigint, trigger text, slot bigint, delivery_id text, "
+    "params text, prompt text, max_concurrent integer, max_retries integer, traceparent text, priority integer, dedupe_key text"
 )
 _DEFINITIONS = """
 INSERT INTO definitions (digest, task_id, document, first_seen_at)
@@ -150,6 +150,7 @@ def columns(run: NewRun, delivery_id: str | None = None) -> dict[str, Any]:
         "task_id": task.id,
         "task_name": task.spec.name,
         "digest": task.digest,
+        "generation": run.generation,
         "trigger": run.trigger,
         "slot": None if run.slot is None else micros(run.slot),
         "delivery_id": delivery_id,

@@ -32,6 +32,7 @@ from optio.store.sql import (
     retention,
     runs,
     schedules,
+    servers,
     shortages,
     tokens,
 )
@@ -60,14 +61,31 @@ class SqlStore:
     def local(self) -> bool:
         return self._engine.local
 
-    def activate(self, new: Registry, commit: str | None) -> base.GenerationRow:
-        made = self._engine.change(Limited(DiskUse.HALF, lambda tx: registry.activate(tx, new, commit)))
+    def activate(
+        self, new: Registry, commit: str | None, after: base.Activated | None = None, server: str | None = None
+    ) -> base.GenerationRow:
+        made = self._engine.change(Limited(DiskUse.HALF, registry.Activate(new, commit, after, server)))
         now = time.monotonic()
         self._kept.update((task.digest, now) for task in new.tasks.values())
         return made
 
     def generation(self) -> base.GenerationRow | None:
         return self._engine.peek(registry.newest)
+
+    def newest_generation(self) -> int:
+        return self._engine.peek(places.newest)
+
+    def served_definitions(self) -> dict[str, CompiledTask]:
+        return self._engine.peek(registry.served_definitions)
+
+    def note_server(self, server: str, generation: int, in_sync: bool) -> None:
+        self._engine.change(lambda tx: servers.note(tx, server, generation, in_sync))
+
+    def forget_server(self, server: str) -> None:
+        self._engine.change(lambda tx: servers.forget(tx, server))
+
+    def servers(self) -> list[base.ServerRow]:
+        return self._engine.peek(servers.there)
 
     def definition(self, digest: str) -> CompiledTask:
         return self._definition(digest)
