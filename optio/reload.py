@@ -26,6 +26,7 @@ from optio.errors import OptioError
 from optio.git_commit import commit_of
 from optio.live import LiveRegistry, Snapshot
 from optio.look import Look, Missing, again, being_written, differences, git_at_work, identity, look, unchanged
+from optio.model.drift import DRIFT_GRACE_S
 
 log = logging.getLogger(__name__)
 # One saved file is quickly known to be whole; of many, others may follow.
@@ -42,8 +43,6 @@ _MOST_LOOKING = 0.05
 _MOST_LOGGED = 20
 # How often the log says again that a removal is held.
 REMIND_EVERY_S = 600.0
-# A change comes to the directories of several servers one after the other: for so long that is no news.
-DRIFT_GRACE_S = 5.0
 
 
 def log_news(snapshot: Snapshot) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from optio.model.registry import CompiledTask
 
+# A change comes to the directories of several servers one after the other: for so long that is no news.
+DRIFT_GRACE_S = 5.0
 # Tasks, and servers, that a message names.
 _MAX_NAMED = 3
 

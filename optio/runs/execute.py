@@ -363,8 +363,11 @@ class Execution:
         """If nothing else has been kept for so long."""
         began = self._since_began()
         if began is not None and began.ago.total_seconds() >= after:
+            try:
+                noted = self._parts.store.agent_started(self.run.id, self.run.fence, began)
+            except StoreUnavailable:
+                return  # it is kept with the next lines, or when the store is back
             self._began = None
-            noted = self._parts.store.agent_started(self.run.id, self.run.fence, began)
             noted.add_done_callback(lambda _: self._let_others_try())
 
     def _let_others_try(self) -> None:

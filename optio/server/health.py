@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 
 from optio import health
 from optio.model import isolation
-from optio.reload import DRIFT_GRACE_S
+from optio.model.drift import DRIFT_GRACE_S
 from optio.server import views
 from optio.server.auth import PUBLIC, role
 from optio.server.hub import Hub

@@ -10,7 +10,7 @@ import pytest
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.tree import MemoryTree
 from optio.live import LiveRegistry
-from optio.reload import DRIFT_GRACE_S
+from optio.model.drift import DRIFT_GRACE_S
 from optio.server.metrics import of_the_registry
 from tests.server.api import JOB, Api
 
