@@ -53,7 +53,7 @@ class Drift:
     def cure(self) -> str:
         """Say how it ends."""
         where = f" of {', '.join(self.in_sync[:_MAX_NAMED])}" if self.in_sync else ""
-        return f"put the files{where} there; 30 s after the last server that holds them is gone, this directory is served"
+        return f"put the files{where} there; when the last server that holds them is gone, this directory is served"
 
 
 def _named(how: str, task_ids: tuple[str, ...]) -> str:

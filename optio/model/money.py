@@ -22,6 +22,15 @@ PROPOSED_LIMIT = StartLimit(count=50, per="24h")
 PROPOSED_TEXT = f"startLimit: {{count: {PROPOSED_LIMIT.count}, per: {PROPOSED_LIMIT.per}}}"
 
 
+_CENT = Decimal("0.01")
+
+
+def dollars(amount: Decimal) -> str:
+    """Write an amount as people do, `$3.00`, and with all of its digits where it has more than cents."""
+    exponent = amount.as_tuple().exponent
+    return f"${amount.quantize(_CENT) if isinstance(exponent, int) and exponent > -2 else amount:f}"
+
+
 def left(spec: TaskSpec, spent: Decimal) -> Decimal | None:
     """What is left of a run's budget; None without a budget."""
     return None if spec.budget is None else max(spec.budget - spent, NOTHING)

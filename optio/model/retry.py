@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from optio.model.money import NOTHING, is_spent
+from optio.model.money import NOTHING, dollars, is_spent
 from optio.model.run import Outcome, Run
 
 FIRST_DELAY = timedelta(seconds=5)
@@ -44,8 +44,8 @@ def decide(
         return GiveUp(f"lost {run.infrastructure_retries} times")
     if not outcome.infrastructure and run.retries >= run.max_retries:
         return GiveUp("no retries left" if run.max_retries else "the task allows no retries")
-    if is_spent(budget, spent):
-        return GiveUp(f"no retry: ${spent:f} of the run's budget of ${budget} is spent", reason="budget")
+    if budget is not None and is_spent(budget, spent):
+        return GiveUp(f"no retry: {dollars(spent)} of the run's budget of {dollars(budget)} is spent", reason="budget")
     if outcome.infrastructure:
         before = run.infrastructure_retries - 1
         return Again(now if before < 0 else now + _delay(before, jitter))

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
 
-from optio.model.money import NOTHING
+from optio.model.money import NOTHING, dollars
 from optio.model.registry import CompiledTask
 from optio.model.run import LogKind, LogLine, Meter, Outcome
 
@@ -103,7 +103,7 @@ def over_limits(task: CompiledTask, meter: Meter, spent: Decimal) -> Outcome | N
     """The limits of a task, metered live; its budget is the run's, of which earlier attempts have `spent` some."""
     budget: Decimal | None = task.spec.budget
     if budget is not None and meter.cost is not None and spent + meter.cost > budget:
-        return Outcome(ok=False, reason="budget", message=f"stopped at ${spent + meter.cost:f} of ${budget}")
+        return Outcome(ok=False, reason="budget", message=f"stopped at {dollars(spent + meter.cost)} of {dollars(budget)}")
     turns = task.spec.max_turns
     if turns is not None and meter.turns is not None and meter.turns > turns:
         return Outcome(ok=False, reason="max_turns", message=f"stopped after {turns} turns")

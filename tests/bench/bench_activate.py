@@ -18,11 +18,11 @@ from functools import partial
 from pathlib import Path
 
 from optio.live import LiveRegistry
-from optio.model.registry import Registry, canonical
+from optio.model.registry import Registry
 from optio.store import postgres, sqlite
 from optio.store.base import Activated
 from optio.store.sql.store import SqlStore
-from optio.store.sql.transaction import Transaction
+from optio.store.sql.transaction import Transaction, dump_json
 from tests.servers import PostgresServer
 from tests.support import command_task
 
@@ -57,7 +57,7 @@ def _measure(name: str, opened: Callable[[], SqlStore], count: int, rounds: int)
         last = store.activate(after, None, Activated(last.id, before))
         took.append(time.perf_counter() - began)
         before = after
-        text = canonical({task.id: task.digest for task in after.tasks.values()})
+        text = dump_json({task.id: task.digest for task in after.tasks.values()})
         began = time.perf_counter()
         store._engine.change(partial(_rewrite, text=text))
         bare.append(time.perf_counter() - began)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from optio.model.money import DAY, MONTH, NOTHING, a_call, a_run, is_spent, left, worst
+from optio.model.money import DAY, MONTH, NOTHING, a_call, a_run, dollars, is_spent, left, worst
 from optio.model.task import TaskSpec
 
 PLAIN = {"name": "Report", "agentRuntime": "claude-code", "promptTemplate": "x", "budgetUsd": "2.00"}
@@ -24,6 +24,11 @@ def spec(**more: Any) -> TaskSpec:
 def test_what_attempts_have_spent_is_not_left(spent: str, rest: str, is_over: bool) -> None:
     assert left(spec(), Decimal(spent)) == Decimal(rest)
     assert is_spent(spec().budget, Decimal(spent)) is is_over
+
+
+@pytest.mark.parametrize(("amount", "text"), [("3.0", "$3.00"), ("2", "$2.00"), ("0.00858", "$0.00858"), ("1E+1", "$10.00")])
+def test_an_amount_is_written_with_its_cents(amount: str, text: str) -> None:
+    assert dollars(Decimal(amount)) == text
 
 
 def test_what_costs_nothing_never_spends_a_budget_of_nothing() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model.money import is_spent, left
+from optio.model.money import dollars, is_spent, left
 from optio.model.retry import Again, GiveUp, decide
 from optio.model.run import LogKind, Meter, Outcome, Run, RunState
 from optio.runs.execute import Execution
@@ -99,7 +99,7 @@ def test_attempts_of_a_dollar_and_a_half_end_at_two_dollars_and_one_call(service
     assert (run.reason, run.attempt) == ("budget", 2)
     assert run.meter.cost is not None
     assert Decimal("2.00") < run.meter.cost <= Decimal("2.50")
-    assert run.message.startswith(f"stopped at ${run.meter.cost} of $2.00")
+    assert run.message.startswith(f"stopped at {dollars(run.meter.cost)} of $2.00")
     assert log_of(services, run_id, LogKind.OUTPUT)[-1] == b"call 2 of 0.50"
     assert run.text == "call 1 of 0.50\ncall 2 of 0.50"
 

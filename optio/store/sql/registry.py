@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 from optio.errors import Conflict, NotFound
-from optio.model.registry import CompiledTask, Registry, canonical
+from optio.model.registry import CompiledTask, Registry
 from optio.store.base import Activated, GenerationRow
 from optio.store.sql import namespaces, servers
 from optio.store.sql.runs import put_definitions
-from optio.store.sql.transaction import Row, Transaction, maybe, when
+from optio.store.sql.transaction import Row, Transaction, dump_json, maybe, when
 
 log = logging.getLogger(__name__)
 _SERVED = "SELECT task_id, digest, max_concurrent, priority, start_limit, start_window FROM tasks"
@@ -40,7 +40,7 @@ class Activate:
     def __init__(self, registry: Registry, commit: str | None, after: Activated | None, server: str | None) -> None:
         self._registry, self._commit, self._after, self._server = registry, commit, after, server
         self._tasks = {task.id: task.digest for task in registry.tasks.values()}
-        self._document = canonical(self._tasks)
+        self._document = dump_json(self._tasks)
         self._changes = None if after is None or after.registry is None else _changes(after.registry.tasks, registry.tasks)
 
     def __call__(self, tx: Transaction) -> GenerationRow:
