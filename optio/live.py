@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import logging
 import socket
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ _DEFAULT_LIMIT = RemovalLimit.parse(DEFAULT_REMOVAL_LIMIT)
 _MAX_RACES = 5
 # A third of the time after which the store takes a silent server for gone.
 _TELL_EVERY_S = 10.0
+# After so long without a word from this server the store was away, for the others too.
+_SILENCE_S = 25.0
 # So many definitions that are not known yet are read in one go.
 _READ_TOGETHER = 50
 
@@ -100,9 +103,12 @@ class LiveRegistry:
         self._commit: str | None = None
         # The newest generation that this process has made.
         self._made: int | None = None
-        # What this server has last said of itself, and when.
+        # What this server has last said of itself, and when. It and what is served change together.
         self._said: tuple[int, bool] | None = None
         self._said_at = 0.0
+        self._lock = threading.RLock()
+        # Until then a server that says nothing may not have been able to.
+        self._patient_until = 0.0
 
     def restore(self) -> None:
         """Begin with the last good generation of the store, so that a file broken over a restart keeps its task."""
@@ -127,18 +133,19 @@ class LiveRegistry:
         `deleted`, by a request to the API, goes without being asked for.
         """
         own = _Own(compilation, unserved, commit, frozenset(deleted))
-        for race in range(_MAX_RACES):
-            self._follow()
-            try:
-                self.current = self._taken(own)
-                break
-            except Conflict:
-                if race == _MAX_RACES - 1:
-                    raise
-        self._commit = commit
-        with contextlib.suppress(OptioError):  # it is said again
-            self.tell()
-        return self.current
+        with self._lock:
+            for race in range(_MAX_RACES):
+                self._follow()
+                try:
+                    self.current = self._taken(own)
+                    break
+                except Conflict:
+                    if race == _MAX_RACES - 1:
+                        raise
+            self._commit = commit
+            with contextlib.suppress(OptioError):  # it is said again
+                self.tell()
+            return self.current
 
     def _taken(self, own: "_Own") -> Snapshot:
         """The snapshot after a look at the directory; raises Conflict when another server has made a generation meanwhile."""
@@ -150,7 +157,7 @@ class LiveRegistry:
         verdict, judged = self._judge(tasks, deleted)
         registry = Registry.of(_with_held(tasks, verdict.held.values()))
         in_sync = newest is not None and newest.digest == registry.digest
-        leads = newest is None or self._synced == newest.id or not self._others_in_sync(newest.id)
+        leads = newest is None or self._synced == newest.id or self._is_alone(newest.id)
         if newest is not None and not in_sync and not leads:
             return dataclasses.replace(
                 before,
@@ -243,6 +250,10 @@ class LiveRegistry:
         rows = self._store.servers()
         return [row.server for row in rows if row.in_sync and row.generation == generation and row.server != self._server]
 
+    def _is_alone(self, generation: int) -> bool:
+        """Whether no other server is there whose directory holds this generation."""
+        return self._clock() >= self._patient_until and not self._others_in_sync(generation)
+
     def _drift(self, generation: int, tasks: Mapping[str, CompiledTask]) -> Drift:
         added, changed, missing = compare(self.current.registry.tasks, tasks)
         before = self.current.drift
@@ -261,16 +272,21 @@ class LiveRegistry:
         newest = self._store.newest_generation()
         if newest != (self.current.number or 0):
             return True
-        return self.current.drift is not None and not self._others_in_sync(newest)
+        return self.current.drift is not None and self._is_alone(newest)
 
     def tell(self) -> None:
         """Say what this server serves, and whether its directory holds the same: when that changes, and now and then."""
-        snapshot = self.current
-        if snapshot.generation is None:
-            return
-        says = snapshot.generation.id, self._synced == snapshot.generation.id and snapshot.drift is None
-        if says != self._said or not 0 <= self._clock() - self._said_at < _TELL_EVERY_S:
+        with self._lock:
+            snapshot = self.current
+            if snapshot.generation is None:
+                return
+            says = snapshot.generation.id, self._synced == snapshot.generation.id and snapshot.drift is None
+            passed = self._clock() - self._said_at
+            if says == self._said and passed < _TELL_EVERY_S:
+                return
             self._store.note_server(self._server, *says)
+            if self._said is not None and passed > _SILENCE_S:
+                self._patient_until = self._clock() + _SILENCE_S
             self._said, self._said_at = says, self._clock()
 
     def leave(self) -> None:
@@ -287,9 +303,10 @@ class LiveRegistry:
 
     def lose(self, diagnostic: Diagnostic) -> Snapshot:
         """The tree cannot be read at all: serve what all serve, and say so."""
-        self._follow()
-        self.current = dataclasses.replace(self.current, diagnostics=(diagnostic,), unreadable=True)
-        return self.current
+        with self._lock:
+            self._follow()
+            self.current = dataclasses.replace(self.current, diagnostics=(diagnostic,), unreadable=True)
+            return self.current
 
 
 def _with_held(tasks: dict[str, CompiledTask], held: Collection[CompiledTask]) -> dict[str, CompiledTask]:

@@ -291,6 +291,22 @@ def test_a_directory_that_differs_is_served_when_no_server_holds_what_is_served_
     assert (set(after.registry.tasks), after.drift) == ({"b"}, None)
 
 
+def test_a_server_that_the_store_was_away_for_gives_the_others_time_to_say_that_they_are_there(services: Services) -> None:
+    clock = [0.0]
+    one = Tree(LiveRegistry(services.store, server="one"))
+    two = Tree(LiveRegistry(services.store, server="two", clock=lambda: clock[0]))
+    one.becomes(a=task("A"))
+    two.becomes(b=task("B"))
+    services.store.forget_server("one")  # as if it had been silent for too long
+    clock[0] = 60.0
+
+    two.live.tell()
+
+    assert not two.live.is_behind()
+    clock[0] = 90.0
+    assert two.live.is_behind()
+
+
 def test_what_was_changed_while_a_server_was_down_is_served_at_its_start(services: Services) -> None:
     one, two = pair(services)
     one.becomes(a=task("A"))

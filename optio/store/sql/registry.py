@@ -48,7 +48,7 @@ class Activate:
         tx.lock("registry")
         newest = tx.one(_NEWEST)
         if newest is not None and (newest["digest"], newest["commit_id"]) == (self._registry.digest, self._commit):
-            return to_generation(newest, self._tasks)
+            return self._noted(tx, to_generation(newest, self._tasks))
         if self._after is not None and self._after.id != (0 if newest is None else newest["id"]):
             raise Conflict("another server has activated a generation meanwhile")
         changed, gone = self._changes or _changes_of_rows(tx, self._registry.tasks)
@@ -58,7 +58,9 @@ class Activate:
         namespaces.put(tx, changed, gone)
         values = {"digest": self._registry.digest, "commit": self._commit, "now": tx.now, "tasks": self._document}
         tx.run(_INSERT, values)
-        made = to_generation(tx.one(_NEWEST), self._tasks)
+        return self._noted(tx, to_generation(tx.one(_NEWEST), self._tasks))
+
+    def _noted(self, tx: Transaction, made: GenerationRow) -> GenerationRow:
         if self._server is not None:
             servers.note(tx, self._server, made.id, in_sync=True)
         return made
