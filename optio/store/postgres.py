@@ -285,7 +285,7 @@ class PostgresEngine:
             tell(step)
             tx.run("SET LOCAL lock_timeout = 2000")
             connection.execute(schema.TABLE.encode())
-            for statement in schema.statements(step.script):
+            for statement in schema.statements(step.script, "postgres"):
                 connection.execute(_dialect(statement).encode())
             tx.run(
                 "INSERT INTO schema_migrations SELECT :version, GREATEST(:oldest, COALESCE(MAX(oldest), 0)), :now "

@@ -558,7 +558,7 @@ def migrate(
             for step in pending(state(connection), known)[:1]:
                 tell(step)
                 connection.execute(schema.TABLE)
-                for statement in schema.statements(step.script):
+                for statement in schema.statements(step.script, "sqlite"):
                     connection.execute(statement)
                 oldest = max(step.oldest, connection.execute("PRAGMA user_version").fetchone()[0])
                 connection.execute("INSERT INTO schema_migrations VALUES (?, ?, ?)", (step.version, oldest, now))

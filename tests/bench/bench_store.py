@@ -112,7 +112,7 @@ def claiming(opened: Open, seconds: float) -> None:
 
 def fill(store: SqlStore, count: int) -> None:
     """So many runs that have ended, in pieces that fit into the time of a statement."""
-    for statement in schema.statements(FINISHED.format(count=count)):
+    for statement in schema.statements(FINISHED.format(count=count), "postgres"):
         store._engine.change(
             lambda tx, statement=statement: (tx.run("SET LOCAL statement_timeout = 0") if tx.lateral else 0, tx.run(statement))
         )

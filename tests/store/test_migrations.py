@@ -69,7 +69,7 @@ def filled(older: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def from_first(filled: Path, target: Path) -> None:
     """The same rows in the first schema, which had no table of migrations yet."""
     with closing(sqlite3.connect(target, isolation_level=None)) as connection:
-        for statement in statements(migrations()[0].script):
+        for statement in statements(migrations()[0].script, "sqlite"):
             connection.execute(statement)
         connection.execute("PRAGMA user_version = 1")
         connection.execute("ATTACH ? AS newer", (str(filled),))

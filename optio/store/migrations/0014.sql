@@ -6,3 +6,5 @@ CREATE TABLE servers (
     in_sync INTEGER NOT NULL,
     at BIGINT NOT NULL
 );
+-- A list of digests does not get smaller: to try it takes 70 ms of each new generation of 10,000 tasks.
+-- postgres: ALTER TABLE generations ALTER COLUMN tasks SET STORAGE EXTERNAL;

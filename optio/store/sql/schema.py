@@ -77,7 +77,10 @@ def found(state: SchemaState) -> Finding:
     return Finding("schema", OK, f"{detail}, newer, which this version can use" if state.version > len(known) else detail)
 
 
-def statements(script: str) -> Iterator[str]:
-    """The statements of a migration: each ends with a semicolon at the end of a line."""
-    code = "\n".join(line for line in script.splitlines() if not line.lstrip().startswith("--"))
+def statements(script: str, driver: str) -> Iterator[str]:
+    """The statements of a migration: each ends with a semicolon at the end of a line. What stands behind `-- postgres: ` is a
+    statement for the driver `postgres` alone."""
+    own = f"-- {driver}: "
+    lines = (line.removeprefix(own) for line in script.splitlines())
+    code = "\n".join(line for line in lines if not line.lstrip().startswith("--"))
     yield from (statement for part in re.split(r";\s*(?:\n|$)", code) if (statement := part.strip()))
