@@ -9,6 +9,7 @@ from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.tree import MemoryTree
 from optio.errors import StoreUnavailable
 from optio.live import LiveRegistry, Snapshot
+from optio.model.registry import Registry
 from optio.store.base import GenerationRow
 from optio.store.sqlite import open_store
 from optio.wiring import Services
@@ -346,8 +347,10 @@ def test_a_server_that_is_a_commit_behind_does_not_name_the_generation_anew(serv
     two.becomes("first", a=task("A"))
 
     newest = one.becomes("second", a=task("A")).generation
-    behind = two.becomes("first", a=task("A"))
-    assert behind.generation == newest
+    for _ in range(2):
+        assert two.becomes("first", a=task("A")).generation == newest
+    starting = Tree(LiveRegistry(services.store, server="three"))
+    assert starting.becomes("first", a=task("A")).generation == newest
 
     assert two.becomes("second", a=task("A")).generation == newest
     assert newest is not None
@@ -362,3 +365,44 @@ def test_a_file_that_broke_in_a_directory_that_differs_is_told_and_keeps_what_al
 
     assert (set(now.registry.tasks), now.kept, now.drift) == ({"a", "b"}, {"a"}, None)
     assert now.diagnostics != ()
+
+
+def test_servers_whose_directories_differ_do_not_wait_for_each_other(services: Services) -> None:
+    one, two = pair(services)
+    three = Tree(LiveRegistry(services.store, server="three"))
+    one.becomes(a=task("A"))
+    two.becomes(b=task("B"))
+    three.becomes(c=task("C"))
+
+    one.live.leave()
+
+    assert two.live.is_behind()
+    assert set(two.becomes(b=task("B")).registry.tasks) == {"b"}
+    assert three.live.is_behind()
+    assert set(three.becomes(c=task("C")).registry.tasks) == {"b"}
+
+
+def test_a_server_that_holds_an_older_generation_keeps_nobody_waiting(services: Services) -> None:
+    one, two = pair(services)
+    one.becomes(a=task("A"))
+    two.becomes(b=task("B"))
+
+    services.store.activate(Registry.of({}), None)  # by a server of an older version, which says nothing of itself
+
+    assert set(two.becomes(b=task("B")).registry.tasks) == {"b"}
+
+
+def test_what_an_older_version_kept_less_of_is_kept_whole_with_the_next_change(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "optio.db")
+    tree = Tree(LiveRegistry(store))
+    urgent = task("Urgent", "priority: 5\n")
+    tree.becomes(urgent=urgent)
+    store._engine.change(lambda tx: tx.run("UPDATE tasks SET priority = 0"))
+
+    again = LiveRegistry(store)
+    again.restore()
+    Tree(again).becomes(urgent=urgent, more=task("More"))
+
+    kept = store._engine.peek(lambda tx: tx.all("SELECT task_id, priority FROM tasks ORDER BY task_id"))
+    store.close()
+    assert [(row["task_id"], row["priority"]) for row in kept] == [("more", 0), ("urgent", 5)]

@@ -121,6 +121,17 @@ def minutes(*places: int) -> list[datetime]:
 # In time
 
 
+def test_a_run_names_the_generation_that_its_schedule_is_of(services: Services, scheduler: Scheduler, hand: Hand) -> None:
+    serve(services, timed())
+    serve(services, timed(), named("other"))
+
+    scheduler.step()
+    hand.at = NOON
+    scheduler.step()
+
+    assert {run.generation for run in runs(services)} == {services.store.newest_generation()}
+
+
 def test_a_slot_fires_at_its_time_and_not_before(services: Services, scheduler: Scheduler, hand: Hand) -> None:
     serve(services, timed())
 

@@ -69,7 +69,10 @@ def test_a_server_that_says_nothing_for_half_a_minute_is_gone(stores: Callable[[
     assert [(row.server, row.generation, row.in_sync) for row in store.servers()] == [("a", 2, False), ("b", 1, True)]
     clock.move(seconds=11)
     assert [row.server for row in store.servers()] == ["a"]
+    store.note_server("c", 2, in_sync=True)
+    assert store._engine.peek(lambda tx: tx.all("SELECT server FROM servers WHERE server = 'b'")) == []  # type: ignore[attr-defined]
     store.forget_server("a")
+    store.forget_server("c")
     assert other.servers() == []
 
 

@@ -63,6 +63,21 @@ def test_a_run_names_the_generation_that_accepted_it_though_another_is_the_newes
     assert run["prompt"] == "hello"
 
 
+def test_a_run_of_a_webhook_and_that_of_its_replay_name_the_generation_that_judged_each(api: Api) -> None:
+    hook = JOB + "triggers: [{type: webhook, config: {path: hit, unsigned: true, paramMapping: {}}}]\n"
+    api.serve_task(hook)
+    first = api.post("/api/hooks/hit", {}).json["runId"]
+    before = api.get("/api/registry").json["generation"]
+    api.serve_task(hook.replace("hello", "good day"))
+    delivery = api.get("/api/deliveries").json["items"][0]["id"]
+
+    second = api.post(f"/api/deliveries/{delivery}/replay", {"again": True}).json["runId"]
+
+    named = [api.get(f"/api/workflow-runs/{run_id}").json["generation"] for run_id in (first, second)]
+    assert named == [before, api.get("/api/registry").json["generation"]]
+    assert named[0] != named[1]
+
+
 def test_a_directory_that_differs_is_told_wherever_people_look(drifting: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = drifting.get("/api/registry").json
 
