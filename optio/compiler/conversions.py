@@ -4,10 +4,12 @@ Each takes any value and returns None where it cannot tell. `foreign_keys` names
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, get_args
 
+from optio.compiler.checks.cron_meant import cron_meant
+from optio.compiler.checks.cron_said import cron_said
 from optio.compiler.checks.github_fields import NAMES
 from optio.compiler.checks.granted import SECRET_NAME
 from optio.compiler.dump import flow
@@ -168,7 +170,26 @@ def cron(value: Any) -> str | None:
     if (every := _every(value)) is not None:
         return every
     found = _scalar(value, ("cron", "cronExpression", "schedule", "schedules", "expression", "start"))
+    if isinstance(found, str) and (meant := cron_meant(found)) is not None and meant.zone is None:
+        return f'"{meant.expression}"'
     return f'"{found}"' if isinstance(found, str) and '"' not in found and "\\" not in found else None
+
+
+def clock(parts: Mapping[str, Any]) -> str | None:
+    """Return a cron expression of the time and the days, by the folded names of their keys."""
+
+    def first(*names: str) -> Any:
+        return next((parts[name] for name in names if name in parts), None)
+
+    hour, minute, at = first("hour", "hours"), first("minute", "minutes"), first("time", "at", "timeofday", "runat")
+    if isinstance(hour, int):
+        at = f"{hour}:{minute if isinstance(minute, int) else 0:02}"
+    days = first(
+        "days", "day", "weekdays", "weekday", "dayofweek", "daysofweek", "dow", "on", "frequency", "repeat", "recurrence"
+    )
+    named = [str(day) for day in (days if isinstance(days, list) else [days or "daily"])]
+    meant = cron_said(f"{' and '.join(named)} at {at}") if isinstance(at, str) else None
+    return None if meant is None else f'"{meant}"'
 
 
 def _every(value: Any) -> str | None:
@@ -253,6 +274,20 @@ def mapping_of_texts(value: Any) -> str | None:
         return None  # what may be a secret is not repeated
     written = {key: _plain(inner) for key, inner in pairs.items() if not isinstance(inner, (dict, list))}
     return flow(written) if written else None
+
+
+def named_values(value: list[Any]) -> str | None:
+    """Return a list of `{name: A, value: b}` or `{A: b}` as one mapping, each value as it is."""
+    pairs: dict[str, Any] = {}
+    for item in value:
+        if not isinstance(item, dict):
+            return None
+        name = next((item[key] for key in ("name", "key", "parameter", "param") if isinstance(item.get(key), str)), None)
+        told = next((item[key] for key in ("value", "path", "from", "jsonPath", "default") if key in item), None)
+        if name is not None and told is None:
+            return None
+        pairs.update(item if name is None else {name: told})
+    return flow(pairs) if pairs and not any(SECRET_NAME.search(str(key)) for key in pairs) else None
 
 
 def commands(value: Any) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from optio.compiler import conversions
 from optio.compiler.checks.literals import search
 from optio.compiler.foreign_keys import (
+    CLOCK,
     DEDUPE,
     ENVIRONMENT,
     EXAMPLES,
@@ -15,6 +16,7 @@ from optio.compiler.foreign_keys import (
     NETWORK,
     ONE_SCHEDULE,
     RESOURCES,
+    SCHEDULE,
     STEMS,
     TASK,
     TEST,
@@ -89,6 +91,8 @@ def level_of(root: Any, parent: Route) -> str:
 
 def _by_table(root: Any, route: Route, level: str, folded: str) -> Cure | None:
     parent = route[:-1]
+    if level == SCHEDULE and folded in CLOCK.split() and (found := _of_clock(root, route)) is not None:
+        return found
     if (row := row_of(level, folded)) is not None:
         return _cure(root, route, row, parent)
     if level == TRIGGER:
@@ -104,6 +108,20 @@ def _by_table(root: Any, route: Route, level: str, folded: str) -> Cure | None:
             text = _shown(there, root, route) or EXAMPLES.get(ours, "...")
             return Cure(f"a {level} has none: write `- {_new_trigger(other, ours, text)}` as a trigger of its own")
     return None
+
+
+def _of_clock(root: Any, route: Route) -> Cure | None:
+    """The five fields for a time and its days, which stand as keys of their own."""
+    config = value_at(root, route[:-1])
+    parts = {folded: key for key in config if (folded := plain(str(key))) in CLOCK.split()}
+    made = conversions.clock({folded: config[key] for folded, key in parts.items()})
+    if made is None or "cronExpression" in config:
+        return None
+    first, *others = parts.values()
+    if route[-1] != first:
+        return Cure(f"delete it: `cronExpression: {made}`, in the place of `{first}`, says it")
+    entry = f"cronExpression: {made}"
+    return Cure(f"write `{entry}`" + "".join(f", and delete `{each}`" for each in others), "cronExpression", entry=entry)
 
 
 def _cure(root: Any, route: Route, row: Row, base: Route) -> Cure:

@@ -15,6 +15,12 @@ from optio.compiler import conversions as to
 TASK, ENVIRONMENT, NETWORK, RESOURCES, LIMIT, DEDUPE = "task", "environment", "network", "resources", "startLimit", "dedupe"
 TRIGGER, SCHEDULE, WEBHOOK, MANUAL, TEST = "trigger", "schedule", "webhook", "manual", "tests"
 
+# What says together when a schedule fires, where five fields do here.
+CLOCK = (
+    "time at timeofday runat hour hours minute minutes days day weekdays weekday dayofweek daysofweek dow on frequency repeat "
+    "recurrence"
+)
+
 
 class Row(NamedTuple):
     """`names` are folded: lower case, no `_`, `-` or blanks. `ours` is a key of the same mapping, or a path: `/timeout` from
@@ -509,9 +515,10 @@ ROWS: tuple[Row, ...] = (
     Row(DEDUPE, "ttl period interval within duration for expires", "window", to.seconds),
     Row(DEDUPE, "strategy policy action mode behavior behaviour collisionstrategy onconflict", "onDuplicate", to.on_duplicate),
     # In the config of a schedule.
+    Row(SCHEDULE, CLOCK, "cronExpression", to.cron),
     Row(
         SCHEDULE,
-        "cron crontab schedule schedules expression at scheduleinterval interval expr rule pattern cronstring",
+        "cron crontab schedule schedules expression scheduleinterval interval expr rule pattern cronstring every rrule",
         "cronExpression", to.cron,
     ),
     Row(SCHEDULE, "tz zone timezoneid", "timezone", to.text),
@@ -530,8 +537,7 @@ ROWS: tuple[Row, ...] = (
     Row(SCHEDULE, "maxcatchupruns maxbackfill maxmisfires", "maxCatchUp", to.whole),
     Row(
         SCHEDULE,
-        "startdate enddate startat endat until stopafter anchordate notbefore expires jitter splay starttime endtime "
-        "rrule",
+        "startdate enddate startat endat until stopafter anchordate notbefore expires jitter splay starttime endtime",
         advice=_DATES,
     ),
     Row(SCHEDULE, "successfuljobshistorylimit failedjobshistorylimit", advice=_KEPT),

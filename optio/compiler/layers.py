@@ -19,6 +19,11 @@ from optio.model.route import Route, value_at
 DEFAULTS = ("_defaults.yaml", "_defaults.yml")
 POLICY = "_policy.yaml"
 # What a file says of itself, and no other one takes from it.
+# What files of defaults and policies are called elsewhere, or by a slip.
+_CALLED = {
+    **dict.fromkeys(("_default", "default", "defaults", "_common", "_base", "_shared"), DEFAULTS[0]),
+    **dict.fromkeys(("policy", "_policies", "policies"), POLICY),
+}
 _OF_ITSELF = frozenset({"type", "apiVersion", "extends"})
 _NOT_IN_TEMPLATES = ("id", "name", "tests")
 NOT_IN_DEFAULTS = (*_NOT_IN_TEMPLATES, "extends", "triggers", "type")
@@ -38,6 +43,13 @@ def is_base(document: Document) -> bool:
 
 def _is_template(document: Document) -> bool:
     return isinstance(document.value, dict) and document.value.get("type") == "template"
+
+
+def base_meant(document: Document) -> str | None:
+    """The name that a file without a task's name was meant to have, by its own."""
+    if not isinstance(document.value, dict) or {"name", "agentRuntime", "extends", "type"} & set(document.value):
+        return None
+    return _CALLED.get(posixpath.splitext(posixpath.basename(document.path))[0].lower())
 
 
 class Bases:

@@ -14,7 +14,7 @@ from optio.compiler.diagnostics import Diagnostic, Severity, finding, folded, gr
 from optio.compiler.document import Document, parse
 from optio.compiler.emit import emit
 from optio.compiler.ignores import Ignore, ignores, without_ignored
-from optio.compiler.layers import POLICY, Bases, inheritable, is_base, layers, merged, strange_keys
+from optio.compiler.layers import POLICY, Bases, base_meant, inheritable, is_base, layers, merged, strange_keys
 from optio.compiler.nearest import guesses
 from optio.compiler.resolve import ResolvedTask, resolve
 from optio.compiler.source import SourceFile
@@ -227,13 +227,20 @@ def _compiled(
         return document, None, [*found, *policy.found]
     if is_base(document):
         return document, None, _of_base(source, document, found)
+    if (meant := base_meant(document)) is not None:
+        hint = f"rename the file to `{meant}`, or write `name:` if it is a task"
+        return (
+            document,
+            None,
+            [*found, finding("OPT102", "`name` is missing: a file of this name is a task", path=path, hint=hint)],
+        )
     below, missing = layers(document, tree, bases)
     if missing:  # what could be said of the rest depends on what is not there
         return document, None, [*found, *missing]
     whole = merged(document, below)
     shape, more = read(whole)
     found = _with_surface(source, document, found, more)
-    if shape is None:
+    if shape is None or ("extends",) in shape.gaps:
         return document, None, found
     task, more = resolve(whole, shape, tree)
     found += more

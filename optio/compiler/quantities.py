@@ -7,6 +7,8 @@ from decimal import Decimal, InvalidOperation
 from optio.model.text import duration, money, span
 
 _LONGEST = 40
+# Quotes that word processors write, and YAML takes for letters.
+_CURLY = "\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _PART = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|[smhdw])[a-z]*[\s,]*", re.IGNORECASE | re.ASCII)
 _AMOUNT = r"(?:0|[1-9][0-9]*)\.[0-9]{1,4}"
@@ -15,7 +17,7 @@ _WHOLE = re.compile(r"[-+]?[0-9]{1,12}(?:\.0*)?|[0-9]{1,3}(?:\.0)?[eE]\+?[0-9]")
 
 def amount_meant(written: str) -> str | None:
     """`$5`, `5 USD`, `1,000.50` and `5,00` as digits."""
-    text = re.sub(r"(?i)(?:us)?\s*\$|usd|dollars?|\s", "", written) if len(written) <= _LONGEST else ""
+    text = re.sub(rf"(?i)(?:us)?\s*\$|usd|dollars?|[\s{_CURLY}]", "", written) if len(written) <= _LONGEST else ""
     text = re.sub(r",(?=[0-9]{3}(?:[.,]|\Z))", "", text).replace(",", ".")
     try:
         amount = text if re.fullmatch(_AMOUNT, text) else f"{Decimal(text).normalize():f}"
@@ -27,7 +29,9 @@ def amount_meant(written: str) -> str | None:
 
 def duration_meant(written: str) -> str | None:
     """`1d`, `90 minutes`, `1.5h` and `PT20M` in hours, minutes and seconds."""
-    text = re.sub(r"(?i)\APT?|(?<=D)T|\band\b", "", written.strip())
+    text = re.sub(r"(?i)\APT?|(?<=D)T|\band\b", "", written.strip(f"{_CURLY} \t\n"))
+    if (clock := re.fullmatch(r"(\d{1,2}):([0-5]\d):([0-5]\d)", text)) is not None:
+        text = "{}h{}m{}s".format(*clock.groups())
     if len(text) > _LONGEST or not re.fullmatch(f"(?:{_PART.pattern})+", text, _PART.flags):
         return None
     seconds = sum(float(number) * _UNITS[unit.lower()] for number, unit in _PART.findall(text))

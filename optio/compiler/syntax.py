@@ -22,6 +22,7 @@ _ANCHOR = r"(?:^|[\s\[{,])&([^\s\[\]{},]+)"
 _LEADING = rf"^[ ]*([\t{BLANKS}])"
 _BLOCK_HEADER = r"^ *(?P<item>- +(?=\S+:))?(?:- +)*(?:[^\s#][^#]*:\s+)?(?P<sign>[|>])[-+]?\s*(?:#.*)?$"
 _MOST_INDENTED = 1_000
+_SHOWN = 60
 _COMMENT = r"\s+#.*$"
 
 
@@ -182,6 +183,40 @@ def _block(scene: _Scene) -> _Slip | None:
     return None
 
 
+def _outdented(scene: _Scene) -> _Slip | None:
+    """A line that was to belong to the text below `|`, and stands no deeper than the key of that text."""
+    if not scene.problem.startswith(("did not find expected key", "could not find expected ':'")):
+        return None
+    row = scene.from_row if scene.problem.startswith("could") else scene.row
+    above = row - 1
+    while above >= 0 and (not scene.lines[above].strip() or _indent_of(scene.lines[above]) > _indent_of(scene.lines[row])):
+        above -= 1
+    header = re.match(_BLOCK_HEADER, scene.lines[above]) if above >= 0 else None
+    text = next((line for line in scene.lines[above + 1 : row] if line.strip()), None) if header else None
+    if header is None or text is None:
+        return None
+    message = f"the text below `{header['sign']}` ends before this line, which is no key"
+    hint = (
+        f"indent it like the text above, by {_indent_of(text)} blanks"
+        if _indent_of(text) > 1
+        else "indent it like the text above"
+    )
+    return _Slip("OPT001", message, hint, row, _indent_of(scene.lines[row]))
+
+
+def _no_blank(scene: _Scene) -> _Slip | None:
+    """`name:value`: for YAML a text, and no key."""
+    if not scene.problem.startswith(("mapping values are not allowed", "could not find expected ':'")):
+        return None
+    above = next((row for row in range(scene.row - 1, -1, -1) if scene.lines[row].strip()), scene.row)
+    for row in dict.fromkeys((scene.from_row, above)):
+        found = re.match(r"^(\s*(?:- +)*)([A-Za-z][\w-]*):(?!//)([^\s:].*)$", scene.lines[row])
+        if found is not None:
+            hint = f"write `{found[2]}: {found[3].strip()[:_SHOWN]}`"
+            return _Slip("OPT001", f"no blank stands behind `{found[2]}:`, so it is no key", hint, row, found.end(2), 1)
+    return None
+
+
 def _indent_of(line: str) -> int:
     return len(line) - len(line.lstrip(" "))
 
@@ -249,10 +284,24 @@ def _quote(scene: _Scene) -> _Slip | None:
         hint = "use single quotes, or double the backslash"
         return _Slip("OPT001", f"unknown escape `{escape}` in double quotes", hint, scene.row, start, 2)
     before = scene.line[: scene.column].rstrip()
-    if scene.problem.startswith("did not find expected") and before[-1:] in ("'", '"'):
-        hint = "write '' for a quote inside single quotes" if before[-1] == "'" else "put the whole value between the quotes"
-        return _Slip("OPT001", "text after the closing quote", hint, scene.row, scene.column)
+    if scene.problem.startswith("did not find expected") and before[-1:] in _ENDS and scene.char not in ("]", "}"):
+        sign = "quote" if before[-1] in "'\"" else "bracket"
+        value = re.match(r"^\s*(?:- +)*(?:[^\s:#\"'\[{][^:#]*:\s+)?(.*)$", scene.line)
+        whole = _requoted(value[1].strip() if value else "")
+        hint = f"put quotes around the whole value: {whole}" if whole else _AFTER[sign]
+        return _Slip("OPT001", f"text after the closing {sign}", hint, scene.row, scene.column)
     return None
+
+
+_ENDS = ("'", '"', "]", "}")
+
+
+def _requoted(value: str) -> str | None:
+    """A value that ends too early, in quotes of the other kind."""
+    inner = value[1:-1] if value[:1] == value[-1:] and value[:1] in ("'", '"') else value
+    if not inner or len(inner) > _SHOWN or "\\" in inner or " #" in inner:
+        return None
+    return single_quoted(inner) if '"' in inner or value[:1] not in ("'", '"') else f'"{inner}"'
 
 
 def _bracket(scene: _Scene) -> _Slip | None:
@@ -296,6 +345,10 @@ def _layout(scene: _Scene) -> _Slip | None:
     return None
 
 
+_AFTER = {
+    "quote": "put the whole value between the quotes; write '' for a quote inside single quotes",
+    "bracket": "put quotes around the whole value",
+}
 # Beginning of the parser's words, our message, the cure, and whether to point at where the construct began.
 _LAYOUT = (
     (
@@ -343,10 +396,12 @@ _READERS = (
     _twice,
     _depth,
     _block,
+    _outdented,
     _template,
     _indent,
     _tag,
     _first_character,
+    _no_blank,
     _colon,
     _quote,
     _bracket,

@@ -20,6 +20,8 @@ _NAMES = (
 _COMMANDS = ("run", "command", "script", "cmd", "shell", "commands")
 _HOSTS = ("cidr", "host", "hostname", "domain", "fqdn", "dnsName", "matchName", "address", "url", "ip", "name", "pattern")
 _SHELL = re.compile(r"(?:/(?:usr/)?bin/)?(?:ba|da|z|k|a)?sh")
+# Texts that hold all of a list, where one of several would be less than was meant.
+_JOINED = {"when": " && ", "owner": ", ", "promptTemplate": "\n"}
 _STARTS = re.compile(r"(\d{1,5})\s*(?:/|per|every|a|in)\s*(.+)", re.IGNORECASE)
 _WINDOWS = {
     "s": "1s",
@@ -45,6 +47,9 @@ def text_meant(route: Route, value: Any) -> str | None:
         found = _host(value)
     elif route[-1:] == ("image",):
         found = _image(value)
+    elif isinstance(value, list) and route[-1] in _JOINED and all(isinstance(each, str) for each in value):
+        several = len(value) > 1 and route[-1] == "when"
+        found = _JOINED[str(route[-1])].join(f"({each})" if several and "||" in each else each for each in value)
     else:
         found = _named(value, _NAMES)
     if isinstance(found, bool) or not isinstance(found, (str, int, float)) or not str(found).strip():
@@ -54,6 +59,8 @@ def text_meant(route: Route, value: Any) -> str | None:
 
 def mapping_meant(route: Route, value: Any) -> str | None:
     """The mapping, as YAML on one line, that a text, a number or a list stands for at this place."""
+    if route[-1:] == ("paramMapping",) and isinstance(value, list):
+        return to.named_values(value)
     convert = _MAPPINGS.get(route)
     return None if convert is None else convert(value)
 

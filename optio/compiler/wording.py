@@ -123,6 +123,8 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
     if kind == "longest":
         code = "OPT107" if last in ("name", "id") and len(route) == 1 else "OPT105"
         return at(code, f"`{name}` is {len(value):,} characters long", f"write at most {wanted} characters")
+    if kind == "least" and last == "maxCatchUp" and value == 0:
+        return at("OPT105", f"`{name}` is 0", "delete it, and write `misfire: skip`, which catches nothing up")
     if kind in ("least", "most"):
         return at("OPT105", f"`{name}` is {value}", f"write {wanted} or {'more' if kind == 'least' else 'less'}")
     if not route:
@@ -203,7 +205,9 @@ def odd_scalar(document: Document | Merged, route: Route, text: str, reading: st
         hint = f"write {number}" if number is not None else "write a number in plain digits, such as 20"
         fix = None if number is None else Fix.write(number, span)
     elif route in _DURATIONS:
-        hint = _DURATION
+        lasts = duration_meant(text)
+        hint = _DURATION if lasts is None else f"write `{lasts}`"
+        fix = None if lasts is None else Fix.write(lasts, span, safe=False)
     elif route == ("budgetUsd",) and (amount := amount_meant(text)) is not None:
         hint = f'write "{amount}"'
         fix = Fix.write(f'"{amount}"', span, safe=False)
@@ -286,9 +290,15 @@ def _bad_word(at: At, route: Route, value: Any, allowed: tuple[str, ...], path: 
         meant = closest(str(inner).lower(), allowed)
         if meant is not None:
             return at("OPT104", f"`{show(route)}` is {_kind_of(value)}, not text", f"write `{route[-1]}: {meant}`")
-    meant = closest(str(value).lower(), allowed)
+    from optio.compiler.words_meant import choices, word_meant
+
+    if isinstance(known := word_meant(route, value), tuple):
+        return at("OPT104", f"`{show(route)}` is `{value}`", known[0])
+    meant = known or closest(str(value).lower(), allowed)
     hint = f"did you mean `{meant}`? " if meant else ""
-    if len(allowed) > 1 or not meant:
+    if (explained := choices(route)) is not None and not meant:
+        hint = explained
+    elif len(allowed) > 1 or not meant:
         hint += "allowed: " + ", ".join(allowed)
     hint = hint.strip()
     if route == ("type",) and isinstance(value, str) and value in ELSEWHERE:
@@ -332,7 +342,7 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
         return at("OPT103", f"`{show(route)}` must be {wanted}, not {_kind_of(value)}", hint, fix=fix)
     number = whole_meant(written or str(value).strip()) if wanted == WHOLE and isinstance(value, (str, float)) else None
     if value is None:
-        hint = "give a value or delete the key"
+        hint = _for_nothing(document, route)
     elif number is not None:
         write = str(number)
         hint = f"remove the quotes: {write}" if isinstance(value, str) else f"write {write}"
@@ -355,6 +365,8 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
         hint = f"remove the quotes: {write}"
     elif route == ("command",):
         hint = "write a list: [program, argument]"
+    elif wanted == MAPPING and isinstance(value, str) and re.fullmatch(r"\S{1,200}\.(?:json|ya?ml)", value):
+        hint = f"write here what stands in `{value}`: no other file is read for `{last}`"
     elif wanted == MAPPING and route in _MAPPING_FORMS:
         hint = f"write it as in `{last}: {_MAPPING_FORMS[route]}`"
     elif wanted == MAPPING and isinstance(last, str):
@@ -365,6 +377,22 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
     given = f"`{written}`" if wanted == WHOLE and is_number else _kind_of(value)
     message = f"`{show(route)}` must be {wanted}, not {given}"
     return at("OPT103", message, hint, write=write)
+
+
+def _for_nothing(document: Document | Merged, route: Route) -> str:
+    """The cure for a key without a value, by what stands around it."""
+    own, there = document.written(route)
+    place = own.key_span(there)
+    line = own.text.split("\n", place.end.line)[place.end.line - 1][place.end.column - 1 :]
+    comment = re.match(r"\s*:\s+(#\S.*)", line)
+    if comment is not None:
+        return f"`#` begins a comment: put quotes around the value: {single_quoted(comment[1].strip())}"
+    beside = value_at(document.value, route[:-1])
+    inner = known_keys(document.value, route)
+    below = [key for key in beside if key in inner and key not in known_keys(document.value, route[:-1])] if inner else []
+    if below:
+        return f"put `{'` and `'.join(below[:_MOST_NAMED])}` below it, indented deeper than `{route[-1]}`"
+    return "give a value or delete the key"
 
 
 def _made_of(document: Document | Merged, route: Route, value: Any, wanted: str) -> tuple[str, Fix | None] | None:

@@ -143,7 +143,11 @@ def _number(text: str, port: str | None) -> int:
     if port is None:
         return HTTPS
     if not _PORT.fullmatch(port) or int(port) > 65535:
-        raise BadEntry(f"`{text}` has no port from 1 to 65535", "write `host:8443`; without a port it is 443")
+        several = re.match(r"[0-9]+(?=[-,])", port)
+        hint = "write `host:8443`; without a port it is 443"
+        if several is not None:
+            hint = f"write `{text[: -len(port)]}{several[0]}`, and an entry for each further port"
+        raise BadEntry(f"`{text}` has no port from 1 to 65535", hint)
     return int(port)
 
 
@@ -161,6 +165,8 @@ def _is_metadata(host: str) -> BadEntry:
 
 
 def _hint(name: str) -> str:
+    if name.strip("*.") == "":
+        return "delete `environment.network`, which opens every public address, or name the hosts"
     if "*" in name:
         return "a wildcard stands first, as in `*.example.com`"
     if not name.isascii() and (plain := _ascii(name)) is not None:

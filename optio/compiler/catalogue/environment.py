@@ -1,4 +1,4 @@
-"""OPT502 to OPT524: where the agent runs."""
+"""OPT502 to OPT526: where the agent runs."""
 
 from optio.compiler.rule import ERROR, WARNING, Rule
 
@@ -123,6 +123,12 @@ RULES = (
         "# file: task.yaml\nenvironment: {network: {egress: [api.github.com]}}\n"
         "# file: _policy.yaml\n---\ntype: policy\nexecutor: kubernetes\nallow: {egress: [api.github.com]}\n",
         by_executor=True,
+    ),
+    Rule(
+        "OPT526", "shell-sign", WARNING, "a sign or a variable of the shell in a list",
+        "A list is a program and its arguments: no shell reads them, so `>` and `$NAME` reach the program as they stand.",
+        'agentRuntime: command\ncommand: [make, report, ">", report.txt]\n',
+        "agentRuntime: command\ncommand: 'make report > report.txt'\n",
     ),
     Rule(
         "OPT607", "model-runtime", WARNING, "a model that the agent's service does not offer",

@@ -92,7 +92,7 @@ RULES = (
         strict=ERROR,
     ),
     Rule(
-        "OPT221", "unknown-keyword", WARNING, "a keyword that JSON Schema does not know",
+        "OPT221", "unknown-keyword", WARNING, "a keyword or a format that JSON Schema does not know",
         "It is passed over: what it was to forbid is allowed.",
         _with("{type: string, maxLenght: 20}"),
         _with("{type: string, maxLength: 20, x-shown-as: Name}"),

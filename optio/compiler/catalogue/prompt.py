@@ -1,4 +1,4 @@
-"""OPT201 to OPT204, OPT217 to OPT219: the prompt and its placeholders."""
+"""OPT201 to OPT204, OPT217 to OPT219, OPT231: the prompt and its placeholders."""
 
 from optio.compiler.rule import ERROR, WARNING, Rule
 
@@ -55,5 +55,11 @@ RULES = (
         'promptTemplate: "{{REPO_NAME}}"\n' + _SCHEMA,
         "promptTemplate: Report on {{REPO_NAME}}\n" + _SCHEMA,
         strict=ERROR,
+    ),
+    Rule(
+        "OPT231", "prompt-is-path", WARNING, "the prompt is the name of a file",
+        "The agent gets that name as its prompt: a file is read for `promptFile` alone.",
+        "promptTemplate: prompts/review.md\n",
+        "promptTemplate: Review the diff as prompts/review.md says.\n",
     ),
 )  # fmt: skip

@@ -83,8 +83,8 @@ RULES = (
         _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio, COUNT: 5}'),
     ),
     Rule(
-        "OPT311", "jsonpath-on-schedule", WARNING, "a schedule's value looks like a JSONPath",
-        "A schedule has no payload: the text itself becomes the parameter.",
+        "OPT311", "jsonpath-on-schedule", WARNING, "a schedule's value looks like a JSONPath or a template",
+        "A schedule has no payload, and fills nothing in: the text itself becomes the parameter.",
         _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: $.repository.name}'),
         _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio}'),
     ),

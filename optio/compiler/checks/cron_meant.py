@@ -4,6 +4,8 @@ import re
 from functools import partial
 from typing import NamedTuple
 
+from optio.compiler.checks.cron_said import cron_said, each_nth
+
 _DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 _MONTHS = (
     *("january", "february", "march", "april", "may", "june"),
@@ -17,9 +19,7 @@ _ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)\s+", re.IGNORECASE)
 _WRAPPED = re.compile(r"cron\((.*)\)", re.IGNORECASE)
 _RATE = re.compile(r"rate\((\d{1,3})\s+(minute|hour|day)s?\)", re.IGNORECASE)
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)")
-# How many of them there are in the next larger one, and the schedule of every n-th.
 _UNITS = {"m": "minute", "h": "hour", "d": "day"}
-_RATES = {"minute": (60, "{} * * * *"), "hour": (24, "0 {} * * *"), "day": (1, "0 0 * * *")}
 
 
 _RANGE = re.compile(r"(?<![\w/-])(\w+)-(\w+)(?![\w/-])")
@@ -39,7 +39,7 @@ class Meant(NamedTuple):
 
 def cron_meant(text: str) -> Meant | None:
     """Read as Quartz has it, seconds in front; as AWS has it, a year behind, `cron(...)` and `rate(...)`; as a crontab
-    has it, with a zone; as a time of the day; with whole names of days. None when it is something else."""
+    has it, with a zone; as a time of the day; with whole names of days; in words. None when it is something else."""
     text = text.strip()
     if text.lower() in _WORDS:
         return Meant(_WORDS[text.lower()])
@@ -49,12 +49,15 @@ def cron_meant(text: str) -> Meant | None:
     if (every := _EVERY.fullmatch(rest)) is not None:
         rate = _RATE.fullmatch(f"rate({every[1]} {_UNITS.get(every[2].lower(), 'second')})")
     if rate is not None:
-        count, (whole, form) = int(rate[1]), _RATES[rate[2].lower()]
-        tries = [form.format("*" if count == 1 else f"*/{count}")] if count and whole % count == 0 else []
+        tries = [each for each in [each_nth(int(rate[1]), rate[2][0].lower())] if each is not None]
     elif clock is not None:
         tries = [f"{int(clock[2])} {int(clock[1])} * * *"]
+    elif (said := cron_said(rest)) is not None:
+        tries = [said]
     else:
         words = (wrapped[1] if wrapped else rest).split()
+        if len(words) == 4 and (clock := _CLOCK.fullmatch(words[0])) is not None:
+            words = [str(int(clock[2])), str(int(clock[1])), *words[1:]]
         fields = [words]
         if wrapped:
             fields = [words[:5]]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from optio.compiler.checks.declared import Declared, declared, parameter_names
-from optio.compiler.checks.prompt import ALMOST, SINGLE, named_by
+from optio.compiler.checks.prompt import ALMOST, SINGLE, named_by, sources_of
 from optio.compiler.diagnostics import Diagnostic, told
 from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
@@ -13,6 +13,8 @@ from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
 
 KEY: Route = ("dedupe", "key")
+# A path into a payload, or a variable of a shell.
+_DOLLAR = re.compile(r"\$(?:\.[\w.]*\w|([A-Za-z_]\w*))", re.ASCII)
 WINDOW: Route = ("dedupe", "window")
 
 
@@ -32,9 +34,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _constant(task: ResolvedTask, key: str) -> Iterator[Diagnostic]:
     """A key without any placeholder, and without what was meant as one."""
-    if PLACEHOLDER.search(key) or re.search(ALMOST, key) or re.search(r"[{}$]", key):
+    if PLACEHOLDER.search(key) or re.search(ALMOST, key) or re.search(r"[{}]", key):
         return
     known = declared(task)
+    if known is not None and any(_dollars(key, known)):
+        return
     names = sorted(parameter_names(task, known) or ()) if known is not None else []
     word = next((name for name in names if name.casefold() in map(str.casefold, re.findall(r"\w+", key))), None)
     hint = f'write `key: "{{{{{word or next(iter(names), "NAME")}}}}}"`' + ", with what makes two runs the same"
@@ -46,7 +50,7 @@ def _constant(task: ResolvedTask, key: str) -> Iterator[Diagnostic]:
 
 
 def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Diagnostic]:
-    names = parameter_names(task, known)
+    names, sources = parameter_names(task, known), sources_of(task)
     used = list(dict.fromkeys(found[1] for found in PLACEHOLDER.finditer(key)))
 
     def unknown(name: str) -> Diagnostic:
@@ -63,7 +67,9 @@ def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Dia
         inner = written.strip("${} \t#/^>!&")
         word = re.sub(r"[^A-Za-z0-9_]", "", inner)
         hint = f"write `{{{{{word}}}}}`"
-        if word not in known.properties and "." in inner:
+        if written.startswith("$.") and written in sources:
+            hint = f"write `{{{{{sources[written]}}}}}`"
+        elif word not in known.properties and "." in inner:
             word = named_by(inner, known)
             hint = f"write `{{{{{word}}}}}`" + ("" if word in known.properties else f", and declare `{word}` as a parameter")
         return at("OPT227", f"`{written}` in the key is no placeholder: it stands for itself", written, hint)
@@ -75,4 +81,9 @@ def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Dia
     given = (name for name in used if name in known.properties)
     yield from told((name for name in given if name not in known.required and not known.has_default(name)), unset)
     singles = (found for found in re.finditer(SINGLE, key) if found[1] in known.properties)
-    yield from told((found[0] for found in chain(re.finditer(ALMOST, key), singles)), no_placeholder)
+    yield from told((found[0] for found in chain(re.finditer(ALMOST, key), singles, _dollars(key, known))), no_placeholder)
+
+
+def _dollars(key: str, known: Declared) -> Iterator[re.Match[str]]:
+    """Paths into a payload, and parameters as a shell has variables."""
+    return (found for found in _DOLLAR.finditer(key) if found[1] is None or found[1] in known.properties)

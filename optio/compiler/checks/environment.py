@@ -14,6 +14,29 @@ LONGEST_IMAGE = 512
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*(?::[0-9]{1,5})?/)?"
 _IMAGE = rf"{_HOST}{_PART}(?:/{_PART})*(?::[\w][\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
+_OPEN = "delete `environment.network`, which opens every public address, or name the hosts"
+_ECOSYSTEMS = {
+    "github": "github.com, api.github.com",
+    "node": "registry.npmjs.org",
+    "npm": "registry.npmjs.org",
+    "python": "pypi.org, files.pythonhosted.org",
+    "pypi": "pypi.org, files.pythonhosted.org",
+    "go": "proxy.golang.org, sum.golang.org",
+    "rust": "crates.io, index.crates.io, static.crates.io",
+    "java": "repo.maven.apache.org",
+    "ruby": "rubygems.org",
+    "dotnet": "api.nuget.org",
+    "php": "repo.packagist.org",
+    "containers": "ghcr.io, registry-1.docker.io, auth.docker.io",
+    "playwright": "cdn.playwright.dev",
+}
+# Words for hosts in other systems' lists, each alone: with a port they may be a host of that name.
+_WORDS = {
+    **{word: f"name the hosts: write `{hosts}`" for word, hosts in _ECOSYSTEMS.items()},
+    **dict.fromkeys(("defaults", "default"), "name the hosts that the agent needs, such as `api.anthropic.com`"),
+    **dict.fromkeys(("all", "any", "internet", "public", "world"), _OPEN),
+    **dict.fromkeys(("none", "deny", "nothing"), "write `egress: []`"),
+}
 # No process lives in less memory, and no node has more cores.
 _LEAST_MEMORY, _MOST_CORES = 1 << 20, 1_000
 
@@ -112,6 +135,9 @@ def _egress(task: ResolvedTask, entries: list[str]) -> Iterator[Diagnostic]:
     good = []
     for index, entry in enumerate(entries):
         if PLACEHOLDER.search(entry):
+            continue
+        if (cure := _WORDS.get(entry.lower())) is not None:
+            yield task.at("OPT511", f"`{entry}` is a word of another system, and no host", (*route, index), hint=cure)
             continue
         try:
             good.append(egress.parse(entry))

@@ -35,6 +35,8 @@ _CALLED = {
 _MOST_PATHS = 100
 # Fields that people ask for, the first ones first.
 _USUAL = ("number", "title", "body", "state", "name", "full_name", "login", "id", "html_url", "ref", "sha", "message", "user")
+# Those that stand for the whole object.
+_NAMING = ("login", "full_name", "title", "name")
 _MOST_TOLD = 4
 _FIELDS = frozenset(name for fields in KINDS.values() for name in fields)
 # Objects below objects that are offered.
@@ -205,7 +207,8 @@ def _one(
         message = f"`{source}` is {WORDS[kind]}, and `{name}` takes {wanted}: every delivery would be refused"
         hint = f"write `type: {kind}` under `paramsSchema.properties.{name}`"
         if kind == "object" and (fields := fields_of(steps)):
-            hint = f"map a field of it, such as `{source}.{'login' if 'login' in fields else next(iter(fields))}`"
+            usual = (name for name in (*_NAMING, *_USUAL, *fields) if fields.get(name, "").rstrip("?") in taken)
+            hint = f"map a field of it, such as `{source}.{next(usual, next(iter(fields)))}`"
         yield task.at("OPT412", message, route, hint=hint)
     elif null and "null" not in taken and source.lstrip("$") not in when:
         message = f"`{source}` may be null, and `{name}` takes {WORDS[kind]}: such a delivery is refused"
@@ -250,7 +253,10 @@ def lost(source: str, steps: tuple[str, ...], config: WebhookConfig) -> Lost | N
     where = "in a delivery of " + (" or ".join(f"`{event}`" for event in events) if config.events else "GitHub")
     others = [f"`{event}`" for event, its in EVENTS.items() if steps[0] in its]
     if others:
-        return Lost(where, f"delete it, or take deliveries that have it: {' or '.join(others)}")
+        own = next((top for event in config.events or () for top in tops_of(event) or () if event.startswith(top)), None)
+        there = ("$", own, *steps[1:]) if own is not None and len(steps) > 1 and type_of((own, *steps[1:]))[0] else None
+        first = f"write `{'.'.join(there)}`" if there else "delete it"
+        return Lost(where, f"{first}, or take deliveries that have it: {' or '.join(others)}")
     below = tuple(dropwhile(_AROUND.__contains__, steps))
     if below[:1] == ("event_name",) or (not below and steps[-1] == "event"):
         asked = ", ".join(config.events or ["issues"])

@@ -124,9 +124,10 @@ def _in_variables(task: ResolvedTask) -> Iterator[Diagnostic]:
 def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | None:
     """The first thing in a value that somebody expects to be filled in, and the cure; a `$` or braces alone are none."""
     secrets, known = set(task.spec.environment.secrets), declared(task)
-    as_secret = f"delete the line, and add `{name}` to `environment.secrets`"
+    line = "the line" if len(task.spec.environment.env) > 1 else "`env`"
+    as_secret = f"delete {line}, and add `{name}` to `environment.secrets`"
     if name in secrets:
-        as_secret = f"delete the line: the secret `{name}` is given anyhow"
+        as_secret = f"delete {line}: the secret `{name}` is given anyhow"
     if expression := _EXPRESSION.search(text):
         return expression[0], as_secret if any(expression.groups()) else "write the value itself"
     for found in _IN_TEXT.finditer(text):
@@ -134,7 +135,7 @@ def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | N
         if meant in secrets or SECRET_NAME.search(meant):
             return found[0], as_secret
         if found[3] and known is not None and meant in known.properties:
-            return found[0], "delete the line, or write the value itself: parameters are for the prompt alone"
+            return found[0], f"delete {line}, or write the value itself: parameters are for the prompt alone"
     if _SHELLS_WORD.fullmatch(text):
         return text, "write the value itself"
     return None

@@ -1,5 +1,6 @@
 """Keywords of JSON Schema: where schemas stand inside a schema, and what a misspelt keyword was meant to be."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,6 +40,15 @@ _CALLED = {
     **dict.fromkeys(("options", "choices", "values", "allowed", "allowedValues"), "enum"),
     **dict.fromkeys(("regex", "regexp", "match"), "pattern"),
 }
+# Formats by other names; a pattern of letters such as `yyyy-MM-dd` is read as one.
+_FORMATS_CALLED = {
+    **dict.fromkeys(("datetime", "timestamp", "iso8601", "iso-8601", "date_time", "isodate"), "date-time"),
+    **dict.fromkeys(("url", "link", "href"), "uri"),
+    **dict.fromkeys(("mail", "e-mail", "emailaddress"), "email"),
+    **dict.fromkeys(("guid", "uuid4"), "uuid"),
+    **dict.fromkeys(("ip", "ipaddress", "ip-address"), "ipv4"),
+    **dict.fromkeys(("domain", "host", "fqdn"), "hostname"),
+}
 # Of which keyword `max` and `min` are the beginning.
 _BOUNDED = {"string": "Length", "array": "Items", "object": "Properties", "integer": "imum", "number": "imum"}
 
@@ -68,6 +78,17 @@ def misspelt(word: str, sub: dict[str, Any]) -> str | None:
     if bound is not None:
         return word + bound
     return _CALLED.get(word) or closest(word, WORDS)
+
+
+def format_meant(word: str) -> str | None:
+    """The format that other systems call so, or that a pattern of theirs describes."""
+    folded = word.lower()
+    if (known := _FORMATS_CALLED.get(folded)) is not None or folded in ("date", "time", "uuid", "email", "uri"):
+        return known or folded
+    letters = set(re.findall(r"[a-z]", folded))
+    if not re.fullmatch(r"(?:%?[ydmhs]{1,4}[-/.:t ']{0,3}){2,7}z{0,3}", folded):
+        return None
+    return "date" if "h" not in letters else "date-time" if "y" in letters else "time"
 
 
 def repaired(schema: dict[str, Any]) -> dict[str, Any]:

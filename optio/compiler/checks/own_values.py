@@ -1,5 +1,6 @@
 """Values that a schema holds itself: do its defaults, its choices and its examples fit."""
 
+import re
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from optio.compiler.checks.contradictions import WORDS
 from optio.compiler.checks.keywords import subschemas
 from optio.compiler.diagnostics import Diagnostic, told
+from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.params import SchemaError, says, validator
 from optio.model.route import Route
@@ -14,6 +16,10 @@ from optio.model.route import Route
 if TYPE_CHECKING:
     from optio.model.params import Validator
 
+# What other languages write for no value, a number with its unit, and words for true and false.
+_NOTHING = ("None", "null", "nil", "undefined", "NULL", None)
+_WITH_UNIT = r"\s*(-?\d+(?:\.\d+)?)\s*[A-Za-z%$€]{1,10}\s*"
+_SWITCHES = {**dict.fromkeys(("true", "yes", "on"), "true"), **dict.fromkeys(("false", "no", "off"), "false")}
 _HOLD = frozenset({"default", "const", "enum", "examples"})
 
 
@@ -53,9 +59,8 @@ def own_values(task: ResolvedTask, at: Route, schema: dict[str, Any], unfit: Abs
 
     def tell(each: _Wrong) -> Diagnostic:
         message = says(next(iter(each.fits.iter_errors(each.instance))))
-        return task.at(
-            each.held.code, f"{each.held.called} {message}", each.held.place, hint=_unquote(each.sub, each.held.value)
-        )
+        hint = _cure(each.sub, each.held.value, each.held.code == "OPT207")
+        return task.at(each.held.code, f"{each.held.called} {message}", each.held.place, hint=hint)
 
     for code in ("OPT207", "OPT208"):
         yield from told((each for each in wrong if each.held.code == code), tell)
@@ -109,10 +114,20 @@ def _validator(schema: dict[str, Any]) -> "Validator | None":
         return None
 
 
-def _unquote(sub: dict[str, Any], value: Any) -> str:
+def _cure(sub: dict[str, Any], value: Any, is_default: bool) -> str:
     wanted = sub.get("type")
+    if is_default and value in _NOTHING:
+        return "write the value that counts where nobody gives one, or delete `default` and list the parameter under `required`"
     if wanted in ("integer", "number") and isinstance(value, str) and value.strip().lstrip("-").isdigit():
         return f"remove the quotes: {value.strip()}"
+    if wanted in ("integer", "number") and (number := re.fullmatch(_WITH_UNIT, str(value))):
+        return f"write {number[1]}: the number alone"
+    if wanted == "boolean" and str(value).strip().lower() in _SWITCHES:
+        return f"write {_SWITCHES[str(value).strip().lower()]}"
+    if isinstance(listed := sub.get("enum"), list) and is_default:
+        meant = closest(str(value), [each for each in listed if isinstance(each, str)])
+        if meant is not None:
+            return f"did you mean `{meant}`?"
     if wanted == "string" and isinstance(value, (bool, int, float)):
         shown = str(value).lower() if isinstance(value, bool) else value
         return f"put quotes around it: '{shown}'"

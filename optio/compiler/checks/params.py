@@ -5,7 +5,7 @@ from typing import Any
 
 from optio.compiler.checks import patterns
 from optio.compiler.checks.contradictions import contradictions
-from optio.compiler.checks.keywords import WORDS, repaired
+from optio.compiler.checks.keywords import WORDS, format_meant, repaired
 from optio.compiler.checks.own_values import own_values
 from optio.compiler.checks.patterns import Pattern
 from optio.compiler.checks.references import references
@@ -105,6 +105,9 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
         elif word == "type" and isinstance(value, str):
             meant = _type_meant(value)
             hint = f"did you mean `{meant}`?" if meant else "allowed: " + ", ".join(TYPES)
+            form_of = format_meant(value)
+            if meant == "string" and form_of is not None and "format" not in value_at(schema, place[:-1]):
+                hint = f"write `type: string`, and `format: {form_of}` beside it"
             yield task.at("OPT205", f"`{value}` is no JSON Schema type", route, hint=hint, value=meant, safe=False)
         elif keyword == "uniqueItems" and isinstance(value, list):
             twice = next(index for index, member in enumerate(value) if member in value[:index])

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from optio.compiler.checks.declared import Declared, declared
-from optio.compiler.checks.keywords import misspelt, subschemas
+from optio.compiler.checks.keywords import format_meant, misspelt, subschemas
 from optio.compiler.checks.params import ROUTE
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.nearest import closest
@@ -53,6 +53,11 @@ def _words(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Di
 def _format(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
     name = sub.get("format")
     if not isinstance(name, str) or name in FORMATS or name == "password" or "pattern" in sub:
+        return
+    if (known := format_meant(name)) is not None:
+        message = f"`{name}` is no format of JSON Schema: nothing is held against it"
+        place = (*route, "format")
+        yield task.at("OPT221", message, place, hint=f"write `format: {known}`", value=known, safe=False)
         return
     meant = closest(name, FORMATS)
     hint = f"did you mean `{meant}`?" if meant else "add a `pattern` that says what it looks like"

@@ -26,6 +26,13 @@ _SHELLS = r"(?<![\\$\w])\$([A-Za-z_][A-Za-z0-9_]*)(?![A-Za-z0-9_({\[])"
 # Whatever else stands between the braces: a path, a filter, an expression.
 _BRACED = r"\$?\{\{(?![A-Za-z0-9_]+\}\})(?=[^{}]{0,200}[^{}\s])[^{}]{1,200}\}\}"
 _CODE = r"(?s)```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`"
+# How other templates mark a name. It may be meant, unless it is a parameter that the prompt uses nowhere else.
+_MARKED = re.compile(
+    r"%\((\w+)\)s|<<\s?(\w+)\s?>>|<(\w+)>|\[\[?(\w+)\]\]?(?!\()|%%?(\w+)%%?|\(\((\w+)\)\)|(?<!\w)__(\w+?)__(?!\w)", re.ASCII
+)
+# A prompt that is nothing but the name of a file.
+_PATH = re.compile(r"(?:\./|\.\./|/|~/)?[\w.-]+(?:/[\w.-]+)*\.(?:md|mdx|markdown|txt|prompt|j2|jinja2?|tmpl|tpl)")
+_MAX_PATH = 300
 SINGLE = r"(?<!\{)\$?\{([A-Za-z0-9_]+)\}(?!\})"
 
 
@@ -48,7 +55,33 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if "{{" in task.prompt or "{" in task.prompt:
         yield from _syntax(task, known)
         yield from _names(task, known)
-    yield from _unused(task, known)
+    if task.prompt_path is None and task.spec.agent_runtime != "command":
+        path = task.prompt.strip()
+        if len(path) <= _MAX_PATH and _PATH.fullmatch(path):
+            hint = f"write `promptFile: {path}`, and the path from this file on"
+            yield task.at("OPT231", f"the whole prompt is `{path}`, the name of a file", task.prompt_route, hint=hint)
+            return
+    marked = list(_marked(task, known))
+    yield from told(marked, lambda found: _mark(task, found))
+    yield from _unused(task, known, {_name(found) for found in marked})
+
+
+def _marked(task: ResolvedTask, known: Declared) -> Iterator[re.Match[str]]:
+    """Parameters that stand in the prompt, outside code, as other templates mark them."""
+    unused = set(known.properties).difference(placeholders(task.prompt))
+    quoted = code(task.prompt) if unused else []
+    found = _MARKED.finditer(task.prompt) if unused else iter(())
+    yield from (each for each in found if _name(each) in unused and not inside(quoted, each.start()))
+
+
+def _name(found: re.Match[str]) -> str:
+    return str(found[found.lastindex or 0])
+
+
+def _mark(task: ResolvedTask, found: re.Match[str]) -> Diagnostic:
+    write = f"{{{{{_name(found)}}}}}"
+    message = f"`{found[0]}` is no placeholder and stays as it is"
+    return task.in_prompt("OPT203", message, *found.span(), hint=f"write `{write}`", write=write, safe=False)
 
 
 def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
@@ -96,7 +129,7 @@ def _mapping(trigger: Trigger) -> dict[str, Any]:
     return getattr(trigger.config, "param_mapping", None) or {}
 
 
-def _sources(task: ResolvedTask) -> dict[str, str]:
+def sources_of(task: ResolvedTask) -> dict[str, str]:
     """The parameter that each path into a payload fills."""
     pairs = ((name, source) for trigger in task.spec.triggers for name, source in _mapping(trigger).items())
     return {source: name for name, source in pairs if isinstance(source, str) and source.startswith("$.")}
@@ -146,7 +179,7 @@ def _words(found: re.Match[str]) -> set[str]:
 
 
 def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
-    sources = _sources(task)
+    sources = sources_of(task)
 
     def almost(found: re.Match[str]) -> Diagnostic:
         inner = found[0].strip("${} \t#/^>!&")
@@ -158,6 +191,8 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
             named = next((each for each in re.findall(r"\w+", inner) if each in known.properties), None)
             if named is not None:
                 hint = f"write `{{{{{named}}}}}`, and say in words what is to be done with it"
+                if re.match(rf"{named}\s*(?:\|\s*default\b|:-?|\?\?|\|\||or\b)", inner):
+                    hint = f"write `{{{{{named}}}}}`, and its default under `paramsSchema.properties.{named}`"
         elif word is None and re.fullmatch(r"[A-Za-z_]\w*(?:\.\w+)+", inner):
             word, name = None, named_by(inner, known)
             hint = f"write `{{{{{name}}}}}`" + _given_by(inner, name, known)
@@ -194,7 +229,7 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     yield from told((found for found in re.finditer(SINGLE, task.prompt) if found[1] in known.properties), single)
 
 
-def _unused(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
+def _unused(task: ResolvedTask, known: Declared, told_of: set[str]) -> Iterator[Diagnostic]:
     if task.spec.agent_runtime == "command":
         return  # its program reads them from a file
     used = set(placeholders(task.prompt)) | set(placeholders(task.spec.dedupe.key if task.spec.dedupe else ""))
@@ -202,11 +237,11 @@ def _unused(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     # A placeholder or a required name that is written otherwise is one mistake, and is told of there.
     declared_names = [name for name in known.properties if name not in known.undeclared]
     strange = sorted(used.difference(declared_names) | known.undeclared)
-    passed_over = known.undeclared | {closest(name, declared_names) for name in strange}
+    passed_over = known.undeclared | told_of | {closest(name, declared_names) for name in strange}
     if "{" in task.prompt:
         found = chain(_almost(task.prompt, known.properties), _TEMPLATED.finditer(task.prompt))
         passed_over = passed_over.union(*map(_words, found))
-        passed_over |= {name for source, name in _sources(task).items() if source in task.prompt}
+        passed_over |= {name for source, name in sources_of(task).items() if source in task.prompt}
     for name, sub in known.properties.items():
         if name in passed_over or sub is False:
             continue

@@ -25,9 +25,37 @@ _MEANT = (
 )
 # What others have around the payload, or around a path into it.
 _AROUND = re.compile(
-    r"(?<![\w.])(?:github\.event|\$json\.body|\$json|trigger\.body|body|payload|request\.body|req\.body|event\.body)\.(?=[A-Za-z_])"
+    r"(?<![\w.])(?:github\.event|\$json\.body|\$json|(?:steps\.)?trigger\.(?:event|outputs)\.body|trigger\.body|body|payload"
+    r"|(?:request|req|event|inputs?|msg)\.(?:body|payload)|\d{1,3})\.(?=[A-Za-z_])"
 )
-_BRACES = re.compile(r"\$?\{\{\s{0,9}(.*?)\s{0,9}\}\}", re.DOTALL)
+# GitHub Actions' own names for what a delivery has elsewhere.
+_CONTEXT = {
+    "repository": "repository.full_name",
+    "repository_owner": "repository.owner.login",
+    "actor": "sender.login",
+    "triggering_actor": "sender.login",
+    "ref": "ref",
+    "head_ref": "pull_request.head.ref",
+    "base_ref": "pull_request.base.ref",
+}
+_OF_CONTEXT = re.compile(rf"(?<![\w.])github\.({'|'.join(_CONTEXT)})\b(?!\.)")
+_BRACES = re.compile(r"=?\$?\{\{\s{0,9}(.*?)\s{0,9}\}\}", re.DOTALL)
+# A condition on a text as a function, as a method and as a word between has it; the path stands before the text.
+_PATH, _TEXT = r"(?P<path>[@$\w.*\[\]]{1,200})", r"(?P<text>'[^'\\^]{1,200}'|\"[^\"\\^]{1,200}\")"
+_ON_TEXT = (
+    re.compile(rf"\b(?P<name>[a-z_]{{1,20}})\(\s*{_PATH}\s*,\s*{_TEXT}\s*\)", re.IGNORECASE),
+    re.compile(rf"{_PATH}\.(?P<name>[a-z_]{{1,20}})\(\s*{_TEXT}\s*\)", re.IGNORECASE),
+    re.compile(rf"{_PATH}\s+(?P<name>contains|startswith|endswith)\s+{_TEXT}", re.IGNORECASE),
+)
+_PATTERNS = {
+    **dict.fromkeys(("contains", "includes"), "{}"),
+    **dict.fromkeys(("startswith", "starts_with"), "^{}"),
+    **dict.fromkeys(("endswith", "ends_with"), "{}$"),
+}
+# A path that stands for itself: there true or false, and here only whether it is there.
+_FLAG = re.compile(
+    r"(^|&&|\|\||\()(\s*)(!?)\s*((?:github\.event|\$json\.body|\$json|body|payload|event)(?:\.\w+)+)(?=\s*(?:$|&&|\|\||\)))"
+)
 _DASHED = re.compile(r"\.([A-Za-z_]\w*-[\w-]*)")
 _LONGEST = 500
 
@@ -52,12 +80,34 @@ def fault(text: str, err: PathSyntax) -> str:
 
 
 def path_meant(source: str) -> str | None:
-    """The path of names and indices that somebody means who writes it without its root, or as a template has it."""
-    braces = _BRACES.fullmatch(source) if len(source) <= _LONGEST else None
-    whole = braces[1] if braces else source
+    """The path of names and indices that somebody means who writes it without its root, as a template or as a program has
+    it, or with names that need brackets."""
+    if len(source) > _LONGEST:
+        return None
+    braces = _BRACES.fullmatch(source)
+    whole = _OF_CONTEXT.sub(lambda found: _CONTEXT[found[1]], (braces[1] if braces else source).strip())
     bare = whole if whole.startswith("$json.") else whole.lstrip("$@.")
     rooted = "$." + _AROUND.sub("", bare, count=1)
-    return rooted if plain.is_path(rooted) else None
+    tries = (rooted, _as_steps(rooted) if source[:1] == "$" or "." in source else None)
+    return next((each for each in tries if each is not None and each != source and plain.is_path(each)), None)
+
+
+def fallback(source: str) -> str | None:
+    """The first of several paths, joined as programs do that take another one where there is none."""
+    first, *others = re.split(r"\s*(?:\|\|?|\?\?)\s*", source, maxsplit=1)
+    return first if first and others else None
+
+
+def _as_steps(path: str) -> str | None:
+    """Numbers and odd names in brackets, without the dot at the end, the `?` of a program and the call of a method."""
+    plainer = re.sub(r"(?:\.[a-z]\w*\([^()]*\))+$", "", path.replace("?.", ".")).rstrip(". ")
+    if re.search(r"[\[\](){}'\"\\|*@?:;,<>=!&]|\.\.", plainer[2:]):
+        return None
+    steps = [step.strip() for step in plainer[2:].split(".")]
+    return "$" + "".join(
+        f"[{step}]" if step.isdigit() else f".{step}" if re.fullmatch(r"[A-Za-z_]\w*", step, re.ASCII) else f"['{step}']"
+        for step in steps
+    )
 
 
 def event_meant(text: str) -> str | None:
@@ -70,7 +120,10 @@ def filter_meant(text: str, scheme: str) -> str | None:
     """The filter in our signs, when that is one. No name that GitHub sends has a dash."""
     if len(text) > _LONGEST or _KEPT in text or "event_name" in text:
         return None
-    meant = _BRACES.sub(r"\1", text)
+    meant = _OF_CONTEXT.sub(lambda found: "@." + _CONTEXT[found[1]], _BRACES.sub(r"\1", text))
+    meant = _FLAG.sub(lambda found: f"{found[1]}{found[2]}{found[4]} == {'false' if found[3] else 'true'}", meant)
+    for form in _ON_TEXT:
+        meant = form.sub(_matched, meant)
     quoted = _QUOTED.findall(meant)
     bare = _AROUND.sub("", _QUOTED.sub(_KEPT, meant))
     for wrong, right in _MEANT:
@@ -82,3 +135,16 @@ def filter_meant(text: str, scheme: str) -> str | None:
     except PathSyntax:
         return None
     return None if meant == text else meant
+
+
+def _matched(found: re.Match[str]) -> str:
+    """The test of a text by a pattern, or of a list by a filter of its items."""
+    name, path, quoted = found["name"].lower(), found["path"], found["text"]
+    if name not in _PATTERNS:
+        return found[0]
+    rooted = path if path[0] in "@$" else "@." + _AROUND.sub("", path, count=1)
+    if "*" in path:
+        items, _, field = rooted.partition("[*]" if "[*]" in rooted else ".*")
+        return f"{items}[?@{field} == {quoted}]" if _PATTERNS[name] == "{}" else found[0]
+    literal = re.sub(r"[.+*?()\[\]{}|$]", lambda sign: f"[{sign[0]}]", quoted[1:-1])
+    return f"search({rooted}, {quoted[0]}{_PATTERNS[name].format(literal)}{quoted[0]})"

@@ -29,6 +29,10 @@ ABBREVIATIONS = {
 # Names that mean another zone on another machine, or none.
 MACHINE_ZONES = frozenset({"localtime", "posixrules", "Factory"})
 _OFFSET = re.compile(r"(?i:UTC|GMT)?(?P<sign>[+-])(?P<hours>[0-9]{1,2})(?::?(?P<minutes>[0-9]{2}))?")
+# What other systems write for a start that is no time.
+_NO_TIMES = ("@once", "@reboot", "@none", "@never", "@manual", "@startup", "@continuous")
+# What other systems fill in when a run begins.
+_FILLED = re.compile(r"\$?\{\{[^{}\n]{1,100}\}\}|\{%[^%{}\n]{1,100}%\}|\$\{[^{}\n]{1,100}\}|\$\([^()\n]{1,100}\)")
 _DECLARE = "delete it, or declare it under `paramsSchema.properties`"
 
 
@@ -82,6 +86,8 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
                 message = f"`{expression}` is no schedule here"
                 return task.at("OPT301", message, route, hint=f"write `{write}`", value=write, safe=False)
             hint = "use @hourly, @daily, @weekly, @monthly, @yearly, or five fields"
+            if expression.strip().lower() in _NO_TIMES:
+                hint = "delete this trigger: a schedule repeats; `optio run` and a request start the task without one"
             return task.at("OPT301", f"`{expression}` is no schedule", route, hint=hint)
         hint = f"write `{write}`" if write else "minute, hour, day of month, month, day of week: `0 9 * * 1`"
         message = f"`{expression}` has {len(words)} field{'s' if len(words) != 1 else ''}, not 5"
@@ -92,9 +98,15 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
     if never:
         message = f"`{expression}` never fires: no month has such a day"
         return task.at(
-            "OPT302", message, route, span=span, hint="change the day; to switch a trigger off write `enabled: false`"
+            "OPT302",
+            message,
+            route,
+            span=span,
+            hint="write `L` for the last day of the month, or another day; to switch a trigger off write `enabled: false`",
         )
     hint = "a step is 1 or more" if words[field].endswith("/0") else "write `*`" if words[field] == "?" else RANGES[field]
+    if field == 2 and (near := re.fullmatch(r"(\d{1,2})W", words[field], re.IGNORECASE)):
+        hint = f"write `{near[1]}`, the day itself: no sign asks for the weekday that is nearest"
     if write is not None:
         others_stay = all(a == b for index, (a, b) in enumerate(zip(words, write.split(), strict=True)) if index != field)
         hint = f"write `{write.split()[field] if others_stay else write}`"
@@ -141,6 +153,10 @@ def _zone_hint(name: str) -> str:
         fixed = f"Etc/GMT{'-' if offset['sign'] == '+' else '+'}{hours}"
         known = not minutes and fixed in zones
         return "name a place, such as `Europe/Berlin`" + (f"; a zone that never changes is `{fixed}`" if known else "")
+    from optio.compiler.checks.zone_names import zone_called  # only who made a mistake waits for it
+
+    if (called := zone_called(name)) in zones:
+        return f"write `{called}`"
     if places := sorted(zone for zone in zones if zone.lower().startswith(f"{name.lower()}/")):
         return f"name a place in it, such as `{places[0]}`"
     folded = {zone.lower(): zone for zone in zones}
@@ -208,3 +224,8 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
         if isinstance(value, str) and value.startswith("$."):
             hint = "write the value itself: a schedule has no payload"
             yield task.at("OPT311", f"`{name}` is the text `{value}`, no path", (*route, name), hint=hint)
+        elif isinstance(value, str) and (found := _FILLED.search(value)):
+            hint = (
+                "write the value itself: a schedule fills nothing in; what depends on the time, the prompt may ask of the agent"
+            )
+            yield task.at("OPT311", f"`{name}` holds `{found[0]}` as a text that nothing replaces", (*route, name), hint=hint)

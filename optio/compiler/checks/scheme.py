@@ -8,7 +8,7 @@ from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
-from optio.model.senders import SENDERS, InHeader, sender_of
+from optio.model.senders import SENDERS, InBody, InHeader, Source, sender_of
 from optio.model.trigger import Scheme, WebhookConfig, WebhookTrigger
 
 # Events that only GitHub names so, and Gitea after it.
@@ -28,6 +28,33 @@ GITLAB_HOOKS = (
 )
 # What GitLab calls the events that others name otherwise.
 _IN_GITLAB = {"pull_request": "Merge Request Hook", "issues": "Issue Hook", "issue_comment": "Note Hook"}
+# What Slack's subscriptions add to the event `message`, and how the event itself says it.
+_IN_SLACK = {
+    "message.channels": "channel",
+    "message.groups": "group",
+    "message.im": "im",
+    "message.mpim": "mpim",
+    "message.app_home": "app_home",
+}
+# Those that tasks name most; there are hundreds.
+_IN_STRIPE = (
+    *("charge.succeeded", "charge.failed", "charge.captured", "charge.refunded", "charge.updated", "charge.dispute.created"),
+    *("charge.dispute.closed", "checkout.session.completed", "checkout.session.expired", "customer.created"),
+    *("customer.updated", "customer.deleted", "customer.subscription.created", "customer.subscription.updated"),
+    *("customer.subscription.deleted", "customer.subscription.trial_will_end", "invoice.created", "invoice.finalized"),
+    *("invoice.paid", "invoice.payment_failed", "invoice.payment_succeeded", "invoice.upcoming", "payment_intent.created"),
+    *("payment_intent.succeeded", "payment_intent.payment_failed", "payment_intent.canceled", "payment_method.attached"),
+    *("payout.paid", "payout.failed", "refund.created", "refund.updated", "setup_intent.succeeded", "account.updated"),
+)
+_IN_PAGERDUTY = (
+    *("incident.triggered", "incident.acknowledged", "incident.unacknowledged", "incident.resolved", "incident.reopened"),
+    *("incident.reassigned", "incident.escalated", "incident.delegated", "incident.annotated", "incident.priority_updated"),
+    *("incident.responder.added", "incident.responder.replied", "incident.status_update_published"),
+    *("incident.incident_type.changed", "incident.service_updated", "incident.action_invocation.created"),
+    *("incident.action_invocation.updated", "incident.action_invocation.terminated", "incident.conference_bridge.updated"),
+    *("incident.workflow.started", "incident.workflow.completed", "incident.custom_field_values.updated"),
+    *("service.created", "service.updated", "service.deleted", "service.custom_field_values.updated", "pagey.ping"),
+)
 # Senders that a path names, where nothing else is likely to be meant.
 _IN_PATH = re.compile(r"(?:^|-)(github|gitlab|gitea|stripe|pagerduty)(?:-|$)")
 # The scheme of a sender by its signature header, as far as the header is its own.
@@ -123,10 +150,20 @@ def _event_place(task: ResolvedTask, route: Route, config: WebhookConfig) -> Ite
 
 def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     """The first event in the list that another sender names so; those of GitHub are known one by one elsewhere."""
-    if config.scheme in ("hmac", "github"):
+    place = next(iter(sender_of(config).event), None)
+    pattern = next((index for index, event in enumerate(config.events or ()) if "*" in event), None)
+    if pattern is not None and config.events:
+        yield _pattern(task, (*route, "events", pattern), config.events[pattern], len(config.events) == 1, place)
         return
-    place = sender_of(config).event[0]
+    if config.scheme in ("hmac", "github") or place is None:
+        return
     read = place.name if isinstance(place, InHeader) else place.path
+    for index, event in enumerate(config.events or ()):
+        if (cure := _event_cure(config.scheme, event)) is not None:
+            yield task.at(
+                "OPT420", f"`{event}` is not an event of {SENDERS[config.scheme].name}", (*route, "events", index), hint=cure
+            )
+            return
     for index, event in enumerate(config.events or ()):
         if config.scheme == "gitlab":
             if not _GITLAB_EVENT.fullmatch(event):
@@ -145,6 +182,30 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
         message = f"`{event}` is an event of {sender}, and `scheme: {config.scheme}` reads the event from `{read}`"
         yield task.at("OPT420", message, (*route, "events", index), hint=hint)
         return
+
+
+def _pattern(task: ResolvedTask, route: Route, event: str, alone: bool, place: Source | None) -> Diagnostic:
+    """Events are compared as a whole; a filter may look for a part, where the body has the name."""
+    hint = "name each event as the sender writes it"
+    if event == "*":
+        hint = "delete `events`: without it every event starts a run"
+    elif alone and isinstance(place, InBody) and re.fullmatch(r"[\w.-]+\*", event):
+        begins = event[:-1].replace(".", "[.]")
+        hint += f"; or delete `events`, and write `when: \"search(@{place.path[1:]}, '^{begins}')\"`"
+    return task.at("OPT420", f"`{event}` is a pattern, and events are compared as a whole: none fits", route, hint=hint)
+
+
+def _event_cure(scheme: Scheme, event: str) -> str | None:
+    """The event's name, for what is near to it and none of the sender."""
+    if scheme == "slack" and (kind := _IN_SLACK.get(event)) is not None:
+        return f"write `message`, and `when: \"@.event.channel_type == '{kind}'\"`: Slack's subscriptions name both in one"
+    if scheme == "stripe" and "." not in event:
+        folded = {name.replace(".", "_"): name for name in _IN_STRIPE}
+        near = closest(event, folded)
+        return f"did you mean `{folded[near]}`?" if near else "write it with its dots, such as `charge.refunded`"
+    if scheme == "pagerduty" and event not in _IN_PAGERDUTY and (near := closest(event, _IN_PAGERDUTY)) is not None:
+        return f"did you mean `{near}`?"
+    return None
 
 
 def _sender_meant(event: str) -> Literal["github", "gitlab", "bitbucket"] | None:

@@ -108,13 +108,20 @@ def _event_path(task: ResolvedTask, route: Route, source: str, scheme: str) -> I
 
 def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Declared | None) -> Iterator[Diagnostic]:
     mapping = config.param_mapping or {}
+    names = None if known is None else parameter_names(task, known)
+    turned = {name: source for name, source in mapping.items() if names is not None and _is_turned(name, source, names)}
+    for path, name in turned.items():
+        from optio.compiler.checks.queries import path_meant  # only who made a mistake waits for it
+
+        hint = f"write `{name}: {path if plain.is_path(path) else path_meant(path) or path}`: the parameter stands first"
+        yield task.at("OPT411", f"`{_short(path)}` is no parameter of this task", (*route, path), key=True, hint=hint)
+    mapping = {name: source for name, source in mapping.items() if name not in turned}
     for name, source in mapping.items():
         yield from _source(task, (*route, name), source, known, config.scheme)
         if isinstance(source, str) and plain.is_path(source):
             yield from _around(task, (*route, name), source, config.scheme)
     if known is None:
         return
-    names = parameter_names(task, known)
     unknown = [name for name in mapping if names is not None and name not in names]
     for name in unknown:
         meant = closest(name, names or ())
@@ -125,9 +132,14 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
     open_names = (names or set()) - set(mapping)
     meant_by_typo = {closest(name, open_names) for name in unknown}
     for name in known.missing(mapping):
-        if name not in meant_by_typo:
+        if name not in meant_by_typo and name not in turned.values():
             hint = f"add `{name}: $.path.in.the.body`"
             yield task.at("OPT410", f"the webhook does not give `{name}`", (*route, name), key=True, hint=hint)
+
+
+def _is_turned(name: str, source: Any, names: set[str]) -> bool:
+    """Whether a path stands where a parameter belongs, and a parameter where its path does."""
+    return name not in names and isinstance(source, str) and source in names and bool(re.match(r"\$|\w+\.", name))
 
 
 def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | None, scheme: str) -> Iterator[Diagnostic]:
@@ -144,6 +156,10 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
         text = source if re.fullmatch(r"[\w./-][\w./ -]*", source) else single_quoted(source)
         hint = f"write `{_short(rooted or '$.path.in.the.body')}` for a path, `{{literal: {_short(text)}}}` for the text"
         write = rooted if rooted is not None and "." in source else None
+        if source in _values(known, name):
+            hint, write = f"write `{{literal: {_short(text)}}}`", None
+        elif rooted is not None and "{{" in source:
+            hint = f"write `{_short(rooted)}`"
         yield task.at("OPT409", f"`{_short(source)}` does not begin with `$`", route, hint=hint, value=write, safe=False)
     elif not plain.is_path(source):
         from optio.model.mapping import PathSyntax, compile_path
@@ -152,19 +168,33 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
             path = compile_path(source)
         except PathSyntax as err:
             span = task.document.inside(route, err.index, err.index + 1)
-            from optio.compiler.checks.queries import fault, path_meant
+            from optio.compiler.checks.queries import fallback, fault, path_meant
 
-            better = _with_brackets(source, err.index) or path_meant(source)
+            first = fallback(source)
+            better = _with_brackets(source, err.index) or path_meant(first or source)
+            if better is None and first is not None and plain.is_path(first):
+                better = first
             if better is not None and scheme == "github":
                 from optio.compiler.checks import github
 
                 better = github.near(github.steps_of(better)) or better
-            fix = None if better is None else Fix.write(task.document.restyled(route, better), task.span(route), safe=False)
+            fix = (
+                None
+                if better is None or first is not None
+                else Fix.write(task.document.restyled(route, better), task.span(route), safe=False)
+            )
             hint = f"write `{better}`" if better is not None else _path_hint(source)
+            if better is not None and first is not None:
+                hint += (
+                    f": a parameter has one path, and `default` under `paramsSchema.properties.{name}` for where it is missing"
+                )
             yield task.at("OPT407", f"`{_short(source)}`: {fault(source, err)}", route, span=span, hint=hint, fix=fix)
             return
         if not path.singular and known is not None and not _takes_lists(known.properties.get(name)):
             hint = "name one value, with `[0]` for the first of a list, or give the parameter `type: array`"
+            cut = re.fullmatch(rf"({plain.PATH})\[-?\d*:-?\d*(?::\d*)?\]", source)
+            if cut is not None:
+                hint = f"write `{cut[1]}`: no path takes a part of a text; of a list name one item, as in `{cut[1]}[0]`"
             yield task.at("OPT408", f"`{_short(source)}` gives a list", route, hint=hint)
 
 
@@ -203,6 +233,13 @@ def _path_hint(source: str) -> str:
     if source.count("..") > 1:
         return "name the steps between"
     return "paths follow RFC 9535: `$.a.b`, `$.list[0]`, `$['odd name']`"
+
+
+def _values(known: Declared | None, name: str) -> list[Any]:
+    """The values that the schema lists for a parameter."""
+    sub = known.properties.get(name) if known is not None else None
+    listed = sub.get("enum") if isinstance(sub, dict) else None
+    return listed if isinstance(listed, list) else []
 
 
 def _takes_lists(sub: Any) -> bool:

@@ -1,0 +1,45 @@
+"""Arguments of a `command` that is a list: each goes to the program as it stands, for no shell reads them."""
+
+import posixpath
+import re
+import shlex
+from collections.abc import Iterator
+
+from optio.compiler.checks.shell import variables
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.resolve import ResolvedTask
+
+_SHELL = re.compile(r"(?:ba|da|z|k|a|fi)?sh|pwsh|cmd")
+_SIGN = re.compile(r"&&|\|\|?|;|&|[0-9]?>>?(?:&[0-9])?|<")
+# Programs that take such signs themselves, and those that run a command which is one of their arguments.
+_OWN = frozenset({"find", "expr", "test", "[", "jq", "awk", "xargs", "env", "ssh", "docker", "kubectl", "watch", "su", "sudo"})
+_MAX_SHOWN = 150
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """The first argument that only a shell would understand."""
+    command = task.spec.command
+    if not isinstance(command, list) or not command:
+        return
+    words = [posixpath.basename(word) for word in command]
+    if words[0] in _OWN or any(_SHELL.fullmatch(word) for word in words[:3]):
+        return
+    known = {*task.spec.environment.env, *task.spec.environment.secrets, "HOME"}
+    for index, word in enumerate(command[1:], start=1):
+        if _SIGN.fullmatch(word):
+            message = f"`{word}` is an argument of `{words[0]}`: a list runs without a shell"
+        elif word.startswith("~/") or any(each.name in known or each.name.startswith("OPTIO_") for each in variables(word)):
+            message = f"`{word}` stays as it is: a list runs without a shell, which would fill it in"
+        else:
+            continue
+        line = " ".join(each if _SIGN.fullmatch(each) or each == word else shlex.quote(each) for each in command)
+        short = len(line) <= _MAX_SHOWN and "\n" not in line and "{{" not in line
+        hint = (
+            f"write one text, which a shell runs: `command: {_quoted(line)}`" if short else "write one text, which a shell runs"
+        )
+        yield task.at("OPT526", message, ("command", index), hint=hint)
+        return
+
+
+def _quoted(line: str) -> str:
+    return "'" + line.replace("'", "''") + "'"

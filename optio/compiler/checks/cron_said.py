@@ -1,0 +1,116 @@
+"""Schedules in words and in the forms of calendars: `every weekday at 7:30am`, `FREQ=DAILY;BYHOUR=2`, `PT15M`,
+`Mon..Fri *-*-* 09:00`. Loaded only for a file with a schedule that cannot be read."""
+
+import re
+
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_DAY = r"(?:sun|mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?)(?:days?)?s?"
+_SETS = (
+    (r"(?:every |each |on )?(?:week|work|working |business )days?\b", "1-5"),
+    (r"(?:every |each |on )?week-?ends?\b", "0,6"),
+    (r"(?:every|each) ?day\b|\bdaily\b|\beveryday\b", "*"),
+)
+_CLOCK = re.compile(
+    r"(?:\bat )?\b(?P<hour>[01]?\d|2[0-3])(?:[:.h](?P<minute>[0-5]\d))(?::00)? ?(?P<half>am|pm)?\b"
+    r"|(?:\bat )?\b(?P<full>1?\d) ?(?P<of>am|pm)\b|\bat (?P<alone>[01]?\d|2[0-3])\b|\b(?:at )?(?P<word>noon|midnight)\b"
+)
+_OF_MONTH = re.compile(
+    r"\b(?:on )?(?:the )?(?P<day>[12]?\d|3[01]|first)(?:st|nd|rd|th|)(?: day)? of (?:every|each|the) month\b"
+)
+_INTERVAL = re.compile(r"(?:every|each|once an?|once per|per)? ?(\d{1,3})? ?(min(?:ute)?|hour|hr|h|m|day|d)s?")
+_ISO = re.compile(r"(?:R\d*/)?(?:[^/]*/)?P(?:(\d{1,3})D|T(\d{1,3})([HM]))", re.IGNORECASE)
+_SYSTEMD = re.compile(
+    rf"(?:(?P<days>{_DAY}(?:(?:\.\.|-|,){_DAY})*) )?(?:\*-\*-(?P<day>\*|\d{{1,2}}) )?"
+    r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)(?::00)?"
+)
+# How many of a unit there are in the next larger one, and every n-th of it as five fields.
+_EVERY = {"m": (60, "{} * * * *"), "h": (24, "0 {} * * *"), "d": (1, "0 0 * * *")}
+_MAX_LENGTH = 100
+_FILLERS = re.compile(r"\b(?:every|each|weekly|on|at|and|the|runs?|of)\b|[,.]")
+
+
+def cron_said(text: str) -> str | None:
+    """Five fields for what the text says, when all of it is understood."""
+    if len(text) > _MAX_LENGTH:
+        return None
+    said = " ".join(text.lower().split())
+    if said in ("hourly", "daily", "weekly", "monthly", "yearly"):
+        return f"@{said}"
+    if (found := _INTERVAL.fullmatch(said)) and (found[1] or said[0] in "eop"):
+        return each_nth(int(found[1] or 1), found[2][0])
+    if found := _ISO.fullmatch(said):
+        return each_nth(int(found[1] or found[2]), (found[3] or "d").lower())
+    if said.startswith(("freq=", "rrule:freq=")):
+        return _of_rule(said.removeprefix("rrule:"))
+    if found := _SYSTEMD.fullmatch(said):
+        days = _weekdays(found["days"] or "")
+        return (
+            None
+            if days is None
+            else f"{int(found['minute'])} {int(found['hour'])} {(found['day'] or '*').lstrip('0')} * {days}"
+        )
+    return _in_words(said)
+
+
+def each_nth(count: int, unit: str) -> str | None:
+    """Each n-th minute or hour, or each day, where that can be said in five fields without a gap of another length."""
+    whole, form = _EVERY[unit]
+    return form.format("*" if count == 1 else f"*/{count}") if count and whole % count == 0 else None
+
+
+def _in_words(said: str) -> str | None:
+    day, weekday = "*", None
+    if found := _OF_MONTH.search(said):
+        day, said = found["day"].replace("first", "1"), said.replace(found[0], " ")
+    clock = _CLOCK.search(said)
+    if clock is None:
+        return None
+    said = said.replace(clock[0], " ", 1)
+    for pattern, days in _SETS:
+        if re.search(pattern, said):
+            weekday, said = days, re.sub(pattern, " ", said)
+            break
+    rest = _FILLERS.sub(" ", re.sub(r"\bto\b|\bthrough\b", "-", said))
+    named = re.sub(r"\s*-\s*", "-", " ".join(rest.split()))
+    if named and weekday is None and (weekday := _weekdays(named.replace(" ", ","))) is not None:
+        named = ""
+    if named or (weekday is None and day == "*"):
+        return None
+    return f"{_time(clock)} {day} * {weekday or '*'}"
+
+
+def _time(found: re.Match[str]) -> str:
+    if found["word"]:
+        return "0 12" if found["word"] == "noon" else "0 0"
+    hour, half = int(found["hour"] or found["full"] or found["alone"]), found["half"] or found["of"]
+    if half is not None:
+        hour = hour % 12 + (12 if half == "pm" else 0)
+    return f"{int(found['minute'] or 0)} {hour}"
+
+
+def _weekdays(text: str) -> str | None:
+    """`mon..fri` and `mondays,thursdays` as cron has them; `*` for none, None for other words."""
+    if not text:
+        return "*"
+    if not re.fullmatch(rf"{_DAY}(?:(?:\.\.|-|,){_DAY})*", text):
+        return None
+    numbers = re.sub(r"[a-z]+", lambda word: str(_DAYS.index(word[0][:3])), text).replace("..", "-")
+    return numbers.replace("-0", "-7")
+
+
+def _of_rule(text: str) -> str | None:
+    """A rule of iCalendar (RFC 5545) that names its time."""
+    parts = dict(part.partition("=")[::2] for part in text.strip(";").split(";"))
+    kind, count = parts.pop("freq"), parts.pop("interval", "1")
+    units = {"minutely": "m", "hourly": "h", "daily": "d"}
+    if kind in ("minutely", "hourly") and not parts and count.isdigit():
+        return each_nth(int(count), units[kind])
+    hour, minute, second = parts.pop("byhour", ""), parts.pop("byminute", "0"), parts.pop("bysecond", "0")
+    day, weekdays = parts.pop("bymonthday", "*"), parts.pop("byday", "")
+    if parts or count != "1" or second != "0" or kind not in ("daily", "weekly", "monthly"):
+        return None
+    named = [name for name in weekdays.split(",") if name]
+    short = {name[:2]: str(number) for number, name in enumerate(_DAYS)}
+    if any(name not in short for name in named) or (kind == "weekly" and not named) or (kind == "monthly" and day == "*"):
+        return None
+    return f"{minute} {hour} {day} * {','.join(short[name] for name in named) or '*'}" if hour else None

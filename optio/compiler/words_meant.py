@@ -1,0 +1,64 @@
+"""The word of ours for one of another system, where only some are allowed. Loaded only for a file with such a word."""
+
+from typing import Any
+
+from optio.model.route import Route
+
+_LAST, _SKIP, _ALL = "last", "skip", "all"
+_MISFIRE = {
+    **dict.fromkeys(("catchup", "all", "backfill", "runall", "fireall", "catchupall", "replay"), _ALL),
+    **dict.fromkeys(("once", "fireonce", "runonce", "firenow", "runnow", "latest", "coalesce", "fireandproceed", "one"), _LAST),
+    **dict.fromkeys(("ignore", "none", "never", "donothing", "discard", "drop", "no", "off", "false"), _SKIP),
+}
+_OVERLAP = {
+    **dict.fromkeys(("forbid", "forbidden", "disallow", "no", "none", "never", "false", "drop", "ignore", "discard"), _SKIP),
+    **dict.fromkeys(("wait", "enqueue", "serialize", "serial", "sequential", "bufferall", "bufferone"), "queue"),
+}
+_ON_DUPLICATE = {
+    **dict.fromkeys(("drop", "ignore", "skip", "discard", "coalesce", "reuse", "return"), "join"),
+    **dict.fromkeys(("fail", "error", "forbid", "refuse", "deny"), "reject"),
+    **dict.fromkeys(("cancel", "cancelinprogress", "latest", "supersede", "overwrite", "restart"), "replace"),
+}
+_RUNTIMES = {
+    **dict.fromkeys(("python", "bash", "sh", "shell", "node", "docker", "container", "script", "exec", "process"), "command"),
+    **dict.fromkeys(("anthropic", "claude", "claudecode", "sonnet", "opus", "haiku"), "claude-code"),
+    **dict.fromkeys(("openai", "gpt", "chatgpt"), "codex"),
+}
+# Signed by an HMAC, and named by what signs or by who sends.
+_UNSIGNED = "delete it, and write `unsigned: true` to take deliveries from anybody"
+_BY_HMAC = ("sha256", "hmacsha256", "hmacsha", "signature", "shopify", "typeform", "linear", "sentry", "bitbucket", "jira")
+_SCHEMES: dict[str, str | tuple[str]] = {
+    **dict.fromkeys(_BY_HMAC, ("write `hmac`, and `signatureHeader:` with the name of the header that carries the signature",)),
+    **dict.fromkeys(("standardwebhooks", "whsec", "openai", "anthropic", "supabase"), "standard-webhooks"),
+    **dict.fromkeys(("forgejo", "gogs", "codeberg"), "gitea"),
+    "svix": ("write `standard-webhooks`, which signs alike, and let the sender or a relay name the headers `webhook-...`",),
+    **dict.fromkeys(("none", "off", "false", "unsigned", "public", "noauth"), (_UNSIGNED,)),
+    **dict.fromkeys(
+        ("basic", "basicauth", "bearer", "token", "apikey", "header", "jwt"),
+        ("write `gitlab` for a sender that sends the secret itself in `X-Gitlab-Token`, `hmac` for one that signs",),
+    ),
+}
+_WORDS: dict[str, dict[str, str] | dict[str, str | tuple[str]]] = {
+    "misfire": _MISFIRE,
+    "overlap": _OVERLAP,
+    "onDuplicate": _ON_DUPLICATE,
+    "agentRuntime": _RUNTIMES,
+    "scheme": _SCHEMES,
+    "signatureEncoding": {**dict.fromkeys(("sha256", "hexdigest", "hexadecimal", "base16"), "hex"), "b64": "base64"},
+}
+_CHOICES = {
+    "misfire": "of the times that passed write `last` to run the last one, `all` each, `skip` none",
+    "overlap": "write `queue` to wait for the run before, `skip` to leave that time out",
+    "onDuplicate": "write `join` to answer with the first run, `reject` to refuse, `replace` to replace one that waits",
+}
+
+
+def word_meant(route: Route, value: Any) -> str | tuple[str] | None:
+    """The word of ours, or, in a tuple, the cure for a word that has none."""
+    known = _WORDS.get(str(route[-1])) if route and isinstance(value, (str, bool)) else None
+    return known.get("".join(filter(str.isalnum, str(value).lower()))) if known else None
+
+
+def choices(route: Route) -> str | None:
+    """What each of the allowed words does, where their names do not say."""
+    return _CHOICES.get(str(route[-1])) if route else None
