@@ -86,6 +86,8 @@ def triggers(value: Any) -> str | None:
         zone = _zone(named.get("schedule"))
         expression = cron(named.get("schedule", named.get("cron"))) or EXAMPLE_CRON
         made.append(f"{{type: schedule, config: {{cronExpression: {expression}{zone}}}}}")
+    if isinstance(value, str) and (meant := cron_meant(value)) is not None:
+        made.append(f'{{type: schedule, config: {{cronExpression: "{meant.expression}"}}}}')
     asked = [name for name in named if name in NAMES and name not in by_hand]
     if asked:
         made.append(

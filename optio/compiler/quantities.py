@@ -9,6 +9,17 @@ from optio.model.text import duration, money, span
 _LONGEST = 40
 # Quotes that word processors write, and YAML takes for letters.
 _CURLY = "\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
+_DIGITS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_NUMBERS = {
+    **{word: str(number) for number, word in enumerate(_DIGITS, start=1)},
+    "a": "1",
+    "an": "1",
+    "fifteen": "15",
+    "twenty": "20",
+    "thirty": "30",
+    "sixty": "60",
+    "ninety": "90",
+}
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _PART = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(ms|[smhdw])[a-z]*[\s,]*", re.IGNORECASE | re.ASCII)
 _AMOUNT = r"(?:0|[1-9][0-9]*)\.[0-9]{1,4}"
@@ -18,6 +29,8 @@ _WHOLE = re.compile(r"[-+]?[0-9]{1,12}(?:\.0*)?|[0-9]{1,3}(?:\.0)?[eE]\+?[0-9]")
 def amount_meant(written: str) -> str | None:
     """`$5`, `5 USD`, `1,000.50` and `5,00` as digits."""
     text = re.sub(rf"(?i)(?:us)?\s*\$|usd|dollars?|[\s{_CURLY}]", "", written) if len(written) <= _LONGEST else ""
+    if (cents := re.fullmatch(r"([0-9]{1,6})(?:cents?|ct|¢)", text, re.IGNORECASE)) is not None:
+        text = f"{int(cents[1]) / 100:.2f}"
     text = re.sub(r",(?=[0-9]{3}(?:[.,]|\Z))", "", text).replace(",", ".")
     try:
         amount = text if re.fullmatch(_AMOUNT, text) else f"{Decimal(text).normalize():f}"
@@ -30,6 +43,7 @@ def amount_meant(written: str) -> str | None:
 def duration_meant(written: str) -> str | None:
     """`1d`, `90 minutes`, `1.5h` and `PT20M` in hours, minutes and seconds."""
     text = re.sub(r"(?i)\APT?|(?<=D)T|\band\b", "", written.strip(f"{_CURLY} \t\n"))
+    text = re.sub(r"(?i)\A[a-z]+(?=\s)", lambda word: _NUMBERS.get(word[0].lower(), word[0]), text)
     if (clock := re.fullmatch(r"(\d{1,2}):([0-5]\d):([0-5]\d)", text)) is not None:
         text = "{}h{}m{}s".format(*clock.groups())
     if len(text) > _LONGEST or not re.fullmatch(f"(?:{_PART.pattern})+", text, _PART.flags):
@@ -43,5 +57,6 @@ def duration_meant(written: str) -> str | None:
 
 
 def whole_meant(written: str) -> int | None:
-    """`20.0` and `1e3` as digits."""
+    """`20.0`, `1e3` and `20 turns` as digits."""
+    written = re.sub(r"\s+[A-Za-z]{2,12}\Z", "", written)
     return int(float(written)) if _WHOLE.fullmatch(written) else None

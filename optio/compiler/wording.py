@@ -15,6 +15,7 @@ from optio.compiler.scalars import decimal, single_quoted
 from optio.compiler.source import Span
 from optio.model.route import Route, show, value_at
 from optio.model.spec import portable
+from optio.model.text import slug
 
 At = Callable[..., Diagnostic]
 LATER_TYPES = ("connection",)
@@ -25,6 +26,7 @@ _SECRETS = ("secret", "previousSecret")
 _PLACEHOLDER = r"(?i)\A(?:change[-_ ]?me|(?:my|your|the)[-_ ].*|secret|password|token|todo|x{3,}|<.*>|\[.*\]|\W*)\Z|\.{3}"
 _MONEY = 'write the amount as text with at most four decimals, such as "2.50"'
 _DURATION = "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
+_A_UNIT = {"minute": "1m", "hour": "1h", "day": "24h", "week": "168h", "hourly": "1h", "daily": "24h", "weekly": "168h"}
 _DURATIONS: tuple[Route, ...] = (
     ("timeout",),
     ("stallTimeout",),
@@ -32,6 +34,11 @@ _DURATIONS: tuple[Route, ...] = (
     ("dedupe", "window"),
     ("environment", "keepFailed"),
 )
+# What to write for what 0 or -1 mean elsewhere.
+_NO_LIMIT: dict[Route, str] = {
+    ("maxTurns",): "delete it for no limit",
+    ("maxConcurrent",): "`enabled: false` beside it if nothing may start the task",
+}
 _LISTS_OF_MAPPINGS: tuple[Route, ...] = (("triggers",), ("tests",))
 _TRIGGER_FORMS = {
     "manual": "{type: manual}",
@@ -48,7 +55,7 @@ _MAPPING_FORMS: dict[Route, str] = {
     ("environment", "resources", "limits"): '{cpu: "1", memory: 2Gi}',
 }
 _MOST_NAMED = 5
-_MAX_MADE = 200
+_MAX_MADE, _MAX_ID = 200, 80
 _ENV_NAME = "use letters, digits and underscores; no digit first"
 
 
@@ -125,6 +132,8 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
         return at(code, f"`{name}` is {len(value):,} characters long", f"write at most {wanted} characters")
     if kind == "least" and last == "maxCatchUp" and value == 0:
         return at("OPT105", f"`{name}` is 0", "delete it, and write `misfire: skip`, which catches nothing up")
+    if kind == "least" and route in _NO_LIMIT:
+        return at("OPT105", f"`{name}` is {value}", f"write {wanted} or more, or {_NO_LIMIT[route]}")
     if kind in ("least", "most"):
         return at("OPT105", f"`{name}` is {value}", f"write {wanted} or {'more' if kind == 'least' else 'less'}")
     if not route:
@@ -159,6 +168,7 @@ def _bad_duration(at: At, route: Route, value: Any, *, or_none: bool = False) ->
         meant = seconds(value[0] if isinstance(value, list) and value else value)
         return at(code, f"`{name}` is no duration", f"write `{show(route[-1:])}: {meant}`" if meant else _DURATION)
     hint = _DURATION + (", or `none`" if or_none else "")
+    meant = meant or (_A_UNIT.get(value.strip().lower()) if isinstance(value, str) else None)
     if meant is not None:
         hint = f"write `{meant}`" + (": days are not read" if re.search("[0-9] *[dw]", str(value), re.IGNORECASE) else "")
     elif re.fullmatch(r"[1-9][0-9]{0,5}", str(value)):
@@ -323,7 +333,9 @@ def _bad_word(at: At, route: Route, value: Any, allowed: tuple[str, ...], path: 
 def _bad_pattern(at: At, route: Route, value: Any, pattern: str) -> Diagnostic:
     name, last = show(route), route[-1]
     if route == ("id",):
-        return at("OPT107", f"`{value}` is no id", "use a-z, 0-9 and single dashes")
+        meant = slug(value)
+        hint = f"write `{meant}`" if 0 < len(meant) <= _MAX_ID else "use a-z, 0-9 and single dashes"
+        return at("OPT107", f"`{value}` is no id", hint)
     if route[:2] == ("environment", "env"):
         shown = f"`{last}`" if last else "an empty text"
         return at("OPT506", f"{shown} is no name of an environment variable", _ENV_NAME, key=True)
@@ -340,12 +352,15 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
     if found is not None:
         hint, fix = found
         return at("OPT103", f"`{show(route)}` must be {wanted}, not {_kind_of(value)}", hint, fix=fix)
+    if route[:2] == ("environment", "secrets") and len(route) > 2 and isinstance(value, dict) and (secret := _only_name(value)) is not None:
+        hint = f"write `{secret}` alone: its value is set for the server"
+        return at("OPT103", f"`{show(route)}` must be {wanted}, not a mapping", hint)
     number = whole_meant(written or str(value).strip()) if wanted == WHOLE and isinstance(value, (str, float)) else None
     if value is None:
         hint = _for_nothing(document, route)
     elif number is not None:
         write = str(number)
-        hint = f"remove the quotes: {write}" if isinstance(value, str) else f"write {write}"
+        hint = f"remove the quotes: {write}" if isinstance(value, str) and value.strip() not in ("", written) else f"write {write}"
     elif wanted == WHOLE and isinstance(value, str) and written is not None and written.lstrip("+-").isdigit():
         return at("OPT105", f"`{show(route)}` is too large: it has {len(written):,} digits", "write a smaller number")
     elif wanted == TEXT and written is not None:
@@ -377,6 +392,12 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
     given = f"`{written}`" if wanted == WHOLE and is_number else _kind_of(value)
     message = f"`{show(route)}` must be {wanted}, not {given}"
     return at("OPT103", message, hint, write=write)
+
+
+def _only_name(value: dict[Any, Any]) -> str | None:
+    """The name of a secret that is the one key of a mapping. What stands behind it is never shown."""
+    names = [key for key in value if isinstance(key, str) and re.fullmatch(r"[A-Z][A-Z0-9_]*", key, re.ASCII)]
+    return names[0] if len(value) == 1 and names else None
 
 
 def _for_nothing(document: Document | Merged, route: Route) -> str:

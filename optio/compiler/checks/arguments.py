@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
+from optio.compiler.checks.declared import declared
 from optio.compiler.checks.shell import variables
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolve import ResolvedTask
@@ -24,10 +25,17 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     words = [posixpath.basename(word) for word in command]
     if words[0] in _OWN or any(_SHELL.fullmatch(word) for word in words[:3]):
         return
+    given = declared(task)
+    params = set(given.properties) if given is not None else set()
     known = {*task.spec.environment.env, *task.spec.environment.secrets, "HOME"}
     for index, word in enumerate(command[1:], start=1):
         if _SIGN.fullmatch(word):
             message = f"`{word}` is an argument of `{words[0]}`: a list runs without a shell"
+        elif param := next((each.name for each in variables(word) if each.name in params - known), None):
+            message = f"`{word}` stays as it is: parameters are filled into the prompt alone"
+            hint = f"let the program read `{param}` from the JSON file that `OPTIO_PARAMS_FILE` names"
+            yield task.at("OPT526", message, ("command", index), hint=hint)
+            return
         elif word.startswith("~/") or any(each.name in known or each.name.startswith("OPTIO_") for each in variables(word)):
             message = f"`{word}` stays as it is: a list runs without a shell, which would fill it in"
         else:

@@ -67,8 +67,8 @@ def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Dia
         inner = written.strip("${} \t#/^>!&")
         word = re.sub(r"[^A-Za-z0-9_]", "", inner)
         hint = f"write `{{{{{word}}}}}`"
-        if written.startswith("$.") and written in sources:
-            hint = f"write `{{{{{sources[written]}}}}}`"
+        if (mapped := _mapped(written, sources)) is not None:
+            hint = f"write `{{{{{mapped}}}}}`"
         elif word not in known.properties and "." in inner:
             word = named_by(inner, known)
             hint = f"write `{{{{{word}}}}}`" + ("" if word in known.properties else f", and declare `{word}` as a parameter")
@@ -82,6 +82,17 @@ def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Dia
     yield from told((name for name in given if name not in known.required and not known.has_default(name)), unset)
     singles = (found for found in re.finditer(SINGLE, key) if found[1] in known.properties)
     yield from told((found[0] for found in chain(re.finditer(ALMOST, key), singles, _dollars(key, known))), no_placeholder)
+
+
+def _mapped(written: str, sources: dict[str, str]) -> str | None:
+    """The parameter that a webhook fills from the path that is written there, or from the only one that ends so."""
+    from optio.compiler.checks.queries import path_meant  # only who made a mistake waits for it
+
+    path = written if written.startswith("$.") else path_meant(written)
+    if path is None or path in sources:
+        return None if path is None else sources[path]
+    ends = [name for source, name in sources.items() if source.rpartition(".")[2] == path.rpartition(".")[2]]
+    return ends[0] if len(ends) == 1 else None
 
 
 def _dollars(key: str, known: Declared) -> Iterator[re.Match[str]]:

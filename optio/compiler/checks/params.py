@@ -11,6 +11,7 @@ from optio.compiler.checks.patterns import Pattern
 from optio.compiler.checks.references import references
 from optio.compiler.checks.wanted import form
 from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.dump import flow
 from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.params import SchemaError, faults_of_schema, validator
@@ -47,7 +48,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.at("OPT205", message, (*ROUTE, "$schema"), hint=hint)
         return
     found = patterns.found_in(schema)
-    bad = [*references(task, schema), *patterns.too_long(task, ROUTE, found)]
+    bad = [*references(task, schema), *patterns.too_long(task, ROUTE, found), *patterns.slashed(task, ROUTE, found)]
     yield from bad
     if bad:
         return
@@ -114,7 +115,10 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
             message = f"`{value[twice]}` stands twice in `{word}`"
             yield task.at("OPT205", message, (*route, twice), hint="delete one of them")
         else:
-            hint = form(route) or "see json-schema.org for the form of this keyword"
+            listed = [part.strip() for part in value.split(",")] if word == "enum" and isinstance(value, str) else []
+            hint = (
+                f"write `enum: {flow(listed)}`" if listed else form(route) or "see json-schema.org for the form of this keyword"
+            )
             yield task.at("OPT205", f"`{word or 'paramsSchema'}` {message}", route, hint=hint)
 
 

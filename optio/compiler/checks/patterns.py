@@ -22,6 +22,8 @@ _NOT_THERE = {
     r"\(\?>": "an atomic group",
     r"\\[1-9]": "a back-reference",
 }
+# A pattern as JavaScript and Ruby write it: before `^` and behind `$` nothing can stand.
+_LITERAL = re.compile(r"/(\^.*|.*\$)/[a-z]{0,6}", re.DOTALL)
 _REPEATED = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 
 Pattern = tuple[Route, bool, str]
@@ -62,6 +64,19 @@ def too_long(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterator[Di
         message = f"`{worst}` is the longest of {len(different):,} patterns, which have too many classes such as `\\w` together"
     hint = "write them out, such as `[a-z0-9_]`, or list what is allowed under `enum`"
     yield task.at("OPT212", message, at + place, key=key, hint=hint)
+
+
+def slashed(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterator[Diagnostic]:
+    """Patterns between slashes, as literals of other languages are."""
+
+    def tell(each: tuple[Pattern, str]) -> Diagnostic:
+        (place, key, pattern), bare = each
+        message = f"`{pattern}` has the slashes of another language, and so matches nothing"
+        value = None if key else bare
+        return task.at("OPT212", message, at + place, key=key, hint=f"write `{bare}`", value=value, safe=False)
+
+    literals = ((each, _LITERAL.fullmatch(each[2])) for each in found)
+    return told(((each, literal[1]) for each, literal in literals if literal is not None), tell)
 
 
 def _work(pattern: str) -> int:

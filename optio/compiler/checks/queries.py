@@ -47,6 +47,8 @@ _ON_TEXT = (
     re.compile(rf"{_PATH}\.(?P<name>[a-z_]{{1,20}})\(\s*{_TEXT}\s*\)", re.IGNORECASE),
     re.compile(rf"{_PATH}\s+(?P<name>contains|startswith|endswith)\s+{_TEXT}", re.IGNORECASE),
 )
+# One item of a list held against a text, as languages without filters have it.
+_OF_ITEMS = re.compile(rf"{_PATH}\s*={{1,3}}\s*{_TEXT}|(?P<first>'[^'\\\\]{{1,200}}')\s+in\s+(?P<list>[@$\w.*\[\]]{{1,200}})")
 _PATTERNS = {
     **dict.fromkeys(("contains", "includes"), "{}"),
     **dict.fromkeys(("startswith", "starts_with"), "^{}"),
@@ -93,15 +95,15 @@ def path_meant(source: str) -> str | None:
 
 
 def fallback(source: str) -> str | None:
-    """The first of several paths, joined as programs do that take another one where there is none."""
-    first, *others = re.split(r"\s*(?:\|\|?|\?\?)\s*", source, maxsplit=1)
+    """The first of several paths, joined as programs do that take another one where there is none, or that compute."""
+    first, *others = re.split(r"\s*(?:\|\|?|\?\?)\s*|\s+[-+*/%]\s+", source, maxsplit=1)
     return first if first and others else None
 
 
 def _as_steps(path: str) -> str | None:
     """Numbers and odd names in brackets, without the dot at the end, the `?` of a program and the call of a method."""
     plainer = re.sub(r"(?:\.[a-z]\w*\([^()]*\))+$", "", path.replace("?.", ".")).rstrip(". ")
-    if re.search(r"[\[\](){}'\"\\|*@?:;,<>=!&]|\.\.", plainer[2:]):
+    if re.search(r"[\[\](){}'\"\\|*@?:;,<>=!&]|\.\.|\s[-+/%]\s", plainer[2:]):
         return None
     steps = [step.strip() for step in plainer[2:].split(".")]
     return "$" + "".join(
@@ -124,6 +126,7 @@ def filter_meant(text: str, scheme: str) -> str | None:
     meant = _FLAG.sub(lambda found: f"{found[1]}{found[2]}{found[4]} == {'false' if found[3] else 'true'}", meant)
     for form in _ON_TEXT:
         meant = form.sub(_matched, meant)
+    meant = _OF_ITEMS.sub(_among, meant)
     quoted = _QUOTED.findall(meant)
     bare = _AROUND.sub("", _QUOTED.sub(_KEPT, meant))
     for wrong, right in _MEANT:
@@ -135,6 +138,16 @@ def filter_meant(text: str, scheme: str) -> str | None:
     except PathSyntax:
         return None
     return None if meant == text else meant
+
+
+def _among(found: re.Match[str]) -> str:
+    """The test whether a list has such an item; what asks for no list stays."""
+    path, text = found["path"] or found["list"], found["text"] or found["first"]
+    if "*" not in path:
+        return found[0]
+    rooted = path if path[0] in "@$" else "@." + _AROUND.sub("", path, count=1)
+    items, _, field = rooted.partition("[*]" if "[*]" in rooted else ".*")
+    return found[0] if "*" in field else f"{items}[?@{field} == {text}]"
 
 
 def _matched(found: re.Match[str]) -> str:

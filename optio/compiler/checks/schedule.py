@@ -29,6 +29,8 @@ ABBREVIATIONS = {
 # Names that mean another zone on another machine, or none.
 MACHINE_ZONES = frozenset({"localtime", "posixrules", "Factory"})
 _OFFSET = re.compile(r"(?i:UTC|GMT)?(?P<sign>[+-])(?P<hours>[0-9]{1,2})(?::?(?P<minutes>[0-9]{2}))?")
+# The days on which the first to the fourth of a weekday falls.
+_WEEKS = ("1-7", "8-14", "15-21", "22-28")
 # What other systems write for a start that is no time.
 _NO_TIMES = ("@once", "@reboot", "@none", "@never", "@manual", "@startup", "@continuous")
 # What other systems fill in when a run begins.
@@ -65,7 +67,11 @@ def _expression(task: ResolvedTask, route: Route, expression: str) -> Iterator[D
         yield task.at("OPT304", message, route, hint="write `*` for one of the two, or keep it if both must fit")
     elif fields[2][0] not in "*?" and fields[4][0] not in "*?":
         message = f"`{expression}` fires on day {fields[2]} of the month and also on weekday {fields[4]}"
-        yield task.at("OPT304", message, route, hint="write `*` for one of the two, or keep it if either is meant")
+        hint = "write `*` for one of the two, or keep it if either is meant"
+        if days in _WEEKS and re.fullmatch(r"[0-7]|[A-Za-z]{3}", weekdays):
+            nth = f"{' '.join([*fields[:2], '*', fields[3]])} {weekdays}#{_WEEKS.index(days) + 1}"
+            hint = f"for weekday {weekdays} number {nth[-1]} of the month write `{nth}`; or keep it if either is meant"
+        yield task.at("OPT304", message, route, hint=hint)
 
 
 def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | None, never: bool, message: str) -> Diagnostic:
@@ -153,7 +159,7 @@ def _zone_hint(name: str) -> str:
         fixed = f"Etc/GMT{'-' if offset['sign'] == '+' else '+'}{hours}"
         known = not minutes and fixed in zones
         return "name a place, such as `Europe/Berlin`" + (f"; a zone that never changes is `{fixed}`" if known else "")
-    from optio.compiler.checks.zone_names import zone_called  # only who made a mistake waits for it
+    from optio.compiler.checks.zone_names import city_of, zone_called  # only who made a mistake waits for it
 
     if (called := zone_called(name)) in zones:
         return f"write `{called}`"
@@ -163,7 +169,7 @@ def _zone_hint(name: str) -> str:
     same = folded.get(name.lower()) or next(
         (z for z in zones if z.lower().endswith("/" + name.lower().replace(" ", "_"))), None
     )
-    meant = same or closest(name, zones)
+    meant = same or city_of(name) or closest(name, zones)
     return f"did you mean `{meant}`?" if meant else "use an IANA name such as `Europe/Berlin`, or `UTC`"
 
 

@@ -184,7 +184,9 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
                 else Fix.write(task.document.restyled(route, better), task.span(route), safe=False)
             )
             hint = f"write `{better}`" if better is not None else _path_hint(source)
-            if better is not None and first is not None:
+            if better is not None and first is not None and not re.search(r"[|?]", source):
+                hint += ": nothing is computed; say in the prompt what is to be made of it"
+            elif better is not None and first is not None:
                 hint += (
                     f": a parameter has one path, and `default` under `paramsSchema.properties.{name}` for where it is missing"
                 )
@@ -192,6 +194,11 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
             return
         if not path.singular and known is not None and not _takes_lists(known.properties.get(name)):
             hint = "name one value, with `[0]` for the first of a list, or give the parameter `type: array`"
+            if "[?" in source:
+                place = _short(re.sub(r"\[\?.*\]", "[0]", source))
+                hint = (
+                    f"a filter gives a list: give the parameter `type: array`, or name the item by its place, as in `{place}`"
+                )
             cut = re.fullmatch(rf"({plain.PATH})\[-?\d*:-?\d*(?::\d*)?\]", source)
             if cut is not None:
                 hint = f"write `{cut[1]}`: no path takes a part of a text; of a list name one item, as in `{cut[1]}[0]`"

@@ -27,6 +27,34 @@ _WINDOWS = {
     "irish": "Europe/Dublin", "greenwich mean": "Europe/London", "coordinated universal": "UTC", "universal": "UTC",
     "indian": "Asia/Kolkata",
 }  # fmt: skip
+# Large cities whose zone has another one's name.
+_CITIES = {
+    "Europe/Berlin": "munich hamburg frankfurt cologne stuttgart dusseldorf leipzig dresden hanover nuremberg bonn munchen",
+    "Europe/Zurich": "geneva bern basel lausanne",
+    "Europe/Vienna": "graz salzburg linz innsbruck",
+    "Europe/Rome": "milan naples turin florence venice bologna",
+    "Europe/Madrid": "barcelona valencia seville bilbao malaga",
+    "Europe/Paris": "lyon marseille toulouse lille nice bordeaux nantes strasbourg",
+    "Europe/London": "manchester birmingham edinburgh glasgow cardiff leeds bristol liverpool cambridge oxford",
+    "Europe/Amsterdam": "rotterdam the_hague utrecht eindhoven",
+    "Europe/Brussels": "antwerp ghent",
+    "Europe/Warsaw": "krakow gdansk wroclaw poznan lodz",
+    "Europe/Stockholm": "gothenburg malmo",
+    "Europe/Lisbon": "porto",
+    "Europe/Istanbul": "ankara izmir",
+    "America/New_York": "boston washington miami philadelphia atlanta orlando pittsburgh charlotte cleveland baltimore",
+    "America/Chicago": "houston dallas austin san_antonio new_orleans minneapolis st_louis memphis nashville milwaukee",
+    "America/Los_Angeles": "seattle san_francisco san_diego portland las_vegas san_jose sacramento oakland palo_alto",
+    "America/Denver": "salt_lake_city albuquerque",
+    "America/Toronto": "ottawa quebec",
+    "America/Edmonton": "calgary",
+    "America/Sao_Paulo": "rio_de_janeiro brasilia",
+    "Asia/Kolkata": "mumbai delhi new_delhi bangalore bengaluru chennai hyderabad pune",
+    "Asia/Shanghai": "beijing shenzhen guangzhou",
+    "Asia/Tokyo": "osaka kyoto yokohama",
+    "Asia/Dubai": "abu_dhabi",
+    "Africa/Johannesburg": "cape_town durban pretoria",
+}
 _TIME = re.compile(r"\s*(?:standard |daylight |summer )?time\b.*|\s*\([^()]*\)\s*", re.IGNORECASE)
 
 
@@ -35,3 +63,9 @@ def zone_called(name: str) -> str | None:
     if len(name) > 100 or not re.search(r"\btime\b|\(", name, re.IGNORECASE):
         return None
     return _WINDOWS.get(_TIME.sub("", name).strip().lower())
+
+
+def city_of(name: str) -> str | None:
+    """The zone of a large city that has none of its name: `Europe/Munich` or `San Francisco`."""
+    city = name.rpartition("/")[2].strip().lower().replace(" ", "_")
+    return next((zone for zone, cities in _CITIES.items() if city in cities.split()), None)
