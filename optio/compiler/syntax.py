@@ -10,6 +10,8 @@ from optio.compiler.nearest import closest
 from optio.compiler.nodes import OTHER_BREAKS
 from optio.compiler.scalars import single_quoted
 from optio.compiler.source import Position, Span, position_at
+from optio.model.spec import keys_of
+from optio.model.task import TaskSpec
 
 BLANKS = "\u00a0\u2007\u202f\u3000\ufeff"
 _TEMPLATE_VALUE = r"^\s*(?:- +)*(?:[^\s:#][^:#]*:\s+)?(\{\{.*)$"
@@ -23,6 +25,8 @@ _LEADING = rf"^[ ]*([\t{BLANKS}])"
 _BLOCK_HEADER = r"^ *(?P<item>- +(?=\S+:))?(?:- +)*(?:[^\s#][^#]*:\s+)?(?P<sign>[|>])[-+]?\s*(?:#.*)?$"
 _MOST_INDENTED = 1_000
 _SHOWN = 60
+_NO_COLON = r"^(\s*)([A-Za-z]\w*)\s*(=)?\s*((?<=[ =])[^\s=:].*?)\s*$"
+_KEYS = frozenset(key.written for key in keys_of(TaskSpec))
 _COMMENT = r"\s+#.*$"
 
 
@@ -210,6 +214,10 @@ def _no_blank(scene: _Scene) -> _Slip | None:
         return None
     above = next((row for row in range(scene.row - 1, -1, -1) if scene.lines[row].strip()), scene.row)
     for row in dict.fromkeys((scene.from_row, above)):
+        if (keyed := re.match(_NO_COLON, scene.lines[row])) and (keyed[3] or keyed[2] in _KEYS):
+            return _Slip(
+                "OPT001", "a line that is no `key: value`", f"write `{keyed[2]}: {keyed[4][:_SHOWN]}`", row, keyed.start(2)
+            )
         found = re.match(r"^(\s*(?:- +)*)([A-Za-z][\w-]*):(?!//)([^\s:].*)$", scene.lines[row])
         if found is not None:
             hint = f"write `{found[2]}: {found[3].strip()[:_SHOWN]}`"
@@ -289,6 +297,8 @@ def _quote(scene: _Scene) -> _Slip | None:
         value = re.match(r"^\s*(?:- +)*(?:[^\s:#\"'\[{][^:#]*:\s+)?(.*)$", scene.line)
         whole = _requoted(value[1].strip() if value else "")
         hint = f"put quotes around the whole value: {whole}" if whole else _AFTER[sign]
+        if (odd := scene.line[scene.column :].split(" #")[0].strip()) in (",", ";"):
+            return _Slip("OPT001", f"`{odd}` behind a value", "delete it", scene.row, scene.column)
         return _Slip("OPT001", f"text after the closing {sign}", hint, scene.row, scene.column)
     return None
 

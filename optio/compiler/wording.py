@@ -352,7 +352,12 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
     if found is not None:
         hint, fix = found
         return at("OPT103", f"`{show(route)}` must be {wanted}, not {_kind_of(value)}", hint, fix=fix)
-    if route[:2] == ("environment", "secrets") and len(route) > 2 and isinstance(value, dict) and (secret := _only_name(value)) is not None:
+    if (
+        route[:2] == ("environment", "secrets")
+        and len(route) > 2
+        and isinstance(value, dict)
+        and (secret := _only_name(value)) is not None
+    ):
         hint = f"write `{secret}` alone: its value is set for the server"
         return at("OPT103", f"`{show(route)}` must be {wanted}, not a mapping", hint)
     number = whole_meant(written or str(value).strip()) if wanted == WHOLE and isinstance(value, (str, float)) else None
@@ -360,7 +365,9 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
         hint = _for_nothing(document, route)
     elif number is not None:
         write = str(number)
-        hint = f"remove the quotes: {write}" if isinstance(value, str) and value.strip() not in ("", written) else f"write {write}"
+        hint = (
+            f"remove the quotes: {write}" if isinstance(value, str) and value.strip() not in ("", written) else f"write {write}"
+        )
     elif wanted == WHOLE and isinstance(value, str) and written is not None and written.lstrip("+-").isdigit():
         return at("OPT105", f"`{show(route)}` is too large: it has {len(written):,} digits", "write a smaller number")
     elif wanted == TEXT and written is not None:
@@ -373,6 +380,9 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
         hint = _itemized(next(iter(value)), len(value) > 1, flow=own.is_flow(there))
     elif wanted == LIST and isinstance(value, dict) and value:
         hint = f"write a list: `[{', '.join(list(value)[:_MOST_NAMED])}]`"
+    elif wanted == LIST and isinstance(value, str) and re.match(r"-\w", value):
+        items = [item.strip() for item in re.split(r"(?:^|\s)-(?=\w)", value) if item.strip()]
+        hint = f"write a blank behind each `-`: `- {items[0][:_MAX_MADE]}`"
     elif wanted == LIST and not isinstance(value, dict):
         hint = f"write a list: [{written if written is not None else '...'}]"
     elif wanted == SWITCH and isinstance(value, str) and value.lower() in ("true", "false"):

@@ -145,6 +145,8 @@ def _number(text: str, port: str | None) -> int:
     if not _PORT.fullmatch(port) or int(port) > 65535:
         several = re.match(r"[0-9]+(?=[-,])", port)
         hint = "write `host:8443`; without a port it is 443"
+        if port.lower() in _SCHEMES and port:
+            hint = f"write `{text[: -len(port) - 1]}{_SCHEMES[port.lower()]}`"
         if several is not None:
             hint = f"write `{text[: -len(port)]}{several[0]}`, and an entry for each further port"
         raise BadEntry(f"`{text}` has no port from 1 to 65535", hint)

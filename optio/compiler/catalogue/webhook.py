@@ -92,7 +92,7 @@ RULES = (
         _mapped("{REPO_NAME: $.repository.name}"),
     ),
     Rule(
-        "OPT412", "type-mismatch", WARNING, "GitHub sends another type than the parameter takes",
+        "OPT412", "type-mismatch", WARNING, "what is sent has another type than the parameter takes",
         "A delivery whose values do not fit the schema is refused; nobody sees it but in the list of deliveries.",
         _mapped("{REPO_NAME: $.repository.id}").replace("secret:", "scheme: github\n      secret:"),
         _mapped("{REPO_NAME: $.repository.name}").replace("secret:", "scheme: github\n      secret:"),

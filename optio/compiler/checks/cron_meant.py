@@ -22,6 +22,8 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d\d)")
 _UNITS = {"m": "minute", "h": "hour", "d": "day"}
 
 
+_YEAR = re.compile(r"[*?]|(?:19|20)\d\d(?:[-,/]\d{1,4})*")
+_LOOSE = re.compile(r"(\s*,\s*)|(?<=\w)\s+(?:to|through|-)\s+(?=\w)", re.IGNORECASE)
 _RANGE = re.compile(r"(?<![\w/-])(\w+)-(\w+)(?![\w/-])")
 # The bounds of each field, and its names.
 _BOUNDS: tuple[tuple[int, int, tuple[str, ...]], ...] = (
@@ -55,14 +57,16 @@ def cron_meant(text: str) -> Meant | None:
     elif (said := cron_said(rest)) is not None:
         tries = [said]
     else:
-        words = (wrapped[1] if wrapped else rest).split()
+        words = _LOOSE.sub(lambda found: "," if found[1] else "-", wrapped[1] if wrapped else rest).split()
         if len(words) == 4 and (clock := _CLOCK.fullmatch(words[0])) is not None:
             words = [str(int(clock[2])), str(int(clock[1])), *words[1:]]
         fields = [words]
         if wrapped:
             fields = [words[:5]]
         elif len(words) in (6, 7):
-            fields = [words[1:6], words[:5]] if words[0].isdigit() else []
+            # What is left out must be seconds, or years.
+            fields = [words[1:6]] if words[0].isdigit() and all(map(_YEAR.fullmatch, words[6:])) else []
+            fields += [words[:5]] if len(words) == 6 and _YEAR.fullmatch(words[5]) else []
         from_one = wrapped is not None or "?" in words or len(words) == 7
         tries = [" ".join([*map(_field, each[:-1]), _weekday(each[-1], from_one)]) for each in fields if each]
         tries += [_unwrapped(each) for each in tries]

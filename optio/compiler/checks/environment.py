@@ -120,6 +120,8 @@ def _bad_image(task: ResolvedTask, image: str) -> Diagnostic:
         hint = f"write `{image.split('://', 1)[1]}`, without the scheme"
     elif image != image.lower() and _is_image(image.lower()):
         hint = f"write `{image.lower()}`: image names are lower case"
+    elif _is_image(tagged := ":".join(image.split())):
+        hint = f"write `{tagged}`"
     elif "@" in image:
         hint = "a digest is `@sha256:` and 64 hexadecimal digits"
     else:

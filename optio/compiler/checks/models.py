@@ -37,6 +37,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if spec.model is None or PLACEHOLDER.search(spec.model):
         return
     if not _NAME.fullmatch(spec.model):
+        bare = spec.model.strip(" ;,.'\"`")
+        if bare != spec.model and _NAME.fullmatch(bare):
+            yield task.at("OPT105", "`model` is no name of a model", ("model",), hint=f"write `{bare}`", value=bare, safe=False)
+            return
         hint = "begin with a letter or a digit, and use those, `.`, `_`, `-`, `:`, `/`, `@`, `+` and brackets"
         yield task.at("OPT105", "`model` is no name of a model", ("model",), hint=hint)
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from optio.compiler.checks.contradictions import WORDS
 from optio.compiler.checks.keywords import subschemas
 from optio.compiler.diagnostics import Diagnostic, told
+from optio.compiler.dump import flow
 from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.params import SchemaError, says, validator
@@ -60,6 +61,8 @@ def own_values(task: ResolvedTask, at: Route, schema: dict[str, Any], unfit: Abs
     def tell(each: _Wrong) -> Diagnostic:
         message = says(next(iter(each.fits.iter_errors(each.instance))))
         hint = _cure(each.sub, each.held.value, each.held.code == "OPT207")
+        if each.held.place[-1] == "const" and isinstance(each.held.value, list):
+            hint = f"write `enum: {flow(each.held.value)}` if it is one of these"
         return task.at(each.held.code, f"{each.held.called} {message}", each.held.place, hint=hint)
 
     for code in ("OPT207", "OPT208"):

@@ -1,5 +1,6 @@
 """Parameters: is the schema sound, can it be satisfied, do its own values fit."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -106,6 +107,9 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
         elif word == "type" and isinstance(value, str):
             meant = _type_meant(value)
             hint = f"did you mean `{meant}`?" if meant else "allowed: " + ", ".join(TYPES)
+            several = [_type_meant(part) for part in re.split(r"\s*(?:[,|/]|\bor\b)\s*", value)]
+            if len(several) > 1 and all(several):
+                meant, hint = None, f"write `type: {flow(several)}`"
             form_of = format_meant(value)
             if meant == "string" and form_of is not None and "format" not in value_at(schema, place[:-1]):
                 hint = f"write `type: string`, and `format: {form_of}` beside it"

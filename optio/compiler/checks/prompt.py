@@ -33,7 +33,7 @@ _MARKED = re.compile(
 # A prompt that is nothing but the name of a file.
 _PATH = re.compile(r"(?:\./|\.\./|/|~/)?[\w.-]+(?:/[\w.-]+)*\.(?:md|mdx|markdown|txt|prompt|j2|jinja2?|tmpl|tpl)")
 _MAX_PATH = 300
-SINGLE = r"(?<!\{)\$?\{([A-Za-z0-9_]+)\}(?!\})"
+SINGLE = r"(?<!\{)\${0,2}\{([A-Za-z0-9_]+)\}(?!\})"
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:

@@ -11,7 +11,10 @@ _KEPT = "\x00"
 _MEANT = (
     (r"(?i)\s+and\s+|\s*(?<!&)&(?!&)\s*", " && "),
     (r"(?i)\s+or\s+|\s*(?<!\|)\|(?!\|)\s*", " || "),
+    (r"(?i)\s+is\s+not\s+", " != "),
+    (r"(?i)\s+is\s+", " == "),
     (r"(?i)\bnot\s+", "!"),
+    (r"@{2,}", "@"),
     (r"<>|!==", "!="),
     (r"=>", ">="),
     (r"=<", "<="),
@@ -58,6 +61,8 @@ _PATTERNS = {
 _FLAG = re.compile(
     r"(^|&&|\|\||\()(\s*)(!?)\s*((?:github\.event|\$json\.body|\$json|body|payload|event)(?:\.\w+)+)(?=\s*(?:$|&&|\|\||\)))"
 )
+# A JSON Pointer, or a path with its signs.
+_POINTER = re.compile(r"\$?/[A-Za-z_]\w*(?:/[A-Za-z_]\w*)*", re.ASCII)
 _DASHED = re.compile(r"\.([A-Za-z_]\w*-[\w-]*)")
 _LONGEST = 500
 
@@ -86,6 +91,8 @@ def path_meant(source: str) -> str | None:
     it, or with names that need brackets."""
     if len(source) > _LONGEST:
         return None
+    if _POINTER.fullmatch(source):
+        return "$." + source.strip("$/").replace("/", ".")
     braces = _BRACES.fullmatch(source)
     whole = _OF_CONTEXT.sub(lambda found: _CONTEXT[found[1]], (braces[1] if braces else source).strip())
     bare = whole if whole.startswith("$json.") else whole.lstrip("$@.")
@@ -106,6 +113,8 @@ def _as_steps(path: str) -> str | None:
     if re.search(r"[\[\](){}'\"\\|*@?:;,<>=!&]|\.\.|\s[-+/%]\s", plainer[2:]):
         return None
     steps = [step.strip() for step in plainer[2:].split(".")]
+    if not all(re.fullmatch(r"\w+(?:[ -]\w+)*", step) for step in steps):
+        return None
     return "$" + "".join(
         f"[{step}]" if step.isdigit() else f".{step}" if re.fullmatch(r"[A-Za-z_]\w*", step, re.ASCII) else f"['{step}']"
         for step in steps

@@ -161,6 +161,9 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
         elif rooted is not None and "{{" in source:
             hint = f"write `{_short(rooted)}`"
         yield task.at("OPT409", f"`{_short(source)}` does not begin with `$`", route, hint=hint, value=write, safe=False)
+    elif source == "$" and known is not None and not _takes_bodies(known.properties.get(name)):
+        message = f"`$` is the whole body, and `{name}` takes one value of it: every delivery would be refused"
+        yield task.at("OPT412", message, route, hint="map a field of it, such as `$.repository.name`")
     elif not plain.is_path(source):
         from optio.model.mapping import PathSyntax, compile_path
 
@@ -247,6 +250,12 @@ def _values(known: Declared | None, name: str) -> list[Any]:
     sub = known.properties.get(name) if known is not None else None
     listed = sub.get("enum") if isinstance(sub, dict) else None
     return listed if isinstance(listed, list) else []
+
+
+def _takes_bodies(sub: Any) -> bool:
+    """Whether a parameter may be an object or a list, as far as its type says."""
+    types = sub.get("type") if isinstance(sub, dict) else None
+    return types is None or not {"object", "array"}.isdisjoint([types] if isinstance(types, str) else types)
 
 
 def _takes_lists(sub: Any) -> bool:
