@@ -608,7 +608,7 @@ ROWS: tuple[Row, ...] = (
     Row(TRIGGER, "kind", "type", to.text),
     # In tests.
     Row(TEST, "payload body event file fixture sample", "webhook", to.same),
-    Row(TEST, "input inputs parameters args", "params", to.same),
+    Row(TEST, "input inputs parameters args arguments with given", "params", to.same),
     Row(TEST, "expected then want assert asserts expectation output should", "expect", to.same),
     Row(TEST, "at time cron when", "schedule", to.same),
     Row(TEST, "description title label id", "name", to.same),

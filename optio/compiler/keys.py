@@ -95,6 +95,11 @@ def unknown(root: Any, route: Route) -> Unknown:
         meant = closest(folded, known) or folded
         message, hint = f"`{name}` holds the look-alike letter U+{ord(odd):04X}", f"write `{meant}` in plain letters"
         return Unknown("OPT020", message, hint, meant)
+    if len(route) == 1 and re.fullmatch(r"(?:x-|\.)[\w-]+", key):
+        hint = (
+            "no key here keeps values for others: write `&NAME` where one stands first, or `type: template` in a file to extend"
+        )
+        return Unknown("OPT101", f"unknown key `{name}`", hint)
     if key in _NEVER:
         hint = "delete it: a run has no privileges, no service account and nothing of its node, whatever its task says"
         return Unknown("OPT101", f"unknown key `{name}`", hint)

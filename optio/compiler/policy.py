@@ -48,6 +48,8 @@ def _wrong(document: Document, misfit: Misfit) -> Diagnostic:
         hint = 'write the amount as text, such as "5.00"'
     elif misfit.kind == "type" and misfit.wanted == LIST and isinstance(misfit.value, str):
         hint = f"write a list: [{misfit.value}]"
+    elif route[-1:] in (("timeout",), ("keepFailed",)) and type(misfit.value) is int:
+        hint = f"write `{misfit.value}s` for seconds or `{misfit.value}m` for minutes"
     elif misfit.kind == "type":
         hint = f"write {misfit.wanted}"
     elif route[:1] == ("namespaces",) and misfit.kind == "blank":

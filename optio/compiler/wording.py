@@ -99,7 +99,10 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
             fix=fix,
         )
     if kind == "missing":
-        return at("OPT102", f"`{name}` is missing", f"add `{last}:`", key=True)
+        hint = f"add `{last}:`"
+        if route == ("name",) and "templates" in document.path_at(route).split("/")[:-1]:
+            hint += ", or `type: template` if tasks extend this file"
+        return at("OPT102", f"`{name}` is missing", hint, key=True)
     if kind == "variant":
         return _bad_trigger(document, route)
     if last in _SECRETS and isinstance(value, str) and re.search(_PLACEHOLDER, value):
@@ -304,7 +307,8 @@ def _bad_word(at: At, route: Route, value: Any, allowed: tuple[str, ...], path: 
 
     if isinstance(known := word_meant(route, value), tuple):
         return at("OPT104", f"`{show(route)}` is `{value}`", known[0])
-    meant = known or closest(str(value).lower(), allowed)
+    named = [word for word in re.findall(r"[a-z-]+", str(value).lower()) if word in allowed]
+    meant = known or (named[0] if len(set(named)) == 1 else closest(str(value).lower(), allowed))
     hint = f"did you mean `{meant}`? " if meant else ""
     if (explained := choices(route)) is not None and not meant:
         hint = explained
@@ -363,6 +367,8 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
     number = whole_meant(written or str(value).strip()) if wanted == WHOLE and isinstance(value, (str, float)) else None
     if value is None:
         hint = _for_nothing(document, route)
+    elif value is False and route == ("maxRetries",):
+        write, hint = "0", "write 0 for no further attempt"
     elif number is not None:
         write = str(number)
         hint = (

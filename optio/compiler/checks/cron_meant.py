@@ -22,6 +22,12 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d\d)")
 _UNITS = {"m": "minute", "h": "hour", "d": "day"}
 
 
+# Days in two letters, English and German.
+_SHORT = re.compile(r"(?<![A-Za-z])[A-Za-z]{2}(?![A-Za-z])")
+_TWO_LETTERS = {
+    "MO": "MON", "TU": "TUE", "DI": "TUE", "WE": "WED", "MI": "WED", "TH": "THU", "DO": "THU", "FR": "FRI", "SA": "SAT",
+    "SU": "SUN", "SO": "SUN",
+}  # fmt: skip
 _YEAR = re.compile(r"[*?]|(?:19|20)\d\d(?:[-,/]\d{1,4})*")
 _LOOSE = re.compile(r"(\s*,\s*)|(?<=\w)\s+(?:to|through|-)\s+(?=\w)", re.IGNORECASE)
 _RANGE = re.compile(r"(?<![\w/-])(\w+)-(\w+)(?![\w/-])")
@@ -42,7 +48,7 @@ class Meant(NamedTuple):
 def cron_meant(text: str) -> Meant | None:
     """Read as Quartz has it, seconds in front; as AWS has it, a year behind, `cron(...)` and `rate(...)`; as a crontab
     has it, with a zone; as a time of the day; with whole names of days; in words. None when it is something else."""
-    text = text.strip()
+    written, text = text, text.strip(" \t\n'\"`")
     if text.lower() in _WORDS:
         return Meant(_WORDS[text.lower()])
     zone = _ZONE.match(text)
@@ -70,7 +76,7 @@ def cron_meant(text: str) -> Meant | None:
         from_one = wrapped is not None or "?" in words or len(words) == 7
         tries = [" ".join([*map(_field, each[:-1]), _weekday(each[-1], from_one)]) for each in fields if each]
         tries += [_unwrapped(each) for each in tries]
-    better = next((each for each in tries if each != text and _is_sound(each)), None)
+    better = next((each for each in tries if each != written and _is_sound(each)), None)
     return None if better is None else Meant(better, zone[1] if zone else None)
 
 
@@ -105,7 +111,7 @@ def _field(word: str) -> str:
 def _weekday(word: str, from_one: bool) -> str:
     """A system that knows `?` or years counts the days of the week from 1, which is Sunday."""
     named = re.sub(r"(?<![/#\d])[1-7](?!\d)", lambda day: _NAMES[_DAYS[int(day[0]) - 1]], word) if from_one else word
-    return _field(named)
+    return _SHORT.sub(lambda day: _TWO_LETTERS.get(day[0].upper(), day[0]), _field(named))
 
 
 def _is_sound(expression: str) -> bool:

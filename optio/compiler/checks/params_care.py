@@ -18,6 +18,7 @@ _BOUNDS = frozenset({"maxLength", "enum", "const", "pattern", "format", "$ref", 
 # Keywords of other schemas that none here stands for.
 _ADVICE = {
     "optional": "delete it: a parameter that `required` does not name is optional",
+    "additionalItems": "delete it, or write `items: false` beside `prefixItems` to close a list",
     "nullable": 'write `type: [string, "null"]`, or another type in its place',
 }
 _SECRET = re.compile(r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|PRIVATE_?KEY|CREDENTIALS?)(?:$|_)", re.IGNORECASE)

@@ -186,6 +186,12 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         whole, last = re.sub(r"\W", "", inner), inner.rpartition(".")[2]
         word = next((each for each in (whole, last) if each in known.properties), None)
         hint = "write `{{NAME}}` with letters, digits and underscores only"
+        if (
+            word is None
+            and re.fullmatch(r"\{\{[\w ]+\}\}", found[0])
+            and len(among := [each for each in re.findall(r"\w+", inner) if each in known.properties]) == 1
+        ):
+            word = among[0]
         if inner.startswith(".") or re.search(r"[^\w.\- \t${}#/^>!&]", found[0]):
             hint += "; braces that are meant stand between backquotes"
             named = next((each for each in re.findall(r"\w+", inner) if each in known.properties), None)
@@ -199,7 +205,11 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         if inner.startswith(".") and "$." in found[0]:
             word = sources.get(f"${inner}")
             hint = f"write `{{{{NAME}}}}`, and for that parameter `NAME: ${inner}` under the webhook's `paramMapping`"
-        if word is not None:
+        if word is not None and not word.isidentifier() and not word.replace("_", "a").isalnum():
+            better = re.sub(r"\W+", "_", word)
+            hint = f"call the parameter `{better}`, and write `{{{{{better}}}}}`: a name has letters, digits and `_`"
+            word = None
+        elif word is not None:
             hint = f"write `{{{{{word}}}}}`"
         write = f"{{{{{word}}}}}" if word is not None and found[0].endswith("}}") else None
         message = f"`{found[0]}` is no placeholder and stays as it is"

@@ -52,6 +52,11 @@ _ON_TEXT = (
 )
 # One item of a list held against a text, as languages without filters have it.
 _OF_ITEMS = re.compile(rf"{_PATH}\s*={{1,3}}\s*{_TEXT}|(?P<first>'[^'\\\\]{{1,200}}')\s+in\s+(?P<list>[@$\w.*\[\]]{{1,200}})")
+_OF_PATTERN = re.compile(rf"{_PATH}\s*=~\s*/(?P<pattern>[^/'\\\\]{{1,200}})/(?P<flags>i?)(?![a-z])")
+_OF_TEXTS = re.compile(
+    rf"{_PATH}\s+(?P<no>not\s+)?in\s+[\[(]\s*(?P<texts>'[^'\\\\]{{1,100}}'(?:\s*,\s*'[^'\\\\]{{1,100}}'){{0,20}})\s*[\])]",
+    re.IGNORECASE,
+)
 _PATTERNS = {
     **dict.fromkeys(("contains", "includes"), "{}"),
     **dict.fromkeys(("startswith", "starts_with"), "^{}"),
@@ -135,6 +140,8 @@ def filter_meant(text: str, scheme: str) -> str | None:
     meant = _FLAG.sub(lambda found: f"{found[1]}{found[2]}{found[4]} == {'false' if found[3] else 'true'}", meant)
     for form in _ON_TEXT:
         meant = form.sub(_matched, meant)
+    meant = _OF_PATTERN.sub(_searched, meant)
+    meant = _OF_TEXTS.sub(_one_of, meant)
     meant = _OF_ITEMS.sub(_among, meant)
     quoted = _QUOTED.findall(meant)
     bare = _AROUND.sub("", _QUOTED.sub(_KEPT, meant))
@@ -149,12 +156,26 @@ def filter_meant(text: str, scheme: str) -> str | None:
     return None if meant == text else meant
 
 
+def _rooted(path: str) -> str:
+    return path if path[0] in "@$" else "@." + _AROUND.sub("", path, count=1)
+
+
+def _searched(found: re.Match[str]) -> str:
+    return f"search({_rooted(found['path'])}, '{'(?i)' if found['flags'] else ''}{found['pattern']}')"
+
+
+def _one_of(found: re.Match[str]) -> str:
+    sign, joined = ("!=", " && ") if found["no"] else ("==", " || ")
+    tests = [f"{_rooted(found['path'])} {sign} {text}" for text in _QUOTED.findall(found["texts"])]
+    return tests[0] if len(tests) == 1 else f"({joined.join(tests)})"
+
+
 def _among(found: re.Match[str]) -> str:
     """The test whether a list has such an item; what asks for no list stays."""
     path, text = found["path"] or found["list"], found["text"] or found["first"]
     if "*" not in path:
         return found[0]
-    rooted = path if path[0] in "@$" else "@." + _AROUND.sub("", path, count=1)
+    rooted = _rooted(path)
     items, _, field = rooted.partition("[*]" if "[*]" in rooted else ".*")
     return found[0] if "*" in field else f"{items}[?@{field} == {text}]"
 
@@ -164,7 +185,7 @@ def _matched(found: re.Match[str]) -> str:
     name, path, quoted = found["name"].lower(), found["path"], found["text"]
     if name not in _PATTERNS:
         return found[0]
-    rooted = path if path[0] in "@$" else "@." + _AROUND.sub("", path, count=1)
+    rooted = _rooted(path)
     if "*" in path:
         items, _, field = rooted.partition("[*]" if "[*]" in rooted else ".*")
         return f"{items}[?@{field} == {quoted}]" if _PATTERNS[name] == "{}" else found[0]

@@ -35,6 +35,7 @@ _WEEKS = ("1-7", "8-14", "15-21", "22-28")
 _NO_TIMES = ("@once", "@reboot", "@none", "@never", "@manual", "@startup", "@continuous")
 # What other systems fill in when a run begins.
 _FILLED = re.compile(r"\$?\{\{[^{}\n]{1,100}\}\}|\{%[^%{}\n]{1,100}%\}|\$\{[^{}\n]{1,100}\}|\$\([^()\n]{1,100}\)")
+_SECONDS = re.compile(r"\s*[0-9*/,-]+(?:\s+[0-9*/,?A-Z-]+){5}\s*\Z")
 _DECLARE = "delete it, or declare it under `paramsSchema.properties`"
 
 
@@ -84,8 +85,8 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
     write = meant.expression if meant is not None else None
     if field is None:
         if len(words) in (6, 7):
-            hint = "a schedule has 5: minute, hour, day of month, month, day of week; "
-            hint += f"write `{write}`" if write else "leave out the seconds"
+            hint = "a schedule has 5: minute, hour, day of month, month, day of week"
+            hint += f"; write `{write}`" if write else "; leave out the seconds" if _SECONDS.match(expression) else ""
             return task.at("OPT303", f"`{expression}` has {len(words)} fields", route, hint=hint, value=write, safe=False)
         if expression.strip().startswith("@"):
             if write is not None:

@@ -48,7 +48,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
     if len(path) <= LONGEST_PATH and _SECRET_IN_URL.search(path):
-        yield task.at("OPT421", "the path carries a secret or a query", route, hint="sign deliveries: `secret: {name: NAME}`")
+        bare = re.sub(_ADDRESS, "", re.split(r"[?&#]", path)[0])
+        hint = f"write `{bare}`, and sign" if _PATH.fullmatch(bare) else "sign"
+        yield task.at(
+            "OPT421", "the path carries a secret or a query", route, hint=f"{hint} deliveries: `secret: {{name: NAME}}`"
+        )
     elif path in RESERVED_PATHS:
         yield task.at("OPT401", f"the path `{path}` is reserved", route, hint="choose another one")
     elif not _PATH.fullmatch(path) or len(path) > LONGEST_PATH:
@@ -118,7 +122,7 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
     mapping = {name: source for name, source in mapping.items() if name not in turned}
     for name, source in mapping.items():
         yield from _source(task, (*route, name), source, known, config.scheme)
-        if isinstance(source, str) and plain.is_path(source):
+        if isinstance(source, str) and plain.is_path(source) and task.knows((*route[:-1], "scheme")):
             yield from _around(task, (*route, name), source, config.scheme)
     if known is None:
         return
