@@ -498,6 +498,8 @@ ROWS: tuple[Row, ...] = (
         "for none; then delete this line",
     ),
     Row(RESOURCES, "mem ram memorylimit", "memory", to.quantity),
+    Row(RESOURCES, "memoryrequest memrequest requestmemory", "requests.memory", to.quantity),
+    Row(RESOURCES, "cpurequest requestcpu", "requests.cpu", to.quantity),
     Row(RESOURCES, "memorymb memorymib", "memory", to.mebibytes),
     Row(RESOURCES, "cpus cores cpulimit vcpu", "cpu", to.quantity),
     Row(

@@ -1,5 +1,6 @@
 """What a model does not take, in our words."""
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -45,6 +46,7 @@ _TRIGGER_FORMS = {
     "schedule": '{type: schedule, config: {cronExpression: "0 9 * * 1"}}',
     "webhook": "{type: webhook, config: {path: my-path, secret: {name: NAME}}}",
 }
+_CONFIGS = {kind: form.partition(", ")[2][:-1] for kind, form in _TRIGGER_FORMS.items() if "config" in form}
 _MAPPING_FORMS: dict[Route, str] = {
     ("dedupe",): '{key: "{{NAME}}", window: 10m}',
     ("startLimit",): "{count: 10, per: 1h}",
@@ -99,7 +101,8 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
             fix=fix,
         )
     if kind == "missing":
-        hint = f"add `{last}:`"
+        trigger = str(value_at(document.value, (*route[:-1], "type"))) if last == "config" else ""
+        hint = f"add `{_CONFIGS.get(trigger, f'{last}:')}`"
         if route == ("name",) and "templates" in document.path_at(route).split("/")[:-1]:
             hint += ", or `type: template` if tasks extend this file"
         return at("OPT102", f"`{name}` is missing", hint, key=True)
@@ -447,6 +450,8 @@ def _made_of(document: Document | Merged, route: Route, value: Any, wanted: str)
         if meant is not None and "\n" in meant:
             return f"write `{route[-1]}: |`, and the text of what stands there below it", None
         written = None if meant is None or any(tokens(meant)) else flow(meant)
+        if written is None and route[:2] == ("environment", "env") and not _holds_secrets(value):
+            written = flow(json.dumps(value, ensure_ascii=False, default=str))
     elif wanted == MAPPING and not isinstance(value, dict):
         written = mapping_meant(route, value)
     elif route == ("triggers",) and isinstance(value, (dict, str)):
@@ -463,6 +468,15 @@ def _made_of(document: Document | Merged, route: Route, value: Any, wanted: str)
     own, there = document.written(route)
     alone = one_line and (own.is_flow(there) or not isinstance(value, (list, dict)))
     return hint, Fix.write(written, span, safe=False) if alone else None
+
+
+def _holds_secrets(value: Any) -> bool:
+    """Whether a value may be one that is not to be shown, by what it looks like or by its names."""
+    from optio.compiler.checks.granted import SECRET_NAME
+    from optio.compiler.checks.literals import tokens
+
+    text = json.dumps(value, default=str)
+    return any(tokens(text)) or any(SECRET_NAME.search(name.upper()) for name in re.findall(r'"([^"]*)"\s*:', text))
 
 
 def _only_trigger(value: Any) -> str | None:

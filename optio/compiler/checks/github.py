@@ -43,6 +43,13 @@ _FIELDS = frozenset(name for fields in KINDS.values() for name in fields)
 _DEEPEST = 2
 # What only some deliveries of an event have: those of `synchronize`, say.
 _SOMETIMES = {"pull_request": ("after", "before", "reason", "requested_team")}
+# Where other events have what a path leads to: the commit, and the branch.
+_SAME = {
+    ("head_commit", "id"): {"pull_request": "pull_request.head.sha", "workflow_run": "workflow_run.head_sha"},
+    ("pull_request", "head", "sha"): {"push": "after", "workflow_run": "workflow_run.head_sha"},
+    ("pull_request", "head", "ref"): {"push": "ref", "workflow_run": "workflow_run.head_branch"},
+    ("head_commit", "message"): {"pull_request": "pull_request.title"},
+}
 WORDS = {"integer": "an integer", "boolean": "true or false", "string": "a string", "array": "a list", "object": "an object"}
 
 
@@ -227,6 +234,12 @@ def _one(
         yield task.at("OPT412", message, route, hint=hint)
 
 
+def _is_alike(steps: tuple[str, ...], own: str) -> bool:
+    """Whether the object of the event has such a field of that type, too."""
+    kind = type_of((own, *steps[1:]))[0]
+    return len(steps) > 1 and kind is not None and kind == type_of(steps)[0]
+
+
 class Lost(NamedTuple):
     """Where a path finds nothing, the cure, and the path that was meant, probably."""
 
@@ -254,8 +267,9 @@ def lost(source: str, steps: tuple[str, ...], config: WebhookConfig) -> Lost | N
     others = [f"`{event}`" for event, its in EVENTS.items() if steps[0] in its]
     if others:
         own = next((top for event in config.events or () for top in tops_of(event) or () if event.startswith(top)), None)
-        there = ("$", own, *steps[1:]) if own is not None and len(steps) > 1 and type_of((own, *steps[1:]))[0] else None
-        first = f"write `{'.'.join(there)}`" if there else "delete it"
+        there = ("$", own, *steps[1:]) if own is not None and _is_alike(steps, own) else None
+        same = next((its[event] for event in config.events or () if event in (its := _SAME.get(steps, {}))), None)
+        first = f"write `$.{same}`" if same else f"write `{'.'.join(there)}`" if there else "delete it"
         return Lost(where, f"{first}, or take deliveries that have it: {' or '.join(others)}")
     below = tuple(dropwhile(_AROUND.__contains__, steps))
     if below[:1] == ("event_name",) or (not below and steps[-1] == "event"):

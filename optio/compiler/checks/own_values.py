@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _NOTHING = ("None", "null", "nil", "undefined", "NULL", None)
 _WITH_UNIT = r"\s*(-?\d+(?:\.\d+)?)\s*[A-Za-z%$€]{1,10}\s*"
 _SWITCHES = {**dict.fromkeys(("true", "yes", "on"), "true"), **dict.fromkeys(("false", "no", "off"), "false")}
+_FORMS = {"date": "2026-01-31", "date-time": "2026-01-31T09:00:00Z", "time": "09:00:00Z", "duration": "PT1H"}
 _HOLD = frozenset({"default", "const", "enum", "examples"})
 
 
@@ -121,6 +122,8 @@ def _cure(sub: dict[str, Any], value: Any, is_default: bool) -> str:
     wanted = sub.get("type")
     if is_default and value in _NOTHING:
         return "write the value that counts where nobody gives one, or delete `default` and list the parameter under `required`"
+    if isinstance(form := sub.get("format"), str) and form in _FORMS:
+        return f"write it as in {_FORMS[form]}"
     if wanted in ("integer", "number") and isinstance(value, str) and value.strip().lstrip("-").isdigit():
         return f"remove the quotes: {value.strip()}"
     if wanted in ("integer", "number") and (number := re.fullmatch(_WITH_UNIT, str(value))):

@@ -106,6 +106,8 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     def undeclared(name: str) -> Diagnostic:
         meant = closest(name, known.properties)
         hint = f"did you mean `{{{{{meant}}}}}`?" if meant else f"declare `{name}` under `paramsSchema.properties`"
+        if meant is None and (left := _only_unused(task, known)) is not None:
+            hint = f"did you mean `{{{{{left}}}}}`, which the prompt does not use? else {hint}"
         message = f"`{used[name][0]}` has no parameter and stays as it is"
         write = f"{{{{{meant}}}}}" if meant else None
         return task.in_prompt("OPT201", message, *used[name].span(), hint=hint, write=write, safe=False)
@@ -118,6 +120,13 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     yield from told((name for name in others if name.casefold() in by_case), otherwise_written)
     if known.complete:
         yield from told((name for name in others if name.casefold() not in by_case), undeclared)
+
+
+def _only_unused(task: ResolvedTask, known: Declared) -> str | None:
+    """The one parameter that the prompt does not use, where one placeholder has none."""
+    used = set(placeholders(task.prompt))
+    left = [name for name in known.properties if name not in used]
+    return left[0] if len(left) == 1 and len(used - set(known.properties)) == 1 else None
 
 
 def given_by_triggers(task: ResolvedTask) -> set[str]:
@@ -247,6 +256,7 @@ def _unused(task: ResolvedTask, known: Declared, told_of: set[str]) -> Iterator[
     # A placeholder or a required name that is written otherwise is one mistake, and is told of there.
     declared_names = [name for name in known.properties if name not in known.undeclared]
     strange = sorted(used.difference(declared_names) | known.undeclared)
+    told_of = told_of | {_only_unused(task, known) or ""}
     passed_over = known.undeclared | told_of | {closest(name, declared_names) for name in strange}
     if "{" in task.prompt:
         found = chain(_almost(task.prompt, known.properties), _TEMPLATED.finditer(task.prompt))

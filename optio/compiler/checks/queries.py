@@ -53,6 +53,10 @@ _ON_TEXT = (
 # One item of a list held against a text, as languages without filters have it.
 _OF_ITEMS = re.compile(rf"{_PATH}\s*={{1,3}}\s*{_TEXT}|(?P<first>'[^'\\\\]{{1,200}}')\s+in\s+(?P<list>[@$\w.*\[\]]{{1,200}})")
 _OF_PATTERN = re.compile(rf"{_PATH}\s*=~\s*/(?P<pattern>[^/'\\\\]{{1,200}})/(?P<flags>i?)(?![a-z])")
+_OF_CHOICES = re.compile(
+    rf"{_PATH}\s*={{1,3}}\s*(?P<texts>'[^'\\\\]{{1,100}}'(?:\s*(?:\|\||\bor\b)\s*'[^'\\\\]{{1,100}}'){{1,20}})(?!\s*[=!<>])",
+    re.IGNORECASE,
+)
 _OF_TEXTS = re.compile(
     rf"{_PATH}\s+(?P<no>not\s+)?in\s+[\[(]\s*(?P<texts>'[^'\\\\]{{1,100}}'(?:\s*,\s*'[^'\\\\]{{1,100}}'){{0,20}})\s*[\])]",
     re.IGNORECASE,
@@ -142,6 +146,7 @@ def filter_meant(text: str, scheme: str) -> str | None:
         meant = form.sub(_matched, meant)
     meant = _OF_PATTERN.sub(_searched, meant)
     meant = _OF_TEXTS.sub(_one_of, meant)
+    meant = _OF_CHOICES.sub(_one_of, meant)
     meant = _OF_ITEMS.sub(_among, meant)
     quoted = _QUOTED.findall(meant)
     bare = _AROUND.sub("", _QUOTED.sub(_KEPT, meant))
@@ -165,7 +170,7 @@ def _searched(found: re.Match[str]) -> str:
 
 
 def _one_of(found: re.Match[str]) -> str:
-    sign, joined = ("!=", " && ") if found["no"] else ("==", " || ")
+    sign, joined = ("!=", " && ") if found.groupdict().get("no") else ("==", " || ")
     tests = [f"{_rooted(found['path'])} {sign} {text}" for text in _QUOTED.findall(found["texts"])]
     return tests[0] if len(tests) == 1 else f"({joined.join(tests)})"
 

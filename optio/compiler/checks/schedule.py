@@ -14,6 +14,7 @@ from optio.model.params import faults, fill
 from optio.model.route import Route, show
 from optio.model.trigger import ScheduleTrigger
 
+_FIELDS = "minute, hour, day of month, month, day of week"
 RANGES = ("minute is 0-59", "hour is 0-23", "day of month is 1-31", "month is 1-12 or JAN-DEC", "day of week is 0-7 or SUN-SAT")
 # Abbreviations that the zone database still carries, or that people write: none of them knows daylight saving.
 ABBREVIATIONS = {
@@ -85,7 +86,7 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
     write = meant.expression if meant is not None else None
     if field is None:
         if len(words) in (6, 7):
-            hint = "a schedule has 5: minute, hour, day of month, month, day of week"
+            hint = f"a schedule has 5: {_FIELDS}"
             hint += f"; write `{write}`" if write else "; leave out the seconds" if _SECONDS.match(expression) else ""
             return task.at("OPT303", f"`{expression}` has {len(words)} fields", route, hint=hint, value=write, safe=False)
         if expression.strip().startswith("@"):
@@ -96,7 +97,9 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
             if expression.strip().lower() in _NO_TIMES:
                 hint = "delete this trigger: a schedule repeats; `optio run` and a request start the task without one"
             return task.at("OPT301", f"`{expression}` is no schedule", route, hint=hint)
-        hint = f"write `{write}`" if write else "minute, hour, day of month, month, day of week: `0 9 * * 1`"
+        hint = f"write `{write}`" if write else f"{_FIELDS}: `0 9 * * 1`"
+        if write is None and len(words) == len(RANGES) - 1 and cron_meant(f"'{expression} *'") is not None:
+            hint = f"write `{expression} *` for every day of the week; the fields are {_FIELDS}"
         message = f"`{expression}` has {len(words)} field{'s' if len(words) != 1 else ''}, not 5"
         return task.at("OPT301", message, route, hint=hint, value=write, safe=False)
     if len(words) != len(RANGES):  # a word such as `@daily`, which is never wrong

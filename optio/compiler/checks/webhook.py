@@ -127,14 +127,16 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
     if known is None:
         return
     unknown = [name for name in mapping if names is not None and name not in names]
+    absent = [name for name in known.missing(mapping) if name not in turned.values()]
+    paired = absent[0] if len(unknown) == len(absent) == 1 else None
     for name in unknown:
-        meant = closest(name, names or ())
+        meant = closest(name, names or ()) or paired
         hint = f"did you mean `{meant}`?" if meant else "delete it, or declare it under `paramsSchema.properties`"
         write = meant if meant not in mapping else None
         message = f"`{name}` is no parameter of this task"
         yield task.at("OPT411", message, (*route, name), key=True, hint=hint, write=write, safe=False)
     open_names = (names or set()) - set(mapping)
-    meant_by_typo = {closest(name, open_names) for name in unknown}
+    meant_by_typo = {closest(name, open_names) for name in unknown} | {paired}
     for name in known.missing(mapping):
         if name not in meant_by_typo and name not in turned.values():
             hint = f"add `{name}: $.path.in.the.body`"
