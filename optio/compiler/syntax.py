@@ -10,7 +10,7 @@ from optio.compiler.nearest import closest
 from optio.compiler.nodes import OTHER_BREAKS
 from optio.compiler.scalars import single_quoted
 from optio.compiler.source import Position, Span, position_at
-from optio.model.spec import keys_of
+from optio.model.spec import names_of
 from optio.model.task import TaskSpec
 
 BLANKS = "\u00a0\u2007\u202f\u3000\ufeff"
@@ -26,7 +26,6 @@ _BLOCK_HEADER = r"^ *(?P<item>- +(?=\S+:))?(?:- +)*(?:[^\s#][^#]*:\s+)?(?P<sign>
 _MOST_INDENTED = 1_000
 _SHOWN = 60
 _NO_COLON = r"^(\s*)([A-Za-z]\w*)\s*(=)?\s*((?<=[ =])[^\s=:].*?)\s*$"
-_KEYS = frozenset(key.written for key in keys_of(TaskSpec))
 _COMMENT = r"\s+#.*$"
 
 
@@ -214,7 +213,7 @@ def _no_blank(scene: _Scene) -> _Slip | None:
         return None
     above = next((row for row in range(scene.row - 1, -1, -1) if scene.lines[row].strip()), scene.row)
     for row in dict.fromkeys((scene.from_row, above)):
-        if (keyed := re.match(_NO_COLON, scene.lines[row])) and (keyed[3] or keyed[2] in _KEYS):
+        if (keyed := re.match(_NO_COLON, scene.lines[row])) and (keyed[3] or keyed[2] in names_of(TaskSpec)):
             return _Slip(
                 "OPT001", "a line that is no `key: value`", f"write `{keyed[2]}: {keyed[4][:_SHOWN]}`", row, keyed.start(2)
             )

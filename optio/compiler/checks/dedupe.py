@@ -14,7 +14,7 @@ from optio.model.route import Route
 
 KEY: Route = ("dedupe", "key")
 # A path into a payload, or a variable of a shell.
-_DOLLAR = re.compile(r"\$(?:\.[\w.]*\w|([A-Za-z_]\w*))", re.ASCII)
+_DOLLAR = r"(?a)\$(?:\.[\w.]*\w|([A-Za-z_]\w*))"
 WINDOW: Route = ("dedupe", "window")
 
 
@@ -97,4 +97,4 @@ def _mapped(written: str, sources: dict[str, str]) -> str | None:
 
 def _dollars(key: str, known: Declared) -> Iterator[re.Match[str]]:
     """Paths into a payload, and parameters as a shell has variables."""
-    return (found for found in _DOLLAR.finditer(key) if found[1] is None or found[1] in known.properties)
+    return (found for found in re.finditer(_DOLLAR, key) if found[1] is None or found[1] in known.properties)

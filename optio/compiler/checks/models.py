@@ -20,7 +20,7 @@ _MAKERS = (
 # Short names that Claude Code looks up itself, whatever the case of their letters.
 _ALIASES = ("sonnet", "opus", "haiku", "default", "opusplan")
 # Anthropic's models are told apart by their family.
-_UNNAMED = re.compile(r"claude(?:[-_ ]?v?[3-9](?:[.-][0-9])?)?(?:[-_]?latest)?", re.IGNORECASE)
+_UNNAMED = r"(?i)claude(?:[-_ ]?v?[3-9](?:[.-][0-9])?)?(?:[-_]?latest)?"
 # The agents that offer the models of one maker, with names that they take.
 _OFFERED = {
     "claude-code": ("Anthropic", (*_ALIASES, "claude-sonnet-4-5", "claude-opus-4-5")),
@@ -57,7 +57,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if elsewhere:
         return
     if known == maker:
-        if _UNNAMED.fullmatch(spec.model):
+        if re.fullmatch(_UNNAMED, spec.model):
             hint = "write `sonnet`, `opus` or `haiku`, or the whole name of a model such as `claude-sonnet-4-5`"
             yield task.at("OPT607", f"`{spec.model}` names no family of Claude's models", ("model",), hint=hint)
         elif (spelled := _spelled(spec.model)) != spec.model:

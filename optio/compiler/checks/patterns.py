@@ -23,7 +23,7 @@ _NOT_THERE = {
     r"\\[1-9]": "a back-reference",
 }
 # A pattern as JavaScript and Ruby write it: before `^` and behind `$` nothing can stand.
-_LITERAL = re.compile(r"/(\^.*|.*\$)/[a-z]{0,6}", re.DOTALL)
+_LITERAL = r"(?s)/(\^.*|.*\$)/[a-z]{0,6}"
 _REPEATED = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 
 Pattern = tuple[Route, bool, str]
@@ -75,7 +75,7 @@ def slashed(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterator[Dia
         value = None if key else bare
         return task.at("OPT212", message, at + place, key=key, hint=f"write `{bare}`", value=value, safe=False)
 
-    literals = ((each, _LITERAL.fullmatch(each[2])) for each in found)
+    literals = ((each, re.fullmatch(_LITERAL, each[2])) for each in found if each[2].startswith("/"))
     return told(((each, literal[1]) for each, literal in literals if literal is not None), tell)
 
 

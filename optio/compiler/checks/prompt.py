@@ -27,12 +27,9 @@ _SHELLS = r"(?<![\\$\w])\$([A-Za-z_][A-Za-z0-9_]*)(?![A-Za-z0-9_({\[])"
 _BRACED = r"\$?\{\{(?![A-Za-z0-9_]+\}\})(?=[^{}]{0,200}[^{}\s])[^{}]{1,200}\}\}"
 _CODE = r"(?s)```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`"
 # How other templates mark a name. It may be meant, unless it is a parameter that the prompt uses nowhere else.
-_MARKED = re.compile(
-    r"%\((\w+)\)s|<<\s?(\w+)\s?>>|<(\w+)>|\[\[?(\w+)\]\]?(?!\()|%%?(\w+)%%?|\(\((\w+)\)\)|(?<!\w)__(\w+?)__(?!\w)", re.ASCII
-)
-# A prompt that is nothing but the name of a file.
-_PATH = re.compile(r"(?:\./|\.\./|/|~/)?[\w.-]+(?:/[\w.-]+)*\.(?:md|mdx|markdown|txt|prompt|j2|jinja2?|tmpl|tpl)")
-_MAX_PATH = 300
+_MARKED = r"(?a)%\((\w+)\)s|<<\s?(\w+)\s?>>|<(\w+)>|\[\[?(\w+)\]\]?(?!\()|%%?(\w+)%%?|\(\((\w+)\)\)|(?<!\w)__(\w+?)__(?!\w)"
+# A prompt of one word that ends so is the name of a file.
+_FILES = (".md", ".mdx", ".markdown", ".txt", ".prompt", ".j2", ".jinja", ".jinja2", ".tmpl", ".tpl")
 SINGLE = r"(?<!\{)\${0,2}\{([A-Za-z0-9_]+)\}(?!\})"
 
 
@@ -57,7 +54,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _names(task, known)
     if task.prompt_path is None and task.spec.agent_runtime != "command":
         path = task.prompt.strip()
-        if len(path) <= _MAX_PATH and _PATH.fullmatch(path):
+        if path.endswith(_FILES) and len(path.split()) == 1 and not {"{", ":"} & set(path):
             hint = f"write `promptFile: {path}`, and the path from this file on"
             yield task.at("OPT231", f"the whole prompt is `{path}`, the name of a file", task.prompt_route, hint=hint)
             return
@@ -70,7 +67,7 @@ def _marked(task: ResolvedTask, known: Declared) -> Iterator[re.Match[str]]:
     """Parameters that stand in the prompt, outside code, as other templates mark them."""
     unused = set(known.properties).difference(placeholders(task.prompt))
     quoted = code(task.prompt) if unused else []
-    found = _MARKED.finditer(task.prompt) if unused else iter(())
+    found = re.finditer(_MARKED, task.prompt) if unused else iter(())
     yield from (each for each in found if _name(each) in unused and not inside(quoted, each.start()))
 
 

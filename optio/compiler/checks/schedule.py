@@ -35,8 +35,8 @@ _WEEKS = ("1-7", "8-14", "15-21", "22-28")
 # What other systems write for a start that is no time.
 _NO_TIMES = ("@once", "@reboot", "@none", "@never", "@manual", "@startup", "@continuous")
 # What other systems fill in when a run begins.
-_FILLED = re.compile(r"\$?\{\{[^{}\n]{1,100}\}\}|\{%[^%{}\n]{1,100}%\}|\$\{[^{}\n]{1,100}\}|\$\([^()\n]{1,100}\)")
-_SECONDS = re.compile(r"\s*[0-9*/,-]+(?:\s+[0-9*/,?A-Z-]+){5}\s*\Z")
+_FILLED = r"\$?\{\{[^{}\n]{1,100}\}\}|\{%[^%{}\n]{1,100}%\}|\$\{[^{}\n]{1,100}\}|\$\([^()\n]{1,100}\)"
+_SECONDS = r"\s*[0-9*/,-]+(?:\s+[0-9*/,?A-Z-]+){5}\s*\Z"
 _DECLARE = "delete it, or declare it under `paramsSchema.properties`"
 
 
@@ -87,7 +87,7 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
     if field is None:
         if len(words) in (6, 7):
             hint = f"a schedule has 5: {_FIELDS}"
-            hint += f"; write `{write}`" if write else "; leave out the seconds" if _SECONDS.match(expression) else ""
+            hint += f"; write `{write}`" if write else "; leave out the seconds" if re.match(_SECONDS, expression) else ""
             return task.at("OPT303", f"`{expression}` has {len(words)} fields", route, hint=hint, value=write, safe=False)
         if expression.strip().startswith("@"):
             if write is not None:
@@ -234,7 +234,7 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
         if isinstance(value, str) and value.startswith("$."):
             hint = "write the value itself: a schedule has no payload"
             yield task.at("OPT311", f"`{name}` is the text `{value}`, no path", (*route, name), hint=hint)
-        elif isinstance(value, str) and (found := _FILLED.search(value)):
+        elif isinstance(value, str) and not {"{", "("}.isdisjoint(value) and (found := re.search(_FILLED, value)):
             hint = (
                 "write the value itself: a schedule fills nothing in; what depends on the time, the prompt may ask of the agent"
             )
