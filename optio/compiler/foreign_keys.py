@@ -238,9 +238,15 @@ ROWS: tuple[Row, ...] = (
         "delete this line",
     ),
     Row(
+        TASK, "ssh sshconfig remotehost",
+        advice="a run works on its own machine: let a command reach the other one with a key under `environment.secrets`, and "
+        "delete this line",
+    ),
+    Row(
         TASK,
         "tools mcpservers mcp allowedtools disallowedtools allowtools denytools toolsallowed agents subagents skills "
-        "plugins enableallprojectmcpservers websearch commandsallowed extensions enabledplugins",
+        "plugins enableallprojectmcpservers websearch commandsallowed extensions enabledplugins "
+        "threatdetection lockdown",
         advice=_TOOLS,
     ),
     Row(

@@ -58,5 +58,5 @@ def duration_meant(written: str) -> str | None:
 
 def whole_meant(written: str) -> int | None:
     """`20.0`, `1e3` and `20 turns` as digits."""
-    written = re.sub(r"\s+(?:[A-Za-z]{2,12}|//.*)\Z", "", written)
+    written = re.sub(r"\s+(?:[A-Za-z]{2,12}|//.*)\Z", "", written) if len(written) <= _LONGEST else written
     return int(float(written)) if _WHOLE.fullmatch(written) else None

@@ -25,7 +25,7 @@ _LEADING = rf"^[ ]*([\t{BLANKS}])"
 _BLOCK_HEADER = r"^ *(?P<item>- +(?=\S+:))?(?:- +)*(?:[^\s#][^#]*:\s+)?(?P<sign>[|>])[-+]?\s*(?:#.*)?$"
 _MOST_INDENTED = 1_000
 _SHOWN = 60
-_NO_COLON = r"^(\s*)([A-Za-z]\w*)\s*(=)?\s*((?<=[ =])[^\s=:].*?)\s*$"
+_NO_COLON = r"^(\s*)([A-Za-z]\w*)\s*(=)?\s*((?<=[ =])[^\s=:].*)$"
 _COMMENT = r"\s+#.*$"
 
 
@@ -215,7 +215,11 @@ def _no_blank(scene: _Scene) -> _Slip | None:
     for row in dict.fromkeys((scene.from_row, above)):
         if (keyed := re.match(_NO_COLON, scene.lines[row])) and (keyed[3] or keyed[2] in names_of(TaskSpec)):
             return _Slip(
-                "OPT001", "a line that is no `key: value`", f"write `{keyed[2]}: {keyed[4][:_SHOWN]}`", row, keyed.start(2)
+                "OPT001",
+                "a line that is no `key: value`",
+                f"write `{keyed[2]}: {keyed[4][:_SHOWN].strip()}`",
+                row,
+                keyed.start(2),
             )
         found = re.match(r"^(\s*(?:- +)*)([A-Za-z][\w-]*):(?!//)([^\s:].*)$", scene.lines[row])
         if found is not None:
@@ -269,10 +273,25 @@ def _colon(scene: _Scene) -> _Slip | None:
             "OPT001", f"`: ` inside the unquoted value of `{key[2]}`", f"put quotes around the value: {quoted(value)}",
             scene.row, scene.column,
         )  # fmt: skip
+    if (text := _text_without_its_sign(scene)) is not None:
+        return text
     return _Slip(
         "OPT001", "indented deeper than the key above, which already has a value", "line it up with the key above",
         scene.row, len(scene.line) - len(scene.line.lstrip(" ")),
     )  # fmt: skip
+
+
+def _text_without_its_sign(scene: _Scene) -> _Slip | None:
+    """Several lines below a key without `|`, of which one has a colon."""
+    indent, row = _indent_of(scene.line), scene.row - 1
+    while row >= 0 and (not scene.lines[row].strip() or _indent_of(scene.lines[row]) >= indent):
+        row -= 1
+    key = re.match(r"^\s*(?:- +)*([A-Za-z]\w*):\s*$", scene.lines[row]) if row >= 0 else None
+    first = next((line for line in scene.lines[row + 1 : scene.row + 1] if line.strip()), "")
+    if key is None or re.match(r"^\s*(?:- |[\w-]+:(?:\s|$))", first):
+        return None
+    message = f"the lines below `{key[1]}:` are read as keys, and not as one text"
+    return _Slip("OPT001", message, f"write `{key[1]}: |`", row, key.start(1), len(key[1]))
 
 
 def _quote(scene: _Scene) -> _Slip | None:

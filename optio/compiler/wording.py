@@ -40,6 +40,7 @@ _NO_LIMIT: dict[Route, str] = {
     ("maxTurns",): "delete it for no limit",
     ("maxConcurrent",): "`enabled: false` beside it if nothing may start the task",
 }
+_UNBOUNDED = ("unlimited", "infinite", "infinity", "none", "no", "off", "max", "inf")
 _LISTS_OF_MAPPINGS: tuple[Route, ...] = (("triggers",), ("tests",))
 _TRIGGER_FORMS = {
     "manual": "{type: manual}",
@@ -367,6 +368,8 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
     ):
         hint = f"write `{secret}` alone: its value is set for the server"
         return at("OPT103", f"`{show(route)}` must be {wanted}, not a mapping", hint)
+    if wanted == WHOLE and isinstance(value, str) and value.strip().lower() in _UNBOUNDED and route == ("maxTurns",):
+        return at("OPT103", f"`{show(route)}` must be {wanted}, not text", "delete it for no limit")
     number = whole_meant(written or str(value).strip()) if wanted == WHOLE and isinstance(value, (str, float)) else None
     if value is None:
         hint = _for_nothing(document, route)

@@ -125,7 +125,7 @@ RULES = (
         by_executor=True,
     ),
     Rule(
-        "OPT526", "shell-sign", WARNING, "a sign or a variable of the shell in a list",
+        "OPT526", "shell-sign", WARNING, "a sign, a variable or a whole line of the shell in a list",
         "A list is a program and its arguments: no shell reads them, so `>` and `$NAME` reach the program as they stand.",
         'agentRuntime: command\ncommand: [make, report, ">", report.txt]\n',
         "agentRuntime: command\ncommand: 'make report > report.txt'\n",

@@ -63,7 +63,7 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
         from optio.compiler.checks import granted
 
         yield granted.check
-    if isinstance(task.spec.command, list) and any(sign in text for text in task.spec.command[1:] for sign in "$&|;<>~"):
+    if isinstance(task.spec.command, list) and not set(" $&|;<>~").isdisjoint("".join(task.spec.command)):
         from optio.compiler.checks import arguments
 
         yield arguments.check

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from optio.compiler.checks.declared import declared
 from optio.compiler.checks.shell import variables
 from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.dump import flow
 from optio.compiler.resolve import ResolvedTask
 
 _SHELL = re.compile(r"(?:ba|da|z|k|a|fi)?sh|pwsh|cmd")
@@ -21,6 +22,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """The first argument that only a shell would understand."""
     command = task.spec.command
     if not isinstance(command, list) or not command:
+        return
+    program = command[0].split()
+    if len(program) > 1 and len(command) == 1 and (command[0][0] not in "/." or program[1].startswith("-")):
+        hint = f"write `command: {flow([*_split(command[0]), *command[1:]])}`"
+        yield task.at("OPT526", f"`{command[0]}` is one word of a list: the name of a program", ("command", 0), hint=hint)
         return
     words = [posixpath.basename(word) for word in command]
     if words[0] in _OWN or any(_SHELL.fullmatch(word) for word in words[:3]):
@@ -47,6 +53,13 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         )
         yield task.at("OPT526", message, ("command", index), hint=hint)
         return
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:  # a quote that nobody closes
+        return line.split()
 
 
 def _quoted(line: str) -> str:

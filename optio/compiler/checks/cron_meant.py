@@ -28,6 +28,7 @@ _TWO_LETTERS = {
     "MO": "MON", "TU": "TUE", "DI": "TUE", "WE": "WED", "MI": "WED", "TH": "THU", "DO": "THU", "FR": "FRI", "SA": "SAT",
     "SU": "SUN", "SO": "SUN",
 }  # fmt: skip
+_MAX_LENGTH = 200
 _YEAR = re.compile(r"[*?]|(?:19|20)\d\d(?:[-,/]\d{1,4})*")
 _LOOSE = re.compile(r"(\s*,\s*)|(?<=\w)\s+(?:to|through|-)\s+(?=\w)", re.IGNORECASE)
 _RANGE = re.compile(r"(?<![\w/-])(\w+)-(\w+)(?![\w/-])")
@@ -48,6 +49,8 @@ class Meant(NamedTuple):
 def cron_meant(text: str) -> Meant | None:
     """Read as Quartz has it, seconds in front; as AWS has it, a year behind, `cron(...)` and `rate(...)`; as a crontab
     has it, with a zone; as a time of the day; with whole names of days; in words. None when it is something else."""
+    if len(text) > _MAX_LENGTH:
+        return None
     written, text = text, text.strip(" \t\n'\"`")
     if text.lower() in _WORDS:
         return Meant(_WORDS[text.lower()])

@@ -72,6 +72,8 @@ def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Dia
         elif word not in known.properties and "." in inner:
             word = named_by(inner, known)
             hint = f"write `{{{{{word}}}}}`" + ("" if word in known.properties else f", and declare `{word}` as a parameter")
+        if written == key:  # braces begin a mapping where no quotes are around them
+            hint = re.sub(r"`(\{\{\w+\}\})`", r'`"\1"`', hint, count=1)
         return at("OPT227", f"`{written}` in the key is no placeholder: it stands for itself", written, hint)
 
     def at(code: str, message: str, written: str, hint: str) -> Diagnostic:

@@ -45,6 +45,8 @@ def _found(path: str, text: str) -> tuple[Diagnostic, ...]:
         kind, found = token
         span = span_at(text, found.start(), found.end())
         hint = "rotate it: it is known now; then name it under `environment.secrets`"
+        if "webhook" in kind:
+            hint = "rotate it: it is known now; then write `secret: {name: NAME}`, and set `OPTIO_SECRET_NAME` for the server"
         return finding("OPT503", f"{kind} in plain text", path=path, span=span, hint=hint)
 
     return tuple(told(sorted(tokens(text), key=lambda each: each[1].start()), tell))

@@ -30,7 +30,7 @@ _TYPES_CALLED = {
     **dict.fromkeys(("dict", "map", "hash", "struct"), "object"),
     **dict.fromkeys(("none", "nil"), "null"),
 }
-_MAX_MADE = 200
+_MAX_MADE, _MAX_TYPE = 200, 60
 RESERVED = frozenset({"__proto__", "constructor", "prototype"})
 
 
@@ -107,7 +107,7 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
         elif word == "type" and isinstance(value, str):
             meant = _type_meant(value)
             hint = f"did you mean `{meant}`?" if meant else "allowed: " + ", ".join(TYPES)
-            several = [_type_meant(part) for part in re.split(r"\s*(?:[,|/]|\bor\b)\s*", value)]
+            several = [_type_meant(part) for part in re.split(r"\s*(?:[,|/]|\bor\b)\s*", value[:_MAX_TYPE])]
             if len(several) > 1 and all(several):
                 meant, hint = None, f"write `type: {flow(several)}`"
             form_of = format_meant(value)

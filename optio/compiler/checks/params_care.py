@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from optio.compiler.checks.declared import Declared, declared
-from optio.compiler.checks.keywords import format_meant, misspelt, subschemas
+from optio.compiler.checks.keywords import WORDS, format_meant, misspelt, subschemas
 from optio.compiler.checks.params import ROUTE
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.nearest import closest
@@ -49,6 +49,10 @@ def _words(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Di
             hint = _ADVICE.get(word) or f"did you mean `{meant}`? a keyword of your own begins with `x-`"
             message = f"`{word}` is no keyword of JSON Schema and does nothing"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint, write=write, safe=False)
+        elif route == ROUTE and word not in WORDS and isinstance(sub[word], dict) and {"type", "enum"} & set(sub[word]):
+            message = f"`{word}` is no keyword of JSON Schema and does nothing"
+            hint = "write it below `properties:` if it is a parameter"
+            yield task.at("OPT221", message, (*route, word), key=True, hint=hint)
 
 
 def _format(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:

@@ -256,8 +256,9 @@ def _unused(task: ResolvedTask, known: Declared, told_of: set[str]) -> Iterator[
     told_of = told_of | {_only_unused(task, known) or ""}
     passed_over = known.undeclared | told_of | {closest(name, declared_names) for name in strange}
     if "{" in task.prompt:
-        found = chain(_almost(task.prompt, known.properties), _TEMPLATED.finditer(task.prompt))
-        passed_over = passed_over.union(*map(_words, found))
+        almost = list(_almost(task.prompt, known.properties))
+        passed_over = passed_over.union(*map(_words, chain(almost, _TEMPLATED.finditer(task.prompt))))
+        passed_over |= {named_by(each[0].strip("${} \t"), known) for each in almost}
         passed_over |= {name for source, name in sources_of(task).items() if source in task.prompt}
     for name, sub in known.properties.items():
         if name in passed_over or sub is False:

@@ -72,6 +72,8 @@ _FLAG = re.compile(
 )
 # A JSON Pointer, or a path with its signs.
 _POINTER = re.compile(r"\$?/[A-Za-z_]\w*(?:/[A-Za-z_]\w*)*", re.ASCII)
+# A name in brackets that lacks its quotes.
+_IN_BRACKETS = re.compile(r"\[([A-Za-z_]\w*)\]", re.ASCII)
 _DASHED = re.compile(r"\.([A-Za-z_]\w*-[\w-]*)")
 _LONGEST = 500
 
@@ -104,14 +106,17 @@ def path_meant(source: str) -> str | None:
         return "$." + source.strip("$/").replace("/", ".")
     braces = _BRACES.fullmatch(source)
     whole = _OF_CONTEXT.sub(lambda found: _CONTEXT[found[1]], (braces[1] if braces else source).strip())
-    bare = whole if whole.startswith("$json.") else whole.lstrip("$@.")
+    bare = whole if whole.startswith("$json.") else whole.lstrip("$@.#")
     rooted = "$." + _AROUND.sub("", bare, count=1)
-    tries = (rooted, _as_steps(rooted) if source[:1] == "$" or "." in source else None)
+    unquoted = None if ".." in source else "$" + _IN_BRACKETS.sub(r".\1", rooted[1:]).replace("..", ".")
+    tries = (rooted, unquoted, _as_steps(rooted) if source[:1] == "$" or "." in source else None)
     return next((each for each in tries if each is not None and each != source and plain.is_path(each)), None)
 
 
 def fallback(source: str) -> str | None:
     """The first of several paths, joined as programs do that take another one where there is none, or that compute."""
+    if len(source) > _LONGEST:
+        return None
     first, *others = re.split(r"\s*(?:\|\|?|\?\?)\s*|\s+[-+*/%]\s+", source, maxsplit=1)
     return first if first and others else None
 

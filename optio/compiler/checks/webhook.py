@@ -91,7 +91,8 @@ def _when(task: ResolvedTask, route: Route, text: str, scheme: str) -> Iterator[
         from optio.compiler.checks.queries import event_meant, fault, filter_meant
 
         meant, event = filter_meant(text, scheme), event_meant(text)
-        hint = f"write `{meant}`" if meant else "a filter looks like `@.action == 'opened' && @.repository.private == false`"
+        shown = meant if meant is None or task.document.plain(route) is None else task.document.restyled(route, meant)
+        hint = f"write `{shown}`" if meant else "a filter looks like `@.action == 'opened' && @.repository.private == false`"
         if event is not None:
             hint = f"the event's name stands in a header, and no filter sees it: write `events: [{event}]`"
         span = task.document.inside(route, err.index, err.index + 1)
@@ -154,6 +155,8 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
         return
     if not isinstance(source, str):
         hint = "write a JSONPath such as `$.repository.name`, or `{literal: VALUE}`"
+        if isinstance(source, list) and source and isinstance(source[0], str) and plain.is_path(source[0]):
+            hint = f"write `{name}: {_short(source[0])}`: a parameter has one path"
         yield task.at("OPT409", f"`{name}` is mapped to no JSONPath", route, hint=hint)
     elif not source.startswith("$"):
         from optio.compiler.checks.queries import path_meant
