@@ -62,6 +62,9 @@ def foreign(root: Any, route: Route) -> Cure | None:
     missing here, one of another place."""
     key, parent = str(route[-1]), route[:-1]
     level, folded = level_of(root, parent), plain(key)
+    emptied = [name for name in ("secret", "previousSecret") if value_at(root, parent).get(name, "") is None]
+    if level == "webhook" and key == "name" and emptied:
+        return Cure(f"indent it deeper than `{emptied[0]}`, to which it belongs")
     if (found := _by_table(root, route, level, folded)) is not None:
         return found
     known = known_keys(root, parent)

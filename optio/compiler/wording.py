@@ -104,6 +104,8 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
     if kind == "missing":
         trigger = str(value_at(document.value, (*route[:-1], "type"))) if last == "config" else ""
         hint = f"add `{_CONFIGS.get(trigger, f'{last}:')}`"
+        if last == "config" and _is_parted(document, int(route[-2])):
+            hint = "delete the `- ` before the `config:` that follows, and indent it like `type`: it belongs to this trigger"
         if route == ("name",) and "templates" in document.path_at(route).split("/")[:-1]:
             hint += ", or `type: template` if tasks extend this file"
         return at("OPT102", f"`{name}` is missing", hint, key=True)
@@ -251,6 +253,15 @@ def _is_free(route: Route) -> bool:
     return route[:1] in (("paramsSchema",), ("tests",)) or "paramMapping" in route
 
 
+def _is_parted(document: Document | Merged, index: int) -> bool:
+    """Whether a trigger has no `config`, and what follows in the list has one and no type."""
+    triggers = value_at(document.value, ("triggers",))
+    pair = triggers[index : index + 2] if isinstance(triggers, list) and index >= 0 else []
+    if len(pair) < 2 or not all(isinstance(each, dict) for each in pair):
+        return False
+    return "type" in pair[0] and "config" not in pair[0] and "config" in pair[1] and "type" not in pair[1]
+
+
 def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
     value = value_at(document.value, route)
     allowed = "allowed: manual, schedule, webhook"
@@ -261,6 +272,12 @@ def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
     if "type" not in value:
         from optio.compiler.conversions import triggers  # only who made a mistake waits for it
 
+        if _is_parted(document, int(route[-1]) - 1):
+            hint = "delete the `- ` before it, and indent it like `type` above: it belongs to that trigger"
+            at, span = (*route, "type"), document.span(route)
+            return finding(
+                "OPT102", f"`{show(route)}.type` is missing", path=document.path_at(route), span=span, route=at, hint=hint
+            )
         named = next((key for key in value if key in TRIGGERS), None)
         made = triggers(value) if {"schedule", "cron"} & set(value) else None
         hint = (
@@ -382,6 +399,8 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
         )
     elif wanted == WHOLE and isinstance(value, str) and written is not None and written.lstrip("+-").isdigit():
         return at("OPT105", f"`{show(route)}` is too large: it has {len(written):,} digits", "write a smaller number")
+    elif last == "cronExpression" and type(value) is int and (every := _cron(value)) is not None:
+        write, hint = every, f"write `{every}`"
     elif wanted == TEXT and written is not None:
         write = f'"{written}"'
         hint = f"put quotes around it: {write}"
@@ -471,6 +490,12 @@ def _made_of(document: Document | Merged, route: Route, value: Any, wanted: str)
     own, there = document.written(route)
     alone = one_line and (own.is_flow(there) or not isinstance(value, (list, dict)))
     return hint, Fix.write(written, span, safe=False) if alone else None
+
+
+def _cron(value: int) -> str | None:
+    from optio.compiler.conversions import cron  # only who made a mistake waits for it
+
+    return cron(value)
 
 
 def _holds_secrets(value: Any) -> bool:

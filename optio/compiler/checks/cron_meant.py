@@ -51,7 +51,7 @@ def cron_meant(text: str) -> Meant | None:
     has it, with a zone; as a time of the day; with whole names of days; in words. None when it is something else."""
     if len(text) > _MAX_LENGTH:
         return None
-    written, text = text, text.strip(" \t\n'\"`")
+    written, text = text, re.sub(r"\*(?=\*)", "* ", text.strip(" \t\n'\"`"))
     if text.lower() in _WORDS:
         return Meant(_WORDS[text.lower()])
     zone = _ZONE.match(text)

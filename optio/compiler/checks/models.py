@@ -38,6 +38,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
     if not _NAME.fullmatch(spec.model):
         bare = spec.model.strip(" ;,.'\"`")
+        if " " in bare and re.search("sonnet|opus|haiku", bare, re.IGNORECASE):
+            bare = _spelled(re.sub(r"\s+", "-", bare))
         if bare != spec.model and _NAME.fullmatch(bare):
             yield task.at("OPT105", "`model` is no name of a model", ("model",), hint=f"write `{bare}`", value=bare, safe=False)
             return

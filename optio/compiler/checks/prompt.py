@@ -27,10 +27,13 @@ _SHELLS = r"(?<![\\$\w])\$([A-Za-z_][A-Za-z0-9_]*)(?![A-Za-z0-9_({\[])"
 _BRACED = r"\$?\{\{(?![A-Za-z0-9_]+\}\})(?=[^{}]{0,200}[^{}\s])[^{}]{1,200}\}\}"
 _CODE = r"(?s)```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`"
 # How other templates mark a name. It may be meant, unless it is a parameter that the prompt uses nowhere else.
-_MARKED = r"(?a)%\((\w+)\)s|<<\s?(\w+)\s?>>|<(\w+)>|\[\[?(\w+)\]\]?(?!\()|%%?(\w+)%%?|\(\((\w+)\)\)|(?<!\w)__(\w+?)__(?!\w)"
+_MARKED = (
+    r"(?a)%\((\w+)\)s|<<\s?(\w+)\s?>>|<(\w+)>|\[\[?(\w+)\]\]?(?!\()|%%?(\w+)%%?|\(\((\w+)\)\)"
+    r"|(?<!\{)\{(\w+)[:!][^{}\n]{0,20}\}(?!\})|(?<!\w)__(\w+?)__(?!\w)"
+)
 # A prompt of one word that ends so is the name of a file.
 _FILES = (".md", ".mdx", ".markdown", ".txt", ".prompt", ".j2", ".jinja", ".jinja2", ".tmpl", ".tpl")
-SINGLE = r"(?<!\{)\${0,2}\{([A-Za-z0-9_]+)\}(?!\})"
+SINGLE = r"(?<!\{)[$%]{0,2}\{([A-Za-z0-9_]+)\}(?!\})"
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
