@@ -146,7 +146,7 @@ def filter_meant(text: str, scheme: str) -> str | None:
     if len(text) > _LONGEST or _KEPT in text or "event_name" in text:
         return None
     meant = _OF_CONTEXT.sub(lambda found: "@." + _CONTEXT[found[1]], _BRACES.sub(r"\1", text))
-    meant = _FLAG.sub(lambda found: f"{found[1]}{found[2]}{found[4]} == {'false' if found[3] else 'true'}", meant)
+    meant = _FLAG.sub(_flagged, meant) if scheme == "github" else meant
     for form in _ON_TEXT:
         meant = form.sub(_matched, meant)
     meant = _OF_PATTERN.sub(_searched, meant)
@@ -164,6 +164,20 @@ def filter_meant(text: str, scheme: str) -> str | None:
     except PathSyntax:
         return None
     return None if meant == text else meant
+
+
+def _flagged(found: re.Match[str]) -> str:
+    """The test that is meant by a path alone, as far as the type of what GitHub sends there tells."""
+    from optio.compiler.checks.github import type_of
+
+    before, blank, no, path = found.groups()
+    kind, null, _ = type_of(tuple(_rooted(path)[2:].split(".")))
+    place = f"{before}{blank}{no}{_rooted(path)}"
+    if kind == "boolean":
+        return f"{before}{blank}{_rooted(path)} == {'false' if no else 'true'}"
+    if kind == "object" or _rooted(path) == "@.issue.pull_request":  # which only issues that are pull requests have
+        return f"{before}{blank}{_rooted(path)} {'==' if no else '!='} null" if null else place
+    return found[0]
 
 
 def _rooted(path: str) -> str:
