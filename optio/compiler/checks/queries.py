@@ -106,11 +106,16 @@ def path_meant(source: str) -> str | None:
         return "$." + source.strip("$/").replace("/", ".")
     braces = _BRACES.fullmatch(source)
     whole = _OF_CONTEXT.sub(lambda found: _CONTEXT[found[1]], (braces[1] if braces else source).strip())
+    if whole.startswith("$json["):
+        return "$" + whole[5:] if plain.is_path("$" + whole[5:]) else None
     bare = whole if whole.startswith("$json.") else whole.lstrip("$@.#")
     rooted = "$." + _AROUND.sub("", bare, count=1)
     unquoted = None if ".." in source else "$" + _IN_BRACKETS.sub(r".\1", rooted[1:]).replace("..", ".")
-    tries = (rooted, unquoted, _as_steps(rooted) if source[:1] == "$" or "." in source else None)
-    return next((each for each in tries if each is not None and each != source and plain.is_path(each)), None)
+    tries = [rooted, unquoted]
+    if source[:1] == "$" or re.fullmatch(r"[A-Za-z_]\w*(?:\.\d+|\.[A-Za-z_][\w-]*)*\.[A-Za-z_][\w-]*", source):
+        tries.append(_as_steps(rooted))
+    sound = (each for each in tries if each is not None and each != source and plain.is_path(each))
+    return next((each for each in sound if not each.startswith(("$.github.", "$.json["))), None)
 
 
 def fallback(source: str) -> str | None:

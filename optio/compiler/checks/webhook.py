@@ -131,8 +131,10 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
     absent = [name for name in known.missing(mapping) if name not in turned.values()]
     paired = absent[0] if len(unknown) == len(absent) == 1 else None
     for name in unknown:
-        meant = closest(name, names or ()) or paired
+        meant = closest(name, names or ())
         hint = f"did you mean `{meant}`?" if meant else "delete it, or declare it under `paramsSchema.properties`"
+        if meant is None and paired is not None:
+            hint = f"did you mean `{paired}`, which nothing else gives? else {hint}"
         write = meant if meant not in mapping else None
         message = f"`{name}` is no parameter of this task"
         yield task.at("OPT411", message, (*route, name), key=True, hint=hint, write=write, safe=False)
