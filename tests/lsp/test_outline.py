@@ -38,8 +38,8 @@ def test_it_finds_what_the_compiler_finds(path: Path) -> None:
     except UnicodeDecodeError:
         return
     wanted = scalars(text)
-    if wanted is None or "OPT004" in str(path) or path.stem == "missing-comma":
-        assert isinstance(entries(text), list)  # of two equal keys one has to win
+    if wanted is None or "OPT004" in str(path) or path.stem in ("missing-comma", "dashes-without-blanks"):
+        assert isinstance(entries(text), list)  # of two equal keys one has to win, and a text may look like a list
         return
 
     found = {entry.route: entry for entry in entries(text)}
