@@ -55,7 +55,7 @@ class Policies:
         self.claim: Claim | None = None
         self.there = True
         try:
-            document, _ = parse(SourceFile(POLICY, tree.read(POLICY)))
+            document, wrong = parse(SourceFile(POLICY, tree.read(POLICY)))
         except Unreadable as err:
             self.there = err.code != "OPT115"
             return
@@ -64,8 +64,20 @@ class Policies:
             from optio.compiler.policy import claim_of, read_policy
 
             self._spec, self.found = read_policy(document)
+            if has_errors(wrong):  # a key that stands twice: which of both holds is not for us to choose
+                self._spec = None
             if self._spec is not None:
                 self.claim = claim_of(document, self._spec)
+
+    @property
+    def spec(self) -> "PolicySpec | None":
+        """The policy; None when there is none that can be read."""
+        return self._spec
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether there is one that cannot be read."""
+        return self.there and self._spec is None
 
     @property
     def levels(self) -> Mapping[str, str]:

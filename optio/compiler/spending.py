@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.layers import POLICY
 from optio.compiler.resolve import ResolvedTask
-from optio.model.money import DAY, MONTH, NOTHING, Worst, a_call, a_run, worst
+from optio.model.money import DAY, MONTH, NOTHING, Worst, a_call, a_run, caught_up, worst
 from optio.model.policy import Ceilings
 from optio.model.text import money
 from optio.model.trigger import ScheduleTrigger
@@ -62,19 +62,21 @@ def check(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
     found = spending(task)
     if found is None or found.day.is_nothing:
         return
-    for code, cap, place in (("OPT603", ceilings.day_usd, 0), ("OPT313", ceilings.month_usd, 1)):
+    for code, cap, key, place in (("OPT603", ceilings.day_usd, "dayUsd", 0), ("OPT313", ceilings.month_usd, "monthUsd", 1)):
         if cap is None:
             continue
         spent, most = (found.day, found.month)[place], money(cap)
         length = _LENGTHS[place][1]
         if spent.lacks is not None:
-            message = (
-                f"without `{spent.lacks}` nothing bounds what its triggers spend {length}: the policy allows at most ${cap}"
-            )
+            message = f"without `{spent.lacks}` nothing bounds what its triggers spend {length}: {_allowed(key, cap)}"
             yield task.at(code, message, (spent.lacks,), key=True, hint=_cure(task, most, place))
         elif spent.usd is not None and spent.usd > most:
-            message = f"its triggers may spend {dollars(spent.usd)} {length}, and the policy allows at most ${cap}"
+            message = f"its triggers may spend {dollars(spent.usd)} {length}, and {_allowed(key, cap)}"
             yield task.at(code, f"{message}: {_account(task, found, place)}", ("budgetUsd",), hint=_cure(task, most, place))
+
+
+def _allowed(key: str, cap: str) -> str:
+    return f"the policy allows at most ${cap} (`ceilings.{key}`)"
 
 
 def _account(task: ResolvedTask, found: Spending, place: int) -> str:
@@ -85,7 +87,9 @@ def _account(task: ResolvedTask, found: Spending, place: int) -> str:
     if spent.limited:
         return f"{spent.runs:,} start{'s' * (spent.runs != 1)} by `startLimit` {run}"
     fires = found.fires[place]
-    return f"{fires:,} fire{'s' * (fires != 1)}{_clocks(spec.schedule, fires, place)} {run}"
+    missed = caught_up(spec, fires)
+    late = f" and {missed:,} that may be caught up" if missed else ""
+    return f"{fires:,} fire{'s' * (fires != 1)}{_clocks(spec.schedule, fires, place)}{late} {run}"
 
 
 def _clocks(schedule: ScheduleTrigger | None, fires: int, place: int) -> str:

@@ -4,8 +4,9 @@ A budget is a run's: all its attempts draw from it. What a call of a model costs
 spend one call more than its budget.
 
 The worst case counts the runs that a schedule or a webhook starts within a length of time, each at its whole budget and that
-call. It does not count: runs that people and programs start or retry by hand; runs that waited since before, in a queue or for
-a paused task, or that are caught up, which count when they were due; and what broken calls cost that no agent reported.
+call. With `misfire: all` times that were missed before may come within it as well, as many as `maxCatchUp`. It does not count:
+runs that people and programs start or retry by hand; runs that waited since before, in a queue or for a paused task, and with
+`misfire: last` the one that was missed, which count when they were due; and what broken calls cost that no agent reported.
 """
 
 from dataclasses import dataclass
@@ -71,11 +72,18 @@ class Worst:
         return not self.runs and self.lacks is None
 
 
+def caught_up(spec: TaskSpec, fires: int) -> int:
+    """The most missed times that may come beside so many fires."""
+    if not fires or spec.schedule is None or spec.schedule.config.misfire != "all":
+        return 0
+    return spec.schedule.config.max_catch_up
+
+
 def worst(spec: TaskSpec, *, fires: int, over: timedelta) -> Worst:
     """The worst case of a task whose schedule fires so often within `over` at most."""
     scheduled = spec.enabled and spec.schedule is not None and spec.schedule.enabled
     called = spec.enabled and spec.webhook is not None and spec.webhook.enabled
-    runs = fires if scheduled else 0
+    runs = fires + caught_up(spec, fires) if scheduled else 0
     limited = False
     if spec.start_limit is not None and (runs or called):
         # Of a window that is counted anywhere, so many lie in the time, and a retry is a start like any other.

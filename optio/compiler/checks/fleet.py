@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from optio.compiler.claims import Cap, Claim, When
 from optio.compiler.diagnostics import Diagnostic, Fix, finding
 from optio.model.defaults import MAX_WORKFLOW_CONCURRENT
+from optio.model.route import show
 from optio.model.text import money
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def _budget(path: str, cap: Cap, place: int, tasks: Iterable[Claim]) -> Iterator
         first = sorted(spent, key=lambda name: (-spent[name], name))
         shares = _names([f"`{name}` ({dollars(spent[name])})" for name in first])
         message = (
-            f"all triggers together may spend {dollars(total)} {_LENGTHS[place]}, and the policy allows at most ${cap.most}"
+            f"all triggers together may spend {dollars(total)} {_LENGTHS[place]}, "
+            f"and the policy allows at most ${cap.most} (`{show(route)}`)"
         )
         hint = f"begin with {shares}: a smaller `budgetUsd`, a `startLimit`, or fewer fires"
         yield finding("OPT708", message, path=path, span=span, route=route, hint=hint)
