@@ -189,4 +189,6 @@ def _reasons(failing: Failing, refused: Sequence[Diagnostic], sides: Sides) -> I
 
 
 def _seen(found: Sequence[Diagnostic], sides: Sides) -> list[Diagnostic]:
-    return [replace(each, path=sides.seen(each.path)) for each in found]
+    """With paths as people see them; what is told of a file that is gone stands in the older tree."""
+    gone = sides.before.texts.keys() - sides.after.texts.keys()
+    return [replace(each, path=sides.seen(each.path, gone=each.path in gone)) for each in found]

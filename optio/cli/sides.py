@@ -8,11 +8,12 @@ from optio.cli.client import Client
 from optio.cli.revision import commit_of, merge_base, no_directory, place_of, tree_of
 from optio.cli.served import registry_of
 from optio.compiler.incremental import IncrementalCompiler
+from optio.compiler.pipeline import Policies
 from optio.compiler.tree import DirectoryTree, MemoryTree, SourceTree
 from optio.errors import SettingsError
 from optio.model.policy import PolicySpec
 from optio.plan.compare import Seen
-from optio.plan.side import Side, policy_of, side
+from optio.plan.side import Side, side
 from optio.plan.words import brief
 
 _SHORT = 12
@@ -47,7 +48,14 @@ def of_revisions(root: Path, what: str) -> Sides:
     names = f"{base[:_SHORT]}:{root}", f"{head[:_SHORT]}:{root}" if head is not None else str(root)
     compiler = IncrementalCompiler()
     old, tree = side(before or _NOTHING, compiler), after or _NOTHING
-    gate = policy_of(tree_of(place, tip) or _NOTHING) if tip != base else None
+    gate = None
+    if tip != base:
+        policies = Policies(tree_of(place, tip) or _NOTHING)
+        if policies.unreadable:
+            raise SettingsError(
+                f"the policy in {brief(one)} cannot be read, and allows nothing until it can: mend it there first"
+            )
+        gate = policies.spec
     return Sides(before=old, after=side(tree, compiler), tree=tree, names=names, seen=Places(root, root), gate=gate)
 
 

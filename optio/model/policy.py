@@ -84,5 +84,8 @@ class PolicySpec(Spec, frozen=True, kw_only=True):
     """What tasks may use."""
     rules: dict[str, Level] = {}
     """Severities of rules by their codes. An error stays one."""
+    new_month_usd: Money | None = None
+    """US dollars, as text, that the triggers of a new or enabled task may spend in any 30 days at the worst before `optio plan`
+    calls it a danger: `"100"` by default."""
     fail_on: list[str] = []
     """Effects, or weights of effects, with which `optio plan` fails: `[danger, money-up]`."""

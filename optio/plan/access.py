@@ -69,7 +69,7 @@ def _reached(new: Environment) -> Iterator[Effect]:
     """What a new task reaches."""
     if new.network is None:
         text = f"reaches {_OPEN}: it has no list of hosts"
-        yield Effect(kind=Kind.EGRESS_OPENED, text=text, after=_OPEN, route=_NETWORK)
+        yield Effect(kind=Kind.EGRESS_OPENED, text=text, weight=Weight.DANGER, after=_OPEN, route=_NETWORK)
     elif hosts := sorted(set(new.network.egress)):
         text, lines = f"reaches {listed(hosts)}", _further(hosts)
         yield Effect(kind=Kind.EGRESS_OPENED, text=text, after=listed(hosts), lines=lines, route=_EGRESS)

@@ -1,6 +1,6 @@
 """Two sides -> a plan: every task that does something else, and what all of them together may spend."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -12,7 +12,11 @@ from optio.plan.effect import Effect, Outlook
 from optio.plan.money import Total
 from optio.plan.pairs import Pair, pairs
 from optio.plan.side import Side
-from optio.plan.words import amount, number
+from optio.plan.words import amount, brief, number
+
+_MOST_ERRORS, _LONGEST_ERROR = 3, 300
+# Errors of tasks that may spend more than `ceilings` allow.
+_MONEY = frozenset({"OPT313", "OPT603"})
 
 
 class Seen(Protocol):
@@ -109,9 +113,9 @@ class Plan:
             first = next(status for status in Status if any(each.status is status for each in self.changes))
             many = sum(each.status is first for each in self.changes)
             parts[0] = f"{number(many, 'task')} {_WORDS[first]}"
-        if self.policy:
+        if any(each.kind is Kind.POLICY_CHANGED for each in self.policy):
             parts.append("another policy")
-        return "; ".join([", ".join(parts), *self._money(), *errors])
+        return "; ".join([", ".join(parts) or "no task changed", *self._money(), *errors])
 
     def _counted(self, status: Status) -> str:
         return f"{sum(each.status is status for each in self.changes):,} {_WORDS[status]}"
@@ -157,25 +161,52 @@ def compare(before: Side, after: Side, outlook: Outlook) -> Plan:
         {task_id: task for task_id, task in new.items() if task_id not in mended},
     )
     ahead = replace(
-        outlook, hooks={config.path: task for task in new.values() if (config := hooks.config_of(task)) is not None}
+        outlook,
+        hooks={config.path: task for task in new.values() if (config := hooks.config_of(task)) is not None},
+        moved={pair.id for pair in found if hooks.is_moved(pair.before, pair.after)},
+        new_month_usd=min(policy.new_month_usd(each.policy) for each in (before, after)),
     )
     changes = [_change(pair, ahead) for pair in found]
-    changes += [_untold(task, after) for task in untold.values()]
+    changes += [_untold(task, after) for task in untold.values() if not _waits(task, after)]
     changes += [_mended(task, ahead) for task in mended.values()]
     told = sorted((each for each in changes if each is not None), key=lambda each: each.task.id)
     known = {each.task.id for each in told}
     bound = {pair.before.id for pair in found if pair.before and money.unbound(pair.after, pair.before)}
     unbound = {pair.id for pair in found if money.unbound(pair.before, pair.after)}
+    was, now = money.total(old.values(), bound), money.total([*new.values(), *untold.values()], unbound)
     return Plan(
         changes=tuple(told),
-        policy=tuple(policy.effects(before.policy, after.policy)),
-        before=money.total(old.values(), bound),
-        after=money.total([*new.values(), *untold.values()], unbound),
+        policy=(*_of_policy(before, after, was, now), *_refused(before, after, {each.broken_at for each in told})),
+        before=was,
+        after=now,
         cosmetic=tuple(pair.after for pair in found if pair.id not in known and pair.after and _differs(pair, before, after)),
         known=len(old),
         outlook=outlook,
         errors=len(after.errors),
     )
+
+
+def _of_policy(before: Side, after: Side, was: Total, now: Total) -> Iterator[Effect]:
+    """What the policy asks of all, and what all come to under it. One that cannot be read asks for nothing that is known."""
+    yield from policy.unreadable(before.policy_unreadable, after.policy_unreadable)
+    if not after.policy_unreadable:
+        yield from policy.effects(before.policy, after.policy)
+    limits = [(each.policy or policy.NOTHING).fleet for each in (before, after)]
+    yield from money.of_fleet((was, limits[0]), (now, limits[1]))
+
+
+def _refused(before: Side, after: Side, broken: Collection[str | None]) -> Iterator[Effect]:
+    """New tasks that the policy refuses for their money; of those that were there it is told what is wrong with their files."""
+    known = {(error.code, error.path) for error in before.errors}
+    for error in after.errors:
+        if error.code in _MONEY and error.path not in broken and (error.code, error.path) not in known:
+            text = f"{brief(error.path)}: {error.message}"
+            yield Effect(kind=Kind.MONEY_UP, text=text, weight=Weight.DANGER, route=error.route)
+
+
+def _waits(task: CompiledTask, there: Side) -> bool:
+    """Whether nothing is wrong with a task but that the policy cannot be read, which is told once."""
+    return there.policy_unreadable and all(error.path != task.origin.path for error in there.errors)
 
 
 def _is_broken(task: CompiledTask, there: Side) -> bool:
@@ -206,8 +237,13 @@ def _same(before: CompiledTask, after: CompiledTask) -> bool:
 
 def _untold(task: CompiledTask, there: Side) -> Change:
     text = "its file has errors: what it will do cannot be told; its money is counted as it was"
-    effect = Effect(kind=Kind.TASK_BROKEN, text=text, weight=Weight.DANGER)
     path = there.broken_ids.get(task.id, task.origin.path)
+    lines = [brief(each.message, _LONGEST_ERROR) for each in there.errors if each.path == path]
+    shown = (
+        *lines[:_MOST_ERRORS],
+        *([f"and {number(len(lines) - _MOST_ERRORS, 'error')} more"] if lines[_MOST_ERRORS:] else []),
+    )
+    effect = Effect(kind=Kind.TASK_BROKEN, text=text, weight=Weight.DANGER, lines=shown)
     return Change(status=Status.BROKEN, before=task, after=None, effects=(effect,), broken_at=path)
 
 

@@ -1,4 +1,4 @@
-"""Parameters: does a caller who did everything right still get a run? Two JSON Schemas, compared keyword by keyword.
+"""Parameters: does a caller who did everything right still get a run? Two JSON Schemas in normal form, keyword by keyword.
 
 What was taken and is refused breaks callers; what was refused and is taken does not. Keywords that combine schemas (`anyOf`,
 `$ref` and their like) are not solved: where they differ it is said that it cannot be decided.
@@ -9,48 +9,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from optio.model.effect import Kind, Weight
-from optio.model.params import FORMATS, SchemaError, validator
+from optio.model.params import SchemaError, validator
 from optio.model.registry import CompiledTask, canonical
 from optio.model.route import Route
 from optio.plan.effect import Effect
+from optio.plan.schemas import TYPES, members, normal, types_of
 from optio.plan.words import listed, quoted, quoted_apart
 
-_TYPES = frozenset({"null", "boolean", "object", "array", "number", "integer", "string"})
-# They say something to people, and nothing to the validator.
-_REMARKS = frozenset(
-    {"title", "description", "examples", "$comment", "deprecated", "readOnly", "writeOnly", "$schema", "$id", "$anchor"}
-)
 _UNDERSTOOD = frozenset(
     {
-        *("type", "enum", "const", "default", "properties", "required", "additionalProperties", "items"),
+        *("type", "enum", "default", "properties", "required", "additionalProperties", "items"),
         *("uniqueItems", "pattern", "format", "multipleOf"),
     }
 )
-# Keyword -> the types that it holds for; all others it lets pass.
-_FOR = {
-    keyword: frozenset(types)
-    for types, keywords in {
-        ("number", "integer"): ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
-        ("string",): ("minLength", "maxLength", "pattern", "format"),
-        ("array",): ("minItems", "maxItems", "uniqueItems"),
-        ("object",): ("minProperties", "maxProperties"),
-    }.items()
-    for keyword in keywords
-}
-_IDLE = {"minLength": 0, "minItems": 0, "minProperties": 0, "uniqueItems": False}
-# Keyword -> whether a greater value takes less, and its words.
-_BOUNDS = {
-    "minimum": (True, "least value"),
-    "exclusiveMinimum": (True, "value that it must be more than"),
-    "maximum": (False, "greatest value"),
-    "exclusiveMaximum": (False, "value that it must be less than"),
-    "minLength": (True, "shortest length"),
-    "maxLength": (False, "greatest length"),
-    "minItems": (True, "least number of items"),
-    "maxItems": (False, "greatest number of items"),
-    "minProperties": (True, "least number of keys"),
-    "maxProperties": (False, "greatest number of keys"),
-}
+# Keyword -> its exclusive twin, if there is one, whether a greater value takes less, and its words.
+_BOUNDS: tuple[tuple[str, str | None, bool, str], ...] = (
+    ("minimum", "exclusiveMinimum", True, "least value"),
+    ("maximum", "exclusiveMaximum", False, "greatest value"),
+    ("minLength", None, True, "shortest length"),
+    ("maxLength", None, False, "greatest length"),
+    ("minItems", None, True, "least number of items"),
+    ("maxItems", None, False, "greatest number of items"),
+    ("minProperties", None, True, "least number of keys"),
+    ("maxProperties", None, False, "greatest number of keys"),
+)
+_KEYWORDS = {keyword for each in _BOUNDS for keyword in each[:2]}
 _DEEPEST = 20
 _WEIGHTS = {Kind.CALLERS_BREAK: Weight.DANGER, Kind.PARAMS_WIDENED: Weight.INFO}
 
@@ -82,7 +65,7 @@ def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | Non
         before = {"type": "object"}
     if after is None and before is not None:
         after = {"type": "object"}
-    return [] if before is None or after is None else list(_schema(before, after, (), ""))
+    return [] if before is None or after is None else list(_schema(normal(before), normal(after), (), ""))
 
 
 def _schema(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
@@ -92,12 +75,11 @@ def _schema(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]
         yield from _whole(old, new, route, name)
         return
     yield from _default(old, new, route, name)
-    old, new = _effective(old), _effective(new)
-    if _members(old) is not None or _members(new) is not None:
+    if members(old) is not None or members(new) is not None:
         yield from _finite(old, new, route, name)
         return
     types = list(_types(old, new, route, name))
-    if types and not _all_types(old) & _all_types(new):
+    if types and not types_of(old) & types_of(new):
         yield from types
         return
     undecided = list(_others(old, new, route, name))
@@ -105,18 +87,6 @@ def _schema(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]
     # What one keyword takes more, another one, which is not understood, may refuse.
     yield from (each for each in found if not undecided or each.kind is not Kind.PARAMS_WIDENED)
     yield from undecided
-
-
-def _effective(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema without the keywords that refuse nothing."""
-    types = _all_types(schema)
-    return {keyword: value for keyword, value in schema.items() if not _is_idle(keyword, value, types)}
-
-
-def _is_idle(keyword: str, value: Any, types: set[str]) -> bool:
-    if keyword == "format":
-        return value not in FORMATS or "string" not in types
-    return keyword in _FOR and (not _FOR[keyword] & types or (keyword in _IDLE and value == _IDLE[keyword]))
 
 
 def _whole(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
@@ -131,7 +101,7 @@ def _whole(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
 
 
 def _types(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
-    was, now = _all_types(old), _all_types(new)
+    was, now = types_of(old), types_of(new)
     place = (*route, "type")
     # A number that was taken may be no integer, and an integer is a number.
     lost = {t for t in was - now if not (t == "integer" and "number" in now)}
@@ -143,18 +113,13 @@ def _types(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
         yield Difference(Kind.PARAMS_WIDENED, text, place, name)
 
 
-def _all_types(schema: Mapping[str, Any]) -> set[str]:
-    given = schema.get("type", sorted(_TYPES - {"integer"}))
-    return {given} if isinstance(given, str) else set(given)
-
-
 def _typed(types: set[str]) -> str:
-    return "any" if types >= _TYPES - {"integer"} else " or ".join(sorted(types))
+    return "any" if types >= TYPES - {"integer"} else " or ".join(sorted(types))
 
 
 def _finite(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
     """Where one of both takes nothing but a few values, each of them is tried on the other."""
-    was, now = _members(old), _members(new)
+    was, now = members(old), members(new)
     place = (*route, "enum") if "enum" in new else (*route, "const") if "const" in new else route
     try:
         lost = None if was is None else _refused(new, was)
@@ -177,12 +142,6 @@ def _refused(schema: Any, values: list[Any]) -> list[Any]:
     return [value for value in values if not takes(value)]
 
 
-def _members(schema: Mapping[str, Any]) -> list[Any] | None:
-    if "const" in schema:
-        return [schema["const"]]
-    return schema["enum"] if isinstance(schema.get("enum"), list) else None
-
-
 def _values(values: list[Any]) -> str:
     return listed([quoted(value) for value in values])
 
@@ -192,17 +151,28 @@ def _is(values: list[Any]) -> str:
 
 
 def _bounds(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
-    for keyword, (lower, what) in _BOUNDS.items():
-        was, now = old.get(keyword), new.get(keyword)
+    for keyword, strict, lower, what in _BOUNDS:
+        was, now = _bound(old, keyword, strict), _bound(new, keyword, strict)
         if was == now:
             continue
-        text = f"{what} {_bound(was)} -> {_bound(now)}"
-        tighter = now is not None and (was is None or (now > was if lower else now < was))
-        yield Difference(Kind.CALLERS_BREAK if tighter else Kind.PARAMS_WIDENED, text, (*route, keyword), name)
+        sign = 1 if lower else -1
+        tighter = now is not None and (was is None or (sign * now[0], now[1]) > (sign * was[0], was[1]))
+        place = (*route, strict if strict and strict in new else keyword)
+        text = f"{what} {_bounded(was, lower)} -> {_bounded(now, lower)}"
+        yield Difference(Kind.CALLERS_BREAK if tighter else Kind.PARAMS_WIDENED, text, place, name)
 
 
-def _bound(value: Any) -> str:
-    return "none" if value is None else f"{value}"
+def _bound(schema: Mapping[str, Any], keyword: str, strict: str | None) -> tuple[Any, bool] | None:
+    """The value, and whether that itself is refused."""
+    if strict is not None and strict in schema:
+        return schema[strict], True
+    return (schema[keyword], False) if keyword in schema else None
+
+
+def _bounded(bound: tuple[Any, bool] | None, lower: bool) -> str:
+    if bound is None:
+        return "none"
+    return f"{'above' if lower else 'below'} {bound[0]}" if bound[1] else f"{bound[0]}"
 
 
 def _asked(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
@@ -254,11 +224,13 @@ def _inside(name: str, key: str) -> str:
 
 def _new_property(old: Any, new: Any, key: str, route: Route, name: str) -> Iterator[Difference]:
     rest, schema = old.get("additionalProperties", True), new["properties"][key]
+    if rest is True and schema == {}:
+        return
     default = f", by default {quoted(schema['default'])}" if _has_default(schema) else ""
     if rest is False:
         if key not in _needed(new):
             yield Difference(Kind.PARAMS_WIDENED, f"a new parameter{default}", route, name)
-    elif rest is True or rest == {}:
+    elif rest is True:
         text = f"a new parameter{default}: it was taken as anything, and is checked now"
         yield Difference(Kind.PARAMS_CHANGED, text, route, name)
     else:
@@ -267,9 +239,11 @@ def _new_property(old: Any, new: Any, key: str, route: Route, name: str) -> Iter
 
 def _gone_property(new: Any, schema: Any, route: Route, name: str) -> Iterator[Difference]:
     rest = new.get("additionalProperties", True)
+    if rest is True and schema == {}:
+        return
     if rest is False:
         yield Difference(Kind.CALLERS_BREAK, "is no parameter any more, and is refused", route, name)
-    elif rest is True or rest == {}:
+    elif rest is True:
         if _has_default(schema):
             yield Difference(Kind.DEFAULT_CHANGED, f"default {quoted(schema['default'])} -> none", route, name)
         yield Difference(Kind.PARAMS_WIDENED, "is no parameter any more: it is taken as anything", route, name)
@@ -279,7 +253,6 @@ def _gone_property(new: Any, schema: Any, route: Route, name: str) -> Iterator[D
 
 def _rest(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
     was, now = old.get("additionalProperties", True), new.get("additionalProperties", True)
-    was, now = (True if each == {} else each for each in (was, now))
     if canonical(was) == canonical(now):
         return
     place = (*route, "additionalProperties")
@@ -316,8 +289,8 @@ def _items(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
 
 
 def _others(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
-    for keyword in sorted({*old, *new} - _UNDERSTOOD - {*_BOUNDS} - _REMARKS):
-        if keyword.startswith("x-") or canonical(old.get(keyword)) == canonical(new.get(keyword)):
+    for keyword in sorted({*old, *new} - _UNDERSTOOD - _KEYWORDS):
+        if canonical(old.get(keyword)) == canonical(new.get(keyword)):
             continue
         text = f"`{keyword}` differs: whether callers break cannot be decided"
         yield Difference(Kind.PARAMS_CHANGED, text, (*route, keyword), name)

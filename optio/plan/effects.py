@@ -21,4 +21,4 @@ def _all(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlo
     yield from strangers.effects(before, after)
     yield from running.effects(before, after)
     yield from access.effects(before, after)
-    yield from money.effects(before, after)
+    yield from money.effects(before, after, outlook)

@@ -1,13 +1,16 @@
-"""A plan as diagnostics, for what shows findings beside the lines that make them: OPT801-OPT809."""
+"""A plan as diagnostics, for what shows findings beside the lines that make them: OPT801-OPT811."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from optio.compiler import policy
 from optio.compiler.diagnostics import Diagnostic, finding, ordered
-from optio.compiler.layers import Bases
+from optio.compiler.document import parse
+from optio.compiler.layers import POLICY, Bases
 from optio.compiler.pipeline import Policies, compile_file
 from optio.compiler.resolve import ResolvedTask
-from optio.compiler.tree import SourceTree
+from optio.compiler.source import START, SourceFile
+from optio.compiler.tree import SourceTree, Unreadable
 from optio.model.effect import Kind, Weight
 from optio.model.policy import PolicySpec
 from optio.plan.compare import Change, Plan, Status
@@ -18,6 +21,7 @@ from optio.plan.words import brief, number
 _SHARE, _FEW = 0.2, 2
 _TRUST = frozenset(
     {
+        Kind.FILTER_CHANGED,
         Kind.STRANGERS_WORDS,
         Kind.SECRET_ADDED,
         Kind.EGRESS_OPENED,
@@ -40,6 +44,8 @@ _HINTS = {
     "OPT807": "try it: `optio test`, or `optio run` in a tree of your own",
     "OPT808": "tell who waits for it",
     "OPT809": "nothing to do",
+    "OPT810": "keep it with `enabled: false` as long as somebody may ask for it",
+    "OPT811": "let somebody approve it who answers for the policy",
 }
 _DEFAULT_HINT = "give it a `default`, or tell who starts the task"
 
@@ -54,7 +60,10 @@ def findings(
 ) -> list[Diagnostic]:
     """In the files of the newer tree; what is gone is told at the file that it stood in. A `gate` is a policy that no tree's
     check has looked at: what changes must hold it. `busy` has the runs of tasks that are gone, as a server knows them."""
-    return ordered([*_of_tasks(plan, tree, gate), *mass_delete(plan, allow_prune=allow_prune), *_busy(plan, busy or {})])
+    in_use = list(_busy(plan, busy or {}))
+    told = {each.path for each in in_use}
+    found = [each for each in _of_tasks(plan, tree, gate) if each.code != "OPT810" or each.path not in told]
+    return ordered([*found, *_of_policy(plan, tree), *mass_delete(plan, allow_prune=allow_prune), *in_use])
 
 
 def mass_delete(plan: Plan, *, allow_prune: bool) -> Iterator[Diagnostic]:
@@ -69,6 +78,17 @@ def mass_delete(plan: Plan, *, allow_prune: bool) -> Iterator[Diagnostic]:
         path=path,
         hint=_HINTS["OPT804"],
     )
+
+
+def _of_policy(plan: Plan, tree: SourceTree) -> Iterator[Diagnostic]:
+    """OPT811. What is an error of the policy, such as that it cannot be read, has a finding already."""
+    looser = [each for each in plan.policy if each.kind is Kind.POLICY_CHANGED and each.weight is Weight.DANGER and each.route]
+    document = None
+    with suppress(Unreadable):
+        document, _ = parse(SourceFile(POLICY, tree.read(POLICY))) if looser else (None, [])
+    for effect in looser:
+        span = START if document is None else document.span(effect.route)
+        yield finding("OPT811", brief(effect.text, 300), path=POLICY, span=span, route=effect.route, hint=_HINTS["OPT811"])
 
 
 def _origin(change: Change) -> str:
@@ -105,6 +125,8 @@ def _of_tasks(plan: Plan, tree: SourceTree, gate: PolicySpec | None) -> Iterator
 def codes(effect: Effect) -> Iterator[str]:
     """The rules that an effect is a finding of."""
     danger = effect.weight is Weight.DANGER
+    if effect.kind is Kind.TASK_REMOVED:
+        yield "OPT810"
     if effect.kind in _SENDERS and danger:
         yield "OPT801"
     if effect.kind is Kind.CALLERS_BREAK:

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import islice
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from optio.model import calendar, cron
+from optio.model.clocks import changes
 from optio.model.effect import Kind
-from optio.model.registry import CompiledTask
+from optio.model.nights import odd
+from optio.model.params import fill
+from optio.model.registry import CompiledTask, canonical
 from optio.model.route import Route
 from optio.model.trigger import ScheduleConfig
 from optio.plan.effect import Effect, Outlook
@@ -20,6 +24,7 @@ MOST_WALKED = 5_000
 # Two schedules that agree for so long are one.
 _AGREE = 1_000
 _SHOWN = 3
+_YEAR, _DAY, _SECOND = timedelta(days=366), timedelta(days=1), timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +76,18 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Ou
         yield Effect(
             kind=Kind.CATCH_UP_CHANGED, text=text, before=_catch_up(old), after=_catch_up(new), route=(*route, "misfire")
         )
+    given = _given(before, old), _given(after, new)
     for name, was, now in entries(old.param_mapping, new.param_mapping, "not given"):
+        # What is written and what a default fills in is one value.
+        if all(name in each for each in given) and canonical(given[0][name]) == canonical(given[1][name]):
+            continue
         place = (*route, "paramMapping", name)
         text = f"the schedule's runs get {name}: {was} -> {now}"
         yield Effect(kind=Kind.SCHEDULE_PARAMS_CHANGED, text=text, before=was, after=now, route=place)
+
+
+def _given(task: CompiledTask | None, config: ScheduleConfig) -> dict[str, Any]:
+    return fill(None if task is None else task.spec.params_schema, config.param_mapping)
 
 
 def _route(task: CompiledTask | None) -> Route:
@@ -96,7 +109,12 @@ def _agree(old: str, old_zone: str, new: str, new_zone: str, now: datetime) -> b
     if (cron.expand(old), old_zone) == (cron.expand(new), new_zone):
         return True
     one, other = cron.fires(old, old_zone, now), cron.fires(new, new_zone, now)
-    return all(a == b for a, b in zip(islice(one, _AGREE), islice(other, _AGREE), strict=False))
+    if any(a != b for a, b in zip(islice(one, _AGREE), islice(other, _AGREE), strict=False)):
+        return False
+    # What fires often agrees for long enough before clocks are set.
+    set_at = {change.at for zone in {old_zone, new_zone} for change in changes(zone, now, now + _YEAR)}
+    spans = [(at - _DAY, at + _DAY) for at in set_at]
+    return all(list(cron.times(old, old_zone, *each)) == list(cron.times(new, new_zone, *each)) for each in spans)
 
 
 def _changed(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook, route: Route) -> Effect:
@@ -111,6 +129,7 @@ def _changed(before: CompiledTask | None, after: CompiledTask | None, outlook: O
         lines += _slots("lost", [at for at in old.slots if at not in are], config_of(before))
         if were == are:
             lines.append("the same times in these days, and other ones later")
+    lines += _nights(config_of(before), config_of(after), outlook)
     text = f"fires in 30 days: {old.count:,}" + (", as before" if old.count == new.count else f" -> {new.count:,}")
     if shown[0] != shown[1]:
         text += f"  ({shown[0]} -> {shown[1]})" if all(shown) else f"  ({shown[0] or shown[1]})"
@@ -133,6 +152,23 @@ def _at(at: datetime | None, config: ScheduleConfig | None) -> str:
     if at is None or config is None:
         return "never"
     return moment(at.astimezone(ZoneInfo(config.timezone)))
+
+
+def _nights(was: ScheduleConfig | None, now: ScheduleConfig | None, outlook: Outlook) -> Iterator[str]:
+    """The first night after the simulated time in which clocks skip a time of the schedule, which they did not before."""
+    if now is None:
+        return
+    for change in changes(now.timezone, outlook.until, outlook.until + _YEAR):
+        found = odd(now.cron_expression, change) if change.skips else None
+        if found is None:
+            continue
+        if was is None or was.timezone != now.timezone or odd(was.cron_expression, change) != found:
+            at, more = found.times[0], len(found.times) - 1
+            others = f" and {number(more, 'further time')}" if more else ""
+            instead = cron.next_fire(now.cron_expression, now.timezone, change.at - _SECOND)
+            fate = f"it starts at {_at(instead, now)}" if found.what == "moved" else "it does not start then"
+            yield f"{at:%a %Y-%m-%d}: the clocks of {now.timezone} skip {at:%H:%M}{others}, so {fate}"
+        return
 
 
 def _slots(what: str, slots: list[datetime], config: ScheduleConfig | None) -> list[str]:

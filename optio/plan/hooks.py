@@ -1,13 +1,16 @@
 """Webhooks: which URLs start runs, who may send to them, and what becomes of what is sent."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from optio.model.effect import Kind, Weight
-from optio.model.registry import CompiledTask
+from optio.model.params import fill
+from optio.model.registry import CompiledTask, canonical
 from optio.model.route import Route
 from optio.model.senders import sender_of
 from optio.model.text import span
 from optio.model.trigger import WebhookConfig
+from optio.plan import filters, queries
 from optio.plan.effect import Effect, Outlook
 from optio.plan.words import apart, brief, entries, quoted
 
@@ -39,6 +42,13 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Ou
         yield Effect(kind=Kind.WEBHOOK_UNSIGNED, text=text, weight=Weight.DANGER, after="unsigned", route=(*route, "unsigned"))
     if old is not None and new is not None:
         yield from _changed(old, new, route, outlook)
+        yield from _mapping(before, after, route)
+
+
+def is_moved(before: CompiledTask | None, after: CompiledTask | None) -> bool:
+    """Whether it had another path."""
+    old, new = config_of(before), config_of(after)
+    return old is not None and new is not None and old.path != new.path
 
 
 def route_of(task: CompiledTask | None) -> Route:
@@ -71,6 +81,10 @@ def _left(old: WebhookConfig, outlook: Outlook) -> tuple[str, Weight]:
 def _changed(old: WebhookConfig, new: WebhookConfig, route: Route, outlook: Outlook) -> Iterator[Effect]:
     if old.path != new.path:
         left, weight = _left(old, outlook)
+        other = outlook.hooks.get(old.path)
+        if other is not None and other.id in outlook.moved:
+            # Who takes over a path is meant to; who exchanges it with another task gets that one's deliveries.
+            weight = Weight.DANGER
         yield Effect(
             kind=Kind.WEBHOOK_MOVED,
             text=f"{_url(old)} -> {_url(new)}: the old one {left}",
@@ -92,12 +106,7 @@ def _changed(old: WebhookConfig, new: WebhookConfig, route: Route, outlook: Outl
             lines=lines,
             route=(*route, "secret"),
         )
-    if _filter(old) != _filter(new):
-        was, now = apart(_filter(old), _filter(new))
-        text = f"starts runs for: {was} -> {now}"
-        key = "when" if old.events == new.events and old.when != new.when else "events"
-        yield Effect(kind=Kind.FILTER_CHANGED, text=text, before=was, after=now, route=(*route, key))
-    yield from _mapping(old, new, route)
+    yield from _filtered(old, new, route)
     if (old.delivery_header or "").lower() != (new.delivery_header or "").lower():
         was, now = old.delivery_header or "the scheme's own", new.delivery_header or "the scheme's own"
         text = f"header that tells deliveries apart: {was} -> {now}"
@@ -147,7 +156,33 @@ def _filter(config: WebhookConfig) -> str:
     return events if config.when is None else f"{events}, if `{config.when}`"
 
 
-def _mapping(old: WebhookConfig, new: WebhookConfig, route: Route) -> Iterator[Effect]:
+def _filtered(old: WebhookConfig, new: WebhookConfig, route: Route) -> Iterator[Effect]:
+    other = filters.difference(old.when, new.when)
+    if other is None and _events(old) == _events(new):
+        return
+    dropped = "every event starts runs" if old.events is not None and new.events is None else None
+    dangers = [each for each in (dropped, None if other is None else other.danger) if each is not None]
+    was, now = apart(_filter(old), _filter(new))
+    yield Effect(
+        kind=Kind.FILTER_CHANGED,
+        text=f"starts runs for: {was} -> {now}",
+        weight=Weight.DANGER if dangers else Weight.NOTICE,
+        before=was,
+        after=now,
+        lines=tuple(dangers),
+        route=(*route, "events" if other is None or dropped else "when"),
+    )
+
+
+def _events(config: WebhookConfig) -> tuple[object, ...]:
+    path = None if config.event_path is None else queries.of_path(config.event_path)
+    return None if config.events is None else sorted(set(config.events)), (config.event_header or "").lower(), path
+
+
+def _mapping(before: CompiledTask | None, after: CompiledTask | None, route: Route) -> Iterator[Effect]:
+    old, new = config_of(before), config_of(after)
+    if before is None or after is None or old is None or new is None:
+        return
     place = (*route, "paramMapping")
     if (old.param_mapping is None) != (new.param_mapping is None):
         was, now = ("the whole body" if each.param_mapping is None else "a mapping" for each in (old, new))
@@ -155,6 +190,22 @@ def _mapping(old: WebhookConfig, new: WebhookConfig, route: Route) -> Iterator[E
         lines = tuple(f"{name}: {quoted(value)}" for name, value in sorted((new.param_mapping or {}).items()))
         yield Effect(kind=Kind.MAPPING_CHANGED, text=text, before=was, after=now, lines=lines, route=place)
         return
+    meant = _meant(before, old), _meant(after, new)
     for name, was, now in entries(old.param_mapping or {}, new.param_mapping or {}, "not given"):
-        text = f"a delivery's {name}: {was} -> {now}"
-        yield Effect(kind=Kind.MAPPING_CHANGED, text=text, before=was, after=now, route=(*place, name))
+        if meant[0].get(name) != meant[1].get(name):
+            text = f"a delivery's {name}: {was} -> {now}"
+            yield Effect(kind=Kind.MAPPING_CHANGED, text=text, before=was, after=now, route=(*place, name))
+
+
+def _meant(task: CompiledTask, config: WebhookConfig) -> dict[str, object]:
+    """What the parameters of a delivery come from: a place in the payload, or a value, be it a default."""
+    paths: dict[str, object] = {}
+    values: dict[str, Any] = {}
+    for name, source in (config.param_mapping or {}).items():
+        if isinstance(source, str):
+            paths[name] = ("path", queries.of_path(source))
+            values[name] = None
+        else:
+            values[name] = source["literal"] if isinstance(source, dict) and set(source) == {"literal"} else source
+    filled = fill(task.spec.params_schema, values)
+    return {**{name: ("value", canonical(value)) for name, value in filled.items()}, **paths}

@@ -9,11 +9,13 @@ from decimal import Decimal
 
 from optio.model import bound
 from optio.model.effect import Kind, Weight
-from optio.model.money import DAY, MONTH, NOTHING, PROPOSED_LIMIT, PROPOSED_TEXT, Worst, a_call, a_run, worst
+from optio.model.money import DAY, MONTH, NOTHING, PROPOSED_LIMIT, PROPOSED_TEXT, Worst, a_call, a_run, caught_up, worst
+from optio.model.policy import Fleet
 from optio.model.registry import CompiledTask
+from optio.model.text import money
 from optio.model.trigger import ScheduleConfig
 from optio.plan import hooks
-from optio.plan.effect import Effect
+from optio.plan.effect import Effect, Outlook
 from optio.plan.fires import config_of
 from optio.plan.words import amount, brief, listed, number
 
@@ -109,7 +111,33 @@ def _sum(parts: Iterable[Worst]) -> Decimal:
     return sum((each.usd for each in parts if each.usd is not None), NOTHING)
 
 
-def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
+def of_fleet(before: tuple[Total, Fleet], after: tuple[Total, Fleet]) -> Iterator[Effect]:
+    """What all tasks together may spend beyond the policy, if it is more than it was, or was not beyond it."""
+    (old, was), (new, now) = before, after
+    for key, length, limits, spent in (
+        ("dayUsd", "in 24 hours", (was.day_usd, now.day_usd), (old.day, new.day)),
+        ("monthUsd", "in 30 days", (was.month_usd, now.month_usd), (old.month, new.month)),
+    ):
+        most = None if limits[1] is None else money(limits[1])
+        if most is None:
+            continue
+        is_new = limits[0] is None or spent[0] <= money(limits[0])
+        if spent[1] > most and (is_new or spent[1] > spent[0]):
+            text = f"all triggers together may spend {amount(spent[1])} {length}: `fleet.{key}` allows {amount(most)}"
+            yield _beyond(text, amount(spent[0]), amount(spent[1]), key)
+        unbounded = sorted(set(new.lacking) - (set(old.lacking) if limits[0] is not None else set()))
+        if unbounded:
+            text = (
+                f"nothing bounds what {listed(unbounded, _MOST_NAMES)} may spend {length}: `fleet.{key}` allows {amount(most)}"
+            )
+            yield _beyond(text, str(old), str(new), key)
+
+
+def _beyond(text: str, was: str, now: str, key: str) -> Effect:
+    return Effect(kind=Kind.MONEY_UP, text=text, weight=Weight.DANGER, before=was, after=now, route=("fleet", key))
+
+
+def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Outlook) -> Iterator[Effect]:
     """The worst case, if it is another."""
     old, new = spend(before), spend(after)
     if not old.counted and (after is None or after.spec.agent_runtime != "command"):
@@ -124,7 +152,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
     yield Effect(
         kind=Kind.MONEY_UP if up else Kind.MONEY_DOWN,
         text=text,
-        weight=_weight(old, new) if up else Weight.INFO,
+        weight=_weight(old, new, outlook.new_month_usd) if up else Weight.INFO,
         before=was,
         after=now,
         lines=tuple(_account(before, after, new)),
@@ -154,14 +182,12 @@ def _is_up(old: Spend, new: Spend) -> bool:
     return False
 
 
-def _weight(old: Spend, new: Spend) -> Weight:
-    """A danger is what has no bound any more, or is twice as much. Anybody may call a new webhook without a limit, at the
-    budget of a run each time, so it is one where the money had a bound before."""
-    if new.month.lacks == "budgetUsd":
+def _weight(old: Spend, new: Spend, most: Decimal) -> Weight:
+    """A danger is what has no bound any more, is twice as much, or is more than `most` where nothing was spent before."""
+    if new.month.lacks == "budgetUsd" or new.bound is None:
         return Weight.DANGER
-    if not old.month.usd:
-        return Weight.NOTICE
-    return Weight.DANGER if new.bound is None or new.bound >= 2 * old.month.usd else Weight.NOTICE
+    limit = 2 * old.month.usd if old.month.usd else most
+    return Weight.DANGER if new.bound >= limit else Weight.NOTICE
 
 
 def _account(before: CompiledTask | None, task: CompiledTask | None, new: Spend) -> Iterator[str]:
@@ -176,6 +202,8 @@ def _account(before: CompiledTask | None, task: CompiledTask | None, new: Spend)
     yield f"{' and '.join(sources)} in any 30 days{limit}"
     if config is not None:
         yield from _clocks(config)
+    if config is not None and (missed := caught_up(spec, _fires(config)[1])):
+        yield f"{number(missed, 'time')} that were missed before may be caught up in them: `misfire: all`"
     if spec.budget is None:
         yield "no `budgetUsd`: a run may cost whatever it comes to"
         return

@@ -9,11 +9,20 @@ from optio.model.policy import Allow, Ceilings, Fleet, PolicySpec
 from optio.model.route import Route, show
 from optio.model.spec import keys_of, names_of
 from optio.model.text import duration, money
-from optio.plan.effect import Effect
-from optio.plan.words import apart
+from optio.plan.effect import NEW_MONTH_USD, Effect
+from optio.plan.words import amount, apart
 
 NOTHING = PolicySpec.of({"type": "policy"})
 _LEVELS = ("off", "info", "warning", "error")
+
+
+def unreadable(before: bool, after: bool) -> Iterator[Effect]:
+    """A policy that cannot be read any more, or can be again."""
+    if after and not before:
+        text = "the policy cannot be read, and allows nothing until it can: every task stays as it is served"
+        yield Effect(kind=Kind.POLICY_CHANGED, text=text, weight=Weight.DANGER)
+    if before and not after:
+        yield Effect(kind=Kind.POLICY_CHANGED, text="the policy can be read again; before, it allowed nothing")
 
 
 def effects(before: PolicySpec | None, after: PolicySpec | None) -> Iterator[Effect]:
@@ -22,6 +31,10 @@ def effects(before: PolicySpec | None, after: PolicySpec | None) -> Iterator[Eff
     for key, was, now in (("ceilings", old.ceilings, new.ceilings), ("fleet", old.fleet, new.fleet)):
         yield from _most(key, was, now)
     yield from _lists(old.allow, new.allow)
+    less, more = new_month_usd(before), new_month_usd(after)
+    if less != more:
+        text = f"a new task is a danger from {amount(less)} in 30 days on -> from {amount(more)} on"
+        yield _effect(("newMonthUsd",), text, more > less)
     yield from _named(("require",), "asked of every task", old.require, new.require)
     yield from _named(("failOn",), "a reason for a plan to fail", old.fail_on, new.fail_on)
     if list(old.namespaces.items()) != list(new.namespaces.items()):
@@ -34,6 +47,11 @@ def effects(before: PolicySpec | None, after: PolicySpec | None) -> Iterator[Eff
             usual = "as usual" in (level, other)
             looser = _is_less(other, level) if usual else _LEVELS.index(other) < _LEVELS.index(level)
             yield _effect(("rules", code), f"{code}: {level} -> {other}", looser)
+
+
+def new_month_usd(policy: PolicySpec | None) -> Decimal:
+    """What a new task may spend in 30 days before it is a danger."""
+    return NEW_MONTH_USD if policy is None or policy.new_month_usd is None else money(policy.new_month_usd)
 
 
 def _patterns(policy: PolicySpec) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from optio.model.effect import Kind, Weight
 from optio.model.registry import CompiledTask
 from optio.model.strangers import reaching
-from optio.plan import hooks
+from optio.plan import hooks, queries
 from optio.plan.effect import Effect
 
 
@@ -13,7 +13,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
     """One for each parameter."""
     known = _reaching(before)
     for name, path in _reaching(after).items():
-        if known.get(name) != path:
+        if name not in known or queries.of_path(known[name]) != queries.of_path(path):
             text = f"`{{{{{name}}}}}` puts into the prompt what a stranger has written: `{path}`"
             route = (*hooks.route_of(after), "paramMapping", name)
             yield Effect(

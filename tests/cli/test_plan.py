@@ -412,3 +412,47 @@ def test_what_is_served_is_held_against_a_directory(
     assert "time-changed  time of an attempt: the server's default -> 5m" in out
     assert "expected in 30 days: " in out
     assert "- slow  removed, slow.yaml" in out
+
+
+def test_a_file_that_is_deleted_is_annotated_where_it_stood(repository: Path, plan: Plan) -> None:
+    commit(_policy="type: policy\nallow: {models: ['claude-*']}\n")
+    git("rm", "-q", "tasks.d/report.yaml", "tasks.d/_policy.yaml")
+    git("commit", "-qm", "delete")
+
+    _, out, _ = plan("HEAD~1..HEAD", "--format", "github")
+
+    assert "::warning file=tasks.d/_policy.yaml,line=1,endLine=1,title=OPT811 policy-loosened" in out
+    assert "::warning file=tasks.d/report.yaml,line=1,endLine=1,title=OPT810 task-removed" in out
+
+
+def test_of_two_directories_what_is_gone_is_told_in_the_older_one(tmp_path: Path, plan: Plan) -> None:
+    write({"report.yaml": TASK, "other.yaml": TASK.replace("Report", "Other")}, str(tmp_path / "old"))
+    write({"report.yaml": TASK}, str(tmp_path / "new"))
+
+    _, out, _ = plan(str(tmp_path / "old"), str(tmp_path / "new"), "--format", "github")
+
+    assert f"file={tmp_path}/old/other.yaml," in out
+
+
+def test_a_policy_that_cannot_be_read_is_told_once_and_fails_the_plan(repository: Path, plan: Plan) -> None:
+    commit(_policy="type: policy\nfailOn: [danger]\n", other=TASK.replace("Report", "Other"))
+    commit(_policy="type: policy\nfailOn: [danger]\nfailOn: []\n", report=DAILY)
+
+    code, out, err = plan("HEAD~1..HEAD")
+
+    assert code == 1
+    assert "! policy-changed  the policy cannot be read, and allows nothing until it can" in out
+    assert "task-broken" not in out
+    assert err.count("error:") == 1
+
+
+def test_the_policy_of_a_branch_that_has_gone_on_must_be_readable(repository: Path, plan: Plan) -> None:
+    git("checkout", "-qb", "feature")
+    commit(report=DAILY)
+    git("checkout", "-q", "main")
+    commit(_policy="type: policy\nfailOn: [danger]\nfailOn: []\n")
+
+    code, out, err = plan("main...feature")
+
+    assert (code, out) == (2, "")
+    assert "the policy in main cannot be read, and allows nothing until it can: mend it there first" in err

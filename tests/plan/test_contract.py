@@ -88,7 +88,7 @@ TEXT, NUMBER = {"type": "string"}, {"type": "number"}
         (
             properties(A={"$ref": "#/$defs/X"}) | {"$defs": {"X": TEXT}},
             properties(A={"$ref": "#/$defs/X"}) | {"$defs": {"X": NUMBER}},
-            [("params-changed", "`$defs` differs: whether callers break cannot be decided")],
+            [("callers-break", "A: type string -> number")],
         ),
         (
             properties(A=properties(B=TEXT)),

@@ -16,9 +16,13 @@ FOUND = {
     "a-secret-rotated": [],
     "a-bound-tightened": ["report.yaml:11:37 OPT802"],
     "a-bound-loosened": [],
-    "all-tasks-removed": ["a.yaml:1:1 OPT804"],
-    "a-few-of-many-removed": [],
-    "a-task-removed": [],
+    "all-tasks-removed": ["a.yaml:1:1 OPT804", *(f"{name}.yaml:1:1 OPT810" for name in "abcde")],
+    "a-few-of-many-removed": ["k.yaml:1:1 OPT810", "l.yaml:1:1 OPT810"],
+    "a-task-removed": ["hello.yaml:1:1 OPT810"],
+    "a-filter-turned-round": ["report.yaml:33:13 OPT805"],
+    "a-filter-that-takes-less": [],
+    "a-policy-loosened": [*["_policy.yaml:1:1 OPT811"] * 2, "_policy.yaml:2:23 OPT811", "_policy.yaml:3:18 OPT811"],
+    "a-policy-that-cannot-be-read": [],
     "a-secret-more": ["report.yaml:23:32 OPT805"],
     "an-image-from-elsewhere": ["report.yaml:21:10 OPT805"],
     "another-tag": ["report.yaml:21:10 OPT807"],
@@ -85,8 +89,10 @@ def test_a_removed_task_in_use_is_told_by_who_knows_of_its_runs() -> None:
 
     assert (found.code, found.path) == ("OPT803", "hello.yaml")
     assert found.message == "`hello` is removed, and is in use: 3 runs began in the last 30 days"
-    assert findings(plan, MemoryTree({}), busy={"hello": 0}) == []
+    assert [each.code for each in findings(plan, MemoryTree({}), busy={"hello": 0})] == ["OPT810"]
 
 
 def test_so_many_removals_may_be_meant() -> None:
-    assert findings(planned("all-tasks-removed"), MemoryTree({}), allow_prune=True) == []
+    found = findings(planned("all-tasks-removed"), MemoryTree({}), allow_prune=True)
+
+    assert {each.code for each in found} == {"OPT810"}

@@ -101,7 +101,7 @@ def test_the_limit_to_write_says_what_it_comes_to() -> None:
 
     assert effect.text == "worst case in 30 days: $0.00 -> no bound; in 24 hours: $0.00 -> no bound"
     assert effect.lines[-1] == "no bound: write `startLimit: {count: 50, per: 24h}` for at most $1,500.00 in 30 days"
-    assert effect.weight is Weight.NOTICE
+    assert effect.weight is Weight.DANGER
 
 
 def test_the_difference_is_told_where_the_same_tasks_have_no_bound() -> None:
@@ -143,8 +143,33 @@ def test_more_money_is_a_danger_when_it_doubles_or_has_no_bound() -> None:
     assert weight(daily, {**daily, "maxRetries": 9}) is None
 
 
-def test_a_webhook_without_a_limit_is_a_danger_where_the_money_had_a_bound() -> None:
+def test_a_webhook_without_a_limit_is_a_danger() -> None:
     daily = scheduled("0 9 * * *")
 
     assert weight(daily, {**daily, "triggers": [*SCHEDULES, WEBHOOK]}) is Weight.DANGER
-    assert weight(PLAIN, {**PLAIN, "triggers": [WEBHOOK]}) is Weight.NOTICE
+    assert weight(PLAIN, {**PLAIN, "triggers": [WEBHOOK]}) is Weight.DANGER
+
+
+@pytest.mark.parametrize(("expression", "expected"), [("0 0,6,12 * * *", Weight.NOTICE), ("0 */6 * * *", Weight.DANGER)])
+def test_what_spends_for_the_first_time_is_a_danger_from_a_sum_on(expression: str, expected: Weight) -> None:
+    task = scheduled(expression)
+
+    assert weight(PLAIN, task) is expected
+    assert weight({**task, "enabled": False}, task) is expected
+
+
+@pytest.mark.parametrize("expression", ["0 9 * * *", "*/5 * * * *", "0 9 1 1 *"])
+def test_what_is_caught_up_is_in_the_worst_case(expression: str) -> None:
+    schedule = {"cronExpression": expression, "misfire": "all", "maxCatchUp": 7}
+    plain, late = (
+        spend(task({**PLAIN, "triggers": [{"type": "schedule", "config": config}]}))
+        for config in ({"cronExpression": expression}, schedule)
+    )
+
+    assert (late.day.runs, late.month.runs) == (plain.day.runs + 7, plain.month.runs + 7)
+
+
+def test_a_start_limit_holds_for_what_is_caught_up() -> None:
+    schedule = {"type": "schedule", "config": {"cronExpression": "0 9 * * *", "misfire": "all", "maxCatchUp": 100}}
+
+    assert spend(task({**PLAIN, "triggers": [schedule], "startLimit": {"count": 2, "per": "24h"}})).month.runs == 60

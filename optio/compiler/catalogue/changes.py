@@ -48,4 +48,14 @@ RULES = (
         "Comments, order, quotes, a description, tests, the file's place: nothing that a run would notice.",
         "", "",
     ),
+    Rule(
+        "OPT810", "task-removed", WARNING, "a task goes",
+        "Its triggers end with the merge, and who starts it by its id is answered 404.",
+        "", "",
+    ),
+    Rule(
+        "OPT811", "policy-loosened", WARNING, "the policy gives something up",
+        "What it refused is allowed after the merge, for every task.",
+        "", "",
+    ),
 )  # fmt: skip

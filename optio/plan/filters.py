@@ -1,0 +1,253 @@
+"""Two `when` filters held against each other: the same, or another one, and whether it lets pass what was kept out.
+
+Both are formulas over conditions such as `@.action == 'opened'`. With few of them every case is tried, but for those that
+cannot be, such as one place with two values. That decides what is equal, what is always so, and what only takes less. Of all
+others a danger is told by its form: a condition is turned round, or gone, or stands beside one that is nearly always so.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import Any
+
+from optio.model.mapping import MappingFailed, PathSyntax, compile_when
+from optio.plan import queries
+from optio.plan.queries import Normal
+
+# Of so many conditions all cases are tried.
+_MOST_TRIED = 12
+# What every sender's texts are like: a pattern that finds something in each of them asks for nothing.
+_PROBES = ("opened", "refs/heads/main", "a-b_C 9", "x")
+_NARROWER = {(True, True), (True, False), (False, False)}
+Case = Mapping[Normal, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Another filter; `danger` says what it lets pass, if it does."""
+
+    danger: str | None = None
+
+
+def difference(old: str | None, new: str | None) -> Difference | None:
+    """None where both let the same pass; no filter lets everything pass."""
+    if old == new:
+        return None
+    try:
+        was, now = (True if each is None else queries.of_filter(each) for each in (old, new))
+    except PathSyntax:
+        return Difference()
+    if was == now:
+        return None
+    cases = list(_cases(was, now))
+    both = {(_holds(was, case), _holds(now, case)) for case in cases}
+    if both and both <= {(True, True), (False, False)}:
+        return None
+    if new is None:
+        return Difference("without a filter, every delivery of these events starts a run")
+    if now is True or (both and all(passes for _, passes in both)):
+        return Difference("the filter is always true")
+    if now is False or (both and both <= _NARROWER):
+        return Difference()
+    return Difference(_loosened(was, now, cases))
+
+
+def _loosened(was: Normal, now: Normal, cases: Sequence[Case]) -> str | None:
+    """What the newer one gives up, by the form of both."""
+    old, new = _subjects(was), _subjects(now)
+    if turned := [each for each in old if each in new and _is_turned(_asked(was, each), _asked(now, each))]:
+        return f"the condition on {_named(turned)} is reversed"
+    if _asks(was) and not _asks(now):
+        return "the filter is true for nearly every delivery"
+    if gone := [each for each in old if each not in new] or _fewer(was, now):
+        return f"the condition on {_named(gone)} is gone"
+    free = [each for each in old if _is_needed(was, each, cases) and not _is_needed(now, each, cases)]
+    return f"the condition on {_named(free)} need not hold any more" if free and set(old) == set(new) else None
+
+
+def _fewer(was: Normal, now: Normal) -> list[Normal]:
+    """What conditions that have to hold all together are about, of which some are gone and nothing else changed."""
+    parts = [set(each[1]) if each[0] == "and" else {each} for each in (was, now)]
+    return [subject for part in was[1] if part not in parts[1] for subject in _subjects(part)] if parts[1] < parts[0] else []
+
+
+def _is_needed(formula: Normal, subject: Normal, cases: Sequence[Case]) -> bool:
+    """Whether it is never true when none of its conditions on that holds."""
+    mine = [each for each in _literals(formula) if _parts(each[0])[0] == subject]
+    without = (case for case in cases if all(case[atom] is not sign for atom, sign in mine))
+    return bool(mine) and not any(_holds(formula, case) for case in without)
+
+
+def _named(subjects: list[Normal]) -> str:
+    return " and ".join(dict.fromkeys(f"`{_shown(each)}`" for each in subjects))
+
+
+def _shown(operand: Normal) -> str:
+    if operand[0] == "query":
+        return queries.shown(operand[1])
+    if operand[0] == "call":
+        return f"{operand[1]}({', '.join(_shown(each) for each in operand[2])})"
+    return json.dumps(operand[2])
+
+
+def _literals(formula: Normal) -> Iterator[tuple[Normal, bool]]:
+    """Its conditions, each with whether it is to hold."""
+    if isinstance(formula, bool):
+        return
+    if formula[0] == "is":
+        yield formula[1:]
+        return
+    for each in formula[1]:
+        yield from _literals(each)
+
+
+def _holds(formula: Normal, case: Case) -> bool:
+    if isinstance(formula, bool):
+        return formula
+    if formula[0] == "is":
+        return case[formula[1]] is formula[2]
+    found = (_holds(each, case) for each in formula[1])
+    return all(found) if formula[0] == "and" else any(found)
+
+
+def _cases(*formulas: Normal) -> Iterator[Case]:
+    """Each case that can be; none where there are too many."""
+    atoms = sorted({atom for formula in formulas for atom, _ in _literals(formula)}, key=repr)
+    if len(atoms) > _MOST_TRIED:
+        return
+    for values in product((True, False), repeat=len(atoms)):
+        case = dict(zip(atoms, values, strict=True))
+        if _can_be(case):
+            yield case
+
+
+def _can_be(case: Case) -> bool:
+    equal: dict[Normal, Normal] = {}
+    for atom, holds in case.items():
+        if not holds:
+            continue
+        if atom[0] == "lt" and (case.get(("lt", atom[2], atom[1])) or case.get(_eq(atom[1], atom[2]))):
+            return False
+        subject, value = _parts(atom)
+        if atom[0] != "eq" or value is None:
+            continue
+        if subject in equal or (subject[0] == "query" and case.get(("exists", subject[1])) is False):
+            return False
+        equal[subject] = value
+    return True
+
+
+def _eq(one: Normal, other: Normal) -> Normal:
+    return ("eq", *sorted((one, other), key=repr))
+
+
+def _parts(atom: Normal) -> tuple[Normal, Normal]:
+    """What a condition is about, and the value that it is held against, if it is."""
+    if atom[0] == "exists":
+        return ("query", atom[1]), None
+    if atom[0] == "call":
+        return atom[2][0], None
+    one, other = atom[1:]
+    if other[0] == "value":
+        return one, other
+    return (other, one) if one[0] == "value" else (one, None)
+
+
+def _conditions(formula: Normal) -> Iterator[tuple[Normal, bool]]:
+    """Its conditions, and those of the filters inside its queries, which are about what these filters are asked of."""
+    for atom, sign in _literals(formula):
+        segments = atom[1][1] if atom[0] == "exists" and sign else ()
+        places = [at for at, (_, selectors) in enumerate(segments) if selectors[0][0] == "filter"]
+        if not places:
+            yield atom, sign
+        for at in places:
+            above = atom[1][0], segments[:at]
+            yield ("exists", above), True
+            for inner, holds in _conditions(segments[at][1][0][1]):
+                yield _below(above, inner), holds
+
+
+def _below(above: Normal, part: Normal) -> Normal:
+    """A condition of a filter, about what stands below that query."""
+    if part[0] == "exists":
+        return "exists", _below(above, ("query", part[1]))[1]
+    if part[0] in ("eq", "lt"):
+        return part[0], *(_below(above, each) for each in part[1:])
+    if part[0] == "call":
+        return "call", part[1], tuple(_below(above, each) for each in part[2])
+    if part[0] == "query" and part[1][0] == queries.PAYLOAD:
+        return "query", (above[0], above[1] + (("child", (("all",),)),) + part[1][1])
+    return part
+
+
+def _subjects(formula: Normal) -> list[Normal]:
+    """What it is about, in order."""
+    return list(dict.fromkeys(_parts(atom)[0] for atom, _ in _conditions(formula)))
+
+
+def _asks(formula: Normal) -> bool:
+    """Whether there is something that a usual delivery has to be, beside having some fields and not having some values."""
+    usual = {(atom, sign): _is_usual(atom, sign) for atom, sign in _literals(formula)}
+
+    def holds(part: Normal) -> bool:
+        if isinstance(part, bool):
+            return part
+        if part[0] == "is":
+            return usual[part[1:]]
+        found = (holds(each) for each in part[1])
+        return all(found) if part[0] == "and" else any(found)
+
+    return not holds(formula)
+
+
+def _is_usual(atom: Normal, sign: bool) -> bool:
+    if atom[0] == "exists":
+        inner = (each[1] for _, selectors in atom[1][1] for each in selectors if each[0] == "filter")
+        return sign and not any(_asks(each) for each in inner)
+    if atom[0] == "eq":
+        value = _parts(atom)[1]
+        return not sign and value is not None and value[1] != "bool"
+    if atom[0] == "lt":
+        return True
+    return sign and atom[2][1][:2] == ("value", "str") and _matches_all(atom[1], atom[2][1][2])
+
+
+@lru_cache(maxsize=1024)
+def _matches_all(name: str, pattern: str) -> bool:
+    test = compile_when(f"{name}(@, {json.dumps(pattern)})")
+    try:
+        return all(test.holds(probe) for probe in _PROBES)
+    except MappingFailed:
+        return False
+
+
+def _asked(formula: Normal, subject: Normal) -> dict[str, set[Any]]:
+    """What it asks of one place: values that it is to have, or not to have, the side of a value, and other conditions."""
+    found: dict[str, set[Any]] = {"is": set(), "not": set(), "side": set(), "yes": set(), "no": set()}
+    for atom, sign in _conditions(formula):
+        about, value = _parts(atom)
+        if about != subject:
+            continue
+        if atom[0] == "eq" and value is not None:
+            # Of two values, not to be one is to be the other.
+            opposite = ("value", "bool", not value[2]) if value[1] == "bool" and not sign else None
+            found["is" if sign or opposite else "not"].add(opposite or value)
+        elif atom[0] == "lt" and value is not None:
+            found["side"].add((atom[1] == about) is sign)
+        else:
+            found["yes" if sign else "no"].add(atom)
+    return found
+
+
+def _is_turned(was: Mapping[str, set[Any]], now: Mapping[str, set[Any]]) -> bool:
+    flipped = any((was[a] & now[b]) - was[b] - now[a] for a, b in (("is", "not"), ("not", "is"), ("yes", "no"), ("no", "yes")))
+    sides = bool(was["side"] and now["side"] and not was["side"] & now["side"])
+    excluded = bool(was["is"] and now["not"] and not now["is"])
+    truths = _truths(was), _truths(now)
+    return flipped or sides or excluded or bool(truths[0] and truths[1] and not truths[0] & truths[1])
+
+
+def _truths(asked: Mapping[str, set[Any]]) -> set[bool]:
+    return {value[2] for value in asked["is"] if value[1] == "bool"}

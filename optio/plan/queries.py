@@ -1,0 +1,168 @@
+"""JSONPath by what it finds: equal values for queries that are one query in other words.
+
+`$.a.b` is `$['a']["b"]`, and a comparison is the same from either side. A condition becomes a formula: True, False,
+`("and", parts)`, `("or", parts)`, or `("is", atom, sign)` with the negations at the atoms. An atom is `("exists", query)`,
+`("eq", one, other)`, `("lt", less, more)` or `("call", name, arguments)`; `a <= b` is less or equal.
+"""
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from optio.model.mapping import PathSyntax, compile_path, compile_when
+
+Normal = Any
+PAYLOAD = "@"
+_NEGATED = {"and": "or", "or": "and"}
+# A pattern that is no more than the text which it matches.
+_LITERAL = re.compile(r"[\w /-]+", re.ASCII)
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
+
+@lru_cache(maxsize=4096)
+def of_path(text: str) -> Normal:
+    """What a query into the payload finds; the text itself where it is no query."""
+    try:
+        return _query(compile_path(text).query, "$", top=False)
+    except PathSyntax:
+        return text
+
+
+@lru_cache(maxsize=4096)
+def of_filter(text: str) -> Normal:
+    """The formula of a `when` filter; raises PathSyntax."""
+    selector: Any = compile_when(text).query.segments[0].selectors[0]
+    return _formula(selector.expression, True, top=True)
+
+
+def shown(query: Normal) -> str:
+    """A query of a formula, as people write it."""
+    root, segments = query
+    return f"{root}" + "".join(_segment_shown(*segment) for segment in segments)
+
+
+def _segment_shown(kind: str, selectors: Normal) -> str:
+    if len(selectors) == 1 and selectors[0][0] == "name":
+        name = selectors[0][1]
+        if _NAME.fullmatch(name):
+            return f"{'..' if kind == 'below' else '.'}{name}"
+        return f"{'..' if kind == 'below' else ''}[{name!r}]"
+    words = {"all": "*", "filter": "?...", "slice": ":"}
+    inner = ", ".join(words.get(each[0]) or repr(each[1]) for each in selectors)
+    return f"{'..' if kind == 'below' else ''}[{inner}]"
+
+
+def _query(query: Any, root: str, *, top: bool) -> Normal:
+    """Of a filter the payload is the item at hand (`@`), and the first of the list that is its root."""
+    segments = tuple(_segment(each) for each in query.segments)
+    if top and root == "$" and segments and segments[0] in (("child", (("index", 0),)), ("child", (("index", -1),))):
+        return PAYLOAD, segments[1:]
+    return root, segments
+
+
+def _segment(segment: Any) -> Normal:
+    kind = "child" if type(segment).__name__ == "JSONPathChildSegment" else "below"
+    return kind, tuple(_selector(each) for each in segment.selectors)
+
+
+def _selector(selector: Any) -> Normal:
+    match type(selector).__name__:
+        case "NameSelector":
+            return "name", selector.name
+        case "IndexSelector":
+            return "index", selector.index
+        case "SliceSelector":
+            part = selector.slice
+            step = 1 if part.step is None else part.step
+            return "slice", 0 if part.start is None and step > 0 else part.start, part.stop, step
+        case "WildcardSelector":
+            return ("all",)
+    return "filter", _formula(selector.expression, True, top=False)
+
+
+def _formula(part: Any, sign: bool, *, top: bool) -> Normal:
+    match type(part).__name__:
+        case "FilterExpression" | "_Group":
+            return _formula(part.expression, sign, top=top)
+        case "PrefixExpression":
+            return _formula(part.right, not sign, top=top)
+        case "LogicalExpression":
+            word = "and" if part.operator == "&&" else "or"
+            parts = [_formula(each, sign, top=top) for each in (part.left, part.right)]
+            return joined(word if sign else _NEGATED[word], parts)
+        case "ComparisonExpression":
+            return _comparison(part, sign, top=top)
+        case "FunctionExtension":
+            return _call(part, sign, top=top)
+    query = _operand(part, top=top)[1]
+    # The payload is there, and so is the list around it.
+    return sign if not query[1] else ("is", ("exists", query), sign)
+
+
+def joined(word: str, parts: list[Normal]) -> Normal:
+    """`and` or `or` of these, flat, each once, in an order that does not depend on theirs."""
+    idle = word == "and"
+    flat: dict[str, Normal] = {}
+    for part in parts:
+        if part is (not idle):
+            return part
+        for each in part[1] if not isinstance(part, bool) and part[0] == word else (part,):
+            if each is not idle:
+                flat[repr(each)] = each
+    found = tuple(flat[key] for key in sorted(flat))
+    return idle if not found else found[0] if len(found) == 1 else (word, found)
+
+
+def _comparison(part: Any, sign: bool, *, top: bool) -> Normal:
+    left, right = (_operand(each, top=top) for each in (part.left, part.right))
+    match part.operator:
+        case "==":
+            return _equal(left, right, sign)
+        case "!=":
+            return _equal(left, right, not sign)
+        case "<":
+            return _less(left, right, sign)
+        case ">":
+            return _less(right, left, sign)
+    less = _less(left, right, sign) if part.operator == "<=" else _less(right, left, sign)
+    return joined("or" if sign else "and", [less, _equal(left, right, sign)])
+
+
+def _equal(one: Normal, other: Normal, sign: bool) -> Normal:
+    if one == other:
+        return sign
+    if one[0] == other[0] == "value":
+        return not sign
+    return "is", ("eq", *sorted((one, other), key=repr)), sign
+
+
+def _less(less: Normal, more: Normal, sign: bool) -> Normal:
+    if less == more:
+        return not sign
+    if less[0] == more[0] == "value":
+        a, b = less[2], more[2]
+        known = type(a) is type(b) is str or all(type(each) in (int, float) for each in (a, b))
+        return (known and a < b) is sign
+    return "is", ("lt", less, more), sign
+
+
+def _call(part: Any, sign: bool, *, top: bool) -> Normal:
+    arguments = tuple(_operand(each, top=top) for each in part.args)
+    if part.name == "match" and arguments[1][:2] == ("value", "str") and _LITERAL.fullmatch(arguments[1][2]):
+        return _equal(arguments[0], arguments[1], sign)
+    return "is", ("call", part.name, arguments), sign
+
+
+def _operand(part: Any, *, top: bool) -> Normal:
+    match type(part).__name__:
+        case "RootFilterQuery":
+            return "query", _query(part.query, "$", top=top)
+        case "RelativeFilterQuery" | "_Relative":
+            return "query", _query(part.query, PAYLOAD, top=top)
+        case "FunctionExtension":
+            return "call", part.name, tuple(_operand(each, top=top) for each in part.args)
+    value = getattr(part, "value", None)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    # 1 is not true, though Python says so.
+    return "value", type(value).__name__, value

@@ -1,0 +1,327 @@
+"""JSON Schemas by what they take: a normal form, for schemas of parameters that say one thing in other words.
+
+Equal forms take the same values; of unequal ones nothing is said. References to `#/...` are written out, parts that must all
+hold become one, alternatives that are values become `enum`, and those of other types a list of types. Bounds of integers become
+inclusive ones. What people alone read goes. So do defaults that are never filled in: those in references and alternatives.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from optio.model.params import FORMATS, SchemaError, validator
+from optio.model.registry import canonical
+
+Schema = dict[str, Any]
+
+TYPES = frozenset({"null", "boolean", "object", "array", "number", "integer", "string"})
+# They say something to people, and nothing to the validator.
+_REMARKS = frozenset({"title", "description", "examples", "$comment", "deprecated", "readOnly", "writeOnly"}) | {
+    *("$schema", "$id", "$anchor", "$defs", "definitions")
+}
+# Keyword -> the types that it holds for; all others it lets pass.
+_HOLDS_FOR = {
+    keyword: frozenset(types)
+    for types, keywords in {
+        ("number", "integer"): ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+        ("string",): ("minLength", "maxLength", "pattern", "format"),
+        ("array",): ("minItems", "maxItems", "uniqueItems", "items", "contains", "prefixItems", "minContains", "maxContains"),
+        ("object",): (
+            *("minProperties", "maxProperties", "properties", "required", "additionalProperties", "propertyNames"),
+            *("patternProperties", "dependentRequired", "dependentSchemas", "unevaluatedProperties"),
+        ),
+    }.items()
+    for keyword in keywords
+}
+_IDLE: Schema = {
+    **dict.fromkeys(("minLength", "minItems", "minProperties"), 0),
+    **dict.fromkeys(("additionalProperties", "items", "propertyNames", "unevaluatedProperties", "unevaluatedItems"), True),
+    **{key: {} for key in ("properties", "patternProperties", "dependentRequired", "dependentSchemas")},
+    "uniqueItems": False,
+    "required": [],
+}
+# Where schemas stand: by names, alone, and in lists.
+_MANY = ("properties", "patternProperties", "dependentSchemas")
+_ONE = (
+    *("additionalProperties", "items", "propertyNames", "contains", "not", "if", "then", "else"),
+    *("unevaluatedProperties", "unevaluatedItems"),
+)
+_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
+# Of two values of a keyword that must both hold: the one that says both.
+_STRICTER: dict[str, Callable[[Any, Any], Any]] = {
+    **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), max),
+    **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), min),
+    "required": lambda one, other: sorted({*one, *other}),
+    "uniqueItems": lambda one, other: one or other,
+}
+# What says something of the keywords beside it, and so cannot stand beside others; and what that need not look at.
+_BOUND = frozenset(
+    {
+        *("additionalProperties", "unevaluatedProperties", "unevaluatedItems", "if", "then", "else", "$dynamicRef"),
+        *("prefixItems", "minContains", "maxContains"),
+    }
+)
+_ALONE = frozenset({"type", "enum", "const", "not", "pattern", "format", "multipleOf", "dependentRequired", *_STRICTER})
+_DEEPEST, _MOST = 20, 5_000
+
+
+def normal(schema: Mapping[str, Any]) -> Schema:
+    """The form of a whole schema of parameters. One that is too large, or looks at what others have looked at
+    (`unevaluatedProperties`), only loses its remarks."""
+    root = dict(schema)
+    whole, plain = _Normalizer(root), _Normalizer(root, plain=True)
+    try:
+        found: Schema = whole.of(root, (), filled=True)
+    except (ArithmeticError, RecursionError):  # a bound that is no number that counts, or a schema without end
+        return root
+    if whole.left < 0 or '"unevaluated' in canonical(found):
+        found = plain.of(root, (), filled=True)
+    if '"$ref"' in canonical(found) or '"$dynamicRef"' in canonical(found):
+        found |= {key: root[key] for key in ("$defs", "definitions", "$id", "$anchor") if key in root}
+    return found
+
+
+class _Normalizer:
+    def __init__(self, root: Schema, *, plain: bool = False) -> None:
+        self._root, self._plain = root, plain
+        self._has_ids = '"$id"' in canonical(root)
+        # References may multiply.
+        self.left = _MOST
+
+    def of(self, schema: Any, within: tuple[str, ...], *, filled: bool) -> Any:
+        """The form of one schema, `within` references that are being written out; `filled` says that its defaults are used."""
+        if not isinstance(schema, Mapping):
+            return schema
+        self.left -= 1
+        if (self.left < 0 and not self._plain) or len(within) > _DEEPEST:
+            return dict(schema)
+        found = {key: value for key, value in schema.items() if key not in _REMARKS and not key.startswith("x-")}
+        default = {"default": found.pop("default")} if "default" in found else {}
+        self._below(found, within, filled=filled)
+        if not self._plain:
+            found = _simple(_alternatives(self._written_out(found, within)))
+        return found | default if filled else found
+
+    def _below(self, found: Schema, within: tuple[str, ...], *, filled: bool) -> None:
+        for key in _MANY:
+            if isinstance(found.get(key), Mapping):
+                inner = filled and key == "properties"
+                found[key] = {
+                    name: {} if each is True else self.of(each, within, filled=inner) for name, each in found[key].items()
+                }
+        for key in _ONE:
+            if key in found:
+                found[key] = self.of(found[key], within, filled=False)
+                if key not in ("if", "not", "contains") and found[key] == {}:
+                    found[key] = True
+        for key in _LISTS:
+            if isinstance(found.get(key), list):
+                found[key] = [self.of(each, within, filled=False) for each in found[key]]
+                if key != "prefixItems":
+                    found[key] = sorted(found[key], key=canonical)
+
+    def _written_out(self, found: Schema, within: tuple[str, ...]) -> Schema:
+        """References and `allOf` become part of the schema, where that says the same."""
+        parts, left = [], []
+        target = self._target(found.get("$ref"))
+        if target is not None and found["$ref"] not in within:
+            parts.append(self.of(target, (*within, found["$ref"]), filled=False))
+            found = {key: value for key, value in found.items() if key != "$ref"}
+        parts += found.get("allOf", [])
+        for key in ("anyOf", "oneOf"):
+            if isinstance(found.get(key), list) and len(found[key]) == 1:
+                parts += found.pop(key)
+        for part in parts:
+            merged = _both(found | {"allOf": []}, part)
+            if merged is None:
+                left.append(part)
+            else:
+                found = merged
+        found.pop("allOf", None)
+        return found | ({"allOf": sorted(left, key=canonical)} if left else {})
+
+    def _target(self, reference: Any) -> Any:
+        """The schema that `#/...` names; None for all others, and where `$id` gives references another beginning."""
+        if not isinstance(reference, str) or self._has_ids or not (reference == "#" or reference.startswith("#/")):
+            return None
+        value: Any = self._root
+        for step in reference.split("/")[1:]:
+            value = value.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(value, Mapping) else None
+        return value if isinstance(value, Mapping) else None
+
+
+def _both(one: Schema, other: Any) -> Schema | None:
+    """One schema that takes what both take, if keywords can be put beside each other."""
+    if other is True or other == {}:
+        return one
+    if not isinstance(other, dict):
+        return None
+    if _BOUND & {*one, *other} and not _apart(one, other):
+        return None
+    found = dict(one)
+    for key, value in other.items():
+        if key == "allOf":
+            return None
+        if key not in found or canonical(found[key]) == canonical(value):
+            found[key] = value
+        elif key in _STRICTER:
+            found[key] = _STRICTER[key](found[key], value)
+        elif key == "type":
+            found[key] = _common(types_of(one), types_of(other))
+        elif key == "enum":
+            known = {canonical(each) for each in value}
+            found[key] = [each for each in found[key] if canonical(each) in known]
+        elif key == "properties" and not set(found[key]) & set(value):
+            found[key] = found[key] | value
+        else:
+            return None
+    return found
+
+
+def _apart(one: Schema, other: Schema) -> bool:
+    """Whether what looks at the keywords beside it sees the same as before."""
+    if set(one) <= _ALONE or set(other) <= _ALONE:
+        return True
+    objects = {"properties", "patternProperties", "additionalProperties"}
+    return _BOUND & {*one, *other} == {"additionalProperties"} and not (objects & set(one) and objects & set(other))
+
+
+def _common(one: set[str], other: set[str]) -> list[str]:
+    both = one & other
+    if "integer" in one ^ other and "number" in one ^ other:
+        both |= {"integer"}
+    return sorted(both)
+
+
+def types_of(schema: Mapping[str, Any]) -> set[str]:
+    """The types that it takes; `number` stands for integers, too."""
+    given = schema.get("type", sorted(TYPES - {"integer"}))
+    return {given} if isinstance(given, str) else set(given)
+
+
+def _alternatives(found: Schema) -> Schema:
+    """Alternatives that are values become `enum`, and those of types of their own one schema."""
+    for key in ("anyOf", "oneOf"):
+        parts = found.get(key)
+        if not isinstance(parts, list) or not all(isinstance(each, dict) for each in parts):
+            continue
+        rest = {name: value for name, value in found.items() if name != key}
+        folded = _values(parts, key) or _kinds(parts)
+        merged = None if folded is None else _both(rest, folded)
+        if merged is not None:
+            found = merged
+    return found
+
+
+def _values(parts: Sequence[Schema], key: str) -> Schema | None:
+    if any(set(each) != {"enum"} for each in parts):
+        return None
+    values = [value for each in parts for value in each["enum"]]
+    names = {canonical(each) for each in values}
+    # What fits two of `oneOf` is refused.
+    return None if key == "oneOf" and len(names) < len(values) else {"enum": values}
+
+
+def _kinds(parts: Sequence[Schema]) -> Schema | None:
+    """`string or null`: each alternative has its types, and keywords of these alone."""
+    found: Schema = {"type": []}
+    known: set[str] = set()
+    for each in parts:
+        types = types_of(each)
+        wider = types | ({"integer", "number"} if types & {"integer", "number"} else set())
+        keywords = {key: value for key, value in each.items() if key != "type"}
+        if "type" not in each or known & wider or any(not _HOLDS_FOR.get(key, TYPES) <= wider for key in keywords):
+            return None
+        known |= wider
+        found |= keywords
+        found["type"] += types
+    return found
+
+
+def _simple(found: Schema) -> Schema:
+    """What is left, in its shortest words."""
+    if "const" in found:
+        only = found.pop("const")
+        found = _both(found, {"enum": [only]}) or found | {"const": only}
+    types = types_of(found)
+    if "number" in types:
+        types.discard("integer")
+        if found.get("multipleOf") == 1:
+            types = types - {"number"} | {"integer"}
+    if "integer" in types:
+        _whole(found)
+    _tighter(found)
+    found = {key: value for key, value in found.items() if not _is_idle(key, value, types)}
+    if found.get("unevaluatedProperties") is False and not set(found) & {
+        *("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$ref", "$dynamicRef", "dependentSchemas"),
+        "additionalProperties",
+    }:
+        found["additionalProperties"] = found.pop("unevaluatedProperties")
+    found.pop("type", None)
+    if types < TYPES - {"integer"} or "integer" in types:
+        found["type"] = min(types) if len(types) == 1 else sorted(types)
+    if "required" in found:
+        found["required"] = sorted(set(found["required"]))
+    return _listed(found)
+
+
+def _is_idle(keyword: str, value: Any, types: set[str]) -> bool:
+    """Whether a keyword refuses nothing beside these types."""
+    if keyword == "format":
+        return value not in FORMATS or "string" not in types
+    if keyword in _HOLDS_FOR and not _HOLDS_FOR[keyword] & types:
+        return True
+    return keyword in _IDLE and canonical(value) == canonical(_IDLE[keyword])
+
+
+def _whole(found: Schema) -> None:
+    """Bounds of integers as integers that are taken."""
+    for key, strict, round_, step in (
+        ("minimum", "exclusiveMinimum", math.ceil, 1),
+        ("maximum", "exclusiveMaximum", math.floor, -1),
+    ):
+        bounds = []
+        if key in found:
+            bounds.append(round_(found.pop(key)))
+        if strict in found:
+            value = found.pop(strict)
+            bounds.append(round_(value) + step * (round_(value) == value))
+        if bounds:
+            found[key] = max(bounds) if step > 0 else min(bounds)
+    if found.get("multipleOf") == 1:
+        del found["multipleOf"]
+
+
+def _tighter(found: Schema) -> None:
+    """Of an inclusive and an exclusive bound the one that refuses more."""
+    for key, strict, sign in (("minimum", "exclusiveMinimum", 1), ("maximum", "exclusiveMaximum", -1)):
+        if key in found and strict in found:
+            del found[strict if sign * found[key] > sign * found[strict] else key]
+
+
+def _listed(found: Schema) -> Schema:
+    """A list of values alone, without those that the rest refuses."""
+    if not isinstance(found.get("enum"), list):
+        return found
+    rest = {key: value for key, value in found.items() if key != "enum"}
+    try:
+        takes = validator(rest).is_valid
+        values = {canonical(_number(each)): each for each in found["enum"] if takes(each)}
+    except SchemaError:  # half of a schema says nothing
+        return found
+    names = set(values)
+    if names == {"true", "false"}:
+        return {"type": "boolean"}
+    if names == {"null"}:
+        return {"type": "null"}
+    return {"enum": [_number(values[name]) for name in sorted(names)]}
+
+
+def _number(value: Any) -> Any:
+    """1.0 and 1 are one value."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def members(schema: Mapping[str, Any]) -> list[Any] | None:
+    """The only values that a schema in its normal form takes, where they are few."""
+    return schema["enum"] if isinstance(schema.get("enum"), list) else None
