@@ -81,6 +81,6 @@ class Kind(StrEnum):
     )
     CONNECTIONS_CHANGED = "connections-changed", "other external services"
 
-    MONEY_UP = "money-up", "the worst case of what triggers may spend is higher, or has no bound any more"
+    MONEY_UP = "money-up", "the worst case of what triggers may spend is higher, has no bound any more, or is beyond the policy"
     MONEY_DOWN = "money-down", "the worst case of what triggers may spend is lower"
     POLICY_CHANGED = "policy-changed", "the tree's policy asks for something else"

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from optio.model.effect import Kind, Weight
+from optio.model.pool import quantity
 from optio.model.registry import CompiledTask
 from optio.model.route import Route
 from optio.model.task import Amounts, Environment, Resources
@@ -169,7 +170,7 @@ def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
         text = f"{name}: {was} -> {now}"
         yield Effect(kind=Kind.ENV_CHANGED, text=text, before=was, after=now, route=("environment", "env", name))
     was, now = _size(old.resources), _size(new.resources)
-    if was != now:
+    if _amounts(old.resources) != _amounts(new.resources):
         yield Effect(
             kind=Kind.RESOURCES_CHANGED,
             text=f"a pod may use: {was} -> {now}",
@@ -194,6 +195,12 @@ def _repository(image: str | None) -> str | None:
     name = image.partition("@")[0]
     head, slash, last = name.rpartition("/")
     return head + slash + last.partition(":")[0]
+
+
+def _amounts(resources: Resources | None) -> list[object]:
+    """As numbers: `1Gi` is `1024Mi`."""
+    limit, requests = (resources or Resources()).limit, (resources or Resources()).requests or Amounts()
+    return [each and (quantity(each) or each) for each in (limit.cpu, limit.memory, requests.cpu, requests.memory)]
 
 
 def _size(resources: Resources | None) -> str:

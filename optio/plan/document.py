@@ -3,7 +3,7 @@
 summary   {text, tasks: {added, changed, renamed, removed, broken, mended}, effects: {danger, notice, info},
            worstCase: {before, after: {dayUsd, monthUsd, unbounded: {id: the key that it lacks}}}}
 from, to  the time that was simulated
-policy    effects of `_policy.yaml`
+policy    effects of `_policy.yaml`, and money beyond its limits
 tasks     [{id, idBefore, status, path, pathBefore, digest, digestBefore, effects, expected}]
 cosmetic  ids of tasks whose file differs and that do the same
 an effect is {kind, weight, text, before, after, lines, diff, pointer}

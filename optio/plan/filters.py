@@ -37,7 +37,7 @@ def difference(old: str | None, new: str | None) -> Difference | None:
         return None
     try:
         was, now = (True if each is None else queries.of_filter(each) for each in (old, new))
-    except PathSyntax:
+    except (PathSyntax, RecursionError):
         return Difference()
     if was == now:
         return None

@@ -7,7 +7,7 @@ from optio.model.effect import Kind, Weight
 from optio.model.params import fill
 from optio.model.registry import CompiledTask, canonical
 from optio.model.route import Route
-from optio.model.senders import sender_of
+from optio.model.senders import InHeader, sender_of
 from optio.model.text import span
 from optio.model.trigger import WebhookConfig
 from optio.plan import filters, queries
@@ -107,7 +107,7 @@ def _changed(old: WebhookConfig, new: WebhookConfig, route: Route, outlook: Outl
             route=(*route, "secret"),
         )
     yield from _filtered(old, new, route)
-    if (old.delivery_header or "").lower() != (new.delivery_header or "").lower():
+    if _deliveries(old) != _deliveries(new):
         was, now = old.delivery_header or "the scheme's own", new.delivery_header or "the scheme's own"
         text = f"header that tells deliveries apart: {was} -> {now}"
         place = (*route, "deliveryHeader")
@@ -118,6 +118,17 @@ def _changed(old: WebhookConfig, new: WebhookConfig, route: Route, outlook: Outl
         text = f"the same signed body under another delivery id: {was} -> {now}"
         place = (*route, "replayWindow")
         yield Effect(kind=Kind.REPEATS_CHANGED, text=text, weight=weight, before=was, after=now, route=place)
+
+
+def _deliveries(config: WebhookConfig) -> object:
+    """The header that tells deliveries apart; of other schemes another one is no change by itself."""
+    if config.delivery_header is None:
+        return None
+    return None if _is_own(config.delivery_header, config.but(delivery_header=None)) else config.delivery_header.lower()
+
+
+def _is_own(header: str, config: WebhookConfig) -> bool:
+    return [each.name.lower() for each in sender_of(config).delivery if isinstance(each, InHeader)] == [header.lower()]
 
 
 def _form(config: WebhookConfig) -> tuple[str, str, str]:

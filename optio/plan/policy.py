@@ -30,6 +30,9 @@ def effects(before: PolicySpec | None, after: PolicySpec | None) -> Iterator[Eff
     old, new = before or NOTHING, after or NOTHING
     for key, was, now in (("ceilings", old.ceilings, new.ceilings), ("fleet", old.fleet, new.fleet)):
         yield from _most(key, was, now)
+    if old.executor != new.executor:
+        text = f"executor: {old.executor or 'any'} -> {new.executor or 'any'}"
+        yield _effect(("executor",), text, new.executor is None)
     yield from _lists(old.allow, new.allow)
     less, more = new_month_usd(before), new_month_usd(after)
     if less != more:

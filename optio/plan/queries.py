@@ -24,7 +24,7 @@ def of_path(text: str) -> Normal:
     """What a query into the payload finds; the text itself where it is no query."""
     try:
         return _query(compile_path(text).query, "$", top=False)
-    except PathSyntax:
+    except (PathSyntax, RecursionError):
         return text
 
 

@@ -155,6 +155,9 @@ KINDS = {
     "a-policy-that-can-be-read-again": "egress-opened fires-changed money-up policy-changed secret-added task-broken",
     "into-an-hour-that-clocks-skip": "fires-changed",
     "another-zone-that-parts-in-spring": "fires-changed money-down",
+    "a-policy-without-its-executor": "policy-changed",
+    "the-same-size-in-other-words": "",
+    "a-header-of-the-scheme-written-out": "",
     "words-of-strangers": "mapping-changed strangers-words",
     "words-of-strangers-and-an-ignore-comment": "mapping-changed strangers-words",
 }
