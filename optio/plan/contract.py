@@ -13,7 +13,7 @@ from optio.model.params import SchemaError, validator
 from optio.model.registry import CompiledTask, canonical
 from optio.model.route import Route
 from optio.plan.effect import Effect
-from optio.plan.schemas import TYPES, members, normal, types_of
+from optio.plan.schemas import TYPES, few, members, normal, types_of
 from optio.plan.words import listed, quoted, quoted_apart
 
 _UNDERSTOOD = frozenset(
@@ -119,7 +119,7 @@ def _typed(types: set[str]) -> str:
 
 def _finite(old: Any, new: Any, route: Route, name: str) -> Iterator[Difference]:
     """Where one of both takes nothing but a few values, each of them is tried on the other."""
-    was, now = members(old), members(new)
+    was, now = few(old), few(new)
     place = (*route, "enum") if "enum" in new else (*route, "const") if "const" in new else route
     try:
         lost = None if was is None else _refused(new, was)

@@ -63,6 +63,8 @@ _BOUND = frozenset(
 )
 _ALONE = frozenset({"type", "enum", "const", "not", "pattern", "format", "multipleOf", "dependentRequired", *_STRICTER})
 _DEEPEST, _MOST = 20, 5_000
+_FEW = 1_000
+_SMALL: dict[str, tuple[Any, ...]] = {"boolean": (False, True), "null": (None,)}
 
 
 def normal(schema: Mapping[str, Any]) -> Schema:
@@ -323,5 +325,14 @@ def _number(value: Any) -> Any:
 
 
 def members(schema: Mapping[str, Any]) -> list[Any] | None:
-    """The only values that a schema in its normal form takes, where they are few."""
+    """The values that a schema in its normal form names."""
     return schema["enum"] if isinstance(schema.get("enum"), list) else None
+
+
+def few(schema: Mapping[str, Any]) -> list[Any] | None:
+    """The only values that a schema in its normal form takes, named or not, where they are few."""
+    if schema.get("type") == "integer" and set(schema) - {"default"} == {"type", "minimum", "maximum"}:
+        low, high = schema["minimum"], schema["maximum"]
+        return list(range(low, high + 1)) if high - low < _FEW else None
+    kind = schema.get("type")
+    return list(_SMALL[kind]) if isinstance(kind, str) and kind in _SMALL else members(schema)

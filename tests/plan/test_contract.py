@@ -23,6 +23,7 @@ def properties(**schemas: Any) -> dict[str, Any]:
 
 
 TEXT, NUMBER = {"type": "string"}, {"type": "number"}
+WIDER = [("params-widened", "A: least value 1 -> above 0")]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,9 @@ TEXT, NUMBER = {"type": "string"}, {"type": "number"}
             ],
         ),
         (None, CLOSED, [("callers-break", "parameters that are not in the schema are refused")]),
+        (properties(A={"type": "integer", "minimum": 1, "maximum": 3}), properties(A={"enum": [3, 1, 2]}), []),
+        (properties(A={"type": "boolean"}), properties(A={"const": True}), [("callers-break", "A: `false` is refused")]),
+        (properties(A={"type": "number", "minimum": 1}), properties(A={"type": "number", "exclusiveMinimum": 0}), WIDER),
         (CLOSED, None, [("params-widened", "parameters that are not in the schema are taken")]),
         (
             properties(A={"enum": ["a", "b"]}),
