@@ -73,6 +73,7 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
         "description": ["Ask #platform; costs are capped by the budget of the quarter"],
         "require": [["description", "owner", "budgetUsd"]],
         "namespaces": [{"team-a/*": "runs-a", "team-b/*": "runs-b"}],
+        "newMonthUsd": ["100"],
         "failOn": [["danger"]],
     },
     "Ceilings": {
