@@ -31,6 +31,7 @@ TABLE = {
     "GET /api/diagnostics": "viewer",
     "GET /api/tasks": "viewer",
     "GET /api/tasks/{}": "viewer",
+    "GET /api/definitions/{}": "viewer",
     "POST /api/tasks/{}/pause": "operator",
     "POST /api/tasks/{}/resume": "operator",
     "GET /api/tasks/{}/triggers": "viewer",
