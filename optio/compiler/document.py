@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 from yaml._yaml import CParser
 
-from optio.compiler.diagnostics import Diagnostic, finding
+from optio.compiler.diagnostics import Diagnostic, Fix, finding
 from optio.compiler.encoding import decode
 from optio.compiler.limits import TooMuch, refuse_bombs
 from optio.compiler.nodes import PROPERTIES, Node, alias_inside, child, span_of
@@ -27,6 +27,8 @@ MAX_NODES = 10_000
 _LARGE = 30
 
 
+# A number with a unit, which every reader takes for text.
+_AMOUNT = re.compile(r"[1-9][0-9]*[a-zA-Z]*[a-zA-Z]")
 _EMPTY_HINT = "write `name:`, `agentRuntime:` and `promptTemplate:`, or delete the file"
 
 
@@ -181,7 +183,24 @@ class Document:
         quote = self.source(route)[:1]
         if quote == '"' and text.isprintable():
             return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        if quote not in ("'", '"') and _AMOUNT.fullmatch(text):
+            return text
         return single_quoted(text) if quote == "'" and text.isprintable() else flow(text)
+
+    def rewritten(self, route: Route, text: str, *, safe: bool = True) -> Fix | None:
+        """Return the fix that writes `text` for the value there: None where its lines stand below `|` or `>`, or where an
+        anchor gives it to others, too."""
+        place = self._place(route)
+        if place is not None and (place.node.style in ("|", ">") if place.node.id == "scalar" else False):
+            return None
+        span = self.span(route)
+        if (
+            place is not None
+            and self.text.startswith("&", place.node.start_mark.index)
+            and span == span_of(place.node, self.text)
+        ):
+            return None
+        return Fix.write(text, span, safe=safe)
 
     def _text(self, route: Route) -> str | None:
         place = self._place(route)

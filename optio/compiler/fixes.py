@@ -1,15 +1,17 @@
 """Fixes: the edits of findings, applied to files. What they do not name stays as it is, byte for byte."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Severity
+from optio.compiler.document import parse
 from optio.compiler.incremental import IncrementalCompiler
+from optio.compiler.new_errors import brings_errors
 from optio.compiler.pipeline import Compilation
-from optio.compiler.source import Position
-from optio.compiler.tree import OverlayTree, SourceTree, SteadyTree
+from optio.compiler.source import Position, SourceFile
+from optio.compiler.tree import SUFFIXES, OverlayTree, SourceTree, SteadyTree
 
 _BOM = "\ufeff"
 # What is wrong with the bytes has no place in the text. It is information, so it is mended where somebody asks for that.
@@ -17,9 +19,10 @@ _OF_BYTES: dict[str, Callable[[bytes], bytes]] = {
     "OPT003": lambda data: data.removeprefix(_BOM.encode()),
     "OPT019": lambda data: data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"),
 }
-_UNREADABLE = frozenset({"OPT001", "OPT005", "OPT007", "OPT009", "OPT010", "OPT013", "OPT014", "OPT017"})
+# Of the rules for files some say that a file cannot be read.
+_OF_FILES = "OPT0"
 # One fix may bring another to light, or make room for it.
-_MOST_ROUNDS = 100
+_MAX_ROUNDS = 1_000
 
 
 @dataclass(slots=True)
@@ -39,37 +42,91 @@ class Fixed:
 
 
 def fixed(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> Fixed:
-    """Everything that can be fixed. Nothing is written; a fix that would bring an error to its file is left out."""
+    """Return everything that can be fixed. Nothing is written. A fix is left out that would bring an error to any file, and
+    all fixes of a file that still could not be read after them."""
     compiler = IncrementalCompiler(careful=careful)
     tree = SteadyTree(tree)
     done = Fixed(compiler.compile(tree))
-    # Findings whose fix alone makes their file worse, and files whose fixes are tried one by one, to find those out.
+    # Findings whose fix alone makes a file worse, and files whose fixes are tried one by one, to find those out.
     refused: set[tuple[str, str, str]] = set()
     singly: set[str] = set()
     tried: set[str] = set()
-    for _ in range(_MOST_ROUNDS):
+    # How many files are fixed at once: fewer where one of them makes another file worse.
+    most: int | None = None
+    has_changed = False
+    for _ in range(_MAX_ROUNDS):
         chosen = {}
         for path, found in _by_file(done.compilation, unsafe, careful).items():
             if left := [each for each in found if _name(each) not in refused]:
                 chosen[path] = left[:1] if path in singly else left
+        if not chosen and refused and has_changed:
+            # What was refused may be right beside what was fixed since.
+            refused, singly, most, has_changed = set(), set(), None, False
+            continue
         if not chosen:
             break
+        chosen = dict(islice(chosen.items(), most))
         now = OverlayTree(tree, dict(done.files))
         files = {path: _mended(now.read(path), found) for path, found in chosen.items()}
         # What was tried before, and refused, is as it was again.
         after = compiler.compile(OverlayTree(tree, {**done.files, **files}), changed=tried | files.keys())
         tried = set(files)
-        before, now_found = _by_path(done.compilation), _by_path(after)
-        worse = {path for path in files if _is_worse(now_found.get(path, []), before.get(path, []))}
+        worse = _worse(done.compilation, after, now, files, {path: _edits(found) for path, found in chosen.items()})
         if worse:
-            refused |= {_name(chosen[path][0]) for path in worse if len(chosen[path]) == 1}
-            singly |= worse
+            blamed = worse & files.keys() or files.keys()
+            refused |= {
+                _name(chosen[path][0]) for path in blamed if len(chosen[path]) == 1 and (path in worse or len(files) == 1)
+            }
+            singly |= blamed
+            most = most if worse & files.keys() else max(1, len(files) // 2)
             continue
+        most = most and most * 2
         done.before = {path: tree.read(path) for path in files} | done.before
         done.files |= files
         done.counts.update({path: len(mine) for path, mine in chosen.items()})
-        done.compilation = after
+        done.compilation, has_changed = after, True
+    last = _by_path(done.compilation)
+    unreadable = {path for path, data in done.files.items() if not _is_readable(path, data, last.get(path, ()))}
+    for path in unreadable:
+        del done.files[path], done.before[path], done.counts[path]
+    if unreadable:
+        done.compilation = compiler.compile(OverlayTree(tree, dict(done.files)), changed=tried | unreadable)
     return done
+
+
+def _worse(
+    before: Compilation, after: Compilation, tree: SourceTree, files: Mapping[str, bytes], edits: Mapping[str, list[Edit]]
+) -> set[str]:
+    """Return the files that have more errors than before, or a new one. `tree` is as it was before these files."""
+    first, last = _by_path(before), _by_path(after)
+    worse = set()
+    for path, found in last.items():
+        old = first.get(path, [])
+        if found == old or not _errors(found):
+            continue
+        if path not in files:
+            if brings_errors(old, found):
+                worse.add(path)
+            continue
+        data = tree.read(path)
+        is_readable, was_readable = _is_readable(path, files[path], found), _is_readable(path, data, old)
+        # What could not be read had more errors than it could say.
+        if was_readable and (
+            not is_readable
+            or _twice(found) > _twice(old)
+            or _errors(found) > _errors(old)
+            or brings_errors(old, found, _text(data), edits[path])
+        ):
+            worse.add(path)
+    return worse
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _edits(found: Iterable[Diagnostic]) -> list[Edit]:
+    return list({edit: None for each in found if each.fix is not None for edit in each.fix.edits})
 
 
 def _by_file(compilation: Compilation, unsafe: bool, careful: bool) -> dict[str, list[Diagnostic]]:
@@ -82,7 +139,7 @@ def _by_file(compilation: Compilation, unsafe: bool, careful: bool) -> dict[str,
 
 def _mended(data: bytes, found: Iterable[Diagnostic]) -> bytes:
     found = list(found)
-    data = apply(data, (edit for each in found if each.fix is not None for edit in each.fix.edits))
+    data = apply(data, _edits(found))
     for each in found:
         if each.code in _OF_BYTES:
             data = _OF_BYTES[each.code](data)
@@ -100,18 +157,10 @@ def _name(found: Diagnostic) -> tuple[str, str, str]:
     return found.path, found.code, found.message
 
 
-def _is_worse(after: Iterable[Diagnostic], before: Iterable[Diagnostic]) -> bool:
-    """More errors of a file than before, or one that keeps it from being read, or a key twice. What could not be read had more
-    than it could say."""
-    if _is_readable(after) != _is_readable(before):
-        return _is_readable(before)
-    if _twice(after) > _twice(before):
+def _is_readable(path: str, data: bytes, found: Iterable[Diagnostic]) -> bool:
+    if not path.endswith(SUFFIXES) or not any(d.code.startswith(_OF_FILES) for d in found):
         return True
-    return _errors(after) > _errors(before)
-
-
-def _is_readable(found: Iterable[Diagnostic]) -> bool:
-    return not any(d.code in _UNREADABLE for d in found)
+    return parse(SourceFile(path, data))[0] is not None
 
 
 def _twice(found: Iterable[Diagnostic]) -> int:

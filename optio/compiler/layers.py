@@ -10,7 +10,7 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from optio.compiler.diagnostics import Diagnostic, finding
+from optio.compiler.diagnostics import Diagnostic, Fix, finding
 from optio.compiler.document import Document, parse
 from optio.compiler.source import SourceFile, Span
 from optio.compiler.tree import HIDDEN_HINT, MISSING_HINT, SourceTree, Unreadable, is_hidden
@@ -309,6 +309,11 @@ class Merged:
         """See `Document`."""
         layer, there = self.written(route)
         return layer.restyled(there, text)
+
+    def rewritten(self, route: Route, text: str, *, safe: bool = True) -> Fix | None:
+        """See `Document`."""
+        layer, there = self.written(route)
+        return layer.rewritten(there, text, safe=safe)
 
     def text_at(self, span: Span, route: Route) -> str | None:
         """See `Document`."""

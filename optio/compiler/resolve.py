@@ -83,9 +83,13 @@ class ResolvedTask:
         it can only have meant."""
         place = span or (self.document.key_span(route) if key else self.document.span(route))
         if value is not None:
-            fix = Fix.write(self.document.restyled(route, value), self.document.span(route), safe=safe)
-        if write is not None:
-            fix = Fix.write(write, place, safe=safe)
+            fix = self.document.rewritten(route, self.document.restyled(route, value), safe=safe)
+        elif write is not None:
+            from optio.compiler.dump import flow  # only who made a mistake waits for it
+
+            is_value = span is None and not key
+            text = flow(write) if key else write  # an author's own key may need quotes
+            fix = self.document.rewritten(route, write, safe=safe) if is_value else Fix.write(text, place, safe=safe)
         return finding(code, message, path=self.document.path_at(route), span=place, route=route, hint=hint, fix=fix)
 
     def in_prompt(

@@ -23,10 +23,12 @@ _INVISIBLE = re.compile(
 # A comment that begins like a number, a channel or a colour, behind a value: `#12`, `#general`, `#ff0000`.
 _CUT = re.compile(r"^[^\n#'\"]*[^\s#'\"\[{,:|>-][ \t]+(#[A-Za-z0-9_][^\n]*)$", re.MULTILINE)
 _PROMPT: Route = ("promptTemplate",)
+# Without these there is no task: what is blank there is to be written, and not deleted.
+_NEEDED = ("name", "agentRuntime", "promptTemplate")
 _GOES_ON = r"(?<=\S) (# (?!optio:|yaml|noqa)[^\n]*\w[^\n]*)$"
 _ITEM = r"(?:[-*+]|\d{1,2}[.)])[ \t]+\S|#{1,6} \S|```|~~~"
 _READ_OTHERWISE = r"(?m)&[A-Za-z0-9_-]+[^\sA-Za-z0-9_\-,\[\]{}]|[\[{,]\s*\?[^\s,\]}]|(?:^|[\s\[{,])!(?=[\s,\]}]|\Z)"
-_ODD_ANCHOR = r"&([A-Za-z0-9_-]+)([^\sA-Za-z0-9_\-,\[\]{}])[^\s,\[\]{}]*"
+_ODD = re.compile(r"&([A-Za-z0-9_-]+)([^\sA-Za-z0-9_\-,\[\]{}])[^\s,\[\]{}]*")
 _BARE_TAG = r"!(?=[\s,\]}]|\Z)"
 _ANCHOR = re.compile(r"&([^\s,\[\]{}]+)[ \t]*")
 
@@ -87,7 +89,7 @@ def invisible(path: str, text: str) -> Iterator[Diagnostic]:
 def _read_otherwise(document: Document) -> Iterator[Diagnostic]:
     """What the parser reads in its own way, without a word: `&an:chor`, `{?key: value}` and `! 12`."""
     text, seen, stack = document.text, set[int](), [document.root]
-    odd_anchor, bare_tag = re.compile(_ODD_ANCHOR), re.compile(_BARE_TAG)
+    bare_tag = re.compile(_BARE_TAG)
     while stack:
         node = stack.pop()
         if id(node) in seen:
@@ -97,7 +99,7 @@ def _read_otherwise(document: Document) -> Iterator[Diagnostic]:
             stack += [each for part in node.value for each in (part if isinstance(part, tuple) else (part,))]
         at = node.start_mark.index
         span, message, hint = None, "", ""
-        if (anchor := odd_anchor.match(text, at)) is not None:
+        if (anchor := _ODD.match(text, at)) is not None:
             span = span_at(text, at, anchor.end())
             better = re.sub(r"[^A-Za-z0-9_-]+", "-", anchor[0][1:]).strip("-")
             message = f"the anchor `{anchor[0]}` ends at `{anchor[2]}` for some readers, and its rest is part of the value"
@@ -135,7 +137,7 @@ def _anchors(document: Document) -> Iterator[Diagnostic]:
             stack += [each for part in node.value for each in (part if isinstance(part, tuple) else (part,))]
     for key, node in anchored.items():
         found = _ANCHOR.search(document.text, node.start_mark.index, node.end_mark.index)
-        if found and reached[key] == 1:
+        if found and reached[key] == 1 and not _ODD.match(document.text, found.start()):
             span = Span(position_at(document.text, found.start()), position_at(document.text, found.end(1)))
             gone = span_at(document.text, found.start(), found.end())
             message = f"nothing uses the anchor `&{found[1]}`"
@@ -261,7 +263,7 @@ def _blank(document: Document) -> Iterator[Diagnostic]:
             message, hint = f"`{key}` has no value", f"delete the line, or write a value: `{key}: ...`"
             from optio.compiler.mend import without_key
 
-            fix = without_key(document, (key,), safe=False)
+            fix = None if key in _NEEDED else without_key(document, (key,), safe=False)
             yield finding("OPT113", message, path=document.path, span=span, route=(key,), hint=hint, fix=fix)
 
 

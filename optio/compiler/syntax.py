@@ -36,6 +36,8 @@ class _Slip(NamedTuple):
     line: int
     column: int
     width: int = 1
+    # A value on the line that needs quotes: where it begins, and its text.
+    bare: tuple[int, str] | None = None
 
 
 def explain(err: yaml.YAMLError, path: str, text: str) -> Diagnostic:
@@ -45,6 +47,8 @@ def explain(err: yaml.YAMLError, path: str, text: str) -> Diagnostic:
     rest = len(text.split("\n")[slip.line]) - slip.column
     end = Position(slip.line + 1, slip.column + 1 + max(0, min(slip.width, rest)))
     fix = indented(text, slip.line) if slip.code == "OPT005" else None
+    if slip.bare is not None:
+        fix = in_quotes(slip.line, *slip.bare)
     return finding(slip.code, slip.message, path=path, span=Span(start, end), hint=slip.hint, fix=fix)
 
 
@@ -67,14 +71,51 @@ def braces(line: str, column: int) -> tuple[str, str]:
     """Message and hint for a value that begins with `{{`."""
     if re.search(_TEMPLATE_LINE, line):
         return _TEMPLATED
-    return "the value starts with `{{`", f"put quotes around the value: {quoted(line[column:])}"
+    return "the value starts with `{{`", f"put quotes around the value: {quoted(_rest(line, column))}"
+
+
+def bare_braces(line: str, row: int, column: int) -> Fix | None:
+    """Quotes around a value that begins with `{{`."""
+    return None if re.search(_TEMPLATE_LINE, line) else in_quotes(row, column, _rest(line, column))
+
+
+def _rest(line: str, column: int) -> str:
+    """The value from there on: to the end of the line, or between brackets to its comma."""
+    before = line[:column]
+    inside = before.count("{") + before.count("[") > before.count("}") + before.count("]")
+    return _between_brackets(line[column:]) if inside else line[column:]
+
+
+def _between_brackets(rest: str) -> str:
+    """The value that somebody meant between brackets: up to the comma, or to the bracket that closes what is around it."""
+    depth = 0
+    for index, char in enumerate(rest):
+        depth += (char in "[{") - (char in "]}")
+        if depth < 0 or (char == "," and depth == 0):
+            return rest[:index].rstrip()
+    return rest
 
 
 def quoted(rest: str) -> str:
     """The rest of a line as a quoted value."""
-    value = re.sub(_COMMENT, "", rest).strip()
-    if len(value) > 60:
-        return '"..."'
+    value = _value(rest)
+    return '"..."' if len(value) > 60 else _in_quotes(value)
+
+
+def in_quotes(row: int, column: int, rest: str) -> Fix:
+    """Quotes around the value that is the rest of a line, from a column on."""
+    value = _value(rest)
+    start = column + len(rest) - len(rest.lstrip())
+    return Fix.write(
+        _in_quotes(value), Span(Position(row + 1, start + 1), Position(row + 1, start + 1 + len(value))), safe=False
+    )
+
+
+def _value(rest: str) -> str:
+    return re.sub(_COMMENT, "", rest).strip()
+
+
+def _in_quotes(value: str) -> str:
     return single_quoted(value) if '"' in value or "\\" in value else f'"{value}"'
 
 
@@ -243,7 +284,7 @@ def _template(scene: _Scene) -> _Slip | None:
         value = re.match(_TEMPLATE_VALUE, line)
         if value:
             message, hint = braces(line, value.start(1))
-            return _Slip("OPT001", message, hint, row, value.start(1), 2)
+            return _Slip("OPT001", message, hint, row, value.start(1), 2, (value.start(1), value[1]))
     return None
 
 
@@ -259,8 +300,9 @@ def _first_character(scene: _Scene) -> _Slip | None:
     if not char.strip():
         return None
     shown = "a backquote" if char == "`" else f"`{char}`"
-    hint = f"put quotes around the value: {quoted(line[column:])}"
-    return _Slip("OPT001", f"an unquoted value cannot begin with {shown}", hint, row, column)
+    value = _rest(line, column)
+    hint = f"put quotes around the value: {quoted(value)}"
+    return _Slip("OPT001", f"an unquoted value cannot begin with {shown}", hint, row, column, bare=(column, value))
 
 
 def _colon(scene: _Scene) -> _Slip | None:
@@ -271,7 +313,7 @@ def _colon(scene: _Scene) -> _Slip | None:
         value = key[3].split(" #")[0]
         return _Slip(
             "OPT001", f"`: ` inside the unquoted value of `{key[2]}`", f"put quotes around the value: {quoted(value)}",
-            scene.row, scene.column,
+            scene.row, scene.column, bare=(key.start(3), value),
         )  # fmt: skip
     if (text := _text_without_its_sign(scene)) is not None:
         return text
@@ -343,9 +385,12 @@ def _bracket(scene: _Scene) -> _Slip | None:
     if scene.char in ("[", "{", '"', "'") and scene.line[scene.column - 1 : scene.column].strip():
         start = max(scene.line.rfind(sign, 0, scene.column) for sign in (": ", ", ", "[", "{"))
         start += len(scene.line[start:]) - len(scene.line[start:].lstrip(":,[{ "))
-        value = re.match(r"[^,}]*", scene.line[start:])
-        hint = f"put quotes around the value: {quoted(value[0] if value else '')}"
-        return _Slip("OPT001", f"an unquoted value ends before `{scene.char}` between brackets", hint, scene.row, scene.column)
+        value = _between_brackets(scene.line[start:])
+        hint, message = (
+            f"put quotes around the value: {quoted(value)}",
+            f"an unquoted value ends before `{scene.char}` between brackets",
+        )
+        return _Slip("OPT001", message, hint, scene.row, scene.column, bare=(start, value) if value else None)
     if scene.row == scene.from_row:
         return _Slip(
             "OPT001",

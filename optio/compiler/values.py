@@ -8,7 +8,7 @@ from optio.compiler.diagnostics import Diagnostic, Related, finding
 from optio.compiler.nodes import Node, short_tag, span_of, walk
 from optio.compiler.scalars import SWITCHES, WORDS, other_reading, scalar
 from optio.compiler.source import Span, position_at
-from optio.compiler.syntax import BLANKS, braces, indented
+from optio.compiler.syntax import BLANKS, bare_braces, braces, indented
 from optio.model.route import Route
 
 MAX_DEPTH = 64
@@ -128,8 +128,10 @@ class Builder:
         if key.id == "mapping" and self._text.startswith("{{", start.index):
             line_start = self._text.rfind("\n", 0, start.index) + 1
             line = self._text[line_start:].split("\n", 1)[0]
-            message, hint = braces(line, start.index - line_start)
-            self._report("OPT001", message, node, hint)
+            column = start.index - line_start
+            message, hint = braces(line, column)
+            fix = bare_braces(line, self._text.count("\n", 0, line_start), column)
+            self.found.append(finding("OPT001", message, path=self._path, span=span_of(node, self._text), hint=hint, fix=fix))
         else:
             self._report(
                 "OPT017", "a key that is a list or a mapping", key, "write text before the `:`, or put quotes around it"

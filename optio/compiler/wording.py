@@ -80,7 +80,8 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
     ) -> Diagnostic:
         span = document.key_span(place) if key else document.span(place)
         write = write if value is None else document.restyled(place, value)
-        fix = fix if write is None else Fix.write(write, span, safe=safe)
+        if write is not None:
+            fix = Fix.write(write, span, safe=safe) if key else document.rewritten(place, write, safe=safe)
         return finding(code, message, path=document.path_at(place), span=span, route=place, hint=hint, fix=fix)
 
     name = show(route)
@@ -489,7 +490,7 @@ def _made_of(document: Document | Merged, route: Route, value: Any, wanted: str)
     one_line = span.start.line == span.end.line and (document.plain(route) is None or wanted != TEXT)
     own, there = document.written(route)
     alone = one_line and (own.is_flow(there) or not isinstance(value, (list, dict)))
-    return hint, Fix.write(written, span, safe=False) if alone else None
+    return hint, document.rewritten(route, written, safe=False) if alone else None
 
 
 def _cron(value: int) -> str | None:

@@ -1,6 +1,7 @@
 """Completion: what could be written at a place."""
 
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from optio.model.route import Route
 
 _MOST = 1_000
 _INDENT = "  "
+# A path that begins in a filter.
+_IN_FILTER = re.compile(r"@[\w.\[\]]*\Z")
 _TEMPLATES: Route = ("extends",)
 _FILES: dict[Route, tuple[str, ...]] = {
     ("extends",): SUFFIXES,
@@ -181,11 +184,16 @@ def _values(page: Page, context: Context, offset: int) -> Iterator[Item]:
             text = expression if context.quote else f'"{expression}"'
             yield Item(expression, text, Sort.VALUE, context.start, offset, words)
     elif len(route) == 5 and route[3] == "events":
+        there = {page.scalar(entry) for entry in page.entries if entry.route[:-1] == route[:-1] and entry.kind is Kind.SCALAR}
         for event in _events(str(page.written((*route[:3], "scheme")))):
+            if event in there and event != context.word:
+                continue
             text = f'"{event}"' if " " in event and not context.quote else event
             yield Item(event, text, Sort.VALUE, context.start, offset)
     elif len(route) == 5 and route[3] == "paramMapping":
         yield from _payload(page, context, offset)
+    elif route[3:] == ("when",):
+        yield from list(_filter(page, context, offset)) or _choices(page, context, offset)
     elif general == (*params.REQUIRED, 0):
         items = (entry for entry in page.entries if entry.route[:-1] == params.REQUIRED and entry.kind is Kind.SCALAR)
         there = {page.scalar(entry) for entry in items}
@@ -231,21 +239,33 @@ def _files(page: Page, context: Context, offset: int, endings: tuple[str, ...]) 
 
 
 def _payload(page: Page, context: Context, offset: int) -> Iterator[Item]:
-    """The paths of what the samples hold; without any, of what GitHub sends."""
+    for path, sample_path in _sent(page, context.route):
+        odd = " #" in path or ": " in path or (context.flow and any(sign in path for sign in "[]{},"))
+        quoted = odd and not context.quote
+        yield Item(path, f"'{path}'" if quoted else path, Sort.VALUE, context.start, offset, sample_path)
+
+
+def _filter(page: Page, context: Context, offset: int) -> Iterator[Item]:
+    begun = _IN_FILTER.search(page.text, context.start, offset)
+    if begun is None:
+        return
+    for path, sample_path in _sent(page, context.route):
+        yield Item(f"@{path[1:]}", f"@{path[1:]}", Sort.VALUE, begun.start(), offset, sample_path)
+
+
+def _sent(page: Page, route: Route) -> Iterator[tuple[str, str]]:
+    """The paths of what the samples hold, each with its sample; without any, of what GitHub sends."""
     task = page.task
-    if task is None or page.written((*context.route[:2], "type")) != "webhook":
+    if task is None or page.written((*route[:2], "type")) != "webhook":
         return
     seen: dict[str, str] = {}
     for sample in task.samples:
         for path in paths_of(sample.payload):
             seen.setdefault(path, sample.path)
-    if not task.samples and page.written((*context.route[:3], "scheme")) == "github":
+    if not task.samples and page.written((*route[:3], "scheme")) == "github":
         hook = task.spec.webhook
         seen = paths_sent(hook.config.events or () if hook is not None else ())
-    for path, sample_path in sorted(seen.items()):
-        odd = " #" in path or ": " in path or (context.flow and any(sign in path for sign in "[]{},"))
-        quoted = odd and not context.quote
-        yield Item(path, f"'{path}'" if quoted else path, Sort.VALUE, context.start, offset, sample_path)
+    yield from sorted(seen.items())
 
 
 def _plainly(item: Item) -> Item:

@@ -39,11 +39,12 @@ _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
 class BadEntry(ValueError):
-    """It stands for no place in a network, or for one that no agent may reach; `hint` is the cure."""
+    """It stands for no place in a network, or for one that no agent may reach; `hint` is the cure, and `meant` the
+    entry to write where the cure is one."""
 
-    def __init__(self, message: str, hint: str) -> None:
+    def __init__(self, message: str, hint: str, meant: str | None = None) -> None:
         super().__init__(message)
-        self.hint = hint
+        self.hint, self.meant = (hint if meant is None else f"write `{meant}`"), meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def parse(text: str) -> Entry:
             raise _is_url(text)
         name = host.lower()
         if not _NAME.fullmatch(name) or _NUMBER.fullmatch(name):
-            raise BadEntry(f"`{text}` is no host name", _hint(name))
+            raise BadEntry(f"`{text}` is no host name", _hint(name), _meant(name, port))
         return Host(name, _number(text, port))
     if network.num_addresses == 1 and str(network.network_address) in METADATA:
         raise _is_metadata(host)
@@ -131,7 +132,7 @@ def _network(host: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
         bits = int(network.network_address) & 0xFFFF_FFFF
         plain = ipaddress.IPv4Network((bits, network.prefixlen - _MAPPED.prefixlen))
-        raise BadEntry(f"`{host}` is an IPv4 address in disguise", f"write `{plain}`")
+        raise BadEntry(f"`{host}` is an IPv4 address in disguise", "", str(plain))
     return network
 
 
@@ -159,7 +160,7 @@ def _is_url(text: str) -> BadEntry:
     if ":" not in bare:
         bare += _SCHEMES.get(scheme.lower(), "") if bare else ""
     masked = re.sub(r"//[^/@]*@", "//***@", text)
-    return BadEntry(f"`{masked}` is no host name", f"write `{bare}`" if bare else "write the host's name alone")
+    return BadEntry(f"`{masked}` is no host name", "write the host's name alone", bare or None)
 
 
 def _is_metadata(host: str) -> BadEntry:
@@ -171,11 +172,14 @@ def _hint(name: str) -> str:
         return "delete `environment.network`, which opens every public address, or name the hosts"
     if "*" in name:
         return "a wildcard stands first, as in `*.example.com`"
-    if not name.isascii() and (plain := _ascii(name)) is not None:
-        return f"write `{plain}`"
-    if name.endswith(".") and _NAME.fullmatch(name[:-1]):
-        return f"write `{name[:-1]}`"
     return "write a host name, or an address such as 10.0.0.0/8"
+
+
+def _meant(name: str, port: str | None) -> str | None:
+    plain = name.removesuffix(".") if name.isascii() else _ascii(name)
+    if plain is None or not _NAME.fullmatch(plain):
+        return None
+    return plain if port is None else f"{plain}:{port}"
 
 
 def _ascii(name: str) -> str | None:

@@ -1,6 +1,8 @@
 """How long `optio check` takes, whole process, against peers that are measured in the same run.
 
-    python -m tests.bench.bench_check [FILES [MORE_FILES]]
+    python -m tests.bench.bench_check [FILES [MORE_FILES]] [--peer CHECKOUT]
+
+With `--peer` every new check is also one of another checkout, such as an older one, run by run in turns.
 
 One file: beside a bare interpreter, and one that only imports what the compiler stands on, as any script imports it: with
 garbage collected and an exit in good order, which a check leaves out. A file loads what it needs, so there are three: the
@@ -16,6 +18,7 @@ The compiler is measured from a copy: results are kept for one compiler, and thi
 of several runs; on a busy machine compare CPU times.
 """
 
+import argparse
 import compileall
 import gc
 import os
@@ -151,9 +154,16 @@ class Took(NamedTuple):
     cpu: float
 
 
+class Peer(list[str]):
+    """A command that is run from the other checkout's copy."""
+
+
 def least(commands: Sequence[Sequence[str]], runs: int, environment: Mapping[str, str]) -> list[Took]:
     """One run of each after the other, so that a busy moment meets them all; a first round warms the disk's cache."""
-    rounds = [[run(command, environment) for command in commands] for _ in range(runs + 1)]
+    peer = {**environment, "PWD": environment.get("PEER", ""), "OPTIO_CACHE_DIR": environment["OPTIO_CACHE_DIR"] + "-peer"}
+    rounds = [
+        [run(command, peer if isinstance(command, Peer) else environment) for command in commands] for _ in range(runs + 1)
+    ]
     return [Took(*map(min, zip(*column, strict=True))) for column in zip(*rounds[1:], strict=True)]
 
 
@@ -200,12 +210,17 @@ def one_file(scratch: Path, table: Table, environment: Mapping[str, str]) -> Non
         task = directory / "task-00000.yaml"
         task.write_text(text or (task.read_text() if number == 1 else with_queries(task.read_text())))
         commands += [[sys.executable, "-c", imports], [*CHECK, str(directory)]]
-    bare, *singles = least(commands, 15, environment)
+    peers = [Peer(command) for command in commands[2::2]] if "PEER" in environment else []
+    bare, *singles = least([*commands, *peers], 15, environment)
     table.row("bare interpreter", bare)
+    others = singles[len(commands) - 1 :]
+    singles = singles[: len(commands) - 1]
     for (libraries, _, what, _), imported, single in zip(kinds, singles[::2], singles[1::2], strict=True):
         table.row(f"{libraries} imported", imported, f"{imported.cpu / bare.cpu:.1f} x bare")
         note = f"{single.cpu / bare.cpu:.1f} x bare, {single.cpu / imported.cpu:.2f} x imports"
         table.row(f"optio check, 1 file, {what}", single, note)
+    for (_, _, what, _), other, single in zip(kinds, others, singles[1::2], strict=False):
+        table.row(f"the peer's optio check, 1 file, {what}", other, against(single, other, "it"))
 
 
 def beside_others(scratch: Path, count: int, table: Table, environment: Mapping[str, str]) -> None:
@@ -215,11 +230,15 @@ def beside_others(scratch: Path, count: int, table: Table, environment: Mapping[
     write_tasks(many, count)
     files = [str(path) for path in sorted(many.glob("*.yaml"))]
     commands = [[sys.executable, "-c", PARSE, str(many)], [*CHECK, "--no-cache", str(many)]]
-    parsed, cold, one = least([*commands, [*CHECK, "--no-cache", "--jobs", "1", str(many)]], 5, environment)
+    commands.append([*CHECK, "--no-cache", "--jobs", "1", str(many)])
+    peers = [Peer(commands[1])] if "PEER" in environment else []
+    parsed, cold, one, *others = least([*commands, *peers], 5, environment)
     table.row(f"their YAML as nodes, {count:,} files", parsed)
     note = f"{cold.wall / parsed.wall:.1f} x nodes' time, {cold.cpu / parsed.cpu:.1f} x their CPU"
     table.row(f"optio check, {count:,} files, new", cold, note)
     table.row(f"optio check, {count:,} files, new, one process", one)
+    for other in others:
+        table.row(f"the peer's optio check, {count:,} files, new", other, against(cold, other, "it"))
     beside = Path(sys.executable).parent
     yamllint = shutil.which("yamllint", path=str(beside)) or shutil.which("yamllint")
     schema = os.environ.get("CHECK_JSONSCHEMA") or shutil.which("check-jsonschema")
@@ -243,8 +262,11 @@ def again(scratch: Path, count: int, table: Table, environment: Mapping[str, str
     most.mkdir()
     write_tasks(most, count)
     check = [*CHECK, str(most)]
-    cold = least([[*check, "--no-cache"]], 2, environment)[0]
+    new = [*check, "--no-cache"]
+    cold, *others = least([new, *([Peer(new)] if "PEER" in environment else [])], 2, environment)
     table.row(f"optio check, {count:,} files, new", cold, f"{cold.cpu / count * 1e6:.0f} us of CPU a file")
+    for other in others:
+        table.row(f"the peer's optio check, {count:,} files, new", other, against(cold, other, "it"))
     time.sleep(2.1)  # what has just been written is read again
     first = run(check, environment)
     table.row(f"optio check, {count:,} files, new, and kept", first, f"{first.cpu / cold.cpu:.2f} x without keeping")
@@ -285,19 +307,29 @@ def running(root: Path, name: str, table: Table) -> None:
 CHECK = [sys.executable, "-m", "optio", "check", "--format", "concise"]
 
 
+def _copied(checkout: Path, to: Path) -> str:
+    shutil.copytree(checkout / "optio", to / "optio", ignore=shutil.ignore_patterns("__pycache__"))
+    compileall.compile_dir(to, quiet=2)
+    return str(to)
+
+
 def main() -> None:
     """Print the table."""
-    count, most = (int(sys.argv[n]) if len(sys.argv) > n else default for n, default in ((1, 1_000), (2, 10_000)))
+    options = argparse.ArgumentParser(prog="python -m tests.bench.bench_check")
+    options.add_argument("files", nargs="?", type=int, default=1_000)
+    options.add_argument("more", nargs="?", type=int, default=10_000)
+    options.add_argument("--peer", type=Path, help="another checkout")
+    args = options.parse_args()
     print(f"{len(os.sched_getaffinity(0))} processors, load {os.getloadavg()[0]:.1f} before, Python {sys.version.split()[0]}")
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        shutil.copytree(ROOT / "optio", scratch / "copy" / "optio", ignore=shutil.ignore_patterns("__pycache__"))
-        compileall.compile_dir(scratch / "copy", quiet=2)
-        environment = {**os.environ, "PWD": str(scratch / "copy"), "OPTIO_CACHE_DIR": str(scratch / "kept")}
+        environment = {**os.environ, "PWD": _copied(ROOT, scratch / "copy"), "OPTIO_CACHE_DIR": str(scratch / "kept")}
+        if args.peer is not None:
+            environment["PEER"] = _copied(args.peer, scratch / "peer")
         table = Table()
         one_file(scratch, table, environment)
-        beside_others(scratch, count, table, environment)
-        again(scratch, most, table, environment)
+        beside_others(scratch, args.files, table, environment)
+        again(scratch, args.more, table, environment)
     print(f"load {os.getloadavg()[0]:.1f} after")
 
 

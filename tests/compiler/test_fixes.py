@@ -343,3 +343,117 @@ def test_an_event_with_its_action_becomes_the_event_and_a_filter(event: str) -> 
 )
 def test_an_action_is_not_filtered_where_that_would_leave_out_others(more: str) -> None:
     assert written(HOOK + more, unsafe=True) == HOOK + more
+
+
+WEBHOOK = HEAD + (
+    "paramsSchema: {type: object, properties: {A: {type: string}}, required: [A], additionalProperties: false}\n"
+    "triggers:\n  - type: webhook\n    config: {path: scan, secret: {name: S}, paramMapping: {A: %s}}\n"
+)
+SCHEDULE = (
+    "name: A\nagentRuntime: claude-code\npromptTemplate: Hi\ntriggers:\n  - type: schedule\n    config: {cronExpression: %s}\n"
+)
+PROPERTIES = HEAD + "paramsSchema:\n  type: object\n  additionalProperties: false\n  properties:\n    A: {type: string%s}\n"
+ENVIRONMENT = "name: A\nagentRuntime: claude-code\npromptTemplate: Hi\nenvironment: {%s}\n"
+
+
+@pytest.mark.parametrize(
+    ("form", "before", "after"),
+    [
+        (WEBHOOK, "labels[0]", '"labels[0]"'),
+        (WEBHOOK, "$.labels[0]", '"$.labels[0]"'),
+        (WEBHOOK, '"labels[0]"', '"$.labels[0]"'),
+        (SCHEDULE, '"0 */15 * * * *"', '"*/15 * * * *"'),
+        (SCHEDULE, "'@midnight'", "'@daily'"),
+        (SCHEDULE, '"0 22-2 * * *"', '"0 22-23,0-2 * * *"'),
+        (SCHEDULE, "*/5 * * * *", '"*/5 * * * *"'),
+        (SCHEDULE, '"0 9 * * *", timezone: "europe/berlin"', '"0 9 * * *", timezone: "Europe/Berlin"'),
+        (SCHEDULE, '"0 9 * * *", timezone: Berlin', '"0 9 * * *", timezone: Europe/Berlin'),
+        (ENVIRONMENT, 'network: {egress: ["https://api.example.com/v1"]}', 'network: {egress: ["api.example.com"]}'),
+        (ENVIRONMENT, "network: {egress: [http://a.example.com]}", "network: {egress: ['a.example.com:80']}"),
+        (ENVIRONMENT, "resources: {memory: 512m}", "resources: {memory: 512Mi}"),
+        (PROPERTIES, ", required: false", ""),
+        ("name: A\nagentRuntime: claude-code\npromptTemplate: %s\n", "{{A}} and more  # why", '"{{A}} and more"  # why'),
+        ("name: %s\nagentRuntime: claude-code\npromptTemplate: Hi\n", "Fix: it", '"Fix: it"'),
+    ],
+)
+def test_what_a_hint_spells_out_is_written(form: str, before: str, after: str) -> None:
+    once = apply_all(form % before)
+
+    assert form % after in once
+
+
+def apply_all(text: str) -> list[str]:
+    """The text after each round of fixes."""
+    tree, texts = {"task.yaml": text.encode()}, []
+    for _ in range(5):
+        found = [d for d in compile_tree(MemoryTree(tree)).diagnostics if d.fix is not None]
+        if not found:
+            break
+        assert found[0].fix is not None
+        tree["task.yaml"] = apply(tree["task.yaml"], found[0].fix.edits)
+        texts.append(tree["task.yaml"].decode())
+    return texts
+
+
+def test_a_parameter_that_says_it_is_required_is_listed() -> None:
+    assert written(PROPERTIES % ", required: true", unsafe=True) == PROPERTIES % "" + "  required:\n    - A\n"
+
+
+def test_the_spelling_of_a_time_zone_is_no_guess() -> None:
+    assert written(SCHEDULE % '"0 9 * * *", timezone: europe/berlin') == SCHEDULE % '"0 9 * * *", timezone: Europe/Berlin'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: A\nagentRuntime: |\n  claude-cod\npromptTemplate: Hi\n",
+        "name: A\nagentRuntime: claude-code\nmodel: &m sonnt\npromptTemplate: Hi\ndescription: *m\n",
+    ],
+    ids=["below a sign", "named for others"],
+)
+def test_a_value_that_no_single_place_holds_is_left_to_its_author(text: str) -> None:
+    assert written(text, unsafe=True) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["name: A\n\tagentRuntime: claude-code\npromptTemplate: Hi: you\n", "\t# nothing at all\n"],
+    ids=["another slip", "no task"],
+)
+def test_a_file_that_cannot_be_read_is_fixed_whole_or_not_at_all(text: str) -> None:
+    done = fixed(MemoryTree({"task.yaml": text}), unsafe=True)
+
+    assert done.files == {}
+    assert done.count == 0
+
+
+def test_a_fix_that_would_bring_an_error_to_another_file_is_left_out() -> None:
+    task = "name: {}\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
+    files = {
+        "a.yaml": task.format("A") + "idd: same\n",
+        "b.yaml": task.format("B") + "id: same\n",
+        "c.yaml": task.format("C") + "maxTurn: 3\n",
+    }
+
+    done = fixed(MemoryTree(files), unsafe=True)
+
+    assert done.files == {"c.yaml": (task.format("C") + "maxTurns: 3\n").encode()}
+
+
+def test_a_fix_that_would_bring_an_error_elsewhere_in_its_file_is_left_out() -> None:
+    schema = "{type: object, properties: {A: {type: string}}, required: [A], additionalProperties: false}"
+    text = HEAD + f"paramsSchemas: {schema}\ntriggers:\n  - type: schedule\n    config: {{cronExpression: '0 9 * * *'}}\n"
+
+    assert written(text, unsafe=True) == text
+
+
+def test_what_stands_below_a_misspelt_key_may_come_to_light_with_it() -> None:
+    text = HEAD.replace("{{A}}", "hello") + "Environment:\n  conc: 1\n"
+
+    assert written(text) == text.replace("Environment", "environment")
+
+
+def test_a_key_without_which_there_is_no_task_is_not_deleted() -> None:
+    text = "name: A\nagentRuntime: claude-code\npromptTemplate:\n"
+
+    assert written(text, unsafe=True) == text

@@ -9,10 +9,9 @@ from xml.etree import ElementTree
 from optio.compiler import exchange
 from optio.compiler import report as reports
 from optio.compiler.diagnostics import Diagnostic, Severity, strictly
-from optio.compiler.fixes import fixed
 from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.source import Position, Span
-from optio.compiler.tree import MemoryTree, OverlayTree
+from optio.compiler.tree import MemoryTree
 from optio.plan import document, markdown, report
 from optio.plan.compare import Plan, compare
 from optio.plan.effect import Outlook
@@ -20,8 +19,6 @@ from optio.plan.findings import findings
 from optio.plan.side import side
 
 OUTLOOK = Outlook(now=datetime(2026, 1, 31, 12, tzinfo=UTC))
-# What cannot be read has more errors than it can say.
-UNREADABLE = frozenset({"OPT001", "OPT005"})
 
 
 class Broken(AssertionError):
@@ -80,28 +77,6 @@ def prints(compilation: Compilation, files: Mapping[str, bytes]) -> None:
         must(all("\n" not in line for line in exchange.github(found)), "an annotation is one line")
         root = ElementTree.fromstring(exchange.junit(found, list(files)).encode("utf-8", "surrogatepass"))  # noqa: S314
         must(len(root.findall(".//testcase")) == len(files), "JUnit holds every file")
-
-
-def mends(files: Mapping[str, bytes], before: Compilation, *, unsafe: bool) -> int:
-    """Fixing makes nothing worse, and leaves nothing to fix; returns how much was fixed."""
-    tree = MemoryTree(files)
-    done = fixed(tree, unsafe=unsafe)
-    for path in done.files:
-        first, last = errors_in(before, path), errors_in(done.compilation, path)
-        unread = any(d.code in UNREADABLE for d in before.diagnostics if d.path == path)
-        must(last <= first or unread, "a fix brings no error to its file", first, last, done.files)
-    again = fixed(OverlayTree(tree, dict(done.files)), unsafe=unsafe)
-    must(not again.files, "what was fixed needs no fix", done.files, again.files)
-    now, _ = compiles({**files, **done.files})
-    must(now.diagnostics == done.compilation.diagnostics, "what is left is what is found anew", done.files)
-    for path in done.files:
-        must(path in files, "only files of the tree are changed", path)
-    return done.count
-
-
-def errors_in(compilation: Compilation, path: str) -> int:
-    """How many a file has."""
-    return sum(d.severity is Severity.ERROR and d.path == path for d in compilation.diagnostics)
 
 
 def compares(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Plan:

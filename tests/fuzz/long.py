@@ -6,7 +6,8 @@ import time
 import traceback
 from collections import Counter
 
-from tests.fuzz.always import compares, compiles, mends, prints
+from tests.fuzz.always import compares, compiles, prints
+from tests.fuzz.fixing import mends
 from tests.fuzz.mutations import damaged, once
 from tests.fuzz.seeds import drawn, trees
 

@@ -4,7 +4,9 @@ import random
 
 import pytest
 
-from tests.fuzz.always import compares, compiles, mends, prints
+from tests.fuzz.always import compares, compiles, prints
+from tests.fuzz.fixes import holds
+from tests.fuzz.fixing import mends
 from tests.fuzz.mutations import once
 from tests.fuzz.seeds import drawn, trees
 
@@ -30,6 +32,13 @@ def test_fixes_of_damaged_files_make_nothing_worse_and_leave_nothing_to_fix(numb
         before, _ = compiles(files)
 
         mends(files, before, unsafe=seed % 2 == 0)
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_fixes_of_other_layouts_can_be_read_and_bring_no_error(number: int) -> None:
+    mended = sum(bool(holds(seed)) for seed in range(number * 50, (number + 1) * 50))
+
+    assert mended
 
 
 @pytest.mark.parametrize("number", range(20))

@@ -116,6 +116,20 @@ def test_paths_of_what_github_sends_are_offered(tmp_path: Path) -> None:
     assert not any(path.startswith("$.pull_request") for path in offered)
 
 
+def test_an_event_that_is_listed_is_not_offered_again(tmp_path: Path) -> None:
+    offered = labels(tmp_path, HOOK.replace(HERE, "title").replace("check_run]", f"check_run, {HERE}]"))
+
+    assert "issues" not in offered
+    assert "pull_request" in offered
+
+
+def test_paths_are_offered_within_a_filter(tmp_path: Path) -> None:
+    filtered = HOOK.replace(HERE, "title") + f"      when: \"@.action == 'opened' && @.issue.{HERE}\"\n"
+
+    assert "@.issue.user.login" in labels(tmp_path, filtered)
+    assert '&& @.issue.user.login"' in inserted(tmp_path, filtered, "@.issue.user.login")
+
+
 def test_zones_and_schedules_are_offered(tmp_path: Path) -> None:
     assert "Europe/Lisbon" in labels(tmp_path, TASK.replace("Europe/Berlin", f"Eu{HERE}"))
     assert '"0 9 * * 1"' in inserted(tmp_path, TASK.replace('"30 2 * * *"', HERE), "0 9 * * 1")

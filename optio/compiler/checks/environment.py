@@ -68,7 +68,9 @@ def _resources(task: ResolvedTask, resources: Resources) -> Iterator[Diagnostic]
     for route, key, value in amounts(resources):
         wrong = None if PLACEHOLDER.search(value) else _bad_quantity(key, value)
         if wrong is not None:
-            yield task.at("OPT513", wrong[0], route, hint=wrong[1])
+            number = value.removesuffix("m")
+            meant = f"{number}Mi" if key == "memory" and value != number and number.isdigit() else None
+            yield task.at("OPT513", wrong[0], route, hint=wrong[1], value=meant, safe=False)
     requests, limits = resources.requests or Amounts(), resources.limits or Amounts()
     for key in ("cpu", "memory"):
         short, long = getattr(resources, key), getattr(limits, key)
@@ -144,7 +146,7 @@ def _egress(task: ResolvedTask, entries: list[str]) -> Iterator[Diagnostic]:
         try:
             good.append(egress.parse(entry))
         except egress.BadEntry as err:
-            yield task.at("OPT511", str(err), (*route, index), hint=err.hint)
+            yield task.at("OPT511", str(err), (*route, index), hint=err.hint, value=err.meant, safe=False)
     size = len(egress.as_text(good))
     if size > egress.LONGEST:
         message = f"`egress` is a list of {size} characters, and at most {egress.LONGEST} can be enforced"

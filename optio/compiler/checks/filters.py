@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from optio.compiler.checks import plain
-from optio.compiler.diagnostics import Diagnostic, Fix
+from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.model.route import Route
@@ -152,7 +152,7 @@ def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]
         better = f"{better[:at]}{right}{better[at + 1 :]}"
     fix = None
     if "\n" not in text:
-        fix = Fix.write(task.document.restyled(route, better), task.document.span(route))
+        fix = task.document.rewritten(route, task.document.restyled(route, better))
     message = f"`{shown}` finds nothing: in a filter `$` is a list with the payload in it"
     hint = f"write `{right}{shown[1:]}`" + (", and quotes around the filter" if task.document.plain(route) else "")
     span = task.document.inside(route, found.start(), found.start() + len(shown))

@@ -1,5 +1,6 @@
 """Parameters: is the schema sound, can it be satisfied, do its own values fit."""
 
+import copy
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,7 @@ from optio.compiler.checks.own_values import own_values
 from optio.compiler.checks.patterns import Pattern
 from optio.compiler.checks.references import references
 from optio.compiler.checks.wanted import form
-from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.diagnostics import Diagnostic, Fix
 from optio.compiler.dump import flow
 from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
@@ -123,7 +124,28 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
             hint = (
                 f"write `enum: {flow(listed)}`" if listed else form(route) or "see json-schema.org for the form of this keyword"
             )
-            yield task.at("OPT205", f"`{word or 'paramsSchema'}` {message}", route, hint=hint)
+            fix = _required(task, place) if word == "required" and isinstance(value, bool) else None
+            yield task.at("OPT205", f"`{word or 'paramsSchema'}` {message}", route, hint=hint, fix=fix)
+
+
+def _required(task: ResolvedTask, place: Route) -> Fix | None:
+    """`required: true` of one parameter as its name in the list beside `properties`; `false` goes."""
+    from optio.compiler.edit import CannotEdit, edits  # only who made a mistake waits for it
+
+    own, there = task.document.written(ROUTE + place)
+    if place[-3:-2] != ("properties",) or not own.has(there):
+        return None
+    wanted = copy.deepcopy(own.value)
+    schema = value_at(wanted, there[:-3])
+    is_required, listed = schema["properties"][place[-2]].pop("required"), schema.get("required", [])
+    if not isinstance(listed, list):
+        return None
+    if is_required and place[-2] not in listed:
+        schema["required"] = [*listed, place[-2]]
+    try:
+        return Fix(edits(own, wanted), safe=False)
+    except CannotEdit:
+        return None
 
 
 def _typed(schema: dict[str, Any]) -> str:

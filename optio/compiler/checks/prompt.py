@@ -104,7 +104,7 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         return task.in_prompt("OPT204", message, *used[name].span(), hint=hint, write=f"{{{{{right}}}}}", safe=False)
 
     def undeclared(name: str) -> Diagnostic:
-        meant = closest(name, known.properties)
+        meant = closest(name, [each for each in known.properties if PLACEHOLDER.fullmatch(f"{{{{{each}}}}}")])
         hint = f"did you mean `{{{{{meant}}}}}`?" if meant else f"declare `{name}` under `paramsSchema.properties`"
         if meant is None and (left := _only_unused(task, known)) is not None:
             hint = f"did you mean `{{{{{left}}}}}`, which the prompt does not use? else {hint}"
@@ -193,7 +193,7 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     def almost(found: re.Match[str]) -> Diagnostic:
         inner = found[0].strip("${} \t#/^>!&")
         whole, last = re.sub(r"\W", "", inner), inner.rpartition(".")[2]
-        word = next((each for each in (whole, last) if each in known.properties), None)
+        word = next((each for each in (whole, last) if each in known.properties and each.isascii()), None)
         hint = "write `{{NAME}}` with letters, digits and underscores only"
         if (
             word is None

@@ -120,7 +120,8 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
     if write is not None:
         others_stay = all(a == b for index, (a, b) in enumerate(zip(words, write.split(), strict=True)) if index != field)
         hint = f"write `{write.split()[field] if others_stay else write}`"
-    return task.at("OPT301", f"bad {RANGES[field].split(' is ')[0]} `{words[field]}`", route, span=span, hint=hint)
+    message = f"bad {RANGES[field].split(' is ')[0]} `{words[field]}`"
+    return task.at("OPT301", message, route, span=span, hint=hint, value=write, safe=False)
 
 
 def field_span(task: ResolvedTask, route: Route, expression: str, index: int) -> Span:
@@ -137,8 +138,9 @@ def field_span(task: ResolvedTask, route: Route, expression: str, index: int) ->
 
 def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
     if name in ABBREVIATIONS:
-        hint = f"did you mean `{ABBREVIATIONS[name]}`?"
-        yield task.at("OPT306", f"`{name}` is an abbreviation, no time zone", route, hint=hint)
+        meant = ABBREVIATIONS[name]
+        message = f"`{name}` is an abbreviation, no time zone"
+        yield task.at("OPT306", message, route, hint=f"did you mean `{meant}`?", value=meant, safe=False)
         return
     variant, _, plain_name = name.partition("/")
     if variant in ("right", "posix") and plain_name:
@@ -150,31 +152,34 @@ def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
             raise ZoneInfoNotFoundError(name)
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        yield task.at("OPT306", f"unknown time zone `{name}`", route, hint=_zone_hint(name))
+        hint, known = _zone_meant(name)
+        is_spelling = known is not None and known.lower() == name.lower()
+        yield task.at("OPT306", f"unknown time zone `{name}`", route, hint=hint, value=known, safe=is_spelling)
 
 
-def _zone_hint(name: str) -> str:
+def _zone_meant(name: str) -> tuple[str, str | None]:
+    """The cure, and the zone where it names one alone."""
     zones = available_timezones() - MACHINE_ZONES
     if offset := _OFFSET.fullmatch(name):
         hours, minutes = int(offset["hours"]), int(offset["minutes"] or 0)
         if not (hours or minutes):
-            return "write `UTC`"
+            return "write `UTC`", "UTC"
         # The zones of this area count westwards.
         fixed = f"Etc/GMT{'-' if offset['sign'] == '+' else '+'}{hours}"
         known = not minutes and fixed in zones
-        return "name a place, such as `Europe/Berlin`" + (f"; a zone that never changes is `{fixed}`" if known else "")
+        return "name a place, such as `Europe/Berlin`" + (f"; a zone that never changes is `{fixed}`" if known else ""), None
     from optio.compiler.checks.zone_names import city_of, zone_called  # only who made a mistake waits for it
 
     if (called := zone_called(name)) in zones:
-        return f"write `{called}`"
+        return f"write `{called}`", called
     if places := sorted(zone for zone in zones if zone.lower().startswith(f"{name.lower()}/")):
-        return f"name a place in it, such as `{places[0]}`"
+        return f"name a place in it, such as `{places[0]}`", None
     folded = {zone.lower(): zone for zone in zones}
     same = folded.get(name.lower()) or next(
         (z for z in zones if z.lower().endswith("/" + name.lower().replace(" ", "_"))), None
     )
     meant = same or city_of(name) or closest(name, zones)
-    return f"did you mean `{meant}`?" if meant else "use an IANA name such as `Europe/Berlin`, or `UTC`"
+    return f"did you mean `{meant}`?" if meant else "use an IANA name such as `Europe/Berlin`, or `UTC`", meant
 
 
 def _missing(task: ResolvedTask, route: Route, name: str) -> Diagnostic:

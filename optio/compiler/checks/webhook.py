@@ -7,7 +7,7 @@ from typing import Any
 
 from optio.compiler.checks import plain
 from optio.compiler.checks.declared import Declared, declared, parameter_names
-from optio.compiler.diagnostics import Diagnostic, Fix
+from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.scalars import single_quoted
@@ -96,7 +96,7 @@ def _when(task: ResolvedTask, route: Route, text: str, scheme: str) -> Iterator[
         if event is not None:
             hint = f"the event's name stands in a header, and no filter sees it: write `events: [{event}]`"
         span = task.document.inside(route, err.index, err.index + 1)
-        written = None if meant is None else Fix.write(task.document.restyled(route, meant), task.span(route), safe=False)
+        written = None if meant is None else task.document.rewritten(route, task.document.restyled(route, meant), safe=False)
         yield task.at("OPT407", f"the filter `{_short(text)}`: {fault(text, err)}", route, span=span, hint=hint, fix=written)
 
 
@@ -166,7 +166,7 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
         rooted = path_meant(source)
         text = source if re.fullmatch(r"[\w./-][\w./ -]*", source) else single_quoted(source)
         hint = f"write `{_short(rooted or '$.path.in.the.body')}` for a path, `{{literal: {_short(text)}}}` for the text"
-        write = rooted if rooted is not None and "." in source else None
+        write = rooted if rooted is not None and ("." in source or source.endswith("]")) else None
         if source in _values(known, name):
             hint, write = f"write `{{literal: {_short(text)}}}`", None
         elif rooted is not None and "{{" in source:
@@ -195,7 +195,7 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
             fix = (
                 None
                 if better is None or first is not None
-                else Fix.write(task.document.restyled(route, better), task.span(route), safe=False)
+                else task.document.rewritten(route, task.document.restyled(route, better), safe=False)
             )
             hint = f"write `{better}`" if better is not None else _path_hint(source)
             if better is not None and first is not None and not re.search(r"[|?]", source):
