@@ -192,6 +192,9 @@ def _fix(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple
         count, files = sum(done.counts[path] for path in done.files if path not in left), len(done.files) - len(left)
         if count and args.format == "full":
             print(f"fixed {count} finding{'s' * (count > 1)} in {files} file{'s' * (files > 1)}")
+        if done.left_out and args.format == "full":
+            them = "fixes" if done.left_out > 1 else "fix"
+            print(f"left out {done.left_out} {them}: some file would get an error, or could not be read")
         undone = sum(done.counts[path] for path in left)
     compilation = done.compilation
     return Checked(tuple(tree.task_files()), len(compilation.registry.tasks), compilation.diagnostics), undone

@@ -28,7 +28,8 @@ class Hook(NamedTuple):
 
 
 class When(NamedTuple):
-    """A schedule that may start the task; `own` if the task's file has it, and no template."""
+    """A schedule that may start the task; `own` if the task's file has it, in a place where it
+    can be written anew."""
 
     expression: str
     zone: str
@@ -103,7 +104,7 @@ def _when(task: ResolvedTask) -> When | None:
         except (CronError, ZoneInfoNotFoundError, ValueError, OSError):
             continue
         route = ("triggers", index, "config", "cronExpression")
-        own = task.document.path_at(route) == task.path
+        own = task.document.path_at(route) == task.path and task.document.rewritten(route, "") is not None
         return When(config.cron_expression, config.timezone, _place(task, route), own)
     return None
 

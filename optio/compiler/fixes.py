@@ -27,13 +27,14 @@ _MAX_ROUNDS = 1_000
 
 @dataclass(slots=True)
 class Fixed:
-    """A tree after its fixes: the files that change, as they were and as they become, how many findings of each that takes, and
-    what is still found."""
+    """A tree after its fixes: the files that change, as they were and as they become, how many findings of each that takes,
+    what is still found, and how many fixes were left out."""
 
     compilation: Compilation
     before: dict[str, bytes] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    left_out: int = 0
 
     @property
     def count(self) -> int:
@@ -91,6 +92,7 @@ def fixed(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> Fixed:
         del done.files[path], done.before[path], done.counts[path]
     if unreadable:
         done.compilation = compiler.compile(OverlayTree(tree, dict(done.files)), changed=tried | unreadable)
+    done.left_out = sum(map(len, _by_file(done.compilation, unsafe, careful).values()))
     return done
 
 

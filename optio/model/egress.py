@@ -177,7 +177,7 @@ def _hint(name: str) -> str:
 
 def _meant(name: str, port: str | None) -> str | None:
     plain = name.removesuffix(".") if name.isascii() else _ascii(name)
-    if plain is None or not _NAME.fullmatch(plain):
+    if plain is None or plain == name or not _NAME.fullmatch(plain) or _NUMBER.fullmatch(plain):
         return None
     return plain if port is None else f"{plain}:{port}"
 

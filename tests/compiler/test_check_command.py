@@ -206,6 +206,15 @@ def test_other_programs_get_their_own_forms(form: str, word: str, capsys: pytest
     assert word in capsys.readouterr().out
 
 
+def test_fixes_that_are_left_out_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    write("tasks.d/a.yaml", GOOD.format("A") + "idd: same\n")
+    write("tasks.d/b.yaml", GOOD.format("B") + "id: same\n")
+
+    assert run("--fix", "--unsafe-fixes") == 1
+
+    assert capsys.readouterr().out.startswith("left out 1 fix: some file would get an error, or could not be read\n")
+
+
 def test_a_patch_has_no_other_form(capsys: pytest.CaptureFixture[str]) -> None:
     write("tasks.d/a.yaml", GOOD.format("A"))
 
