@@ -188,17 +188,13 @@ class Document:
         return single_quoted(text) if quote == "'" and text.isprintable() else flow(text)
 
     def rewritten(self, route: Route, text: str, *, safe: bool = True) -> Fix | None:
-        """Return the fix that writes `text` for the value there: None where its lines stand below `|` or `>`, or where an
-        anchor gives it to others, too."""
+        """Return the fix that writes `text` for the value there: None where nothing stands, where its lines stand below `|` or
+        `>`, and where an anchor gives it to others, too."""
         place = self._place(route)
-        if place is not None and (place.node.style in ("|", ">") if place.node.id == "scalar" else False):
+        if place is None or (place.node.id == "scalar" and place.node.style in ("|", ">")):
             return None
         span = self.span(route)
-        if (
-            place is not None
-            and self.text.startswith("&", place.node.start_mark.index)
-            and span == span_of(place.node, self.text)
-        ):
+        if self.text.startswith("&", place.node.start_mark.index) and span == span_of(place.node, self.text):
             return None
         return Fix.write(text, span, safe=safe)
 

@@ -99,9 +99,10 @@ def fixed(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> Fixed:
 def _worse(
     before: Compilation, after: Compilation, tree: SourceTree, files: Mapping[str, bytes], edits: Mapping[str, list[Edit]]
 ) -> set[str]:
-    """Return the files that have more errors than before, or a new one. `tree` is as it was before these files."""
+    """Return the files that have more errors than before, or a new one, or are the same. `tree` is as it was before these
+    files."""
     first, last = _by_path(before), _by_path(after)
-    worse = set()
+    worse = {path for path, data in files.items() if data == tree.read(path)}
     for path, found in last.items():
         old = first.get(path, [])
         if found == old or not _errors(found):

@@ -28,7 +28,9 @@ def brings_errors(
     lines, changed = text.split("\n"), list(edits)
     about = {number for each in first for number in _about(each, lines)}
     whole = [each.route[:-1] for each in first if each.code in _OF_WHOLE_MAPPING]
-    return any(about.isdisjoint(_origins(d, changed)) and not any(_is_below(d.route, route) for route in whole) for d in left)
+    return any(
+        about.isdisjoint(_origins(d, changed, lines)) and not any(_is_below(d.route, route) for route in whole) for d in left
+    )
 
 
 def _is_below(route: Route, other: Route) -> bool:
@@ -56,17 +58,24 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip(" "))
 
 
-def _origins(found: Diagnostic, edits: Sequence[Edit]) -> set[int]:
-    """The lines that the finding's own lines were before these edits."""
+def _origins(found: Diagnostic, edits: Sequence[Edit], lines: Sequence[str]) -> set[int]:
+    """The lines that the finding's own lines were before these edits. What an edit moves is the line that it was; of what it
+    writes anew each line that it takes the place of may be one."""
     origins: set[int] = set()
     for number in range(found.span.start.line, found.span.end.line + 1):
-        shift = 0
+        shift, is_written = 0, False
         for span, text in sorted(edits):
-            new = text.count("\n")
-            if number < span.start.line + shift:
+            new, first = text.split("\n"), span.start.line + shift
+            if number < first:
                 break
-            if number <= span.start.line + shift + new:
-                origins.update(range(span.start.line, span.end.line + 1))
-            shift += new - (span.end.line - span.start.line)
-        origins.add(number - shift)
+            if number < first + len(new):
+                old = range(span.start.line, span.end.line + 1)
+                moved = {
+                    each for each in old if lines[each - 1 : each] and lines[each - 1].strip() == new[number - first].strip()
+                }
+                origins.update(moved or old)
+                is_written = True
+            shift += len(new) - 1 - (span.end.line - span.start.line)
+        if not is_written:
+            origins.add(number - shift)
     return origins

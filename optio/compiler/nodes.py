@@ -32,6 +32,17 @@ def child(node: Node, step: str | int) -> tuple[Node, Node | None] | None:
     return next((found for part in merged if (found := child(part, step)) is not None), None)
 
 
+def node_at(root: Node, route: Route) -> Node:
+    """The node at the end of a route, or None."""
+    node = root
+    for step in route:
+        found = child(node, step)
+        if found is None:
+            return None
+        node = found[0]
+    return node
+
+
 def span_of(node: Node, text: str) -> Span:
     """The node's place, without its anchor and tag."""
     start, end = node.start_mark, node.end_mark
@@ -61,8 +72,13 @@ def walk(node: Node, route: Route) -> Iterator[tuple[Route, Node]]:
             yield from walk(item, (*route, index))
     elif node.id == "mapping":
         for key, value in node.value:
-            if key.id == "scalar":
-                yield from walk(value, route if key.value == "<<" and not key.style else (*route, key.value))
+            if key.id != "scalar":
+                continue
+            if key.value == "<<" and not key.style:
+                for part in value.value if value.id == "sequence" else [value]:
+                    yield from walk(part, route)
+            else:
+                yield from walk(value, (*route, key.value))
 
 
 def alias_inside(node: Node, text: str) -> Span:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from optio.compiler.diagnostics import Diagnostic, Related, finding
-from optio.compiler.nodes import Node, short_tag, span_of, walk
+from optio.compiler.nodes import Node, node_at, short_tag, span_of, walk
 from optio.compiler.scalars import SWITCHES, WORDS, other_reading, scalar
 from optio.compiler.source import Span, position_at
 from optio.compiler.syntax import BLANKS, bare_braces, braces, indented
@@ -171,7 +171,8 @@ class Builder:
     def _odd_routes(self) -> Iterator[tuple[Route, str]]:
         wanted = {id(node) for node in self._odd}
         for route, node in walk(self._root, ()):
-            if id(node) in wanted:
+            # What is merged in and written anew counts for nothing.
+            if id(node) in wanted and node_at(self._root, route) is node:
                 yield route, node.value
 
     def _find_nuls(self) -> None:

@@ -220,27 +220,27 @@ def odd_scalar(document: Document | Merged, route: Route, text: str, reading: st
     number = decimal(text)
     if kind == SWITCH:
         hint = f"write {reading}" if reading in ("true", "false") else "write true or false"
-        fix = Fix.write(reading, span, safe=False) if reading in ("true", "false") else None
+        fix = document.rewritten(route, reading, safe=False) if reading in ("true", "false") else None
     elif kind in (WHOLE, NUMBER):
         hint = f"write {number}" if number is not None else "write a number in plain digits, such as 20"
-        fix = None if number is None else Fix.write(number, span)
+        fix = None if number is None else document.rewritten(route, number)
     elif route in _DURATIONS:
         lasts = duration_meant(text)
         hint = _DURATION if lasts is None else f"write `{lasts}`"
         fix = None if lasts is None else Fix.write(lasts, span, safe=False)
     elif route == ("budgetUsd",) and (amount := amount_meant(text)) is not None:
         hint = f'write "{amount}"'
-        fix = Fix.write(f'"{amount}"', span, safe=False)
+        fix = document.rewritten(route, f'"{amount}"', safe=False)
     elif kind in (LIST, MAPPING):
         hint = (form(route) if own else None) or f"write {kind}"
     elif kind is None and number is not None and _is_free(route):
         hint = f"write {single_quoted(text)} for the text, {number} for the number"
     elif kind is None and number is not None and type(value_at(document.value, route)) is int:
         hint = f"write {number}"
-        fix = Fix.write(number, span)
+        fix = document.rewritten(route, number)
     else:
         hint = f"write {single_quoted(text)}" + (" for that text, '' for an empty one" if reading == "null" else "")
-        fix = Fix.write(single_quoted(text), span)
+        fix = document.rewritten(route, single_quoted(text))
     message = (
         f"`{text}` without quotes is {reading} to other YAML readers"
         if reading != "null"
@@ -313,7 +313,7 @@ def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
         )
     hint = f"tickets start Repo Tasks only; {allowed}" if word == "ticket" else f"did you mean `{meant}`?" if meant else allowed
     span = document.span(at)
-    fix = Fix.write(meant, span, safe=False) if meant and word != "ticket" else None
+    fix = document.rewritten(at, meant, safe=False) if meant and word != "ticket" else None
     return finding("OPT321", f"unknown trigger `{word}`", path=document.path_at(at), span=span, route=at, hint=hint, fix=fix)
 
 
