@@ -249,7 +249,11 @@ def origins(old: bytes, new: bytes) -> dict[int, set[int]]:
     found: dict[int, set[int]] = {len(after) + 1: {len(before) + 1}}
     for kind, i, j, k, m in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         for number in range(k, m):
-            found[number + 1] = {i + number - k + 1} if kind == "equal" else set(range(i + 1, max(j, i + 1) + 1))
+            if kind == "equal":
+                found[number + 1] = {i + number - k + 1}
+            else:
+                moved = {n for n, line in enumerate(before, 1) if line.strip() == after[number].strip()}
+                found[number + 1] = moved | set(range(i + 1, max(j, i + 1) + 1))
     return found
 
 

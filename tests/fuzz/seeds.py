@@ -1,4 +1,4 @@
-"""Trees to damage: the corpus, the golden cases and the catalogue's examples."""
+"""Trees to damage: the corpus with its mistakes, the examples, the golden cases and the catalogue's examples."""
 
 import random
 from collections.abc import Mapping
@@ -6,10 +6,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from optio.compiler.codes import RULES, example_files
-from tests.corpus.corpus import clean_files, companions
+from tests.corpus.corpus import clean_files, companions, mistakes
 from tests.fuzz.mutations import damaged
 
 CASES = Path(__file__).parents[1] / "cases"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 POLICY = b"type: policy\nceilings: {budgetUsd: '5.00', maxTurns: 50}\nrequire: [description]\nallow: {models: [sonnet, opus]}\n"
 LARGEST = 20_000
 
@@ -30,6 +31,8 @@ def trees() -> tuple[Mapping[str, bytes], ...]:
         files = {p.relative_to(base).as_posix(): p.read_bytes() for p in inside}
         if sum(map(len, files.values())) < LARGEST:
             found.append(files)
+    found += [{path: each.files[path] for path in {*each.changed, each.path}} for each in mistakes()]
+    found += [{path.name: path.read_bytes()} for path in sorted(EXAMPLES.glob("*/tasks.d/*.yaml"))]
     for rule in RULES.values():
         found += [example_files(text) for text in (rule.wrong, rule.right) if text and len(text) < LARGEST]
     return tuple(found)

@@ -34,6 +34,15 @@ def test_fixes_of_damaged_files_make_nothing_worse_and_leave_nothing_to_fix(numb
         mends(files, before, unsafe=seed % 2 == 0)
 
 
+@pytest.mark.parametrize("number", range(20))
+def test_fixes_of_golden_cases_can_be_read_and_bring_no_error(number: int) -> None:
+    for files in trees()[number::20]:
+        before, _ = compiles(files)
+
+        mends(files, before, unsafe=False)
+        mends(files, before, unsafe=True)
+
+
 @pytest.mark.parametrize("number", range(10))
 def test_fixes_of_other_layouts_can_be_read_and_bring_no_error(number: int) -> None:
     mended = sum(bool(holds(seed)) for seed in range(number * 50, (number + 1) * 50))
