@@ -28,7 +28,7 @@ _LARGE = 30
 
 
 # A number with a unit, which every reader takes for text.
-_AMOUNT = re.compile(r"[1-9][0-9]*[a-zA-Z]*[a-zA-Z]")
+_AMOUNT = r"[1-9][0-9]*[a-zA-Z]+"
 _EMPTY_HINT = "write `name:`, `agentRuntime:` and `promptTemplate:`, or delete the file"
 
 
@@ -183,7 +183,7 @@ class Document:
         quote = self.source(route)[:1]
         if quote == '"' and text.isprintable():
             return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        if quote not in ("'", '"') and _AMOUNT.fullmatch(text):
+        if quote not in ("'", '"') and re.fullmatch(_AMOUNT, text):
             return text
         return single_quoted(text) if quote == "'" and text.isprintable() else flow(text)
 

@@ -86,11 +86,9 @@ def fixed(tree: SourceTree, *, unsafe: bool, careful: bool = False) -> Fixed:
         done.files |= files
         done.counts.update({path: len(mine) for path, mine in chosen.items()})
         done.compilation, has_changed = after, True
-    last = _by_path(done.compilation)
-    unreadable = {path for path, data in done.files.items() if not _is_readable(path, data, last.get(path, ()))}
-    for path in unreadable:
-        del done.files[path], done.before[path], done.counts[path]
-    if unreadable:
+    if unreadable := _unreadable(done):
+        for path in unreadable:
+            del done.files[path], done.before[path], done.counts[path]
         done.compilation = compiler.compile(OverlayTree(tree, dict(done.files)), changed=tried | unreadable)
     done.left_out = sum(map(len, _by_file(done.compilation, unsafe, careful).values()))
     return done
@@ -158,6 +156,11 @@ def _by_path(compilation: Compilation) -> dict[str, list[Diagnostic]]:
 
 def _name(found: Diagnostic) -> tuple[str, str, str]:
     return found.path, found.code, found.message
+
+
+def _unreadable(done: Fixed) -> set[str]:
+    found = _by_path(done.compilation)
+    return {path for path, data in done.files.items() if not _is_readable(path, data, found.get(path, ()))}
 
 
 def _is_readable(path: str, data: bytes, found: Iterable[Diagnostic]) -> bool:

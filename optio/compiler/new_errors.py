@@ -1,7 +1,7 @@
 """New errors: what a change of a file brings to a tree, held against what was wrong before.
 
-An error is new where no error of its code was, on a line that no error was about. An error is about its own lines and those
-below its key: of what stands below a misspelt key nothing can be said until the key is mended.
+An error is new that was not told before, on a line that no error was about. An error is about its own lines and those below
+its key: of what stands below a misspelt key nothing can be said until the key is mended.
 """
 
 from collections.abc import Iterable, Sequence

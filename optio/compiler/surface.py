@@ -28,7 +28,7 @@ _NEEDED = ("name", "agentRuntime", "promptTemplate")
 _GOES_ON = r"(?<=\S) (# (?!optio:|yaml|noqa)[^\n]*\w[^\n]*)$"
 _ITEM = r"(?:[-*+]|\d{1,2}[.)])[ \t]+\S|#{1,6} \S|```|~~~"
 _READ_OTHERWISE = r"(?m)&[A-Za-z0-9_-]+[^\sA-Za-z0-9_\-,\[\]{}]|[\[{,]\s*\?[^\s,\]}]|(?:^|[\s\[{,])!(?=[\s,\]}]|\Z)"
-_ODD = re.compile(r"&([A-Za-z0-9_-]+)([^\sA-Za-z0-9_\-,\[\]{}])[^\s,\[\]{}]*")
+_ODD_ANCHOR = r"&([A-Za-z0-9_-]+)([^\sA-Za-z0-9_\-,\[\]{}])[^\s,\[\]{}]*"
 _BARE_TAG = r"!(?=[\s,\]}]|\Z)"
 _ANCHOR = re.compile(r"&([^\s,\[\]{}]+)[ \t]*")
 
@@ -89,7 +89,7 @@ def invisible(path: str, text: str) -> Iterator[Diagnostic]:
 def _read_otherwise(document: Document) -> Iterator[Diagnostic]:
     """What the parser reads in its own way, without a word: `&an:chor`, `{?key: value}` and `! 12`."""
     text, seen, stack = document.text, set[int](), [document.root]
-    bare_tag = re.compile(_BARE_TAG)
+    odd_anchor, bare_tag = re.compile(_ODD_ANCHOR), re.compile(_BARE_TAG)
     while stack:
         node = stack.pop()
         if id(node) in seen:
@@ -99,7 +99,7 @@ def _read_otherwise(document: Document) -> Iterator[Diagnostic]:
             stack += [each for part in node.value for each in (part if isinstance(part, tuple) else (part,))]
         at = node.start_mark.index
         span, message, hint = None, "", ""
-        if (anchor := _ODD.match(text, at)) is not None:
+        if (anchor := odd_anchor.match(text, at)) is not None:
             span = span_at(text, at, anchor.end())
             better = re.sub(r"[^A-Za-z0-9_-]+", "-", anchor[0][1:]).strip("-")
             message = f"the anchor `{anchor[0]}` ends at `{anchor[2]}` for some readers, and its rest is part of the value"
@@ -123,6 +123,7 @@ def _read_otherwise(document: Document) -> Iterator[Diagnostic]:
 
 def _anchors(document: Document) -> Iterator[Diagnostic]:
     """An alias is the very node of its anchor, so what is reached once only was anchored for nothing."""
+    odd_anchor = re.compile(_ODD_ANCHOR)
     reached: dict[int, int] = {}
     anchored: dict[int, Node] = {}
     stack = [document.root]
@@ -137,7 +138,7 @@ def _anchors(document: Document) -> Iterator[Diagnostic]:
             stack += [each for part in node.value for each in (part if isinstance(part, tuple) else (part,))]
     for key, node in anchored.items():
         found = _ANCHOR.search(document.text, node.start_mark.index, node.end_mark.index)
-        if found and reached[key] == 1 and not _ODD.match(document.text, found.start()):
+        if found and reached[key] == 1 and not odd_anchor.match(document.text, found.start()):
             span = Span(position_at(document.text, found.start()), position_at(document.text, found.end(1)))
             gone = span_at(document.text, found.start(), found.end())
             message = f"nothing uses the anchor `&{found[1]}`"
