@@ -53,6 +53,8 @@ def main(count: int, first: int) -> int:
             kinds[name] += 1
             if kinds[name] <= 3 and len(kinds) < MAX_SHOWN:
                 print(f"seed {first + number}\n{last[-6000:]}\n", flush=True)
+            else:
+                print(f"seed {first + number}: {name}", flush=True)
         if (number + 1) % 5_000 == 0:
             rate = (number + 1) / (time.monotonic() - start)
             print(f"{number + 1:,} trees, {mended:,} mended, {fixed:,} fixes, {dict(kinds)}, {rate:.0f} a second", flush=True)

@@ -165,7 +165,8 @@ def keeps_values(path: str, old: bytes, new: bytes, found: Iterable[Diagnostic])
     mine = [d for d in found if d.path == path]
     if any(d.more for d in mine):
         return  # some places are not told
-    routes = [d.route[:-1] if d.code in _OF_WHOLE_MAPPING else d.route for d in mine if d.route]
+    # Where an item goes, those behind it have other numbers.
+    routes = [d.route[:-1] if d.code in _OF_WHOLE_MAPPING or isinstance(d.route[-1], int) else d.route for d in mine if d.route]
     lines = {n for d in mine for n in range(d.span.start.line, d.span.end.line + 1)}
     ends = dict(entries(text_of(old)))
     for route, value in was.items():
@@ -249,11 +250,9 @@ def origins(old: bytes, new: bytes) -> dict[int, set[int]]:
     found: dict[int, set[int]] = {len(after) + 1: {len(before) + 1}}
     for kind, i, j, k, m in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         for number in range(k, m):
-            if kind == "equal":
-                found[number + 1] = {i + number - k + 1}
-            else:
-                moved = {n for n, line in enumerate(before, 1) if line.strip() == after[number].strip()}
-                found[number + 1] = moved | set(range(i + 1, max(j, i + 1) + 1))
+            own = {i + number - k + 1} if kind == "equal" else set(range(i + 1, max(j, i + 1) + 1))
+            # It may have come from elsewhere.
+            found[number + 1] = own | {n for n, line in enumerate(before, 1) if line.strip() == after[number].strip() != ""}
     return found
 
 

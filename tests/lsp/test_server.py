@@ -141,6 +141,17 @@ def test_a_fix_is_offered_and_does_what_it_says(editor: Editor) -> None:
     assert list(actions(editor, uri, guess, only=["source.fixAll"])) == ["Fix all that is safe to fix"]
 
 
+def test_quotes_are_offered_where_a_file_cannot_be_read_without_them(editor: Editor) -> None:
+    text = GOOD + "description: {{A}} and more  # why\n"
+    uri = editor.open("tasks.d/one.yaml", text)
+    (wrong,) = editor.codes(uri, ["OPT001"])
+
+    (action,) = actions(editor, uri, wrong, only=["quickfix"]).values()
+
+    assert action["title"] == 'Put quotes around the value: "{{A}} and more" (a guess)'
+    assert edited(text, action) == text.replace("{{A}} and more", '"{{A}} and more"')
+
+
 def test_a_finding_can_be_ignored_by_a_comment_that_works(editor: Editor) -> None:
     schema = "paramsSchema:\n  type: object\n  additionalProperties: false\n  properties:\n"
     params = schema + "    OLD: {type: string, default: x, maxLength: 9}\n"
