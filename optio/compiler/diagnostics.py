@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -160,6 +161,7 @@ def strictly(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     return graded
 
 
+@lru_cache(maxsize=512)
 def _rule(code: str) -> "Rule":
     # Imported here: the catalogue is more text than the compiler is code, and a clean tree has no use for it.
     from optio.compiler.codes import RULES

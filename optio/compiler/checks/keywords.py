@@ -23,6 +23,7 @@ ONE = (
     "unevaluatedProperties",
     "unevaluatedItems",
 )
+_HOLDING = {word: how for how in (BY_NAME, IN_LIST, ONE) for word in how}
 WORDS = frozenset(
     {
         *BY_NAME,
@@ -62,11 +63,14 @@ def subschemas(schema: Any, route: Route) -> Iterator[tuple[Route, dict[str, Any
             continue
         yield at, sub
         for word, inner in sub.items():
-            if word in BY_NAME and isinstance(inner, dict):
-                stack.extend(((*at, word, name), part) for name, part in inner.items())
-            elif word in IN_LIST and isinstance(inner, list):
-                stack.extend(((*at, word, index), part) for index, part in enumerate(inner))
-            elif word in ONE:
+            how = _HOLDING.get(word)
+            if how is None:
+                continue
+            if how is BY_NAME and isinstance(inner, dict):
+                stack.extend([((*at, word, name), part) for name, part in inner.items()])
+            elif how is IN_LIST and isinstance(inner, list):
+                stack.extend([((*at, word, index), part) for index, part in enumerate(inner)])
+            elif how is ONE:
                 stack.append(((*at, word), inner))
 
 
