@@ -163,8 +163,8 @@ def keeps_values(path: str, old: bytes, new: bytes, found: Iterable[Diagnostic])
         return
     was, now = dict(leaves(first.value, ())), dict(leaves(last.value, ()))
     mine = [d for d in found if d.path == path]
-    if any(d.more for d in mine):
-        return  # some places are not told
+    if any(d.more or d.code == "OPT016" for d in mine):
+        return  # some places are not told; and what nobody sees may end a text, or make a key another
     # Where an item goes, those behind it have other numbers.
     routes = [d.route[:-1] if d.code in _OF_WHOLE_MAPPING or isinstance(d.route[-1], int) else d.route for d in mine if d.route]
     lines = {n for d in mine for n in range(d.span.start.line, d.span.end.line + 1)}
