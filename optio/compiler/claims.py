@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.source import Span
-from optio.model.isolation import asked
+from optio.model.isolation import KEYS, asked
 from optio.model.route import Route
 from optio.model.trigger import ScheduleTrigger, WebhookTrigger
 
@@ -53,6 +53,7 @@ class Cap(NamedTuple):
     place: Place
 
 
+_ASKED: dict[str, Route] = {key: ("environment", *key.split(".")) for key in KEYS}
 NO_CAPS: tuple[Cap | None, Cap | None] = (None, None)
 
 
@@ -76,8 +77,6 @@ class Claim(NamedTuple):
 
 def claim(task: ResolvedTask, *, careful: bool = False, priced: bool = False, demands: tuple[str, ...] = ()) -> Claim:
     """What a task says. `demands` are those of the policy."""
-    environment: Route = ("environment",)
-    routes = {key: (*environment, *key.split(".")) for key in asked(task.spec.environment)}
     route = ("id",) if task.spec.id else ("name",)
     return Claim(
         task.path,
@@ -86,9 +85,16 @@ def claim(task: ResolvedTask, *, careful: bool = False, priced: bool = False, de
         tuple(_hooks(task)),
         _when(task) if careful else None,
         _spend(task) if priced else None,
-        asks=tuple((key, _place(task, route)) for key, route in routes.items() if task.knows(route)),
+        asks=tuple(_asks(task)),
         demands=demands,
     )
+
+
+def _asks(task: ResolvedTask) -> Iterator[tuple[str, Place]]:
+    for key in asked(task.spec.environment):
+        route = _ASKED[key]
+        if task.knows(route):
+            yield key, _place(task, route)
 
 
 def _when(task: ResolvedTask) -> When | None:
