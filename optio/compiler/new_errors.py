@@ -42,20 +42,16 @@ def _about(found: Diagnostic, lines: Sequence[str]) -> range:
     first, last = found.span.start.line, found.span.end.line
     if last > len(lines):
         return range(first, last + 1)
-    margin = _indent(lines[last - 1])
+    # Behind a dash stands a key of the item, and the others of the item stand beside it.
+    margin = len(lines[last - 1]) - len(lines[last - 1].lstrip(" -"))
     deeper, item = " " * (margin + 1), " " * margin + "-"
-    is_item = lines[last - 1].startswith(item)
     for number in range(last + 1, len(lines) + 1):
         line = lines[number - 1]
-        if line.startswith(deeper) or (line.startswith(item) and not is_item):
+        if line.startswith((deeper, item)):
             last = number
         elif line.strip():
             break
     return range(first, last + 1)
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip(" "))
 
 
 def _origins(found: Diagnostic, edits: Sequence[Edit], lines: Sequence[str]) -> set[int]:

@@ -71,7 +71,7 @@ def _command(value: Any) -> str | None:
         found = _named(value, _COMMANDS)
         return found if isinstance(found, str) else _command(found) if isinstance(found, list) else None
     words = [str(word) for word in value if isinstance(word, (str, int, float))]
-    if len(words) != len(value):
+    if not words or len(words) != len(value):
         return None
     if _SHELL.fullmatch(words[0]) and len(words) > 2 and words[1].startswith("-"):
         return words[-1]
@@ -81,6 +81,8 @@ def _command(value: Any) -> str | None:
 def _host(value: Any) -> str | None:
     """A host or an address, with its port where one is given."""
     if isinstance(value, list):
+        if not value:
+            return None
         return _host(value[0]) if isinstance(value[0], dict) else str(value[0])
     inner = next(
         (value[key] for key in ("to", "ipBlock", "toFQDNs", "toCIDR") if isinstance(value.get(key), (list, dict, str))), None

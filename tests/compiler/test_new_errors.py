@@ -42,9 +42,10 @@ def test_what_an_error_hid_is_not_new(before: list[Diagnostic], after: list[Diag
         ([error(2)], [error(7, "OPT105", "elsewhere")], [edit(2, 2, "environment: {A: b}")]),
         ([error(2)], [error(4, "OPT105", "shifted")], [edit(2, 2, "environment:\n  A: b")]),
         ([error(2)], [error(2, "OPT105", "beside")], [edit(2, 6, "\n".join([*TEXT.split("\n")[2:6], "env: {A: b}"]))]),
+        ([error(4)], [error(5, "OPT105", "sibling")], []),
         ([], [error(1)], []),
     ],
-    ids=["elsewhere", "below what grew", "moved beside it", "none before"],
+    ids=["elsewhere", "below what grew", "moved beside it", "beside it in an item", "none before"],
 )
 def test_an_error_at_another_place_is_new(before: list[Diagnostic], after: list[Diagnostic], edits: list[Edit]) -> None:
     assert brings_errors(before, after, TEXT, edits)
