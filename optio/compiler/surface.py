@@ -23,8 +23,8 @@ _INVISIBLE = re.compile(
 # A comment that begins like a number, a channel or a colour, behind a value: `#12`, `#general`, `#ff0000`.
 _CUT = re.compile(r"^[^\n#'\"]*[^\s#'\"\[{,:|>-][ \t]+(#[A-Za-z0-9_][^\n]*)$", re.MULTILINE)
 _PROMPT: Route = ("promptTemplate",)
-# Without these there is no task: what is blank there is to be written, and not deleted.
-_NEEDED = ("name", "agentRuntime", "promptTemplate")
+# Without these there is no task, or another kind of document: what is blank there is to be written, and not deleted.
+_NEEDED = ("type", "name", "agentRuntime", "promptTemplate")
 _GOES_ON = r"(?<=\S) (# (?!optio:|yaml|noqa)[^\n]*\w[^\n]*)$"
 _ITEM = r"(?:[-*+]|\d{1,2}[.)])[ \t]+\S|#{1,6} \S|```|~~~"
 _READ_OTHERWISE = r"(?m)&[A-Za-z0-9_-]+[^\sA-Za-z0-9_\-,\[\]{}]|[\[{,]\s*\?[^\s,\]}]|(?:^|[\s\[{,])!(?=[\s,\]}]|\Z)"

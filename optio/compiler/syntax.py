@@ -390,7 +390,7 @@ def _bracket(scene: _Scene) -> _Slip | None:
             f"put quotes around the value: {quoted(value)}",
             f"an unquoted value ends before `{scene.char}` between brackets",
         )
-        return _Slip("OPT001", message, hint, scene.row, scene.column, bare=(start, value) if value else None)
+        return _Slip("OPT001", message, hint, scene.row, scene.column, bare=(start, value) if value and start >= 0 else None)
     if scene.row == scene.from_row:
         return _Slip(
             "OPT001",
