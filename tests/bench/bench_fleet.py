@@ -1,7 +1,7 @@
 """The product where it has left one machine: `python -m tests.bench.bench_fleet [--pods 100,1000,5000] [--workers 20]`.
 
 The API server of KUBECONFIG, its storage, PostgreSQL, Redis and the workers are real; the nodes are `fleet_nodes`, whose
-head says what that leaves out. For each size: so many runs of 1,000 tasks are queued and started by the workers, 200 at once at
+head says what that leaves out. For each size: so many runs of 1,000 tasks are queued and started by the workers, 60 at once at
 most (fill); all of them run for a while (hold); then single runs are accepted, 3 a second, and how long each waits is read from
 the database (probe); all agents end (drain). OPTIO_TEST_NAMESPACE names the namespace; nodes and pods are deleted afterwards.
 """
@@ -41,7 +41,8 @@ TASKS = 1000
 PER_NODE = 100
 PROBES, PROBE_EVERY_S = 60, 1 / 3
 _PROBES = "SELECT run_id, started_at, agent_started_at, ended_at FROM attempts WHERE run_id LIKE 'probe-%'"
-_AT_ONCE, _ON_THEIR_WAY = 20, 200
+# No more runs are on their way than one small machine starts within a few seconds, for it is all of the cluster.
+_AT_ONCE, _MAX_ON_THEIR_WAY = 10, 60
 
 
 class Figures:
@@ -52,7 +53,7 @@ class Figures:
 
     def take(self) -> dict[str, Any]:
         """All of it, now."""
-        workers: list[dict[str, list[int]]] = [json.loads(each.read_text()) for each in self._counts]
+        workers = [_asked(*each) for each in zip(self._counts, self._parts["workers"], strict=True)]
         cpu = {name: sum(map(_cpu, processes)) for name, processes in self._parts.items()}
         row = self._peek(
             "SELECT xact_commit + xact_rollback AS commits, pg_database_size(datname) AS size "
@@ -119,8 +120,17 @@ def show(name: str, before: dict[str, Any], after: dict[str, Any], runs: int) ->
     )
 
 
-def _watches(counts: Path) -> bool:
-    return counts.exists() and "WATCH pods" in json.loads(counts.read_text())
+def _asked(counts: Path, worker: psutil.Process) -> dict[str, list[int]]:
+    """What a worker has counted by now."""
+    told = counts.stat().st_mtime_ns
+    worker.send_signal(signal.SIGUSR1)
+    eventually(lambda: counts.stat().st_mtime_ns != told, within=30, what="the worker's counts")
+    found: dict[str, list[int]] = json.loads(counts.read_text())
+    return found
+
+
+def _watches(counts: Path, worker: psutil.Process) -> bool:
+    return counts.exists() and "WATCH pods" in _asked(counts, worker)
 
 
 def percentiles(values: list[float]) -> str:
@@ -130,9 +140,9 @@ def percentiles(values: list[float]) -> str:
 
 
 @contextmanager
-def nodes(install: str, count: int) -> Iterator[subprocess.Popen[str]]:
+def nodes(install: str, count: int, line_s: float) -> Iterator[subprocess.Popen[str]]:
     """The process that is all nodes."""
-    command = [sys.executable, "-m", "tests.bench.fleet_nodes", NAMESPACE, install, str(count)]
+    command = [sys.executable, "-m", "tests.bench.fleet_nodes", NAMESPACE, install, str(count), str(line_s)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = subprocess.Popen(command, cwd=ROOT, text=True, start_new_session=True, **pipes)
     assert process.stdin is not None
@@ -145,8 +155,9 @@ def nodes(install: str, count: int) -> Iterator[subprocess.Popen[str]]:
         process.wait(300)
 
 
-def measure(pods: int, workers: int, hold_s: float, within: float) -> None:
+def measure(pods: int, given: argparse.Namespace) -> None:
     """One size."""
+    workers, within = given.workers, given.within
     install = f"f{uuid.uuid4().hex[:6]}"
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -154,7 +165,7 @@ def measure(pods: int, workers: int, hold_s: float, within: float) -> None:
         redis = stack.enter_context(RedisServer())
         api = stack.enter_context(Api(NAMESPACE))
         stack.callback(api.sweep, f"{manifest.INSTALL}={install}")
-        node = stack.enter_context(nodes(install, max(1, -(-pods // PER_NODE))))
+        node = stack.enter_context(nodes(install, max(1, -(-pods // PER_NODE)), given.line))
         settings = {
             "OPTIO_DATABASE_URL": database.schema(),
             "OPTIO_REDIS_URL": redis.url,
@@ -169,6 +180,7 @@ def measure(pods: int, workers: int, hold_s: float, within: float) -> None:
             "OPTIO_MAX_WORKFLOW_CONCURRENT": str(pods + PROBES),
             "OPTIO_WORKER_CONCURRENT": str(-(-(pods + PROBES) // workers)),
             "OPTIO_LEASE": "60s",
+            "OPTIO_ORPHAN_TIMEOUT": given.orphan,
         }
         services: Services = stack.enter_context(opened(directory / "here", settings))
         store = postgres.open_store(settings["OPTIO_DATABASE_URL"])
@@ -187,13 +199,16 @@ def measure(pods: int, workers: int, hold_s: float, within: float) -> None:
             processes.append(subprocess.Popen(command, cwd=ROOT, env=mine, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
             stack.callback(processes[-1].wait, 60)
             stack.callback(processes[-1].send_signal, signal.SIGTERM)
-        eventually(lambda: all(_watches(each) for each in counts), within=900, what="the workers")
+        programs = [psutil.Process(each.pid) for each in processes]
+        for pair in zip(counts, programs, strict=True):
+            while not _watches(*pair):
+                time.sleep(1)
 
         def peek(query: str) -> Any:
             return store._engine.peek(lambda tx: tx.one(query))
 
         parts = {
-            "workers": [psutil.Process(each.pid) for each in processes],
+            "workers": programs,
             "API server": program("kube-apiserver"),
             "etcd": program("etcd"),
             "controllers": [*program("kube-scheduler"), *program("kube-controller-manager")],
@@ -214,8 +229,7 @@ def measure(pods: int, workers: int, hold_s: float, within: float) -> None:
             for future in [store.accept(new_run(tasks[n % TASKS], f"run-{n}")) for n in batch]:
                 future.result(120)
             services.broker.tell(Topic.QUEUE)
-            # No more are on their way than this machine brings up within their time, for it is all of the cluster.
-            while (running := int(peek(started)["n"])) < batch[-1] - _ON_THEIR_WAY and time.monotonic() < limit:
+            while (running := int(peek(started)["n"])) < batch[-1] - _MAX_ON_THEIR_WAY and time.monotonic() < limit:
                 time.sleep(0.2)
         while (running := int(peek(started)["n"])) < pods and time.monotonic() < limit:
             time.sleep(0.5)
@@ -225,7 +239,7 @@ def measure(pods: int, workers: int, hold_s: float, within: float) -> None:
         print(f"  start rate {(running - 1) / took:.1f}/s: {running} of {pods} agents begun within {took:.0f} s")
         show("fill", begun, filled, running)
 
-        time.sleep(hold_s)
+        time.sleep(given.hold)
         held = figures.take()
         show("hold", filled, held, 0)
         memory = figures.memory("workers")
@@ -263,7 +277,7 @@ def measure(pods: int, workers: int, hold_s: float, within: float) -> None:
             time.sleep(0.5)
         drained = figures.take()
         show("drain", probed, drained, pods)
-        print(f"         asked by the nodes: {node.stdout.readline().strip()} requests")
+        print(f"         asked by the nodes: {node.stdout.readline().strip()}")
         outcomes = store._engine.peek(
             lambda tx: tx.all("SELECT state, reason, attempt, COUNT(*) AS n FROM runs GROUP BY state, reason, attempt")
         )
@@ -294,10 +308,12 @@ def main() -> None:
     asked.add_argument("--workers", type=int, default=20)
     asked.add_argument("--hold", type=float, default=60.0)
     asked.add_argument("--within", type=float, default=900.0)
+    asked.add_argument("--orphan", default="900s", help="OPTIO_ORPHAN_TIMEOUT")
+    asked.add_argument("--line", type=float, default=30.0, help="seconds; an agent says a line as often, or up to twice")
     given = asked.parse_args()
     print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, {ssl.OPENSSL_VERSION}")
     for pods in map(int, given.pods.split(",")):
-        measure(pods, given.workers, given.hold, given.within)
+        measure(pods, given)
 
 
 if __name__ == "__main__":

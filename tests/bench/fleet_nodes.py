@@ -1,9 +1,11 @@
-"""Nodes without machines, for `bench_fleet`: `python -m tests.bench.fleet_nodes NAMESPACE INSTALL COUNT` until its input ends.
+"""Nodes without machines, for `bench_fleet`: `python -m tests.bench.fleet_nodes NAMESPACE INSTALL COUNT LINE_S`, until its
+input ends.
 
 The API server, its storage, watches, admission and tunnels are real; only what lies behind a node's address is not: one process
 binds the pods of an installation to nodes that it has made, tells their states as a kubelet does, and answers exec (SPDY/3.1,
 which is what API servers speak to kubelets) and logs at the nodes' address over HTTPS. An agent of the image `short` lives for
-two seconds, one of `hold` until the input says `end`. It says three lines at once and then one in `LINE_S`.
+two seconds, one of `hold` until the input says `end`. It says three lines at once and then one in every
+`LINE_S` seconds or less, down to half of that.
 
 What is left out: images, containers, probes, the reads that a kubelet makes before it tells a state (one a state), events of
 kubelets, and the scheduler's bindings: the nodes have a taint so that nobody else's pods come here, so the scheduler finds no
@@ -36,17 +38,19 @@ from optio.executors.pods.plan import GONE_ON, LAUNCHED, NEVER, TAKEN
 
 LABEL = "optio.test/fleet"
 ADDRESS = os.environ.get("OPTIO_TEST_NODE_ADDRESS", "10.244.0.1")
-LINE_S = 30.0
 _STARTS_S, _RELIST_S, _HEARTBEAT_S = 0.3, 1.0, 10.0
 _CONNECTIONS = 12
+# A server that has too much to do is asked again after this time.
+_AGAIN_S = 0.5
 _SYN_STREAM, _SYN_REPLY, _PING = 1, 2, 6
 _FIN = 1
 
 
 class Api:
-    """Requests over a few connections, cheaper than a client library makes them."""
+    """Requests over a few connections, cheaper than a client library makes them. What an overloaded server refuses is
+    repeated."""
 
-    def __init__(self) -> None:
+    def __init__(self, connections: int = _CONNECTIONS) -> None:
         config = KubeConfig.from_env().get()
         assert config is not None
         assert config.user is not None
@@ -56,32 +60,45 @@ class Api:
         auth = getattr(user_auth(config.user), "_bearer", None)
         self._head = f"host: {self._where[0]}\r\n" + (f"authorization: {auth}\r\n" if auth else "")
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-        self._slots = asyncio.Semaphore(_CONNECTIONS)
-        self.count = 0
+        self._slots = asyncio.Semaphore(connections)
+        self.count = self.refused = 0
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
         """The answer's object; None if there is no such thing (any more)."""
         async with self._slots:
             while True:
                 kept = bool(self._idle)
-                wire = self._idle.pop() if kept else await self._open()
+                wire = None
                 try:
+                    wire = self._idle.pop() if kept else await self._open()
                     status, pieces = await self._send(wire, method, path, body)
                     data = b"".join([piece async for piece in pieces])
-                    break
-                except (EOFError, OSError):  # the server has closed one that was not used
+                except (EOFError, OSError):  # the server has closed one that was not used, or has no time for a new one
+                    if wire is not None:
+                        wire[1].close()
                     if not kept:
-                        raise
-            self._idle.append(wire)
+                        await self._refused()
+                    continue
+                self._idle.append(wire)
+                if status != 429 and status < 500:
+                    break
+                await self._refused()
         if status in (404, 409):
             return None
         assert status < 400, (method, path, status, data[:300])
         return json.loads(data)
 
+    async def _refused(self) -> None:
+        self.refused += 1
+        await asyncio.sleep(_AGAIN_S)
+
     async def lines(self, path: str) -> AsyncIterator[bytes]:
         """A watch."""
         wire = await self._open()
-        _, pieces = await self._send(wire, "GET", path, None)
+        status, pieces = await self._send(wire, "GET", path, None)
+        if status >= 400:
+            await self._refused()
+            return
         rest = b""
         async for piece in pieces:
             *lines, rest = (rest + piece).split(b"\n")
@@ -123,8 +140,8 @@ async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> Asy
 class Container:
     """One pod as its node has it."""
 
-    def __init__(self, pod: Mapping[str, Any], node: str) -> None:
-        self.name, self.node = pod["metadata"]["name"], node
+    def __init__(self, pod: Mapping[str, Any], node: str, line_s: float) -> None:
+        self.name, self.node, self._line_s = pod["metadata"]["name"], node, line_s
         agent = pod["spec"]["containers"][0]
         self.holds = agent["image"] == "hold"
         self._mark = next(each["value"] for each in agent["env"] if each["name"] == "OPTIO_MARK")
@@ -153,7 +170,7 @@ class Container:
             self.say("o", b"line %d\n" % n)
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LINE_S * random.uniform(0.5, 1.0) if self.holds else 2.0):
+                async with asyncio.timeout(self._line_s * random.uniform(0.5, 1.0) if self.holds else 2.0):
                     await self.kill.wait()
             if self.kill.is_set() or not self.holds:
                 break
@@ -171,7 +188,8 @@ class Container:
 class Fleet:
     """Some nodes, and the pods on them."""
 
-    def __init__(self, namespace: str, install: str, count: int) -> None:
+    def __init__(self, namespace: str, install: str, count: int, line_s: float) -> None:
+        self._line_s = line_s
         self._pods: dict[str, Container] = {}
         self._install, self._path = install, f"/api/v1/namespaces/{namespace}/pods"
         self.nodes = [f"fleet-{install}-{n}" for n in range(count)]
@@ -186,7 +204,7 @@ class Fleet:
 
     async def open(self) -> None:
         """Make the nodes, and begin."""
-        self._api = Api()
+        self._api, self._alive = Api(), Api(4)
         server = await asyncio.start_server(self._served, ADDRESS, 0, ssl=_tls(), backlog=4096, limit=1 << 20)
         port = server.sockets[0].getsockname()[1]
         await asyncio.gather(*(self._node(name, port) for name in self.nodes))
@@ -229,22 +247,31 @@ class Fleet:
             await asyncio.sleep(within / len(pods))
 
     async def _heartbeats(self) -> None:
+        """Behind nothing else: a node that is late loses its pods."""
         while True:
-            for name in self.nodes:
-                await self._api.ask("PATCH", f"{_LEASES}/{name}", {"spec": {"renewTime": _now()}})
-                await asyncio.sleep(_HEARTBEAT_S / len(self.nodes))
+            renewed = {"spec": {"renewTime": _now()}}
+            await asyncio.gather(*(self._alive.ask("PATCH", f"{_LEASES}/{name}", renewed) for name in self.nodes))
+            await asyncio.sleep(_HEARTBEAT_S)
 
     async def _watch(self) -> None:
         selector = f"labelSelector=optio.dev%2Finstall%3D{self._install}"
-        version = (await self._api.ask("GET", f"{self._path}?{selector}"))["metadata"]["resourceVersion"]
+        version = ""
         while True:
+            if not version:
+                found = await self._api.ask("GET", f"{self._path}?{selector}")
+                version = found["metadata"]["resourceVersion"]
+                for pod in found["items"]:
+                    self._told("ADDED", pod)
             path = f"{self._path}?{selector}&watch=true&allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds=3000"
-            async for line in self._api.lines(path):
-                event = json.loads(line)
-                assert event["type"] != "ERROR", event
-                version = event["object"]["metadata"]["resourceVersion"]
-                if event["type"] != "BOOKMARK":
-                    self._told(event["type"], event["object"])
+            with contextlib.suppress(EOFError, OSError):
+                async for line in self._api.lines(path):
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":  # the version is too old
+                        version = ""
+                        break
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    if event["type"] != "BOOKMARK":
+                        self._told(event["type"], event["object"])
 
     def _told(self, kind: str, pod: dict[str, Any]) -> None:
         name, known = pod["metadata"]["name"], self._pods.get(pod["metadata"]["name"])
@@ -261,7 +288,7 @@ class Fleet:
                 known.gone.set()
         elif known is None and not pod["spec"].get("schedulingGates"):
             self._turn += 1
-            made = self._pods[name] = Container(pod, self.nodes[self._turn % len(self.nodes)])
+            made = self._pods[name] = Container(pod, self.nodes[self._turn % len(self.nodes)], self._line_s)
             self.do(self._live(made))
 
     async def _live(self, pod: Container) -> None:
@@ -431,19 +458,19 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-async def main(namespace: str, install: str, count: int) -> None:
+async def main(namespace: str, install: str, count: int, line_s: float) -> None:
     """Until the input ends."""
-    fleet = Fleet(namespace, install, count)
+    fleet = Fleet(namespace, install, count, line_s)
     try:
         await fleet.open()
         print("ready", flush=True)
         while line := (await asyncio.to_thread(sys.stdin.readline)).split():
             if line[0] == "end":
                 await fleet.end(float(line[1]))
-            print(fleet._api.count, flush=True)
+            print(f"{fleet._api.count} requests, {fleet._api.refused} of them repeated", flush=True)
     finally:
         await fleet.close()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    uvloop.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))

@@ -1,13 +1,12 @@
 """A worker that counts what it asks of the cluster: `python -m tests.bench.fleet_worker FILE`, for `bench_fleet`.
 
-Each second it writes `{kind of request: [requests, bytes of answers]}` to the file. Bytes are those of bodies as the worker
-reads them, without HTTP and TLS; of an exec nothing but that it was asked for.
+At the start and at each SIGUSR1 it writes `{kind of request: [requests, bytes of answers]}` to the file. Bytes are those of
+bodies as the worker reads them, without HTTP and TLS; of an exec nothing but that it was asked for.
 """
 
 import json
+import signal
 import sys
-import threading
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -56,13 +55,12 @@ async def _counting(self: httpx2.AsyncHTTPTransport, request: httpx2.Request) ->
 
 def _tell(file: Path) -> None:
     draft = file.with_suffix(".new")
-    while True:
-        draft.write_text(json.dumps(_counts))
-        draft.rename(file)
-        time.sleep(1)
+    draft.write_text(json.dumps(_counts))
+    draft.rename(file)
 
 
 if __name__ == "__main__":
     httpx2.AsyncHTTPTransport.handle_async_request = _counting  # type: ignore[method-assign]
-    threading.Thread(target=_tell, args=(Path(sys.argv[1]),), daemon=True).start()
+    signal.signal(signal.SIGUSR1, lambda *_: _tell(Path(sys.argv[1])))
+    _tell(Path(sys.argv[1]))
     main(["worker"])
