@@ -316,9 +316,13 @@ class Worker:
         """End and remove attempts that nobody comes back to: their worker died between the outcome and the removal, or was away
         for so long that the run is repeated somewhere else."""
         store, executor = self._services.store, self._services.executor
-        for run_id, attempt in executor.attempts():
+        found = executor.attempts()
+        running = store.running_attempts() if found else {}
+        for run_id, attempt in found:
             if self._stopping.is_set():
                 return
+            if running.get(run_id) == attempt:  # nearly all: no question of its own for each
+                continue
             try:
                 run = store.run(run_id)
             except NotFound:

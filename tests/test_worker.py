@@ -534,6 +534,29 @@ def test_what_attempts_left_is_looked_through_by_one_worker_of_a_place_at_a_time
     assert meanwhile == 2
 
 
+def test_attempts_that_run_are_not_asked_for_one_by_one_when_what_is_left_is_looked_through(
+    here: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = here.store.run
+    run_ids = [accept(here, command_task("sleep 60", name=f"Sleeper {n}")) for n in range(3)]
+    with working(here) as worker:
+        eventually(lambda: len(here.executor.attempts()) == 3, what="three agents")
+        eventually(lambda: len(here.store.running_attempts()) == 3)
+        monkeypatch.setattr(here.store, "run", lambda run_id: asked.append(run_id) or real(run_id))
+        worker.tidy()
+        during = list(asked)
+        monkeypatch.setattr(here.store, "running_attempts", dict)
+        worker.tidy()
+        for run_id in run_ids:
+            here.store.cancel(run_id, "test")
+            here.broker.tell(Topic.CANCEL, run_id)
+            done(here, run_id)
+
+    assert during == []
+    assert sorted({*run_ids} & {*asked}) == sorted(run_ids)
+
+
 @pytest.mark.parametrize("ahead", [-3600, 0, 3600])
 def test_the_worker_sleeps_while_there_is_nothing_to_do(
     tmp_path: Path, here: Services, monkeypatch: pytest.MonkeyPatch, ahead: float

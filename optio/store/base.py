@@ -710,6 +710,10 @@ class Store(Protocol):
         """Workers that own running runs."""
         ...
 
+    def running_attempts(self) -> dict[str, int]:
+        """The number of the attempt of each running run, by the run's id."""
+        ...
+
     def next_due(self) -> timedelta | None:
         """How long until the earliest delayed run is due, a start limit lets another run start, another try for room is due, or
         the earliest lease ends: by the store's clock, for this machine's may be another."""

@@ -48,6 +48,20 @@ def test_a_claim_is_an_attempt_with_an_owner_a_lease_and_a_fence(store: Store, c
     (attempt,) = store.attempts(run_id)
     assert (attempt.number, attempt.worker, attempt.started_at, attempt.ok) == (1, "w", clock.at, None)
     assert store.owners() == {"w"}
+    assert store.running_attempts() == {run.id: 1}
+
+
+def test_the_attempts_that_run_are_those_of_running_runs_alone(store: Store) -> None:
+    queued(store)
+    over, again, running = (claimed(store) for _ in range(3))
+    end(store, over)
+    end(store, again, BAD, decide=at_once)
+
+    assert store.running_attempts() == {running.run.id: 1}
+
+    second = {claim.run.id: claim.run.attempt for claim in store.claim("w", LEASE, everything)}
+    assert store.running_attempts() == {running.run.id: 1, **second}
+    assert second[again.run.id] == 2
 
 
 def test_nothing_is_claimed_when_nothing_waits_or_nothing_is_admitted(store: Store) -> None:

@@ -144,6 +144,7 @@ FLAT: dict[str, Callable[[SqlStore], object]] = {
     "adopt nothing": lambda store: store.adopt("w", LEASE, 5),
     "renew": lambda store: store.renew("w", LEASE),
     "owners": lambda store: store.owners(),
+    "running attempts": lambda store: store.running_attempts(),
     "next_due": lambda store: store.next_due(),
     "admission": lambda store: store.admission(),
     "finish": lambda store: end(store, claimed(store)),
@@ -249,11 +250,22 @@ def test_a_claimed_run_costs_five_statements_and_a_finished_one_four(meters: Cal
     claim = meter.statements(lambda store: claims.extend(store.claim("w", LEASE, everything)))
     finish = meter.statements(lambda store: end(store, claims[0]))
 
-    look, both = ["WITH RECURSIVE waiting"], ["SELECT busy.task_id, busy.n", "WITH RECURSIVE waiting"]
-    assert claim[:4] == [*look, "BEGIN IMMEDIATE", *both]
+    look, both = "WITH RECURSIVE waiting", ["SELECT busy.task_id, busy.n", "WITH RECURSIVE waiting"]
+    assert claim[:6] == [look, "SELECT COALESCE(SUM(busy.n), 0)", "BEGIN IMMEDIATE", look, *both]
     # One of them looks at what is short of room.
-    assert (len(claim[4:-1]), claim[-1]) == (5, "COMMIT")
+    assert (len(claim[6:-1]), claim[-1]) == (5, "COMMIT")
     assert (finish[0], len(finish[1:-1]), finish[-1]) == ("BEGIN IMMEDIATE", 4, "COMMIT")
+
+
+def test_a_worker_that_comes_too_late_counts_nothing_under_the_lock(
+    meters: Callable[[int], Meter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meter = meters(0)
+    monkeypatch.setattr("optio.store.sql.queue.waits", lambda tx, scope, room: True)
+
+    seen = meter.statements(lambda store: store.claim("w", LEASE, everything))
+
+    assert seen == ["BEGIN IMMEDIATE", "WITH RECURSIVE waiting", "COMMIT"]
 
 
 def test_a_worker_that_finds_nothing_takes_no_write_lock(meters: Callable[[int], Meter]) -> None:

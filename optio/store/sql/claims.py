@@ -104,7 +104,8 @@ def claim(
     """See `Store.claim`."""
     tx.lock("admission")
     claims: list[Claim] = []
-    more = True
+    # A hint wakes all workers, and all but the first find the queue empty: they leave before anything is counted.
+    more = queue.is_waiting(tx, scope)
     while more:
         left = most - len(claims)
         seen = queue.heads(tx, lambda running: min(room(running), left), place, scope)  # noqa: B023 - called at once
@@ -262,6 +263,11 @@ def drop(tx: Transaction, run_id: str, fence: int) -> None:
 def owners(tx: Transaction) -> set[str]:
     """See `Store.owners`."""
     return {row["owner"] for row in tx.all("SELECT DISTINCT owner FROM runs WHERE state = 'running'") if row["owner"]}
+
+
+def running_attempts(tx: Transaction) -> dict[str, int]:
+    """See `Store.running_attempts`."""
+    return {row["id"]: row["attempt"] for row in tx.all("SELECT id, attempt FROM runs WHERE state = 'running'")}
 
 
 def next_due(tx: Transaction) -> timedelta | None:

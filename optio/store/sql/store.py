@@ -223,6 +223,9 @@ class SqlStore:
     def owners(self) -> set[str]:
         return self._engine.peek(claims.owners)
 
+    def running_attempts(self) -> dict[str, int]:
+        return self._engine.peek(claims.running_attempts)
+
     def next_due(self) -> timedelta | None:
         return self._engine.peek(claims.next_due)
 
