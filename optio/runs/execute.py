@@ -217,8 +217,7 @@ class Execution:
         handle = self._durably(lambda: self._parts.executor.find(self.run.id, self.run.attempt))
         if handle is None:
             message = "its worker died before it began"
-            outcome = Outcome(ok=False, reason="lost", message=message, again=True, infrastructure=True)
-            self._finish(outcome, self.run.meter, None)
+            self._fail(Outcome(ok=False, reason="lost", message=message, again=True, infrastructure=True))
         return handle
 
     def _start(self, task: CompiledTask, runtime: Runtime) -> Handle | None:
@@ -241,8 +240,7 @@ class Execution:
             handle = self._parts.executor.start(self._launch(task, runtime))
         except LaunchFailed as err:
             again = err.temporary
-            outcome = Outcome(ok=False, reason=err.reason, message=str(err), again=again, infrastructure=again)
-            self._finish(outcome, Meter(), None)
+            self._fail(Outcome(ok=False, reason=err.reason, message=str(err), again=again, infrastructure=again))
             return None
         return handle
 
@@ -449,6 +447,7 @@ class Execution:
                 outcome = self._outcome(ended, reader, stopped)
                 if outcome.text is None and not outcome.ok:
                     outcome = replace(outcome, text=reader.text or None)
+                lines += self._reason_of(outcome)
                 lines += self._let_stay(task.spec.environment, outcome, reader.meter)
             # A short run that says nothing and does well needs no log: a commit for it alone would double its cost.
             silent = watch.age > _OPENING_S and (self._told or self._claim.adopted)
@@ -566,6 +565,20 @@ class Execution:
 
     def _fit_delay(self, delay: Delay) -> Delay:
         return replace(delay, message=self._mask.text(delay.message)[:MAX_MESSAGE])
+
+    def _reason_of(self, outcome: Outcome) -> list[LogLine]:
+        """Return why the infrastructure failed an attempt, as a log line: the agent has not said it, and the run may go on."""
+        if not outcome.infrastructure:
+            return []
+        words = f"attempt {self.run.attempt} failed ({outcome.reason})"
+        return [said(LogKind.SYSTEM, f"{words}: {outcome.message}" if outcome.message else words, datetime.now(UTC))]
+
+    def _fail(self, outcome: Outcome) -> None:
+        """End an attempt that has no agent."""
+        lines = self._reason_of(outcome)
+        if lines:
+            self._keep(lines, self._claim.offsets, self.run.meter)
+        self._finish(outcome, self.run.meter, None)
 
     def _finish(self, outcome: Outcome, meter: Meter, ended: Exit | None, *, longest: int = 0) -> None:
         outcome = self._fit(outcome, longest)

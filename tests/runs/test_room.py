@@ -6,6 +6,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
+from optio.errors import LaunchFailed
 from optio.executors.base import Begun, Executor, Exit, Launch
 from optio.model.pool import COLD
 from optio.model.room import Delay
@@ -115,6 +118,32 @@ def test_a_run_for_which_there_is_no_room_is_queued_again_and_counts_as_nothing(
     assert (run.retries, run.infrastructure_retries, services.store.attempts(run_id)) == (0, 0, [])
     assert [type(fact) for fact in facts] == [GivenBack]
     assert handle.removed
+
+
+@pytest.mark.parametrize("message", ["", "no network policy is enforced"])
+def test_the_log_says_why_an_attempt_that_the_infrastructure_failed_is_repeated(services: Services, message: str) -> None:
+    closed = Exit(code=None, signal=None, reason="network", message=message, temporary=True)
+
+    run_id, _, _ = execute(services, Held([], closed), Held([], DONE, begins=True))
+
+    said = [line.data for line in services.store.log(run_id) if line.kind is LogKind.SYSTEM and b"attempt" in line.data]
+    assert services.store.run(run_id).state is RunState.COMPLETED
+    assert said == [b"attempt 1 failed (network)" + (f": {message}".encode() if message else b"")]
+
+
+def test_the_log_says_why_a_launch_failed_for_a_while_and_no_secret_of_it(services: Services) -> None:
+    def fail(launch: Launch) -> Held:
+        raise LaunchFailed("network", "the proxy of user hush-hush-4711 has no address", temporary=True)
+
+    place: Any = Place(services.executor)
+    place.start, place.private = fail, lambda environment: ["hush-hush-4711"]
+    run_id = accept(services, command_task("true", extra="maxRetries: 0\n"))
+    Execution(claim(services, run_id), replace(services.parts(), executor=place), "tester", lambda: None)()
+
+    said = [line.data for line in services.store.log(run_id)]
+    assert (services.store.run(run_id).state, len(said)) == (RunState.QUEUED, 1)
+    assert said[0].startswith(b"attempt 1 failed (network): the proxy of user ")
+    assert b"hush" not in said[0]
 
 
 def test_it_runs_when_there_is_room_and_its_wait_is_told_once(services: Services) -> None:
