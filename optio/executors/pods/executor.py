@@ -50,6 +50,9 @@ _NO_LABEL = re.compile(r"[^a-z0-9-]+")
 _LEAVES = "this worker lets go of the cluster"
 # Renewals of a worker's pods come due together, and have most of the orphan timeout: so few at a time, beside the launches.
 _MAX_RENEWING, _MAX_OWNED_AGE_S = 8, 5.0
+# A node says within this time that a container has ended. A pod of which that is known goes at once; of any other the node is
+# asked to end it, which takes five more requests and a signal to what has ended.
+_ENDED_S = 3.0
 
 
 class PodExecutor:
@@ -480,6 +483,8 @@ class PodExecutor:
     async def _let_go(self, handle: PodHandle) -> None:
         await self._closed(handle)
         if handle.uid:
+            if handle.exit() is not None:
+                await self._informer.until(handle.name, lambda status: ending.of_status(status) is not None, _ENDED_S)
             await self._removed(handle.name, handle.uid)
         else:  # one may have been made or taken by a request that got no answer
             with contextlib.suppress(Refused, Unreachable):

@@ -5,10 +5,11 @@ What a watch brings is paid by the API server for each watcher. So a worker watc
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -44,6 +45,14 @@ class Informer:
         event = self._moved.setdefault(name, asyncio.Event())
         event.clear()
         return event
+
+    async def until(self, name: str, holds: Callable[[Mapping[str, Any]], bool], timeout_s: float) -> None:
+        """Return when this holds of the pod's status, the pod is gone, or the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while name in self.pods and not holds(self.status(name)):
+                    await self.moved(name).wait()
+        self.forget(name)
 
     def tell(self, name: str) -> None:
         """Whoever waits for this pod looks again."""

@@ -52,7 +52,7 @@ if [ -n "$idle" ]; then
     idle=$!
 fi
 cr=$(printf '\r')
-short=0.02 long=0.2
+short=0.05 long=0.2
 at_o=0 at_e=0 at_r=0 results=no stopped= ended=
 : >>stderr
 : >renewed
@@ -67,8 +67,14 @@ supervise
 : >>stdout
 exec 3<stdout 4<stderr
 
+# Whether a stream may have more than the last look at it found. No process is needed for that, so most naps cost but themselves:
+# a look leaves its time behind before it reads. A clock that is set back, and a shell without `-nt`, hide nothing for long.
+grown() {
+    [ $((naps % 5)) = 0 ] || ! [ "looked_$1" -nt "$2" ] 2>/dev/null
+}
 # The next piece of a stream, if there is one. The descriptor keeps the place.
 pump() {
+    : >"looked_$1"
     dd bs=262144 count=1 2>/dev/null >piece
     [ -s piece ] || return 1
     count=$(wc -c <piece)
@@ -87,13 +93,13 @@ pump() {
 }
 pump_all() {
     moved=1
-    if [ -s stdout ] && pump o O <&3; then moved=0; fi
-    if [ -s stderr ] && pump e E <&4; then moved=0; fi
+    if [ -s stdout ] && grown o stdout && pump o O <&3; then moved=0; fi
+    if [ -s stderr ] && grown e stderr && pump e E <&4; then moved=0; fi
     # The agent may put anything in this file's place.
     if [ $results = no ] && [ -s result/result.jsonl ] && [ -f result/result.jsonl ] && [ ! -h result/result.jsonl ]; then
         exec 5<result/result.jsonl && results=yes
     fi
-    if [ $results = yes ] && pump r R <&5; then moved=0; fi
+    if [ $results = yes ] && grown r result/result.jsonl && pump r R <&5; then moved=0; fi
     return $moved
 }
 
@@ -148,12 +154,13 @@ while [ -z "$ended" ]; do
     # What was told between this look and the nap costs one nap.
     [ -f ended ] && break
     naps=$((naps + 1))
-    if [ $naps -lt 50 ]; then sleep $short & else sleep $long & fi
+    if [ $naps -lt 20 ]; then sleep $short & else sleep $long & fi
     wait $!
     # Some know whole seconds only.
     [ $? != 1 ] || short=1 long=1
 done
 kill -KILL -1 2>/dev/null
+naps=0
 while pump_all; do :; done
 phase=agent code=null error=
 [ -f ended ] && read -r phase code <ended
