@@ -52,7 +52,7 @@ if [ -n "$idle" ]; then
     idle=$!
 fi
 cr=$(printf '\r')
-short=0.05 long=0.2
+brief=0.02 short=0.05 long=0.2
 at_o=0 at_e=0 at_r=0 results=no stopped= ended=
 : >>stderr
 : >renewed
@@ -154,10 +154,10 @@ while [ -z "$ended" ]; do
     # What was told between this look and the nap costs one nap.
     [ -f ended ] && break
     naps=$((naps + 1))
-    if [ $naps -lt 20 ]; then sleep $short & else sleep $long & fi
+    if [ $naps -lt 6 ]; then sleep $brief & elif [ $naps -lt 20 ]; then sleep $short & else sleep $long & fi
     wait $!
     # Some know whole seconds only.
-    [ $? != 1 ] || short=1 long=1
+    [ $? != 1 ] || brief=1 short=1 long=1
 done
 kill -KILL -1 2>/dev/null
 naps=0
