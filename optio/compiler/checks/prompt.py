@@ -104,9 +104,9 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         return task.in_prompt("OPT204", message, *used[name].span(), hint=hint, write=f"{{{{{right}}}}}", safe=False)
 
     def undeclared(name: str) -> Diagnostic:
-        meant = closest(name, [each for each in known.properties if PLACEHOLDER.fullmatch(f"{{{{{each}}}}}")])
+        meant = closest(name, [each for each in known.properties if _is_name(each)])
         hint = f"did you mean `{{{{{meant}}}}}`?" if meant else f"declare `{name}` under `paramsSchema.properties`"
-        if meant is None and (left := _only_unused(task, known)) is not None:
+        if meant is None and (left := _only_unused(task, known)) is not None and _is_name(left):
             hint = f"did you mean `{{{{{left}}}}}`, which the prompt does not use? else {hint}"
         message = f"`{used[name][0]}` has no parameter and stays as it is"
         write = f"{{{{{meant}}}}}" if meant else None
@@ -120,6 +120,11 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
     yield from told((name for name in others if name.casefold() in by_case), otherwise_written)
     if known.complete:
         yield from told((name for name in others if name.casefold() not in by_case), undeclared)
+
+
+def _is_name(name: str) -> bool:
+    """Whether a placeholder may have this name."""
+    return PLACEHOLDER.fullmatch(f"{{{{{name}}}}}") is not None
 
 
 def _only_unused(task: ResolvedTask, known: Declared) -> str | None:

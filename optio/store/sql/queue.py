@@ -74,22 +74,23 @@ FROM (SELECT task_id, COUNT(*) AS n FROM runs WHERE state = 'running' GROUP BY t
 LEFT JOIN namespaces n ON n.task_id = busy.task_id WHERE {namespaces.IN_SCOPE}
 """  # noqa: S608
 _COUNTS = f"SELECT busy.task_id, busy.n {_BUSY}"
-_WAITS = f"""
-{_TASKS}
+_WAITING = f"""
 SELECT 1 FROM waiting w LEFT JOIN namespaces n ON n.task_id = w.task_id
-WHERE w.task_id IS NOT NULL AND {namespaces.IN_SCOPE} LIMIT 1
+WHERE w.task_id IS NOT NULL AND {namespaces.IN_SCOPE}
 """  # noqa: S608
-_BUSY_COUNT = f"SELECT COALESCE(SUM(busy.n), 0) AS n {_BUSY}"
+# What runs is counted only where something waits.
+_WAITS = f"{_TASKS} SELECT (SELECT COALESCE(SUM(busy.n), 0) {_BUSY}) AS running WHERE EXISTS ({_WAITING})"
 
 
 def is_waiting(tx: Transaction, scope: WorkerScope) -> bool:
     """Whether there is anything to claim in the scope; what runs already is not looked at."""
-    return tx.one(_WAITS, namespaces.parameters(scope)) is not None
+    return tx.one(f"{_TASKS} {_WAITING} LIMIT 1", namespaces.parameters(scope)) is not None
 
 
 def waits(tx: Transaction, scope: WorkerScope, room: Room) -> bool:
     """Whether there is anything to claim, and room for it, as far as can be seen without a lock."""
-    return is_waiting(tx, scope) and room(int(tx.one(_BUSY_COUNT, namespaces.parameters(scope))["n"])) > 0
+    row = tx.one(_WAITS, namespaces.parameters(scope))
+    return row is not None and room(int(row["running"])) > 0
 
 
 def heads(tx: Transaction, room: Room, place: str, scope: WorkerScope) -> AdmissionView:
