@@ -100,12 +100,14 @@ def claim(
     room: Room,
     most: int,
     reason: str,
+    *,
+    crowded: bool,
 ) -> list[Claim]:
-    """See `Store.claim`."""
+    """See `Store.claim`. `crowded` says that many workers may have waited for the lock."""
     tx.lock("admission")
     claims: list[Claim] = []
     # A hint wakes all workers, and all but the first find the queue empty: they leave before anything is counted.
-    more = queue.is_waiting(tx, scope)
+    more = not crowded or queue.is_waiting(tx, scope)
     while more:
         left = most - len(claims)
         seen = queue.heads(tx, lambda running: min(room(running), left), place, scope)  # noqa: B023 - called at once

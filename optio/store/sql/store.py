@@ -38,7 +38,7 @@ from optio.store.sql import (
 )
 from optio.store.sql.engine import Engine
 from optio.store.sql.schema import Migration
-from optio.store.sql.transaction import micros, when
+from optio.store.sql.transaction import Transaction, micros, when
 from optio.store.sql.watched import Watched
 from optio.store.sql.writing import DiskUse, Limited
 
@@ -185,8 +185,12 @@ class SqlStore:
         if most <= 0 or not self._engine.peek(lambda tx: queue.waits(tx, scope, room)):
             return []
         # An agent that starts on a full disk has nothing to write to: its run waits.
-        starts = Limited(DiskUse.NOTHING, lambda tx: claims.claim(tx, worker, lease, admit, place, scope, room, most, reason))
-        return self._engine.change(starts)
+        crowded = not self._engine.local
+
+        def claim(tx: Transaction) -> list[base.Claim]:
+            return claims.claim(tx, worker, lease, admit, place, scope, room, most, reason, crowded=crowded)
+
+        return self._engine.change(Limited(DiskUse.NOTHING, claim))
 
     def adopt(
         self,
