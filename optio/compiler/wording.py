@@ -192,11 +192,14 @@ def _moved(document: Document | Merged, route: Route, into: str) -> Fix | None:
 
     own, there = document.written(route)
     known, inner = known_keys(document.value, route[:-1]), known_keys(document.value, (*route[:-1], into))
-    stray = [key for key in value_at(own.value, there[:-1]) if key in inner and key not in known]
+    beside = value_at(own.value, there[:-1])
+    stray = [key for key in beside if key in inner and key not in known]
     keys = [key for key in stray if unknown(document.value, (*route[:-1], key)).into == into]
     edits = moved(own, there[:-1], keys, into)
+    # Where the mapping is not there yet, an unknown key beside may be meant for it: then the two would be apart.
+    is_clear = into in beside or all(key in known or key in keys for key in beside)
     # What a run is given in its environment, somebody should look at.
-    return None if edits is None else Fix(edits, safe=into != "environment")
+    return None if edits is None else Fix(edits, safe=is_clear and into != "environment")
 
 
 def _entry(document: Document | Merged, route: Route, text: str) -> Fix | None:
