@@ -615,7 +615,7 @@ def test_an_agent_that_its_node_could_not_tell_of_while_the_api_server_was_away_
 
     found = make().find("run", 1)
 
-    assert (away.hits, found is not None) == (5, True)
+    assert (away.hits > 1, found is not None) == (True, True)
     assert found is not None
     ended = until_ended(found, within=60)
     found.close(remove=True)
@@ -687,9 +687,9 @@ def test_a_log_that_breaks_off_is_read_on_without_gap_or_double(make: Make, prox
     """F46: while the agent runs, that is no end."""
     broken = proxy.rule(LOG, times=3, **fault)
 
-    ended = run(make(), shell("for n in $(seq 60); do seq $n; sleep 0.05; done; exit 3"), within=60)
+    ended = run(make(), shell("for n in $(seq 60); do seq $((n * 4)); sleep 0.05; done; exit 3"), within=60)
 
-    said = [str(n) for last in range(1, 61) for n in range(1, last + 1)]
+    said = [str(n) for last in range(1, 61) for n in range(1, last * 4 + 1)]
     assert broken.hits == 3
     assert (ended.exit.code, ended.stdout.decode().split()) == (3, said)
 
