@@ -5,7 +5,7 @@ from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
-from optio.compiler.nearest import closest
+from optio.compiler.nearest import closest, likely
 from optio.model.route import Route, show, value_at
 from optio.model.spec import Spec, keys_of, names_of
 from optio.model.task import TaskSpec
@@ -56,8 +56,7 @@ _LOOKALIKES = str.maketrans(
     "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456\u0458\u0455\u04bb\u0501\u051b\u0261\u03bf\u03b1\u03c1\u03bd\u0131\u0410\u0412\u0421\u0415\u041d\u0406\u0408\u041a\u041c\u041e\u0420\u0422\u0425\u0405\u0391\u0392\u0395\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a7\u0396",
     "aceopxyijshdqgoapviABCEHIJKMOPTXSABEHIKMNOPTXZ",
 )  # fmt: skip
-_MOST_LISTED = 12
-_NOTHING = "no key here means it: delete it, or say it in the prompt if the agent should know"
+_MOST_LISTED, _MOST_LIKELY = 8, 5
 
 
 class Unknown(NamedTuple):
@@ -129,8 +128,16 @@ def unknown(root: Any, route: Route) -> Unknown:
         return Unknown("OPT109", f"`{name}` belongs to a Repo Task", cure.hint)
     if cure is not None:
         return Unknown("OPT101", f"unknown key `{name}`", cure.hint, cure.meant, cure.into, cure.entry)
-    hint = f"delete it: known here are {', '.join(known)}" if 0 < len(known) <= _MOST_LISTED else _NOTHING
-    return Unknown("OPT101", f"unknown key `{name}`", hint)
+    return Unknown("OPT101", f"unknown key `{name}`", _nothing(key, known))
+
+
+def _nothing(key: str, known: list[str]) -> str:
+    """The cure for a key that nothing here means: what it carries is not lost unseen."""
+    if not known:
+        return "no key here means it: delete it, or say it in the prompt if the agent should know"
+    few = known if len(known) <= _MOST_LISTED else likely(key, known, _MOST_LIKELY)
+    there = f"allowed here {'is' if len(few) == 1 else 'are'} {'' if few is known else 'among others '}{', '.join(few)}"
+    return f"no key here means it, and {there}: write one of these, or delete it"
 
 
 def _named(value: Any) -> str:

@@ -52,3 +52,11 @@ def closest(word: str, known: Iterable[str]) -> str | None:
         matcher.set_seq1(each)
         best = max(best, (matcher.ratio(), in_place, each))
     return best[2] or None
+
+
+def likely(word: str, known: Iterable[str], most: int) -> list[str]:
+    """The known words that are most like it, the likest first."""
+    from difflib import SequenceMatcher  # only who made a mistake waits for it
+
+    word = word[:LONGEST_COMPARED].casefold()
+    return sorted(known, key=lambda each: -SequenceMatcher(None, each.casefold(), word).ratio())[:most]

@@ -12,14 +12,22 @@ from optio.compiler.document import Document
 from optio.compiler.layers import POLICY
 from optio.compiler.misfits import LIST, Misfit, misfits
 from optio.compiler.nearest import closest
-from optio.compiler.quantities import duration_meant
+from optio.compiler.quantities import amount_meant, duration_meant, number_in
 from optio.compiler.resolve import ResolvedTask
 from optio.model.isolation import POD, asked
 from optio.model.policy import EFFECTS, Allow, Ceilings, Fleet, PolicySpec
 from optio.model.route import Route, show
 from optio.model.spec import Spec, keys_of, names_of
 from optio.model.task import TaskSpec
-from optio.model.text import duration, money
+from optio.model.text import duration, money, slug
+
+_MAX_NAMESPACE = 63
+_FORMS: dict[str, list[Any]] = {
+    "ceilings": [{"budgetUsd": "5.00"}],
+    "fleet": [{"monthUsd": "1000.00"}],
+    "allow": [{"models": ["sonnet"]}],
+    "rules": [{"OPT601": "error"}],
+}
 
 
 def read_policy(document: Document) -> tuple[PolicySpec | None, list[Diagnostic]]:
@@ -41,26 +49,41 @@ def _wrong(document: Document, misfit: Misfit) -> Diagnostic:
     elif misfit.kind == "unknown":
         known = _keys(route[:-1])
         meant = closest(str(route[-1]), known)
-        message, hint = f"unknown key `{name}`", f"did you mean `{meant}`?" if meant else f"known: {', '.join(known)}"
+        hint = f"did you mean `{meant}`?" if meant else f"no key here means it, and allowed are {', '.join(known)}: write one"
+        message, hint = f"unknown key `{name}`", hint if meant else f"{hint} of these, or delete it"
     elif misfit.kind == "word":
         hint = f"allowed: {', '.join(misfit.wanted)}"
     elif route and str(route[-1]).endswith("Usd"):
-        hint = 'write the amount as text, such as "5.00"'
+        meant = amount_meant(str(misfit.value))
+        hint = f'write the amount as text{"" if meant else ", such as"} "{meant or "5.00"}"'
     elif misfit.kind == "type" and misfit.wanted == LIST and isinstance(misfit.value, str):
         hint = f"write a list: [{misfit.value}]"
     elif route[-1:] in (("timeout",), ("keepFailed",)) and type(misfit.value) is int:
         hint = f"write `{misfit.value}s` for seconds or `{misfit.value}m` for minutes"
     elif misfit.kind == "type":
-        hint = f"write {misfit.wanted}"
+        hint = f"write {misfit.wanted}{_such_as(route, misfit.value)}"
     elif route[:1] == ("namespaces",) and misfit.kind == "blank":
         message, hint = "a pattern of `namespaces` is blank", "write a path below the task directory, such as `team-a/*`"
     elif route[:1] == ("namespaces",) and misfit.kind == "pattern":
         message = f"`{misfit.value}` is not a Kubernetes namespace"
         hint = "write up to 63 lower-case letters, digits and `-`, with a letter or digit at both ends"
+        hint = f"write `{meant}`" if 0 < len(meant := slug(str(misfit.value))) <= _MAX_NAMESPACE else hint
     elif route[-1:] == ("timeout",):
         meant = duration_meant(str(misfit.value))
         hint = f"write `{meant}`" if meant else "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
     return finding("OPT121", message, path=document.path, span=span, route=route, hint=hint)
+
+
+def _such_as(route: Route, value: Any) -> str:
+    """What the key looks like; the number that a text holds."""
+    from optio.compiler.dump import flow  # only who made a mistake waits for them
+    from optio.compiler.schema_words import EXAMPLES
+
+    models = {1: "PolicySpec", 2: str(route[0]).capitalize()}
+    if (number := number_in(str(value))) is not None and len(route) == 2 and route[0] == "ceilings" and number == int(number):
+        return f": {int(number)}"
+    shown = EXAMPLES.get(models.get(len(route), ""), {}).get(str(route[-1]), _FORMS.get(str(route[-1]), []))
+    return f", such as `{route[-1]}: {flow(shown[0])}`" if shown else ""
 
 
 def _keys(route: Route) -> list[str]:

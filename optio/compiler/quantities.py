@@ -60,3 +60,13 @@ def whole_meant(written: str) -> int | None:
     """`20.0`, `1e3` and `20 turns` as digits."""
     written = re.sub(r"\s+(?:[A-Za-z]{2,12}|//.*)\Z", "", written) if len(written) <= _LONGEST else written
     return int(float(written)) if _WHOLE.fullmatch(written) else None
+
+
+def number_in(written: str) -> float | None:
+    """The one number that a text holds, in digits or as a word: of `about 20` and `two`, and none of `20-30`."""
+    if len(written) > _LONGEST:
+        return None
+    digits = re.findall(r"(?<![\w.])[-+]?[0-9]{1,9}(?:[.,][0-9]{1,4})?(?![0-9])", written)
+    words = [_NUMBERS[word] for word in re.findall(r"[a-z]+", written.lower()) if len(word) > 2 and word in _NUMBERS]
+    found = digits or words
+    return float(found[0].replace(",", ".")) if len(found) == 1 else None

@@ -133,7 +133,13 @@ def resolve(document: Document | Merged, shape: Shape, tree: SourceTree) -> tupl
         at("OPT107", f"the name {why}", ("name",), "add `id:` with a-z, 0-9 and dashes")
     prompt, prompt_path = spec.prompt_template or "", None
     if spec.prompt_template is not None and spec.prompt_file is not None:
-        at("OPT108", "both `promptTemplate` and `promptFile`", ("promptFile",), "keep one", key=True)
+        at(
+            "OPT108",
+            "both `promptTemplate` and `promptFile`",
+            ("promptFile",),
+            "keep one: delete `promptFile`, or `promptTemplate`",
+            key=True,
+        )
     elif spec.prompt_file is not None:
         try:
             prompt_path = beside(document.path_at(("promptFile",)), spec.prompt_file)

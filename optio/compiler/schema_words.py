@@ -25,6 +25,10 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
             }
         ],
         "maxTurns": [20],
+        "maxRetries": [2],
+        "maxConcurrent": [2],
+        "priority": [10],
+        "warmPoolSize": [1],
         "budgetUsd": ["2.50"],
         "startLimit": [{"count": 10, "per": "1h"}],
         "dedupe": [{"key": "{{REPO}}#{{PR}}"}],
@@ -48,6 +52,7 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
         "cronExpression": ["0 9 * * 1", "@daily"],
         "timezone": ["Europe/Berlin"],
         "paramMapping": [{"REPO_NAME": "optio"}],
+        "maxCatchUp": [10],
     },
     "SecretRef": {"name": ["WEBHOOK_SECRET"]},
     "WebhookConfig": {

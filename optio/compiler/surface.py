@@ -261,9 +261,11 @@ def _blank(document: Document) -> Iterator[Diagnostic]:
     for key, value in document.value.items():
         if value is None and document.plain((key,)) == "":
             span = document.key_span((key,))
-            message, hint = f"`{key}` has no value", f"delete the line, or write a value: `{key}: ...`"
+            from optio.compiler.fitting import as_entry  # only who made a mistake waits for it
             from optio.compiler.mend import without_key
 
+            form = as_entry(document.value, (key,), document.path)
+            message, hint = f"`{key}` has no value", f"delete the line, or write a value: `{form}`"
             fix = None if key in _NEEDED else without_key(document, (key,), safe=False)
             yield finding("OPT113", message, path=document.path, span=span, route=(key,), hint=hint, fix=fix)
 

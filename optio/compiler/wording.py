@@ -11,7 +11,7 @@ from optio.compiler.keys import TRIGGERS, known_keys, secret_meant, trigger_mean
 from optio.compiler.layers import POLICY, Merged
 from optio.compiler.misfits import LIST, MAPPING, SWITCH, TEXT, WHOLE, Misfit
 from optio.compiler.nearest import closest
-from optio.compiler.quantities import amount_meant, duration_meant, whole_meant
+from optio.compiler.quantities import amount_meant, duration_meant, number_in, whole_meant
 from optio.compiler.scalars import decimal, single_quoted
 from optio.compiler.source import Span
 from optio.model.route import Route, show, value_at
@@ -48,18 +48,11 @@ _TRIGGER_FORMS = {
     "webhook": "{type: webhook, config: {path: my-path, secret: {name: NAME}}}",
 }
 _CONFIGS = {kind: form.partition(", ")[2][:-1] for kind, form in _TRIGGER_FORMS.items() if "config" in form}
-_MAPPING_FORMS: dict[Route, str] = {
-    ("dedupe",): '{key: "{{NAME}}", window: 10m}',
-    ("startLimit",): "{count: 10, per: 1h}",
-    ("environment", "env"): "{NAME: value}",
-    ("environment", "network"): "{egress: [api.example.com]}",
-    ("environment", "resources"): '{cpu: "1", memory: 2Gi}',
-    ("environment", "resources", "requests"): "{cpu: 250m, memory: 512Mi}",
-    ("environment", "resources", "limits"): '{cpu: "1", memory: 2Gi}',
-}
 _MOST_NAMED = 5
 _MAX_MADE, _MAX_ID = 200, 80
-_ENV_NAME = "use letters, digits and underscores; no digit first"
+_ENV_NAME = "use letters, digits and underscores, no digit first"
+# The name of a secret, by its words: what stands where one belongs may be the secret itself, and is not shown.
+_SECRETS_NAME = r"(?i)[a-z]{2,15}(?:[-. ][a-z]{2,15}){0,4}[-. ](?:token|key|secret|password|credentials|url)"
 
 
 def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
@@ -79,6 +72,8 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
         fix: Fix | None = None,
     ) -> Diagnostic:
         span = document.key_span(place) if key else document.span(place)
+        if key and hint is not None and code == "OPT101" and (alone := _alone(document, place)) is not None:
+            hint = hint.replace("delete it", f"delete `{alone}` with it", 1).replace("delete this line", f"delete `{alone}`", 1)
         write = write if value is None else document.restyled(place, value)
         if write is not None:
             fix = Fix.write(write, span, safe=safe) if key else document.rewritten(place, write, safe=safe)
@@ -104,7 +99,7 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
         )
     if kind == "missing":
         trigger = str(value_at(document.value, (*route[:-1], "type"))) if last == "config" else ""
-        hint = f"add `{_CONFIGS.get(trigger, f'{last}:')}`"
+        hint = f"add `{_CONFIGS[trigger] if trigger in _CONFIGS else _with_example(document, route)}`"
         if last == "config" and _is_parted(document, int(route[-2])):
             hint = "delete the `- ` before the `config:` that follows, and indent it like `type`: it belongs to this trigger"
         if route == ("name",) and "templates" in document.path_at(route).split("/")[:-1]:
@@ -134,9 +129,9 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
     if last == "replayWindow":
         return _bad_duration(at, route, value, or_none=True)
     if kind == "blank":
-        return at("OPT106", f"`{name}` is blank", "write a text or delete the key")
+        return at("OPT106", f"`{name}` is blank", f"write a text{_such_as(document, route)}, or delete the key")
     if kind == "pattern":
-        return _bad_pattern(at, route, value, wanted)
+        return _bad_pattern(at, document, route, value, wanted)
     if kind == "longest":
         code = "OPT107" if last in ("name", "id") and len(route) == 1 else "OPT105"
         return at(code, f"`{name}` is {len(value):,} characters long", f"write at most {wanted} characters")
@@ -149,6 +144,13 @@ def translate(document: Document | Merged, misfit: Misfit) -> Diagnostic:
     if not route:
         return at("OPT103", f"a task is a mapping, not {_kind_of(value)}", "begin with `name:`, one `key: value` a line")
     return _wrong_type(at, document, route, value, wanted)
+
+
+def _alone(document: Document | Merged, route: Route) -> str | None:
+    """The mapping that would be left empty without the one key it has."""
+    parent = value_at(document.value, route[:-1])
+    named = str(route[-2]) if len(route) > 1 and isinstance(route[-2], str) else None
+    return named if isinstance(parent, dict) and len(parent) == 1 else None
 
 
 def _bad_money(at: At, document: Document | Merged, route: Route, value: Any) -> Diagnostic:
@@ -359,19 +361,26 @@ def _bad_word(at: At, route: Route, value: Any, allowed: tuple[str, ...], path: 
     return at("OPT104", message, hint, value=meant, safe=False)
 
 
-def _bad_pattern(at: At, route: Route, value: Any, pattern: str) -> Diagnostic:
+def _bad_pattern(at: At, document: Document | Merged, route: Route, value: Any, pattern: str) -> Diagnostic:
     name, last = show(route), route[-1]
     if route == ("id",):
-        meant = slug(value)
-        hint = f"write `{meant}`" if 0 < len(meant) <= _MAX_ID else "use a-z, 0-9 and single dashes"
+        named = slug(value)
+        hint = f"write `{named}`" if 0 < len(named) <= _MAX_ID else "use a-z, 0-9 and single dashes: `weekly-report`"
         return at("OPT107", f"`{value}` is no id", hint)
     if route[:2] == ("environment", "env"):
         shown = f"`{last}`" if last else "an empty text"
-        return at("OPT506", f"{shown} is no name of an environment variable", _ENV_NAME, key=True)
+        meant = _reshaped(str(last), pattern)
+        free = meant is not None and meant not in value_at(document.value, route[:-1])
+        hint = f"write `{meant}`" if free else f"{_ENV_NAME}: `LOG_LEVEL`"
+        return at("OPT506", f"{shown} is no name of an environment variable", hint, key=True)
     if route[:2] == ("environment", "secrets") or last == "name":
         # What stands here may be the secret itself: name the place only.
-        return at("OPT506", f"`{name}` is no name of a secret", _ENV_NAME)
-    return at("OPT105", f"`{name}` has characters that are not allowed", f"it must match `{portable(pattern)}`")
+        meant = _reshaped(value, pattern) if re.fullmatch(_SECRETS_NAME, value) else None
+        hint = f"write `{meant.upper()}`" if meant else f"{_ENV_NAME}: `API_TOKEN`"
+        return at("OPT506", f"`{name}` is no name of a secret", hint)
+    meant = _reshaped(value, pattern)
+    hint = f"write `{meant}`" if meant else f"write one that matches `{portable(pattern)}`{_such_as(document, route)}"
+    return at("OPT105", f"`{name}` has characters that are not allowed", hint)
 
 
 def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, wanted: str) -> Diagnostic:
@@ -419,20 +428,24 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
         items = [item.strip() for item in re.split(r"(?:^|\s)-(?=\w)", value) if item.strip()]
         hint = f"write a blank behind each `-`: `- {items[0][:_MAX_MADE]}`"
     elif wanted == LIST and not isinstance(value, dict):
-        hint = f"write a list: [{written if written is not None else '...'}]"
+        hint = f"write a list: [{written}]" if written is not None else f"write a list{_such_as(document, route)}"
     elif wanted == SWITCH and isinstance(value, str) and value.lower() in ("true", "false"):
         write = value.lower()
         hint = f"remove the quotes: {write}"
     elif route == ("command",):
-        hint = "write a list: [program, argument]"
+        hint = f"write a list{_such_as(document, route)}"
     elif wanted == MAPPING and isinstance(value, str) and re.fullmatch(r"\S{1,200}\.(?:json|ya?ml)", value):
         hint = f"write here what stands in `{value}`: no other file is read for `{last}`"
-    elif wanted == MAPPING and route in _MAPPING_FORMS:
-        hint = f"write it as in `{last}: {_MAPPING_FORMS[route]}`"
+    elif wanted == MAPPING and not (shown := _with_example(document, route)).endswith(":"):
+        hint = f"write it as in `{shown}`"
     elif wanted == MAPPING and isinstance(last, str):
         hint = f"write `{last}:`, and `key: value` lines below it"
+    elif wanted == SWITCH:
+        hint = "write `true` or `false`"
+    elif wanted == WHOLE and (whole := _whole(value)) is not None:
+        hint = f"write {whole}"
     else:
-        hint = f"write {wanted}"
+        hint = f"write {wanted}{_such_as(document, route)}"
     is_number = type(value) in (int, float) and written is not None
     given = f"`{written}`" if wanted == WHOLE and is_number else _kind_of(value)
     message = f"`{show(route)}` must be {wanted}, not {given}"
@@ -458,7 +471,39 @@ def _for_nothing(document: Document | Merged, route: Route) -> str:
     below = [key for key in beside if key in inner and key not in known_keys(document.value, route[:-1])] if inner else []
     if below:
         return f"put `{'` and `'.join(below[:_MOST_NAMED])}` below it, indented deeper than `{route[-1]}`"
-    return "give a value or delete the key"
+    written = _with_example(document, route)
+    return (
+        "give a value or delete the key" if written.endswith(":") else f"write a value, such as `{written}`, or delete the key"
+    )
+
+
+def _with_example(document: Document | Merged, route: Route) -> str:
+    """The key at this place, with a value as one would stand there."""
+    from optio.compiler.fitting import as_entry  # only who made a mistake waits for it
+
+    return as_entry(document.value, route, document.path_at(route))
+
+
+def _such_as(document: Document | Merged, route: Route) -> str:
+    from optio.compiler.fitting import such_as  # only who made a mistake waits for it
+
+    return such_as(document.value, route)
+
+
+def _reshaped(value: Any, pattern: str) -> str | None:
+    from optio.compiler.fitting import reshaped  # only who made a mistake waits for it
+
+    return reshaped(value, pattern)
+
+
+def _whole(value: Any) -> str | None:
+    """The whole number, or the two beside it, that something else holds."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    number = number_in(str(value)) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+    if number is None:
+        return None
+    return str(int(number)) if number == int(number) else f"{int(number // 1)} or {int(number // 1) + 1}"
 
 
 def _made_of(document: Document | Merged, route: Route, value: Any, wanted: str) -> tuple[str, Fix | None] | None:

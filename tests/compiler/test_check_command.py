@@ -184,7 +184,7 @@ def test_a_file_on_standard_input_is_checked_in_its_tree(
     assert capsys.readouterr().out == (
         "tasks.d/c.yaml:1:7: error: the id `b` is taken by tasks.d/b.yaml [OPT701 duplicate-name]\n"
         " 1 | name: b\n"
-        "   |       ^ give one of them another name, or an `id:`\n"
+        "   |       ^ give one of them another name, or add `id: b-2`\n"
         "   tasks.d/b.yaml:1:7: also here\n"
         "\n"
         "1 error in 1 file\n"

@@ -69,7 +69,10 @@ def _duplicate_ids(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
             continue
         other, there = first.setdefault(claim.id, (claim, claim.named))
         if other is not claim:
-            message, hint = f"the id `{claim.id}` is taken by {other.path}", "give one of them another name, or an `id:`"
+            message, hint = (
+                f"the id `{claim.id}` is taken by {other.path}",
+                f"give one of them another name, or add `id: {claim.id}-2`",
+            )
             yield _taken("OPT701", message, hint, claim, claim.named, other, there)
 
 
@@ -83,7 +86,9 @@ def _duplicate_paths(claims: Sequence[Claim]) -> Iterator[Diagnostic]:
         for hook in claim.hooks:
             other, there = first.setdefault(next(each), (claim, hook))
             if other is not claim:
-                message, hint = f"the webhook path `{hook.path}` is taken by {other.path}", "choose another path"
+                message = f"the webhook path `{hook.path}` is taken by {other.path}"
+                named = claim.id if claim.id not in paths else f"{hook.path.strip('/').lower()}-{len(first) + 1}"
+                hint = f"write another path, such as `{named}`"
                 yield _taken("OPT402", message, hint, claim, hook.place, other, there.place)
 
 

@@ -44,7 +44,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         for plain in _PLAIN.finditer(text) if "http://" in text else ():
             if not _LOCAL.fullmatch(plain[1]):
                 message = f"`{plain[0]}` is read and changed by whoever sits in between"
-                yield task.at("OPT518", message, route, hint="write https", span=_span(task, route, plain))
+                yield task.at("OPT518", message, route, hint=f"write `https{plain[0][4:]}`", span=_span(task, route, plain))
                 break
 
 

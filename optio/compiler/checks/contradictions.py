@@ -38,13 +38,21 @@ def contradictions(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagn
             yield from _one(task, place, sub)
 
 
+def _swapped(sub: dict[str, Any], low: str, high: str) -> str:
+    if sub[low] == sub[high]:
+        return f"raise `{high}` or lower `{low}`"
+    return f"swap them: write `{low}: {sub[high]}` and `{high}: {sub[low]}`; or change one"
+
+
 def _one(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
     for low, high, open_end in _BOUNDS:
         if low in sub and high in sub and (sub[low] > sub[high] or (open_end and sub[low] == sub[high])):
             message = f"`{low}: {sub[low]}` leaves nothing below `{high}: {sub[high]}`"
-            yield task.at("OPT211", message, (*route, low), hint="swap them, or change one")
+            yield task.at("OPT211", message, (*route, low), hint=_swapped(sub, low, high))
             return
     if sub.get("enum") == []:
-        yield task.at("OPT211", "`enum` is empty", (*route, "enum"), hint="list the values, or delete `enum`")
+        yield task.at(
+            "OPT211", "`enum` is empty", (*route, "enum"), hint="list the values, such as `enum: [low, high]`, or delete `enum`"
+        )
     if sub.get("not") == {} or sub.get("not") is True:
         yield task.at("OPT211", "`not` forbids every value", (*route, "not"), hint="delete it")

@@ -54,13 +54,17 @@ def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Dia
     used = list(dict.fromkeys(found[1] for found in PLACEHOLDER.finditer(key)))
 
     def unknown(name: str) -> Diagnostic:
+        from optio.compiler.fitting import declare  # only who made a mistake waits for it
+
         near = sorted(names or ())
         meant = next((each for each in near if each.casefold() == name.casefold()), None) or closest(name, near)
-        hint = f"did you mean `{{{{{meant}}}}}`?" if meant else f"declare `{name}` under `paramsSchema.properties`"
+        hint = f"did you mean `{{{{{meant}}}}}`?" if meant else declare(task.document.value, name, default=True)
         return at("OPT227", f"`{{{{{name}}}}}` in the key is no parameter", f"{{{{{name}}}}}", hint)
 
     def unset(name: str) -> Diagnostic:
-        hint = "add a default, or list it under `required`"
+        from optio.compiler.fitting import set_always  # only who made a mistake waits for it
+
+        hint = set_always(name, known.properties.get(name))
         return at("OPT228", f"a run without `{name}` has no key and is refused", f"{{{{{name}}}}}", hint)
 
     def no_placeholder(written: str) -> Diagnostic:

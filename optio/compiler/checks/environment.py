@@ -125,9 +125,11 @@ def _bad_image(task: ResolvedTask, image: str) -> Diagnostic:
     elif _is_image(tagged := ":".join(image.split())):
         hint = f"write `{tagged}`"
     elif "@" in image:
-        hint = "a digest is `@sha256:` and 64 hexadecimal digits"
+        hint = f"a digest is `@sha256:` and 64 hexadecimal digits: write all of it, or a tag: `{image.partition('@')[0]}:1.0`"
     else:
-        hint = "write `registry/name:tag` or `registry/name@sha256:...`"
+        filled = re.sub(r"\$\{?\{?[^{}/]*\}*", "ghcr.io/acme", image, count=1).replace("$", "")
+        named = filled if filled != image and _is_image(filled) else "ghcr.io/acme/agent:1.4"
+        hint = f"write `{named}`, with your registry, name and tag"
     return task.at("OPT502", f"`{image}` is no image reference", ("environment", "image"), hint=hint)
 
 

@@ -43,7 +43,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         if bare != spec.model and _NAME.fullmatch(bare):
             yield task.at("OPT105", "`model` is no name of a model", ("model",), hint=f"write `{bare}`", value=bare, safe=False)
             return
-        hint = "begin with a letter or a digit, and use those, `.`, `_`, `-`, `:`, `/`, `@`, `+` and brackets"
+        hint = "write one such as `sonnet`: letters and digits, and behind the first `.`, `_`, `-`, `:`, `/`, `@` and `+`"
         yield task.at("OPT105", "`model` is no name of a model", ("model",), hint=hint)
         return
     offered = _OFFERED.get(spec.agent_runtime)

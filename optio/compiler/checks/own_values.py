@@ -137,4 +137,7 @@ def _cure(sub: dict[str, Any], value: Any, is_default: bool) -> str:
     if wanted == "string" and isinstance(value, (bool, int, float)):
         shown = str(value).lower() if isinstance(value, bool) else value
         return f"put quotes around it: '{shown}'"
-    return "write a value that fits, or change the schema"
+    from optio.compiler.fitting import write_one  # only who made a mistake waits for it
+
+    cure = write_one(sub, value, left_out=value)
+    return "write a value that fits, or change the schema" if cure is None else f"{cure}; or change the schema"

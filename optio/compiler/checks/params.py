@@ -175,13 +175,17 @@ def _names(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
         route = (*ROUTE, "properties", name)
         other = seen.setdefault(name.casefold(), name)
         if other != name:
-            yield task.at("OPT226", f"`{name}` differs from `{other}` only by case", route, key=True, hint="rename one of them")
+            hint = f"rename one of them, such as `{name}_2`, here and where it is used"
+            yield task.at("OPT226", f"`{name}` differs from `{other}` only by case", route, key=True, hint=hint)
         elif name in RESERVED:
-            yield task.at("OPT226", f"`{name}` is a name that programs keep for themselves", route, key=True, hint="rename it")
+            hint = f"write `{name.strip('_').upper()}_`, here and where it is used"
+            yield task.at("OPT226", f"`{name}` is a name that programs keep for themselves", route, key=True, hint=hint)
     if any(word in schema for word in ("allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if")):
         return
     absent = ((index, name) for index, name in enumerate(schema.get("required", [])) if name not in properties)
     for index, name in absent:
+        from optio.compiler.fitting import declare  # only who made a mistake waits for it
+
         meant = closest(name, properties)
-        hint = f"did you mean `{meant}`?" if meant else f"declare `{name}` under `properties`, or delete it here"
+        hint = f"did you mean `{meant}`?" if meant else f"{declare({'paramsSchema': schema}, name)}, or delete it here"
         yield task.at("OPT209", f"required `{name}` is not declared", (*ROUTE, "required", index), hint=hint)

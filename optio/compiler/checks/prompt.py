@@ -93,7 +93,9 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         used.setdefault(found[1], found)
 
     def unset(name: str) -> Diagnostic:
-        hint = "add a default, or list it under `required`"
+        from optio.compiler.fitting import set_always  # only who made a mistake waits for it
+
+        hint = set_always(name, known.properties.get(name))
         message = f"`{used[name][0]}` stays as it is when nobody gives `{name}`"
         return task.in_prompt("OPT217", message, *used[name].span(), hint=hint)
 
@@ -104,8 +106,10 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         return task.in_prompt("OPT204", message, *used[name].span(), hint=hint, write=f"{{{{{right}}}}}", safe=False)
 
     def undeclared(name: str) -> Diagnostic:
+        from optio.compiler.fitting import declare  # only who made a mistake waits for it
+
         meant = closest(name, [each for each in known.properties if _is_name(each)])
-        hint = f"did you mean `{{{{{meant}}}}}`?" if meant else f"declare `{name}` under `paramsSchema.properties`"
+        hint = f"did you mean `{{{{{meant}}}}}`?" if meant else declare(task.document.value, name, default=True)
         if meant is None and (left := _only_unused(task, known)) is not None and _is_name(left):
             hint = f"did you mean `{{{{{left}}}}}`, which the prompt does not use? else {hint}"
         message = f"`{used[name][0]}` has no parameter and stays as it is"
@@ -183,7 +187,7 @@ def _given_by(path: str, name: str, known: Declared) -> str:
 
     if name in known.properties:
         return ""
-    declared_as = f", declare `{name}` under `paramsSchema.properties`"
+    declared_as = f", add `{name}: {{type: string}}` below `paramsSchema.properties`"
     sent = path_meant(path) if path.startswith(("github.event.", "body.", "payload.", "event.", "trigger.body.")) else None
     return f"{declared_as}, and map it by `{name}: {sent}`" if sent else f", and{declared_as[1:]}"
 

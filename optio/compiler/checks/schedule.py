@@ -36,8 +36,8 @@ _WEEKS = ("1-7", "8-14", "15-21", "22-28")
 _NO_TIMES = ("@once", "@reboot", "@none", "@never", "@manual", "@startup", "@continuous")
 # What other systems fill in when a run begins.
 _FILLED = r"\$?\{\{[^{}\n]{1,100}\}\}|\{%[^%{}\n]{1,100}%\}|\$\{[^{}\n]{1,100}\}|\$\([^()\n]{1,100}\)"
+_WORDS = ("hourly", "daily", "weekly", "monthly", "yearly")
 _SECONDS = r"\s*[0-9*/,-]+(?:\s+[0-9*/,?A-Z-]+){5}\s*\Z"
-_DECLARE = "delete it, or declare it under `paramsSchema.properties`"
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -93,7 +93,10 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
             if write is not None:
                 message = f"`{expression}` is no schedule here"
                 return task.at("OPT301", message, route, hint=f"write `{write}`", value=write, safe=False)
-            hint = "use @hourly, @daily, @weekly, @monthly, @yearly, or five fields"
+            named = next((f"@{word}" for word in _WORDS if word[:3] in expression.lower()), None)
+            hint = (
+                f"write `{named}`" if named else "write `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`, or five fields"
+            )
             if expression.strip().lower() in _NO_TIMES:
                 hint = "delete this trigger: a schedule repeats; `optio run` and a request start the task without one"
             return task.at("OPT301", f"`{expression}` is no schedule", route, hint=hint)
@@ -114,7 +117,13 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
             span=span,
             hint="write `L` for the last day of the month, or another day; to switch a trigger off write `enabled: false`",
         )
-    hint = "a step is 1 or more" if words[field].endswith("/0") else "write `*`" if words[field] == "?" else RANGES[field]
+    hint = (
+        "a step is 1 or more"
+        if words[field].endswith("/0")
+        else "write `*`"
+        if words[field] == "?"
+        else _in_range(words, field)
+    )
     if field == 2 and (near := re.fullmatch(r"(\d{1,2})W", words[field], re.IGNORECASE)):
         hint = f"write `{near[1]}`, the day itself: no sign asks for the weekday that is nearest"
     if write is not None:
@@ -122,6 +131,18 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
         hint = f"write `{write.split()[field] if others_stay else write}`"
     message = f"bad {RANGES[field].split(' is ')[0]} `{words[field]}`"
     return task.at("OPT301", message, route, span=span, hint=hint, value=write, safe=False)
+
+
+def _in_range(words: list[str], field: int) -> str:
+    """The range of a field, and the nearest number in it for one that is beyond: hour 24 is midnight."""
+    others = [*words[:field], *words[field + 1 :]]
+    if not words[field].isdigit() and not all(re.fullmatch(r"[0-9*/,A-Z?L#-]+", word) for word in others):
+        return f"{_FIELDS}: `0 9 * * 1`"
+    if not words[field].isdigit():
+        return f"{RANGES[field]}, as in `{' '.join([*words[:field], ('0', '9', '1', '1', '1')[field], *words[field + 1 :]])}`"
+    meant = {"24": "0"}.get(words[field]) if field == 1 else "0" if field == 0 else None
+    meant = meant or ("59", "23", "28", "12", "0")[field]
+    return f"{RANGES[field]}: write `{meant}`, or another one"
 
 
 def field_span(task: ResolvedTask, route: Route, expression: str, index: int) -> Span:
@@ -201,11 +222,27 @@ def _refused(
                 yield _missing(task, route, str(place[0]))
         elif len(place) == 1 and word == "additionalProperties":
             if open_names and place[0] not in told:
-                yield task.at("OPT310", f"`{place[0]}` {message}", route + place, key=True, hint=_DECLARE)
+                yield task.at(
+                    "OPT310", f"`{place[0]}` {message}", route + place, key=True, hint=_declare(task, place[0], mapping)
+                )
         elif place[0] in mapping:
             meant = _member(known, place, mapping[place[0]]) if word == "enum" else None
-            hint = f"did you mean `{meant}`?" if meant else "give a value that fits `paramsSchema`"
+            hint = f"did you mean `{meant}`?" if meant else _fitting(known, place, mapping)
             yield task.at("OPT309", f"`{show(place)}` {message}", route + place, hint=hint, value=meant, safe=False)
+
+
+def _declare(task: ResolvedTask, name: Any, mapping: dict[str, Any]) -> str:
+    from optio.compiler.fitting import declare  # only who made a mistake waits for it
+
+    return f"delete it, or {declare(task.document.value, str(name), mapping.get(name))}"
+
+
+def _fitting(known: Declared, place: Route, mapping: dict[str, Any]) -> str:
+    """What to write for a value that is not valid, where it is one of a parameter itself."""
+    from optio.compiler.fitting import write_one  # only who made a mistake waits for it
+
+    cure = write_one(known.properties.get(str(place[0])), mapping[str(place[0])]) if len(place) == 1 else None
+    return cure or "give a value that fits `paramsSchema`"
 
 
 def _member(known: Declared, place: Route, given: Any) -> str | None:
@@ -216,6 +253,13 @@ def _member(known: Declared, place: Route, given: Any) -> str | None:
     return next((each for each in members if isinstance(given, str) and each.casefold() == given.casefold()), meant)
 
 
+def _instance(known: Declared, name: str) -> str:
+    from optio.compiler.fitting import fits  # only who made a mistake waits for it
+
+    shown = fits(known.properties.get(name))
+    return "" if shown is None else f", such as `{name}: {shown}`"
+
+
 def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterator[Diagnostic]:
     known = declared(task)
     if known is None or not task.knows(route):
@@ -224,7 +268,7 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
     unknown = [name for name in mapping if names is not None and name not in names]
     for name in unknown:
         meant = closest(name, names or ())
-        hint = f"did you mean `{meant}`?" if meant else _DECLARE
+        hint = f"did you mean `{meant}`?" if meant else _declare(task, name, mapping)
         write = meant if meant not in mapping else None
         message = f"`{name}` is no parameter of this task"
         yield task.at("OPT310", message, (*route, name), key=True, hint=hint, write=write, safe=False)
@@ -237,10 +281,11 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
     yield from _refused(task, route, mapping, known, told, open_names=names is None)
     for name, value in mapping.items():
         if isinstance(value, str) and value.startswith("$."):
-            hint = "write the value itself: a schedule has no payload"
+            hint = f"write the value itself{_instance(known, name)}: a schedule has no payload"
             yield task.at("OPT311", f"`{name}` is the text `{value}`, no path", (*route, name), hint=hint)
         elif isinstance(value, str) and not {"{", "("}.isdisjoint(value) and (found := re.search(_FILLED, value)):
             hint = (
-                "write the value itself: a schedule fills nothing in; what depends on the time, the prompt may ask of the agent"
+                f"write the value itself{_instance(known, name)}: a schedule fills nothing in; what depends on the time, the "
+                "prompt may ask of the agent"
             )
             yield task.at("OPT311", f"`{name}` holds `{found[0]}` as a text that nothing replaces", (*route, name), hint=hint)

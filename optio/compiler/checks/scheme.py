@@ -136,10 +136,16 @@ def _event_place(task: ResolvedTask, route: Route, config: WebhookConfig) -> Ite
     if config.scheme != "hmac":
         return
     if len(named) > 1:
-        yield task.at("OPT108", "both `eventHeader` and `eventPath`", (*route, "eventPath"), key=True, hint="keep one")
+        yield task.at(
+            "OPT108",
+            "both `eventHeader` and `eventPath`",
+            (*route, "eventPath"),
+            key=True,
+            hint="keep one: delete `eventPath`, or `eventHeader`",
+        )
     elif config.events is not None and not named and all(task.knows((*route, key)) for key in given):
         message = "`events` with `scheme: hmac`, and nothing says where the sender names the event"
-        hint = "add `eventHeader:` with the name of a header, or `eventPath:` with a JSONPath such as `$.type`"
+        hint = "add `eventHeader: X-Event-Key`, or another header, or `eventPath: $.type`, or another JSONPath"
         meant = next(filter(None, map(_sender_meant, config.events)), None)
         if meant is not None:
             hint = (

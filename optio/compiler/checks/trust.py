@@ -46,7 +46,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.at("OPT415", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
     for route, name in _placeholders(control, None):
         span = task.document.find(route, f"{{{{{name}}}}}")
-        hint = "write a fixed value, or one task for each"
+        from optio.compiler.fitting import such_as  # only who made a mistake waits for it
+
+        hint = f"write a fixed value{such_as(task.document.value, route)}, or one task for each"
         yield task.at("OPT416", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
 
 

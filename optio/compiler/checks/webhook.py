@@ -54,7 +54,7 @@ def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
             "OPT421", "the path carries a secret or a query", route, hint=f"{hint} deliveries: `secret: {{name: NAME}}`"
         )
     elif path in RESERVED_PATHS:
-        yield task.at("OPT401", f"the path `{path}` is reserved", route, hint="choose another one")
+        yield task.at("OPT401", f"the path `{path}` is reserved", route, hint=f"write another one, such as `{path}-webhook`")
     elif not _PATH.fullmatch(path) or len(path) > LONGEST_PATH:
         if len(path) > LONGEST_PATH:
             fact, better = f"the path has {len(path)} characters", re.sub(_ADDRESS, "", path)[:LONGEST_PATH]
@@ -68,7 +68,13 @@ def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
 
 def _proof(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     if config.unsigned and config.secret is not None:
-        yield task.at("OPT108", "both `secret` and `unsigned: true`", (*route, "unsigned"), key=True, hint="keep one")
+        yield task.at(
+            "OPT108",
+            "both `secret` and `unsigned: true`",
+            (*route, "unsigned"),
+            key=True,
+            hint="delete it: what has a secret is signed",
+        )
     elif config.unsigned and config.signature_header is not None:
         message, place = "both `signatureHeader` and `unsigned: true`", (*route, "signatureHeader")
         yield task.at("OPT108", message, place, key=True, hint="delete it, or name a `secret:` and delete `unsigned`")
