@@ -16,6 +16,7 @@ from optio.compiler.quantities import number_in
 from optio.compiler.schema_words import EXAMPLES
 from optio.model.params import SchemaError, validator
 from optio.model.route import Route, value_at
+from optio.model.spec import Spec
 from optio.model.text import slug
 
 # Longer values help nobody who reads a line.
@@ -58,6 +59,12 @@ def example(root: Any, route: Route, path: str = "") -> str | None:
     if route[-1] != key:
         value = value[0] if isinstance(value, list) else None
     return None if value is None else inline(value)[0] if isinstance(value, str) else flow(value)
+
+
+def example_of(model: type[Spec], key: str) -> str | None:
+    """A value of a model's key, as YAML on one line."""
+    listed = EXAMPLES.get(model.__name__, {}).get(key)
+    return flow(listed[0]) if listed else next((form for route, form in _MAPPINGS.items() if route[-1] == key), None)
 
 
 def as_entry(root: Any, route: Route, path: str = "") -> str:

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 from optio.compiler import conversions
 from optio.compiler.checks.literals import search
+from optio.compiler.document import parse
+from optio.compiler.dump import flow
+from optio.compiler.fitting import example_of
 from optio.compiler.foreign_keys import (
     CLOCK,
     DEDUPE,
@@ -26,11 +29,12 @@ from optio.compiler.foreign_keys import (
     row_of,
 )
 from optio.compiler.keys import TRIGGERS, known_keys, model_at, places, plain
-from optio.compiler.misfits import required
+from optio.compiler.misfits import misfits, required
 from optio.compiler.nearest import closest
-from optio.compiler.text_meant import mapping_meant
+from optio.compiler.source import SourceFile
+from optio.compiler.text_meant import mapping_meant, text_meant
 from optio.model.route import Route, show, value_at
-from optio.model.spec import names_of
+from optio.model.spec import Spec, keys_of, names_of
 
 _LEVELS: dict[Route, str] = {
     (): TASK, ("environment",): ENVIRONMENT, ("environment", "network"): NETWORK, ("environment", "resources"): RESOURCES,
@@ -41,6 +45,7 @@ _NEW_TRIGGERS = {
     "schedule": {"cronExpression": '"0 9 * * 1"'},
     "webhook": {"path": "my-path", "secret": "{name: NAME}"},
 }
+_CONFIG = ("triggers", 0, "config")
 MAX_SHOWN = 200
 _SECRETS = re.compile(r"(?:token|password|passwd|apikey|secret)['\"]?[:=]")
 _MAY_HOLD_ONE = ("key", "secret", "previoussecret")
@@ -141,8 +146,8 @@ def _cure(root: Any, route: Route, row: Row, base: Route) -> Cure:
         where = base[:-1] if last.startswith("^") else base
     where, last = (*where, *steps[:-1]), steps[-1]
     here = where == route[:-1]
-    text = _shown(row, root, route)
-    if here and last not in value_at(root, where) and row.convert is conversions.same:
+    text, is_valid = _valid(model_at(root, where), last, value_at(root, route), _shown(row, root, route))
+    if here and last not in value_at(root, where) and row.convert is conversions.same and is_valid:
         return Cure(f"write `{last}:`{after}", last)
     beside = value_at(root, where)
     if isinstance(beside, dict) and last in beside:
@@ -154,14 +159,17 @@ def _cure(root: Any, route: Route, row: Row, base: Route) -> Cure:
     meant = entry.partition(":")[0]
     if place == route[:-1]:
         return Cure(
-            f"write `{entry}`{after}", meant, entry=entry if text is not None and meant not in value_at(root, place) else None
+            f"write `{entry}`{after}",
+            meant,
+            entry=entry if text is not None and is_valid and meant not in value_at(root, place) else None,
         )
     return Cure(f"write `{entry}` {_at(route, place)}{after}")
 
 
 def _in_trigger(root: Any, route: Route, row: Row, kind: str, last: str) -> Cure:
     value = value_at(root, route)
-    text, more = _shown(row, root, route) or EXAMPLES.get(last, "..."), ""
+    shown, is_valid = _valid(model_at({"triggers": [{"type": kind}]}, _CONFIG), last, value, _shown(row, root, route))
+    text, more = shown or EXAMPLES.get(last, "..."), ""
     if isinstance(value, list) and len(value) > 1 and last == "cronExpression":
         more = f"; {ONE_SCHEDULE}"
     triggers = value_at(root, ("triggers",))
@@ -173,7 +181,9 @@ def _in_trigger(root: Any, route: Route, row: Row, kind: str, last: str) -> Cure
             return Cure(f"write `- {form}` below `triggers`{more}")
         entry = f"triggers: [{form}]"
         return Cure(
-            f"write `{entry}`{more}", "triggers", entry=entry if "..." not in entry and "triggers" not in root else None
+            f"write `{entry}`{more}",
+            "triggers",
+            entry=entry if is_valid and "..." not in entry and "triggers" not in root else None,
         )
     config = value_at(root, ("triggers", index, "config"))
     if isinstance(config, dict) and last in config:
@@ -181,6 +191,25 @@ def _in_trigger(root: Any, route: Route, row: Row, kind: str, last: str) -> Cure
     if isinstance(config, dict):
         return Cure(f"write `{last}: {text}` below `triggers[{index}].config`{more}")
     return Cure(f"write `config: {{{last}: {text}}}` below `triggers[{index}]`{more}")
+
+
+def _valid(model: type[Spec] | None, last: str, value: Any, text: str | None) -> tuple[str | None, bool]:
+    """What to write for our key, and whether that is what stands there: else a form of it, not what is the next error."""
+    key = None if model is None else next((each for each in keys_of(model) if each.written == last), None)
+    if text is None or key is None or model is None:
+        return text, True
+    if _is_taken(text, key.annotation):
+        return text, True
+    made = text_meant((last,), value)
+    form = example_of(model, last)
+    return next(
+        (each for each in (None if made is None else flow(made), form) if each and _is_taken(each, key.annotation)), text
+    ), False
+
+
+def _is_taken(text: str, annotation: Any) -> bool:
+    document, _ = parse(SourceFile("", f"it: {text}\n".encode()))
+    return document is not None and not any(misfits(document.value["it"], annotation))
 
 
 def _new_trigger(kind: str, last: str, text: str) -> str:

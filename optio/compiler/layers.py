@@ -176,7 +176,7 @@ def strange_keys(document: Document) -> Iterator[Diagnostic]:
     for key in _NOT_IN_TEMPLATES if template else NOT_IN_DEFAULTS:
         if isinstance(document.value, dict) and key in document.value:
             where = "a template" if template else "defaults"
-            message, hint = f"`{key}` in {where}: each task has its own", "write it into the tasks"
+            message, hint = f"`{key}` in {where}: each task has its own", "delete it here, and write it into the tasks"
             span = document.key_span((key,))
             yield finding("OPT120", message, path=document.path, span=span, route=(key,), hint=hint)
 

@@ -10,7 +10,7 @@ from optio.compiler.claims import Cap, Claim, Place
 from optio.compiler.diagnostics import Diagnostic, finding
 from optio.compiler.document import Document
 from optio.compiler.layers import POLICY
-from optio.compiler.misfits import LIST, Misfit, misfits
+from optio.compiler.misfits import LIST, WHOLE, Misfit, misfits
 from optio.compiler.nearest import closest
 from optio.compiler.quantities import amount_meant, duration_meant, number_in
 from optio.compiler.resolve import ResolvedTask
@@ -61,7 +61,7 @@ def _wrong(document: Document, misfit: Misfit) -> Diagnostic:
     elif route[-1:] in (("timeout",), ("keepFailed",)) and type(misfit.value) is int:
         hint = f"write `{misfit.value}s` for seconds or `{misfit.value}m` for minutes"
     elif misfit.kind == "type":
-        hint = f"write {misfit.wanted}{_such_as(route, misfit.value)}"
+        hint = _form(misfit)
     elif route[:1] == ("namespaces",) and misfit.kind == "blank":
         message, hint = "a pattern of `namespaces` is blank", "write a path below the task directory, such as `team-a/*`"
     elif route[:1] == ("namespaces",) and misfit.kind == "pattern":
@@ -74,16 +74,19 @@ def _wrong(document: Document, misfit: Misfit) -> Diagnostic:
     return finding("OPT121", message, path=document.path, span=span, route=route, hint=hint)
 
 
-def _such_as(route: Route, value: Any) -> str:
+def _form(misfit: Misfit) -> str:
     """What the key looks like; the number that a text holds."""
     from optio.compiler.dump import flow  # only who made a mistake waits for them
     from optio.compiler.schema_words import EXAMPLES
 
-    models = {1: "PolicySpec", 2: str(route[0]).capitalize()}
-    if (number := number_in(str(value))) is not None and len(route) == 2 and route[0] == "ceilings" and number == int(number):
-        return f": {int(number)}"
-    shown = EXAMPLES.get(models.get(len(route), ""), {}).get(str(route[-1]), _FORMS.get(str(route[-1]), []))
-    return f", such as `{route[-1]}: {flow(shown[0])}`" if shown else ""
+    route, number = misfit.route, number_in(str(misfit.value))
+    if misfit.wanted == WHOLE and number is not None and number == int(number):
+        return f"write {int(number)}"
+    model = "PolicySpec" if len(route) == 1 else str(route[0]).capitalize()
+    shown = EXAMPLES.get(model, {}).get(str(route[-1]), _FORMS.get(str(route[0]), []) if len(route) == 1 else [])
+    if route[:1] == ("namespaces",) and len(route) == 2:
+        return f"write {misfit.wanted}, such as `{route[-1]}: runs-a`"
+    return f"write {misfit.wanted}" + (f", such as `{route[-1]}: {flow(shown[0])}`" if shown else "")
 
 
 def _keys(route: Route) -> list[str]:

@@ -291,7 +291,7 @@ def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
             if made is not None and len(made) <= _MAX_MADE
             else f"write `type: {named}`, and `config:` with what stands below `{named}`"
             if named
-            else f"add `type:`; {allowed}"
+            else f"add `type: {_type_of(value)}`; {allowed}"
         )
         return finding(
             "OPT102",
@@ -320,6 +320,19 @@ def _bad_trigger(document: Document | Merged, route: Route) -> Diagnostic:
     span = document.span(at)
     fix = document.rewritten(at, meant, safe=False) if meant and word != "ticket" else None
     return finding("OPT321", f"unknown trigger `{word}`", path=document.path_at(at), span=span, route=at, hint=hint, fix=fix)
+
+
+def _type_of(trigger: dict[str, Any]) -> str:
+    """The trigger that its keys belong to."""
+    config = trigger.get("config")
+    inner = {*trigger, *(config if isinstance(config, dict) else ())}
+    return (
+        "schedule"
+        if inner & {"cronExpression", "timezone"}
+        else "webhook"
+        if inner & {"path", "secret", "events"}
+        else "manual"
+    )
 
 
 def _bad_word(at: At, route: Route, value: Any, allowed: tuple[str, ...], path: str) -> Diagnostic:

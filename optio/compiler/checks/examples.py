@@ -24,11 +24,13 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             continue
         kinds = [kind for kind in _KINDS if getattr(example, kind) is not None]
         if not kinds:
-            hint = "add `webhook:` with a payload file, `schedule:` with a time, or `params:`"
+            hint = "add `webhook: payloads/push.json`, `schedule: 2026-03-30T07:00`, or `params: {NAME: value}`"
             yield task.at("OPT425", "the test does not say what happens", route, hint=hint)
         elif len(kinds) > 1:
             message = f"both `{kinds[0]}` and `{kinds[1]}` in one test"
-            yield task.at("OPT108", message, (*route, kinds[1]), hint="keep one, and make another test of the other", key=True)
+            yield task.at(
+                "OPT108", message, (*route, kinds[1]), hint=f"delete `{kinds[1]}`, or make another test of it", key=True
+            )
         else:
             yield from _trigger(task, route, example, kinds[0])
             yield from _expectation(task, (*route, "expect"), example, kinds[0])

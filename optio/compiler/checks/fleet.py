@@ -25,8 +25,8 @@ _UNTIL = _AFTER + timedelta(days=31)
 _LENGTHS = ("in 24 hours", "in 30 days")
 _MOST_NAMES = 3
 _BOUNDS = {
-    "budgetUsd": "add `budgetUsd:`, the most that a run may cost",
-    "startLimit": "add `startLimit:`, the most runs that webhooks may start within a time",
+    "budgetUsd": 'add `budgetUsd: "1.00"`, the most that a run may cost',
+    "startLimit": "add `startLimit: {count: 50, per: 24h}`, the most runs that webhooks may start within a time",
 }
 
 

@@ -179,7 +179,10 @@ def _no_field(steps: tuple[str, ...]) -> str | None:
         if kind and step not in KINDS[kind] and step not in FURTHER.get(kind, (step,)):
             fields = [name for name in _USUAL if name in KINDS[kind]] or list(KINDS[kind])
             parent = ".".join(("$", *steps[:index]))
-            return f"`{parent}` has {', '.join(f'`{name}`' for name in fields[:_MOST_TOLD])} and others, and no `{step}`"
+            named = ", ".join(f"`{name}`" for name in fields[:_MOST_TOLD])
+            return (
+                f"`{parent}` has {named} and others, and no `{step}`: write one that is there, such as `{parent}.{fields[0]}`"
+            )
         field = KINDS[kind].get(step)
         below = steps[index + 1 :]
         if field is None or not field.startswith("@"):

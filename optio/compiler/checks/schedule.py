@@ -11,7 +11,7 @@ from optio.compiler.nearest import closest
 from optio.compiler.resolve import ResolvedTask
 from optio.compiler.source import Span
 from optio.model.params import faults, fill
-from optio.model.route import Route, show
+from optio.model.route import Route, show, value_at
 from optio.model.trigger import ScheduleTrigger
 
 _FIELDS = "minute, hour, day of month, month, day of week"
@@ -66,14 +66,20 @@ def _expression(task: ResolvedTask, route: Route, expression: str) -> Iterator[D
         message = (
             f"`{expression}` fires where `{days}` of the month and weekday `{weekdays}` both fit; in Kubernetes, where one does"
         )
-        yield task.at("OPT304", message, route, hint="write `*` for one of the two, or keep it if both must fit")
+        yield task.at("OPT304", message, route, hint=f"{_either(fields)}; or keep it if both must fit")
     elif fields[2][0] not in "*?" and fields[4][0] not in "*?":
         message = f"`{expression}` fires on day {fields[2]} of the month and also on weekday {fields[4]}"
-        hint = "write `*` for one of the two, or keep it if either is meant"
+        hint = f"{_either(fields)}; or keep it if either is meant"
         if days in _WEEKS and re.fullmatch(r"[0-7]|[A-Za-z]{3}", weekdays):
             nth = f"{' '.join([*fields[:2], '*', fields[3]])} {weekdays}#{_WEEKS.index(days) + 1}"
             hint = f"for weekday {weekdays} number {nth[-1]} of the month write `{nth}`; or keep it if either is meant"
         yield task.at("OPT304", message, route, hint=hint)
+
+
+def _either(fields: list[str]) -> str:
+    minute, hour, day, month, weekday = fields
+    days, weekdays = f"{minute} {hour} {day} {month} *", f"{minute} {hour} * {month} {weekday}"
+    return f"write `{days}` for the days of the month, `{weekdays}` for the weekdays"
 
 
 def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | None, never: bool, message: str) -> Diagnostic:
@@ -204,7 +210,11 @@ def _zone_meant(name: str) -> tuple[str, str | None]:
 
 
 def _missing(task: ResolvedTask, route: Route, name: str) -> Diagnostic:
-    message, hint = f"the schedule does not give `{name}`", f"add `{name}:` under `paramMapping`"
+    from optio.compiler.fitting import fits  # only who made a mistake waits for it
+
+    known = declared(task)
+    shown = fits(known.properties.get(name)) if known is not None else None
+    message, hint = f"the schedule does not give `{name}`", f"add `{name}: {shown or '...'}` under `paramMapping`"
     return task.at("OPT308", message, (*route, name), key=True, hint=hint)
 
 
@@ -227,7 +237,7 @@ def _refused(
                 )
         elif place[0] in mapping:
             meant = _member(known, place, mapping[place[0]]) if word == "enum" else None
-            hint = f"did you mean `{meant}`?" if meant else _fitting(known, place, mapping)
+            hint = f"did you mean `{meant}`?" if meant else _fitting(known, place, mapping, word)
             yield task.at("OPT309", f"`{show(place)}` {message}", route + place, hint=hint, value=meant, safe=False)
 
 
@@ -237,11 +247,14 @@ def _declare(task: ResolvedTask, name: Any, mapping: dict[str, Any]) -> str:
     return f"delete it, or {declare(task.document.value, str(name), mapping.get(name))}"
 
 
-def _fitting(known: Declared, place: Route, mapping: dict[str, Any]) -> str:
+def _fitting(known: Declared, place: Route, mapping: dict[str, Any], word: str | None) -> str:
     """What to write for a value that is not valid, where it is one of a parameter itself."""
     from optio.compiler.fitting import write_one  # only who made a mistake waits for it
 
-    cure = write_one(known.properties.get(str(place[0])), mapping[str(place[0])]) if len(place) == 1 else None
+    schema: Any = known.schema
+    for step in place:
+        schema = value_at(schema, ("items",) if isinstance(step, int) else ("properties", step))
+    cure = write_one(schema, value_at(mapping, place)) if word not in ("required", "additionalProperties") else None
     return cure or "give a value that fits `paramsSchema`"
 
 

@@ -75,7 +75,9 @@ def slip(text: str) -> Slip | None:
         )
     joined = _JOINED.search(text, 0, scan.end)
     if joined is not None and not _escaped(text, joined.start()) and not inside(scan.comments, joined.start()):
-        hint = "write the next command behind it: each entry is a whole command, and a failed one ends the set-up anyhow"
+        hint = (
+            f"delete `{joined[1]}`: each entry is a whole command, and a failed one ends the set-up anyhow; or write the next"
+        )
         return Slip(f"nothing follows `{joined[1]}`", hint, joined.start(1), joined.end(1))
     return None
 

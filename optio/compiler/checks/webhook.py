@@ -61,7 +61,7 @@ def _path(task: ResolvedTask, route: Route, path: str) -> Iterator[Diagnostic]:
         else:
             fact, better = f"the path `{path}` has characters that a URL changes", path
         better = re.sub(r"[^a-z0-9]+", "-", re.sub(_ADDRESS, "", better).lower()).strip("-")
-        hint = f"write `{better}`" if better else "use a-z, 0-9 and single dashes"
+        hint = f"write `{better}`" if better else f"use a-z, 0-9 and single dashes: `{task.id or 'my-path'}`"
         hint = f"{hint}; at most {LONGEST_PATH}" if len(path) > LONGEST_PATH else hint
         yield task.at("OPT401", fact, route, hint=hint, value=better or None, safe=False)
 
