@@ -161,6 +161,14 @@ def at_once(value: Any) -> str | None:
     return "1" if isinstance(value, (str, dict)) and whole(value) is None else whole(value)
 
 
+def exclusive(value: dict[Any, Any]) -> str | None:
+    """Return the key of a group of which a new run takes the place of the one that waits."""
+    group, cancels = value.get("group"), value.get("cancel-in-progress")
+    if not isinstance(group, str) or "{{" not in group or "${{" in group or cancels is not True:
+        return None
+    return flow({"key": group, "onDuplicate": "replace"})
+
+
 def money(value: Any) -> str | None:
     """Return an amount in quotes."""
     found = None if isinstance(value, (dict, list, bool)) or value is None else amount_meant(str(value))

@@ -17,6 +17,7 @@ from optio.compiler.foreign_keys import (
     EXAMPLES,
     LIMIT,
     NETWORK,
+    NOTIFY,
     ONE_SCHEDULE,
     RESOURCES,
     SCHEDULE,
@@ -134,9 +135,14 @@ def _of_clock(root: Any, route: Route) -> Cure | None:
 
 def _cure(root: Any, route: Route, row: Row, base: Route) -> Cure:
     """The key of ours with the value that stands there, at its place seen from `base`."""
+    value = value_at(root, route)
     if not row.ours:
-        return Cure(row.advice)
+        return Cure(NOTIFY if _is_address(value) else _joined(root, base, row.advice))
+    if row.ours == "maxConcurrent" and isinstance(value, dict) and (made := conversions.exclusive(value)) is not None:
+        row = row._replace(ours="dedupe", convert=partial(_made, made))
     after = f": {row.advice}" if row.advice else ""
+    if row.convert is conversions.seconds and type(value) is int and "sec" not in plain(str(route[-1])):
+        after += f"; or `{row.ours.rpartition('.')[2].lstrip('/^')}: {value}m`, if that counts minutes"
     kind, _, last = row.ours.rpartition(":")
     if kind:
         return _in_trigger(root, route, row, kind, last)
@@ -164,6 +170,23 @@ def _cure(root: Any, route: Route, row: Row, base: Route) -> Cure:
             entry=entry if text is not None and is_valid and meant not in value_at(root, place) else None,
         )
     return Cure(f"write `{entry}` {_at(route, place)}{after}")
+
+
+def _is_address(value: Any) -> bool:
+    """Whether a value says whom to tell."""
+    return (
+        isinstance(value, str)
+        and re.fullmatch(r"[\w.+-]+@[\w-]+\.[\w.-]+|#[\w-]+|https://hooks\.slack\.com/.*", value) is not None
+    )
+
+
+def _joined(root: Any, base: Route, advice: str) -> str:
+    """An advice to write a condition, where there is one."""
+    there, new = value_at(root, (*base, "when")) if base else None, re.match(r"write `when: \"(.*?)\"`", advice)
+    if new is None or not isinstance(there, str):
+        return advice
+    both = f"({there}) && {new[1]}" if "||" in there else f"{there} && {new[1]}"
+    return f"write `when: {flow(both)}`, and delete this line" if len(both) <= MAX_SHOWN else f"add ` && {new[1]}` to `when`"
 
 
 def _in_trigger(root: Any, route: Route, row: Row, kind: str, last: str) -> Cure:

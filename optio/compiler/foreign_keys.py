@@ -56,7 +56,7 @@ _KEY = (
 )
 _EACH_NAMED = "name each secret by itself: write `environment: {secrets: [NAME]}`; each one is a variable of the run"
 _NO_PAUSE = "Optio waits 5 s, 10 s, 20 s and so on between tries: write `maxRetries:` for how often, and delete this line"
-_NOTIFY = (
+NOTIFY = (
     "Optio sends no messages: alert on the metric `optio_runs_total`, or say in the prompt whom to inform; then "
     "delete this line"
 )
@@ -279,7 +279,7 @@ ROWS: tuple[Row, ...] = (
         "notify notifications notification alerts alert alerting email emails mailon emailonfailure emailonretry "
         "errormail infomail mailonerror slack slackchannel smtp onfailure onerrornotify onfailurecallback errors "
         "errorworkflow errorhandler webhookurl callbackurl notifyonfailure reporter pagerduty subscribers",
-        advice=_NOTIFY,
+        advice=NOTIFY,
     ),
     Row(
         TASK,
@@ -634,7 +634,7 @@ STEMS: tuple[Stem, ...] = (
     Stem(r"turns|iteration", Row(TASK, "", "maxTurns", to.whole)),
     Stem(r"concurren|parallel", Row(TASK, "", "maxConcurrent", to.at_once)),
     Stem(r"rate|quota|throttl", Row(TASK, "", advice="write `startLimit: {count: 10, per: 24h}` for how many runs may start")),
-    Stem(r"notif|alert|e?mail|slack|onfail|onsuccess|onerror", Row(TASK, "", advice=_NOTIFY)),
+    Stem(r"notif|alert|e?mail|slack|onfail|onsuccess|onerror", Row(TASK, "", advice=NOTIFY)),
     Stem(r"hook|^on[a-z]{4}|^post|^after", Row(TASK, "", advice=_HOOKS)),
     Stem(r"setup|install|bootstrap|^pre|^before|^init", Row(TASK, "", "environment.setupCommands", to.commands)),
     Stem(r"param|input|argument|variable", Row(TASK, "", "paramsSchema", to.schema)),

@@ -513,6 +513,10 @@ def _whole(value: Any) -> str | None:
     """The whole number, or the two beside it, that something else holds."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
+    if isinstance(value, dict):
+        from optio.compiler.conversions import whole  # only who made a mistake waits for it
+
+        return whole(value)
     number = number_in(str(value)) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
     if number is None:
         return None

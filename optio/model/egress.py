@@ -74,6 +74,9 @@ class Block:
 Entry = Host | Block
 
 
+_MOST_BITS = 24
+
+
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Entry:
     """What the entry stands for; raises BadEntry."""
@@ -171,8 +174,21 @@ def _hint(name: str) -> str:
     if name.strip("*.") == "":
         return "delete `environment.network`, which opens every public address, or name the hosts"
     if "*" in name:
-        return "a wildcard stands first, as in `*.example.com`"
-    return "write a host name, or an address such as 10.0.0.0/8"
+        rest = name.rpartition("*")[2].lstrip("-.")
+        return f"a wildcard stands first: write `*.{rest if _NAME.fullmatch(rest) and '.' in rest else 'example.com'}`"
+    if "-" in name and (whole := _around(*name.split("-", 1))) is not None:
+        return f"write `{whole}`, the network that holds these addresses"
+    return "write a host name, such as `api.example.com`, or an address such as `10.0.0.0/8`"
+
+
+def _around(first: str, last: str) -> str | None:
+    """The smallest network that holds both addresses; None where they are none, and where it would hold half the world."""
+    try:
+        low, high = ipaddress.IPv4Address(first), ipaddress.IPv4Address(last)
+    except ValueError:
+        return None
+    bits = (int(low) ^ int(high)).bit_length()
+    return str(ipaddress.IPv4Network((int(low) >> bits << bits, 32 - bits))) if bits <= _MOST_BITS else None
 
 
 def _meant(name: str, port: str | None) -> str | None:

@@ -49,10 +49,22 @@ def _words(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Di
             hint = _ADVICE.get(word) or f"did you mean `{meant}`? a keyword of your own begins with `x-`"
             message = f"`{word}` is no keyword of JSON Schema and does nothing"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint, write=write, safe=False)
+        elif route == ROUTE and word not in WORDS and "properties" not in sub and _are_parameters(sub[word]):
+            message = f"`{word}` is no keyword of JSON Schema and does nothing"
+            hint = "write `properties`: what stands below it are parameters"
+            yield task.at("OPT221", message, (*route, word), key=True, hint=hint, write="properties", safe=False)
         elif route == ROUTE and word not in WORDS and isinstance(sub[word], dict) and {"type", "enum"} & set(sub[word]):
             message = f"`{word}` is no keyword of JSON Schema and does nothing"
             hint = "write it below `properties:` if it is a parameter"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint)
+
+
+def _are_parameters(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(each, dict) and not {"type", "enum"}.isdisjoint(each) for each in value.values())
+    )
 
 
 def _format(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:

@@ -29,6 +29,13 @@ ABBREVIATIONS = {
 
 # Names that mean another zone on another machine, or none.
 MACHINE_ZONES = frozenset({"localtime", "posixrules", "Factory"})
+# A place that many mean by an offset: by that of its winter.
+_PLACES = {
+    "-8:00": "America/Los_Angeles", "-7:00": "America/Denver", "-6:00": "America/Chicago", "-5:00": "America/New_York",
+    "-4:00": "America/Halifax", "-3:00": "America/Sao_Paulo", "+2:00": "Europe/Berlin", "+3:00": "Europe/Istanbul",
+    "+4:00": "Asia/Dubai", "+5:00": "Asia/Karachi", "+5:30": "Asia/Kolkata", "+7:00": "Asia/Bangkok", "+8:00": "Asia/Singapore",
+    "+9:00": "Asia/Tokyo", "+10:00": "Australia/Sydney", "+12:00": "Pacific/Auckland",
+}  # fmt: skip
 _OFFSET = re.compile(r"(?i:UTC|GMT)?(?P<sign>[+-])(?P<hours>[0-9]{1,2})(?::?(?P<minutes>[0-9]{2}))?")
 # The days on which the first to the fourth of a weekday falls.
 _WEEKS = ("1-7", "8-14", "15-21", "22-28")
@@ -194,7 +201,8 @@ def _zone_meant(name: str) -> tuple[str, str | None]:
         # The zones of this area count westwards.
         fixed = f"Etc/GMT{'-' if offset['sign'] == '+' else '+'}{hours}"
         known = not minutes and fixed in zones
-        return "name a place, such as `Europe/Berlin`" + (f"; a zone that never changes is `{fixed}`" if known else ""), None
+        place = _PLACES.get(f"{offset['sign']}{hours}:{minutes:02}", "Europe/Berlin")
+        return f"name a place, such as `{place}`" + (f"; a zone that never changes is `{fixed}`" if known else ""), None
     from optio.compiler.checks.zone_names import city_of, zone_called  # only who made a mistake waits for it
 
     if (called := zone_called(name)) in zones:
