@@ -248,6 +248,27 @@ def names(value: Any) -> str | None:
     return flow([str(each) for each in found]) if found else None
 
 
+def one_of_actions(value: Any) -> str | None:
+    """Return the condition that one of these actions has happened."""
+    listed = re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
+    if not isinstance(listed, list) or not listed or not all(re.fullmatch(r"\w{1,40}", str(each)) for each in listed):
+        return None
+    return '"' + " || ".join(f"@.action == '{each}'" for each in listed) + '"'
+
+
+def secrets_of(value: Any) -> str | None:
+    """Return the names of the objects that hold a pod's variables."""
+    found: list[str] = []
+    for each in value if isinstance(value, list) else [value]:
+        inner = next(iter(each.values()), None) if isinstance(each, dict) else each
+        name = inner.get("name") if isinstance(inner, dict) else inner
+        word = re.sub(r"\W+", "_", str(name)).upper()
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,60}", word):
+            return None
+        found.append(word)
+    return flow(found) if found else None
+
+
 def secret_names(value: Any) -> str | None:
     """Return names of secrets; what may be a secret itself is not repeated."""
     found = re.findall(r"[\w.-]+", names(value) or "")

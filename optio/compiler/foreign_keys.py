@@ -464,7 +464,7 @@ ROWS: tuple[Row, ...] = (
         "env", to.mapping_of_texts,
     ),
     Row(TASK, "envfrom vault", advice=_EACH_NAMED),
-    Row(ENVIRONMENT, "envfrom", advice=_EACH_NAMED),
+    Row(ENVIRONMENT, "envfrom", "secrets", to.secrets_of, advice="one name for each secret, which is a variable of the run"),
     Row(ENVIRONMENT, "secretrefs secret secretenv credentials secretnames", "secrets", to.secret_names),
     Row(
         ENVIRONMENT,
@@ -580,7 +580,7 @@ ROWS: tuple[Row, ...] = (
     Row(WEBHOOK, "idempotencyheader idheader deliveryid", "deliveryHeader", to.text),
     Row(WEBHOOK, "branch branches refs ref", advice=_ON_FILTER),
     Row(WEBHOOK, "branchesignore", advice="write `when: \"@.ref != 'refs/heads/main'\"`"),
-    Row(WEBHOOK, "types action actions activity", advice="write `when: \"@.action == 'opened'\"`"),
+    Row(WEBHOOK, "types action actions activity", "when", to.one_of_actions),
     Row(WEBHOOK, "tags", advice="write `when: \"@.ref_type == 'tag'\"` with `events: [create]`"),
     Row(WEBHOOK, "labels label", advice="write `when: \"@.issue.labels[?@.name == 'bug']\"`"),
     Row(

@@ -67,16 +67,25 @@ def indented(text: str, row: int) -> Fix | None:
     return Fix(tuple(edits), safe) if edits else None
 
 
+# A field of a payload, in braces: a placeholder has no dot.
+_PATH = r"\{\{\s*\$?\.?((?:json\.)?[A-Za-z_]\w*(?:\.\w+)+)\s*\}\}"
+
+
 def braces(line: str, column: int) -> tuple[str, str]:
     """Message and hint for a value that begins with `{{`."""
     if re.search(_TEMPLATE_LINE, line):
         return _TEMPLATED
-    return "the value starts with `{{`", f"put quotes around the value: {quoted(_rest(line, column))}"
+    message, quotes = "the value starts with `{{`", quoted(_rest(line, column))
+    if (path := re.fullmatch(_PATH, _rest(line, column).rstrip())) is not None:
+        return message, f"write `$.{path[1]}` for a path of the body, or put quotes around the text: {quotes}"
+    return message, f"put quotes around the value: {quotes}"
 
 
 def bare_braces(line: str, row: int, column: int) -> Fix | None:
     """Quotes around a value that begins with `{{`."""
-    return None if re.search(_TEMPLATE_LINE, line) else in_quotes(row, column, _rest(line, column))
+    rest = _rest(line, column)
+    is_other = re.search(_TEMPLATE_LINE, line) or re.fullmatch(_PATH, rest.rstrip())
+    return None if is_other else in_quotes(row, column, rest)
 
 
 def _rest(line: str, column: int) -> str:

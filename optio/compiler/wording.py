@@ -174,7 +174,7 @@ def _bad_duration(at: At, route: Route, value: Any, *, or_none: bool = False) ->
     if re.fullmatch(r"[0.,\s]*0[a-z\s]*", str(value), re.IGNORECASE):
         return at(code, f"`{name}` must be more than 0", "write `20m`, or another time" + (", or `none`" if or_none else ""))
     meant = duration_meant(value) if isinstance(value, str) else None
-    if isinstance(value, (dict, list)):
+    if isinstance(value, (dict, list)) or (isinstance(value, str) and "(" in value):
         from optio.compiler.conversions import seconds  # only who made a mistake waits for it
 
         meant = seconds(value[0] if isinstance(value, list) and value else value)
@@ -544,8 +544,9 @@ def _made_of(document: Document | Merged, route: Route, value: Any, wanted: str)
         written = mapping_meant(route, value)
     elif route == ("triggers",) and isinstance(value, (dict, str)):
         written = triggers(value)
-    elif wanted == LIST and isinstance(value, str) and re.search(r"[\n,]", value.strip()):
-        parts = value.split("\n") if route[-1:] == ("setupCommands",) else re.split(r"[\n,]", value)
+    elif wanted == LIST and isinstance(value, str) and re.search(r"[\n,|]|;\s", value.strip()):
+        commands = route[-1:] in (("setupCommands",), ("command",))
+        parts = value.split("\n") if commands else re.split(r"[\n,|]|;\s", value)
         written = flow([part.strip() for part in parts if part.strip()])
     if written is None or len(written) > _MAX_MADE:
         return None

@@ -74,7 +74,7 @@ def _in_words(said: str) -> str | None:
     named = re.sub(r"\s*-\s*", "-", " ".join(rest.split()))
     if named and weekday is None and (weekday := _weekdays(named.replace(" ", ","))) is not None:
         named = ""
-    if named or (weekday is None and day == "*"):
+    if named or (weekday is None and day == "*" and rest.strip()):
         return None
     return f"{_time(clock)} {day} * {weekday or '*'}"
 

@@ -103,6 +103,8 @@ def _bad_quantity(key: str, value: str) -> tuple[str, str] | None:
 
     amount = quantity(value)
     if amount is None:
+        if (near := _quantity_meant(key, value)) is not None:
+            return f"`{value}` is no quantity of {key}", f"write {near}"
         return f"`{value}` is no quantity of {key}", 'write "1" or 500m' if key == "cpu" else "write 2Gi or 512Mi"
     if key == "cpu" and amount > _MOST_CORES:
         return f"`{value}` is {amount:,.0f} cores", 'write "1" for a core, 500m for half of one'
@@ -111,6 +113,18 @@ def _bad_quantity(key: str, value: str) -> tuple[str, str] | None:
         fact = f"{number} thousandths of a byte" if value != number else f"{amount:,.0f} bytes"
         return f"`{value}` of memory is {fact}", f"write {number}Mi or {number}Gi" if number.isdigit() else "write 512Mi"
     return None
+
+
+def _quantity_meant(key: str, value: str) -> str | None:
+    """`250 millicores`, `2 cores`, `2GB` and `512 MB` as Kubernetes writes them."""
+    found = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*([A-Za-z]+)\s*", value)
+    if found is None:
+        return None
+    number, unit = found[1], found[2].lower()
+    if key == "cpu":
+        return f"{number}m" if unit.startswith("milli") else f'"{number}"' if re.fullmatch(r"v?cpus?|cores?", unit) else None
+    short = {"m": "Mi", "mb": "Mi", "mib": "Mi", "megabytes": "Mi", "g": "Gi", "gb": "Gi", "gib": "Gi", "gigabytes": "Gi"}
+    return f"{number}{short[unit]}" if unit in short else None
 
 
 def _is_image(image: str) -> bool:

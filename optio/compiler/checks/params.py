@@ -120,7 +120,9 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
             message = f"`{value[twice]}` stands twice in `{word}`"
             yield task.at("OPT205", message, (*route, twice), hint="delete one of them")
         else:
-            listed = [part.strip() for part in value.split(",")] if word == "enum" and isinstance(value, str) else []
+            listed = (
+                [part.strip() for part in re.split(r"[,|\n]|;\s", value)] if word == "enum" and isinstance(value, str) else []
+            )
             hint = (
                 f"write `enum: {flow(listed)}`" if listed else form(route) or "see json-schema.org for the form of this keyword"
             )

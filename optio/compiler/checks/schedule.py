@@ -131,7 +131,7 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | 
             hint="write `L` for the last day of the month, or another day; to switch a trigger off write `enabled: false`",
         )
     hint = (
-        "a step is 1 or more"
+        f"a step is 1 or more: write `{words[field][:-1]}1`, or another one"
         if words[field].endswith("/0")
         else "write `*`"
         if words[field] == "?"
