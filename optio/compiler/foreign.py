@@ -138,6 +138,11 @@ def _cure(root: Any, route: Route, row: Row, base: Route) -> Cure:
     value = value_at(root, route)
     if not row.ours:
         return Cure(NOTIFY if _is_address(value) else _joined(root, base, row.advice))
+    if row.ours.rpartition(":")[2] == "when" and row.convert is conversions.same and isinstance(value, str):
+        from optio.compiler.checks.queries import filter_meant
+
+        meant = filter_meant(value, "github")
+        row = row if meant is None else row._replace(convert=partial(_made, flow(meant)))
     if row.ours == "maxConcurrent" and isinstance(value, dict) and (made := conversions.exclusive(value)) is not None:
         row = row._replace(ours="dedupe", convert=partial(_made, made))
     after = f": {row.advice}" if row.advice else ""
@@ -156,6 +161,13 @@ def _cure(root: Any, route: Route, row: Row, base: Route) -> Cure:
     if here and last not in value_at(root, where) and row.convert is conversions.same and is_valid:
         return Cure(f"write `{last}:`{after}", last)
     beside = value_at(root, where)
+    if (
+        row.ours == "command"
+        and here
+        and plain(str(route[-1])) in ("args", "argv", "arguments")
+        and (whole := _with(beside, value))
+    ):
+        return Cure(f"write `command: {whole}`, and delete this line")
     if isinstance(beside, dict) and last in beside:
         return Cure(_instead(last, text, beside[last], "" if here else _at(route, where)))
     entry = f"{last}: {text or ('...' if row.convert is conversions.same else EXAMPLES.get(last, '...'))}"
@@ -182,7 +194,7 @@ def _is_address(value: Any) -> bool:
 
 def _joined(root: Any, base: Route, advice: str) -> str:
     """An advice to write a condition, where there is one."""
-    there, new = value_at(root, (*base, "when")) if base else None, re.match(r"write `when: \"(.*?)\"`", advice)
+    there, new = value_at(root, (*base, "when")) if base else None, re.search(r"write `when: \"(.*?)\"`", advice)
     if new is None or not isinstance(there, str):
         return advice
     both = f"({there}) && {new[1]}" if "||" in there else f"{there} && {new[1]}"
@@ -214,6 +226,16 @@ def _in_trigger(root: Any, route: Route, row: Row, kind: str, last: str) -> Cure
     if isinstance(config, dict):
         return Cure(f"write `{last}: {text}` below `triggers[{index}].config`{more}")
     return Cure(f"write `config: {{{last}: {text}}}` below `triggers[{index}]`{more}")
+
+
+def _with(beside: Any, arguments: Any) -> str | None:
+    """The program that stands there, with these arguments."""
+    there = value_at(beside, ("command",))
+    program = there.split() if isinstance(there, str) else there
+    if not isinstance(program, list) or not isinstance(arguments, list):
+        return None
+    whole = flow([str(each) for each in (*program, *arguments)])
+    return whole if len(whole) <= MAX_SHOWN and not any(search("", whole)) else None
 
 
 def _valid(model: type[Spec] | None, last: str, value: Any, text: str | None) -> tuple[str | None, bool]:

@@ -585,8 +585,13 @@ ROWS: tuple[Row, ...] = (
     Row(WEBHOOK, "labels label", advice="write `when: \"@.issue.labels[?@.name == 'bug']\"`"),
     Row(
         WEBHOOK,
-        "paths pathsignore",
+        "paths",
         advice="a push lists its files by commit: write `when: \"@.commits[*].modified[?search(@, '^src/')]\"`",
+    ),
+    Row(
+        WEBHOOK,
+        "pathsignore",
+        advice="a push lists its files by commit: write `when: \"@.commits[*].modified[?!search(@, '^docs/')]\"`",
     ),
     Row(WEBHOOK, "repository repo repositories", advice="write `when: \"@.repository.full_name == 'acme/hello'\"`"),
     Row(WEBHOOK, "user users actor actors author roles", advice="write `when: \"@.sender.login == 'NAME'\"`"),

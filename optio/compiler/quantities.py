@@ -14,6 +14,8 @@ _NUMBERS = {
     **{word: str(number) for number, word in enumerate(_DIGITS, start=1)},
     "a": "1",
     "an": "1",
+    "eleven": "11",
+    "twelve": "12",
     "fifteen": "15",
     "twenty": "20",
     "thirty": "30",

@@ -49,6 +49,8 @@ _TRIGGER_FORMS = {
 }
 _CONFIGS = {kind: form.partition(", ")[2][:-1] for kind, form in _TRIGGER_FORMS.items() if "config" in form}
 _MOST_NAMED = 5
+# A number of bytes that nobody means by an amount of memory.
+_LEAST_BYTES = 1 << 20
 _MAX_MADE, _MAX_ID = 200, 80
 _ENV_NAME = "use letters, digits and underscores, no digit first"
 # The name of a secret, by its words: what stands where one belongs may be the secret itself, and is not shown.
@@ -427,6 +429,8 @@ def _wrong_type(at: At, document: Document | Merged, route: Route, value: Any, w
         return at("OPT105", f"`{show(route)}` is too large: it has {len(written):,} digits", "write a smaller number")
     elif last == "cronExpression" and type(value) is int and (every := _cron(value)) is not None:
         write, hint = every, f"write `{every}`"
+    elif last == "memory" and type(value) is int and 0 < value < _LEAST_BYTES:
+        hint = f"write {value}Mi or {value}Gi"
     elif wanted == TEXT and written is not None:
         write = f'"{written}"'
         hint = f"put quotes around it: {write}"

@@ -71,6 +71,13 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 yield from _one(task, (*route, name), source, steps, trigger.config, known)
 
 
+def _and_when(config: WebhookConfig, test: str) -> str:
+    """The condition to write beside an event, where it does not stand there."""
+    if config.when is None:
+        return f', and `when: "{test}"`'
+    return ": `when` says the rest" if test in config.when else f", and add ` && {test}` to `when`"
+
+
 def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     events = config.events or []
     for index, event in enumerate(events):
@@ -83,7 +90,7 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
             what = f"write `{name}`" if name else "name the event whose action that is, such as `pull_request`"
             alone = len(events) == 1 and config.when is None
             fix = _parted(task, at, name, test) if name and alone else None
-            yield task.at("OPT420", message, at, hint=f'{what}, and `when: "{test}"`', fix=fix)
+            yield task.at("OPT420", message, at, hint=f"{what}{_and_when(config, test)}", fix=fix)
         elif (called := _CALLED.get(event.lower().replace("-", "_"))) is not None:
             # A word that means something, there: the one here that is near to it in letters would be another event.
             yield task.at("OPT420", message, at, hint=f"write `{called}`, which is what GitHub calls it")

@@ -213,7 +213,9 @@ def _zone_meant(name: str) -> tuple[str, str | None]:
     same = folded.get(name.lower()) or next(
         (z for z in zones if z.lower().endswith("/" + name.lower().replace(" ", "_"))), None
     )
-    meant = same or city_of(name) or closest(name, zones)
+    bare = "".join(filter(str.isalnum, name.rpartition("/")[2].lower()))
+    near = next((z for z in sorted(zones) if "/" in z and z.rpartition("/")[2].lower().replace("_", "") == bare), None)
+    meant = same or city_of(name) or closest(name, zones) or near
     return f"did you mean `{meant}`?" if meant else "use an IANA name such as `Europe/Berlin`, or `UTC`", meant
 
 
