@@ -80,14 +80,18 @@ def such_as(root: Any, route: Route) -> str:
 
 
 def reshaped(value: Any, pattern: str) -> str | None:
-    """A text in which only signs were wrong, with others for these."""
+    """A text in which only signs were wrong, with others for these. The pattern is one of ours: an author's own may take
+    for ever."""
+    return next((each for each in _forms(value) if re.search(pattern, each)), None)
+
+
+def _forms(value: Any) -> list[str]:
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_SHOWN:
-        return None
+        return []
     bare = value.strip(" \t\n'\"`;,:")
     words = re.findall(r"[A-Za-z0-9]+", bare)
     forms = (bare, *(sign.join(words) for sign in ("-", "_", "")), "".join(bare.split()))
-    tries = [*forms, *(each.lower() for each in forms), *(f"_{each}" for each in forms)]
-    return next((each for each in tries if each and re.search(pattern, each)), None)
+    return [each for each in (*forms, *(form.lower() for form in forms), *(f"_{form}" for form in forms)) if each]
 
 
 def fits(schema: Any, value: Any = None, left_out: Any = ...) -> str | None:
@@ -179,8 +183,7 @@ def _made(schema: dict[str, Any], value: Any) -> Iterator[Any]:
         yield text
         yield text.strip()
         yield text[: schema["maxLength"]] if isinstance(schema.get("maxLength"), int) else text
-        if (again := reshaped(text, str(schema.get("pattern", "")))) is not None:
-            yield again
+        yield from _forms(text)
     elif kind == "string" and isinstance(value, list) and len(value) == 1:
         yield value[0]
     elif kind == "array":

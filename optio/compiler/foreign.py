@@ -138,6 +138,8 @@ def _cure(root: Any, route: Route, row: Row, base: Route) -> Cure:
     value = value_at(root, route)
     if not row.ours:
         return Cure(NOTIFY if _is_address(value) else _joined(root, base, row.advice))
+    if row.ours == "environment.setupCommands" and isinstance(root, dict) and _is_program(root) and not isinstance(value, list):
+        row = Row(row.level, row.names, "command", conversions.same)
     if row.ours.rpartition(":")[2] == "when" and row.convert is conversions.same and isinstance(value, str):
         from optio.compiler.checks.queries import filter_meant
 
@@ -226,6 +228,11 @@ def _in_trigger(root: Any, route: Route, row: Row, kind: str, last: str) -> Cure
     if isinstance(config, dict):
         return Cure(f"write `{last}: {text}` below `triggers[{index}].config`{more}")
     return Cure(f"write `config: {{{last}: {text}}}` below `triggers[{index}]`{more}")
+
+
+def _is_program(root: dict[str, Any]) -> bool:
+    """Whether a task runs a program that it does not name yet."""
+    return root.get("agentRuntime") == "command" and "command" not in root
 
 
 def _with(beside: Any, arguments: Any) -> str | None:

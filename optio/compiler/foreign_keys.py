@@ -64,7 +64,7 @@ _HOOKS = (
     "Optio runs nothing after a run: put it into the prompt, or follow the metric `optio_runs_total`; then delete this line"
 )
 _ORDER = "tasks do not wait for each other: let the agent of the first one call the webhook of the second, and delete this line"
-_JOBS = "a task is one agent with one prompt: write each job as a file of its own, and its steps into the prompt"
+_JOBS = "a task is one agent with one prompt: write each job as a file of its own, its steps into the prompt, and delete this"
 _TOOLS = (
     "agents bring their own tools: limit what they reach with `environment.network.egress` and "
     "`environment.secrets`, and delete this line"

@@ -137,7 +137,7 @@ def _nothing(key: str, known: list[str]) -> str:
         return "no key here means it: delete it, or say it in the prompt if the agent should know"
     few = known if len(known) <= _MOST_LISTED else likely(key, known, _MOST_LIKELY)
     there = f"allowed here {'is' if len(few) == 1 else 'are'} {'' if few is known else 'among others '}{', '.join(few)}"
-    return f"no key here means it, and {there}: write one of these, or delete it"
+    return f"no key here means it: delete it, and say it in the prompt if the agent should know; {there}"
 
 
 def _named(value: Any) -> str:

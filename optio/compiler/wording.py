@@ -390,7 +390,9 @@ def _bad_pattern(at: At, document: Document | Merged, route: Route, value: Any, 
         return at("OPT506", f"{shown} is no name of an environment variable", hint, key=True)
     if route[:2] == ("environment", "secrets") or last == "name":
         # What stands here may be the secret itself: name the place only.
-        meant = _reshaped(value, pattern) if re.fullmatch(_SECRETS_NAME, value) else None
+        given = None if re.fullmatch(r"[A-Za-z0-9_]+", value) else secret_meant(value)
+        given = given if given and re.fullmatch(r"[A-Z]+(?:_[A-Z0-9]+)+", given) else None
+        meant = given or (_reshaped(value, pattern) if re.fullmatch(_SECRETS_NAME, value) else None)
         hint = f"write `{meant.upper()}`" if meant else f"{_ENV_NAME}: `API_TOKEN`"
         return at("OPT506", f"`{name}` is no name of a secret", hint)
     meant = _reshaped(value, pattern)
