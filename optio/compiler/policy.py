@@ -30,6 +30,9 @@ _FORMS: dict[str, list[Any]] = {
 }
 
 
+_PARTS: dict[str, type[Spec]] = {"ceilings": Ceilings, "fleet": Fleet, "allow": Allow}
+
+
 def read_policy(document: Document) -> tuple[PolicySpec | None, list[Diagnostic]]:
     """The policy, or None with the reasons."""
     try:
@@ -48,9 +51,11 @@ def _wrong(document: Document, misfit: Misfit) -> Diagnostic:
         message, hint = f"`{name}` is missing", "add `type: policy`"
     elif misfit.kind == "unknown":
         known = _keys(route[:-1])
-        meant = closest(str(route[-1]), known)
+        below = [name for name, model in _PARTS.items() if len(route) == 1 and route[0] in names_of(model)]
+        meant = None if below else closest(str(route[-1]), known)
         hint = f"did you mean `{meant}`?" if meant else f"no key here means it, and allowed are {', '.join(known)}: write one"
         message, hint = f"unknown key `{name}`", hint if meant else f"{hint} of these, or delete it"
+        hint = f"write it below {' or '.join(f'`{each}:`' for each in below)}" if below else hint
     elif misfit.kind == "word":
         hint = f"allowed: {', '.join(misfit.wanted)}"
     elif route and str(route[-1]).endswith("Usd"):
@@ -82,6 +87,8 @@ def _form(misfit: Misfit) -> str:
     route, number = misfit.route, number_in(str(misfit.value))
     if misfit.wanted == WHOLE and number is not None and number == int(number):
         return f"write {int(number)}"
+    if not route:
+        return "write keys and values, beginning with `type: policy`"
     model = "PolicySpec" if len(route) == 1 else str(route[0]).capitalize()
     shown = EXAMPLES.get(model, {}).get(str(route[-1]), _FORMS.get(str(route[0]), []) if len(route) == 1 else [])
     if route[:1] == ("namespaces",) and len(route) == 2:
@@ -90,8 +97,7 @@ def _form(misfit: Misfit) -> str:
 
 
 def _keys(route: Route) -> list[str]:
-    models: dict[Route, type[Spec]] = {(): PolicySpec, ("ceilings",): Ceilings, ("fleet",): Fleet, ("allow",): Allow}
-    model = models.get(route)
+    model = PolicySpec if not route else _PARTS.get(str(route[0])) if len(route) == 1 else None
     return [] if model is None else names_of(model)
 
 
