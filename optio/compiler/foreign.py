@@ -334,11 +334,8 @@ def _elsewhere(root: Any, route: Route, key: str) -> Cure | None:
             return Cure(f"it belongs {where}: {cure.hint}{others}", into=into)
     kinds = [kind for kind in _NEW_TRIGGERS if key in known_keys({"triggers": [{"type": kind}]}, ("triggers", 0, "config"))]
     if kinds and len(route) == 1:
-        used = (
-            {each.get("type") for each in root.get("triggers") or () if isinstance(each, dict)}
-            if isinstance(root.get("triggers"), list)
-            else set()
-        )
+        listed = root.get("triggers") if isinstance(root.get("triggers"), list) else []
+        used = [each.get("type") for each in listed if isinstance(each, dict)]
         kind = next((each for each in kinds if each in used), kinds[0])
         convert = conversions.secret if key in ("secret", "previousSecret") else conversions.same
         return _in_trigger(root, route, Row(TASK, key, f"{kind}:{key}", convert), kind, key)

@@ -259,6 +259,8 @@ def origins(old: bytes, new: bytes) -> dict[int, set[int]]:
 def _is_same_place(new: Diagnostic, old: Diagnostic, lines: Mapping[int, set[int]], ends: Mapping[Position, int]) -> bool:
     if old.more and old.code == new.code:
         return True
+    if not new.route and not old.route and (new.code, new.message) == (old.code, old.message):  # of the file as a whole
+        return True
     route = old.route[:-1] if old.code in _OF_WHOLE_MAPPING else old.route
     if new.route and old.route and (_is_above(route, new.route) or _is_above(new.route, route)):
         return True
