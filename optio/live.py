@@ -71,7 +71,7 @@ def server_name(directory: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Own:
-    """What the directory gave when it was looked at."""
+    """A look at the directory: the compiled files, and the git commit."""
 
     compilation: Compilation
     unserved: Mapping[str, str | None]
@@ -188,7 +188,7 @@ class LiveRegistry:
         )
 
     def _is_renamed(self, newest: GenerationRow, commit: str | None) -> bool:
-        """Whether the directory went to a commit that changes no task. A server that is a commit behind does not say so."""
+        """Return whether the directory went to a commit that changes no task. A server that is a commit behind says no."""
         return newest.commit != commit and (self._synced is None or commit != self._commit)
 
     def _activate(self, registry: Registry, commit: str | None) -> GenerationRow:
@@ -251,7 +251,7 @@ class LiveRegistry:
         return [row.server for row in rows if row.in_sync and row.generation == generation and row.server != self._server]
 
     def _is_alone(self, generation: int) -> bool:
-        """Whether no other server is there whose directory holds this generation."""
+        """Return whether no other server is there whose directory holds this generation."""
         return self._clock() >= self._patient_until and not self._others_in_sync(generation)
 
     def _drift(self, generation: int, tasks: Mapping[str, CompiledTask]) -> Drift:

@@ -383,9 +383,8 @@ def _server(settings: Settings) -> Iterator[Check]:
             yield Check(name="tasks", status="warning", detail=f"{gone} since {removal['since']}", hint=cure)
         drift = answer.get("drift")
         if drift is not None:
-            detail = (
-                f"{drift['count']} tasks differ in its task directory from generation {drift['generation']}, which all serve"
-            )
+            tasks = "1 task differs" if drift["count"] == 1 else f"{drift['count']} tasks differ"
+            detail = f"{tasks} in its task directory from generation {drift['generation']}, which all servers serve"
             where = f" of {', '.join(drift['inSync'][:_MAX_NAMED])}" if drift["inSync"] else ""
             yield Check(name="tasks", status="warning", detail=detail, hint=f"put the files{where} there")
         return

@@ -60,5 +60,5 @@ def word_meant(route: Route, value: Any) -> str | tuple[str] | None:
 
 
 def choices(route: Route) -> str | None:
-    """What each of the allowed words does, where their names do not say."""
+    """Say what each of the allowed words does, where their names do not say."""
     return _CHOICES.get(str(route[-1])) if route else None

@@ -55,7 +55,7 @@ def difference(old: str | None, new: str | None) -> Difference | None:
 
 
 def _loosened(was: Normal, now: Normal, cases: Sequence[Case]) -> str | None:
-    """What the newer one gives up, by the form of both."""
+    """Say what the newer one gives up, by the form of both."""
     old, new = _subjects(was), _subjects(now)
     if turned := [each for each in old if each in new and _is_turned(_asked(was, each), _asked(now, each))]:
         return f"the condition on {_named(turned)} is reversed"
@@ -68,13 +68,13 @@ def _loosened(was: Normal, now: Normal, cases: Sequence[Case]) -> str | None:
 
 
 def _fewer(was: Normal, now: Normal) -> list[Normal]:
-    """What conditions that have to hold all together are about, of which some are gone and nothing else changed."""
+    """Name what conditions that have to hold all together are about, of which some are gone and nothing else changed."""
     parts = [set(each[1]) if each[0] == "and" else {each} for each in (was, now)]
     return [subject for part in was[1] if part not in parts[1] for subject in _subjects(part)] if parts[1] < parts[0] else []
 
 
 def _is_needed(formula: Normal, subject: Normal, cases: Sequence[Case]) -> bool:
-    """Whether it is never true when none of its conditions on that holds."""
+    """Return whether it is never true when none of its conditions on that holds."""
     mine = [each for each in _literals(formula) if _parts(each[0])[0] == subject]
     without = (case for case in cases if all(case[atom] is not sign for atom, sign in mine))
     return bool(mine) and not any(_holds(formula, case) for case in without)
@@ -144,7 +144,7 @@ def _eq(one: Normal, other: Normal) -> Normal:
 
 
 def _parts(atom: Normal) -> tuple[Normal, Normal]:
-    """What a condition is about, and the value that it is held against, if it is."""
+    """Return what a condition is about, and the value that it is held against, if it is."""
     if atom[0] == "exists":
         return ("query", atom[1]), None
     if atom[0] == "call":
@@ -183,12 +183,12 @@ def _below(above: Normal, part: Normal) -> Normal:
 
 
 def _subjects(formula: Normal) -> list[Normal]:
-    """What it is about, in order."""
+    """Name what it is about, in order."""
     return list(dict.fromkeys(_parts(atom)[0] for atom, _ in _conditions(formula)))
 
 
 def _asks(formula: Normal) -> bool:
-    """Whether there is something that a usual delivery has to be, beside having some fields and not having some values."""
+    """Return whether a usual delivery has to be something, beside having some fields and not having some values."""
     usual = {(atom, sign): _is_usual(atom, sign) for atom, sign in _literals(formula)}
 
     def holds(part: Normal) -> bool:
@@ -224,7 +224,7 @@ def _matches_all(name: str, pattern: str) -> bool:
 
 
 def _asked(formula: Normal, subject: Normal) -> dict[str, set[Any]]:
-    """What it asks of one place: values that it is to have, or not to have, the side of a value, and other conditions."""
+    """Collect what it asks of one place: values to have, or not to have, the side of a value, and other conditions."""
     found: dict[str, set[Any]] = {"is": set(), "not": set(), "side": set(), "yes": set(), "no": set()}
     for atom, sign in _conditions(formula):
         about, value = _parts(atom)

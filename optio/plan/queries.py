@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 @lru_cache(maxsize=4096)
 def of_path(text: str) -> Normal:
-    """What a query into the payload finds; the text itself where it is no query."""
+    """Return what a query into the payload finds, in its normal form; the text itself where it is no query."""
     try:
         return _query(compile_path(text).query, "$", top=False)
     except (PathSyntax, RecursionError):
@@ -53,7 +53,7 @@ def _segment_shown(kind: str, selectors: Normal) -> str:
 
 
 def _query(query: Any, root: str, *, top: bool) -> Normal:
-    """Of a filter the payload is the item at hand (`@`), and the first of the list that is its root."""
+    """Replace the root: of a filter the payload is the item at hand (`@`), and the first of the list that is its root."""
     segments = tuple(_segment(each) for each in query.segments)
     if top and root == "$" and segments and segments[0] in (("child", (("index", 0),)), ("child", (("index", -1),))):
         return PAYLOAD, segments[1:]

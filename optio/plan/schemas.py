@@ -181,7 +181,7 @@ def _both(one: Schema, other: Any) -> Schema | None:
 
 
 def _apart(one: Schema, other: Schema) -> bool:
-    """Whether what looks at the keywords beside it sees the same as before."""
+    """Return whether what looks at the keywords beside it sees the same as before."""
     if set(one) <= _ALONE or set(other) <= _ALONE:
         return True
     objects = {"properties", "patternProperties", "additionalProperties"}
@@ -241,7 +241,7 @@ def _kinds(parts: Sequence[Schema]) -> Schema | None:
 
 
 def _simple(found: Schema) -> Schema:
-    """What is left, in its shortest words."""
+    """Say what is left in its shortest words."""
     if "const" in found:
         only = found.pop("const")
         found = _both(found, {"enum": [only]}) or found | {"const": only}
@@ -268,7 +268,7 @@ def _simple(found: Schema) -> Schema:
 
 
 def _is_idle(keyword: str, value: Any, types: set[str]) -> bool:
-    """Whether a keyword refuses nothing beside these types."""
+    """Return whether a keyword refuses nothing beside these types."""
     if keyword == "format":
         return value not in FORMATS or "string" not in types
     if keyword in _HOLDS_FOR and not _HOLDS_FOR[keyword] & types:
@@ -295,7 +295,7 @@ def _whole(found: Schema) -> None:
 
 
 def _tighter(found: Schema) -> None:
-    """Of an inclusive and an exclusive bound the one that refuses more."""
+    """Pick of an inclusive and an exclusive bound the one that refuses more."""
     for key, strict, sign in (("minimum", "exclusiveMinimum", 1), ("maximum", "exclusiveMaximum", -1)):
         if key in found and strict in found:
             del found[strict if sign * found[key] > sign * found[strict] else key]

@@ -114,19 +114,29 @@ def is_readable(path: str, data: bytes) -> None:
     must(document is not None, "what was fixed can be read", found, data.decode("utf-8", "replace"))
 
 
-def comments(text: str) -> Counter[str]:
-    """Every comment: a `#` behind a blank that is in no scalar."""
-    covered = bytearray(len(text) + 1)
+def _nodes(text: str) -> list[yaml.Node] | None:
+    """Every node once, however often an alias names it; None where the text is no YAML."""
     try:
         root = yaml.compose(text, Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, ValueError):
-        return Counter()
-    stack, seen = [root] if root is not None else [], set()
+        return None
+    stack, found = [root] if root is not None else [], dict[int, yaml.Node]()
     while stack:
         node = stack.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
+        if id(node) not in found:
+            found[id(node)] = node
+            parts = () if isinstance(node, yaml.ScalarNode) else node.value
+            stack += [each for part in parts for each in (part if isinstance(part, tuple) else (part,))]
+    return list(found.values())
+
+
+def comments(text: str) -> Counter[str]:
+    """Every comment: a `#` behind a blank that is in no scalar."""
+    covered = bytearray(len(text) + 1)
+    nodes = _nodes(text)
+    if nodes is None:
+        return Counter()
+    for node in nodes:
         if isinstance(node, yaml.ScalarNode):
             start, end = node.start_mark.index, node.end_mark.index
             if node.style in ("|", ">"):
@@ -135,8 +145,6 @@ def comments(text: str) -> Counter[str]:
                 end = start + len(text[start:end].rstrip())
                 end = text.find("\n", end) if text.find("\n", end) >= 0 else len(text)
             covered[start:end] = b"\1" * (end - start)
-        else:
-            stack += [each for part in node.value for each in (part if isinstance(part, tuple) else (part,))]
     found, at = Counter[str](), 0
     while (comment := _COMMENT.search(text, at)) is not None:
         if covered[comment.start()]:
@@ -196,19 +204,9 @@ def leaves(value: Any, route: tuple[str | int, ...]) -> Iterator[tuple[tuple[str
 
 def entries(text: str) -> Iterator[tuple[Position, int]]:
     """Where each key, value and item begins, with the last line of its entry."""
-    try:
-        root = yaml.compose(text, Loader=yaml.CSafeLoader)
-    except (yaml.YAMLError, ValueError):
-        return
-    stack, seen = [root] if root is not None else [], set()
-    while stack:
-        node = stack.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
+    for node in _nodes(text) or ():
         for part in () if isinstance(node, yaml.ScalarNode) else node.value:
             both = part if isinstance(part, tuple) else (part,)
-            stack += both
             end = max(len(text[: each.end_mark.index].rstrip()) for each in both)
             for each in both:
                 yield span_of(each, text).start, position_at(text, end).line

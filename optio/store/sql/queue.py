@@ -83,12 +83,12 @@ _WAITS = f"{_TASKS} SELECT (SELECT COALESCE(SUM(busy.n), 0) {_BUSY}) AS running 
 
 
 def is_waiting(tx: Transaction, scope: WorkerScope) -> bool:
-    """Whether there is anything to claim in the scope; what runs already is not looked at."""
+    """Return whether there is anything to claim in the scope; what runs already is not looked at."""
     return tx.one(f"{_TASKS} {_WAITING} LIMIT 1", namespaces.parameters(scope)) is not None
 
 
 def waits(tx: Transaction, scope: WorkerScope, room: Room) -> bool:
-    """Whether there is anything to claim, and room for it, as far as can be seen without a lock."""
+    """Return whether there is anything to claim, and room for it, as far as can be seen without a lock."""
     row = tx.one(_WAITS, namespaces.parameters(scope))
     return row is not None and room(int(row["running"])) > 0
 

@@ -34,8 +34,8 @@ UNTAKEN = "id > COALESCE((SELECT MAX(generation_id) FROM taken_up), 0)"
 
 
 class Activate:
-    """See `Store.activate`. What need not be read is made here, by the caller's thread: of 10,000 tasks it takes longer than
-    the transaction."""
+    """Make the next generation (`Store.activate`). What need not be read is made here, by the caller's thread: of 10,000 tasks
+    it takes longer than the transaction."""
 
     def __init__(self, registry: Registry, commit: str | None, after: Activated | None, server: str | None) -> None:
         self._registry, self._commit, self._after, self._server = registry, commit, after, server
@@ -130,7 +130,7 @@ def definition(tx: Transaction, digest: str) -> CompiledTask:
 
 
 def served_definitions(tx: Transaction) -> dict[str, CompiledTask]:
-    """See `Store.served_definitions`."""
+    """Read the definitions of the newest generation in one go (`Store.served_definitions`)."""
     found: dict[str, CompiledTask] = {}
     for row in tx.all(_DEFINITIONS):
         try:

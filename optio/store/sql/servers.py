@@ -16,18 +16,18 @@ _THERE = "at BETWEEN :gone AND :ahead"
 
 
 def note(tx: Transaction, server: str, generation: int, in_sync: bool) -> None:
-    """See `Store.note_server`."""
+    """Note that a server is there, and forget those that are not (`Store.note_server`)."""
     tx.run(_NOTE, {"server": server, "generation": generation, "in_sync": int(in_sync), "now": tx.now})
     tx.run(f"DELETE FROM servers WHERE NOT ({_THERE})", _bounds(tx))  # noqa: S608
 
 
 def forget(tx: Transaction, server: str) -> None:
-    """See `Store.forget_server`."""
+    """Forget a server that goes (`Store.forget_server`)."""
     tx.run("DELETE FROM servers WHERE server = :server", {"server": server})
 
 
 def there(tx: Transaction) -> list[ServerRow]:
-    """See `Store.servers`."""
+    """List the servers that are there (`Store.servers`)."""
     rows = tx.all(f"SELECT * FROM servers WHERE {_THERE} ORDER BY server", _bounds(tx))  # noqa: S608
     return [
         ServerRow(server=row["server"], generation=row["generation_id"], in_sync=bool(row["in_sync"]), seen_at=when(row["at"]))
