@@ -293,6 +293,16 @@ triggers:
     assert (done.files["task.yaml"].decode(), done.count) == (expected, 6)
 
 
+def test_a_key_moves_for_sure_only_where_its_mapping_is_not_misspelt_beside_it() -> None:
+    trigger = "name: A\nagentRuntime: claude-code\npromptTemplate: Hi\ntriggers:\n  - type: schedule\n    %s:\n"
+    stray = '      cronExpression: "0 9 * * *"\n    timezone: Europe/Berlin\n'
+    whole = '      cronExpression: "0 9 * * *"\n      timezone: Europe/Berlin\n'
+
+    assert written(trigger % "cnfig" + stray) == trigger % "cnfig" + stray
+    assert written(trigger % "config" + stray) == trigger % "config" + whole
+    assert written(trigger % "cnfig" + stray, unsafe=True) == trigger % "config" + whole
+
+
 def test_of_keys_that_belong_elsewhere_all_move_or_none() -> None:
     config = 'cronExpression: "0 9 * * 1", timezone: UTC, # of the office\n    paramMapping: {A: x}'
     text = f"{HEAD}triggers:\n  - {{type: schedule, {config}}}\n"
