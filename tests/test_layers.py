@@ -123,6 +123,18 @@ def test_imports_point_to_the_left_only() -> None:
     assert wrong == []
 
 
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    below: dict[str, set[str]] = {}
+    for found in OURS:
+        below.setdefault(found.importer, set()).add(found.imported.partition(".")[2])
+
+    # What imports nothing that is left is taken away; what cannot be taken away imports itself in the end.
+    while leaves := {name for name, needs in below.items() if not needs & (below.keys() - {name})}:
+        below = {name: needs for name, needs in below.items() if name not in leaves}
+
+    assert below == {}
+
+
 def test_use_cases_see_the_seams_only() -> None:
     seams = ("runtimes", "store", "broker", "limits", "executors", "telemetry")
 

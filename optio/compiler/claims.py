@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import Span
 from optio.model.isolation import KEYS, asked
 from optio.model.route import Route

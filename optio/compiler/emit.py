@@ -1,6 +1,6 @@
 """Emit: resolved tasks -> compiled tasks."""
 
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.registry import CompiledTask, Origin
 
 

@@ -3,20 +3,20 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from itertools import islice
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Severity
 from optio.compiler.document import parse
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.new_errors import brings_errors
 from optio.compiler.pipeline import Compilation
-from optio.compiler.source import Position, SourceFile
+from optio.compiler.source import SourceFile
+from optio.compiler.text_edits import BOM, apply
 from optio.compiler.tree import SUFFIXES, OverlayTree, SourceTree, SteadyTree
 
-_BOM = "\ufeff"
 # What is wrong with the bytes has no place in the text. It is information, so it is mended where somebody asks for that.
 _OF_BYTES: dict[str, Callable[[bytes], bytes]] = {
-    "OPT003": lambda data: data.removeprefix(_BOM.encode()),
+    "OPT003": lambda data: data.removeprefix(BOM.encode()),
     "OPT019": lambda data: data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"),
 }
 # Of the rules for files some say that a file cannot be read.
@@ -196,32 +196,3 @@ def _meet(one: Edit, other: Edit) -> bool:
         return True
     (start, end), (from_, to) = one.span, other.span
     return (start < to and from_ < end) or start == from_
-
-
-def apply(data: bytes, edits: Iterable[Edit]) -> bytes:
-    """The bytes with these edits; raises ValueError if they overlap. Their places count as findings do: in characters, without
-    a byte order mark, lines ended by LF, CR LF or CR."""
-    text = data.decode("utf-8")
-    starts = _starts(text)
-    newline = next((each for each in ("\r\n", "\n", "\r") if each in text), "\n")
-
-    def offset(at: Position) -> int:
-        return starts[at.line - 1] + at.column - 1
-
-    splices = sorted((offset(e.span.start), offset(e.span.end), e.text.replace("\n", newline)) for e in set(edits))
-    if any(first[1] > second[0] for first, second in pairwise(splices)):
-        raise ValueError("edits overlap")
-    parts, at = [], 0
-    for start, end, new in splices:
-        parts += [text[at:start], new]
-        at = end
-    return ("".join(parts) + text[at:]).encode("utf-8")
-
-
-def _starts(text: str) -> list[int]:
-    """Where each line begins. The mark before the first line counts to no line."""
-    starts = [len(_BOM) if text.startswith(_BOM) else 0]
-    for index, char in enumerate(text):
-        if char == "\n" or (char == "\r" and text[index + 1 : index + 2] != "\n"):
-            starts.append(index + 1)
-    return starts

@@ -7,8 +7,8 @@ from typing import Any
 from optio.compiler.diagnostics import Edit
 from optio.compiler.document import Document, parse
 from optio.compiler.edit import CannotEdit, edits
-from optio.compiler.fixes import apply
 from optio.compiler.source import Position, SourceFile, Span
+from optio.compiler.text_edits import apply
 from optio.model.registry import canonical
 from optio.model.route import Route, value_at
 

@@ -16,7 +16,8 @@ from optio.compiler.emit import emit
 from optio.compiler.ignores import Ignore, ignores, without_ignored
 from optio.compiler.layers import POLICY, Bases, base_meant, inheritable, is_base, layers, merged, strange_keys
 from optio.compiler.nearest import guesses
-from optio.compiler.resolve import ResolvedTask, resolve
+from optio.compiler.resolve import resolve
+from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import SourceFile
 from optio.compiler.spec import read
 from optio.compiler.tree import MISSING_HINT, SourceTree, Unreadable

@@ -13,7 +13,7 @@ from optio.compiler.layers import POLICY
 from optio.compiler.misfits import LIST, WHOLE, Misfit, misfits
 from optio.compiler.nearest import closest
 from optio.compiler.quantities import amount_meant, duration_meant, number_in
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.isolation import POD, asked
 from optio.model.policy import EFFECTS, Allow, Ceilings, Fleet, PolicySpec
 from optio.model.route import Route, show

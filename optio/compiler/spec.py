@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from optio.compiler.diagnostics import Diagnostic, finding
 from optio.compiler.document import Document
-from optio.compiler.keys import unknown
 from optio.compiler.layers import Merged
 from optio.compiler.misfits import TEXT, Kind, Misfit, misfits
 from optio.compiler.scalars import other_reading
+from optio.compiler.unknown_keys import unknown
 from optio.compiler.wording import ELSEWHERE, LATER_TYPES, odd_scalar, translate
 from optio.model.route import Route, value_at
 from optio.model.task import TaskSpec

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.layers import POLICY
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.money import DAY, MONTH, NOTHING, Worst, a_call, a_run, caught_up, worst
 from optio.model.policy import Ceilings
 from optio.model.text import money

@@ -7,13 +7,14 @@ from typing import Any
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, finding
 from optio.compiler.document import Document
-from optio.compiler.keys import TRIGGERS, known_keys, secret_meant, trigger_meant, unknown
+from optio.compiler.keys import TRIGGERS, known_keys, secret_meant, trigger_meant
 from optio.compiler.layers import POLICY, Merged
 from optio.compiler.misfits import LIST, MAPPING, SWITCH, TEXT, WHOLE, Misfit
 from optio.compiler.nearest import closest
 from optio.compiler.quantities import amount_meant, duration_meant, number_in, whole_meant
 from optio.compiler.scalars import decimal, single_quoted
 from optio.compiler.source import Span
+from optio.compiler.unknown_keys import unknown
 from optio.model.route import Route, show, value_at
 from optio.model.spec import portable
 from optio.model.text import slug

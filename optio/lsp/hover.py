@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from optio.compiler.codes import RULES
 from optio.compiler.emit import emit
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.lsp import keys, outline, params
 from optio.lsp.markdown import code, inline
 from optio.lsp.outline import Entry, Kind

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.layers import beside
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.tree import SUFFIXES, Unreadable
 from optio.lsp import outline
 from optio.lsp.positions import Lines

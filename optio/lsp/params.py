@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import Span
 from optio.lsp.outline import Entry, Kind
 from optio.model.prompt import PLACEHOLDER

@@ -8,7 +8,7 @@ from optio.compiler.diagnostics import Diagnostic, finding, ordered
 from optio.compiler.document import parse
 from optio.compiler.layers import POLICY, Bases
 from optio.compiler.pipeline import Policies, compile_file
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import START, SourceFile
 from optio.compiler.tree import SourceTree, Unreadable
 from optio.model.effect import Kind, Weight

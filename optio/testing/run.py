@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from optio.compiler.emit import emit
 from optio.compiler.layers import Bases, beside
 from optio.compiler.pipeline import Compilation, Policies, assemble, compile_file
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.tree import SourceTree, Unreadable
 from optio.model.example import Example
 from optio.model.registry import CompiledTask

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
 
-from optio.compiler.checks.filters import questions_of
+from optio.compiler.checks.filter_questions import questions_of
 from optio.compiler.diagnostics import brief
 from optio.errors import Invalid, Malformed, Problem
 from optio.model import cron

@@ -7,8 +7,8 @@ from typing import Any
 from optio.compiler.diagnostics import Diagnostic, Edit
 from optio.compiler.document import parse
 from optio.compiler.edit import CannotEdit, edit
-from optio.compiler.fixes import apply
 from optio.compiler.source import SourceFile
+from optio.compiler.text_edits import apply
 from optio.model.route import Route
 
 Files = Mapping[str, bytes]

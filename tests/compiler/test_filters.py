@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.compiler.checks.filters import questions_of
+from optio.compiler.checks.filter_questions import questions_of
 from optio.model.mapping import compile_path, compile_when
 
 PATHS = ("@.a", "@.a.b", "@['a']['x y']", "@.list[0]", "@.list[-1].c")

@@ -5,9 +5,10 @@ import re
 import pytest
 
 from optio.compiler.diagnostics import Edit, Severity, strictly
-from optio.compiler.fixes import apply, fixed
+from optio.compiler.fixes import fixed
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source import Position, Span
+from optio.compiler.text_edits import apply
 from optio.compiler.tree import MemoryTree, OverlayTree
 from tests.compiler.test_cases import CASES, INPUTS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from optio.compiler.dump import dump
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.tree import DirectoryTree, OverlayTree
 from optio.model.spec import to_json
 from optio.testing.run import run, try_all

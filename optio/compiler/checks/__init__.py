@@ -25,7 +25,7 @@ from optio.compiler.checks import (
     webhook,
 )
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.trigger import WebhookTrigger
 
 Check = Callable[[ResolvedTask], Iterator[Diagnostic]]

@@ -9,7 +9,7 @@ from optio.compiler.checks.declared import declared
 from optio.compiler.checks.shell import variables
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.dump import flow
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 
 _SHELL = re.compile(r"(?:ba|da|z|k|a|fi)?sh|pwsh|cmd")
 _SIGN = re.compile(r"&&|\|\|?|;|&|[0-9]?>>?(?:&[0-9])?|<")

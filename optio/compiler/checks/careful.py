@@ -7,7 +7,7 @@ from optio.compiler import mend
 from optio.compiler.checks import granted, pinned
 from optio.compiler.checks.declared import declared
 from optio.compiler.diagnostics import Diagnostic, Fix
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.defaults import MAX_WORKFLOW_CONCURRENT
 from optio.model.prompt import placeholders
 from optio.model.route import Route

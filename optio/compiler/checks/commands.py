@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import Span
 from optio.model.route import Route
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
 
 _BOUNDS = (

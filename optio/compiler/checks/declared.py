@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from optio.compiler.checks.keywords import repaired
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.prompt import placeholders
 
 ROUTE = ("paramsSchema",)

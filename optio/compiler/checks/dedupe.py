@@ -8,7 +8,7 @@ from optio.compiler.checks.declared import Declared, declared, parameter_names
 from optio.compiler.checks.prompt import ALMOST, SINGLE, named_by, sources_of
 from optio.compiler.diagnostics import Diagnostic, told
 from optio.compiler.nearest import closest
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
 

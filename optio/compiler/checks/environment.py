@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
 from optio.model.task import Amounts, Resources

@@ -1,46 +1,22 @@
 """Filters: the questions that a `when` asks, read off its text, and those that no payload answers, or all alike."""
 
-import json
 import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Literal, NamedTuple
 
 from optio.compiler.checks import plain
+from optio.compiler.checks.filter_questions import PATH, Question, masked_text, questions_of, sent, unsent
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.nearest import closest
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
-_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
-_BRACKET = re.compile(r"\[\s*\?|[\[\]]")
-_LONGEST = 4_000
 # Each may cost a search for what was meant.
 _MOST_TESTS = 100
-# Of blanks before a path.
-_WIDEST = 20
-_PATH = re.compile(r"[@$](?:\.[A-Za-z_]\w*|\[-?[0-9]+\]|\['_+'\]|\[\"_+\"\])*(?P<more>\s*[.\[])?", re.ASCII)
 _WITH_REFS = frozenset({"push", "Push Hook", "Tag Push Hook"})
-_ENDS = r"\s*(?:\Z|&&|\|\||\))"
-_HELD = re.compile(rf"\s*(==|!=)\s*('_*'|\"_*\"|-?[0-9][0-9.]*|true|false|null)(?={_ENDS})")
-_BEGINS = re.compile(r"(?:\A|&&|\|\||(?<!\w)\(|!)\s*\Z")
 # A name right below the root, of which there is none: the root is a list of the one payload.
 _ROOTED = re.compile(r"\$(?=\.\w|\[['\"])")
-
-
-class Question(NamedTuple):
-    """A path of a filter, what is asked of it, where it begins (`at`), and where the whole question stands. `other` is what
-    cannot be told so simply; of a path that is only `begun`, more steps follow."""
-
-    asked: Literal["there", "absent", "==", "!=", "other"]
-    path: str
-    steps: tuple[str, ...]
-    begun: bool
-    value: Any
-    at: int
-    start: int
-    end: int
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -92,59 +68,14 @@ def _short_ref(task: ResolvedTask, route: Route, config: WebhookConfig, question
         yield task.at("OPT426", message, route, hint=hint, span=span, value=better, safe=False)
 
 
-def questions_of(text: str) -> Iterator[Question]:
-    """The questions of a filter, without those of filters inside it."""
-    masked = _outer(_masked(text)) if len(text) <= _LONGEST else ""
-    for found in _PATH.finditer(masked):
-        at, begun = found.start(), found["more"] is not None
-        end = found.start("more") if begun else found.end()
-        path, start = text[at:end], at
-        steps = plain.steps(path)
-        asked: Literal["there", "absent", "==", "!=", "other"] = "other"
-        value = None
-        if not begun and (begins := _BEGINS.search(masked, max(0, at - _WIDEST), at)):
-            if held := _HELD.match(masked, end):
-                asked, value, end = ("==" if held[1] == "==" else "!="), _value(text[held.start(2) : held.end(2)]), held.end(2)
-            elif re.compile(_ENDS).match(masked, end):
-                asked, start = ("absent", begins.start()) if begins[0].startswith("!") else ("there", at)
-        yield Question(asked, path, steps, begun, value, at, start, end)
-
-
-def _masked(text: str) -> str:
-    """The text without what stands between quotes."""
-    return _QUOTED.sub(lambda quoted: f"{quoted[0][0]}{'_' * (len(quoted[0]) - 2)}{quoted[0][0]}", text)
-
-
-def _outer(masked: str) -> str:
-    """The text without filters inside it."""
-    outer, depth, start = masked, 0, 0
-    for found in _BRACKET.finditer(masked):
-        if depth:
-            depth += 1 if found[0][0] == "[" else -1
-            if not depth:
-                outer = f"{outer[: start + 1]}{'_' * (found.start() - start - 1)}{outer[found.start() :]}"
-        elif "?" in found[0]:
-            depth, start = 1, found.start()
-    return outer
-
-
-def _value(literal: str) -> Any:
-    if literal[0] in "'\"":
-        return literal[1:-1]
-    try:
-        return json.loads(literal)
-    except ValueError:
-        return None
-
-
 def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
-    masked = _masked(text)
+    masked = masked_text(text)
     found = _ROOTED.search(masked)
     if found is None:
         return
     # Inside another filter `@` is the item at hand.
     right = "$[0]" if "?" in masked else "@"
-    path = _PATH.match(masked, found.start())
+    path = PATH.match(masked, found.start())
     shown = text[found.start() : path.end() if path else found.end()]
     better, shift = text, 0
     for each in _ROOTED.finditer(masked):
@@ -161,7 +92,7 @@ def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]
 
 def _apart(task: ResolvedTask, route: Route, text: str, questions: list[Question]) -> Iterator[Diagnostic]:
     """One place held against two values, joined by the wrong sign."""
-    masked = _masked(text)
+    masked = masked_text(text)
     for sign, asked, other, says in (("&&", "==", "||", "never holds"), ("||", "!=", "&&", "always holds")):
         if other in masked or "(" in masked or "?" in masked:
             continue
@@ -184,27 +115,3 @@ def _unsent(task: ResolvedTask, route: Route, questions: list[Question]) -> Iter
     for question in questions:
         if question.asked == "==" and not sent(task, question.steps) and (meant := closest(f"${question.path[1:]}", there)):
             yield unsent(task, route, question, "in any sample", f"did you mean `@{meant[1:]}`?", meant)
-
-
-def unsent(task: ResolvedTask, route: Route, question: Question, where: str, hint: str, meant: str | None) -> Diagnostic:
-    """What is said of a path to nothing."""
-    span = task.document.inside(route, question.at, question.at + len(question.path))
-    write = f"@{meant[1:]}" if meant is not None and task.document.text_at(span, route) == question.path else None
-    message = f"`{question.path}` finds nothing {where}"
-    return task.at("OPT413", message, route, hint=hint, span=span, write=write, safe=False)
-
-
-def sent(task: ResolvedTask, steps: tuple[str, ...]) -> bool:
-    """Whether one of the task's samples has it."""
-    return any(_has(sample.payload, steps) for sample in task.samples)
-
-
-def _has(value: Any, steps: tuple[str, ...]) -> bool:
-    for step in steps:
-        if isinstance(value, dict) and step in value:
-            value = value[step]
-        elif isinstance(value, list) and re.fullmatch("-?[0-9]{1,9}", step) and -len(value) <= int(step) < len(value):
-            value = value[int(step)]
-        else:
-            return False
-    return True

@@ -10,7 +10,7 @@ from optio.compiler.checks.declared import Declared, declared
 from optio.compiler.checks.github_fields import ACTIONS, ALWAYS, EVENTS, FURTHER, KINDS, NAMES, TOPS
 from optio.compiler.diagnostics import Diagnostic, Fix
 from optio.compiler.nearest import closest
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 

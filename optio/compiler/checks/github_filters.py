@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
-from optio.compiler.checks.filters import Question, sent, unsent
+from optio.compiler.checks.filter_questions import Question, sent, unsent
 from optio.compiler.checks.github import WORDS, fields_of, lost, type_of
 from optio.compiler.checks.github_fields import ACTIONS, ACTIONS_OF, EVENTS, ITEMS, KINDS, WORDS_OF
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.nearest import closest
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig
 

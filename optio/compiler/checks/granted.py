@@ -9,7 +9,7 @@ from optio.compiler.checks.prompt import code
 from optio.compiler.checks.untrusted import strangers_words
 from optio.compiler.diagnostics import Diagnostic, told
 from optio.compiler.nearest import closest
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from optio.compiler.diagnostics import Diagnostic, finding, told
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import span_at
 
 # A template, or defaults, are the same text for each task above them.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.layers import Merged
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.trigger import WebhookTrigger
 
 # Below these, null is a value like any other.

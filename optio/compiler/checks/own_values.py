@@ -10,7 +10,7 @@ from optio.compiler.checks.keywords import subschemas
 from optio.compiler.diagnostics import Diagnostic, told
 from optio.compiler.dump import flow
 from optio.compiler.nearest import closest
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.params import SchemaError, says, validator
 from optio.model.route import Route
 

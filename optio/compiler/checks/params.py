@@ -15,7 +15,7 @@ from optio.compiler.checks.wanted import form
 from optio.compiler.diagnostics import Diagnostic, Fix
 from optio.compiler.dump import flow
 from optio.compiler.nearest import closest
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.params import SchemaError, faults_of_schema, validator
 from optio.model.route import Route, value_at
 

@@ -9,7 +9,7 @@ from optio.compiler.checks.keywords import WORDS, format_meant, misspelt, subsch
 from optio.compiler.checks.params import ROUTE
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.nearest import closest
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.params import FORMATS
 from optio.model.prompt import PLACEHOLDER, placeholders
 from optio.model.route import Route

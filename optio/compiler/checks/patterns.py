@@ -6,7 +6,7 @@ from typing import Any
 
 from optio.compiler.checks.keywords import subschemas
 from optio.compiler.diagnostics import Diagnostic, told
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.params import LARGEST_PATTERN, SchemaError, validator
 from optio.model.route import Route
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 
 _PIP = re.compile(r"\b(?:pip3?|uv\s+pip|pipx|uv\s+tool)\s+install\s+([^;&|\n]+)")
 _NPM = re.compile(r"\bnpm\s+(?:install|i|add)\s+([^;&|\n]+)")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
 from optio.model.trigger import ScheduleTrigger
 

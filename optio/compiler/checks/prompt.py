@@ -8,7 +8,7 @@ from typing import Any
 from optio.compiler.checks.declared import Declared, declared
 from optio.compiler.diagnostics import Diagnostic, told
 from optio.compiler.nearest import closest
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.surface import invisible
 from optio.model.prompt import PLACEHOLDER, placeholders
 from optio.model.trigger import Trigger

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from optio.compiler.checks.keywords import WORDS, misspelt
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.nearest import closest
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
 
 ROUTE: Route = ("paramsSchema",)

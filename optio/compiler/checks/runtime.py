@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 
 # The runtimes that a worker of this version can run.
 RUNNABLE = ("claude-code", "command")

@@ -6,7 +6,7 @@ from typing import Any
 from optio.compiler.checks.declared import Declared, declared, parameter_names
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.nearest import closest
-from optio.compiler.resolve import ResolvedTask, Sample
+from optio.compiler.resolved_task import ResolvedTask, Sample
 from optio.model.params import faults, fill
 from optio.model.route import Route, show
 

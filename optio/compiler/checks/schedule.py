@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from optio.compiler.checks.declared import Declared, declared, parameter_names
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.nearest import closest
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import Span
 from optio.model.params import faults, fill
 from optio.model.route import Route, show, value_at

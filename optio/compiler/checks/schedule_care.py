@@ -8,7 +8,7 @@ from itertools import islice
 
 from optio.compiler.checks.schedule import field_span
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
 from optio.model.text import duration
 from optio.model.trigger import ScheduleConfig, ScheduleTrigger

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from optio.compiler.diagnostics import Diagnostic, Related, finding
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
 
 

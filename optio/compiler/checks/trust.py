@@ -7,7 +7,7 @@ from typing import Any
 from optio.compiler.checks.declared import declared
 from optio.compiler.checks.environment import amounts
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route, show
 

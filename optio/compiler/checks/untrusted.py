@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from optio.compiler.checks.declared import declared
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.resolve import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
 from optio.model.strangers import reaching
 from optio.model.trigger import WebhookConfig, WebhookTrigger

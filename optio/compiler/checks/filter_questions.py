@@ -1,0 +1,118 @@
+"""Read the questions that a webhook's `when` asks of a payload, and tell which of them no payload answers."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+from optio.compiler.checks import plain
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.resolved_task import ResolvedTask
+from optio.model.route import Route
+
+_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+
+
+_BRACKET = re.compile(r"\[\s*\?|[\[\]]")
+
+
+_LONGEST = 4_000
+
+
+# Of blanks before a path.
+_WIDEST = 20
+
+
+PATH = re.compile(r"[@$](?:\.[A-Za-z_]\w*|\[-?[0-9]+\]|\['_+'\]|\[\"_+\"\])*(?P<more>\s*[.\[])?", re.ASCII)
+
+
+_ENDS = r"\s*(?:\Z|&&|\|\||\))"
+
+
+_HELD = re.compile(rf"\s*(==|!=)\s*('_*'|\"_*\"|-?[0-9][0-9.]*|true|false|null)(?={_ENDS})")
+
+
+_BEGINS = re.compile(r"(?:\A|&&|\|\||(?<!\w)\(|!)\s*\Z")
+
+
+class Question(NamedTuple):
+    """A path of a filter, what is asked of it, where it begins (`at`), and where the whole question stands. `other` is what
+    cannot be told so simply; of a path that is only `begun`, more steps follow."""
+
+    asked: Literal["there", "absent", "==", "!=", "other"]
+    path: str
+    steps: tuple[str, ...]
+    begun: bool
+    value: Any
+    at: int
+    start: int
+    end: int
+
+
+def questions_of(text: str) -> Iterator[Question]:
+    """The questions of a filter, without those of filters inside it."""
+    masked = _outer(masked_text(text)) if len(text) <= _LONGEST else ""
+    for found in PATH.finditer(masked):
+        at, begun = found.start(), found["more"] is not None
+        end = found.start("more") if begun else found.end()
+        path, start = text[at:end], at
+        steps = plain.steps(path)
+        asked: Literal["there", "absent", "==", "!=", "other"] = "other"
+        value = None
+        if not begun and (begins := _BEGINS.search(masked, max(0, at - _WIDEST), at)):
+            if held := _HELD.match(masked, end):
+                asked, value, end = ("==" if held[1] == "==" else "!="), _value(text[held.start(2) : held.end(2)]), held.end(2)
+            elif re.compile(_ENDS).match(masked, end):
+                asked, start = ("absent", begins.start()) if begins[0].startswith("!") else ("there", at)
+        yield Question(asked, path, steps, begun, value, at, start, end)
+
+
+def masked_text(text: str) -> str:
+    """The text without what stands between quotes."""
+    return _QUOTED.sub(lambda quoted: f"{quoted[0][0]}{'_' * (len(quoted[0]) - 2)}{quoted[0][0]}", text)
+
+
+def _outer(masked: str) -> str:
+    """The text without filters inside it."""
+    outer, depth, start = masked, 0, 0
+    for found in _BRACKET.finditer(masked):
+        if depth:
+            depth += 1 if found[0][0] == "[" else -1
+            if not depth:
+                outer = f"{outer[: start + 1]}{'_' * (found.start() - start - 1)}{outer[found.start() :]}"
+        elif "?" in found[0]:
+            depth, start = 1, found.start()
+    return outer
+
+
+def _value(literal: str) -> Any:
+    if literal[0] in "'\"":
+        return literal[1:-1]
+    try:
+        return json.loads(literal)
+    except ValueError:
+        return None
+
+
+def unsent(task: ResolvedTask, route: Route, question: Question, where: str, hint: str, meant: str | None) -> Diagnostic:
+    """What is said of a path to nothing."""
+    span = task.document.inside(route, question.at, question.at + len(question.path))
+    write = f"@{meant[1:]}" if meant is not None and task.document.text_at(span, route) == question.path else None
+    message = f"`{question.path}` finds nothing {where}"
+    return task.at("OPT413", message, route, hint=hint, span=span, write=write, safe=False)
+
+
+def sent(task: ResolvedTask, steps: tuple[str, ...]) -> bool:
+    """Whether one of the task's samples has it."""
+    return any(_has(sample.payload, steps) for sample in task.samples)
+
+
+def _has(value: Any, steps: tuple[str, ...]) -> bool:
+    for step in steps:
+        if isinstance(value, dict) and step in value:
+            value = value[step]
+        elif isinstance(value, list) and re.fullmatch("-?[0-9]{1,9}", step) and -len(value) <= int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return False
+    return True

@@ -1,0 +1,38 @@
+"""Apply edits to the bytes of a file. What the edits do not name stays as it is, byte for byte."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+from optio.compiler.diagnostics import Edit
+from optio.compiler.source import Position
+
+BOM = "\ufeff"
+
+
+def apply(data: bytes, edits: Iterable[Edit]) -> bytes:
+    """The bytes with these edits; raises ValueError if they overlap. Their places count as findings do: in characters, without
+    a byte order mark, lines ended by LF, CR LF or CR."""
+    text = data.decode("utf-8")
+    starts = _starts(text)
+    newline = next((each for each in ("\r\n", "\n", "\r") if each in text), "\n")
+
+    def offset(at: Position) -> int:
+        return starts[at.line - 1] + at.column - 1
+
+    splices = sorted((offset(e.span.start), offset(e.span.end), e.text.replace("\n", newline)) for e in set(edits))
+    if any(first[1] > second[0] for first, second in pairwise(splices)):
+        raise ValueError("edits overlap")
+    parts, at = [], 0
+    for start, end, new in splices:
+        parts += [text[at:start], new]
+        at = end
+    return ("".join(parts) + text[at:]).encode("utf-8")
+
+
+def _starts(text: str) -> list[int]:
+    """Where each line begins. The mark before the first line counts to no line."""
+    starts = [len(BOM) if text.startswith(BOM) else 0]
+    for index, char in enumerate(text):
+        if char == "\n" or (char == "\r" and text[index + 1 : index + 2] != "\n"):
+            starts.append(index + 1)
+    return starts
