@@ -1,0 +1,88 @@
+"""The pages in `docs/` and those beside README.md hold together: indexes, headings, links, names of files and of functions."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+DESIGN = ROOT / "docs" / "design"
+INDEX = DESIGN / "decisions" / "README.md"
+RECORDS = sorted(path for path in INDEX.parent.glob("*.md") if path != INDEX)
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+LINK = re.compile(r"\]\(([^)#\s]*)(#[^)\s]*)?\)")
+SOURCE = re.compile(r"`((?:optio|tests|deploy)/[\w./-]+(?:\.(?:py|sh|md|yaml)|/))`")
+
+
+def names(pages: list[Path]) -> list[str]:
+    return [str(page.relative_to(ROOT)) for page in pages]
+
+
+def prose(page: Path) -> str:
+    """The text without fenced blocks, whose brackets are no links."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.M)
+    return {"#" + re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_index_of_decisions_lists_each_record_once_in_order() -> None:
+    listed = re.findall(r"^\| \[(\d{3})\]\((\S+\.md)\) \| (.+?) \| .+ \|$", INDEX.read_text(), re.M)
+    numbered = [(name.name[:3], name.name, name.read_text().partition("\n")[0]) for name in RECORDS]
+
+    assert len(RECORDS) > 60
+    assert [(number, file, f"# {number}. {title}") for number, file, title in listed] == numbered
+    assert [int(number) for number, _, _ in numbered] == list(range(1, len(numbered) + 1))
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.stem)
+def test_a_decision_says_its_context_what_was_decided_and_what_follows(record: Path) -> None:
+    parts = re.split(r"^## (.*)$", record.read_text(), flags=re.M)
+    headings, texts = parts[1::2], parts[2::2]
+
+    assert headings[:3] == ["Context", "Decision", "Consequence"]
+    assert headings[3:] in ([], ["Figure"])
+    assert all(text.strip() for text in texts)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_a_relative_link_leads_to_a_file_and_a_heading_in_it(page: Path) -> None:
+    for path, anchor in LINK.findall(prose(page)):
+        if ":" in path:
+            continue  # an address
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{path} does not exist"
+        if anchor:
+            assert anchor in anchors(target), f"{path}{anchor} is no heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_a_file_that_a_page_names_exists(page: Path) -> None:
+    for path in SOURCE.findall(prose(page)):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.stem)
+def test_a_function_that_a_decision_names_stands_in_the_file_that_it_names(record: Path) -> None:
+    for name, path in re.findall(r"`(\w+(?:\.\w+)?)` in `(optio/[\w/]+\.py)`", " ".join(record.read_text().split())):
+        assert name in set(defined(ROOT / path)), f"{name} in {path}"
+
+
+def defined(path: Path) -> Iterator[str]:
+    """The functions, classes, methods and constants of a module."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        if isinstance(node, ast.ClassDef):
+            for each in node.body:
+                if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
+                    yield f"{node.name}.{each.name}"
