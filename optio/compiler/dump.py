@@ -10,7 +10,7 @@ from optio.compiler.scalars import other_reading, scalar
 _PLAIN = re.compile(r"[A-Za-z/$](?:[A-Za-z0-9_./$@*+()&=;,' -]*[A-Za-z0-9_./$@*+()&=;,'-])?")
 _LETTERS_FOR_WORDS = ("y", "Y", "n", "N")
 # What a reader would change: control characters, other line breaks, byte order marks, halves of characters.
-_ODD = re.compile("[^\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_ODD = re.compile("[\x00-\t\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 

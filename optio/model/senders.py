@@ -8,30 +8,29 @@ none: there the header carries the secret itself.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from optio.model.trigger import Scheme, WebhookConfig
 
 SIGNING_PREFIX = "whsec_"
 
 
-@dataclass(frozen=True, slots=True)
-class InHeader:
+class InHeader(Struct, frozen=True):
     """A value in a header; `name` is spelled as the sender spells it."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class InSignature:
+class InSignature(Struct, frozen=True):
     """A value in an entry of the signature header: `t=1700000000` has the key `t`."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class InBody:
+class InBody(Struct, frozen=True):
     """A value in the JSON body, at a JSONPath."""
 
     path: str
@@ -41,8 +40,7 @@ Source = InHeader | InBody
 Stamp = InHeader | InSignature
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sender:
+class Sender(Struct, frozen=True, kw_only=True):
     """One row. Of `event` and `delivery` the first place that holds a value counts."""
 
     name: str
