@@ -86,3 +86,13 @@ def defined(path: Path) -> Iterator[str]:
             for each in node.body:
                 if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
                     yield f"{node.name}.{each.name}"
+
+
+def test_the_glossary_is_in_order_and_says_each_word_in_two_lines_at_most() -> None:
+    entries = re.findall(r"^- (.*(?:\n  .*)*)", (DESIGN / "glossary.md").read_text(), re.M)
+    found = [re.match(r"\*\*([a-z -]+)\*\*: \S", entry) for entry in entries]
+    words = [match[1] for match in found if match is not None]
+
+    assert len(words) == len(entries) > 80
+    assert words == sorted(set(words))
+    assert [entry for entry in entries if entry.count("\n") > 1] == []
