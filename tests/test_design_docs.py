@@ -96,3 +96,13 @@ def test_the_glossary_is_in_order_and_says_each_word_in_two_lines_at_most() -> N
     assert len(words) == len(entries) > 80
     assert words == sorted(set(words))
     assert [entry for entry in entries if entry.count("\n") > 1] == []
+
+
+def test_the_changelog_has_the_groups_of_keep_a_changelog_in_their_order() -> None:
+    known = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    versions = re.split(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)[1:]
+
+    assert versions[0] == "Unreleased"
+    for changes in versions[1::2]:
+        groups = re.findall(r"^### (.*)$", changes, re.M)
+        assert groups == [group for group in known if group in groups]
