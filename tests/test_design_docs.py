@@ -67,10 +67,18 @@ def test_a_file_that_a_page_names_exists(page: Path) -> None:
         assert (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.stem)
-def test_a_function_that_a_decision_names_stands_in_the_file_that_it_names(record: Path) -> None:
-    for name, path in re.findall(r"`(\w+(?:\.\w+)?)` in `(optio/[\w/]+\.py)`", " ".join(record.read_text().split())):
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_a_function_that_a_page_names_stands_in_the_file_that_it_names(page: Path) -> None:
+    for name, path in re.findall(r"`(\w+(?:\.\w+)?)` in `(optio/[\w/]+\.py)`", " ".join(prose(page).split())):
         assert name in set(defined(ROOT / path)), f"{name} in {path}"
+
+
+def test_the_architecture_answers_a_score_of_questions_each_with_a_file() -> None:
+    text = (DESIGN / "architecture.md").read_text()
+    questions = re.findall(r"^\| (.+\?) \| (.+) \|$", text, re.M)
+
+    assert len(questions) >= 20
+    assert [question for question, answer in questions if not SOURCE.search(answer)] == []
 
 
 def defined(path: Path) -> Iterator[str]:
