@@ -2,12 +2,12 @@
 
 How the packages stand to each other (import only what stands to the left; `tests/test_layers.py` proves it):
 
-    errors < { model, private_files }
-           < { compiler, runtimes, store, broker, limits, executors, secrets, telemetry } < plan < runs < testing
-           < settings < { look, git_commit } < checking < wiring, live, writes < health
-           < { reload, server, worker, scheduler, retention, probe, lsp } < cli
+    errors < { scheduling, private_files } < model
+           < { compiler, runtimes, store, broker, limits, executors, secrets, telemetry } < { plan, runs } < testing
+           < settings < wiring < tree < { check_cache, processes, lsp } < server < cli
 
-`model`, `compiler` and `runtimes` are pure: no I/O but reading through a `SourceTree`, no clock, no randomness.
+`scheduling`, `model`, `compiler`, `runtimes` and `plan` are pure: no I/O but reading through a `SourceTree`, no clock, no
+randomness.
 
     tasks.d/*.yaml -> compiler.pipeline.compile_tree -> Compilation(registry, diagnostics)
     trigger        -> runs.submit -> one commit (delivery + run + event) -> a hint to the workers

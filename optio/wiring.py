@@ -17,15 +17,16 @@ from optio.executors.process import INSTALL, ProcessExecutor
 from optio.executors.sandbox import SandboxOptions
 from optio.limits.base import RateWindow
 from optio.limits.local import LocalRateWindow
-from optio.model.finding import Finding
+from optio.model.probe_result import Finding
 from optio.runs.execute import Parts
 from optio.runtimes import RUNTIMES
 from optio.secrets import LocalSecrets, Secrets
 from optio.settings import Settings
-from optio.store import sqlite, sqlite_examine
 from optio.store.base import Store
+from optio.store.sqlite import examine as sqlite_examine
+from optio.store.sqlite import sqlite_store
 from optio.telemetry.base import SILENT, Exposition, Failed, Listener, Telemetry, traces_wanted
-from optio.telemetry.pulses import Pulses
+from optio.telemetry.liveness import Pulses
 
 if TYPE_CHECKING:
     from optio.executors.pods.manifest import PodSettings
@@ -100,10 +101,10 @@ def open_store(settings: Settings, *, migrated: bool | None = None) -> Store:
     migrated = settings.migrate == "auto" if migrated is None else migrated
     if settings.database is not None:
         data_directory(settings)
-        return sqlite.open_store(settings.database, migrated=migrated, reserve=settings.reserve_bytes)
+        return sqlite_store.open_store(settings.database, migrated=migrated, reserve=settings.reserve_bytes)
     with _extra("postgres", settings.origins["database_url"]):
-        from optio.store import postgres
-    return postgres.open_store(settings.database_url or "", migrated=migrated)
+        from optio.store.postgres import postgres_store
+    return postgres_store.open_store(settings.database_url or "", migrated=migrated)
 
 
 def examine_store(settings: Settings, *, thorough: bool = False) -> Iterator[Finding]:
@@ -112,7 +113,7 @@ def examine_store(settings: Settings, *, thorough: bool = False) -> Iterator[Fin
         yield from sqlite_examine.examine(settings.database, thorough=thorough)
         return
     with _extra("postgres", settings.origins["database_url"]):
-        from optio.store import pg_examine
+        from optio.store.postgres import examine as pg_examine
     yield from pg_examine.examine(settings.database_url or "")
 
 
@@ -150,7 +151,7 @@ def recover(settings: Settings) -> sqlite_examine.Recovery | None:
 def backup_command(settings: Settings, file: str) -> list[str]:
     """The program that backs PostgreSQL up, with its arguments. Raises SettingsError."""
     with _extra("postgres", settings.origins["database_url"]):
-        from optio.store import pg_examine
+        from optio.store.postgres import examine as pg_examine
     return pg_examine.backup_command(settings.database_url or "", file)
 
 
@@ -232,8 +233,8 @@ def pod_settings(settings: Settings) -> "PodSettings":
 
 
 def _template(settings: Settings) -> "Template":
-    from optio.compiler.document import parse
     from optio.compiler.source import SourceFile
+    from optio.compiler.yaml.document import parse
     from optio.executors.pods.template import Template, faults
 
     path, origin = settings.pod_template, settings.origins["pod_template"]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from optio.compiler.pipeline import Compilation, compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 from optio.model.registry import CompiledTask
 
 T = TypeVar("T")

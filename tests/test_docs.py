@@ -14,7 +14,7 @@ import pytest
 from optio import wiring
 from optio.cli import COMMANDS
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 from optio.model.senders import SENDERS, InHeader
 from optio.model.spec import names_of
 from optio.model.task import Environment, TaskSpec
@@ -178,7 +178,7 @@ def test_every_command_stands_in_the_table() -> None:
 
 def test_every_route_stands_in_the_table() -> None:
     table = " ".join(row[0] for row in rows("HTTP"))
-    sources = "".join(path.read_text() for path in (ROOT / "optio" / "server").glob("*.py"))
+    sources = "".join(path.read_text() for path in (ROOT / "optio" / "server").rglob("*.py"))
     routes = re.findall(r"@(?:get|post|patch|delete)\(\s*\"([^\"]+)\"", sources)
 
     assert len(routes) > 10

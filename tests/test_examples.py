@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import DirectoryTree
+from optio.compiler.source_tree import DirectoryTree
 from optio.model.registry import CompiledTask
 from optio.testing.coverage import coverage
 from optio.testing.run import run

@@ -5,11 +5,13 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
 
 import optio
+from optio import compiler
 from tests.support import ROOT
 
 PACKAGE = ROOT / "optio"
@@ -17,33 +19,35 @@ PACKAGE = ROOT / "optio"
 FREE = {"version", "__init__", "__main__"}
 # Third parties have one home each.
 HOMES = {
-    "yaml": ("compiler.document", "compiler.syntax", "compiler.limits", "compiler.edit"),
+    "yaml": ("compiler.yaml", "compiler.edits.edit_yaml"),
     "jsonschema_rs": ("model.params",),
     "jsonpath_rfc9535": ("model.jsonpath",),
     "re2": ("model.jsonpath",),
-    "cronsim": ("model.cron",),
+    "cronsim": ("scheduling.cron",),
     "litestar": ("server",),
     "pygls": ("lsp.server", "lsp.wire"),
     "lsprotocol": ("lsp.server", "lsp.answers", "lsp.wire"),
     "httpx2": ("executors.pods.cluster", "executors.pods.exec"),
     "lightkube": ("executors.pods.cluster",),
-    "msgspec": ("model", "compiler.misfits", "compiler.schema", "checking.kept", "server", "store.sql.transaction"),
-    "uvicorn": ("cli.serving",),
-    "uvloop": ("cli.serving",),
-    "watchfiles": ("reload",),
-    "sqlite3": ("store.sqlite", "store.sqlite_examine"),
-    "psycopg": ("store.postgres", "store.pg_pool", "store.pg_errors", "store.pg_url", "store.pg_examine"),
+    "msgspec": (
+        *("model", "compiler.validation", "compiler.json_schema", "check_cache.entries", "server", "store.sql.transaction"),
+    ),
+    "uvicorn": ("cli.shared.serving",),
+    "uvloop": ("cli.shared.serving",),
+    "watchfiles": ("tree.reload",),
+    "sqlite3": ("store.sqlite",),
+    "psycopg": ("store.postgres",),
     "redis": ("broker.redis", "broker.connection", "broker.dramatiq", "broker.examine", "limits.redis"),
     "dramatiq": ("broker.dramatiq",),
-    "uuid_utils": ("scheduler",),
+    "uuid_utils": ("processes.scheduler",),
     "prometheus_client": ("telemetry.metrics",),
     "opentelemetry": ("telemetry.tracing",),
 }
 CORE = {"yaml", "jsonschema_rs", "jsonpath_rfc9535", "re2", "cronsim", "msgspec", "tzdata"}
 # What a pure package has no use for: the clock, chance, and the world outside.
 IMPURE = {"os", "time", "random", "secrets", "socket", "subprocess", "threading", "asyncio", "tempfile", "shutil", "logging"}
-PURE = ("model", "compiler", "runtimes", "plan")
-READS_FILES = {"compiler.tree"}
+PURE = ("scheduling", "model", "compiler", "runtimes", "plan")
+READS_FILES = {"compiler.source_tree"}
 LOCKS = {"model.spec"}
 
 
@@ -81,10 +85,10 @@ def imports() -> Iterator[Import]:
                     yield Import(name, whole if is_module or is_package else node.module, place)
 
 
-def ranks() -> dict[str, int]:
+def ranks(package: ModuleType) -> dict[str, int]:
     """Name -> place in the order, as the package's docstring draws it. Members of one brace share a place."""
-    assert optio.__doc__ is not None
-    (order,) = [block for block in optio.__doc__.split("\n\n") if block.startswith("    errors <")]
+    assert package.__doc__ is not None
+    (order,) = [block for block in package.__doc__.split("\n\n") if " } < " in block]
     found: dict[str, int] = {}
     for rank, group in enumerate(order.split("<")):
         for name in re.findall(r"[a-z_]+", group):
@@ -95,29 +99,38 @@ def ranks() -> dict[str, int]:
 
 ALL = list(imports())
 OURS = [i for i in ALL if i.imported.split(".")[0] == "optio" and i.imported != "optio"]
-TOP = {name.split(".")[0] for name, _ in modules()} - FREE
 
 
 def within(module: str, homes: tuple[str, ...]) -> bool:
     return any(module == home or module.startswith(home + ".") for home in homes)
 
 
-def test_every_package_and_module_has_a_place_in_the_order() -> None:
-    order = ranks()
-
-    assert set(order) == TOP
+# The package, and how many names stand before that of a part of it.
+ORDERED = [pytest.param(optio, 0, id="optio"), pytest.param(compiler, 1, id="compiler")]
 
 
-def test_imports_point_to_the_left_only() -> None:
-    order = ranks()
+def part_of(package: ModuleType, depth: int, name: str) -> str | None:
+    """The part of the package that a module is in: `checks` for `compiler.checks.prompt`."""
+    within_package = f"optio.{name}".startswith(f"{package.__name__}.")
+    return name.split(".")[depth] if within_package and name not in FREE else None
+
+
+@pytest.mark.parametrize(("package", "depth"), ORDERED)
+def test_every_package_and_module_has_a_place_in_the_order(package: ModuleType, depth: int) -> None:
+    parts = {part_of(package, depth, name) for name, _ in modules()} - {None}
+
+    assert set(ranks(package)) == parts
+
+
+@pytest.mark.parametrize(("package", "depth"), ORDERED)
+def test_imports_point_to_the_left_only(package: ModuleType, depth: int) -> None:
+    order = ranks(package)
 
     wrong = []
     for found in OURS:
-        importer, imported = found.importer.split(".")[0], found.imported.split(".")[1]
-        if imported in FREE or importer in FREE or importer == imported:
-            continue
-        from_rank, to_rank = order[importer], order[imported]
-        if to_rank >= from_rank:
+        importer = part_of(package, depth, found.importer)
+        imported = part_of(package, depth, found.imported.removeprefix("optio."))
+        if importer is not None and imported is not None and importer != imported and order[imported] >= order[importer]:
             wrong.append(f"{found.place}: {importer} imports {imported}")
 
     assert wrong == []
@@ -151,8 +164,8 @@ def test_use_cases_see_the_seams_only() -> None:
 
 def test_drivers_are_picked_by_wiring_alone() -> None:
     drivers = {
-        "store.sqlite",
-        "store.postgres",
+        "store.sqlite.sqlite_store",
+        "store.postgres.postgres_store",
         "broker.local",
         "broker.redis",
         "limits.local",

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from optio import health
 from optio.errors import StoreUnavailable
 from optio.model.run import RunState
-from optio.probe import Probe
-from optio.scheduler import Scheduler
+from optio.processes import health
+from optio.processes.metrics_server import Probe
+from optio.processes.scheduler import Scheduler
+from optio.processes.worker import Worker
 from optio.telemetry.base import Delivered, Fact, Telemetry
+from optio.telemetry.liveness import GRACE, Pulses
 from optio.telemetry.metrics import MOST_REASONS, Metrics
-from optio.telemetry.pulses import GRACE, Pulses
 from optio.wiring import Services
-from optio.worker import Worker
 from tests.runs.support import accept, claim, done, execute, opened, working
 from tests.server.api import JOB, Api
 from tests.support import COMMAND_TASK, ROOT, Answer, Dev, command_task, compiled, eventually, free_port
@@ -351,7 +351,7 @@ def test_an_answer_of_the_metrics_port_is_one_write_that_waits_for_no_acknowledg
         accepted, address = server.socket.accept()
         return Noted(fileno=accepted.detach()), address
 
-    monkeypatch.setattr("optio.probe._Server.get_request", accept)
+    monkeypatch.setattr("optio.processes.metrics_server._Server.get_request", accept)
     answer = ask(port, path)
 
     assert len(writes) == 1
@@ -362,7 +362,7 @@ def test_an_answer_of_the_metrics_port_is_one_write_that_waits_for_no_acknowledg
 
 def test_idle_connections_keep_nobody_out_for_long(probe: tuple[Services, int], monkeypatch: pytest.MonkeyPatch) -> None:
     _, port = probe
-    monkeypatch.setattr("optio.probe._Handler.timeout", 0.3)
+    monkeypatch.setattr("optio.processes.metrics_server._Handler.timeout", 0.3)
     idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(16)]
     try:
 
@@ -421,7 +421,7 @@ def test_a_loop_that_does_not_come_back_is_late_and_one_that_ended_is_not() -> N
 
 @pytest.mark.parametrize("part", ["claim", "schedule"])
 def test_a_loop_that_hangs_makes_its_process_unwell(services: Services, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optio.telemetry.pulses.GRACE", 0.3)
+    monkeypatch.setattr("optio.telemetry.liveness.GRACE", 0.3)
     hang = threading.Event()
     stuck = threading.Event()
 

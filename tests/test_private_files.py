@@ -11,7 +11,7 @@ import pytest
 from optio import private_files
 from optio.secrets import LocalSecrets
 from optio.settings import Settings
-from optio.store import sqlite, sqlite_examine
+from optio.store.sqlite import examine, sqlite_store
 from optio.wiring import build
 from tests.cli.conftest import ECHO
 from tests.support import Dev, as_nobody, directory_open_to_all
@@ -87,8 +87,8 @@ def test_a_new_data_directory_is_for_its_user_alone(open_directory: Path) -> Non
 
 def test_files_of_an_older_version_are_narrowed_at_the_start(open_directory: Path) -> None:
     path = open_directory / "optio.db"
-    sqlite.open_store(path).close()
-    first = sqlite.open_store(path)
+    sqlite_store.open_store(path).close()
+    first = sqlite_store.open_store(path)
     for end in ("", "-wal", "-shm"):
         Path(f"{path}{end}").chmod(0o664)
     secrets = open_directory / "secrets"
@@ -106,7 +106,7 @@ def test_a_database_behind_a_link_is_narrowed_where_it_lies(open_directory: Path
     (open_directory / "elsewhere").mkdir()
     (open_directory / "optio.db").symlink_to(open_directory / "elsewhere" / "real.db")
 
-    store = sqlite.open_store(open_directory / "optio.db")
+    store = sqlite_store.open_store(open_directory / "optio.db")
     names = sorted(path.name for path in (open_directory / "elsewhere").iterdir())
     store.close()
 
@@ -121,7 +121,7 @@ def test_a_file_of_another_user_is_left_and_warned_of(open_directory: Path, capl
     os.chown(path, 65534, 65534)
     path.chmod(0o644)
 
-    sqlite.open_store(path).close()
+    sqlite_store.open_store(path).close()
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert f"other users may read or write {path}" in caplog.text
@@ -139,8 +139,8 @@ def test_a_secrets_directory_of_its_own_keeps_its_modes(open_directory: Path) ->
 
 
 def test_a_backup_and_a_secret_are_private_whatever_was_in_their_place(open_directory: Path) -> None:
-    sqlite.open_store(open_directory / "optio.db").close()
-    sqlite_examine.backup(open_directory / "optio.db", open_directory / "copy.db")
+    sqlite_store.open_store(open_directory / "optio.db").close()
+    examine.backup(open_directory / "optio.db", open_directory / "copy.db")
     (open_directory / "KEY").write_text("old")
     LocalSecrets(open_directory, {}).put("KEY", "new")
 

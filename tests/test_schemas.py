@@ -8,8 +8,8 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from optio.compiler.codes import RULES
-from optio.compiler.schema import SCHEMAS, task_schema
+from optio.compiler.json_schema import SCHEMAS, task_schema
+from optio.compiler.rules.codes import RULES
 from tests.support import ROOT
 
 FILES = sorted([*(ROOT / "tasks.d").rglob("*.yaml"), *(ROOT / "examples").rglob("tasks.d/**/*.yaml")])

@@ -7,7 +7,7 @@ from typing import Any
 import redis
 
 from optio.broker.connection import client, open_to_others
-from optio.model.finding import ERROR, OK, WARNING, Finding
+from optio.model.probe_result import ERROR, OK, WARNING, Finding
 
 _PATIENCE = 2.0
 

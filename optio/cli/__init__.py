@@ -109,7 +109,7 @@ def _run(name: str, arguments: list[str]) -> int:
             raise
         complain(f"optio {name}: `{err.name}` is not installed: install `optio[server]`")
         return USAGE
-    from optio.cli.parser import Parser
+    from optio.cli.shared.parser import Parser
 
     parser = Parser(prog=f"optio {name}", description=command.__doc__ or summary)
     command.add_arguments(parser)
@@ -145,7 +145,7 @@ def _bug(name: str, err: Exception) -> int:
 def complain(text: str) -> None:
     """Say it on standard error. What was typed, or stands in a file, does not drive the terminal from there, either."""
     # Imported here: a clean run has nothing to say.
-    from optio.cli.show import safe
+    from optio.cli.shared.render_run import safe
 
     print(safe(text), file=sys.stderr)
 

@@ -9,13 +9,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from optio.cli import FAILED, OK, flags, show
-from optio.cli.moment import moment
+from optio.cli import FAILED, OK
+from optio.cli.shared import flags, render_run
+from optio.cli.shared.time_arg import moment
 from optio.errors import SettingsError, StoreFull
-from optio.retention import wanted
+from optio.processes.retention import wanted
 from optio.runs.audit import MOST_FINDINGS, Finding, Report, audit
 from optio.runs.schedule import MISSED_AFTER
-from optio.server.views import at
+from optio.server.serializers import at
 from optio.wiring import open_store
 
 
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         report = audit(store, since=since, task_id=args.task, keep=wanted(settings))
     finally:
         store.close()
-    print(show.as_json(document(report)) if args.json else text(report))
+    print(render_run.as_json(document(report)) if args.json else text(report))
     return FAILED if report.unexplained else OK
 
 
@@ -76,12 +77,12 @@ def text(report: Report) -> str:
         if tally.slots or tally.deliveries or tally.runs
     ]
     if rows:
-        lines += ["", show.table(["TASK", "SLOTS", "DELIVERIES", "RUNS BY"], rows)]
+        lines += ["", render_run.table(["TASK", "SLOTS", "DELIVERIES", "RUNS BY"], rows)]
     if report.pending_since is not None and report.until - report.pending_since > MISSED_AFTER:
         lines += ["", f"slots wait for a scheduler since {_time(report.pending_since)} UTC: is `optio scheduler` running?"]
     if not report.unexplained:
         return "\n".join([*lines, "", "unexplained: 0"])
-    lines += ["", show.coloured(f"unexplained: {report.unexplained:,}", "31")]
+    lines += ["", render_run.coloured(f"unexplained: {report.unexplained:,}", "31")]
     lines += [_line(each) for each in sorted(report.findings, key=lambda each: each.at)]
     if report.unexplained > len(report.findings):
         lines.append(f"  ... these are the first {MOST_FINDINGS:,} that were found")
@@ -90,7 +91,7 @@ def text(report: Report) -> str:
 
 def _line(each: Finding) -> str:
     what = each.kind if each.kind == "slot" else f"{each.kind} {each.id}"
-    return f"  {_time(each.at)}  {show.safe(each.task_id)}  {what}: {show.safe(each.message)}"
+    return f"  {_time(each.at)}  {render_run.safe(each.task_id)}  {what}: {render_run.safe(each.message)}"
 
 
 def _counts(counts: Counter[str]) -> str:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from optio.cli import complain
 
 if TYPE_CHECKING:  # the command line is read before the compiler is loaded
-    from optio.checking.check import Checked
-    from optio.checking.how import How
+    from optio.check_cache.check import Checked
+    from optio.check_cache.options import How
     from optio.compiler.diagnostics import Diagnostic
     from optio.compiler.report import Excerpt
-    from optio.compiler.tree import DirectoryTree
+    from optio.compiler.source_tree import DirectoryTree
 
 # Of each path as it is shown, the directory that was checked, and the path in it.
 Sources = dict[str, tuple[Path, str]]
@@ -145,14 +145,14 @@ def _roots(paths: list[str], default: str) -> "dict[Path, list[str] | None]":
 
 
 def _checked(root: Path, only: list[str] | None, args: argparse.Namespace) -> "Checked":
-    from optio.checking.check import check
+    from optio.check_cache.check import check
 
     return check(root, only, _how(args))
 
 
 def _typed(root: Path, only: list[str] | None, given: bytes, args: argparse.Namespace) -> "Checked":
     """The one file, as part of its tree."""
-    from optio.checking.check import Checked, check
+    from optio.check_cache.check import Checked, check
 
     (path,) = only or ("",)
     whole = check(root, None, _how(args), typed={path: given})
@@ -160,7 +160,7 @@ def _typed(root: Path, only: list[str] | None, given: bytes, args: argparse.Name
 
 
 def _how(args: argparse.Namespace) -> "How":
-    from optio.checking.how import How, default_place
+    from optio.check_cache.options import How, default_place
     from optio.model.isolation import APPLIED
 
     place = None if args.no_cache else default_place(os.environ)
@@ -170,23 +170,23 @@ def _how(args: argparse.Namespace) -> "How":
 
 
 def _tree(root: Path, only: list[str] | None) -> "DirectoryTree":
-    from optio.compiler.tree import DirectoryTree
+    from optio.compiler.source_tree import DirectoryTree
 
     return DirectoryTree(root, only=only)
 
 
 def _fix(root: Path, only: list[str] | None, args: argparse.Namespace) -> "tuple[Checked, int]":
-    from optio.checking.check import Checked
-    from optio.cli import fixing
+    from optio.check_cache.check import Checked
+    from optio.cli.shared import apply_fixes
     from optio.compiler.fixes import fixed
 
     tree = _tree(root, only)
     done = fixed(tree, unsafe=args.unsafe_fixes, careful=args.strict or args.verbose)
     if args.diff:
-        sys.stdout.writelines(fixing.differences(root, done.before, done.files))
+        sys.stdout.writelines(apply_fixes.differences(root, done.before, done.files))
         undone = done.count
     else:
-        left = fixing.write(root, done.files, done.before)
+        left = apply_fixes.write(root, done.files, done.before)
         for path in left:
             complain(f"optio check: `{_seen(root, path)}` has changed meanwhile, and is left as it is: try again")
         count, files = sum(done.counts[path] for path in done.files if path not in left), len(done.files) - len(left)
@@ -232,7 +232,7 @@ def _print_exchange(found: "list[Diagnostic]", checked: list[str], form: str) ->
 
 def _excerpts(sources: Sources, given: bytes | None) -> "Excerpt":
     """The text of a file as its tree reads it: what must not be read, a pipe or what lies outside, is not shown, either."""
-    from optio.compiler.tree import Unreadable
+    from optio.compiler.source_tree import Unreadable
 
     def text_of(path: str) -> str | None:
         root, own = sources[path]
@@ -261,6 +261,6 @@ def _print_text(found: "list[Diagnostic]", files: int, tasks: int, paths: list[s
         if files:
             print(report.closing(found, files, tasks))
         else:
-            from optio.cli.show import safe
+            from optio.cli.shared.render_run import safe
 
             print(safe(f"no task files in {', '.join(f'`{path}`' for path in paths)}"))

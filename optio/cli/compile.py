@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
-from optio.checking.compiled import compiled
-from optio.cli import FAILED, OK, complain, flags, show
+from optio.check_cache.parallel_compile import compiled
+from optio.cli import FAILED, OK, complain
+from optio.cli.shared import flags, render_run
 from optio.compiler.report import closing, concise
-from optio.compiler.tree import DirectoryTree
+from optio.compiler.source_tree import DirectoryTree
 from optio.errors import SettingsError
 from optio.model.registry import CompiledTask, Registry, canonical
 
@@ -44,7 +45,7 @@ def document(registry: Registry) -> dict[str, object]:
 def _table(registry: Registry) -> str:
     rows = [[t.id, t.digest[:19], f"{t.origin.path}:{t.origin.line}", _triggers(t)] for t in registry.tasks.values()]
     count = "1 task" if len(rows) == 1 else f"{len(rows)} tasks"
-    return show.table(["TASK", "DIGEST", "FILE", "TRIGGERS"], rows) + f"\n\n{count}, generation {registry.digest}"
+    return render_run.table(["TASK", "DIGEST", "FILE", "TRIGGERS"], rows) + f"\n\n{count}, generation {registry.digest}"
 
 
 def _triggers(task: CompiledTask) -> str:

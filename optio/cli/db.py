@@ -6,10 +6,11 @@ import sys
 import time
 from pathlib import Path
 
-from optio.cli import FAILED, OK, USAGE, findings, flags, show
+from optio.cli import FAILED, OK, USAGE
+from optio.cli.shared import flags, render_probe, render_run
 from optio.errors import SettingsError, StoreUnavailable
-from optio.model.finding import ERROR
-from optio.model.finding import OK as GOOD
+from optio.model.probe_result import ERROR
+from optio.model.probe_result import OK as GOOD
 from optio.model.text import duration
 from optio.settings import Settings
 from optio.store.base import Store
@@ -61,7 +62,7 @@ def _migrate(settings: Settings, wait: float, *, as_json: bool) -> int:
     finally:
         store.close()
     if as_json:
-        print(show.as_json({"taken": taken, "version": known}))
+        print(render_run.as_json({"taken": taken, "version": known}))
     elif taken:
         print(f"the schema has version {known} now; that took {time.monotonic() - began:.1f} s")
     else:
@@ -87,9 +88,9 @@ def _check(settings: Settings, *, as_json: bool) -> int:
     for each in examine_store(settings, thorough=True):
         found.append(each)
         if not as_json:
-            print("\n".join(findings.lines([each])), flush=True)
+            print("\n".join(render_probe.lines([each])), flush=True)
     if as_json:
-        print(show.as_json(findings.as_json(found)))
+        print(render_run.as_json(render_probe.as_json(found)))
     statuses = {each.status for each in found}
     return USAGE if ERROR in statuses else OK if statuses == {GOOD} else FAILED
 
@@ -99,10 +100,10 @@ def _recover(settings: Settings, *, as_json: bool) -> int:
         raise SettingsError("`optio db recover` is for SQLite; PostgreSQL recovers by itself when it starts")
     done = recover(settings)
     if done is None:
-        print(show.as_json({"lostCommits": 0}) if as_json else "the log is sound: nothing to do")
+        print(render_run.as_json({"lostCommits": 0}) if as_json else "the log is sound: nothing to do")
         return OK
     if as_json:
-        print(show.as_json({"lostCommits": done.lost_commits, "copy": str(done.copy)}))
+        print(render_run.as_json({"lostCommits": done.lost_commits, "copy": str(done.copy)}))
     elif done.lost_commits:
         print(f"the database is usable again, without up to {done.lost_commits} commits; the damaged log is {done.copy}")
         print(
@@ -121,7 +122,7 @@ def _backup(settings: Settings, file: Path, *, as_json: bool) -> int:
         )
     size = backup(settings, file)
     if as_json:
-        print(show.as_json({"file": str(file), "bytes": size}))
+        print(render_run.as_json({"file": str(file), "bytes": size}))
     else:
         print(f"{file}: {size:,} bytes; keep a copy of {settings.secrets} with it")
     return OK

@@ -8,19 +8,20 @@ import os
 import socket
 import sys
 
-from optio.cli import OK, dev_token, flags
-from optio.cli.console import RunNews, TreeNews
-from optio.cli.serving import attach, listen, log_to_stderr, probing, run_loop, serve
+from optio.cli import OK
+from optio.cli.shared import dev_token, flags
+from optio.cli.shared.dev_console import RunNews, TreeNews
+from optio.cli.shared.serving import attach, listen, log_to_stderr, probing, run_loop, serve
 from optio.errors import SettingsError
-from optio.live import LiveRegistry, server_name
-from optio.reload import Reloader
-from optio.retention import Retention
-from optio.scheduler import Scheduler
+from optio.processes.retention import Retention
+from optio.processes.scheduler import Scheduler
+from optio.processes.worker import Worker
 from optio.settings import Settings
 from optio.telemetry.logs import Unblocked
+from optio.tree.reload import Reloader
+from optio.tree.served import LiveRegistry, server_name
 from optio.version import __version__
 from optio.wiring import Services, build, data_directory
-from optio.worker import Worker
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

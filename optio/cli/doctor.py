@@ -13,13 +13,14 @@ from importlib import import_module
 from pathlib import Path
 
 from optio import private_files, wiring
-from optio.cli import FAILED, OK, client, dev_token, findings, flags, show
+from optio.cli import FAILED, OK
+from optio.cli.shared import client, dev_token, flags, render_probe, render_run
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import MAX_FILE_BYTES, DirectoryTree
+from optio.compiler.source_tree import MAX_FILE_BYTES, DirectoryTree
 from optio.errors import LaunchFailed, NotFound, SettingsError, StoreMismatch, StoreUnavailable
 from optio.executors.base import Executor
-from optio.model import isolation, strangers
-from optio.model.finding import Finding as Check
+from optio.model import isolation, untrusted
+from optio.model.probe_result import Finding as Check
 from optio.model.registry import CompiledTask
 from optio.runs import admission
 from optio.runs.signature import unusable_secrets
@@ -54,19 +55,19 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         keys = ("name", "value", "origin", "help")
         print(
-            show.as_json(
+            render_run.as_json(
                 {
                     "version": __version__,
-                    "checks": findings.as_json(checks),
+                    "checks": render_probe.as_json(checks),
                     "settings": [dict(zip(keys, row, strict=True)) for row in settings_rows],
                 }
             )
         )
     else:
         print(f"optio {__version__}\n")
-        for line in findings.lines(checks):
+        for line in render_probe.lines(checks):
             print(line)
-        print("\n" + show.table(["SETTING", "VALUE", "FROM"], [row[:3] for row in settings_rows]))
+        print("\n" + render_run.table(["SETTING", "VALUE", "FROM"], [row[:3] for row in settings_rows]))
     return FAILED if any(check.status == "error" for check in checks) else OK
 
 
@@ -83,14 +84,14 @@ def _python(settings: Settings) -> Iterator[Check]:
 
 def _libraries(settings: Settings) -> Iterator[Check]:
     try:
-        import_module("optio.compiler.document")
+        import_module("optio.compiler.yaml.document")
         yield Check(name="yaml", status="ok", detail="PyYAML with libyaml")
     except ImportError as err:
         hint = "install a PyYAML wheel: it holds libyaml"
         yield Check(name="yaml", status="error", detail=f"PyYAML cannot be used: {err}", hint=hint)
     try:
-        import_module("optio.cli.serving")
-        import_module("optio.reload")
+        import_module("optio.cli.shared.serving")
+        import_module("optio.tree.reload")
         yield Check(name="libraries", status="ok", detail="those of `optio dev` and `optio server` are there")
     except ModuleNotFoundError as err:
         if err.name is None or err.name.startswith("optio"):
@@ -344,7 +345,7 @@ def _agents(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[Check
 
 def _strangers(tasks: Sequence[CompiledTask]) -> Iterator[Check]:
     """Secrets beside what strangers write: a sandbox does not keep an agent from giving away what it was given."""
-    exposed = [task.id for task in tasks if task.spec.environment.secrets and strangers.reaching(task.spec, task.prompt)]
+    exposed = [task.id for task in tasks if task.spec.environment.secrets and untrusted.reaching(task.spec, task.prompt)]
     if exposed:
         some = ", ".join(exposed[:5]) + (f" and {len(exposed) - 5} more" if len(exposed) > 5 else "")
         detail = f"what strangers write reaches the prompt of tasks that get secrets: {some}"

@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0, or 2 for a rule that does not exist."""
-    from optio.compiler.codes import RULES, meant
-    from optio.compiler.nearest import closest
+    from optio.compiler.rules.codes import RULES, meant
+    from optio.compiler.suggest import closest
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

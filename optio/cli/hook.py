@@ -7,7 +7,8 @@ import time
 import uuid
 from pathlib import Path
 
-from optio.cli import OK, client, complain, flags, show
+from optio.cli import OK, complain
+from optio.cli.shared import client, flags, render_run
 from optio.errors import SettingsError
 from optio.model.trigger import WebhookConfig
 from optio.runs.signature import UnusableSecret, delivery_header, event_header, event_place, sign
@@ -61,13 +62,13 @@ def _add_capture(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """The verb's exit code."""
     if args.verb == "replay":
-        from optio.cli import replay
+        from optio.cli.shared import replay
 
         return replay.run(args)
     if args.verb == "capture":
-        from optio.cli import capture
+        from optio.cli.shared import capture_test
 
-        return capture.run(args)
+        return capture_test.run(args)
     return _send(args)
 
 
@@ -101,14 +102,14 @@ def _send(args: argparse.Namespace) -> int:
             raise SettingsError(f"the secret `{config.secret.name}` cannot be used: {err}") from err
     answer = server.request("POST", f"/api/hooks/{client.quoted(config.path)}", raw=body, headers=headers)
     if "challenge" in answer:
-        print(show.as_json(answer) if args.json else "200: no run, the challenge was answered")
+        print(render_run.as_json(answer) if args.json else "200: no run, the challenge was answered")
         return OK
     if args.wait and answer["runId"]:
         return follow(server, answer["runId"], as_json=args.json)
     what = f"run {answer['runId']}" if answer["runId"] else "no run, its `events` or `when` leave this delivery out"
     if answer.get("reason"):
         complain(f"nothing new was started: {answer['reason']}")
-    print(show.as_json(answer) if args.json else f"202 {answer['status']}: {what}")
+    print(render_run.as_json(answer) if args.json else f"202 {answer['status']}: {what}")
     return OK
 
 

@@ -4,9 +4,10 @@ import argparse
 import os
 from pathlib import Path
 
-from optio.cli import OK, flags
-from optio.cli.show import safe
-from optio.compiler.schema import SCHEMAS
+from optio.cli import OK
+from optio.cli.shared import flags
+from optio.cli.shared.render_run import safe
+from optio.compiler.json_schema import SCHEMAS
 from optio.errors import SettingsError
 
 _HELLO = """\

@@ -16,14 +16,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from optio.cli import FAILED, OK, complain, flags, show
-from optio.cli.client import Client
-from optio.cli.served import past_of
-from optio.cli.sides import Sides, of_directories, of_revisions, of_server
+from optio.cli import FAILED, OK, complain
+from optio.cli.shared import flags, render_run
+from optio.cli.shared.client import Client
+from optio.cli.shared.plan_inputs import Sides, of_directories, of_revisions, of_server
+from optio.cli.shared.served_tree import past_of
 from optio.compiler import exchange
 from optio.compiler.diagnostics import Diagnostic, Severity, graded
-from optio.compiler.nearest import closest
 from optio.compiler.report import concise
+from optio.compiler.suggest import closest
 from optio.errors import SettingsError
 from optio.model.effect import Kind, Weight
 from optio.plan import document, markdown, report
@@ -157,7 +158,7 @@ def _printed(plan: Plan, found: list[Diagnostic], args: argparse.Namespace, side
 
 
 def _paint(text: str, style: str) -> str:
-    return show.coloured(text, style) if style != "0" else text
+    return render_run.coloured(text, style) if style != "0" else text
 
 
 def _document(plan: Plan, found: list[Diagnostic], sides: Sides, failing: Failing) -> dict[str, object]:

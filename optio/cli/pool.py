@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from optio.cli import OK, client, flags, show
-from optio.cli.moment import moment
+from optio.cli import OK
+from optio.cli.shared import client, flags, render_run
+from optio.cli.shared.time_arg import moment
 from optio.errors import SettingsError
 from optio.model.text import roughly
 
@@ -70,11 +71,11 @@ def run(args: argparse.Namespace) -> int:
             raise SettingsError("--since is for `optio pool`: the plan takes --days")
         query = {"task": args.task, "days": args.days, "target": args.target, "limit": args.limit}
         found = client.Client(flags.settings(args)).request("GET", "/api/pools/plan", query=query)
-        print(show.as_json(found) if args.json else plan_text(found))
+        print(render_run.as_json(found) if args.json else plan_text(found))
         return OK
     query = {"since": _since(args.since)}
     found = client.Client(flags.settings(args)).request("GET", "/api/pools", query=query)
-    print(show.as_json(found) if args.json else text(found))
+    print(render_run.as_json(found) if args.json else text(found))
     return OK
 
 
@@ -113,7 +114,10 @@ def text(found: dict[str, Any]) -> str:
         header.insert(1, "PLACE")
         for row, item in zip(rows, found["items"], strict=True):
             row.insert(1, item["place"] or "-")
-    lines = [show.table(header, rows), f"starts since {found['since'][:16].replace('T', ' ')} UTC: warm ones found a pod ready"]
+    lines = [
+        render_run.table(header, rows),
+        f"starts since {found['since'][:16].replace('T', ' ')} UTC: warm ones found a pod ready",
+    ]
     return "\n".join([*lines, *_silence(found), *_held_up(found)])
 
 
@@ -121,12 +125,13 @@ def _held_up(found: dict[str, Any]) -> Iterator[str]:
     """Runs that no worker takes, and cold starts that wait, and why."""
     for each in found.get("unserved", ()):
         tasks = _names(each["tasks"]) or "tasks that are gone"
-        yield f"{show.safe(each['message'])} ({tasks}; runs that wait: {each['waiting']})"
+        yield f"{render_run.safe(each['message'])} ({tasks}; runs that wait: {each['waiting']})"
     for each in found.get("shortages", ()):
         since = f"since {each['since'][:19].replace('T', ' ')} UTC"
-        yield f"no room for task {each['taskId']} {since}: {show.safe(each['message'])} [{each['reason']}]"
+        yield f"no room for task {each['taskId']} {since}: {render_run.safe(each['message'])} [{each['reason']}]"
     for each in found.get("startingSlowly", ()):
-        yield f"run {each['runId']} of task {each['taskId']} has not begun: {show.safe(each['message'])} [{each['reason']}]"
+        message = render_run.safe(each["message"])
+        yield f"run {each['runId']} of task {each['taskId']} has not begun: {message} [{each['reason']}]"
 
 
 def _silence(found: dict[str, Any]) -> Iterator[str]:
@@ -199,7 +204,7 @@ def _task(item: dict[str, Any]) -> Iterator[str]:
         for each in item["sizes"]
     ]
     header = ["SIZE", "WARM", "WAIT P50", "P99", "IDLE H/DAY", "CPU-H/DAY", "GIB-H/DAY", ""]
-    yield "\n".join(f"  {line}" for line in show.table(header, rows).splitlines())
+    yield "\n".join(f"  {line}" for line in render_run.table(header, rows).splitlines())
 
 
 def _figure(value: float | None) -> str:

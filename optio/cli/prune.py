@@ -3,8 +3,9 @@
 import argparse
 from collections import Counter
 
-from optio.cli import OK, flags, show
-from optio.retention import wanted
+from optio.cli import OK
+from optio.cli.shared import flags, render_run
+from optio.processes.retention import wanted
 from optio.store.base import Keep
 from optio.wiring import open_store
 
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         store.close()
     if args.json:
-        print(show.as_json({"dryRun": args.dry_run, "counts": {_key(kind): counts[kind] for kind in _WORDS}}))
+        print(render_run.as_json({"dryRun": args.dry_run, "counts": {_key(kind): counts[kind] for kind in _WORDS}}))
         return OK
     said = [f"{counts[kind]:>9,} {words}" for kind, words in _WORDS.items() if counts[kind]]
     print("\n".join([f"{'would go' if args.dry_run else 'gone'}:", *said]) if said else "nothing is older than it is kept")

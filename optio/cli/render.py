@@ -4,14 +4,15 @@ import argparse
 import json
 import sys
 
-from optio.cli import FAILED, OK, complain, flags, show
+from optio.cli import FAILED, OK, complain
 from optio.cli.run import add_parameters, parameters
+from optio.cli.shared import flags, render_run
 from optio.compiler.diagnostics import Severity
 from optio.compiler.layers import Bases, origins
-from optio.compiler.nearest import closest
 from optio.compiler.pipeline import Compilation, Policies, compile_file, compile_tree
 from optio.compiler.report import concise
-from optio.compiler.tree import DirectoryTree, SourceTree
+from optio.compiler.source_tree import DirectoryTree, SourceTree
+from optio.compiler.suggest import closest
 from optio.errors import Invalid, SettingsError
 from optio.model.prompt import placeholders
 from optio.model.registry import CompiledTask
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         complain("optio render: " + "\n".join(lines))
         return FAILED
     if args.json:
-        print(show.as_json({"taskId": task.id, "digest": task.digest, "params": made.params, "prompt": made.prompt}))
+        print(render_run.as_json({"taskId": task.id, "digest": task.digest, "params": made.params, "prompt": made.prompt}))
         return OK
     sys.stdout.flush()
     sys.stdout.buffer.write(made.prompt.encode("utf-8", "surrogatepass"))
@@ -75,7 +76,7 @@ def _explain(task: CompiledTask, tree: SourceTree) -> None:
     width = max((len(place) for place, _ in rows), default=0)
     for place, route in rows:
         value = json.dumps(value_at(found.document.value, route), ensure_ascii=False)
-        print(show.safe(f"{place:<{width}}  {name_of(route)}: {value if len(value) <= 80 else value[:77] + '...'}"))
+        print(render_run.safe(f"{place:<{width}}  {name_of(route)}: {value if len(value) <= 80 else value[:77] + '...'}"))
 
 
 def _find(compilation: Compilation, name: str, root: str) -> CompiledTask | None:

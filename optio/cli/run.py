@@ -5,7 +5,8 @@ import json
 import sys
 from typing import Any, TextIO
 
-from optio.cli import FAILED, INTERRUPTED, OK, client, flags, show
+from optio.cli import FAILED, INTERRUPTED, OK
+from optio.cli.shared import client, flags, render_run
 from optio.errors import SettingsError
 
 
@@ -33,7 +34,9 @@ def run(args: argparse.Namespace) -> int:
     started = server.request("POST", f"/api/tasks/{client.quoted(args.task)}/runs", body=body, headers=headers)
     if not args.wait:
         same = " (it stands for the same key)" if started.get("duplicate") else ""
-        print(show.as_json(started) if args.json else f"run {started['runId']} {show.state(started['state'])}{same}")
+        print(
+            render_run.as_json(started) if args.json else f"run {started['runId']} {render_run.state(started['state'])}{same}"
+        )
         return OK
     if not args.json:
         print(f"run {started['runId']} of {started['taskId']}", file=sys.stderr)
@@ -55,7 +58,7 @@ def follow(
     try:
         for name, data in server.events(f"/api/workflow-runs/{client.quoted(run_id)}/logs", after=after):
             if name == "line" and not as_json:
-                print(show.line(data, raw=raw), flush=True, file=notes if data["kind"] == "system" else sys.stdout)
+                print(render_run.line(data, raw=raw), flush=True, file=notes if data["kind"] == "system" else sys.stdout)
             if name == "end":
                 break
     except KeyboardInterrupt:
@@ -64,10 +67,10 @@ def follow(
         return INTERRUPTED
     ended = server.request("GET", f"/api/workflow-runs/{client.quoted(run_id)}")
     if as_json:
-        print(show.as_json(ended))
+        print(render_run.as_json(ended))
     else:
         sys.stdout.flush()
-        print(show.outcome(ended), file=sys.stderr)
+        print(render_run.outcome(ended), file=sys.stderr)
     return OK if ended["state"] == "completed" else FAILED
 
 

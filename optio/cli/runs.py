@@ -5,8 +5,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from optio.cli import OK, client, flags, show
+from optio.cli import OK
 from optio.cli.run import follow
+from optio.cli.shared import client, flags, render_run
 from optio.errors import SettingsError
 from optio.model.run import RunState
 
@@ -53,11 +54,11 @@ def run(args: argparse.Namespace) -> int:
         return _logs(server, path, args)
     if args.verb in ("cancel", "retry"):
         found = server.request("POST", f"{path}/{args.verb}")
-        print(show.as_json(found) if args.json else show.outcome(found))
+        print(render_run.as_json(found) if args.json else render_run.outcome(found))
         return OK
     found = server.request("GET", path)
     if args.json:
-        print(show.as_json(found))
+        print(render_run.as_json(found))
     elif args.verb == "why":
         print(_why(found))
     else:
@@ -69,7 +70,7 @@ def _list(server: client.Client, args: argparse.Namespace) -> int:
     query = {"task": args.task, "state": args.state, "limit": args.limit, "cursor": args.cursor}
     found = server.request("GET", "/api/runs", query=query)
     if args.json:
-        print(show.as_json(found))
+        print(render_run.as_json(found))
         return OK
     rows = [
         [
@@ -85,7 +86,9 @@ def _list(server: client.Client, args: argparse.Namespace) -> int:
         for item in found["items"]
     ]
     print(
-        show.table(["RUN", "TASK", "STATE", "REASON", "TRIGGER", "CREATED (UTC)", "TOOK", "COST"], rows) if rows else "no runs"
+        render_run.table(["RUN", "TASK", "STATE", "REASON", "TRIGGER", "CREATED (UTC)", "TOOK", "COST"], rows)
+        if rows
+        else "no runs"
     )
     if found["next"]:
         print(f"more: --cursor {found['next']}")
@@ -101,7 +104,7 @@ def _logs(server: client.Client, path: str, args: argparse.Namespace) -> int:
     while True:
         page = server.request("GET", f"{path}/logs", query={"after": after, "attempt": args.attempt})
         for item in page["items"]:
-            print(show.as_json(item) if args.json else show.line(item, raw=args.raw))
+            print(render_run.as_json(item) if args.json else render_run.line(item, raw=args.raw))
         if not page["items"]:
             return OK
         after = page["next"]
@@ -112,9 +115,9 @@ def _why(run: dict[str, Any]) -> str:
         return "\n".join(_waits(run["waiting"], run["queuedAt"]))
     last = run["events"][-1]
     if run["state"] == "running" and run["message"]:
-        what = f"running since {last['at']}, not begun yet: {show.safe(run['message'])} [{run['reason']}]"
+        what = f"running since {last['at']}, not begun yet: {render_run.safe(run['message'])} [{run['reason']}]"
     else:
-        text = f": {show.safe(last['message'])}" if last["message"] else ""
+        text = f": {render_run.safe(last['message'])}" if last["message"] else ""
         what = f"{run['state']} since {last['at']}: {last['reason']}{text}"
     return "\n".join([what, *(text for a in run["attempts"][-1:] for text in _pod(a))])
 
@@ -131,31 +134,32 @@ def _pod(attempt: dict[str, Any]) -> Iterator[str]:
 
 
 def _waits(waiting: dict[str, Any], since: str) -> Iterator[str]:
-    yield f"queued since {since}: {show.safe(waiting['message'])} [{waiting['reason']}]"
+    yield f"queued since {since}: {render_run.safe(waiting['message'])} [{waiting['reason']}]"
     if waiting["position"] is not None:
         ahead = f", {waiting['ahead']} ahead of it" if waiting["ahead"] else ""
         yield f"position  {waiting['position']}{ahead}"
     if waiting["rule"]:
-        yield f"rule      {show.safe(waiting['rule'])}"
+        yield f"rule      {render_run.safe(waiting['rule'])}"
     if waiting["occupiedBy"]:
         yield "used by   " + "\n          ".join(waiting["occupiedBy"])
     yield f"earliest  {waiting['earliestStart'] or 'not known'}"
 
 
 def _details(run: dict[str, Any]) -> str:
-    lines = [show.outcome(run), f"task     {run['taskId']} ({run['definition']})", f"trigger  {run['trigger']}"]
-    lines += [f"param    {name} = {show.safe(str(value))}" for name, value in run["params"].items()]
+    lines = [render_run.outcome(run), f"task     {run['taskId']} ({run['definition']})", f"trigger  {run['trigger']}"]
+    lines += [f"param    {name} = {render_run.safe(str(value))}" for name, value in run["params"].items()]
     lines += ["events"]
     lines += [
-        f"  {e['at']}  {e['from'] or ''} -> {e['to']}  {e['reason']}  {show.safe(e['message'])}".rstrip() for e in run["events"]
+        f"  {e['at']}  {e['from'] or ''} -> {e['to']}  {e['reason']}  {render_run.safe(e['message'])}".rstrip()
+        for e in run["events"]
     ]
     lines += ["attempts"]
     for a in run["attempts"]:
         cost = "" if a["costUsd"] is None else f"  ${a['costUsd']}"
         began = f"  ({a['began']} pod)" if a.get("began") in ("cold", "warm") else ""
-        ended = f"{a['reason'] or 'running'}  {show.safe(a['message'] or '')}{cost}".rstrip()
+        ended = f"{a['reason'] or 'running'}  {render_run.safe(a['message'] or '')}{cost}".rstrip()
         lines.append(f"  {a['number']}  {_started(a)}{began}  {ended}")
         lines += [f"     {text}" for text in _pod(a)]
     if run["output"]:
-        lines += ["output", *[f"  {show.safe(text)}" for text in run["output"].splitlines()]]
+        lines += ["output", *[f"  {render_run.safe(text)}" for text in run["output"].splitlines()]]
     return "\n".join(lines)

@@ -8,17 +8,18 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from optio.cli import FAILED, OK, calendar, complain, flags, show
+from optio.cli import FAILED, OK, complain
+from optio.cli.shared import flags, render_run, tree_calendar
 from optio.compiler.diagnostics import Severity
-from optio.compiler.nearest import closest
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.report import concise
-from optio.compiler.tree import DirectoryTree
+from optio.compiler.source_tree import DirectoryTree
+from optio.compiler.suggest import closest
 from optio.errors import SettingsError
-from optio.model import cron
-from optio.model.calendar import fires
 from optio.model.registry import CompiledTask
 from optio.model.trigger import ScheduleTrigger
+from optio.scheduling import cron
+from optio.scheduling.calendar import fires
 
 _FEW, _MOST = 5, 1000
 
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--past", action="store_true", help="the last ones instead, with the run that each started, or why none"
     )
-    calendar.add_arguments(parser)
+    tree_calendar.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
     flags.add(parser, "tasks")
     flags.add(parser, "url", "token")
@@ -38,10 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0, or 1 when a file has errors or the task has no schedule; raises SettingsError for a task that does not exist."""
-    calendar.check(args)
+    tree_calendar.check(args)
     args.count = args.count or _FEW
     if args.past:
-        from optio.cli.past import tell
+        from optio.cli.shared.schedule_history import tell
 
         return tell(args)
     for name in ("url", "token"):
@@ -66,14 +67,16 @@ def run(args: argparse.Namespace) -> int:
     chosen = [task for task in tasks.values() if args.task in (None, task.id)]
     wanted = [(task, task.spec.schedule) for task in chosen if task.spec.schedule is not None]
     now = datetime.now(UTC)
-    span = calendar.range_of(args, {trigger.config.timezone for _, trigger in wanted}, now) if args.calendar else None
+    span = tree_calendar.range_of(args, {trigger.config.timezone for _, trigger in wanted}, now) if args.calendar else None
     if span is not None and (wanted or args.json):
-        from optio.cli.calendar_text import text as calendar_text
+        from optio.cli.shared.render_calendar import text as calendar_text
 
-        found = calendar.calendar([task for task, _ in wanted], span, settings.max_workflow_concurrent, compilation.diagnostics)
-        print(show.as_json(calendar.document(found)) if args.json else calendar_text(found, grid=args.grid))
+        found = tree_calendar.calendar(
+            [task for task, _ in wanted], span, settings.max_workflow_concurrent, compilation.diagnostics
+        )
+        print(render_run.as_json(tree_calendar.document(found)) if args.json else calendar_text(found, grid=args.grid))
     elif args.json:
-        print(show.as_json([document(*each, now, args.count) for each in wanted]))
+        print(render_run.as_json([document(*each, now, args.count) for each in wanted]))
     elif wanted:
         print("\n\n".join(text(*each, now, args.count) for each in wanted))
     if not wanted:
@@ -104,7 +107,7 @@ def document(task: CompiledTask, trigger: ScheduleTrigger, now: datetime, count:
 def text(task: CompiledTask, trigger: ScheduleTrigger, now: datetime, count: int) -> str:
     """The schedule of a task for people."""
     config = trigger.config
-    expression = show.safe(" ".join(config.cron_expression.split()))
+    expression = render_run.safe(" ".join(config.cron_expression.split()))
     head = f"{task.id}: {cron.explain(config.cron_expression)} ({expression}, {config.timezone})"
     if not (trigger.enabled and task.spec.enabled):
         return f"{head}\n  off: {'the task' if trigger.enabled else 'its trigger'} has `enabled: false`"

@@ -2,10 +2,10 @@
 
 import argparse
 
-from optio.cli import flags
-from optio.cli.waiting import until_stopped
-from optio.retention import Retention
-from optio.scheduler import Scheduler
+from optio.cli.shared import flags
+from optio.cli.shared.run_until_signal import until_stopped
+from optio.processes.retention import Retention
+from optio.processes.scheduler import Scheduler
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

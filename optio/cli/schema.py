@@ -5,14 +5,14 @@ import sys
 from pathlib import Path
 
 from optio.cli import complain
-from optio.cli.show import safe
+from optio.cli.shared.render_run import safe
 
 SUMMARY = "print or write the JSON Schemas of task files"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`optio schema [KIND] [--write DIR | --check DIR]`."""
-    from optio.compiler.schema import SCHEMAS
+    from optio.compiler.json_schema import SCHEMAS
 
     parser.description = SUMMARY
     kinds = ", ".join(f"`{kind}`" for kind in SCHEMAS)
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0, or 1 when `--check` finds a file that is missing or out of date."""
-    from optio.compiler.schema import SCHEMAS
+    from optio.compiler.json_schema import SCHEMAS
 
     kinds = [args.kind] if args.kind else list(SCHEMAS)
     if args.write is not None:

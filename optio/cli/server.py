@@ -5,16 +5,17 @@ import asyncio
 import logging
 import socket
 
-from optio.cli import OK, flags
-from optio.cli.serving import attach, listen, log_to_stderr, probing, run_loop, serve
-from optio.cli.starting import Signals, wait_for
+from optio.cli import OK
+from optio.cli.shared import flags
+from optio.cli.shared.serving import attach, listen, log_to_stderr, probing, run_loop, serve
+from optio.cli.shared.starting import Signals, wait_for
 from optio.compiler.diagnostics import Severity
 from optio.errors import SettingsError, StoreUnavailable
-from optio.live import LiveRegistry, Snapshot, server_name
-from optio.probe import Probe, StartingApi
-from optio.reload import Reloader, log_news
+from optio.processes.metrics_server import Probe, StartingApi
 from optio.runs.signature import unusable_secrets
 from optio.settings import Settings
+from optio.tree.reload import Reloader, log_news
+from optio.tree.served import LiveRegistry, Snapshot, server_name
 from optio.version import __version__
 from optio.wiring import Services, build
 

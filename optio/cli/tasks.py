@@ -4,8 +4,9 @@ and resume it; release a held removal."""
 import argparse
 from typing import Any
 
-from optio.cli import FAILED, OK, client, flags, show
-from optio.compiler.dump import dump
+from optio.cli import FAILED, OK
+from optio.cli.shared import client, flags, render_run
+from optio.compiler.yaml.emit import dump
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,19 +34,19 @@ def run(args: argparse.Namespace) -> int:
     server = client.Client(flags.settings(args))
     if args.verb == "list":
         found = server.request("GET", "/api/tasks")
-        print(show.as_json(found) if args.json else _table(found["items"]))
+        print(render_run.as_json(found) if args.json else _table(found["items"]))
         return OK
     if args.verb == "show":
         path = f"/api/tasks/{client.quoted(args.task)}" if args.task else f"/api/definitions/{client.quoted(args.digest)}"
         found = server.request("GET", path)
-        print(show.as_json(found) if args.json else dump(found), end="\n" if args.json else "")
+        print(render_run.as_json(found) if args.json else dump(found), end="\n" if args.json else "")
         return OK
     if args.verb == "release":
         return _release(server, args.digest, args.json)
     body = {"reason": args.reason} if args.verb == "pause" else None
     found = server.request("POST", f"/api/tasks/{client.quoted(args.task)}/{args.verb}", body=body)
     if args.json:
-        print(show.as_json(found))
+        print(render_run.as_json(found))
     elif args.verb == "pause":
         print(f"{args.task} is paused: `optio tasks resume {args.task}` ends it")
     else:
@@ -56,11 +57,11 @@ def run(args: argparse.Namespace) -> int:
 def _release(server: client.Client, digest: str | None, as_json: bool) -> int:
     if digest is not None:
         done = server.request("POST", "/api/registry/removal/release", body={"digest": digest})
-        print(show.as_json(done) if as_json else f"{done['count']} tasks are removed, {done['served']} are served")
+        print(render_run.as_json(done) if as_json else f"{done['count']} tasks are removed, {done['served']} are served")
         return OK
     removal = server.request("GET", "/api/registry").get("removal")
     if as_json:
-        print(show.as_json(removal))
+        print(render_run.as_json(removal))
     elif removal is None:
         print("no removal is held")
     else:
@@ -74,7 +75,7 @@ def _release(server: client.Client, digest: str | None, as_json: bool) -> int:
 
 def _table(tasks: list[dict[str, Any]]) -> str:
     rows = [[task["id"], task["name"], _state(task), str(task["priority"]), str(task["maxConcurrent"])] for task in tasks]
-    return show.table(["TASK", "NAME", "STATE", "PRIORITY", "AT ONCE"], rows) if rows else "no tasks"
+    return render_run.table(["TASK", "NAME", "STATE", "PRIORITY", "AT ONCE"], rows) if rows else "no tasks"
 
 
 def _state(task: dict[str, Any]) -> str:

@@ -9,11 +9,12 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from optio.cli import FAILED, OK, complain, flags, placing, show
-from optio.cli.results import Done, document, text
-from optio.compiler.nearest import closest
+from optio.cli import FAILED, OK, complain
+from optio.cli.shared import flags, render_run, write_file
+from optio.cli.shared.render_tests import Done, document, text
 from optio.compiler.report import concise
-from optio.compiler.tree import SUFFIXES, DirectoryTree
+from optio.compiler.source_tree import SUFFIXES, DirectoryTree
+from optio.compiler.suggest import closest
 from optio.errors import SettingsError
 from optio.model.example import Example
 from optio.testing.coverage import Coverage, coverage, percentage
@@ -113,7 +114,7 @@ def _tested(root: Path, wanted: _Wanted, args: argparse.Namespace) -> tuple[Repo
     if not args.update or not updates:
         return report, []
     for each in updates.values():
-        placing.place(root, each.path, each.prompt.encode())
+        write_file.place(root, each.path, each.prompt.encode())
     return _only(run_tests(DirectoryTree(root, only=only), chosen), wanted), list(updates.values())
 
 
@@ -136,7 +137,7 @@ def _print(done: list[Done], covered: list[Coverage], form: str, *, chosen: bool
 
         print(junit([Seen(each.report, each.seen, each.errors()) for each in done]))
     elif form == "json":
-        print(show.as_json(document(done, covered)))
+        print(render_run.as_json(document(done, covered)))
     else:
         print("\n".join(text(done, covered, chosen=chosen)))
 

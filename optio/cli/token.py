@@ -6,7 +6,8 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
-from optio.cli import OK, flags, show
+from optio.cli import OK
+from optio.cli.shared import flags, render_run
 from optio.errors import Conflict, SettingsError
 from optio.model.text import duration
 from optio.server.auth import ROLES, token_hash
@@ -53,17 +54,17 @@ def run(args: argparse.Namespace) -> int:
                 return OK
             secret = "optio_" + secrets.token_urlsafe(32)
             token = store.add_token("tok_" + secrets.token_hex(6), token_hash(secret), args.role, args.label, expires)
-            print(show.as_json({"id": token.id, "role": token.role, "token": secret}) if args.json else secret)
+            print(render_run.as_json({"id": token.id, "role": token.role, "token": secret}) if args.json else secret)
         elif args.verb == "revoke":
             store.revoke_token(args.id)
             print(f"{args.id} is revoked")
         else:
             rows = [_row(token) for token in store.tokens()]
             if args.json:
-                print(show.as_json([dict(zip(_KEYS, row, strict=True)) for row in rows]))
+                print(render_run.as_json([dict(zip(_KEYS, row, strict=True)) for row in rows]))
             else:
                 cells = [[cell or "-" for cell in row] for row in rows]
-                print(show.table(_TITLES, cells) if rows else "no tokens")
+                print(render_run.table(_TITLES, cells) if rows else "no tokens")
     finally:
         store.close()
     return OK
@@ -92,7 +93,9 @@ def _known(store: Store, file: Path, role: str, label: str, expires: datetime | 
         raise SettingsError(f"--from-file: the token in {file} is revoked or expired ({id}): put another one there")
     if token.role != role:
         raise SettingsError(f"--from-file: the token in {file} has the role {token.role} already ({id}): put another one there")
-    return show.as_json({"id": id, "role": role, "made": made}) if as_json else f"{id} {'is made' if made else 'is known'}"
+    return (
+        render_run.as_json({"id": id, "role": role, "made": made}) if as_json else f"{id} {'is made' if made else 'is known'}"
+    )
 
 
 def _row(token: Token) -> list[str | None]:

@@ -2,9 +2,9 @@
 
 import argparse
 
-from optio.cli import flags
-from optio.cli.waiting import until_stopped
-from optio.worker import Worker
+from optio.cli.shared import flags
+from optio.cli.shared.run_until_signal import until_stopped
+from optio.processes.worker import Worker
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

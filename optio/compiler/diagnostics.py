@@ -12,7 +12,7 @@ from optio.compiler.source import START, Position, Span
 from optio.model.route import Route, pointer
 
 if TYPE_CHECKING:
-    from optio.compiler.rule import Rule
+    from optio.compiler.rules.rule import Rule
 
 MOST_OF_ONE_CODE_PER_FILE, MOST_KEPT_OF_ONE_CODE = 20, 1_000
 LONGEST_MESSAGE, LONGEST_VALUE = 400, 80
@@ -164,7 +164,7 @@ def strictly(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
 @lru_cache(maxsize=512)
 def _rule(code: str) -> "Rule":
     # Imported here: the catalogue is more text than the compiler is code, and a clean tree has no use for it.
-    from optio.compiler.codes import RULES
+    from optio.compiler.rules.codes import RULES
 
     return RULES[code]
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from optio.compiler.codes import RULES
 from optio.compiler.diagnostics import Diagnostic, Severity
 from optio.compiler.report import on_one_line
-from optio.compiler.rule import Rule
+from optio.compiler.rules.codes import RULES
+from optio.compiler.rules.rule import Rule
 from optio.compiler.source import Span
 from optio.version import __version__
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Severity
-from optio.compiler.document import parse
+from optio.compiler.edits.new_errors import brings_errors
+from optio.compiler.edits.text_edits import BOM, apply
 from optio.compiler.incremental import IncrementalCompiler
-from optio.compiler.new_errors import brings_errors
 from optio.compiler.pipeline import Compilation
 from optio.compiler.source import SourceFile
-from optio.compiler.text_edits import BOM, apply
-from optio.compiler.tree import SUFFIXES, OverlayTree, SourceTree, SteadyTree
+from optio.compiler.source_tree import SUFFIXES, OverlayTree, SourceTree, SteadyTree
+from optio.compiler.yaml.document import parse
 
 # What is wrong with the bytes has no place in the text. It is information, so it is mended where somebody asks for that.
 _OF_BYTES: dict[str, Callable[[bytes], bytes]] = {

@@ -11,10 +11,10 @@ from itertools import islice
 from typing import NamedTuple
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity, finding
-from optio.compiler.document import Document
 from optio.compiler.layers import POLICY
-from optio.compiler.nodes import Node
 from optio.compiler.source import Position, Span, span_at
+from optio.compiler.yaml.document import Document
+from optio.compiler.yaml.nodes import Node
 
 MOST_CODES = 1_000
 _SIGN = "optio:"
@@ -163,7 +163,7 @@ def without_ignored(
 
 
 def _wrong(path: str, comment: Ignore, used: set[str], errors: list[Diagnostic], careful: bool) -> Iterator[Diagnostic]:
-    from optio.compiler.codes import RULES, meant
+    from optio.compiler.rules.codes import RULES, meant
 
     if not comment.codes:
         hint = "write `# optio: ignore[CODE] why`"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from optio.compiler.layers import POLICY, Bases
 from optio.compiler.pipeline import Compilation, CompiledFile, Policies, assemble, compile_file
-from optio.compiler.tree import SourceTree, Unreadable
+from optio.compiler.source_tree import SourceTree, Unreadable
 from optio.model.text import slug
 
 Sign = tuple[int, ...]

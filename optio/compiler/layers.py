@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from optio.compiler.diagnostics import Diagnostic, Fix, finding
-from optio.compiler.document import Document, parse
 from optio.compiler.source import SourceFile, Span
-from optio.compiler.tree import HIDDEN_HINT, MISSING_HINT, SourceTree, Unreadable, is_hidden
+from optio.compiler.source_tree import HIDDEN_HINT, MISSING_HINT, SourceTree, Unreadable, is_hidden
+from optio.compiler.yaml.document import Document, parse
 from optio.model.route import Route, value_at
 
 DEFAULTS = ("_defaults.yaml", "_defaults.yml")
@@ -154,7 +154,7 @@ def missing_hint(tree: SourceTree, path: str, name: str, err: Unreadable) -> str
     """The cure for a path that leads to no file: the one that was probably meant."""
     if err.hint != MISSING_HINT:
         return err.hint
-    from optio.compiler.near_path import near_path  # only who made a mistake waits for it
+    from optio.compiler.suggest_path import near_path  # only who made a mistake waits for it
 
     near = near_path(tree, path, name)
     return f"did you mean `{near}`?" if near else err.hint

@@ -6,21 +6,21 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from optio.compiler import checks, surface
+from optio.compiler import checks, text_hygiene
 from optio.compiler.checks.across import check_across
-from optio.compiler.checks.literals import search
-from optio.compiler.claims import Claim, claim
 from optio.compiler.diagnostics import Diagnostic, Severity, finding, folded, graded, ordered
-from optio.compiler.document import Document, parse
 from optio.compiler.emit import emit
+from optio.compiler.facts import Claim, claim
 from optio.compiler.ignores import Ignore, ignores, without_ignored
 from optio.compiler.layers import POLICY, Bases, base_meant, inheritable, is_base, layers, merged, strange_keys
-from optio.compiler.nearest import guesses
-from optio.compiler.resolve import resolve
 from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.shape.decode import read
+from optio.compiler.shape.resolve import resolve
 from optio.compiler.source import SourceFile
-from optio.compiler.spec import read
-from optio.compiler.tree import MISSING_HINT, SourceTree, Unreadable
+from optio.compiler.source_tree import MISSING_HINT, SourceTree, Unreadable
+from optio.compiler.suggest import guesses
+from optio.compiler.token_shapes import search
+from optio.compiler.yaml.document import Document, parse
 from optio.model.isolation import POD, not_applied
 from optio.model.registry import CompiledTask, Registry
 
@@ -188,7 +188,7 @@ def judge(
         podded = {f.path for f in files if f.claim is not None and POD in f.claim.demands}
         by_file = {path: mine if path in podded else [d for d in mine if d.code not in vain] for path, mine in by_file.items()}
     if any(each.hint == MISSING_HINT for mine in by_file.values() for each in mine):
-        from optio.compiler.near_path import nearly_called  # only who made a mistake waits for it
+        from optio.compiler.suggest_path import nearly_called  # only who made a mistake waits for it
 
         paths = [file.path for file in files]
         by_file = {
@@ -281,7 +281,7 @@ def _with_surface(source: SourceFile, document: Document, found: list[Diagnostic
         more = [d for d in more if d.span not in spans]
     found = found + more
     places = {d.route for d in found}
-    return found + [d for d in surface.check(source, document) if not d.route or d.route not in places]
+    return found + [d for d in text_hygiene.check(source, document) if not d.route or d.route not in places]
 
 
 def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:

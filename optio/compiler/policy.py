@@ -6,14 +6,14 @@ from typing import Any
 
 from optio.compiler import spending
 from optio.compiler.checks.namespaces import pattern_of
-from optio.compiler.claims import Cap, Claim, Place
+from optio.compiler.conversions.quantities import amount_meant, duration_meant, number_in
 from optio.compiler.diagnostics import Diagnostic, finding
-from optio.compiler.document import Document
+from optio.compiler.facts import Cap, Claim, Place
 from optio.compiler.layers import POLICY
-from optio.compiler.misfits import LIST, WHOLE, Misfit, misfits
-from optio.compiler.nearest import closest
-from optio.compiler.quantities import amount_meant, duration_meant, number_in
 from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.suggest import closest
+from optio.compiler.validation import LIST, WHOLE, Misfit, misfits
+from optio.compiler.yaml.document import Document
 from optio.model.isolation import POD, asked
 from optio.model.policy import EFFECTS, Allow, Ceilings, Fleet, PolicySpec
 from optio.model.route import Route, show
@@ -81,8 +81,8 @@ def _wrong(document: Document, misfit: Misfit) -> Diagnostic:
 
 def _form(misfit: Misfit) -> str:
     """What the key looks like; the number that a text holds."""
-    from optio.compiler.dump import flow  # only who made a mistake waits for them
-    from optio.compiler.schema_words import EXAMPLES
+    from optio.compiler.json_schema_texts import EXAMPLES
+    from optio.compiler.yaml.emit import flow  # only who made a mistake waits for them
 
     route, number = misfit.route, number_in(str(misfit.value))
     if misfit.wanted == WHOLE and number is not None and number == int(number):
@@ -111,7 +111,7 @@ def _effects(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
 
 
 def _rules(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
-    from optio.compiler.codes import RULES, meant
+    from optio.compiler.rules.codes import RULES, meant
 
     for code, level in spec.rules.items():
         route = ("rules", code)

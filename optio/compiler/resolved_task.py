@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from optio.compiler.diagnostics import Diagnostic, Fix, finding
-from optio.compiler.document import Document
 from optio.compiler.layers import Merged
 from optio.compiler.source import Span, span_at
+from optio.compiler.yaml.document import Document
 from optio.model.route import Route
 from optio.model.task import TaskSpec
 
@@ -76,7 +76,7 @@ class ResolvedTask:
         if value is not None:
             fix = self.document.rewritten(route, self.document.restyled(route, value), safe=safe)
         elif write is not None:
-            from optio.compiler.dump import flow  # only who made a mistake waits for it
+            from optio.compiler.yaml.emit import flow  # only who made a mistake waits for it
 
             is_value = span is None and not key
             text = flow(write) if key else write  # an author's own key may need quotes

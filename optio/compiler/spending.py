@@ -43,8 +43,8 @@ def _fires(schedule: ScheduleTrigger | None) -> tuple[int, int] | None:
     """In 24 hours and in 30 days; None for what is no schedule."""
     if schedule is None or not schedule.enabled:
         return 0, 0
-    from optio.model.bound import most
-    from optio.model.cron import CronError, check_expression
+    from optio.scheduling.cron import CronError, check_expression
+    from optio.scheduling.max_fires import most
 
     expression, zone = schedule.config.cron_expression, schedule.config.timezone
     try:

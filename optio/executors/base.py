@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from optio.model.finding import Finding
 from optio.model.pool import Pool
+from optio.model.probe_result import Finding
 from optio.model.room import Delay
 from optio.model.run import AgentPod
 from optio.model.task import Environment

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from optio.model.finding import Finding
 from optio.model.pool import quantity
+from optio.model.probe_result import Finding
 from optio.model.task import Resources
 
 CONTROLLERS = ("memory", "cpu", "pids")

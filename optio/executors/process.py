@@ -38,8 +38,8 @@ from optio.executors.base import Handle, Launch, Warm
 from optio.executors.procfs import machine, uptime
 from optio.executors.sandbox import Sandbox, SandboxOptions
 from optio.model import isolation
-from optio.model.finding import Finding
 from optio.model.pool import Pool
+from optio.model.probe_result import Finding
 from optio.model.task import Environment
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")

@@ -22,7 +22,7 @@ from typing import Any
 from optio.errors import LaunchFailed, SettingsError
 from optio.executors import landlock
 from optio.model import egress
-from optio.model.finding import Finding
+from optio.model.probe_result import Finding
 from optio.model.task import Environment
 
 # What programs of any distribution need to run, and nothing that belongs to a person.

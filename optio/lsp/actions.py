@@ -7,9 +7,9 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Severity
+from optio.compiler.edits.text_edits import apply
 from optio.compiler.fixes import fixed
 from optio.compiler.source import Position, Span
-from optio.compiler.text_edits import apply
 from optio.lsp.pages import Page
 from optio.lsp.positions import Lines
 from optio.lsp.trees import Options

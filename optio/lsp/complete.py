@@ -7,18 +7,18 @@ from enum import Enum
 from typing import Any, NamedTuple
 from zoneinfo import available_timezones
 
-from optio.compiler.checks.github import paths_sent
-from optio.compiler.checks.github_fields import NAMES
 from optio.compiler.checks.samples import paths_of
 from optio.compiler.checks.schedule import MACHINE_ZONES
 from optio.compiler.checks.scheme import GITLAB_HOOKS
-from optio.compiler.tree import SUFFIXES
+from optio.compiler.payloads.github import paths_sent
+from optio.compiler.payloads.github_fields import NAMES
+from optio.compiler.source_tree import SUFFIXES
 from optio.lsp import keys, outline, params
 from optio.lsp.keys import Schema
 from optio.lsp.outline import Context, Kind, Where
 from optio.lsp.pages import Page
-from optio.model import cron
 from optio.model.route import Route
+from optio.scheduling import cron
 
 _MOST = 1_000
 _INDENT = "  "

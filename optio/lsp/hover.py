@@ -6,19 +6,20 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
-from optio.compiler.codes import RULES
 from optio.compiler.emit import emit
 from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.rules.codes import RULES
 from optio.lsp import keys, outline, params
 from optio.lsp.markdown import code, inline
 from optio.lsp.outline import Entry, Kind
 from optio.lsp.pages import Page
-from optio.model import bound, cron, money
-from optio.model.calendar import fires
+from optio.model import money
 from optio.model.mapping import MappingFailed, PathSyntax, compile_path
 from optio.model.params import fill
 from optio.model.prompt import length, placeholders, render
 from optio.runs.submit import MAX_PROMPT
+from optio.scheduling import cron, max_fires
+from optio.scheduling.calendar import fires
 from optio.testing.trial import Impossible, tried
 
 _FIRES = 5
@@ -105,7 +106,7 @@ def _worst(task: ResolvedTask) -> str:
     count = 0
     if schedule is not None:
         try:
-            count = bound.most(schedule.cron_expression, schedule.timezone, money.MONTH.days)
+            count = max_fires.most(schedule.cron_expression, schedule.timezone, money.MONTH.days)
         except (cron.CronError, KeyError, ValueError, OSError):
             return lines[0]
     worst = money.worst(spec, fires=count, over=money.MONTH)

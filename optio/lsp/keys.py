@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from optio.compiler.json_schema import SCHEMAS
 from optio.compiler.layers import DEFAULTS, POLICY
-from optio.compiler.schema import SCHEMAS
 from optio.model.route import Route
 
 Schema = Mapping[str, Any]

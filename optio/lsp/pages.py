@@ -6,7 +6,7 @@ from pathlib import Path
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.layers import beside
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.tree import SUFFIXES, Unreadable
+from optio.compiler.source_tree import SUFFIXES, Unreadable
 from optio.lsp import outline
 from optio.lsp.positions import Lines
 from optio.lsp.trees import Options, TaskTree

@@ -11,9 +11,9 @@ from optio.compiler.diagnostics import Diagnostic, Severity, strictly
 from optio.compiler.incremental import IncrementalCompiler, Sign
 from optio.compiler.layers import Bases, beside
 from optio.compiler.pipeline import CompiledFile, Policies, assemble, compile_file
-from optio.compiler.tree import SUFFIXES, DirectoryTree, SourceTree, Unreadable
-from optio.look import Look, Missing, look
+from optio.compiler.source_tree import SUFFIXES, DirectoryTree, SourceTree, Unreadable
 from optio.model.registry import CompiledTask
+from optio.tree.scan import Look, Missing, look
 
 TASKS = "tasks.d"
 _LOOKS_LIKE_A_TASK = re.compile(

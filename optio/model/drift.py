@@ -1,7 +1,8 @@
 """Drift: how the directory of a server differs from the generation that is served.
 
 All servers of a database serve one generation, the newest. A server whose directory holds the same is in sync; what it changes
-there becomes the next generation. One whose directory differs serves what all serve, and says so: `optio.live` decides which.
+there becomes the next generation. One whose directory differs serves what all serve, and says so: `optio.tree.served` decides
+which.
 """
 
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
 A tree that loses most of its tasks at once is more often a wrong mount, a failed checkout or a mistyped path than a wish.
 Such a removal is held: the tasks stay as they were until their files are back or a person releases them. The guard judges what
 went within the last minute together, because a deletion of many files may be seen in parts. It is pure: values in, a verdict
-out. `optio.live` keeps the state between two compilations and stores holds and releases.
+out. `optio.tree.served` keeps the state between two compilations and stores holds and releases.
 """
 
 from collections.abc import Collection, Iterable, Mapping

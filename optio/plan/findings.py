@@ -5,12 +5,12 @@ from contextlib import suppress
 
 from optio.compiler import policy
 from optio.compiler.diagnostics import Diagnostic, finding, ordered
-from optio.compiler.document import parse
 from optio.compiler.layers import POLICY, Bases
 from optio.compiler.pipeline import Policies, compile_file
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import START, SourceFile
-from optio.compiler.tree import SourceTree, Unreadable
+from optio.compiler.source_tree import SourceTree, Unreadable
+from optio.compiler.yaml.document import parse
 from optio.model.effect import Kind, Weight
 from optio.model.policy import PolicySpec
 from optio.plan.compare import Change, Plan, Status

@@ -8,16 +8,16 @@ from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from optio.model import calendar, cron
-from optio.model.clocks import changes
 from optio.model.effect import Kind
-from optio.model.nights import odd
 from optio.model.params import fill
 from optio.model.registry import CompiledTask, canonical
 from optio.model.route import Route
 from optio.model.trigger import ScheduleConfig
 from optio.plan.effect import Effect, Outlook
 from optio.plan.words import entries, moment, number
+from optio.scheduling import calendar, cron
+from optio.scheduling.dst import odd
+from optio.scheduling.zone_transitions import changes
 
 # Beyond so many in the time they are counted, not listed.
 MOST_WALKED = 5_000

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from optio.model import bound
 from optio.model.effect import Kind, Weight
 from optio.model.money import DAY, MONTH, NOTHING, PROPOSED_LIMIT, PROPOSED_TEXT, Worst, a_call, a_run, caught_up, worst
 from optio.model.policy import Fleet
@@ -18,6 +17,7 @@ from optio.plan import hooks
 from optio.plan.effect import Effect, Outlook
 from optio.plan.fires import config_of
 from optio.plan.words import amount, brief, listed, number
+from optio.scheduling import max_fires
 
 _MOST_NAMES = 3
 
@@ -81,7 +81,7 @@ def _fires(config: ScheduleConfig | None) -> tuple[int, int]:
     """In 24 hours and in 30 days."""
     if config is None:
         return 0, 0
-    day, month = (bound.most(config.cron_expression, config.timezone, length.days) for length in (DAY, MONTH))
+    day, month = (max_fires.most(config.cron_expression, config.timezone, length.days) for length in (DAY, MONTH))
     return day, month
 
 

@@ -7,7 +7,7 @@ from optio.compiler.diagnostics import Diagnostic, Severity
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.layers import POLICY
 from optio.compiler.pipeline import Policies
-from optio.compiler.tree import SourceTree
+from optio.compiler.source_tree import SourceTree
 from optio.model.policy import PolicySpec
 from optio.model.registry import Registry
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from optio.model.effect import Kind, Weight
 from optio.model.registry import CompiledTask
-from optio.model.strangers import reaching
+from optio.model.untrusted import reaching
 from optio.plan import hooks, queries
 from optio.plan.effect import Effect
 

@@ -13,9 +13,9 @@ from itertools import islice, takewhile
 from typing import TypeVar
 
 from optio.errors import NotFound
-from optio.model import cron
 from optio.model.registry import CompiledTask
 from optio.runs.schedule import expression_of, fingerprint
+from optio.scheduling import cron
 from optio.store.base import (
     REMEMBERED,
     AuditedDelivery,

@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 from optio.errors import Invalid
-from optio.model import cron
 from optio.model.registry import CompiledTask
 from optio.model.trigger import ScheduleConfig
 from optio.runs.submit import prepare
+from optio.scheduling import cron
 from optio.store.base import Closing, Firing, NewRun, ScheduleRow, SkippedSlots, SlotVerdict
 
 # A slot is missed, not late, when nobody looked for this long.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from optio.errors import Malformed
-from optio.model import body as payload
+from optio.model import json_body as payload
 from optio.model.mapping import MappingFailed, compile_path
 from optio.model.registry import CompiledTask
 from optio.model.senders import SENDERS, SIGNING_PREFIX, InHeader, InSignature, Sender, Source, Stamp, sender_of

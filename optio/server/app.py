@@ -13,24 +13,25 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from optio.broker.base import Topic
 from optio.errors import OptioError
-from optio.live import LiveRegistry
-from optio.server import hooks, openapi, problems
+from optio.server import openapi, problems
 from optio.server.auth import Gate, guard
 from optio.server.browser import BrowserAccess
-from optio.server.deliveries import DeliveryController
-from optio.server.edge import Edge
-from optio.server.feed import Feed
-from optio.server.health import HealthController
-from optio.server.hub import Hub
+from optio.server.dependencies import Hub
+from optio.server.http_guard import Edge
 from optio.server.in_time import InTime
-from optio.server.logs import LogController
-from optio.server.metrics import MetricsController, of_the_registry, of_the_store
-from optio.server.pools import PoolController
-from optio.server.removals import RemovalController
-from optio.server.runs import RunController
+from optio.server.log_fanout import Feed
+from optio.server.routes.deliveries import DeliveryController
+from optio.server.routes.health import HealthController
+from optio.server.routes.logs import LogController
+from optio.server.routes.metrics import MetricsController, of_the_registry, of_the_store
+from optio.server.routes.pools import PoolController
+from optio.server.routes.removals import RemovalController
+from optio.server.routes.runs import RunController
+from optio.server.routes.tasks import TaskController
 from optio.server.sockets import Sockets
-from optio.server.tasks import TaskController
+from optio.server.webhooks import PREFIX, Hooks
 from optio.settings import LOOPBACK
+from optio.tree.served import LiveRegistry
 from optio.wiring import Services
 
 
@@ -51,7 +52,7 @@ def create_app(
         services.metrics.add(lambda: of_the_store(services.store, live))
         services.metrics.add(lambda: of_the_registry(live))
     hosts = {*LOOPBACK, services.settings.host, *services.settings.allowed_hosts}
-    front: ASGIApp = InTime(_Front(rest, hooks.Hooks(hub), Sockets(hub)))
+    front: ASGIApp = InTime(_Front(rest, Hooks(hub), Sockets(hub)))
     return Edge(front if dev_token is None else BrowserAccess(front, dev_token), hosts)
 
 
@@ -111,7 +112,7 @@ class _Front:
         kind: Any = scope["type"]
         if kind == "websocket":
             await self._sockets(scope, receive, send)
-        elif kind == "http" and scope["path"].startswith(hooks.PREFIX):
+        elif kind == "http" and scope["path"].startswith(PREFIX):
             await self._webhooks(scope, receive, send)
         else:
             await self._rest(scope, receive, send)

@@ -13,7 +13,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from optio.errors import Forbidden, Invalid, OptioError, Problem, Unauthorized
-from optio.server.landing import read_few
+from optio.server.loop_bridge import read_few
 from optio.store.base import Store
 
 log = logging.getLogger(__name__)

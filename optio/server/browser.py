@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from optio.errors import Forbidden, Unauthorized
 from optio.server import problems
-from optio.server.edge import answer
+from optio.server.http_guard import answer
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # What a browser says of a page of this server, and of an address that a person typed or a link outside of the browser.

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from optio.live import Snapshot
-from optio.server import views
+from optio.server import serializers
 from optio.store.base import Pause
+from optio.tree.served import Snapshot
 
 _encode = msgspec.json.Encoder().encode
 
@@ -26,7 +26,7 @@ class TaskList:
     def encoded(self, snapshot: Snapshot, pauses: Mapping[str, Pause]) -> msgspec.Raw:
         """Return all tasks of the snapshot as a JSON array, for an answer that msgspec encodes."""
         if self._snapshot is not snapshot or self._pauses != pauses:
-            items = [views.task(task, snapshot, pauses.get(task.id)) for task in snapshot.registry.tasks.values()]
+            items = [serializers.task(task, snapshot, pauses.get(task.id)) for task in snapshot.registry.tasks.values()]
             self._encoded = msgspec.Raw(_encode(items))
             self._snapshot, self._pauses = snapshot, pauses
         return self._encoded

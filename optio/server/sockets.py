@@ -16,9 +16,9 @@ from litestar.types import Receive, Scope, Send, WebSocketSendEvent
 from optio.errors import Invalid, NotFound, OptioError, Problem, Unauthorized
 from optio.server import problems
 from optio.server.auth import Actor
-from optio.server.edge import answer
-from optio.server.hub import Hub
-from optio.server.logs import batches
+from optio.server.dependencies import Hub
+from optio.server.http_guard import answer
+from optio.server.routes.logs import batches
 
 log = logging.getLogger(__name__)
 _PATH = re.compile(r"/ws/workflow-runs/([^/]+)/logs")

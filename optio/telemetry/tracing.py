@@ -94,7 +94,7 @@ class Tracing:
         due = min(max(claimed.queued_at, claimed.not_before), attempt.started_at)
         make(f"queue {number}", "run", due, attempt.started_at, labels)
         used: Attributes = {
-            "optio.worker": attempt.worker,
+            "optio.processes.worker": attempt.worker,
             "optio.runtime": fact.runtime,
             "optio.reason": attempt.reason or "",
             "optio.turns": attempt.meter.turns or 0,

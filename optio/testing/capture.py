@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optio.compiler.document import parse
-from optio.compiler.edit import CannotEdit, edit
+from optio.compiler.edits.edit_yaml import CannotEdit, edit
 from optio.compiler.source import SourceFile
+from optio.compiler.yaml.document import parse
 from optio.errors import Invalid
-from optio.model import body
+from optio.model import json_body
 from optio.model.example import Example
 from optio.model.registry import CompiledTask
 from optio.model.text import slug
 from optio.model.trigger import WebhookConfig
-from optio.runs import judge
+from optio.runs import webhook_decision
 from optio.runs.signature import event_header, event_name
 from optio.testing.redact import Redaction, Redactor
 from optio.testing.trial import tried
@@ -35,12 +35,12 @@ def captured(
 ) -> Captured:
     """The test of a delivery as the API shows it, with its bytes; raises Malformed for what is no JSON, and Invalid for what
     cannot be captured."""
-    payload = redact(body.decode(data))
+    payload = redact(json_body.decode(data))
     text = json.dumps(payload, indent=2, ensure_ascii=False) + "\n"
-    header = judge.kept(delivery["headers"])
+    header = webhook_decision.kept(delivery["headers"])
     named = [each for each in (event_header(config), "Content-Type") if each is not None]
     headers = {each: value for each in named for value in header(each.lower())}
-    if body.is_json(headers.get("Content-Type", "application/json")):
+    if json_body.is_json(headers.get("Content-Type", "application/json")):
         headers.pop("Content-Type", None)
     event = event_name(config, header, payload)
     words = [task.id, *([slug(event)] if event and slug(event) else []), delivery["id"].replace("-", "")[-8:]]

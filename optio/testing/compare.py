@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optio.compiler.diagnostics import brief
-from optio.compiler.tree import Unreadable
+from optio.compiler.source_tree import Unreadable
 from optio.model.example import Expectation
 from optio.model.registry import canonical
 from optio.model.route import Route

@@ -11,7 +11,7 @@ from typing import Any
 
 from optio.compiler.resolved_task import ResolvedTask
 from optio.errors import Malformed
-from optio.model import body, mapping
+from optio.model import json_body, mapping
 from optio.model.example import Example
 from optio.model.params import faults, fill
 from optio.model.route import Route, show, value_at
@@ -101,7 +101,7 @@ def _seen(task: ResolvedTask, result: Result, payloads: dict[bytes, Any]) -> _Se
     if example.webhook is not None and task.spec.webhook is not None and result.body is not None:
         try:
             if result.body not in payloads:
-                payloads[result.body] = body.decode(result.body)
+                payloads[result.body] = json_body.decode(result.body)
             payload = payloads[result.body]
         except Malformed:
             return None

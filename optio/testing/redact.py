@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from optio.compiler.checks.literals import tokens
+from optio.compiler.token_shapes import tokens
 from optio.model.route import Route
 from optio.runs.mask import MASK, Masker
 

@@ -8,7 +8,7 @@ from optio.compiler.emit import emit
 from optio.compiler.layers import Bases, beside
 from optio.compiler.pipeline import Compilation, Policies, assemble, compile_file
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.tree import SourceTree, Unreadable
+from optio.compiler.source_tree import SourceTree, Unreadable
 from optio.model.example import Example
 from optio.model.registry import CompiledTask
 from optio.testing.compare import Mismatch, mismatches

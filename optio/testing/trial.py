@@ -12,15 +12,15 @@ from zoneinfo import ZoneInfo
 from optio.compiler.checks.filter_questions import questions_of
 from optio.compiler.diagnostics import brief
 from optio.errors import Invalid, Malformed, Problem
-from optio.model import cron
-from optio.model.body import decode, refuse_encoded
 from optio.model.example import Example
+from optio.model.json_body import decode, refuse_encoded
 from optio.model.mapping import compile_path
 from optio.model.registry import CompiledTask
 from optio.model.trigger import ScheduleConfig, WebhookConfig
-from optio.runs import judge, signature
+from optio.runs import signature, webhook_decision
 from optio.runs.replay import Judgement
 from optio.runs.submit import prepare
+from optio.scheduling import cron
 from optio.store.base import NewRun
 
 # When a delivery without a slot arrives.
@@ -52,12 +52,12 @@ def tried(task: CompiledTask, example: Example, body: bytes | None = None) -> Tr
     try:
         made = _happens(task, example, body)
     except (Malformed, Invalid) as err:
-        word, _, detail = judge.refusal(err)
+        word, _, detail = webhook_decision.refusal(err)
         return Trial(replace(here, verdict=word, detail=detail), err.problems if isinstance(err, Invalid) else ())
     if isinstance(made, NewRun):
         return Trial(replace(here, params=made.params, prompt=made.prompt))
     verdict, detail = made
-    came = _came(task, body) if detail == judge.UNHELD and body is not None else None
+    came = _came(task, body) if detail == webhook_decision.UNHELD and body is not None else None
     return Trial(replace(here, verdict=verdict, detail=detail), came=came)
 
 
@@ -94,7 +94,7 @@ def _arrives(task: CompiledTask, config: WebhookConfig, example: Example, body: 
         doubt = signature.doubt([signature.key(config, _SECRET)], body, header, now)
         if doubt is not None:
             return doubt
-    made = judge.judge(task, config, header, body, new_id="", actor=f"webhook:{config.path}")
+    made = webhook_decision.judge(task, config, header, body, new_id="", actor=f"webhook:{config.path}")
     return made if isinstance(made, NewRun) else ("filtered", made)
 
 

@@ -17,12 +17,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from optio.live import LiveRegistry
 from optio.model.registry import Registry
-from optio.store import postgres, sqlite
 from optio.store.base import Activated
+from optio.store.postgres import postgres_store
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction, dump_json
+from optio.store.sqlite import sqlite_store
+from optio.tree.served import LiveRegistry
 from tests.servers import PostgresServer
 from tests.support import command_task
 
@@ -32,10 +33,10 @@ def main(count: int, rounds: int) -> None:
     directory = Path(tempfile.mkdtemp(prefix="optio-activate-", dir=Path.cwd()))
     print(f"{count:,} tasks, one of them changed, {rounds} rounds; milliseconds (p50, worst)")
     try:
-        _measure("sqlite", lambda: sqlite.open_store(directory / "optio.db"), count, rounds)
+        _measure("sqlite", lambda: sqlite_store.open_store(directory / "optio.db"), count, rounds)
         with PostgresServer() as server:
             url = server.schema()
-            _measure("postgres", lambda: postgres.open_store(url), count, rounds)
+            _measure("postgres", lambda: postgres_store.open_store(url), count, rounds)
     finally:
         shutil.rmtree(directory)
 

@@ -19,9 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from optio.runs import admission  # noqa: E402
-from optio.store import postgres, sqlite  # noqa: E402
 from optio.store.base import AdmissionView  # noqa: E402
+from optio.store.postgres import postgres_store  # noqa: E402
 from optio.store.sql.store import SqlStore  # noqa: E402
+from optio.store.sqlite import sqlite_store  # noqa: E402
 from tests.servers import PostgresServer  # noqa: E402
 from tests.store.build import LEASE, fresh, new_run, serve, task  # noqa: E402
 
@@ -138,10 +139,10 @@ def main() -> None:
     parser.add_argument("--driver", choices=("sqlite", "postgres"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        drivers: dict[str, Open] = {"sqlite": lambda each: sqlite.open_store(Path(name) / f"{each}.db")}
+        drivers: dict[str, Open] = {"sqlite": lambda each: sqlite_store.open_store(Path(name) / f"{each}.db")}
         if args.driver != "sqlite":
             server = stack.enter_context(PostgresServer(fsync=True))
-            drivers["postgres"] = lambda _: postgres.open_store(server.schema())
+            drivers["postgres"] = lambda _: postgres_store.open_store(server.schema())
         for driver, opened in drivers.items():
             if args.driver in (None, driver):
                 queues = [Queue(opened(str(size)), size) for size in SIZES]

@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from optio.compiler.incremental import IncrementalCompiler
-from optio.compiler.tree import SUFFIXES, DirectoryTree, OverlayTree
-from optio.look import look
+from optio.compiler.source_tree import SUFFIXES, DirectoryTree, OverlayTree
+from optio.tree.scan import look
 
 ROOT = Path(__file__).resolve().parents[2]
 TASK = """\

@@ -27,7 +27,7 @@ import psutil
 
 from optio.broker.base import Topic
 from optio.executors.pods import manifest
-from optio.store import postgres
+from optio.store.postgres import postgres_store
 from optio.wiring import Services
 from tests.bench.fleet_nodes import LABEL
 from tests.executors.pods.api import Api
@@ -183,7 +183,7 @@ def measure(pods: int, given: argparse.Namespace) -> None:
             "OPTIO_ORPHAN_TIMEOUT": given.orphan,
         }
         services: Services = stack.enter_context(opened(directory / "here", settings))
-        store = postgres.open_store(settings["OPTIO_DATABASE_URL"])
+        store = postgres_store.open_store(settings["OPTIO_DATABASE_URL"])
         stack.callback(store.close)
         extra = "maxConcurrent: 1000\nmaxRetries: 0\n"
         tasks = [command_task("true", f"Task {n}", extra) for n in range(TASKS)]

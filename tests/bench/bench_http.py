@@ -290,7 +290,7 @@ def serve_peer(port: int) -> None:
     import uvicorn
     from litestar import Litestar, Request, get, post
 
-    from optio.cli.serving import configuration, run_loop
+    from optio.cli.shared.serving import configuration, run_loop
 
     @get("/empty")
     async def empty() -> dict[str, str]:

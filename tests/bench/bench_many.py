@@ -22,8 +22,8 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from optio.store import postgres  # noqa: E402
 from optio.store.base import RunFilter  # noqa: E402
+from optio.store.postgres import postgres_store  # noqa: E402
 from tests.servers import PostgresServer, RedisServer  # noqa: E402
 from tests.store.build import new_run, serve  # noqa: E402
 from tests.support import Dev, command_task, eventually  # noqa: E402
@@ -80,7 +80,7 @@ def peer(redis_url: str, runs: int, workers: int) -> float:
 def ours(environ: dict[str, str], runs: int, workers: int, data: str | None) -> float:
     """Completed runs a second, from the first to the last; they are queued before the workers start."""
     mine = command_task(["/bin/true"], extra=f"maxConcurrent: {AT_ONCE}\n")
-    store = postgres.open_store(environ["OPTIO_DATABASE_URL"])
+    store = postgres_store.open_store(environ["OPTIO_DATABASE_URL"])
     serve(store, mine)
     for future in [store.accept(new_run(mine)) for _ in range(runs)]:
         future.result(60)
@@ -119,7 +119,7 @@ def memory(database: PostgresServer, redis: RedisServer, queued: int) -> None:
             stack.callback(part.stop)
         time.sleep(3)
         before = [_pss(part) for part in parts]
-        store = postgres.open_store(environ["OPTIO_DATABASE_URL"])
+        store = postgres_store.open_store(environ["OPTIO_DATABASE_URL"])
         slow_task = store.definition(store.generation().tasks["slow"])  # type: ignore[union-attr]
         for future in [store.accept(new_run(slow_task)) for _ in range(queued)]:
             future.result(60)

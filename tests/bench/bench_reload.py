@@ -21,11 +21,11 @@ import watchfiles
 
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import DirectoryTree
-from optio.live import LiveRegistry
-from optio.look import look
-from optio.reload import Reloader
+from optio.compiler.source_tree import DirectoryTree
 from optio.settings import Settings
+from optio.tree.reload import Reloader
+from optio.tree.scan import look
+from optio.tree.served import LiveRegistry
 from optio.wiring import build
 
 TASK = """\

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from optio.model.registry import Registry  # noqa: E402
-from optio.scheduler import Scheduler  # noqa: E402
+from optio.processes.scheduler import Scheduler  # noqa: E402
 from optio.settings import Settings  # noqa: E402
 from optio.store.base import Firing  # noqa: E402
 from optio.wiring import build  # noqa: E402

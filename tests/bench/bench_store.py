@@ -22,10 +22,11 @@ sys.path.insert(0, str(ROOT))
 
 from optio.model.run import RunState  # noqa: E402
 from optio.runs import admission  # noqa: E402
-from optio.store import postgres, sqlite  # noqa: E402
 from optio.store.base import AdmissionView, Claim, RunFilter, Waiting  # noqa: E402
+from optio.store.postgres import postgres_store  # noqa: E402
 from optio.store.sql import schema  # noqa: E402
 from optio.store.sql.store import SqlStore  # noqa: E402
+from optio.store.sqlite import sqlite_store  # noqa: E402
 from tests.servers import PostgresServer  # noqa: E402
 from tests.store.build import LEASE, START, at_most, delivery, end, fresh, new_run, serve, task  # noqa: E402
 from tests.store.test_costs import FINISHED  # noqa: E402
@@ -202,9 +203,9 @@ def main() -> None:
         directory = Path(name)
         if args.postgres:
             server = stack.enter_context(PostgresServer(fsync=True))
-            opened, peer = (lambda _: postgres.open_store(server.schema(), patience=600)), bare_postgres(server.url)
+            opened, peer = (lambda _: postgres_store.open_store(server.schema(), patience=600)), bare_postgres(server.url)
         else:
-            opened, peer = (lambda name: sqlite.open_store(directory / f"{name}.db")), bare(directory)
+            opened, peer = (lambda name: sqlite_store.open_store(directory / f"{name}.db")), bare(directory)
         accepting(opened, peer, args.seconds)
         claiming(opened, args.seconds)
         flatness(opened, args.finished)

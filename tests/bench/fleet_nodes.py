@@ -34,7 +34,7 @@ import uvloop
 from lightkube import KubeConfig
 from lightkube.config.client_adapter import user_auth, verify_cluster
 
-from optio.executors.pods.plan import GONE_ON, LAUNCHED, NEVER, TAKEN
+from optio.executors.pods.launch_script import GONE_ON, LAUNCHED, NEVER, TAKEN
 
 LABEL = "optio.test/fleet"
 ADDRESS = os.environ.get("OPTIO_TEST_NODE_ADDRESS", "10.244.0.1")

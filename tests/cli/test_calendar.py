@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from optio.cli import invoke
-from optio.cli.calendar import calendar, document, range_of
-from optio.cli.calendar_text import text
+from optio.cli.shared.render_calendar import text
+from optio.cli.shared.tree_calendar import calendar, document, range_of
 from optio.errors import SettingsError
 from optio.model.registry import CompiledTask
 from tests.cli.test_schedule import write

@@ -17,7 +17,7 @@ import pytest
 
 import optio.cli
 from optio.store.sql.schema import migrations
-from optio.store.sqlite import migrate, open_store
+from optio.store.sqlite.sqlite_store import migrate, open_store
 from tests.cli.conftest import Shell
 from tests.servers import PostgresServer, RedisServer
 from tests.store.build import new_run, queued, task

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from optio.broker.base import Topic
-from optio.cli.console import RunNews
+from optio.cli.shared.dev_console import RunNews
 from optio.wiring import Services
 from tests.cli.conftest import ECHO, FAILING, Shell
 from tests.runs.support import execute

@@ -15,7 +15,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from optio.cli import client, dev_token
+from optio.cli.shared import client, dev_token
 from optio.errors import SettingsError
 from optio.settings import Settings
 from tests.cli.conftest import ECHO

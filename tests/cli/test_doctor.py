@@ -9,7 +9,7 @@ import pytest
 
 from optio import wiring
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 from optio.settings import Settings
 from tests.cli.conftest import ECHO, Shell
 from tests.servers import PostgresServer

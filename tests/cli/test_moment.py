@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from optio.cli.moment import moment
+from optio.cli.shared.time_arg import moment
 from optio.errors import SettingsError
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)

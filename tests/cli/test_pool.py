@@ -9,8 +9,8 @@ import pytest
 from optio.cli import invoke
 from optio.cli.pool import plan_text, seconds, text
 from optio.cli.runs import _details, _why
-from optio.runs.pooling import Demand, Measured, plan
-from optio.server import pools
+from optio.runs.pool_sizing import Demand, Measured, plan
+from optio.server.routes import pools
 from tests.support import Dev
 
 ITEM: dict[str, Any] = {

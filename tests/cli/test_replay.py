@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from optio.cli import invoke
-from optio.cli.replay import summary, text
+from optio.cli.shared.replay import summary, text
 
 
 def item(then: str = "accepted", now: str = "accepted", detail: str | None = None, **more: Any) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from optio.cli.revision import Place, commit_of, tree_at, tree_of
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import Unreadable
+from optio.compiler.source_tree import Unreadable
 from optio.errors import SettingsError
+from optio.tree.revision import Place, commit_of, tree_at, tree_of
 from tests.support import COMMAND_TASK
 
 JOB = COMMAND_TASK.format(name="Job", command='["true"]').replace('promptTemplate: "hello"', "promptFile: texts/job.md")

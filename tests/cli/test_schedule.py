@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from optio.cli import invoke, past
+from optio.cli import invoke
 from optio.cli.schedule import fires, text
+from optio.cli.shared import schedule_history
 from tests.runs.test_schedule import TASK, timed
 from tests.support import COMMAND_TASK
 
@@ -142,7 +143,7 @@ def slot(
 
 
 def test_what_became_of_past_times_is_told_in_the_tasks_zone() -> None:
-    told = past.text(
+    told = schedule_history.text(
         "timed",
         "Europe/Berlin",
         [
@@ -160,7 +161,7 @@ def test_what_became_of_past_times_is_told_in_the_tasks_zone() -> None:
         "  Sun 2026-01-04 08:58 to Mon 2026-01-05 08:58 CET   missed, 1,441 of them",
         "  Wed 2006-01-04 08:58 to Sat 2026-01-03 08:58 CET   missed, not counted",
     ]
-    assert past.text("gone", "Mars/Olympus", []) == "gone:\n  nothing was due yet"
+    assert schedule_history.text("gone", "Mars/Olympus", []) == "gone:\n  nothing was due yet"
 
 
 @pytest.mark.parametrize(("arguments", "said"), [(["--past", "--tasks", "."], "--tasks"), (["--url", "http://x"], "--past")])

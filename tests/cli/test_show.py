@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from optio.cli import show
+from optio.cli.shared import render_run
 
 RUN: dict[str, Any] = {
     "id": "r1",
@@ -36,7 +36,7 @@ RUN: dict[str, Any] = {
     ],
 )
 def test_one_line_says_how_a_run_stands(more: dict[str, Any], text: str) -> None:
-    assert show.outcome({**RUN, **more}) == text
+    assert render_run.outcome({**RUN, **more}) == text
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def test_one_line_says_how_a_run_stands(more: dict[str, Any], text: str) -> None
     ],
 )
 def test_no_text_can_drive_the_terminal(text: str, shown: str) -> None:
-    assert show.safe(text) == shown
+    assert render_run.safe(text) == shown
 
 
 def test_a_table_is_as_wide_as_its_longest_cell() -> None:
-    assert show.table(["A", "LONG"], [["wide cell", "x"], ["", "y"]]) == "A          LONG\nwide cell  x\n           y"
+    assert render_run.table(["A", "LONG"], [["wide cell", "x"], ["", "y"]]) == "A          LONG\nwide cell  x\n           y"
 
 
 def test_a_label_says_what_a_line_is() -> None:
-    assert show.line({"kind": "tool", "text": "Bash"}) == " tool | Bash"
-    assert show.line({"kind": "output", "text": "x"}) == "x"
-    assert show.line({"kind": "tool", "text": "\x1b"}, raw=True) == "\x1b"
+    assert render_run.line({"kind": "tool", "text": "Bash"}) == " tool | Bash"
+    assert render_run.line({"kind": "output", "text": "x"}) == "x"
+    assert render_run.line({"kind": "tool", "text": "\x1b"}, raw=True) == "\x1b"

@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from optio.cli import starting
-from optio.cli.starting import wait_for
+from optio.cli.shared import starting
+from optio.cli.shared.starting import wait_for
 from optio.errors import SettingsError, StoreMismatch, StoreUnavailable
 from tests.executors.pods.place import NAMESPACE
 from tests.executors.pods.standin import StandIn

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from optio.compiler.diagnostics import Diagnostic, Edit
-from optio.compiler.document import parse
-from optio.compiler.edit import CannotEdit, edit
+from optio.compiler.edits.edit_yaml import CannotEdit, edit
+from optio.compiler.edits.text_edits import apply
 from optio.compiler.source import SourceFile
-from optio.compiler.text_edits import apply
+from optio.compiler.yaml.document import parse
 from optio.model.route import Route
 
 Files = Mapping[str, bytes]

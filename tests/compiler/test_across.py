@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import DirectoryTree, MemoryTree
+from optio.compiler.source_tree import DirectoryTree, MemoryTree
 
 TASK = "name: {}\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
 

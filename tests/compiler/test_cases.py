@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from optio.compiler import report
-from optio.compiler.catalogue import changes
-from optio.compiler.codes import RULES
 from optio.compiler.pipeline import Compilation, compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.rules import changes
+from optio.compiler.rules.codes import RULES
+from optio.compiler.source_tree import MemoryTree
 
 CASES = Path(__file__).parents[1] / "cases"
 INPUTS = sorted(p for p in CASES.glob("*/*") if p.suffix != ".out")

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from optio.compiler.catalogue import changes
-from optio.compiler.codes import RULES, example_files
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.rule import Rule
-from optio.compiler.tree import MemoryTree
+from optio.compiler.rules import changes
+from optio.compiler.rules.codes import RULES, example_files
+from optio.compiler.rules.rule import Rule
+from optio.compiler.source_tree import MemoryTree
 
 WITH_EXAMPLES = [rule for rule in RULES.values() if rule.wrong]
 CASES = Path(__file__).parents[1] / "cases"

@@ -12,8 +12,8 @@ import pytest
 
 from optio.cli import check
 from optio.compiler.fixes import Fixed, fixed
-from optio.compiler.tree import SourceTree
-from tests.checking.trees import fill
+from optio.compiler.source_tree import SourceTree
+from tests.check_cache.trees import fill
 
 # A finding that is ignored without a reason.
 IGNORED = (
@@ -28,7 +28,7 @@ NOT_FOR_CHECK = {
     *("concurrent", "multiprocessing", "subprocess", "logging", "http", "ssl", "tempfile", "zipfile", "importlib.metadata"),
 }
 FOR_SOME_TASKS = {"jsonschema_rs", "jsonpath_rfc9535", "re2", "cronsim"}
-FOR_MISTAKES = {"difflib", "optio.compiler.codes", "optio.compiler.catalogue"}
+FOR_MISTAKES = {"difflib", "optio.compiler.rules.codes", "optio.compiler.rules"}
 
 
 @pytest.fixture(autouse=True)
@@ -329,8 +329,15 @@ def test_only_the_compiler_is_loaded() -> None:
 
     assert {"optio.compiler.pipeline", "msgspec", "cronsim"} <= loaded
     assert among(NOT_FOR_CHECK, loaded) == set()
-    ours = {"optio.cli", "optio.compiler", "optio.model", "optio.errors", "optio.checking.check", "optio.checking.how"}
-    assert among({"optio"}, loaded) - {"optio", "optio.checking"} == among(ours, loaded)
+    ours = {
+        "optio.cli",
+        "optio.compiler",
+        "optio.model",
+        "optio.errors",
+        "optio.check_cache.check",
+        "optio.check_cache.options",
+    }
+    assert among({"optio"}, loaded) - {"optio", "optio.check_cache"} == among(ours, loaded)
 
 
 def test_a_clean_task_does_not_load_what_only_others_need() -> None:

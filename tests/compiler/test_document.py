@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from optio.compiler.document import Document, parse
 from optio.compiler.source import Position, SourceFile, Span
+from optio.compiler.yaml.document import Document, parse
 
 
 def document(text: str | bytes) -> Document:

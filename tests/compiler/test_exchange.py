@@ -6,7 +6,7 @@ from xml.etree.ElementTree import fromstring
 from optio.compiler.diagnostics import Diagnostic, strictly
 from optio.compiler.exchange import github, junit, sarif
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 
 FILES = {
     "a.yaml": "name: A\nagentRuntime: claude-code\npromptTemplate: Say\nmax_turns: 3\nmaxRetrie: 1\n",

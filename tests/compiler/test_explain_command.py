@@ -10,10 +10,10 @@ import jsonschema_rs
 import pytest
 
 from optio.cli import explain, schema
-from optio.compiler.codes import RULES, example_files
-from optio.compiler.document import parse
-from optio.compiler.schema import task_schema
+from optio.compiler.json_schema import task_schema
+from optio.compiler.rules.codes import RULES, example_files
 from optio.compiler.source import SourceFile
+from optio.compiler.yaml.document import parse
 
 ROOT = Path(__file__).parents[2]
 

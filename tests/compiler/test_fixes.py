@@ -5,11 +5,11 @@ import re
 import pytest
 
 from optio.compiler.diagnostics import Edit, Severity, strictly
+from optio.compiler.edits.text_edits import apply
 from optio.compiler.fixes import fixed
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source import Position, Span
-from optio.compiler.text_edits import apply
-from optio.compiler.tree import MemoryTree, OverlayTree
+from optio.compiler.source_tree import MemoryTree, OverlayTree
 from tests.compiler.test_cases import CASES, INPUTS
 
 FILES = {

@@ -10,7 +10,7 @@ from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.fixes import fixed
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 
 TASK = "name: {name}\nagentRuntime: claude-code\npromptTemplate: Say hello\n{more}"
 SCHEDULE = 'triggers:\n  - type: schedule\n    config: {{cronExpression: "{cron}"{zone}}}\n'

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.compiler.checks import github_events
-from optio.compiler.checks.github import near
-from optio.compiler.checks.github_fields import EVENTS, FURTHER, KINDS, NAMES, TOPS
+from optio.compiler.payloads import github_events
+from optio.compiler.payloads.github import near
+from optio.compiler.payloads.github_fields import EVENTS, FURTHER, KINDS, NAMES, TOPS
 
 PATHS = sorted(
     (top, field, *more)

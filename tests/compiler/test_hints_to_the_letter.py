@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from optio.compiler.codes import RULES
 from optio.compiler.diagnostics import Diagnostic, Severity
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.rules.codes import RULES
+from optio.compiler.source_tree import MemoryTree
 from tests.compiler.letters import Files, followed, says_text
 from tests.compiler.test_cases import CASES, INPUTS, compiled
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 
 BASE = "name: A\nagentRuntime: claude-code\npromptTemplate: Say {{A}}\n"
 OPEN = BASE + "paramsSchema:\n  type: object\n"

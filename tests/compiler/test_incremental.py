@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.pipeline import Compilation, compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 
 GOOD = "name: {name}\nagentRuntime: claude-code\npromptTemplate: Say {word}\n"
 FROM_FILE = "name: {name}\nagentRuntime: claude-code\npromptFile: prompts/{word}.md\n"

@@ -7,7 +7,7 @@ import pytest
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.layers import Bases, origins
 from optio.compiler.pipeline import Compilation, Policies, compile_file, compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 from optio.model.route import show
 from optio.model.task import TaskSpec
 

@@ -3,7 +3,7 @@
 import pytest
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Severity
-from optio.compiler.new_errors import brings_errors
+from optio.compiler.edits.new_errors import brings_errors
 from optio.compiler.source import Position, Span
 from optio.model.route import Route
 

@@ -5,7 +5,7 @@ import pytest
 from optio.compiler.diagnostics import Severity
 from optio.compiler.layers import Bases
 from optio.compiler.pipeline import Compilation, Policies, compile_file, compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 
 GOOD = "name: {name}\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
 

@@ -4,7 +4,7 @@ import pytest
 
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.pipeline import Compilation, compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 
 TASK = "name: A\nagentRuntime: claude-code\npromptTemplate: Say hello\n"
 OPEN = "paramsSchema: {type: object, properties: {P: {type: string, x-optio-used-by: me}}}\n"

@@ -9,11 +9,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from optio.compiler.checks import plain
-from optio.compiler.codes import RULES, example_files
+from optio.compiler.payloads import query_fast_path
 from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.report import as_json, concise, full
-from optio.compiler.tree import MemoryTree
+from optio.compiler.rules.codes import RULES, example_files
+from optio.compiler.source_tree import MemoryTree
 from optio.model.mapping import compile_path, compile_when
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -138,12 +138,12 @@ def test_any_schema_and_mapping_are_answered(schema: Any, mapping: Any) -> None:
     "path", ["$", "$.a", "$._x1", "$.a[0].b", "$[12]", "$.a[-1]", "$.a['path-with-namespace'].b", '$["a b"]']
 )
 def test_a_plain_path_needs_no_library_to_be_known_as_sound(path: str) -> None:
-    assert plain.is_path(path)
+    assert query_fast_path.is_path(path)
     assert compile_path(path).singular
 
 
 @settings(deadline=None)
-@given(st.from_regex(plain.PATH, fullmatch=True))
+@given(st.from_regex(query_fast_path.PATH, fullmatch=True))
 def test_what_counts_as_a_plain_path_is_sound_and_singular(path: str) -> None:
     assert compile_path(path).singular
 
@@ -152,11 +152,11 @@ def test_what_counts_as_a_plain_path_is_sound_and_singular(path: str) -> None:
     "text", ["@.action == 'opened'", "@ != null", '@.a.b == -1 || @.c == "d e" && @.e != true', "@.ref == 'refs/heads/main'"]
 )
 def test_a_plain_filter_needs_no_library_to_be_known_as_sound(text: str) -> None:
-    assert plain.is_filter(text)
+    assert query_fast_path.is_filter(text)
     assert compile_when(text).text == text
 
 
 @settings(deadline=None)
-@given(st.from_regex(plain.FILTER, fullmatch=True))
+@given(st.from_regex(query_fast_path.FILTER, fullmatch=True))
 def test_what_counts_as_a_plain_filter_is_sound(text: str) -> None:
     assert compile_when(text).text == text

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.compiler.quantities import amount_meant, duration_meant, whole_meant
+from optio.compiler.conversions.quantities import amount_meant, duration_meant, whole_meant
 from optio.model.text import duration, money
 
 ALMOST = st.text(alphabet="0123456789.,$ eE+-_PTUSDdhmswMin", max_size=12) | st.text(max_size=50)

@@ -7,7 +7,7 @@ import pytest
 from optio.compiler.exchange import github, junit, sarif
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.report import as_json, closing, concise, full
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 
 TEXT = (
     "name: A\nagentRuntime: claude-code\npromptTemplate: Say\n"

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from optio.store import postgres, sqlite
 from optio.store.base import Store
+from optio.store.postgres import postgres_store
+from optio.store.sqlite import sqlite_store
 from tests.servers import PostgresServer
 from tests.store.build import Clock
 
@@ -30,9 +31,9 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iter
 
     def another() -> Store:
         if url:
-            opened.append(postgres.open_store(url, clock=clock))
+            opened.append(postgres_store.open_store(url, clock=clock))
         else:
-            opened.append(sqlite.open_store(tmp_path / "optio.db", clock=clock))
+            opened.append(sqlite_store.open_store(tmp_path / "optio.db", clock=clock))
         return opened[-1]
 
     yield another

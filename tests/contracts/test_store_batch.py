@@ -13,7 +13,7 @@ from optio.model.retry import Again
 from optio.model.run import Meter, Outcome, Run, RunState, Usage
 from optio.store.base import Accepted, Claim, NewDelivery, NewRun, Once, RunFilter, Store
 from optio.store.sql import deliveries
-from optio.store.sql.batch import perform
+from optio.store.sql.bulk import perform
 from optio.store.sql.claims import Finish
 from optio.store.sql.runs import Accept
 from optio.store.sql.store import SqlStore

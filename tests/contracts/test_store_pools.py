@@ -74,7 +74,7 @@ def test_ends_that_are_written_together_keep_each_its_beginning(store: Store, cl
     clock.move(seconds=5)
     hows = [(COLD, WARM, PROCESS)[place % 3] for place in range(9)]
     engine = store._engine  # type: ignore[attr-defined]
-    from optio.store.sql.batch import perform
+    from optio.store.sql.bulk import perform
     from optio.store.sql.claims import Finish
 
     finishes = [

@@ -11,7 +11,7 @@ import pytest
 
 from optio.errors import Conflict, NotFound
 from optio.store.base import Accepted, Keep, NewDelivery, ReplayGuard, RunFilter, Store
-from optio.store.sql.batch import perform
+from optio.store.sql.bulk import perform
 from optio.store.sql.runs import Accept
 from optio.store.sql.store import SqlStore
 from tests.store.build import Clock, delivery, new_run, queued, task

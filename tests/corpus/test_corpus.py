@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 
-from optio.compiler.codes import RULES
 from optio.compiler.diagnostics import Diagnostic, Severity
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.rules.codes import RULES
+from optio.compiler.source_tree import MemoryTree
 from tests.corpus.corpus import HERE, Mistake, clean_files, companions, mistakes
 
 # Why a rule has no mistake in the corpus.

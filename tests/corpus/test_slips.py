@@ -8,11 +8,11 @@ from typing import NamedTuple
 import pytest
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.document import parse
-from optio.compiler.nodes import Node, span_of
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source import SourceFile, Span
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
+from optio.compiler.yaml.document import parse
+from optio.compiler.yaml.nodes import Node, span_of
 from optio.model.route import Route
 from tests.corpus.corpus import clean_files, companions
 

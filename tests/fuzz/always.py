@@ -11,7 +11,7 @@ from optio.compiler import report as reports
 from optio.compiler.diagnostics import Diagnostic, Severity, strictly
 from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.source import Position, Span
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 from optio.plan import document, markdown, report
 from optio.plan.compare import Plan, compare
 from optio.plan.effect import Outlook

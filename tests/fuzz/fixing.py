@@ -17,11 +17,11 @@ import yaml
 
 from optio.compiler import fixes
 from optio.compiler.diagnostics import Diagnostic, Edit, Severity
-from optio.compiler.document import parse
-from optio.compiler.nodes import span_of
 from optio.compiler.pipeline import Compilation
 from optio.compiler.source import Position, SourceFile, position_at
-from optio.compiler.tree import SUFFIXES, MemoryTree, OverlayTree
+from optio.compiler.source_tree import SUFFIXES, MemoryTree, OverlayTree
+from optio.compiler.yaml.document import parse
+from optio.compiler.yaml.nodes import span_of
 from tests.fuzz.always import compiles, must, text_of
 
 _BREAK = re.compile(r"(?<=\n)|(?<=\r)(?!\n)")

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from optio.compiler.dump import block, flow
+from optio.compiler.yaml.emit import block, flow
 
 FOREIGN = [
     *("cron: '0 9 * * 1'", "schedule: '0 9 * * *'", "on: push", "on: {push: {branches: [main]}}", "jobs: {a: {steps: []}}"),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from optio.compiler.codes import RULES, example_files
+from optio.compiler.rules.codes import RULES, example_files
 from tests.corpus.corpus import clean_files, companions, mistakes
 from tests.fuzz.mutations import damaged
 

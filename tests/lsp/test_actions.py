@@ -5,7 +5,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.compiler.text_edits import apply
+from optio.compiler.edits.text_edits import apply
 from optio.lsp.actions import changes, fix_all, ignoring
 from optio.lsp.trees import Options
 from tests.lsp.opened import opened

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optio.compiler.codes import RULES, example_files
+from optio.compiler.rules.codes import RULES, example_files
 from optio.lsp.actions import actions, fix_all
 from optio.lsp.complete import complete
 from optio.lsp.hover import hover

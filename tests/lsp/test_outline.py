@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optio.compiler.document import parse
-from optio.compiler.nodes import walk
 from optio.compiler.source import SourceFile
+from optio.compiler.yaml.document import parse
+from optio.compiler.yaml.nodes import walk
 from optio.lsp.outline import Context, Kind, Where, at, context, entries
 from optio.model.route import Route
 from tests.lsp.opened import HERE

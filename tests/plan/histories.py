@@ -13,13 +13,13 @@ from decimal import Decimal
 from heapq import heappop, heappush
 from typing import Any
 
-from optio.model.clocks import changes
-from optio.model.cron import fires
 from optio.model.money import DAY, MONTH, NOTHING, worst
 from optio.model.registry import CompiledTask, Origin
 from optio.model.task import TaskSpec
 from optio.plan.money import spend
 from optio.runs.admission import starts
+from optio.scheduling.cron import fires
+from optio.scheduling.zone_transitions import changes
 from optio.store.base import AdmissionView, Quota, Waiting
 
 NOW = datetime(2026, 10, 20, tzinfo=UTC)

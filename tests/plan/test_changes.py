@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from optio.compiler.tree import DirectoryTree
+from optio.compiler.source_tree import DirectoryTree
 from optio.model.effect import Kind
 from optio.plan import report
 from optio.plan.compare import Plan, compare

@@ -7,7 +7,7 @@ from functools import cache
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from optio.compiler.tree import DirectoryTree, MemoryTree
+from optio.compiler.source_tree import DirectoryTree, MemoryTree
 from optio.model.effect import Kind
 from optio.plan import document, markdown, report
 from optio.plan.compare import Plan, compare

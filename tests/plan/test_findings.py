@@ -2,9 +2,9 @@
 
 import pytest
 
-from optio.compiler.catalogue import changes
 from optio.compiler.report import concise
-from optio.compiler.tree import DirectoryTree, MemoryTree
+from optio.compiler.rules import changes
+from optio.compiler.source_tree import DirectoryTree, MemoryTree
 from optio.model.effect import Kind, Weight
 from optio.plan.findings import findings
 from tests.plan.test_changes import CHANGES, NAMES, planned

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 from optio.plan import markdown, report
 from optio.plan.compare import Plan, compare
 from optio.plan.effect import Outlook

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 from optio.model.registry import CompiledTask
 from optio.plan.pairs import pairs
 

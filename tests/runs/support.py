@@ -12,12 +12,12 @@ from typing import Any
 from optio.broker.base import Topic
 from optio.model.registry import CompiledTask
 from optio.model.run import LogKind, Run
+from optio.processes.worker import Worker
 from optio.runs.execute import Execution
 from optio.runs.submit import prepare
 from optio.settings import Settings
 from optio.store.base import Claim
 from optio.wiring import Services, build
-from optio.worker import Worker
 from tests.support import eventually
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.runs import pooling
-from optio.runs.pooling import Demand, Measured, Option, PoolPlan, measured, plan, quantile, replay, samples_of, waits
+from optio.runs import pool_sizing
+from optio.runs.pool_sizing import Demand, Measured, Option, PoolPlan, measured, plan, quantile, replay, samples_of, waits
 from optio.store.base import PlacedStart
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -183,6 +183,6 @@ def test_a_quantile_is_the_least_value_that_is_enough(values: list[float], share
 
 
 def test_waits_of_no_starts_are_not_known() -> None:
-    assert waits([]) == pooling.Waits(count=0, p50=None, p90=None, p99=None)
+    assert waits([]) == pool_sizing.Waits(count=0, p50=None, p90=None, p99=None)
     found = waits([start("warm", number) for number in range(1, 101)])
     assert (found.count, found.p50, found.p90, found.p99) == (100, 50.0, 90.0, 99.0)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optio.model import cron
 from optio.model.registry import CompiledTask
 from optio.runs.schedule import MISSED_AFTER, MOST_VERDICTS, Plan, fingerprint, plan, reconcile
+from optio.scheduling import cron
 from optio.store.base import ScheduleRow, SkippedSlots
 from tests.support import compiled
 

@@ -15,7 +15,7 @@ from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask
 from optio.model.room import Delay
-from optio.runs.warming import Warming
+from optio.runs.warm_pool_demand import Warming
 from optio.store.base import Store
 from optio.wiring import Services
 from tests.runs.support import accept, done, execute, working
@@ -270,7 +270,7 @@ def _wanted(keeper: Keeper) -> Callable[[], bool]:
 def test_a_worker_keeps_the_pools_of_what_is_served_and_leaves_them_to_the_next_one(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("optio.worker._SWEEP", 600.0)  # nothing is found by looking: the hint tells it
+    monkeypatch.setattr("optio.processes.worker._SWEEP", 600.0)  # nothing is found by looking: the hint tells it
     serve(services.store, command_task("true"))
     with keeping(services) as (here, keeper):
         eventually(lambda: keeper.wanted == [[]], what="a first look")
@@ -352,7 +352,7 @@ def test_how_an_attempt_began_is_kept_and_counted(services: Services) -> None:
 
 
 def test_many_pools_are_few_metrics() -> None:
-    from optio.worker import _pool_readings
+    from optio.processes.worker import _pool_readings
 
     pools = [Pool(key=f"k{number:03}", tasks=("t",), size=1 + number // 100, ready=1, starting=0) for number in range(200)]
 

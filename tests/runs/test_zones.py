@@ -16,16 +16,16 @@ from zoneinfo import available_timezones
 
 import pytest
 
-from optio.model import calendar
-from optio.model.clocks import Change, changes
 from optio.model.registry import CompiledTask, Registry
+from optio.processes.scheduler import Scheduler
 from optio.runs.schedule import plan, reconcile
-from optio.scheduler import Scheduler
+from optio.scheduling import calendar
+from optio.scheduling.zone_transitions import Change, changes
 from optio.settings import Settings
 from optio.store.base import ScheduleRow
 from optio.wiring import build
-from tests.model.test_cron import by_the_minute
 from tests.runs.test_schedule import changed, timed
+from tests.scheduling.test_cron import by_the_minute
 
 FROM, TO = datetime(2024, 1, 1, tzinfo=UTC), datetime(2034, 1, 1, tzinfo=UTC)
 AROUND = timedelta(hours=26)

@@ -14,17 +14,17 @@ import uvicorn
 from websockets.sync.client import ClientConnection, connect
 
 from optio.broker.base import Topic
-from optio.cli.serving import configuration, listen
-from optio.live import LiveRegistry
+from optio.cli.shared.serving import configuration, listen
 from optio.model.retry import GiveUp
 from optio.model.run import LogKind, LogLine, Meter, Outcome, RunState
-from optio.reload import Reloader
-from optio.scheduler import new_id
+from optio.processes.scheduler import new_id
 from optio.server.app import create_app
 from optio.server.auth import token_hash
-from optio.server.feed import Feed
+from optio.server.log_fanout import Feed
 from optio.settings import Settings
 from optio.store.base import Claim, RunFilter
+from optio.tree.reload import Reloader
+from optio.tree.served import LiveRegistry
 from optio.wiring import Services, build
 from tests.support import Answer, eventually
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from optio.broker.base import Topic
-from optio.server.feed import Feed
+from optio.server.log_fanout import Feed
 from optio.store.base import Store
 from tests.server.api import Api
 
@@ -31,7 +31,7 @@ class Held:
 
 
 def test_a_line_that_comes_during_a_look_is_found_by_its_own_hint(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optio.server.feed.LOOK_S", 600.0)
+    monkeypatch.setattr("optio.server.log_fanout.LOOK_S", 600.0)
     writer = api.started()
     held = Held(api.services.store)
 

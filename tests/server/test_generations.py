@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from optio.compiler.incremental import IncrementalCompiler
-from optio.compiler.tree import MemoryTree
-from optio.live import LiveRegistry
+from optio.compiler.source_tree import MemoryTree
 from optio.model.drift import DRIFT_GRACE_S
-from optio.server.metrics import of_the_registry
+from optio.server.routes.metrics import of_the_registry
+from optio.tree.served import LiveRegistry
 from tests.server.api import JOB, Api
 
 
@@ -88,7 +88,7 @@ def test_a_directory_that_differs_is_told_wherever_people_look(drifting: Api, mo
     assert {reading.name: reading.value for reading in of_the_registry(drifting.live)}["tasks_drifting"] == 2
     assert drifting.get("/readyz").json["status"] == "ok"  # a change may be on its way here
     later = time.monotonic() + DRIFT_GRACE_S + 1
-    monkeypatch.setattr("optio.server.health.time.monotonic", lambda: later)
+    monkeypatch.setattr("optio.server.routes.health.time.monotonic", lambda: later)
     ready = drifting.get("/readyz")
     assert (ready.status, ready.json["status"]) == (200, "degraded")
     assert "differs in 2 tasks" in ready.json["problems"][0]

@@ -22,7 +22,7 @@ from optio.limits.strangers import PER_ADDRESS
 from optio.model.trigger import SecretRef, WebhookConfig
 from optio.runs import signature
 from optio.store.base import RunFilter
-from optio.store.sqlite import open_store
+from optio.store.sqlite.sqlite_store import open_store
 from tests.server.api import Api
 from tests.support import Answer, eventually
 
@@ -247,7 +247,7 @@ def test_a_stranger_over_his_limit_who_sends_no_signature_is_refused_before_his_
     api.serve_task(HOOK)
     for _ in range(PER_ADDRESS):
         assert api.request("POST", "/api/hooks/push", raw=GOOD).status == 401
-    monkeypatch.setattr("optio.server.payload.read", None)
+    monkeypatch.setattr("optio.server.request_body.read", None)
 
     assert api.request("POST", "/api/hooks/push", raw=GOOD).status == 429
 
@@ -283,7 +283,7 @@ def test_a_body_of_exactly_the_limit_is_taken(shared: Api) -> None:
 
 
 def test_a_body_that_does_not_come_is_not_waited_for_for_ever(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optio.server.payload.BODY_S", 0.2)
+    monkeypatch.setattr("optio.server.request_body.BODY_S", 0.2)
     with socket.create_connection(("127.0.0.1", api.port), 10) as sock:
         sock.sendall(b"POST /api/hooks/push HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{")
 

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from optio.errors import StoreUnavailable
-from optio.server.landing import Landing, read_few
+from optio.server.loop_bridge import Landing, read_few
 from optio.store.base import Store
 from tests.server.api import Api
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from optio.server import views
+from optio.server import serializers
 from tests.server.api import JOB, Api
 
 
@@ -15,13 +15,13 @@ def listed(api: Api) -> list[tuple[str, bool]]:
 
 def test_the_list_is_made_once_for_all_who_ask(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    task = views.task
+    task = serializers.task
 
     def counted(*args: Any) -> dict[str, Any]:
         made.append(args)
         return task(*args)
 
-    monkeypatch.setattr(views, "task", counted)
+    monkeypatch.setattr(serializers, "task", counted)
     first = [api.get("/api/tasks").body for _ in range(3)]
 
     assert len(set(first)) == 1

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from optio.live import LiveRegistry
 from optio.model.removal import removal_digest
-from optio.reload import Reloader
 from optio.server.auth import token_hash
-from optio.server.metrics import of_the_registry
+from optio.server.routes.metrics import of_the_registry
+from optio.tree.reload import Reloader
+from optio.tree.served import LiveRegistry
 from tests.server.api import JOB, Api
 
 ROUTE = "/api/registry/removal/release"

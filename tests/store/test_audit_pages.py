@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from optio.runs import audit
-from optio.store import postgres, sqlite
 from optio.store.base import AuditedDelivery, AuditedRun, AuditedSlot, AuditPage, AuditSpan
+from optio.store.postgres import postgres_store
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction, micros, when
+from optio.store.sqlite import sqlite_store
 from tests.servers import PostgresServer
 from tests.store.build import serve, task
 
@@ -26,9 +27,9 @@ def store(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer
 ) -> Iterator[SqlStore]:
     if request.param == "postgres":
-        opened = postgres.open_store(postgres_server.schema())
+        opened = postgres_store.open_store(postgres_server.schema())
     else:
-        opened = sqlite.open_store(tmp_path_factory.mktemp("audit") / "optio.db")
+        opened = sqlite_store.open_store(tmp_path_factory.mktemp("audit") / "optio.db")
     serve(opened, task())
     yield opened
     opened.close()

@@ -14,7 +14,7 @@ from optio.store.base import ANY, Claim, DeliveryFilter, Firing, RunFilter, Slot
 from optio.store.sql import claims as claiming
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
-from optio.store.sqlite import open_store
+from optio.store.sqlite.sqlite_store import open_store
 from tests.store.build import (
     BAD,
     LEASE,

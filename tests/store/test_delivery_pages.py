@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from optio.store import postgres, sqlite
 from optio.store.base import DeliveryFilter
+from optio.store.postgres import postgres_store
 from optio.store.sql import deliveries
 from optio.store.sql.records import cursor_after
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
+from optio.store.sqlite import sqlite_store
 from tests.servers import PostgresServer
 
 DRIVERS = ("sqlite", "postgres")
@@ -63,9 +64,9 @@ def full(
 ) -> Iterator[SqlStore]:
     """A store with many deliveries, of which the planner knows nothing yet."""
     if request.param == "postgres":
-        store = postgres.open_store(postgres_server.schema())
+        store = postgres_store.open_store(postgres_server.schema())
     else:
-        store = sqlite.open_store(tmp_path_factory.mktemp("pages") / "optio.db")
+        store = sqlite_store.open_store(tmp_path_factory.mktemp("pages") / "optio.db")
     fill(store, MANY)
     yield store
     store.close()
@@ -193,7 +194,7 @@ def _of_a_union(steps: list[str]) -> bool:
 
 def test_in_sqlite_a_page_takes_as_many_steps_of_many_deliveries_as_of_few(tmp_path: Path) -> None:
     def steps(many: int) -> list[int]:
-        store = sqlite.open_store(tmp_path / f"{many}.db")
+        store = sqlite_store.open_store(tmp_path / f"{many}.db")
         fill(store, many)
         found = [_steps(store, lambda where=where: store.deliveries(where)) for where in filters()]
         store.close()

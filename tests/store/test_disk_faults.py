@@ -15,8 +15,8 @@ from optio.errors import CommitUnknown, OptioError, StoreFull, StoreUnavailable
 from optio.model.run import RunState
 from optio.store.base import Claim, Keep, RunFilter
 from optio.store.sql.store import SqlStore
-from optio.store.sqlite import open_store
-from optio.store.sqlite_examine import backup, examine
+from optio.store.sqlite.examine import backup, examine
+from optio.store.sqlite.sqlite_store import open_store
 from tests.store.build import LEASE, claimed, end, everything, new_run, queued, say
 from tests.support import ROOT, eventually
 

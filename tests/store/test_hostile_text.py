@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 from optio.errors import Invalid
 from optio.model.run import LogKind, RunState
 from tests.runs.support import accept, execution, log_of, opened

@@ -28,8 +28,9 @@ from optio.model.retry import Again, GiveUp
 from optio.model.room import BETWEEN_TRIES, Delay, Shortage
 from optio.model.run import TRANSITIONS, Meter, Outcome, Run, RunState
 from optio.runs import schedule
-from optio.store import postgres, sqlite
 from optio.store.base import Beginning, Claim, Once, RunFilter, Store
+from optio.store.postgres import postgres_store
+from optio.store.sqlite import sqlite_store
 from tests.servers import PostgresServer
 from tests.store.build import LEASE, Clock, at_most, delivery, fresh, line, new_run, say, serve, task
 
@@ -508,7 +509,7 @@ class SqliteMachine(StoreMachine):
         self.file = self.directory / "0.db"
 
     def open(self) -> Store:
-        return sqlite.open_store(self.file, clock=self.clock)
+        return sqlite_store.open_store(self.file, clock=self.clock)
 
     def crash(self) -> None:
         image = self.directory / f"{int(self.file.stem) + 1}.db"
@@ -531,7 +532,7 @@ class PostgresMachine(StoreMachine):
         self.url = self.server.schema()
 
     def open(self) -> Store:
-        return postgres.open_store(self.url, clock=self.clock)
+        return postgres_store.open_store(self.url, clock=self.clock)
 
     def crash(self) -> None:
         with psycopg.connect(self.server.url, autocommit=True) as connection:

@@ -24,10 +24,11 @@ import pytest
 
 from optio.errors import Conflict, StoreUnavailable
 from optio.model.run import RunState
-from optio.store import postgres, sqlite
 from optio.store.base import Firing, Once, RunFilter, SlotVerdict
+from optio.store.postgres import postgres_store
 from optio.store.sql.schema import Migration, migrations, statements
 from optio.store.sql.store import SqlStore
+from optio.store.sqlite import sqlite_store
 from tests.servers import PostgresServer
 from tests.store.build import LEASE, OK, delivery, end, everything, new_run
 from tests.store.older.fill import SLOT
@@ -119,8 +120,8 @@ def later() -> float:
 
 def opened(where: str, *, migrated: bool = True) -> SqlStore:
     if where.startswith("postgresql:"):
-        return postgres.open_store(where, clock=later, migrated=migrated)
-    return sqlite.open_store(Path(where), clock=later, migrated=migrated)
+        return postgres_store.open_store(where, clock=later, migrated=migrated)
+    return sqlite_store.open_store(Path(where), clock=later, migrated=migrated)
 
 
 @pytest.fixture
@@ -221,7 +222,7 @@ def version(where: str) -> int:
         assert row is not None
         return int(row[0])
     with closing(sqlite3.connect(where)) as file:
-        return sqlite.state(file).version
+        return sqlite_store.state(file).version
 
 
 def test_a_migration_that_is_broken_off_at_any_step_goes_on_from_there(where: str) -> None:
@@ -262,10 +263,10 @@ def test_a_step_that_takes_long_is_no_statement_that_takes_too_long(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = Migration(NEWEST + 1, 1, "SELECT pg_sleep(0.6);")
-    monkeypatch.setattr(postgres, "migrations", lambda: (*migrations(), slow))
+    monkeypatch.setattr(postgres_store, "migrations", lambda: (*migrations(), slow))
     url = f"{postgres_server.schema()}%20-c%20statement_timeout%3D200"
 
-    with closing(postgres.open_store(url, patience=0.3)) as store:
+    with closing(postgres_store.open_store(url, patience=0.3)) as store:
         store.check()
         with pytest.raises(StoreUnavailable, match="statement timeout"):
             store._engine.read(lambda tx: tx.one("SELECT pg_sleep(1)"))
@@ -342,7 +343,7 @@ def test_no_table_that_an_older_version_selects_whole_has_another_column(older: 
 
     def columns(known: tuple[Migration, ...], path: Path) -> dict[str, list[str]]:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            sqlite.migrate(connection, known, 0)
+            sqlite_store.migrate(connection, known, 0)
             return {table: [row[1] for row in connection.execute(f"PRAGMA table_info({table})")] for table in sorted(whole)}
 
     assert columns(migrations(), tmp_path / "new.db") == columns(migrations()[:SCHEMA], tmp_path / "old.db")

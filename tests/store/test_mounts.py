@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from optio.errors import StoreUnavailable
-from optio.store import mounts
-from optio.store.sqlite import open_store
+from optio.store.sqlite import mounts
+from optio.store.sqlite.sqlite_store import open_store
 
 INFO = """\
 22 1 254:0 / / rw,relatime - ext4 /dev/root rw

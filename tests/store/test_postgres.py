@@ -18,10 +18,12 @@ import pytest
 
 from optio.errors import CommitUnknown, Conflict, Invalid, LeaseLost, NotFound, OptioError, SettingsError, StoreUnavailable
 from optio.model.run import LogKind, Meter, Outcome, RunState
-from optio.store import pg_pool, pg_url, postgres
 from optio.store.base import Beginning, Once, RunFilter, ScheduleRow
-from optio.store.pg_pool import MOST_CONNECTIONS
-from optio.store.postgres import open_store
+from optio.store.postgres import pool as pg_pool
+from optio.store.postgres import postgres_store
+from optio.store.postgres import url as pg_url
+from optio.store.postgres.pool import MOST_CONNECTIONS
+from optio.store.postgres.postgres_store import open_store
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
 from tests.contracts.test_store_schedules import firing
@@ -510,20 +512,20 @@ def test_of_two_that_begin_on_an_empty_database_the_second_finds_the_tables_of_t
     server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = server.schema()
-    lock = postgres._Transaction.lock
+    lock = postgres_store._Transaction.lock
     second: list[Future[SqlStore]] = []
 
     def somebody_waits() -> bool:
         with psycopg.connect(server.url) as other:
             return other.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchone() is not None
 
-    def lock_and_wait(tx: postgres._Transaction, name: str) -> None:
+    def lock_and_wait(tx: postgres_store._Transaction, name: str) -> None:
         lock(tx, name)
-        monkeypatch.setattr(postgres._Transaction, "lock", lock)
+        monkeypatch.setattr(postgres_store._Transaction, "lock", lock)
         second.append(pool.submit(open_store, url))
         eventually(somebody_waits, what="the second, which waits for the first")
 
-    monkeypatch.setattr(postgres._Transaction, "lock", lock_and_wait)
+    monkeypatch.setattr(postgres_store._Transaction, "lock", lock_and_wait)
     with ThreadPoolExecutor(1) as pool, closing(open_store(url)) as store:
         (other,) = second
         other.result(20).close()

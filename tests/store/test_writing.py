@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from optio.store.sql.group_commit import WriteQueue
 from optio.store.sql.transaction import Transaction
-from optio.store.sql.writing import WriteQueue
 
 
 class Heavy:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 from optio.executors.pods import manifest
 from optio.model.run import LogKind
 from tests.executors.pods.api import Api

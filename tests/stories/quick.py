@@ -14,9 +14,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from optio.scheduler import Scheduler
+from optio.processes.scheduler import Scheduler
 from optio.settings import Settings
-from optio.store import postgres
+from optio.store.postgres import postgres_store
 from optio.store.sql.store import SqlStore
 from optio.wiring import build
 from tests.support import ROOT
@@ -32,7 +32,7 @@ def quick(start: float) -> Callable[[], float]:
 
 def open_quick(url: str, start: float) -> SqlStore:
     """The database, by the quick clock."""
-    return postgres.open_store(url, clock=quick(start))
+    return postgres_store.open_store(url, clock=quick(start))
 
 
 class Process:

@@ -28,7 +28,7 @@ import pytest
 from httpx2 import HTTPError
 
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 from optio.executors.pods import manifest
 from optio.model.run import LogKind, Run, RunState
 from tests.executors.pods.api import Api

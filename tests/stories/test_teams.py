@@ -15,11 +15,11 @@ from optio.model import isolation
 from optio.model.namespace import WorkerScope
 from optio.model.registry import CompiledTask
 from optio.model.run import RunState
+from optio.processes.worker import Worker
 from optio.runs import admission
 from optio.runs.submit import prepare
 from optio.store.base import RunFilter
 from optio.wiring import Services
-from optio.worker import Worker
 from tests.runs.support import accept, done, execute, log_of, working
 from tests.store.build import serve
 from tests.support import command_task, eventually
@@ -81,7 +81,7 @@ def test_a_team_without_a_worker_waits_and_the_others_go_on(services: Services) 
 def test_a_run_starts_by_its_hint_and_not_by_a_sweep(
     services: Services, monkeypatch: pytest.MonkeyPatch, task: CompiledTask, namespace: str | None
 ) -> None:
-    monkeypatch.setattr("optio.worker._SWEEP", 600.0)
+    monkeypatch.setattr("optio.processes.worker._SWEEP", 600.0)
     serve(services.store, ALPHA, PLAIN)
     with worker(services, namespace):
         eventually(lambda: services.store.served_namespaces() == {namespace or ""}, what="the worker")
@@ -93,7 +93,7 @@ def test_a_run_starts_by_its_hint_and_not_by_a_sweep(
 
 
 def test_the_hint_of_another_namespace_wakes_nobody(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optio.worker._SWEEP", 600.0)
+    monkeypatch.setattr("optio.processes.worker._SWEEP", 600.0)
     looks: list[WorkerScope] = []
     claim = services.store.claim
 

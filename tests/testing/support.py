@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 from optio.testing.run import Report, Result, run
 
 TRIAGE = """\

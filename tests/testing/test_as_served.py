@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import DirectoryTree
+from optio.compiler.source_tree import DirectoryTree
 from optio.model.example import Example
 from optio.model.senders import SENDERS
 from optio.runs import signature

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from optio.compiler.emit import emit
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 from optio.errors import Invalid, Malformed
 from optio.testing.capture import Captured, captured, with_test
 from optio.testing.redact import Redactor

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from optio.compiler.dump import dump
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.tree import DirectoryTree, OverlayTree
+from optio.compiler.source_tree import DirectoryTree, OverlayTree
+from optio.compiler.yaml.emit import dump
 from optio.model.spec import to_json
 from optio.testing.run import run, try_all
 from tests.support import ROOT

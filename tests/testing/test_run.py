@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from optio.compiler.tree import MemoryTree, OverlayTree
+from optio.compiler.source_tree import MemoryTree, OverlayTree
 from optio.testing.run import Snapshot, run
 from tests.testing.support import TRIAGE, delivery, report, result, tree
 

@@ -8,20 +8,20 @@ from optio.compiler.checks import (
     dedupe,
     environment,
     examples,
-    literals,
     models,
     overrides,
     params,
-    params_care,
+    params_pedantic,
+    plaintext_secrets,
     pool,
     prompt,
     runtime,
     samples,
     schedule,
-    schedule_care,
+    schedule_pedantic,
     triggers,
     trust,
-    untrusted,
+    untrusted_input,
     webhook,
 )
 from optio.compiler.diagnostics import Diagnostic
@@ -34,22 +34,22 @@ Check = Callable[[ResolvedTask], Iterator[Diagnostic]]
 FIRST: tuple[Check, ...] = (runtime.check, params.check)
 CHECKS: tuple[Check, ...] = (
     prompt.check,
-    params_care.check,
+    params_pedantic.check,
     triggers.check,
     schedule.check,
-    schedule_care.check,
+    schedule_pedantic.check,
     webhook.check,
     samples.check,
     examples.check,
     trust.check,
-    untrusted.check,
+    untrusted_input.check,
     environment.check,
     commands.check,
     models.check,
     overrides.check,
     dedupe.check,
     pool.check,
-    literals.check,
+    plaintext_secrets.check,
 )
 _UNUSABLE_SCHEMA = frozenset({"OPT205", "OPT206", "OPT212", "OPT214"})
 
@@ -60,9 +60,9 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
     told = (*environment.setup_commands, *environment.env.values(), str(task.spec.command))
     named = any(hooks or name in task.prompt for name in environment.secrets)
     if named or any("$" in text or "{{" in text for text in told):
-        from optio.compiler.checks import granted
+        from optio.compiler.checks import secrets_use
 
-        yield granted.check
+        yield secrets_use.check
     if isinstance(task.spec.command, list) and not set(" $&|;<>~").isdisjoint("".join(task.spec.command)):
         from optio.compiler.checks import arguments
 
@@ -90,7 +90,7 @@ def run(task: ResolvedTask, *, careful: bool = False) -> list[Diagnostic]:
         task = replace(task, gaps=task.gaps | {params.ROUTE})
     checks = CHECKS
     if careful:
-        from optio.compiler.checks import careful as more
+        from optio.compiler.checks import pedantic as more
 
         checks = (*CHECKS, more.check)
     checks = (*checks, *_for_some(task))

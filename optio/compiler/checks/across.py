@@ -3,10 +3,10 @@
 import posixpath
 from collections.abc import Iterator, Sequence
 
-from optio.compiler.claims import NO_CAPS, Claim, Hook, Place
 from optio.compiler.diagnostics import Diagnostic, Related, finding
+from optio.compiler.facts import NO_CAPS, Claim, Hook, Place
 from optio.compiler.source import START
-from optio.compiler.tree import SUFFIXES
+from optio.compiler.source_tree import SUFFIXES
 
 
 def check_across(
@@ -29,9 +29,9 @@ def check_across(
         yield from namespaces.check(claims)
     if careful or any(claim.caps != NO_CAPS for claim in claims):
         # Imported here: what all tasks come to is asked of few trees.
-        from optio.compiler.checks import fleet
+        from optio.compiler.checks import tree_budget
 
-        yield from fleet.check(claims)
+        yield from tree_budget.check(claims)
 
 
 def _files(paths: Sequence[str]) -> Iterator[Diagnostic]:

@@ -5,11 +5,11 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from optio.compiler.checks.declared import declared
 from optio.compiler.checks.shell import variables
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.dump import flow
+from optio.compiler.param_schema.declared import declared
 from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.yaml.emit import flow
 
 _SHELL = re.compile(r"(?:ba|da|z|k|a|fi)?sh|pwsh|cmd")
 _SIGN = re.compile(r"&&|\|\|?|;|&|[0-9]?>>?(?:&[0-9])?|<")

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
-from optio.compiler.checks.declared import Declared, declared, parameter_names
 from optio.compiler.checks.prompt import ALMOST, SINGLE, named_by, sources_of
 from optio.compiler.diagnostics import Diagnostic, told
-from optio.compiler.nearest import closest
+from optio.compiler.param_schema.declared import Declared, declared, parameter_names
 from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.suggest import closest
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route
 
@@ -54,7 +54,7 @@ def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Dia
     used = list(dict.fromkeys(found[1] for found in PLACEHOLDER.finditer(key)))
 
     def unknown(name: str) -> Diagnostic:
-        from optio.compiler.fitting import declare  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import declare  # only who made a mistake waits for it
 
         near = sorted(names or ())
         meant = next((each for each in near if each.casefold() == name.casefold()), None) or closest(name, near)
@@ -62,7 +62,7 @@ def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Dia
         return at("OPT227", f"`{{{{{name}}}}}` in the key is no parameter", f"{{{{{name}}}}}", hint)
 
     def unset(name: str) -> Diagnostic:
-        from optio.compiler.fitting import set_always  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import set_always  # only who made a mistake waits for it
 
         hint = set_always(name, known.properties.get(name))
         return at("OPT228", f"a run without `{name}` has no key and is refused", f"{{{{{name}}}}}", hint)
@@ -92,7 +92,7 @@ def _placeholders(task: ResolvedTask, key: str, known: Declared) -> Iterator[Dia
 
 def _mapped(written: str, sources: dict[str, str]) -> str | None:
     """The parameter that a webhook fills from the path that is written there, or from the only one that ends so."""
-    from optio.compiler.checks.queries import path_meant  # only who made a mistake waits for it
+    from optio.compiler.payloads.queries import path_meant  # only who made a mistake waits for it
 
     path = written if written.startswith("$.") else path_meant(written)
     if path is None or path in sources:

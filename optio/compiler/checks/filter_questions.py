@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from optio.compiler.checks import plain
 from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.payloads import query_fast_path
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route
 
@@ -56,7 +56,7 @@ def questions_of(text: str) -> Iterator[Question]:
         at, begun = found.start(), found["more"] is not None
         end = found.start("more") if begun else found.end()
         path, start = text[at:end], at
-        steps = plain.steps(path)
+        steps = query_fast_path.steps(path)
         asked: Literal["there", "absent", "==", "!=", "other"] = "other"
         value = None
         if not begun and (begins := _BEGINS.search(masked, max(0, at - _WIDEST), at)):

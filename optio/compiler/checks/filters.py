@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
-from optio.compiler.checks import plain
 from optio.compiler.checks.filter_questions import PATH, Question, masked_text, questions_of, sent, unsent
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.nearest import closest
+from optio.compiler.payloads import query_fast_path
 from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.suggest import closest
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
@@ -24,7 +24,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index, "config", "when")
         if isinstance(trigger, WebhookTrigger) and trigger.config.when is not None and task.knows(route):
-            if not plain.is_filter(trigger.config.when):
+            if not query_fast_path.is_filter(trigger.config.when):
                 from optio.model.mapping import PathSyntax, compile_when
 
                 try:

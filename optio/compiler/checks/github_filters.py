@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from optio.compiler.checks.filter_questions import Question, sent, unsent
-from optio.compiler.checks.github import WORDS, fields_of, lost, type_of
-from optio.compiler.checks.github_fields import ACTIONS, ACTIONS_OF, EVENTS, ITEMS, KINDS, WORDS_OF
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.nearest import closest
+from optio.compiler.payloads.github import WORDS, fields_of, lost, type_of
+from optio.compiler.payloads.github_fields import ACTIONS, ACTIONS_OF, EVENTS, ITEMS, KINDS, WORDS_OF
 from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.suggest import closest
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig
 
@@ -132,7 +132,7 @@ def _action(action: str, config: WebhookConfig) -> tuple[str, str] | None:
 def _actions_of(event: str) -> frozenset[str]:
     if event in ACTIONS_OF:
         return ACTIONS_OF[event]
-    from optio.compiler.checks import github_events  # few tasks name one of these
+    from optio.compiler.payloads import github_events  # few tasks name one of these
 
     return github_events.actions().get(event, frozenset())
 

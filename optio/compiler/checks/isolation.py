@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from optio.compiler.claims import Claim
 from optio.compiler.diagnostics import Diagnostic, finding
+from optio.compiler.facts import Claim
 from optio.compiler.layers import POLICY
 from optio.model.isolation import DEPENDS, POD, not_applied
 

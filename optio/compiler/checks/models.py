@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from optio.compiler.checks.runtime import RUNNABLE
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.nearest import closest
 from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.suggest import closest
 from optio.model.prompt import PLACEHOLDER
 
 # It becomes an argument of the agent's command line, and must not be taken for an option of it.

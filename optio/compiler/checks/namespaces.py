@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
-from optio.compiler.claims import Claim, Place
 from optio.compiler.diagnostics import Diagnostic, finding
+from optio.compiler.facts import Claim, Place
 from optio.compiler.layers import POLICY
 
 

@@ -25,11 +25,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _taken_from_nothing(task: ResolvedTask, document: Merged) -> Iterator[Diagnostic]:
     for route in document.vain:
-        from optio.compiler import mend
+        from optio.compiler.edits import fix_edits
 
         if route[0] not in _FREE and document.plain(route):
             message = f"`{route[-1]}: null` takes nothing away: no template and no defaults of this task set it"
-            fix = mend.without_key(document, route)
+            fix = fix_edits.without_key(document, route)
             yield task.at("OPT704", message, route, key=True, hint="delete the line", fix=fix)
 
 

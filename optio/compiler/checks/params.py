@@ -5,17 +5,17 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from optio.compiler.checks import patterns
-from optio.compiler.checks.contradictions import contradictions
-from optio.compiler.checks.keywords import WORDS, format_meant, repaired
-from optio.compiler.checks.own_values import own_values
-from optio.compiler.checks.patterns import Pattern
-from optio.compiler.checks.references import references
-from optio.compiler.checks.wanted import form
 from optio.compiler.diagnostics import Diagnostic, Fix
-from optio.compiler.dump import flow
-from optio.compiler.nearest import closest
+from optio.compiler.param_schema import patterns
+from optio.compiler.param_schema.contradictions import contradictions
+from optio.compiler.param_schema.expected_type import form
+from optio.compiler.param_schema.keywords import WORDS, format_meant, repaired
+from optio.compiler.param_schema.patterns import Pattern
+from optio.compiler.param_schema.references import references
+from optio.compiler.param_schema.self_check import own_values
 from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.suggest import closest
+from optio.compiler.yaml.emit import flow
 from optio.model.params import SchemaError, faults_of_schema, validator
 from optio.model.route import Route, value_at
 
@@ -78,7 +78,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if isinstance(value_at(meant, ("properties", "additionalProperties")), bool):
         yield _too_deep(task, "OPT215", (*ROUTE, "properties", "additionalProperties"))
     elif meant.get("properties") and "additionalProperties" not in meant and "unevaluatedProperties" not in meant:
-        from optio.compiler import mend
+        from optio.compiler.edits import fix_edits
 
         yield task.at(
             "OPT215",
@@ -86,7 +86,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             ROUTE,
             key=True,
             hint="add `additionalProperties: false`",
-            fix=mend.before(task.document, (*ROUTE, "properties"), "additionalProperties: false", safe=False),
+            fix=fix_edits.before(task.document, (*ROUTE, "properties"), "additionalProperties: false", safe=False),
         )
 
 
@@ -132,7 +132,7 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
 
 def _required(task: ResolvedTask, place: Route) -> Fix | None:
     """`required: true` of one parameter as its name in the list beside `properties`; `false` goes."""
-    from optio.compiler.edit import CannotEdit, edits  # only who made a mistake waits for it
+    from optio.compiler.edits.edit_yaml import CannotEdit, edits  # only who made a mistake waits for it
 
     own, there = task.document.written(ROUTE + place)
     if place[-3:-2] != ("properties",) or not own.has(there):
@@ -154,7 +154,7 @@ def _typed(schema: dict[str, Any]) -> str:
     """What to write for a schema without a type: where its keys are names of parameters, all of it."""
     if "properties" in schema or not schema or any(key in WORDS or key.startswith("$") for key in schema):
         return "add `type: object`"
-    from optio.compiler.conversions import schema as made_of  # only who made a mistake waits for it
+    from optio.compiler.conversions.values import schema as made_of  # only who made a mistake waits for it
 
     made = made_of(schema)
     return f"write `paramsSchema: {made}`" if made is not None and len(made) <= _MAX_MADE else "add `type: object`"
@@ -186,7 +186,7 @@ def _names(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
         return
     absent = ((index, name) for index, name in enumerate(schema.get("required", [])) if name not in properties)
     for index, name in absent:
-        from optio.compiler.fitting import declare  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import declare  # only who made a mistake waits for it
 
         meant = closest(name, properties)
         hint = f"did you mean `{meant}`?" if meant else f"{declare({'paramsSchema': schema}, name)}, or delete it here"

@@ -45,7 +45,7 @@ def _gap(schedule: ScheduleTrigger) -> timedelta | None:
     # Imported here: a tree without pools does not pay for it.
     from zoneinfo import ZoneInfoNotFoundError
 
-    from optio.model.cron import CronError, count, last_fires, next_fire
+    from optio.scheduling.cron import CronError, count, last_fires, next_fire
 
     expression, zone, end = schedule.config.cron_expression, schedule.config.timezone, _BEGIN + _LENGTH
     try:

@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterator
 from itertools import chain
 from typing import Any
 
-from optio.compiler.checks.declared import Declared, declared
 from optio.compiler.diagnostics import Diagnostic, told
-from optio.compiler.nearest import closest
+from optio.compiler.param_schema.declared import Declared, declared
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.surface import invisible
+from optio.compiler.suggest import closest
+from optio.compiler.text_hygiene import invisible
 from optio.model.prompt import PLACEHOLDER, placeholders
 from optio.model.trigger import Trigger
 
@@ -93,7 +93,7 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         used.setdefault(found[1], found)
 
     def unset(name: str) -> Diagnostic:
-        from optio.compiler.fitting import set_always  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import set_always  # only who made a mistake waits for it
 
         hint = set_always(name, known.properties.get(name))
         message = f"`{used[name][0]}` stays as it is when nobody gives `{name}`"
@@ -106,7 +106,7 @@ def _names(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
         return task.in_prompt("OPT204", message, *used[name].span(), hint=hint, write=f"{{{{{right}}}}}", safe=False)
 
     def undeclared(name: str) -> Diagnostic:
-        from optio.compiler.fitting import declare  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import declare  # only who made a mistake waits for it
 
         meant = closest(name, [each for each in known.properties if _is_name(each)])
         hint = f"did you mean `{{{{{meant}}}}}`?" if meant else declare(task.document.value, name, default=True)
@@ -183,7 +183,7 @@ def named_by(path: str, known: Declared) -> str:
 
 
 def _given_by(path: str, name: str, known: Declared) -> str:
-    from optio.compiler.checks.queries import path_meant  # only who made a mistake waits for it
+    from optio.compiler.payloads.queries import path_meant  # only who made a mistake waits for it
 
     if name in known.properties:
         return ""

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from optio.compiler.checks.declared import Declared, declared, parameter_names
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.nearest import closest
+from optio.compiler.param_schema.declared import Declared, declared, parameter_names
 from optio.compiler.resolved_task import ResolvedTask, Sample
+from optio.compiler.suggest import closest
 from optio.model.params import faults, fill
 from optio.model.route import Route, show
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from optio.compiler.checks.declared import Declared, declared, parameter_names
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.nearest import closest
+from optio.compiler.param_schema.declared import Declared, declared, parameter_names
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import Span
+from optio.compiler.suggest import closest
 from optio.model.params import faults, fill
 from optio.model.route import Route, show, value_at
 from optio.model.trigger import ScheduleTrigger
@@ -60,7 +60,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _expression(task: ResolvedTask, route: Route, expression: str) -> Iterator[Diagnostic]:
     # Imported here: a tree without schedules does not pay for it.
-    from optio.model.cron import CronError, check_expression, expand
+    from optio.scheduling.cron import CronError, check_expression, expand
 
     try:
         check_expression(expression)
@@ -90,7 +90,7 @@ def _either(fields: list[str]) -> str:
 
 
 def _cron_error(task: ResolvedTask, route: Route, expression: str, field: int | None, never: bool, message: str) -> Diagnostic:
-    from optio.compiler.checks.cron_meant import cron_meant  # only who made a mistake waits for it
+    from optio.compiler.conversions.cron_suggestions import cron_meant  # only who made a mistake waits for it
 
     words, meant = expression.split(), cron_meant(expression)
     if meant is not None and meant.zone is not None:
@@ -220,7 +220,7 @@ def _zone_meant(name: str) -> tuple[str, str | None]:
 
 
 def _missing(task: ResolvedTask, route: Route, name: str) -> Diagnostic:
-    from optio.compiler.fitting import fits  # only who made a mistake waits for it
+    from optio.compiler.conversions.entries import fits  # only who made a mistake waits for it
 
     known = declared(task)
     shown = fits(known.properties.get(name)) if known is not None else None
@@ -252,14 +252,14 @@ def _refused(
 
 
 def _declare(task: ResolvedTask, name: Any, mapping: dict[str, Any]) -> str:
-    from optio.compiler.fitting import declare  # only who made a mistake waits for it
+    from optio.compiler.conversions.entries import declare  # only who made a mistake waits for it
 
     return f"delete it, or {declare(task.document.value, str(name), mapping.get(name))}"
 
 
 def _fitting(known: Declared, place: Route, mapping: dict[str, Any], word: str | None) -> str:
     """What to write for a value that is not valid, where it is one of a parameter itself."""
-    from optio.compiler.fitting import write_one  # only who made a mistake waits for it
+    from optio.compiler.conversions.entries import write_one  # only who made a mistake waits for it
 
     schema: Any = known.schema
     for step in place:
@@ -277,7 +277,7 @@ def _member(known: Declared, place: Route, given: Any) -> str | None:
 
 
 def _instance(known: Declared, name: str) -> str:
-    from optio.compiler.fitting import fits  # only who made a mistake waits for it
+    from optio.compiler.conversions.entries import fits  # only who made a mistake waits for it
 
     shown = fits(known.properties.get(name))
     return "" if shown is None else f", such as `{name}: {shown}`"

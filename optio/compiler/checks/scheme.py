@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.nearest import closest
 from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.suggest import closest
 from optio.model.route import Route
 from optio.model.senders import SENDERS, InBody, InHeader, Source, sender_of
 from optio.model.trigger import Scheme, WebhookConfig, WebhookTrigger

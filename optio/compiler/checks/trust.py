@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from optio.compiler.checks.declared import declared
 from optio.compiler.checks.environment import amounts
 from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.param_schema.declared import declared
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.prompt import PLACEHOLDER
 from optio.model.route import Route, show
@@ -46,7 +46,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.at("OPT415", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
     for route, name in _placeholders(control, None):
         span = task.document.find(route, f"{{{{{name}}}}}")
-        from optio.compiler.fitting import such_as  # only who made a mistake waits for it
+        from optio.compiler.conversions.entries import such_as  # only who made a mistake waits for it
 
         hint = f"write a fixed value{such_as(task.document.value, route)}, or one task for each"
         yield task.at("OPT416", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from itertools import dropwhile
 from typing import Any
 
-from optio.compiler.checks import plain
-from optio.compiler.checks.declared import Declared, declared, parameter_names
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.nearest import closest
+from optio.compiler.param_schema.declared import Declared, declared, parameter_names
+from optio.compiler.payloads import query_fast_path
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.scalars import single_quoted
+from optio.compiler.suggest import closest
+from optio.compiler.yaml.scalars import single_quoted
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
@@ -87,14 +87,14 @@ def _proof(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[
 
 
 def _when(task: ResolvedTask, route: Route, text: str, scheme: str) -> Iterator[Diagnostic]:
-    if plain.is_filter(text):
+    if query_fast_path.is_filter(text):
         return
     from optio.model.mapping import PathSyntax, compile_when
 
     try:
         compile_when(text)
     except PathSyntax as err:
-        from optio.compiler.checks.queries import event_meant, fault, filter_meant
+        from optio.compiler.payloads.queries import event_meant, fault, filter_meant
 
         meant, event = filter_meant(text, scheme), event_meant(text)
         shown = meant if meant is None or task.document.plain(route) is None else task.document.restyled(route, meant)
@@ -109,7 +109,7 @@ def _when(task: ResolvedTask, route: Route, text: str, scheme: str) -> Iterator[
 def _event_path(task: ResolvedTask, route: Route, source: str, scheme: str) -> Iterator[Diagnostic]:
     faults = list(_source(task, route, source, None, scheme))
     yield from faults
-    if not faults and not plain.is_path(source):
+    if not faults and not query_fast_path.is_path(source):
         from optio.model.mapping import compile_path
 
         if not compile_path(source).singular:
@@ -122,14 +122,16 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
     names = None if known is None else parameter_names(task, known)
     turned = {name: source for name, source in mapping.items() if names is not None and _is_turned(name, source, names)}
     for path, name in turned.items():
-        from optio.compiler.checks.queries import path_meant  # only who made a mistake waits for it
+        from optio.compiler.payloads.queries import path_meant  # only who made a mistake waits for it
 
-        hint = f"write `{name}: {path if plain.is_path(path) else path_meant(path) or path}`: the parameter stands first"
+        hint = (
+            f"write `{name}: {path if query_fast_path.is_path(path) else path_meant(path) or path}`: the parameter stands first"
+        )
         yield task.at("OPT411", f"`{_short(path)}` is no parameter of this task", (*route, path), key=True, hint=hint)
     mapping = {name: source for name, source in mapping.items() if name not in turned}
     for name, source in mapping.items():
         yield from _source(task, (*route, name), source, known, config.scheme)
-        if isinstance(source, str) and plain.is_path(source) and task.knows((*route[:-1], "scheme")):
+        if isinstance(source, str) and query_fast_path.is_path(source) and task.knows((*route[:-1], "scheme")):
             yield from _around(task, (*route, name), source, config.scheme)
     if known is None:
         return
@@ -163,11 +165,11 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
         return
     if not isinstance(source, str):
         hint = "write a JSONPath such as `$.repository.name`, or `{literal: VALUE}`"
-        if isinstance(source, list) and source and isinstance(source[0], str) and plain.is_path(source[0]):
+        if isinstance(source, list) and source and isinstance(source[0], str) and query_fast_path.is_path(source[0]):
             hint = f"write `{name}: {_short(source[0])}`: a parameter has one path"
         yield task.at("OPT409", f"`{name}` is mapped to no JSONPath", route, hint=hint)
     elif not source.startswith("$"):
-        from optio.compiler.checks.queries import path_meant
+        from optio.compiler.payloads.queries import path_meant
 
         rooted = path_meant(source)
         text = source if re.fullmatch(r"[\w./-][\w./ -]*", source) else single_quoted(source)
@@ -181,21 +183,21 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
     elif source == "$" and known is not None and not _takes_bodies(known.properties.get(name)):
         message = f"`$` is the whole body, and `{name}` takes one value of it: every delivery would be refused"
         yield task.at("OPT412", message, route, hint="map a field of it, such as `$.repository.name`")
-    elif not plain.is_path(source):
+    elif not query_fast_path.is_path(source):
         from optio.model.mapping import PathSyntax, compile_path
 
         try:
             path = compile_path(source)
         except PathSyntax as err:
             span = task.document.inside(route, err.index, err.index + 1)
-            from optio.compiler.checks.queries import fallback, fault, path_meant
+            from optio.compiler.payloads.queries import fallback, fault, path_meant
 
             first = fallback(source)
             better = _with_brackets(source, err.index) or path_meant(first or source)
-            if better is None and first is not None and plain.is_path(first):
+            if better is None and first is not None and query_fast_path.is_path(first):
                 better = first
             if better is not None and scheme == "github":
-                from optio.compiler.checks import github
+                from optio.compiler.payloads import github
 
                 better = github.near(github.steps_of(better)) or better
             fix = (
@@ -219,7 +221,7 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
                 hint = (
                     f"a filter gives a list: give the parameter `type: array`, or name the item by its place, as in `{place}`"
                 )
-            cut = re.fullmatch(rf"({plain.PATH})\[-?\d*:-?\d*(?::\d*)?\]", source)
+            cut = re.fullmatch(rf"({query_fast_path.PATH})\[-?\d*:-?\d*(?::\d*)?\]", source)
             if cut is not None:
                 hint = f"write `{cut[1]}`: no path takes a part of a text; of a list name one item, as in `{cut[1]}[0]`"
             yield task.at("OPT408", f"`{_short(source)}` gives a list", route, hint=hint)
@@ -227,7 +229,7 @@ def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | Non
 
 def _around(task: ResolvedTask, route: Route, source: str, scheme: str) -> Iterator[Diagnostic]:
     """Names that other systems put around the body, and no sender: there they are roots."""
-    steps = plain.steps(source)
+    steps = query_fast_path.steps(source)
     if task.samples or scheme == "github" or not steps or steps[0] not in _ROOTS or steps[0] in _SENT_BY.get(scheme, ()):
         return
     if steps == ("body",) and scheme in ("optio", "hmac", "standard-webhooks"):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from optio.executors.pods import ending
+from optio.executors.pods import exit_status
 from optio.executors.pods.handle import PodHandle
 from optio.model.pool import quantity
 from optio.model.room import Delay
@@ -33,7 +33,7 @@ class Delays:
 
     def look(self, status: Mapping[str, Any]) -> Delay | None:
         """Say what holds the pod up, as its status has it; why there is no room for it, when that has lasted."""
-        now, found = time.monotonic(), ending.held_up(status)
+        now, found = time.monotonic(), exit_status.held_up(status)
         reason = None if found is None else found[0]
         if reason != self._reason:
             self._reason, self._since = reason, now
@@ -44,21 +44,20 @@ class Delays:
             if found[0] == "unschedulable" and lasts >= _ROOM_S:
                 return self.no_room(status)
         elif self._handle.delay() is not None or now - self._began >= _SLOW_S:
-            words = (
-                f"its node prepares the pod {self._handle.name} ({ending.preparing(status)}): an image may take long to pull"
-            )
+            step = exit_status.preparing(status)
+            words = f"its node prepares the pod {self._handle.name} ({step}): an image may take long to pull"
             self._handle.tell_delay(Delay(reason="slow_start", message=words))
         return None
 
     def no_room(self, status: Mapping[str, Any]) -> Delay | None:
         """Why no node takes the pod; None if that is not why it does not start."""
-        words = ending.unscheduled(status)
+        words = exit_status.unscheduled(status)
         if not words:
             return None
         return Delay(
             reason="unschedulable",
             message=words,
-            patience=timedelta(seconds=self._start_s) if ending.is_unsuitable(words) else None,
+            patience=timedelta(seconds=self._start_s) if exit_status.is_unsuitable(words) else None,
         )
 
 

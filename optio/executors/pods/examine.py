@@ -15,7 +15,7 @@ from optio.executors.pods import manifest
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
 from optio.executors.pods.manifest import PodSettings
 from optio.executors.pods.network import Proxy
-from optio.model.finding import ERROR, OK, WARNING, Finding
+from optio.model.probe_result import ERROR, OK, WARNING, Finding
 
 # (API group, resource) -> verbs that a worker needs in the namespace of the pods: the Role in `deploy/kubernetes`.
 NEEDED: Mapping[tuple[str, str], tuple[str, ...]] = {

@@ -21,22 +21,22 @@ from typing import Any, TypeVar
 from optio.errors import LaunchFailed, OptioError, StoreUnavailable
 from optio.executors import execve
 from optio.executors.base import Exit, Handle, Launch, Stay, Warm
-from optio.executors.pods import ending
+from optio.executors.pods import exit_status
 from optio.executors.pods import manifest as pod
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
-from optio.executors.pods.feed import Feed
 from optio.executors.pods.given_up import GivenUp
 from optio.executors.pods.handle import PodHandle
 from optio.executors.pods.informer import Informer, Pod, again, runs
+from optio.executors.pods.launch_script import CONTROL, LAUNCHED, LOOK, NEVER, environment
+from optio.executors.pods.log_reader import Feed
 from optio.executors.pods.manifest import PodSettings
-from optio.executors.pods.plan import CONTROL, LAUNCHED, LOOK, NEVER, environment
-from optio.executors.pods.policies import Policies
+from optio.executors.pods.network_policies import Policies
 from optio.executors.pods.pool import Pools
-from optio.executors.pods.starting import ORPHANED, Failed, Renewal, Start, Starter
+from optio.executors.pods.start import ORPHANED, Failed, Renewal, Start, Starter
 from optio.executors.procfs import uptime
 from optio.model import isolation
-from optio.model.finding import Finding
 from optio.model.pool import Pool
+from optio.model.probe_result import Finding
 from optio.model.task import Environment
 
 T = TypeVar("T")
@@ -373,9 +373,9 @@ class PodExecutor:
         known. A launch comes as soon as the container answers, which the pod's status tells later: the pod itself is asked,
         unless it can have no container yet. Raises Unreachable."""
         status = found.get("status", {})
-        if ending.of_status(status) is not None:
+        if exit_status.of_status(status) is not None:
             return True
-        if "nodeName" not in found.get("spec", {}) or ending.of_start(status) is not None:
+        if "nodeName" not in found.get("spec", {}) or exit_status.of_start(status) is not None:
             return False
         name = found["metadata"]["name"]
         try:
@@ -392,7 +392,7 @@ class PodExecutor:
 
     async def _kept(self, run_id: str, attempt: int, span: timedelta) -> Stay:
         for each in await self._named(run_id, attempt):
-            if self._is_ours(each["metadata"]["labels"]) and ending.of_status(each.get("status", {})) is None:
+            if self._is_ours(each["metadata"]["labels"]) and exit_status.of_status(each.get("status", {})) is None:
                 meta, until = each["metadata"], self._cluster.now() + span
                 await self._cluster.patch(meta["name"], pod.kept(until))
                 look = f"kubectl -n {meta['namespace']} exec -it {meta['name']} -c {pod.CONTAINER} -- /bin/sh"
@@ -484,7 +484,7 @@ class PodExecutor:
         await self._closed(handle)
         if handle.uid:
             if handle.exit() is not None:
-                await self._informer.until(handle.name, lambda status: ending.of_status(status) is not None, _ENDED_S)
+                await self._informer.until(handle.name, lambda status: exit_status.of_status(status) is not None, _ENDED_S)
             await self._removed(handle.name, handle.uid)
         else:  # one may have been made or taken by a request that got no answer
             with contextlib.suppress(Refused, Unreachable):
@@ -499,7 +499,7 @@ class PodExecutor:
         """Take away a pod of ours, in good order if its agent still runs."""
         async for _ in again(time.monotonic() + 60):
             with contextlib.suppress(Refused, Unreachable):
-                over = ending.of_status(self._informer.status(name)) is not None
+                over = exit_status.of_status(self._informer.status(name)) is not None
                 await self._cluster.delete(name, uid, 0 if over else None)
                 return
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from optio.executors.base import Begun, Exit
-from optio.executors.pods import ending, manifest
+from optio.executors.pods import exit_status, manifest
 from optio.executors.pods.informer import Pod
 from optio.executors.pods.spool import Spool
 from optio.model.room import Delay
@@ -127,5 +127,5 @@ class PodHandle:
     def end(self, ended: Exit) -> None:
         """Nothing more will come. The first word counts."""
         with self._changed:
-            self._exit = self._exit or ending.with_limit(ended, self._memory)
+            self._exit = self._exit or exit_status.with_limit(ended, self._memory)
             self._changed.notify_all()

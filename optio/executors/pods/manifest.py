@@ -12,7 +12,7 @@ from typing import Any
 from optio.errors import LaunchFailed
 from optio.executors.base import Launch
 from optio.executors.pods import network, script
-from optio.executors.pods.plan import CONTROL, PRIVATE, ahead, kept_s
+from optio.executors.pods.launch_script import CONTROL, PRIVATE, ahead, kept_s
 from optio.executors.pods.template import BUSY, IDLE, Template
 from optio.model.pool import request_and_limit
 from optio.model.task import Amounts, Environment, Resources

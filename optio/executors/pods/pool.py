@@ -17,13 +17,13 @@ from typing import Any
 
 from optio.errors import LaunchFailed
 from optio.executors.base import Launch, Warm
-from optio.executors.pods import ending
+from optio.executors.pods import exit_status
 from optio.executors.pods import manifest as pod
 from optio.executors.pods.cluster import Cluster, Refused, Unreachable
 from optio.executors.pods.informer import Informer, Pod, again, container
 from optio.executors.pods.leader import Leader
 from optio.executors.pods.manifest import PodSettings
-from optio.executors.pods.policies import Policies
+from optio.executors.pods.network_policies import Policies
 from optio.model.pool import Pool
 from optio.model.task import Environment
 
@@ -106,7 +106,9 @@ def is_ready(found: Pod) -> bool:
 
 
 def _over(found: Pod) -> bool:
-    return ending.of_status(found.get("status", {})) is not None or ending.of_start(found.get("status", {})) is not None
+    return (
+        exit_status.of_status(found.get("status", {})) is not None or exit_status.of_start(found.get("status", {})) is not None
+    )
 
 
 class Pools:
@@ -148,7 +150,7 @@ class Pools:
         mine = [each for each in warm if each["metadata"]["labels"].get(pod.POOL) == kind.key and not _over(each)]
         ready = sum(is_ready(each) and pod.READY in each["metadata"]["labels"] for each in mine)
         trouble = self._trouble.get(kind.key)
-        waits = next((found[1] for each in mine if (found := ending.held_up(each.get("status", {})))), "")
+        waits = next((found[1] for each in mine if (found := exit_status.held_up(each.get("status", {})))), "")
         return Pool(
             key=kind.key,
             tasks=kind.tasks,
@@ -328,8 +330,8 @@ class Pools:
         """Why a pod that is taken away was no good."""
         key = found["metadata"]["labels"].get(pod.POOL, "")
         status = found.get("status", {})
-        hopeless = ending.of_start(status)
-        ended = ending.of_status(status)
+        hopeless = exit_status.of_start(status)
+        ended = exit_status.of_status(status)
         if hopeless is not None:
             self._trouble.setdefault(key, _Trouble()).again(hopeless[1])
         elif ended is not None and ended.code not in (0, 143, None):

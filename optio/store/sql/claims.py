@@ -16,7 +16,7 @@ from optio.model.room import Delay
 from optio.model.run import Change, LogLine, Meter, Outcome, Run, RunState, Usage
 from optio.model.text import span
 from optio.store.base import AdmissionView, Admit, Beginning, Claim, Decide, Room
-from optio.store.sql import dedupe, events, namespaces, places, queue, quotas, shortages
+from optio.store.sql import dedupe, events, namespaces, pools, queue, quotas, shortages
 from optio.store.sql.events import Move
 from optio.store.sql.records import ATTEMPTS, RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
 from optio.store.sql.transaction import Lot, Row, Transaction, dump_json, micros, when
@@ -328,7 +328,7 @@ def _note_begun(tx: Transaction, beginnings: Sequence[tuple[Row, Beginning | Non
     begun = [
         (row, began)
         for row, began in beginnings
-        if began is not None and began.how != PROCESS and not places.has_begun(tx, row["id"], row["attempt"])
+        if began is not None and began.how != PROCESS and not pools.has_begun(tx, row["id"], row["attempt"])
     ]
     if not begun:
         return [row for row, _ in beginnings]
@@ -337,7 +337,7 @@ def _note_begun(tx: Transaction, beginnings: Sequence[tuple[Row, Beginning | Non
         for row, began in begun
         if row["started_at"] is None or row["reason"] not in (STARTED, _CANCELLING)
     }
-    places.note_begun(tx, [(row["id"], row["attempt"], began) for row, began in begun])
+    pools.note_begun(tx, [(row["id"], row["attempt"], began) for row, began in begun])
     shortages.note_begun(tx, [{"id": row["id"], "number": row["attempt"]} for row, _ in begun])
     tx.lot(_STARTED, "id text, began bigint, event bigint, actor text", list(started.values()))
     events.started(tx, list(started.values()))

@@ -13,7 +13,7 @@ from typing import Any
 from optio.errors import Conflict, NotFound
 from optio.model.run import RunState
 from optio.store.base import REMEMBERED, Keep
-from optio.store.sql import audit, chores, dedupe
+from optio.store.sql import audit, dedupe, job_leases
 from optio.store.sql.engine import Engine
 from optio.store.sql.registry import UNTAKEN
 from optio.store.sql.transaction import Transaction
@@ -214,7 +214,7 @@ def _delete(tx: Transaction, run_id: str) -> None:
 def _prune_logs(engine: Engine, before: int) -> Iterator[tuple[str, int]]:
     """By the time of the run's end; what is done is not looked at again, unless a run is retried and ends anew."""
     while True:
-        after = engine.peek(lambda tx: chores.progress(tx, _LOGS))
+        after = engine.peek(lambda tx: job_leases.progress(tx, _LOGS))
         # Past all sequence numbers: those that ended at the same instant as the last ones are done.
         params = {"before": before, "after": after, "seq": 2**62, "most": _RUNS}
         rows = engine.peek(lambda tx: tx.all(_ENDED, params))  # noqa: B023 - called at once
@@ -230,7 +230,7 @@ def _prune_logs(engine: Engine, before: int) -> Iterator[tuple[str, int]]:
             lines, looked = engine.change(lambda tx: _delete_logs(tx, ids[done:], before))  # noqa: B023
             done += looked
             yield "log_lines", lines
-        engine.change(lambda tx: chores.advance(tx, _LOGS, upto))  # noqa: B023
+        engine.change(lambda tx: job_leases.advance(tx, _LOGS, upto))  # noqa: B023
 
 
 def _delete_logs(tx: Transaction, ids: list[str], before: int) -> tuple[int, int]:
@@ -308,7 +308,7 @@ def prunable(tx: Transaction, keep: Keep) -> dict[str, int]:
         row = tx.one(f"{ended} AND ended_at < :before", {"before": cutoffs.runs})
         found |= {"runs": row["n"], "log_lines": int(row["lines"])}
     if cutoffs.logs is not None:
-        after = max(chores.progress(tx, _LOGS), cutoffs.runs or -(2**62))
+        after = max(job_leases.progress(tx, _LOGS), cutoffs.runs or -(2**62))
         row = tx.one(f"{ended} AND ended_at < :before AND ended_at > :after", {"before": cutoffs.logs, "after": after})
         found["log_lines"] += int(row["lines"])
     if cutoffs.deliveries is not None:

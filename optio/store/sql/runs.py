@@ -8,7 +8,8 @@ from optio.errors import Conflict, NotFound
 from optio.model.registry import CompiledTask, canonical
 from optio.model.run import Attempt, Change, Event, LogLine, Page, Run, RunState
 from optio.store.base import Accepted, NewDelivery, NewRun, Once, RunFilter
-from optio.store.sql import dedupe, deliveries, events, once, replay_guards
+from optio.store.sql import dedupe, deliveries, events, idempotency, replay_guards
+from optio.store.sql.group_commit import DiskUse
 from optio.store.sql.records import (
     ATTEMPTS,
     RUN_COLUMNS,
@@ -21,7 +22,6 @@ from optio.store.sql.records import (
     to_run,
 )
 from optio.store.sql.transaction import Lot, Transaction, dump_json, micros
-from optio.store.sql.writing import DiskUse
 
 _COLUMNS = (
     "id, task_id, task_name, digest, generation, state, reason, run_trigger, slot, delivery_id, params, prompt, "
@@ -69,8 +69,8 @@ class Accept:
     def __call__(self, tx: Transaction) -> Accepted:
         """Alone."""
         # The key is taken before anything is done with it: of two at the same moment one waits here for the other.
-        if self._key is not None and not once.take(tx, self._key, self._row["id"]):
-            return Accepted(once.recall(tx, self._key), first=False)
+        if self._key is not None and not idempotency.take(tx, self._key, self._row["id"]):
+            return Accepted(idempotency.recall(tx, self._key), first=False)
         if self._received is not None:
             earlier = deliveries.receive(tx, self._received, self._guard, joinable=self._business is not None)
             if earlier is not None:
@@ -90,7 +90,7 @@ class Accept:
         """What was kept of the request says what became of it. Who was refused may ask again with the same key."""
         rejected = business.rule.on_duplicate == "reject"
         if self._key is not None:
-            once.settle(tx, self._key, None if rejected else run_id)
+            idempotency.settle(tx, self._key, None if rejected else run_id)
         if self._received is not None:
             deliveries.settle(tx, self._received["id"], "duplicate", 409 if rejected else 202, run_id)
         if self._guard is not None and rejected:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib import resources
 
 from optio.errors import StoreMismatch
-from optio.model.finding import ERROR, OK, WARNING, Finding
+from optio.model.probe_result import ERROR, OK, WARNING, Finding
 
 # Kept by every driver; the newest row is the schema that is there.
 TABLE = """

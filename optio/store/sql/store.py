@@ -16,15 +16,14 @@ from optio.model.run import AgentPod, Attempt, Event, LogLine, Meter, Outcome, P
 from optio.store import base
 from optio.store.sql import (
     audit,
-    chores,
     claims,
     deliveries,
-    depths,
+    idempotency,
+    job_leases,
     namespaces,
-    once,
     pauses,
-    places,
     queue,
+    queue_depth,
     registry,
     removals,
     replay_guards,
@@ -36,11 +35,12 @@ from optio.store.sql import (
     shortages,
     tokens,
 )
+from optio.store.sql import pools as places
 from optio.store.sql.engine import Engine
+from optio.store.sql.group_commit import DiskUse, Limited
+from optio.store.sql.health_engine import Watched
 from optio.store.sql.schema import Migration
 from optio.store.sql.transaction import Transaction, micros, when
-from optio.store.sql.watched import Watched
-from optio.store.sql.writing import DiskUse, Limited
 
 T = TypeVar("T")
 _DEFINITIONS = 1024
@@ -152,10 +152,10 @@ class SqlStore:
         return self._engine.read(lambda tx: deliveries.page(tx, where, cursor, limit))
 
     def recall(self, key: base.Once) -> str | None:
-        return self._engine.peek(lambda tx: once.recall(tx, key))
+        return self._engine.peek(lambda tx: idempotency.recall(tx, key))
 
     def remember(self, key: base.Once, result: str) -> None:
-        self._engine.change(Limited(DiskUse.NOTHING, lambda tx: once.take(tx, key, result)))
+        self._engine.change(Limited(DiskUse.NOTHING, lambda tx: idempotency.take(tx, key, result)))
 
     def pause(self, task_id: str, reason: str, actor: str) -> base.Pause:
         return self._engine.change(lambda tx: pauses.pause(tx, task_id, reason, actor))
@@ -417,16 +417,16 @@ class SqlStore:
         retention.delete_run(self._engine, run_id)
 
     def take_turn(self, chore: str, owner: str, every: timedelta, lease: timedelta) -> bool:
-        return self._engine.change(lambda tx: chores.take(tx, chore, owner, every, lease))
+        return self._engine.change(lambda tx: job_leases.take(tx, chore, owner, every, lease))
 
     def hold_turn(self, chore: str, owner: str, lease: timedelta) -> bool:
-        return self._engine.change(lambda tx: chores.hold(tx, chore, owner, lease))
+        return self._engine.change(lambda tx: job_leases.hold(tx, chore, owner, lease))
 
     def end_turn(self, chore: str, owner: str) -> None:
-        self._engine.change(lambda tx: chores.end(tx, chore, owner))
+        self._engine.change(lambda tx: job_leases.end(tx, chore, owner))
 
     def depths(self) -> list[base.Depth]:
-        return self._engine.peek(depths.every)
+        return self._engine.peek(queue_depth.every)
 
     def watch(self, failed: Callable[[], None]) -> None:
         self._engine = Watched(self._engine, failed)

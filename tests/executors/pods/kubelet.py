@@ -25,7 +25,7 @@ import httpx2
 from lightkube import KubeConfig
 from lightkube.config.client_adapter import AsyncClient, ConnectionParams
 
-from optio.executors.pods import plan
+from optio.executors.pods import launch_script
 from tests.executors.pods.faults import Request
 
 LABEL = "optio.test/node"
@@ -328,10 +328,10 @@ class FakeKubelet:
         """The exit code of what is run in it."""
         if "mkdir go" in query:
             pod.given_up = not pod.taken
-            return plan.NEVER if pod.given_up else plan.LAUNCHED
+            return launch_script.NEVER if pod.given_up else launch_script.LAUNCHED
         if "parcel" in query:
             if pod.taken or pod.given_up:
-                return plan.NEVER if pod.given_up else plan.TAKEN
+                return launch_script.NEVER if pod.given_up else launch_script.TAKEN
             pod.taken = True
             self._do(self._agent(pod))
         elif "kill -TERM" in query and pod.launches:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from optio.executors.pods import manifest, plan
+from optio.executors.pods import launch_script, manifest
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.informer import runs
 from optio.model.run import LogKind
@@ -128,7 +128,9 @@ def test_an_attempt_that_is_not_wanted_any_more_before_its_pod_runs_starts_nothi
 def test_an_agent_that_has_ended_before_the_command_that_brought_its_launch_has_is_not_begun_again(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "COMMAND", (*plan.COMMAND[:2], plan.COMMAND[2].replace("echo launched", "sleep 60")))
+    monkeypatch.setattr(
+        launch_script, "COMMAND", (*launch_script.COMMAND[:2], launch_script.COMMAND[2].replace("echo launched", "sleep 60"))
+    )
 
     ended = run(make(), shell("echo ran; exit 3"))
 

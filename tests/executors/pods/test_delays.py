@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from optio.executors.pods import delays, ending
+from optio.executors.pods import delays, exit_status
 from optio.executors.pods.delays import Delays, full_quota
 from optio.executors.pods.handle import PodHandle
 from optio.model.room import Delay
@@ -75,7 +75,7 @@ def test_a_pod_that_has_no_node_for_a_moment_is_neither_told_of_nor_given_back(h
 
 
 def test_a_pod_that_waits_behind_a_scheduling_gate_is_not_meant_to_have_a_node() -> None:
-    assert ending.unscheduled(unscheduled("gated", "SchedulingGated")) == ""
+    assert exit_status.unscheduled(unscheduled("gated", "SchedulingGated")) == ""
 
 
 @pytest.mark.usefixtures("at_once")

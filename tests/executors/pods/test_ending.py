@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from optio.executors.base import Exit
-from optio.executors.pods import ending
+from optio.executors.pods import exit_status
 
 
 def said(code: int | None, **more: Any) -> Exit:
     sizes = {"stdout": 3, "stderr": 0}
     words = {"phase": "agent", "code": code, "error": "", "stopped": "", "sizes": sizes, **more}
-    return ending.of_end(json.dumps(words))
+    return exit_status.of_end(json.dumps(words))
 
 
 def status(phase: str = "Failed", *, state: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def test_an_attempt_that_failed_when_the_kernel_had_killed_one_of_its_processes_
 def test_where_the_supervisor_sees_no_count_the_kubelet_knows_of_the_memory(code: int, reason: str | None) -> None:
     words = json.dumps({"phase": "agent", "code": code, "error": "", "stopped": "", "sizes": {}}, separators=(",", ":"))
 
-    ended = ending.of_status(status(state={"terminated": {"exitCode": 0, "reason": "OOMKilled", "message": words}}))
+    ended = exit_status.of_status(status(state={"terminated": {"exitCode": 0, "reason": "OOMKilled", "message": words}}))
 
     assert ended is not None
     assert ended.reason == reason
@@ -66,9 +66,9 @@ def test_where_the_supervisor_sees_no_count_the_kubelet_knows_of_the_memory(code
 def test_an_attempt_that_needs_more_memory_is_told_how_much_it_had_and_what_to_do() -> None:
     killed = said(137, oom=1)
 
-    assert "512Mi" in ending.with_limit(killed, "512Mi").message
-    assert "environment.resources.memory" in ending.with_limit(killed, "512Mi").message
-    assert ending.with_limit(said(3), "512Mi") == said(3)
+    assert "512Mi" in exit_status.with_limit(killed, "512Mi").message
+    assert "environment.resources.memory" in exit_status.with_limit(killed, "512Mi").message
+    assert exit_status.with_limit(said(3), "512Mi") == said(3)
 
 
 def test_a_program_that_is_not_there_says_so() -> None:
@@ -77,14 +77,14 @@ def test_a_program_that_is_not_there_says_so() -> None:
 
 
 def test_a_pod_that_runs_has_not_ended() -> None:
-    assert ending.of_status(status("Running", state={"running": {}})) is None
-    assert ending.of_status({}) is None
+    assert exit_status.of_status(status("Running", state={"running": {}})) is None
+    assert exit_status.of_status({}) is None
 
 
 def test_the_last_words_count_also_when_only_the_status_has_them() -> None:
     words = json.dumps({"phase": "setup", "code": 4, "error": "", "stopped": "", "sizes": {}}, separators=(",", ":"))
 
-    ended = ending.of_status(status("Succeeded", state={"terminated": {"exitCode": 0, "message": words}}))
+    ended = exit_status.of_status(status("Succeeded", state={"terminated": {"exitCode": 0, "message": words}}))
 
     assert ended is not None
     assert (ended.code, ended.phase, ended.reason) == (4, "setup", None)
@@ -104,7 +104,7 @@ DISRUPTED = {"type": "DisruptionTarget", "status": "True", "message": "the node 
     ],
 )
 def test_the_place_says_why_it_ended_an_attempt(found: dict[str, Any], reason: str, temporary: bool, words: str) -> None:
-    ended = ending.of_status(found)
+    ended = exit_status.of_status(found)
 
     assert ended is not None
     assert (ended.reason, ended.temporary, ended.lost) == (reason, temporary, False)
@@ -112,7 +112,7 @@ def test_the_place_says_why_it_ended_an_attempt(found: dict[str, Any], reason: s
 
 
 def test_an_end_without_a_word_is_lost() -> None:
-    ended = ending.of_status(status(state={"terminated": {"exitCode": 137, "reason": "Error"}}))
+    ended = exit_status.of_status(status(state={"terminated": {"exitCode": 137, "reason": "Error"}}))
 
     assert ended is not None
     assert ended.lost
@@ -137,12 +137,12 @@ def test_an_end_without_a_word_is_lost() -> None:
     ],
 )
 def test_a_pod_that_does_not_start_in_time_says_why(found: dict[str, Any], reason: str, words: str) -> None:
-    assert ending.of_start(found) is None
-    assert ending.slow(found)[0] == reason
-    assert words in ending.slow(found)[1]
+    assert exit_status.of_start(found) is None
+    assert exit_status.slow(found)[0] == reason
+    assert words in exit_status.slow(found)[1]
 
 
 def test_what_time_does_not_cure_is_not_waited_for() -> None:
-    hopeless = ending.of_start(status("Pending", state={"waiting": {"reason": "InvalidImageName", "message": "bad"}}))
+    hopeless = exit_status.of_start(status("Pending", state={"waiting": {"reason": "InvalidImageName", "message": "bad"}}))
 
     assert hopeless == ("image", "the pod cannot start: InvalidImageName: bad", False)

@@ -13,7 +13,7 @@ import pytest
 from optio.executors.pods.examine import NEEDED, examine
 from optio.executors.pods.manifest import Fence, PodSettings
 from optio.executors.pods.network import proxy_of
-from optio.model.finding import Finding
+from optio.model.probe_result import Finding
 
 ALL = {(group, resource, verb) for (group, resource), verbs in NEEDED.items() for verb in verbs}
 CLOSED = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}

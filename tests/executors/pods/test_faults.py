@@ -19,7 +19,8 @@ import pytest
 
 from optio.errors import StoreUnavailable
 from optio.executors.base import Executor, Handle, Launch, Warm
-from optio.executors.pods import manifest, starting
+from optio.executors.pods import manifest
+from optio.executors.pods import start as starting
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.manifest import PodSettings
 from optio.executors.procfs import uptime

@@ -12,7 +12,7 @@ from typing import Self
 import pytest
 
 from optio.executors.base import Launch
-from optio.executors.pods import plan
+from optio.executors.pods import launch_script
 from tests.executors.support import shell
 from tests.support import eventually
 
@@ -28,18 +28,18 @@ def inside(request: pytest.FixtureRequest, tmp_path: Path) -> Inside:
     for name in ("home", "work", "result", "private"):
         (tmp_path / name).mkdir()
     os.mkfifo(tmp_path / "launch")
-    return lambda script: [*request.param, "-c", script.replace(plan.CONTROL, str(tmp_path))]
+    return lambda script: [*request.param, "-c", script.replace(launch_script.CONTROL, str(tmp_path))]
 
 
 def look(inside: Inside) -> int:
-    return subprocess.run(inside(plan.LOOK), timeout=20, check=False).returncode
+    return subprocess.run(inside(launch_script.LOOK), timeout=20, check=False).returncode
 
 
 class Launcher:
     """The command that takes a launch, under way. `words` is what the supervisor is told."""
 
     def __init__(self, inside: Inside, directory: Path, *, heard: bool = True, **env: str) -> None:
-        command = inside(plan.COMMAND[-1])
+        command = inside(launch_script.COMMAND[-1])
         self._directory = directory
         self._process = subprocess.Popen(
             [shutil.which(command[0]) or "", *command[1:]],
@@ -59,14 +59,14 @@ class Launcher:
 
     def send(self, launch: Launch, begin: int = 0, end: int | None = None) -> None:
         """Of its parcel this part."""
-        text = plan.parcel(launch, orphan_s=60).replace(plan.CONTROL.encode(), os.fsencode(self._directory))
+        text = launch_script.parcel(launch, orphan_s=60).replace(launch_script.CONTROL.encode(), os.fsencode(self._directory))
         self._stdin.write(text[begin:end])
         self._stdin.flush()
 
     def end(self) -> int:
         """What it says when all was sent: 0 for a launch that is on its way."""
         self._stdin.close()
-        return 0 if self.stdout.readline() == plan.GONE_ON else self._process.wait(20)
+        return 0 if self.stdout.readline() == launch_script.GONE_ON else self._process.wait(20)
 
     def told(self) -> list[str]:
         """What the supervisor has heard by now, which waits for a word until there is one."""
@@ -87,18 +87,18 @@ class Launcher:
 
 
 def test_a_pod_without_a_launch_says_so_however_often_it_is_asked(inside: Inside) -> None:
-    assert [look(inside) for _ in range(3)] == [plan.NEVER] * 3
+    assert [look(inside) for _ in range(3)] == [launch_script.NEVER] * 3
 
 
 def test_a_launch_that_comes_after_the_verdict_sees_it_and_unpacks_nothing(inside: Inside, tmp_path: Path) -> None:
-    assert look(inside) == plan.NEVER
+    assert look(inside) == launch_script.NEVER
 
     with Launcher(inside, tmp_path) as late:
         late.send(shell("echo ran", stdin=b"secret"))
 
-        assert (late.end(), late.told()) == (plan.NEVER, [])
+        assert (late.end(), late.told()) == (launch_script.NEVER, [])
     assert list((tmp_path / "private").iterdir()) == []
-    assert look(inside) == plan.NEVER
+    assert look(inside) == launch_script.NEVER
 
 
 def test_a_launch_that_is_under_way_when_the_verdict_falls_does_not_go_on(inside: Inside, tmp_path: Path) -> None:
@@ -109,7 +109,12 @@ def test_a_launch_that_is_under_way_when_the_verdict_falls_does_not_go_on(inside
         verdicts = [look(inside), look(inside)]
         late.send(launch, 50_000)
 
-        assert (verdicts, late.end(), look(inside), late.told()) == ([plan.NEVER] * 2, plan.NEVER, plan.NEVER, [])
+        assert (verdicts, late.end(), look(inside), late.told()) == (
+            [launch_script.NEVER] * 2,
+            launch_script.NEVER,
+            launch_script.NEVER,
+            [],
+        )
 
 
 def test_a_launch_that_is_overtaken_by_the_verdict_at_the_last_moment_leaves_the_supervisor_without_a_word(
@@ -126,7 +131,7 @@ def test_a_launch_that_is_overtaken_by_the_verdict_at_the_last_moment_leaves_the
         with (tmp_path / "launch").open() as supervisor:
             word = supervisor.read()
 
-        assert (verdict, late.end(), word) == (plan.NEVER, plan.NEVER, "")
+        assert (verdict, late.end(), word) == (launch_script.NEVER, launch_script.NEVER, "")
 
 
 def test_a_launch_that_went_on_its_way_is_one_however_often_it_is_looked_for(inside: Inside, tmp_path: Path) -> None:
@@ -134,7 +139,7 @@ def test_a_launch_that_went_on_its_way_is_one_however_often_it_is_looked_for(ins
         first.send(shell("echo ran"))
 
         assert (first.end(), first.told()) == (0, ["go\n"])
-    assert [look(inside) for _ in range(3)] == [plan.LAUNCHED] * 3
+    assert [look(inside) for _ in range(3)] == [launch_script.LAUNCHED] * 3
 
 
 def test_a_second_launch_into_the_same_pod_is_told_of_the_first(inside: Inside, tmp_path: Path) -> None:
@@ -145,7 +150,7 @@ def test_a_second_launch_into_the_same_pod_is_told_of_the_first(inside: Inside, 
     with Launcher(inside, tmp_path) as second:
         second.send(shell("echo ran"))
 
-        assert second.end() == plan.TAKEN
+        assert second.end() == launch_script.TAKEN
 
 
 @pytest.mark.parametrize("left_out", [2, 5, 12, 50, 900])

@@ -18,7 +18,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from optio.executors.pods import feed, network, starting
+from optio.executors.pods import log_reader, network
+from optio.executors.pods import start as starting
 from tests.executors.pods.image import FOLDER, program
 from tests.support import eventually
 
@@ -425,7 +426,7 @@ def test_where_no_policy_is_enforced_that_is_said_in_time(monkeypatch: pytest.Mo
     assert now <= network.GATE_PATIENCE_S + 2 * gate.LONGEST + gate.SLOW
     # The supervisor's nap where a shell knows whole seconds only, and the node's look at its containers.
     pod_s = 1.0 + 1.0
-    assert now + pod_s + starting._ENDED_ANSWER_S + feed._TOLD_S <= 75.0
+    assert now + pod_s + starting._ENDED_ANSWER_S + log_reader._TOLD_S <= 75.0
 
 
 def test_the_command_of_the_manifest_is_one_that_the_gate_takes(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from optio.executors.pods.cluster import Cluster
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.handle import PodHandle
 from optio.executors.pods.manifest import PodSettings
-from optio.executors.pods.starting import Renewal
+from optio.executors.pods.start import Renewal
 from optio.executors.procfs import uptime
 
 MAX = module._MAX_RENEWING

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from optio.executors.pods.starting import _MAX_TRYING, _TRIES, Starter
+from optio.executors.pods.start import _MAX_TRYING, _TRIES, Starter
 
 PLACED: dict[str, Any] = {"metadata": {"name": "pod"}, "spec": {"nodeName": "node"}}
 NOWHERE: dict[str, Any] = {"metadata": {"name": "pod"}, "spec": {}}

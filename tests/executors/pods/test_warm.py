@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from optio.executors.base import Handle, Launch, Warm
-from optio.executors.pods import manifest, plan
-from optio.executors.pods.delivery import Delivery
+from optio.executors.pods import launch_script, manifest
 from optio.executors.pods.executor import PodExecutor
+from optio.executors.pods.launch_transfer import Delivery
 from optio.executors.pods.manifest import PodSettings
 from optio.model.pool import Pool
 from optio.model.task import Environment
@@ -182,11 +182,11 @@ def test_a_launch_that_comes_to_a_pod_after_it_was_given_up_ends_at_once(make: M
     executor = make()
     filled(executor, 1)
     (name,) = names(executor)
-    looked = executor._call(lambda: executor._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", plan.LOOK]))
+    looked = executor._call(lambda: executor._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", launch_script.LOOK]))
 
     end = ended(executor.start(warm("echo ran")))
 
-    assert looked[0] == plan.NEVER
+    assert looked[0] == launch_script.NEVER
     assert (end.exit.reason, end.exit.temporary, end.stdout) == ("launch", True, b"")
     assert "given up" in end.exit.message
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 from optio.model.registry import Registry
 from optio.model.retry import GiveUp
 from optio.model.run import Meter, Outcome
@@ -23,13 +23,13 @@ OFTEN = 8
 def main(where: str) -> None:
     """See the module."""
     if where.startswith("postgresql:"):
-        from optio.store import postgres
+        from optio.store.postgres import postgres_store
 
-        store: Any = postgres.open_store(where)
+        store: Any = postgres_store.open_store(where)
     else:
-        from optio.store import sqlite
+        from optio.store.sqlite import sqlite_store
 
-        store = sqlite.open_store(Path(where))
+        store = sqlite_store.open_store(Path(where))
     task = compile_tree(MemoryTree({"beside.yaml": TASK})).registry.tasks["beside"]
     numbers = iter(range(1000))
 

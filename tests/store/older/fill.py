@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from optio.compiler.pipeline import compile_tree
-from optio.compiler.tree import MemoryTree
+from optio.compiler.source_tree import MemoryTree
 from optio.model.registry import Registry
 from optio.model.retry import Again, GiveUp
 from optio.model.run import LogKind, LogLine, Meter, Outcome
@@ -37,12 +37,12 @@ LEASE = timedelta(seconds=1)
 def opened(where: str) -> Any:
     """The store at a URL or in a file."""
     if where.startswith("postgresql:"):
-        from optio.store import postgres
+        from optio.store.postgres import postgres_store
 
-        return postgres.open_store(where)
-    from optio.store import sqlite
+        return postgres_store.open_store(where)
+    from optio.store.sqlite import sqlite_store
 
-    return sqlite.open_store(Path(where))
+    return sqlite_store.open_store(Path(where))
 
 
 def main(where: str) -> None:

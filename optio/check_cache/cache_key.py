@@ -1,0 +1,68 @@
+"""What findings depend on besides the files: the compiler itself, the libraries that it stands on, and the zones' clocks."""
+
+import os
+import re
+import sys
+import zoneinfo
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+# Everything that a file is compiled with stands in these.
+SOURCES = ("scheduling", "model", "compiler", "check_cache")
+MODULES = ("errors.py", "tree/scan.py")
+LIBRARIES = frozenset({"pyyaml", "jsonschema_rs", "jsonpath_rfc9535", "google_re2", "cronsim", "msgspec"})
+_ZONES = ("tzdata.zi", "+VERSION", "leapseconds")
+
+
+def made_with() -> bytes | None:
+    """A digest of it; None where it cannot be told, and nothing may be kept."""
+    versions = list(_versions())
+    if not {name for name, _ in versions} >= LIBRARIES:
+        return None
+    digest = sha256(sys.version.encode())
+    for name, version in versions:
+        digest.update(f"\n{name} {version}".encode("utf-8", "surrogateescape"))
+    for zone in _zones():
+        digest.update(f"\n{zone}".encode("utf-8", "surrogateescape"))
+    try:
+        for path in _sources():
+            data = path.read_bytes()
+            digest.update(f"\n{path.relative_to(PACKAGE)} {len(data)}\n".encode())
+            digest.update(data)
+    except OSError:
+        return None
+    return digest.digest()
+
+
+def _sources() -> Iterator[Path]:
+    yield from (PACKAGE / name for name in MODULES)
+    for name in SOURCES:
+        yield from sorted((PACKAGE / name).rglob("*.py"))
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    """Name and version of each installed library, as the directory of its metadata is called: asking for them takes longer."""
+    for place in sys.path:
+        try:
+            names = os.listdir(place or ".")
+        except OSError:
+            continue
+        for entry in sorted(names):
+            name, _, version = entry.partition("-")
+            if version.endswith((".dist-info", ".egg-info")):
+                normal = re.sub(r"[-_.]+", "_", name).lower()
+                if normal in LIBRARIES or normal == "tzdata":
+                    yield normal, version
+
+
+def _zones() -> Iterator[str]:
+    """Signs of the system's own zones, which come before those of the library."""
+    for place in zoneinfo.TZPATH:
+        for name in ("", *_ZONES):
+            try:
+                status = os.stat(os.path.join(place, name))
+            except OSError:
+                continue
+            yield f"{place} {name} {status.st_mtime_ns} {status.st_size}"

@@ -1,0 +1,42 @@
+"""`compile_tree` for who only asks what is wrong: the same findings, sooner."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from optio.check_cache.options import How
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.pipeline import compile_tree, judge
+from optio.compiler.source_tree import DirectoryTree, OverlayTree, SourceTree
+
+_PLAIN = How()
+_NOTHING: Mapping[str, bytes] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What came of a tree: its task files, how many tasks they give, and every finding. `unkept` says why it takes as long the
+    next time."""
+
+    paths: tuple[str, ...]
+    tasks: int
+    diagnostics: tuple[Diagnostic, ...]
+    unkept: str | None = None
+
+
+def check(root: Path, only: list[str] | None = None, how: How = _PLAIN, *, typed: Mapping[str, bytes] = _NOTHING) -> Checked:
+    """Never raises for what stands in a file. `only` limits the task files to the given relative paths; `typed` are contents
+    that no file has yet."""
+    paths = tuple(OverlayTree(DirectoryTree(root, only), typed).task_files())
+    tree: SourceTree = OverlayTree(DirectoryTree(root, list(paths)), typed)
+    if len(paths) < how.few:
+        compilation = compile_tree(tree, careful=how.careful, executor=how.executor, whole=only is None)
+        return Checked(paths, len(compilation.registry.tasks), compilation.diagnostics)
+    from optio.check_cache.incremental_check import answers
+
+    files, levels, unkept = answers(root, tree, paths, how, whole=only is None, typed=frozenset(typed))
+    broken, found = judge(files, levels=levels, careful=how.careful, executor=how.executor, whole=only is None)
+    # A policy has a claim, and no id.
+    tasks = {file.claim.id for file in files if file.claim is not None and file.claim.id and file.path not in broken}
+    return Checked(paths, len(tasks), found, unkept)

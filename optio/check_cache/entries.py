@@ -1,0 +1,183 @@
+"""What is kept of a file: its verdict, and all that it was made from. Made from the same, it would be the same."""
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import msgspec
+
+from optio.check_cache.file_stamps import Signs
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.facts import Claim
+from optio.compiler.ignores import Ignore
+from optio.compiler.incremental import Sign
+from optio.compiler.layers import POLICY, Bases
+from optio.compiler.pipeline import Policies, Verdict, compile_file
+from optio.compiler.source_tree import SourceTree, Unreadable
+
+# Of files that several tasks are made from; a tree with more of them is read again and again.
+_MOST_SHARED = 16 << 20
+
+
+class Read(NamedTuple):
+    """A file as it was read: the digest of its bytes, or why there are none. A `sign` stands only where it can be relied on."""
+
+    path: str
+    held: bytes
+    sign: Sign | None
+
+
+class Kept(NamedTuple):
+    """A verdict; `around` are the files that hold for it without being named in it."""
+
+    claim: Claim | None
+    diagnostics: list[Diagnostic]
+    ignores: tuple[Ignore, ...]
+    around: tuple[str, ...]
+    reads: tuple[Read, ...]
+
+    def is_of(self, paths: AbstractSet[str]) -> bool:
+        """Whether it was made from one of these."""
+        return not paths.isdisjoint(self.around) or any(read.path in paths for read in self.reads)
+
+    def verdict(self, path: str) -> Verdict:
+        """What the pipeline takes."""
+        return Verdict(path, self.diagnostics, self.claim, self.ignores)
+
+
+class Maker:
+    """Compiles the files of one tree, and tells what is still true of it."""
+
+    def __init__(self, tree: SourceTree, signs: Signs, *, careful: bool) -> None:
+        self._source = _Source(tree, signs)
+        self._signs = signs
+        self._careful = careful
+        self._bases, self._policy = Bases(self._source), Policies(self._source)
+        self._around: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def levels(self) -> Mapping[str, str]:
+        """Severities of rules by code."""
+        return self._policy.levels
+
+    def make(self, path: str) -> Kept:
+        """Compile one file."""
+        holding = self._holding(path)
+        self._source.begin(path)
+        file = compile_file(path, self._source, self._bases, self._policy, careful=self._careful)
+        return Kept(file.claim, file.diagnostics, file.ignores, holding, tuple(self._source.seen.values()))
+
+    def holds(self, path: str, kept: Kept) -> bool:
+        """Whether signs alone tell that it is still true."""
+        if kept.around != self._holding(path):
+            return False
+        return all(read.sign is not None and read.sign == self._signs.of(read.path) for read in kept.reads)
+
+    def renewed(self, path: str, kept: Kept) -> Kept | None:
+        """The same with the signs of today, if everything still has the content that it had."""
+        if kept.around != self._holding(path):
+            return None
+        self._source.begin(path)
+        reads = tuple(self._source.held(read.path) for read in kept.reads)
+        same = all(now.held == then.held for now, then in zip(reads, kept.reads, strict=True))
+        return kept._replace(reads=reads) if same else None
+
+    def _holding(self, path: str) -> tuple[str, ...]:
+        directory = path.rpartition("/")[0]
+        known = self._around.get(directory)
+        if known is None:
+            policy = (POLICY,) if self._policy.there else ()
+            known = self._around[directory] = (*self._bases.defaults(path), *policy)
+        return known
+
+
+class _Source:
+    """A tree that notes what each file is made from. What several are made from is read once, and so is one thing for all."""
+
+    def __init__(self, tree: SourceTree, signs: Signs) -> None:
+        self._tree, self._signs = tree, signs
+        self.seen: dict[str, Read] = {}
+        self._own = ""
+        self._shared: dict[str, tuple[bytes | Unreadable, Read]] = {}
+        self._size = 0
+
+    def begin(self, path: str) -> None:
+        """From here on everything is read for this file."""
+        self._own, self.seen = path, {}
+
+    def task_files(self) -> Iterator[str]:
+        return self._tree.task_files()
+
+    def read(self, path: str) -> bytes:
+        data, self.seen[path] = self._look(path)
+        if isinstance(data, Unreadable):
+            raise data
+        return data
+
+    def held(self, path: str) -> Read:
+        """What the file holds now."""
+        return self._look(path)[1]
+
+    def _look(self, path: str) -> tuple[bytes | Unreadable, Read]:
+        known = self._shared.get(path)
+        if known is not None:
+            return known
+        # The sign comes first: what changes after it is told by another sign.
+        sign = self._signs.of(path)
+        data: bytes | Unreadable
+        try:
+            data = self._tree.read(path)
+        except Unreadable as err:
+            data, read = (
+                err.with_traceback(None),
+                Read(path, f"unreadable: {err.code} {err.message}".encode("utf-8", "replace"), None),
+            )
+        else:
+            read = Read(path, sha256(data).digest(), sign)
+        size = len(data) if isinstance(data, bytes) else 0
+        if path != self._own and self._size + size <= _MOST_SHARED:
+            self._size += size
+            self._shared[path] = data, read
+        return data, read
+
+
+def packed(kept: Mapping[str, Kept]) -> bytes:
+    """For a pipe or a disk. What has a text that is no Unicode, such as the name of a file, is left out."""
+    encoder = msgspec.msgpack.Encoder(enc_hook=_packed_range)
+    try:
+        return encoder.encode(kept)
+    except UnicodeEncodeError:
+        return encoder.encode({path: each for path, each in kept.items() if _is_unicode(encoder, path, each)})
+
+
+def unpacked(data: bytes) -> dict[str, Kept]:
+    """The inverse; raises ValueError for what is no such thing."""
+    try:
+        return _DECODER.decode(data)
+    except msgspec.DecodeError as err:
+        raise ValueError(str(err)) from err
+
+
+def _is_unicode(encoder: msgspec.msgpack.Encoder, path: str, kept: Kept) -> bool:
+    try:
+        encoder.encode((path, kept))
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _packed_range(value: Any) -> Any:
+    if isinstance(value, range):
+        return value.start, value.stop
+    raise NotImplementedError
+
+
+def _unpacked_range(kind: type, value: Any) -> Any:
+    if kind is range:
+        start, stop = value
+        return range(int(start), int(stop))
+    raise NotImplementedError
+
+
+_DECODER = msgspec.msgpack.Decoder(dict[str, Kept], dec_hook=_unpacked_range)

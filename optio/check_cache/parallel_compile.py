@@ -1,0 +1,36 @@
+"""`compile_tree` by several processes where there are many files: the same compilation, sooner."""
+
+import pickle
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from optio.check_cache.options import How
+from optio.check_cache.process_pool import shared
+from optio.compiler.layers import Bases
+from optio.compiler.pipeline import Compilation, CompiledFile, Policies, assemble, compile_file
+from optio.compiler.source_tree import SourceTree
+
+_PLAIN = How()
+
+
+def compiled(tree: SourceTree, how: How = _PLAIN) -> Compilation:
+    """Never raises for what stands in a file."""
+    paths = list(tree.task_files())
+    bases, policy = Bases(tree), Policies(tree)
+
+    def made(share: Sequence[str]) -> list[CompiledFile]:
+        # What else is known of a task is of no use here, and can be as large as its file.
+        return [replace(compile_file(path, tree, bases, policy), task=None) for path in share]
+
+    parts = shared(paths, how.jobs_for(len(paths)), made, pickle.dumps, _unpickled)
+    files = {file.path: file for part in parts for file in part}
+    return assemble((files[path] for path in paths), levels=policy.levels)
+
+
+def _unpickled(data: bytes) -> Any:
+    """What a process of ours has sent; raises ValueError for bytes that are not whole."""
+    try:
+        return pickle.loads(data)  # noqa: S301 - from a fork of this process
+    except (pickle.UnpicklingError, EOFError) as err:
+        raise ValueError(str(err)) from err

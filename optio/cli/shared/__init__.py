@@ -1,0 +1,1 @@
+"""What several commands use: flags, the HTTP client, and how values look in a terminal."""

@@ -1,0 +1,104 @@
+"""Turn a delivery that the server keeps into a test of its task: payload, headers and what the task makes of it now."""
+
+import argparse
+import base64
+import os
+from pathlib import Path
+from typing import Any
+
+from optio.cli import FAILED, OK
+from optio.cli.shared import apply_fixes, client, flags, render_run, write_file
+from optio.compiler.diagnostics import Severity
+from optio.compiler.edits.edit_yaml import CannotEdit
+from optio.compiler.layers import beside
+from optio.compiler.pipeline import compile_tree
+from optio.compiler.report import concise
+from optio.compiler.source_tree import MAX_FILE_BYTES, DirectoryTree, OverlayTree
+from optio.compiler.suggest import closest
+from optio.compiler.yaml.emit import dump
+from optio.errors import Conflict, Invalid, Malformed, SettingsError
+from optio.model.registry import CompiledTask, Registry
+from optio.secrets import LocalSecrets, named_by
+from optio.testing.capture import Captured, captured, with_test
+from optio.testing.redact import Redactor
+from optio.testing.run import run as run_tests
+
+_MOST_REDACTIONS = 20
+
+
+def run(args: argparse.Namespace) -> int:
+    """0, or 1 when the delivery cannot become a test; raises SettingsError for a task that does not exist."""
+    settings = flags.settings(args)
+    root = settings.tasks
+    if not root.is_dir():
+        raise SettingsError(f"there is no task directory `{root}` to write the test into: --tasks names another")
+    kept = client.Client(settings).request("GET", f"/api/deliveries/{client.quoted(args.delivery)}", query={"body": "base64"})
+    if kept["bodyBase64"] is None:
+        raise Conflict("the body of this delivery is not kept: its sender was not proved, or it is kept no longer")
+    tree = DirectoryTree(root)
+    task = _task(compile_tree(tree).registry, kept["path"], args.task)
+    secrets = LocalSecrets(settings.secrets, os.environ)
+    redact = Redactor([value for name in named_by(task) if (value := secrets.get(name))], args.redact_emails)
+    assert task.spec.webhook is not None  # noqa: S101 - `_task` looked
+    try:
+        made = captured(task, task.spec.webhook.config, kept, base64.b64decode(kept["bodyBase64"]), redact, args.name)
+    except Malformed as err:
+        raise Conflict(f"{err}: nothing of it could be redacted, so write this test by hand") from err
+    return _put(root, tree, task, made, dry_run=args.dry_run)
+
+
+def _task(registry: Registry, path: str, name: str | None) -> CompiledTask:
+    """The task to write the test for, without errors; raises SettingsError."""
+    hooks = {task.id: task for task in registry.tasks.values() if task.spec.webhook is not None}
+    if name is None:
+        found = [task for task in hooks.values() if task.spec.webhook and task.spec.webhook.config.path == path]
+        if not found:
+            raise SettingsError(f"no task without errors has the webhook `{path}`: --task names another")
+        return found[0]
+    if name not in hooks:
+        meant = closest(name, hooks)
+        known = ", ".join(hooks) or "none"
+        hint = f"did you mean `{meant}`?" if meant else f"there are {known}"
+        raise SettingsError(f"no task without errors `{name}` with a webhook: {hint}")
+    return hooks[name]
+
+
+def _put(root: Path, tree: DirectoryTree, task: CompiledTask, made: Captured, *, dry_run: bool) -> int:
+    path = task.origin.path
+    payload_path = beside(path, made.payload_name)
+    if len(made.payload) > MAX_FILE_BYTES:
+        raise Conflict(f"the payload is larger than {MAX_FILE_BYTES >> 20} MiB, the most that a file of a tree may have")
+    try:
+        edited = with_test(path, tree.read(path), made.entry)
+    except CannotEdit as err:
+        print(f"{root / path}:{err.line}: cannot be edited: {err}. Add this to its `tests:`, and save the payload yourself:\n")
+        print(dump([made.entry]))
+        return FAILED
+    whole = OverlayTree(tree, {path: edited, payload_path: made.payload})
+    wrong = _wrong(whole, path, made.entry)
+    if wrong:
+        raise Invalid(f"the test would not hold, and nothing was written:\n{wrong}")
+    redacted = [f"redacted {_place(each.route)}: {each.kind}" for each in made.redactions]
+    if len(redacted) > _MOST_REDACTIONS:
+        redacted = [*redacted[:_MOST_REDACTIONS], f"redacted {len(redacted) - _MOST_REDACTIONS:,} places more"]
+    if dry_run:
+        print(f"{root / payload_path}:\n{made.payload.decode()}")
+        print("".join(apply_fixes.differences(root, {path: tree.read(path)}, {path: edited})), end="")
+    else:
+        write_file.place(root, payload_path, made.payload)
+        write_file.place(root, path, edited)
+        print(f"wrote {root / payload_path}\nadded to {root / path}: {render_run.safe(made.entry['name'])}")
+    print("\n".join([*redacted, "look at the payload before you commit it: what else is private in it, only you know"]))
+    return OK
+
+
+def _wrong(tree: OverlayTree, path: str, entry: dict[str, Any]) -> str:
+    """Why the tree with the new test would have errors, or the test fail; nothing when all is well."""
+    report = run_tests(tree, lambda task_id, where, example: where == path and example.webhook == entry["webhook"])
+    errors = [d for d in report.compilation.diagnostics if d.path == path and d.severity is Severity.ERROR]
+    failures = [f"{f.path}:{f.line}: {f.message}" for result in report.results for f in result.failures]
+    return "\n".join([*concise(errors), *failures])
+
+
+def _place(route: tuple[int | str, ...]) -> str:
+    return render_run.safe("$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in route))

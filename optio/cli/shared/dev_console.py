@@ -1,0 +1,214 @@
+"""What `optio dev` says: the tree once, then what changes in it, and every run that starts or ends."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+from optio.broker.base import Topic
+from optio.cli.shared import render_run
+from optio.compiler.diagnostics import Diagnostic, Severity
+from optio.compiler.report import closing, concise
+from optio.errors import LaunchFailed, OptioError
+from optio.model import isolation
+from optio.model.registry import CompiledTask
+from optio.model.run import Run, RunState
+from optio.runs.signature import unusable_secrets
+from optio.runtimes import RUNTIMES
+from optio.scheduling import cron
+from optio.secrets import named_by
+from optio.server import serializers
+from optio.tree.reload import name_some
+from optio.tree.served import Snapshot
+from optio.wiring import Services
+
+_MOST_TASKS = 50
+_MOST_FINDINGS = 20
+# Hints come with every log line; looking at a run this often is enough to tell its state.
+_LOOK_EVERY = 0.1
+
+
+class TreeNews:
+    """Prints a snapshot, and for each later one what is different."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._root = services.settings.tasks
+        self._before: Snapshot | None = None
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        """Say what is new."""
+        before, self._before = self._before, snapshot
+        lines = list(self._first(snapshot) if before is None else self._change(before, snapshot))
+        if lines:
+            print("\n".join(lines), flush=True)
+
+    def _first(self, now: Snapshot) -> Iterator[str]:
+        tasks = now.registry.tasks
+        yield f"{self._root}: {_count(len(tasks), 'task')} in {_count(now.files, 'file')}{_generation(now)}"
+        if not tasks and not now.files:
+            yield "  nothing here yet: `optio init` writes a first task, or save one; it is served at once"
+        width = max(map(len, tasks), default=0)
+        yield from (f"  {task.id:<{width}}  {_starts(task)}" for task in list(tasks.values())[:_MOST_TASKS])
+        if len(tasks) > _MOST_TASKS:
+            yield f"  ... and {len(tasks) - _MOST_TASKS} more"
+        yield from self._lacking(list(tasks.values()))
+        yield from self._findings(now.diagnostics, now)
+        yield from (f"  {task_id}: served as it was before its file broke" for task_id in sorted(now.kept))
+        yield from self._removal(now)
+
+    def _change(self, before: Snapshot, now: Snapshot) -> Iterator[str]:
+        old, new = before.registry.tasks, now.registry.tasks
+        changes = [
+            *(f"  + {new[name].id}  {_starts(new[name])}" for name in new if name not in old),
+            *(f"  ~ {name}  {_starts(new[name])}" for name in new if name in old and old[name].digest != new[name].digest),
+            *(f"  - {name}" for name in old if name not in new),
+        ]
+        changes += [f"  ! {name}: its file is broken, served as it was" for name in sorted(now.kept - before.kept)]
+        altered = [task for name, task in new.items() if name not in old or old[name].digest != task.digest]
+        known = set(before.diagnostics)
+        findings = list(self._findings([d for d in now.diagnostics if d not in known], now))
+        mended = [d for d in before.diagnostics if d.severity is Severity.ERROR] and not any(
+            d.severity is Severity.ERROR for d in now.diagnostics
+        )
+        removal = [] if now.removal == before.removal else list(self._removal(now))
+        if before.removal and not now.removal:
+            removal = ["  no task is held any more"]
+        if changes or findings or mended or removal:
+            yield f"{_time()}  {self._root}: {'changed' if changes else 'looked at again'}{_generation(now)}"
+            yield from changes[:_MOST_TASKS]
+            if len(changes) > _MOST_TASKS:
+                yield f"  ... and {len(changes) - _MOST_TASKS} more"
+            yield from self._lacking(altered)
+            yield from findings
+            yield from removal
+            if mended:
+                yield "  no errors any more"
+
+    def _removal(self, now: Snapshot) -> Iterator[str]:
+        if now.removal is not None:
+            yield "  " + render_run.coloured(f"{self._root}: {now.removal.summary}", "33")
+            yield f"  held: {name_some(now.removal.tasks)}"
+
+    def _lacking(self, tasks: list[CompiledTask]) -> Iterator[str]:
+        """What runs of these tasks will miss: values of secrets, programs of agents. Each once."""
+        secrets = self._services.secrets
+        users: dict[str, list[str]] = {}
+        for task in tasks:
+            for name in named_by(task):
+                if secrets.get(name) is None:
+                    users.setdefault(f"the secret {name} has no value: {secrets.where(name)}", []).append(task.id)
+            for _, name, fault in unusable_secrets([task], secrets.get):
+                users.setdefault(f"the webhook secret {name} cannot be used: {fault}", []).append(task.id)
+            runtime = RUNTIMES.get(task.spec.agent_runtime)
+            if runtime is not None and runtime.program:
+                try:
+                    self._services.executor.program(runtime.name)
+                except LaunchFailed as err:
+                    users.setdefault(str(err), []).append(task.id)
+            for note in self._services.executor.not_applied(isolation.names_of(task)):
+                users.setdefault(note, []).append(task.id)
+        for lack, ids in users.items():
+            who = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+            yield "  " + render_run.coloured(f"{who}: {lack}", "33")
+
+    def _findings(self, found: "list[Diagnostic] | tuple[Diagnostic, ...]", now: Snapshot) -> Iterator[str]:
+        if not found:
+            return
+        errors = [d for d in found if d.severity is Severity.ERROR]
+        for diagnostic, text in zip(shown := (errors or found)[:_MOST_FINDINGS], concise(shown), strict=True):
+            yield "  " + render_run.coloured(f"{self._root}/{text}", "31" if diagnostic.severity is Severity.ERROR else "33")
+        count = closing(now.diagnostics, now.files, len(now.registry.tasks))
+        yield f"  {count}: `optio check {self._root}` shows them all"
+
+
+class RunNews:
+    """Prints every run that starts, waits for another attempt, or ends. `stop` may be called from any thread."""
+
+    def __init__(self, services: Services, url: str) -> None:
+        self._services = services
+        self._url = url
+        self._hinted: dict[str, None] = {}
+        self._lock = threading.Lock()
+        self._said: dict[str, tuple[RunState, int]] = {}
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._thread = threading.Thread(target=self._loop, name="console", daemon=True)
+
+    def start(self) -> None:
+        """Begin, on a thread of its own."""
+        self._unsubscribe = self._services.broker.subscribe(self._hint, (Topic.RUN,))
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Say nothing more."""
+        self._unsubscribe()
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(5)
+
+    def _hint(self, topic: Topic, key: str) -> None:
+        with self._lock:
+            self._hinted[key] = None
+        self._wake.set()
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.wait()
+            # Cleared before looking: a hint that comes while we look makes us look again.
+            self._wake.clear()
+            with self._lock:
+                hinted, self._hinted = self._hinted, {}
+            for run_id in hinted:
+                try:
+                    self._say(self._services.store.run(run_id))
+                except OptioError:
+                    continue  # the store speaks for itself where it matters
+            self._stopping.wait(_LOOK_EVERY)
+
+    def _say(self, run: Run) -> None:
+        stands = (run.state, run.attempt)
+        if self._said.get(run.id) == stands:
+            return
+        if run.state.terminal:
+            self._said.pop(run.id, None)
+        else:
+            self._said[run.id] = stands
+        if run.state is RunState.RUNNING:
+            attempt = f", attempt {run.attempt}" if run.attempt > 1 else ""
+            self._print(run, f"{render_run.state('running')} ({run.trigger}{attempt})")
+        elif run.state is RunState.QUEUED:
+            due = run.not_before.astimezone().strftime("%H:%M:%S")
+            self._print(run, f"{render_run.state('queued')} again for {due} ({run.reason})")
+        else:
+            self._print(run, f"{render_run.outcome(serializers.run(run)).removeprefix(f'run {run.id} ')}")
+
+    def _print(self, run: Run, text: str) -> None:
+        print(f"{_time()}  {run.task_id}  {text}  {self._url}/api/workflow-runs/{run.id}", flush=True)
+
+
+def _time() -> str:
+    return datetime.now(UTC).astimezone().strftime("%H:%M:%S")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _generation(snapshot: Snapshot) -> str:
+    return "" if snapshot.generation is None else f", generation {snapshot.generation.id}"
+
+
+def _starts(task: CompiledTask) -> str:
+    """How a task is started, in a few words."""
+    if not task.spec.enabled:
+        return "not enabled"
+    ways = ["by hand"]
+    if task.spec.schedule is not None and task.spec.schedule.enabled:
+        config = task.spec.schedule.config
+        following = cron.next_fire(config.cron_expression, config.timezone, datetime.now(UTC))
+        when = following.astimezone().strftime("%a %d %b %H:%M") if following else "never"
+        ways.append(f"schedule `{config.cron_expression}` {config.timezone}, next {when}")
+    if task.spec.webhook is not None and task.spec.webhook.enabled:
+        ways.append(f"POST /api/hooks/{task.spec.webhook.config.path}")
+    return " | ".join(ways)

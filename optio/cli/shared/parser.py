@@ -1,0 +1,35 @@
+"""How command lines are read: each flag by its whole name, and what was typed never drives the terminal."""
+
+import argparse
+from functools import partial
+from typing import Any, NoReturn
+
+# `add_argument` makes a formatter, too. One that asks for the terminal's width loads `shutil` and all its compression.
+_WITHOUT_TERMINAL = partial(argparse.HelpFormatter, width=78)
+
+
+class Parser(argparse.ArgumentParser):
+    """Subcommands get parsers of this class, too."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how, allow_abbrev=False, formatter_class=_WITHOUT_TERMINAL)
+
+    def format_usage(self) -> str:
+        """Measure the terminal, and fill its lines."""
+        self._measure()
+        return super().format_usage()
+
+    def format_help(self) -> str:
+        """Measure the terminal, and fill its lines."""
+        self._measure()
+        return super().format_help()
+
+    def _measure(self) -> None:
+        if self.formatter_class is _WITHOUT_TERMINAL:
+            self.formatter_class = argparse.HelpFormatter
+
+    def error(self, message: str) -> NoReturn:
+        """Ends with 2."""
+        from optio.cli.shared.render_run import safe
+
+        super().error(safe(message))

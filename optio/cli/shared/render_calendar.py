@@ -1,0 +1,249 @@
+"""A calendar for people: a list of days, or a picture of them, and what somebody should look at."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from itertools import groupby, pairwise
+from zoneinfo import ZoneInfo
+
+from optio.cli.shared import render_run
+from optio.cli.shared.tree_calendar import Calendar, Range
+from optio.scheduling.calendar import Day, Fire, Night, Row, Timed
+from optio.scheduling.dst import Odd
+
+# A task with more fires on one day is one line.
+_MOST_LINES = 4
+_MOST_NAMES = 4
+_MOST_CROWDED = 5
+_HEAT = ".:+#"
+_SELDOM = timedelta(days=400)
+# Fewer whole days are told one by one.
+_ALIKE = 3
+# When, the task's own time, who, and a note.
+_Cells = tuple[str, str, str, str]
+
+
+def text(found: Calendar, *, grid: bool = False) -> str:
+    """The calendar for people."""
+    number = sum(len(row.fires) for day in found.days for row in day.rows)
+    first, last = _ends(found.range)
+    what = f"{_s(number, 'fire')} of {_s(len(found.timed), 'task')}"
+    head = f"{first:%a %Y-%m-%d} to {last:%a %Y-%m-%d} on the clocks of {found.range.zone}: {what}"
+    parts = [head, "\n".join(_grid(found)) if grid else "\n\n".join(_list(found))]
+    look = list(_look(found))
+    parts.append("\n".join(["To look at", *look]) if look else "Nothing odd.")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _list(found: Calendar) -> Iterator[str]:
+    """Days that are alike, and follow each other, are told once, and before all of them what is the same on each day."""
+    dates, cells = list(_dates(found)), {day.date: _cells(day, found) for day in found.days}
+    whole = dates[0 if _is_whole(found) else 1 :]
+    each_day = set.intersection(*(set(cells.get(day, ())) for day in whole)) if len(whole) >= _ALIKE else set()
+    widths = [max((len(row[column]) for rows in cells.values() for row in rows), default=0) for column in range(3)]
+    if each_day:
+        rows = [row for row in cells[whole[0]] if row in each_day]
+        yield "\n".join([f"Each day from {whole[0]:%a %Y-%m-%d} on", *_lines(rows, widths)])
+    told = [(day, [row for row in cells.get(day, ()) if row not in each_day or day not in whole]) for day in dates]
+    for rows, alike in groupby(told, key=lambda day: day[1]):
+        days = [day for day, _ in alike]
+        if rows:
+            head = f"{days[0]:%a %Y-%m-%d}" + (f" and each day to {days[-1]:%a %Y-%m-%d}" if len(days) > 1 else "")
+            yield "\n".join([head, *_lines(rows, widths)])
+
+
+def _dates(found: Calendar) -> Iterator[date]:
+    """Every day of the range."""
+    first, last = _ends(found.range)
+    return (first.date() + timedelta(days=place) for place in range((last.date() - first.date()).days + 1))
+
+
+def _ends(span: Range) -> tuple[datetime, datetime]:
+    """Its first and last moment, on its clocks."""
+    place = ZoneInfo(span.zone)
+    return (span.after + timedelta(seconds=1)).astimezone(place), span.until.astimezone(place)
+
+
+def _is_whole(found: Calendar) -> bool:
+    """Whether the first day is there from its beginning."""
+    first, _ = _ends(found.range)
+    return (first - timedelta(seconds=1)).date() != first.date()
+
+
+def _cells(day: Day, found: Calendar) -> list[_Cells]:
+    place = ZoneInfo(found.range.zone)
+    odd = {task_id for night in found.nights for task_id, _ in night.felt}
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    whens: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {}
+    for row in day.rows:
+        if row.timed.key not in whens:
+            whens[row.timed.key] = tuple(_whens(row, place, told_below=row.timed.task_id in odd))
+        for when in whens[row.timed.key]:
+            rows.setdefault(when, []).append(row.timed.task_id)
+    ordered = sorted(rows.items(), key=lambda each: each[0][0])
+    return [(when, own, _names(ids), note) for (when, own, note), ids in ordered]
+
+
+def _lines(rows: Sequence[_Cells], widths: Sequence[int]) -> list[str]:
+    """A table: when, when by the task's own clocks if those are others, who, and what is odd about it."""
+    gaps = [2 if width else 0 for width in widths]
+    return [
+        ("  " + "".join(cell.ljust(width + gap) for cell, width, gap in zip(row, widths, gaps, strict=False)) + row[3]).rstrip()
+        for row in rows
+    ]
+
+
+def _whens(row: Row, place: ZoneInfo, *, told_below: bool) -> Iterator[tuple[str, str, str]]:
+    """Of each fire, or of all of them: the time, the task's own time, and the note."""
+    own_zone = row.timed.zone
+    own = own_zone != place.key
+
+    def times(fires: Sequence[Fire], zone: ZoneInfo) -> str:
+        first, last = (fire.at.astimezone(zone) for fire in (fires[0], fires[-1]))
+        return f"{first:%H:%M}" if len(fires) == 1 else f"{first:%H:%M} to {last:%H:%M}"
+
+    parts = [[fire] for fire in row.fires] if len(row.fires) <= _MOST_LINES else [list(row.fires)]
+    for fires in parts:
+        note = fires[0].note
+        if len(fires) > 1:
+            note = f"{_rhythm(fires)}, {len(fires)} times"
+            odd = sum(1 for fire in fires if fire.note)
+            note += f", {odd} of them odd: see below" if odd and told_below else ""
+        yield times(fires, place), f"{times(fires, ZoneInfo(own_zone))} {own_zone}" if own else "", note
+
+
+def _rhythm(fires: Sequence[Fire]) -> str:
+    at = [fire.at.astimezone(UTC) for fire in fires]
+    gaps = {b - a for a, b in pairwise(at)}
+    return f"every {_length(min(gaps))}" if len(gaps) == 1 else f"every {_length(min(gaps))} to {_length(max(gaps))}"
+
+
+def _length(span: timedelta) -> str:
+    minutes = int(span.total_seconds() // 60)
+    if minutes % 60 == 0:
+        return "hour" if minutes == 60 else f"{minutes // 60} hours"
+    return "minute" if minutes == 1 else f"{minutes} minutes"
+
+
+def _names(ids: Sequence[str]) -> str:
+    """Some of them by name."""
+    if len(ids) <= _MOST_NAMES:
+        return ", ".join(ids)
+    return f"{', '.join(ids[: _MOST_NAMES - 1])} and {len(ids) - _MOST_NAMES + 1} more"
+
+
+def _grid(found: Calendar) -> Iterator[str]:
+    """A row for each day, a column for each hour, darker where more starts."""
+    place = ZoneInfo(found.range.zone)
+    heat: Counter[tuple[date, int]] = Counter()
+    for its in found.days:
+        fires = {row.timed.key: row.fires for row in its.rows}
+        for key, number in Counter(row.timed.key for row in its.rows).items():
+            for fire in fires[key]:
+                heat[its.date, fire.at.astimezone(place).hour] += number
+    odd = {night.change.at.astimezone(place).date() for night in found.nights}
+    most = max(heat.values(), default=0)
+    steps = _steps(most)
+    yield " " * 17 + "".join(f"{hour:02d} " if hour % 3 == 0 else "   " for hour in range(24)).rstrip()
+    for day in _dates(found):
+        cells = "".join(f" {_shade(heat[day, hour], steps)} " for hour in range(24))
+        yield f"{day:%a %Y-%m-%d}{' *' if day in odd else '  '} {cells}".rstrip()
+    if most:
+        bounds = [f"{shade} {low if low == high else f'{low} to {high}'}" for shade, low, high in steps]
+        yield f"\nstarts in an hour: {', '.join(bounds)}" + ("; * clocks are set that day" if odd else "")
+
+
+def _steps(most: int) -> list[tuple[str, int, int]]:
+    """A shade with the numbers that it stands for: each of them a quarter of the way to the most."""
+    highs = sorted({-(-most * (place + 1) // len(_HEAT)) for place in range(len(_HEAT))} - {0})
+    lows = [1, *(high + 1 for high in highs)]
+    return list(zip(_HEAT[len(_HEAT) - len(highs) :], lows, highs, strict=False))
+
+
+def _shade(number: int, steps: Sequence[tuple[str, int, int]]) -> str:
+    return next((shade for shade, low, high in steps if low <= number <= high), " ")
+
+
+def _look(found: Calendar) -> Iterator[str]:
+    """What somebody should know of, a line each."""
+    for night in found.nights:
+        if night.felt:
+            yield f"- {_night(night)}"
+            yield from (f"    {task_id}: {_odd(odd, night)}" for task_id, odd in night.felt)
+    for timed, following in found.absent:
+        yield f"- {timed.task_id}: {_absence(timed, following, found.range)}"
+    for task_id, each in found.surprises:
+        yield f"- {task_id}: {each.message}" + (f"; {each.hint}" if each.hint else "")
+    if found.off:
+        yield f"- off, with `enabled: false`: {_names(found.off)}"
+    yield from _crowds(found)
+
+
+def _night(night: Night) -> str:
+    old, new = night.change.old, night.change.new
+    way = "forward" if night.change.skips else "back"
+    return f"{old:%a %Y-%m-%d}: the clocks of {night.zone} go {way}, from {old:%H:%M} to {new:%H:%M}"
+
+
+def _odd(odd: Odd, night: Night) -> str:
+    """Both clocks: the zone's own, and UTC."""
+    times = _times(odd.times) + (" is" if len(odd.times) == 1 else " are")
+    change = night.change
+    if odd.what == "moved":
+        return f"{times} skipped that night: it fires at {change.new:%H:%M} instead ({change.at:%H:%M} UTC)"
+    if odd.what == "skipped":
+        return f"{times} skipped that night: {_s(len(odd.times), 'fire')} fewer"
+    first, second = (f"{odd.times[0] - offset:%H:%M} UTC" for offset in (change.before, change.after))
+    if odd.what == "once":
+        return f"{times} there twice that night: it fires at the first ({first}), and not again"
+    return f"{times} there twice that night, and it fires both times (from {first} and from {second})"
+
+
+def _times(times: Sequence[datetime]) -> str:
+    if len(times) > _MOST_LINES:
+        return f"{times[0]:%H:%M} to {times[-1]:%H:%M}"
+    *most, last = (f"{at:%H:%M}" for at in times)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _absence(timed: Timed, following: datetime | None, span: Range) -> str:
+    if following is None:
+        return f"`{timed.expression}` never fires again"
+    local = following.astimezone(ZoneInfo(timed.zone))
+    seldom = " (more than 400 days away)" if following - span.after > _SELDOM else ""
+    return f"does not fire in these days; the next time is {local:%a %Y-%m-%d %H:%M %Z}{seldom}"
+
+
+def _crowds(found: Calendar) -> Iterator[str]:
+    herd, place = found.herd, ZoneInfo(found.range.zone)
+    if not herd.crowded:
+        return
+    yield (
+        f"- in {_s(len(herd.crowded), 'minute')} more than {herd.limit} runs start, which is what may run at once "
+        "(OPTIO_MAX_WORKFLOW_CONCURRENT):"
+    )
+    by_time: dict[str, list[tuple[datetime, int]]] = {}
+    for at, number in herd.crowded:
+        local = at.astimezone(place)
+        by_time.setdefault(f"{local:%H:%M}", []).append((local, number))
+    fullest = sorted(by_time.items(), key=lambda each: (-max(number for _, number in each[1]), each[0]))
+    for when, those in fullest[:_MOST_CROWDED]:
+        most = max(number for _, number in those)
+        days = f"{those[0][0]:%a %Y-%m-%d}" + (f" and {_s(len(those) - 1, 'other day')}" if len(those) > 1 else "")
+        yield f"    {when} on {days}: {most} start" + ("" if len({number for _, number in those}) == 1 else " at most")
+    if len(fullest) > _MOST_CROWDED:
+        yield f"    and {_s(len(fullest) - _MOST_CROWDED, 'other time')} of day"
+    if not herd.moves or herd.then >= herd.most:
+        yield "  no other minutes of the same hours would make it less"
+        return
+    yield f"  with these minutes it would be {herd.then} at most, not {herd.most}:"
+    yield from (
+        "    " + line
+        for line in render_run.table(
+            ("task", "cronExpression", "instead of"), [(m.task_id, f'"{m.new}"', f'"{m.old}"') for m in herd.moves]
+        ).splitlines()
+    )
+
+
+def _s(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -1,0 +1,223 @@
+"""Judge kept deliveries again: by the tasks that are served now, by a directory, or by another revision of it."""
+
+import argparse
+import base64
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from optio.cli import FAILED, OK, complain
+from optio.cli.shared import client, flags, render_run
+from optio.cli.shared.time_arg import moment
+from optio.compiler.diagnostics import Severity
+from optio.compiler.pipeline import compile_tree
+from optio.compiler.report import concise
+from optio.compiler.source_tree import DirectoryTree, SourceTree
+from optio.errors import SettingsError
+from optio.model.registry import Registry
+from optio.runs import webhook_decision
+from optio.runs.replay import Judgement, diff, differences
+from optio.server import serializers
+from optio.tree.revision import tree_at
+
+# Of one span of time so many deliveries are looked at.
+MOST = 10_000
+_MOST_DIFF = 200
+_CLOCKS = timedelta(seconds=5)
+
+Ask = Callable[[str], dict[str, Any]]
+
+
+def run(args: argparse.Namespace) -> int:
+    """0, or 1 when a delivery could not be judged, a run not be started, or a file of the tree has errors."""
+    _refuse(args)
+    settings = flags.settings(args)
+    server = client.Client(settings)
+    broken = False
+    if args.rev is not None or args.tasks is not None:
+        registry, broken = _registry(settings.tasks, args.rev)
+        ask: Ask = lambda key: _tried(server, registry, key)  # noqa: E731 - one of two ways
+    else:
+        ask = lambda key: _asked(server, key, start=args.yes, again=args.again)  # noqa: E731
+    found = [_guarded(ask, key) for key in _wanted(server, args)]
+    shown = [item for item in found if not args.diff or item.get("differs") or item.get("error")]
+    if args.json:
+        print(render_run.as_json(shown))
+    else:
+        print("\n".join([*(text(item, with_diff=args.diff) for item in shown), summary(found, started=args.yes)]))
+    return FAILED if broken or any(item.get("error") for item in found) else OK
+
+
+def _refuse(args: argparse.Namespace) -> None:
+    """An option that would do nothing is a mistake."""
+    if (args.delivery is None) == (args.since is None):
+        raise SettingsError("give the id of one delivery, or --since for all of a time")
+    for name in ("until", "path", "verdict"):
+        if args.since is None and getattr(args, name) is not None:
+            raise SettingsError(f"--{name} goes with --since")
+    if args.again and not args.yes:
+        raise SettingsError("--again goes with --yes: without it nothing is started")
+    if args.yes and (args.rev is not None or args.tasks is not None):
+        raise SettingsError("--yes starts what is served: a run by --rev or --tasks needs to be served first")
+
+
+def _registry(root: Path, revision: str | None) -> tuple[Registry, bool]:
+    """The tasks of a tree, and whether a file of it is broken."""
+    tree: SourceTree
+    if revision is not None:
+        tree, commit = tree_at(root, revision)
+        name = f"{commit[:12]}:{root}"
+    elif root.is_dir():
+        tree, name = DirectoryTree(root), str(root)
+    else:
+        raise SettingsError(f"there is no task directory `{root}`")
+    compilation = compile_tree(tree)
+    errors = [each for each in compilation.diagnostics if each.severity is Severity.ERROR]
+    if errors:
+        complain("\n".join(f"{name}/{line}" for line in concise(errors)))
+    return compilation.registry, bool(errors)
+
+
+def _wanted(server: client.Client, args: argparse.Namespace) -> list[str]:
+    """Ids, oldest first."""
+    if args.delivery is not None:
+        return [args.delivery]
+    now = datetime.now(UTC)
+    since = moment("--since", args.since, now)
+    until = None if args.until is None else moment("--until", args.until, now)
+    if since > (until or now + _CLOCKS):
+        raise SettingsError("--since is later than --until" if until else f"--since: `{args.since}` is not in the past")
+    query = {
+        "since": since.isoformat(),
+        "until": None if until is None else until.isoformat(),
+        "path": args.path,
+        "verdict": args.verdict,
+        "limit": 200,
+    }
+    ids: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = server.request("GET", "/api/deliveries", query={**query, "cursor": cursor})
+        ids += [item["id"] for item in page["items"]]
+        cursor = page["next"]
+        if cursor is None or len(ids) >= MOST:
+            break
+    if cursor is not None:
+        complain(f"more than {MOST:,} deliveries: these are the newest {len(ids):,} of them")
+    return ids[::-1]
+
+
+def _guarded(ask: Ask, key: str) -> dict[str, Any]:
+    """What the server refuses of one delivery stops no other; raises ServerRefused when there is no server, or no right."""
+    try:
+        return ask(key)
+    except client.ServerRefused as err:
+        if err.status not in (404, 409, 429):
+            raise
+        return {"deliveryId": key, "error": str(err)}
+
+
+def _asked(server: client.Client, key: str, *, start: bool, again: bool) -> dict[str, Any]:
+    """The server's judgement; with `start` the run too, unless the delivery has one and no other is wanted."""
+    path = f"/api/deliveries/{client.quoted(key)}/replay"
+    found: dict[str, Any] = server.request("POST", path, body={"dryRun": True})
+    if start and found["now"]["verdict"] == "accepted" and (again or found["hasRun"] is None):
+        found = server.request("POST", path, body={"again": again})
+    return found
+
+
+def _tried(server: client.Client, registry: Registry, key: str) -> dict[str, Any]:
+    """Our own judgement of what the server keeps."""
+    kept = server.request("GET", f"/api/deliveries/{client.quoted(key)}", query={"body": "base64"})
+    if kept["bodyBase64"] is None:
+        return {"deliveryId": key, "error": "the body of this delivery is not kept"}
+    then = Judgement(verdict=kept["verdict"], detail=kept["detail"], task_id=kept["taskId"])
+    if kept["verdict"] == "accepted" and kept["runId"] is not None:
+        then = _with_run(server, then, kept["runId"])
+    now, _ = webhook_decision.again(registry, kept["path"], kept["headers"], base64.b64decode(kept["bodyBase64"]))
+    return {
+        "deliveryId": key,
+        "path": kept["path"],
+        "receivedAt": kept["receivedAt"],
+        "hasRun": kept["runId"],
+        "replayedAs": None,
+        "then": serializers.judgement(then),
+        "now": serializers.judgement(now),
+        "differs": differences(then, now),
+        "diff": diff(then, now),
+        "runId": None,
+    }
+
+
+def _with_run(server: client.Client, then: Judgement, run_id: str) -> Judgement:
+    try:
+        run = server.request("GET", f"/api/workflow-runs/{client.quoted(run_id)}")
+    except client.ServerRefused as err:
+        if err.status != 404:
+            raise
+        return then
+    return Judgement(
+        verdict=then.verdict,
+        task_id=then.task_id,
+        definition=run["definition"],
+        params=run["params"],
+        prompt=run["prompt"],
+    )
+
+
+def text(item: dict[str, Any], *, with_diff: bool) -> str:
+    """One delivery for people."""
+    if "error" in item:
+        return f"{item['deliveryId']}  {render_run.coloured('not replayed', '31')}: {render_run.safe(item['error'])}"
+    then, now = item["then"], item["now"]
+    changed = [name for name in item["differs"] if name != "verdict"]
+    what = now["verdict"] if then["verdict"] == now["verdict"] else f"{then['verdict']} -> {now['verdict']}"
+    if changed:
+        what += f", {' and '.join(changed)} differ{'' if len(changed) > 1 else 's'}"
+    elif not item["differs"]:
+        what += " as then"
+    if not _is_run(now) and now["detail"]:
+        what += f" ({render_run.safe(now['detail'])})"
+    if item.get("duplicate"):
+        what += f": run {item['runId']} stands for the same key"
+    elif item["replayedAs"] is not None:
+        what += f": replayed before as run {item['replayedAs']}"
+    elif item["runId"] is not None:
+        what += f": started run {item['runId']}"
+    elif item["hasRun"] is not None and _is_run(now):
+        what += f": it has run {item['hasRun']}"
+    when = item["receivedAt"][:19].replace("T", " ")
+    line = f"{when}  {render_run.safe(item['path'])}  {item['deliveryId']}  {what}"
+    if not with_diff or not item["diff"]:
+        return line
+    lines = item["diff"].splitlines()
+    more = [f"    ... {len(lines) - _MOST_DIFF:,} lines more"] if len(lines) > _MOST_DIFF else []
+    return "\n".join([line, *(f"    {_coloured(each)}" for each in lines[:_MOST_DIFF]), *more])
+
+
+def summary(found: list[dict[str, Any]], *, started: bool) -> str:
+    """All of them in a line."""
+    judged = [item for item in found if "error" not in item]
+    differ = sum(bool(item["differs"]) for item in judged)
+    parts = [
+        "1 delivery" if len(found) == 1 else f"{len(found):,} deliveries",
+        f"{differ:,} differ{'s' if differ == 1 else ''}",
+    ]
+    if len(judged) < len(found):
+        parts.append(f"{len(found) - len(judged):,} could not be replayed")
+    if started:
+        parts.append(f"{sum(item['runId'] is not None and item['replayedAs'] is None for item in judged):,} started")
+    else:
+        would = sum(_is_run(item["now"]) and item["hasRun"] is None and item["replayedAs"] is None for item in judged)
+        parts.append(f"{would:,} would start a run now that started none")
+    return ", ".join(parts)
+
+
+def _is_run(judgement: dict[str, Any]) -> bool:
+    return bool(judgement["verdict"] == "accepted")
+
+
+def _coloured(line: str) -> str:
+    text = render_run.safe(line)
+    return render_run.coloured(text, "31" if line.startswith("-") else "32" if line.startswith("+") else "2")

@@ -1,0 +1,69 @@
+"""What became of the times of schedules that have passed, as the server tells it: `optio schedule --past`."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from optio.cli import OK
+from optio.cli.shared import client, flags, render_run
+from optio.errors import SettingsError
+
+
+def tell(args: argparse.Namespace) -> int:
+    """0; raises SettingsError for options that have no use here."""
+    if args.tasks is not None:
+        raise SettingsError("--past is told by the server: --tasks has no use there")
+    server = client.Client(flags.settings(args))
+    zones = {
+        task["id"]: trigger["config"].get("timezone", "UTC")
+        for task in server.request("GET", "/api/tasks")["items"]
+        for trigger in task["triggers"]
+        if trigger["type"] == "schedule"
+    }
+    ids = [args.task] if args.task is not None else sorted(zones)
+    rows = {task_id: list(islice(_slots(server, task_id), args.count)) for task_id in ids}
+    if args.json:
+        print(render_run.as_json([{"taskId": task_id, "slots": slots} for task_id, slots in rows.items()]))
+    elif rows:
+        print("\n\n".join(text(task_id, zones.get(task_id, "UTC"), slots) for task_id, slots in rows.items()))
+    else:
+        print("no task has a schedule", file=sys.stderr)
+    return OK
+
+
+def _slots(server: client.Client, task_id: str) -> Iterator[dict[str, Any]]:
+    """Newest first."""
+    cursor: str | None = None
+    while True:
+        page = server.request("GET", f"/api/tasks/{client.quoted(task_id)}/slots", query={"cursor": cursor, "limit": 200})
+        yield from page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            return
+
+
+def text(task_id: str, zone: str, slots: list[dict[str, Any]]) -> str:
+    """What became of a task's times, for people, in the zone of its schedule."""
+    lines = []
+    for slot in slots:
+        last, first = (datetime.fromisoformat(slot[name]).astimezone(_zone(zone)) for name in ("slot", "first"))
+        when, what = f"{last:%a %Y-%m-%d %H:%M %Z}", slot["verdict"]
+        if slot["runId"] is not None:
+            what += f"   run {slot['runId']}"
+        if last != first or slot["slots"] != 1:
+            number = "not counted" if slot["slots"] is None else f"{slot['slots']:,} of them"
+            when, what = f"{first:%a %Y-%m-%d %H:%M} to {last:%a %Y-%m-%d %H:%M %Z}", f"{what}, {number}"
+        lines.append(f"  {when}   {what}")
+    return "\n".join([f"{task_id}:", *(lines or ["  nothing was due yet"])])
+
+
+def _zone(name: str) -> ZoneInfo:
+    """A zone that another machine may know and this one not."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return ZoneInfo("UTC")

@@ -1,0 +1,74 @@
+"""What a server serves, and what became of it, as a plan reads it."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from optio.cli.shared.client import Client, ServerRefused, quoted
+from optio.errors import SettingsError
+from optio.model.registry import CompiledTask, Origin, Registry
+from optio.model.task import TaskSpec
+from optio.plan.effect import HORIZON
+from optio.plan.history import Past
+
+# What the API adds to a task's keys, and to a trigger's.
+_ADDED = ("digest", "namespace", "origin", "stale", "held", "paused", "links")
+_ADDED_TO_TRIGGERS = ("url", "unsigned")
+_MOST_RUNS = 2_000
+_MOMENT = timedelta(seconds=1)
+_ACTIVE = ("queued", "running")
+
+
+def registry_of(server: Client) -> Registry:
+    """All tasks of the generation that is served; raises ServerRefused, and SettingsError for what another version serves."""
+    answer = server.request("GET", "/api/tasks")
+    tasks = [_task(item, server.base) for item in answer["items"]]
+    return Registry.of({task.id: task for task in tasks})
+
+
+def _task(item: dict[str, Any], where: str) -> CompiledTask:
+    spec = {key: value for key, value in item.items() if key not in _ADDED}
+    triggers = item["triggers"]
+    spec["triggers"] = [{key: each[key] for key in each if key not in _ADDED_TO_TRIGGERS} for each in triggers]
+    prompt = spec["promptTemplate"]
+    if not prompt:
+        del spec["promptTemplate"]
+    try:
+        read = TaskSpec.of(spec)
+    except ValueError as err:
+        message = f"the task `{item['id']}` of {where} cannot be read: another version of Optio serves it"
+        raise SettingsError(message) from err
+    origin = Origin(**item["origin"])
+    return CompiledTask(id=item["id"], spec=read, prompt=prompt, origin=origin, namespace=item.get("namespace"))
+
+
+def past_of(server: Client, task_id: str, now: datetime) -> Past:
+    """The task's runs of the last 30 days, the newest of them if there are very many."""
+    found: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while len(found) < _MOST_RUNS:
+        try:
+            page = server.request("GET", f"/api/tasks/{quoted(task_id)}/runs", query={"limit": 200, "cursor": cursor})
+        except ServerRefused as err:
+            if err.status != 404:  # it has neither runs nor a place in what is served
+                raise
+            break
+        recent = [run for run in page["items"] if run["state"] in _ACTIVE or _at(run["createdAt"]) > now - HORIZON]
+        found += recent
+        cursor = page["next"]
+        if cursor is None or len(recent) < len(page["items"]):
+            break
+    lengths = [run["durationMs"] for run in found if run["durationMs"] and run["state"] == "completed"]
+    oldest = min((_at(run["createdAt"]) for run in found), default=now)
+    return Past(
+        triggered=Counter(run["trigger"] for run in found),
+        active=sum(run["state"] in _ACTIVE for run in found),
+        costs=tuple(Decimal(run["costUsd"]) for run in found if run["costUsd"] is not None and run["state"] not in _ACTIVE),
+        shortest=timedelta(milliseconds=min(lengths)) if lengths else None,
+        over=max(now - oldest, _MOMENT) if len(found) >= _MOST_RUNS else HORIZON,
+    )
+
+
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text)

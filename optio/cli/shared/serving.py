@@ -1,0 +1,248 @@
+"""What `dev` and `server` share: a socket, the application, and a stop that lets readers come back elsewhere."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
+from typing import Any
+
+import uvicorn
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from optio.cli import OK
+from optio.errors import SettingsError
+from optio.processes import health
+from optio.processes.metrics_server import Probe
+from optio.processes.scheduler import new_id
+from optio.server.app import create_app
+from optio.server.log_fanout import Feed
+from optio.server.transport import GatheringTransport
+from optio.settings import Settings
+from optio.telemetry import logs
+from optio.tree.served import LiveRegistry
+from optio.wiring import Services
+
+# Open requests may take this long at the end; live logs are let go at once.
+GRACE_S = 3
+# Seconds between two signs of life of the loop.
+_BEAT_S = 1.0
+# Who stops a process waits for ten seconds as a rule, and then kills it.
+LONGEST_END_S = 9.5
+# A request's head must be whole after this, and no longer than that.
+HEAD_S = 15.0
+HEAD_BYTES = 65_536
+# A client that neither takes what it was sent nor answers the kernel's questions is gone.
+_GONE_S = 60
+
+
+def log_to_stderr(settings: Settings, level: int = logging.INFO) -> None:
+    """One line a fact, as text or JSON."""
+    logs.configure(settings.log_format, level)
+
+
+@contextlib.contextmanager
+def probing(settings: Settings) -> Iterator[Probe | None]:
+    """Open the metrics port where the settings have one, for services that are attached later; raises SettingsError when it
+    cannot be had."""
+    if not settings.metrics_port:
+        yield None
+        return
+    probe = Probe(settings)
+    probe.start()
+    try:
+        yield probe
+    finally:
+        probe.stop()
+
+
+def attach(services: Services, probe: Probe | None) -> None:
+    """Show the health of these services in the metrics, and on the metrics port where there is one."""
+    if services.metrics is not None:
+        services.metrics.add(lambda: health.readings(services))
+    if probe is not None:
+        probe.attach(services)
+
+
+def end_in_time() -> None:
+    """A store that hangs, or a broker, may take its time at each step of the end: together they get no more than this. What is
+    not kept by then is as safe as after `kill -9`."""
+    timer = threading.Timer(LONGEST_END_S, os._exit, (OK,))
+    timer.daemon = True
+    timer.start()
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The server's socket, bound before anything else is started; raises SettingsError when it cannot be had."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # asyncio sets TCP_NODELAY on accepted connections only if the socket names its protocol.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((settings.host, settings.port))
+        sock.listen(2048)
+    except OSError as err:
+        sock.close()
+        raise SettingsError(
+            f"cannot listen on {settings.host}:{settings.port}: {err.strerror}: choose another with --port or OPTIO_PORT"
+        ) from err
+    # Connections inherit these. Without TCP_NODELAY the second segment of an answer waits until the client acknowledges the
+    # first, which clients put off for 40 ms on a connection that they keep open.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # A reader that never reads, or that left without a word, does not stay for ever.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _GONE_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _GONE_S * 1000)
+    sock.setblocking(False)
+    return sock
+
+
+def run_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Run `main` to its end on an event loop of its own: uvloop's, on which a durable webhook takes a sixth less time."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+
+
+def configuration(app: Any, **more: Any) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_S,
+        http=_Protocol,
+        ws="websockets-sansio",
+        ws_max_size=65536,
+        ws_per_message_deflate=False,
+        lifespan="on",
+        **more,
+    )
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's protocol with a limit on the time and size of a request's head, and a small answer sent in one piece."""
+
+    _gathering: GatheringTransport
+    _in_head = True
+    _head_bytes = 0
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._gathering = GatheringTransport(transport, self.loop)
+        super().connection_made(self._gathering)
+        self._late = self.loop.call_later(HEAD_S, transport.abort)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        # Nothing more of this answer comes: its head and body need not wait for the end of the loop's pass.
+        self._gathering.flush()
+        super().on_response_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._in_head:
+            self._head_bytes = 0
+            self._in_time()
+        else:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self.transport.abort()
+            elif self._late is None:
+                self._late = self.loop.call_later(HEAD_S, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._in_time()
+        super().connection_lost(exc)
+
+    def _in_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but readers of live logs are let go first: they would keep it from ever ending."""
+
+    def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
+        super().__init__(config)
+        self._feed = feed
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._feed.close()
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
+
+async def serve(
+    services: Services,
+    live: LiveRegistry,
+    sock: socket.socket,
+    stop: asyncio.Event,
+    *,
+    reload: Callable[[Collection[str]], Awaitable[object]],
+    dev_token: str | None = None,
+) -> None:
+    """Serve until `stop` is set, or the first SIGINT or SIGTERM (which set it). The second one waits for no request."""
+    feed = Feed()
+    app = create_app(services, live, reload=reload, new_id=new_id, feed=feed, dev_token=dev_token)
+    server = _Server(configuration(app), feed)
+    logging.getLogger("uvicorn.error").addFilter(_not_cancelled)
+    # The signals are ours: whatever comes, the caller closes the store.
+    server.capture_signals = _no_signals  # type: ignore[method-assign]
+    loop = asyncio.get_running_loop()
+
+    def end_on_signal() -> None:
+        server.force_exit = stop.is_set()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end_on_signal)
+
+    async def end() -> None:
+        await stop.wait()
+        end_in_time()
+        server.should_exit = True
+
+    async def beat() -> None:
+        while True:
+            services.pulses.beat("server", _BEAT_S)
+            await asyncio.sleep(_BEAT_S)
+
+    ending, beating = asyncio.create_task(end()), asyncio.create_task(beat())
+    try:
+        await server.serve(sockets=[sock])
+    finally:
+        stop.set()
+        ending.cancel()
+        beating.cancel()
+
+
+def _not_cancelled(record: logging.LogRecord) -> bool:
+    """A request that was cut off by the end of the server is no error."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+class _NoSignals:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: Any) -> None: ...
+
+
+def _no_signals() -> Any:
+    return _NoSignals()

@@ -1,0 +1,213 @@
+"""The calendar of a tree: what fires on each day of a range, and what somebody should look at. `optio schedule --calendar`."""
+
+import argparse
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from optio.compiler.diagnostics import Diagnostic
+from optio.errors import SettingsError
+from optio.model.registry import CompiledTask
+from optio.scheduling import cron
+from optio.scheduling.calendar import Coming, Day, Fire, Night, Row, Timed, coming, days, nights
+from optio.scheduling.collisions import Herd, herd
+
+_DAYS, _MOST_DAYS = 14, 366
+# One schedule never has as many, not even with a fire each minute of all days.
+_MOST_FIRES = 600_000
+# Before, nothing was scheduled; and nobody waits longer.
+_FIRST_YEAR, _LAST_YEAR = 1970, 2999
+# In JSON each fire stands by itself up to here: one an hour, and what the longest day has more.
+_MOST_LISTED = 25
+# What the compiler knows of schedules that fire, and not quite as they read.
+_SURPRISES = ("OPT304", "OPT305", "OPT314")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """(after, until] on the clocks of a zone."""
+
+    after: datetime
+    until: datetime
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """What fires in a range, and what there is to say of it."""
+
+    range: Range
+    timed: Sequence[Timed]
+    found: Coming
+    days: Sequence[Day]
+    nights: Sequence[Night]
+    herd: Herd
+    absent: Sequence[tuple[Timed, datetime | None]]
+    surprises: Sequence[tuple[str, Diagnostic]]
+    off: Sequence[str]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of a range."""
+    parser.add_argument("--calendar", action="store_true", help="all fires of a range, day by day, and what to look at")
+    parser.add_argument("--grid", action="store_true", help="with --calendar: a picture, days by hours, instead of the list")
+    parser.add_argument("--from", dest="first", metavar="DATE", help="with --calendar: its first day (default: from now on)")
+    parser.add_argument("--to", dest="last", metavar="DATE", help="with --calendar: its last day")
+    parser.add_argument("--days", metavar="N", help=f"with --calendar: how many days (default: {_DAYS})")
+    parser.add_argument(
+        "--zone", metavar="ZONE", help="with --calendar: whose clocks make the days (default: the tasks', if one)"
+    )
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises SettingsError for flags that would do nothing."""
+    if args.calendar:
+        for name, given in (("--past", args.past), ("-n", args.count is not None)):
+            if given:
+                raise SettingsError(f"{name} has no use with --calendar: give --from, --to or --days")
+        if args.grid and args.json:
+            raise SettingsError("--grid is a picture for people: leave out --grid or --json")
+        return
+    flags = (("grid", args.grid or None), ("from", args.first), ("to", args.last), ("days", args.days), ("zone", args.zone))
+    for name, given in flags:
+        if given is not None:
+            raise SettingsError(f"--{name} is for --calendar: add it")
+
+
+def range_of(args: argparse.Namespace, zones: set[str], now: datetime) -> Range:
+    """The range that is asked for; raises SettingsError."""
+    name = args.zone if args.zone is not None else next(iter(zones)) if len(zones) == 1 else "UTC"
+    try:
+        place = ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as err:
+        raise SettingsError(f"--zone: `{name}` is no time zone: write `Europe/Berlin`, or `UTC`") from err
+    if args.last is not None and args.days is not None:
+        raise SettingsError("give --to or --days, not both")
+    first = now.astimezone(place).date() if args.first is None else _date("--from", args.first)
+    if args.last is not None:
+        end = _date("--to", args.last) + timedelta(days=1)
+    else:
+        end = first + timedelta(days=_DAYS if args.days is None else _number(args.days))
+    if end <= first:
+        raise SettingsError(f"--to: {args.last} is before {first}, where the calendar begins")
+    if end - first > timedelta(days=_MOST_DAYS):
+        raise SettingsError(f"a calendar has at most {_MOST_DAYS} days: from {first} that is to {first + timedelta(days=365)}")
+    # Fires are whole minutes: one at midnight belongs to the day that begins.
+    after = now if args.first is None else _midnight(first, place) - timedelta(seconds=1)
+    return Range(after, _midnight(end, place) - timedelta(seconds=1), name)
+
+
+def calendar(tasks: Sequence[CompiledTask], span: Range, limit: int, diagnostics: Sequence[Diagnostic] = ()) -> Calendar:
+    """The calendar of these tasks; `limit` may start at once. Raises SettingsError for one that nobody could read."""
+    timed = sorted(each for task in tasks if (each := _timed(task)) is not None)
+    _check_size({each.key for each in timed}, span)
+    found = coming(timed, span.after, span.until)
+    absent = [(each, cron.next_fire(each.expression, each.zone, span.until)) for each in timed if not found[each.key]]
+    by_path = {task.origin.path: task.id for task in tasks}
+    on = {each.task_id for each in timed}
+    return Calendar(
+        range=span,
+        timed=timed,
+        found=found,
+        days=days(timed, found, span.zone),
+        nights=nights(timed, span.after, span.until),
+        herd=herd(timed, found, span.after, span.until, limit),
+        absent=absent,
+        surprises=[(by_path[d.path], d) for d in diagnostics if d.code in _SURPRISES and by_path.get(d.path) in on],
+        off=sorted(task.id for task in tasks if task.spec.schedule is not None and task.id not in on),
+    )
+
+
+def _check_size(schedules: AbstractSet[tuple[str, str]], span: Range) -> None:
+    many = sum(cron.count(*each, span.after, span.until) or 0 for each in schedules)
+    if many > _MOST_FIRES:
+        days = max(1, (span.until - span.after).days * _MOST_FIRES // many)
+        raise SettingsError(
+            f"{len(schedules):,} different schedules have {many:,} fires in these days, and a calendar has at most "
+            f"{_MOST_FIRES:,}: write `--days {days}`, or name a task"
+        )
+
+
+def _timed(task: CompiledTask) -> Timed | None:
+    """When its schedule may start it; None when it may not, or there is none."""
+    trigger = task.spec.schedule
+    if trigger is None or not trigger.enabled or not task.spec.enabled:
+        return None
+    return Timed(task.id, trigger.config.cron_expression, trigger.config.timezone)
+
+
+def _date(option: str, text: str) -> date:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError as err:
+        raise SettingsError(f"{option}: `{text}` is no date: write 2026-01-31") from err
+    if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
+        raise SettingsError(f"{option}: `{text}` is not in the years {_FIRST_YEAR} to {_LAST_YEAR}")
+    return day
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= _MOST_DAYS:
+        raise SettingsError(f"--days: `{text}` is no number from 1 to {_MOST_DAYS}")
+    return int(text)
+
+
+def _midnight(day: date, place: ZoneInfo) -> datetime:
+    """The first moment of a day; where the clocks skip midnight, the first one after it."""
+    return datetime.combine(day, time(), place).astimezone(UTC)
+
+
+def document(found: Calendar) -> dict[str, Any]:
+    """The calendar as plain data. A task with more fires on a day than one an hour has their number alone."""
+    return {
+        "from": _iso(found.range.after),
+        "to": _iso(found.range.until),
+        "timezone": found.range.zone,
+        "days": [{"date": day.date.isoformat(), "tasks": [_row(row) for row in day.rows]} for day in found.days],
+        "clockChanges": [
+            {
+                "at": _iso(night.change.at),
+                "timezone": night.zone,
+                "from": night.change.old.isoformat(),
+                "to": night.change.new.isoformat(),
+                "tasks": [
+                    {"taskId": task_id, "effect": odd.what, "times": [f"{at:%H:%M}" for at in odd.times]}
+                    for task_id, odd in night.felt
+                ],
+            }
+            for night in found.nights
+        ],
+        "absent": [{"taskId": timed.task_id, "next": following and _iso(following)} for timed, following in found.absent],
+        "surprises": [{"taskId": task_id, **each.to_json()} for task_id, each in found.surprises],
+        "off": list(found.off),
+        "herd": {
+            "limit": found.herd.limit,
+            "most": found.herd.most,
+            "crowded": [{"at": _iso(at), "starts": number} for at, number in found.herd.crowded],
+            "moves": [{"taskId": each.task_id, "from": each.old, "to": each.new} for each in found.herd.moves],
+            "mostThen": found.herd.then,
+        },
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    listed = row.fires if len(row.fires) <= _MOST_LISTED else ()
+    return {
+        "taskId": row.timed.task_id,
+        "timezone": row.timed.zone,
+        "count": len(row.fires),
+        "first": _iso(row.fires[0].at),
+        "last": _iso(row.fires[-1].at),
+        **({"fires": [_fire(fire) for fire in listed]} if listed else {}),
+    }
+
+
+def _fire(fire: Fire) -> dict[str, str]:
+    return {"at": _iso(fire.at), "local": fire.at.isoformat(), **({"note": fire.note} if fire.note else {})}
+
+
+def _iso(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,20 @@
+"""Files that a command writes into a task tree."""
+
+import os
+from pathlib import Path
+
+from optio.cli.shared import apply_fixes
+from optio.errors import SettingsError
+
+
+def place(root: Path, path: str, data: bytes) -> None:
+    """Write a file below the root, also a new one; raises SettingsError for one that cannot be written, or leads out of it."""
+    target = root / path
+    if not os.path.realpath(target).startswith(os.path.realpath(root).rstrip(os.sep) + os.sep):
+        raise SettingsError(f"`{target}` leads out of the task tree: nothing was written there")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+        apply_fixes.write(root, {path: data})
+    except OSError as err:
+        raise SettingsError(f"`{target}` cannot be written: {err.strerror}") from err

@@ -1,0 +1,150 @@
+"""Parameters: schemas that are sound, and do not say what their author means."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from optio.compiler.checks.params import ROUTE
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.param_schema.declared import Declared, declared
+from optio.compiler.param_schema.keywords import WORDS, format_meant, misspelt, subschemas
+from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.suggest import closest
+from optio.model.params import FORMATS
+from optio.model.prompt import PLACEHOLDER, placeholders
+from optio.model.route import Route
+
+_BOUNDS = frozenset({"maxLength", "enum", "const", "pattern", "format", "$ref", "allOf", "anyOf", "oneOf"})
+# Keywords of other schemas that none here stands for.
+_ADVICE = {
+    "optional": "delete it: a parameter that `required` does not name is optional",
+    "additionalItems": "delete it, or write `items: false` beside `prefixItems` to close a list",
+    "nullable": 'write `type: [string, "null"]`, or another type in its place',
+}
+_SECRET = re.compile(r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|PRIVATE_?KEY|CREDENTIALS?)(?:$|_)", re.IGNORECASE)
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Nothing is said about a schema that is broken."""
+    known = declared(task)
+    if known is None or known.schema is None:
+        return
+    for route, sub in subschemas(task.spec.params_schema, ROUTE):
+        yield from _words(task, route, sub)
+        yield from _twice(task, route, sub)
+        yield from _format(task, route, sub)
+    used = set(placeholders(task.prompt))
+    yield from _secrets(task, known, used)
+    yield from _defaults(task, known)
+    yield from _unbounded(task, known)
+    yield from _rendered(task, known, used)
+    yield from _owned(task, known)
+
+
+def _words(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
+    for word in sub:
+        meant = misspelt(word, sub)
+        if meant is not None or word in _ADVICE:
+            write = meant if meant not in sub else None
+            hint = _ADVICE.get(word) or f"did you mean `{meant}`? a keyword of your own begins with `x-`"
+            message = f"`{word}` is no keyword of JSON Schema and does nothing"
+            yield task.at("OPT221", message, (*route, word), key=True, hint=hint, write=write, safe=False)
+        elif route == ROUTE and word not in WORDS and "properties" not in sub and _are_parameters(sub[word]):
+            message = f"`{word}` is no keyword of JSON Schema and does nothing"
+            hint = "write `properties`: what stands below it are parameters"
+            yield task.at("OPT221", message, (*route, word), key=True, hint=hint, write="properties", safe=False)
+        elif route == ROUTE and word not in WORDS and isinstance(sub[word], dict) and {"type", "enum"} & set(sub[word]):
+            message = f"`{word}` is no keyword of JSON Schema and does nothing"
+            hint = "write it below `properties:` if it is a parameter"
+            yield task.at("OPT221", message, (*route, word), key=True, hint=hint)
+
+
+def _are_parameters(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(each, dict) and not {"type", "enum"}.isdisjoint(each) for each in value.values())
+    )
+
+
+def _format(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
+    name = sub.get("format")
+    if not isinstance(name, str) or name in FORMATS or name == "password" or "pattern" in sub:
+        return
+    if (known := format_meant(name)) is not None:
+        message = f"`{name}` is no format of JSON Schema: nothing is held against it"
+        place = (*route, "format")
+        yield task.at("OPT221", message, place, hint=f"write `format: {known}`", value=known, safe=False)
+        return
+    meant = closest(name, FORMATS)
+    hint = f"did you mean `{meant}`?" if meant else "add a `pattern` that says what it looks like"
+    yield task.at("OPT222", f"`{name}` is no format that is checked", (*route, "format"), hint=hint, value=meant, safe=False)
+
+
+def _twice(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
+    for word in ("enum", "required"):
+        members = sub.get(word)
+        seen: set[str] = set()
+        for index, member in enumerate(members if isinstance(members, list) else ()):
+            shown = repr(member)
+            if shown in seen:
+                place = (*route, word, index)
+                from optio.compiler.edits import fix_edits
+
+                fix = fix_edits.without_item(task.document, place)
+                yield task.at("OPT225", f"`{member}` stands twice in `{word}`", place, hint="delete one of them", fix=fix)
+            seen.add(shown)
+
+
+def _secrets(task: ResolvedTask, known: Declared, used: set[str]) -> Iterator[Diagnostic]:
+    for name, sub in known.properties.items():
+        hidden = isinstance(sub, dict) and sub.get("format") == "password"
+        if name in used and (hidden or _SECRET.search(name)):
+            hint = "name it under `environment.secrets`, where it is kept out of logs, prompts and the database"
+            message = f"`{name}` looks like a secret and is written into the prompt"
+            yield task.at("OPT220", message, (*ROUTE, "properties", name), key=True, hint=hint)
+
+
+def _defaults(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
+    places = {name: index for index, name in reversed(list(enumerate((known.schema or {}).get("required", ()))))}
+    for name in (name for name in known.required if known.has_default(name)):
+        index = places.get(name, 0)
+        message = f"`{name}` is required and has a default: defaults are filled in first, so it is never missed"
+        yield task.at("OPT210", message, (*ROUTE, "required", index), hint="delete it here, or delete the default")
+
+
+def _unbounded(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
+    webhook = task.spec.webhook
+    mapping = (webhook.config.param_mapping or {}) if webhook is not None else {}
+    for name in (name for name, value in mapping.items() if isinstance(value, str) and value.startswith("$")):
+        sub = known.properties.get(name)
+        if isinstance(sub, dict) and sub.get("type") == "string" and not _BOUNDS & set(sub):
+            message = f"the webhook fills `{name}` with a text of any length"
+            yield task.at("OPT216", message, (*ROUTE, "properties", name), key=True, hint="add `maxLength: 200`")
+
+
+def _rendered(task: ResolvedTask, known: Declared, used: set[str]) -> Iterator[Diagnostic]:
+    for name in (name for name in known.properties if name in used):
+        sub = known.properties[name]
+        if not isinstance(sub, dict):
+            continue
+        if sub.get("type") in ("object", "array"):
+            message = f"`{{{{{name}}}}}` is an {sub['type']}: the prompt holds it as JSON"
+            yield task.at(
+                "OPT223", message, (*ROUTE, "properties", name), key=True, hint="say in the prompt what it looks like"
+            )
+        default = sub.get("default")
+        nested = PLACEHOLDER.search(default) if isinstance(default, str) else None
+        if nested is not None:
+            message = f"`{nested[0]}` in a default stays as it is: what is filled in is not filled in again"
+            hint = f"write it into the prompt, beside `{{{{{name}}}}}`"
+            yield task.at("OPT224", message, (*ROUTE, "properties", name, "default"), hint=hint)
+
+
+def _owned(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
+    if task.spec.agent_runtime == "command" or not task.knows(("agentRuntime",)):
+        return  # its prompt is a program's input
+    only = PLACEHOLDER.fullmatch(task.prompt.strip())
+    if only is not None and only[1] in known.properties and task.knows(task.prompt_route):
+        hint = f"write down what is to be done, and where `{only[0]}` belongs in it"
+        yield task.at("OPT219", "the prompt is whatever the caller sends", task.prompt_route, key=True, hint=hint)

@@ -1,0 +1,126 @@
+"""What a careful reviewer would ask for: nothing here is wrong, so it is asked only where somebody wants to be asked."""
+
+import re
+from collections.abc import Iterator
+
+from optio.compiler.checks import pinned, secrets_use
+from optio.compiler.diagnostics import Diagnostic, Fix
+from optio.compiler.edits import fix_edits
+from optio.compiler.param_schema.declared import declared
+from optio.compiler.resolved_task import ResolvedTask
+from optio.model.defaults import MAX_WORKFLOW_CONCURRENT
+from optio.model.prompt import placeholders
+from optio.model.route import Route
+from optio.model.trigger import WebhookConfig, WebhookTrigger
+
+_URL = re.compile(
+    r"(?:^|[._'\"])(?:[a-z]*_)?(?:url|uri|href|link|webhook)['\"\]]*$|[a-z](?:Url|URL|Uri|URI|Link)['\"\]]*$", re.ASCII
+)
+_PEOPLES_URL = re.compile(r"\.(?:homepage|blog|target_url|details_url|environment_url|log_url)$")
+_CREDENTIAL = re.compile(r"ANTHROPIC_|CLAUDE_CODE_(?:OAUTH_TOKEN|USE_)|AWS_")
+_DATED = re.compile(r"\d{6,8}|-\d{4}-\d{2}-\d{2}|@\d|latest-\d")
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """All of it, at the task's first key where something is absent."""
+    spec = task.spec
+    agent = spec.agent_runtime != "command"
+    if agent and spec.budget_usd is None:
+        hint = 'add `budgetUsd: "1.00"`, the most that one run may cost'
+        message, fix = "no budget: a run may cost whatever it comes to", _added(task, 'budgetUsd: "1.00"')
+        yield task.at("OPT601", message, ("budgetUsd",), key=True, hint=hint, fix=fix)
+    if agent and spec.max_turns is None:
+        yield task.at("OPT602", "no limit of turns", ("maxTurns",), key=True, hint="add `maxTurns: 20`")
+    if spec.timeout is None:
+        message, fix = "no timeout: the server's default holds", _added(task, "timeout: 20m")
+        yield task.at("OPT605", message, ("timeout",), key=True, hint="add `timeout: 20m`", fix=fix)
+    if agent and spec.model is None:
+        yield task.at(
+            "OPT608",
+            "no model: the agent's own default decides",
+            ("model",),
+            key=True,
+            hint="add `model: sonnet`, or another one",
+        )
+    elif agent and spec.model is not None and not _DATED.search(spec.model):
+        message = f"the model `{spec.model}` is a name that moves: another one answers to it later"
+        yield task.at("OPT608", message, ("model",), hint="name a dated version where the answer must not change")
+    if not spec.description.strip():
+        yield task.at("OPT712", "no description", ("description",), key=True, hint="add `description: what the task is for`")
+    if spec.owner is None:
+        yield task.at("OPT712", "no owner", ("owner",), key=True, hint="add `owner: my-team`, here or in `_defaults.yaml`")
+    if not spec.triggers:
+        hint = "add `triggers:`, or `- type: manual` to say that this is meant"
+        yield task.at("OPT323", "no trigger: only the API and the command line start it", ("triggers",), key=True, hint=hint)
+    if spec.max_concurrent > MAX_WORKFLOW_CONCURRENT:
+        message = f"{spec.max_concurrent} runs at a time, where {MAX_WORKFLOW_CONCURRENT} of all tasks together are the default"
+        hint = f"write {MAX_WORKFLOW_CONCURRENT}, or see that OPTIO_MAX_WORKFLOW_CONCURRENT is more"
+        yield task.at("OPT604", message, ("maxConcurrent",), hint=hint)
+    if spec.agent_runtime == "claude-code" and not _signs_in(task):
+        message = "no credential: Claude Code cannot reach its model"
+        hint = "add `environment: {secrets: [ANTHROPIC_API_KEY]}`, or another one that it signs in with"
+        yield task.at("OPT525", message, secrets_use.SECRETS, key=True, hint=hint)
+    yield from _environment(task)
+    yield from secrets_use.unused(task)
+    yield from pinned.check(task)
+    for index, trigger in enumerate(spec.triggers):
+        if isinstance(trigger, WebhookTrigger) and spec.start_limit is None and spec.dedupe is None:
+            message = "nothing limits how many runs the webhook starts in a day"
+            hint = "add `startLimit: {count: 50, per: 24h}`"
+            yield task.at("OPT611", message, ("triggers", index, "type"), hint=hint)
+        if isinstance(trigger, WebhookTrigger):
+            yield from _webhook(task, ("triggers", index, "config"), trigger.config)
+            yield from _urls(task, ("triggers", index, "config", "paramMapping"), trigger.config)
+
+
+def _signs_in(task: ResolvedTask) -> bool:
+    """Whether the run has something to sign in with, or a variable that says where its model is."""
+    named = [*task.spec.environment.secrets, *task.spec.environment.env]
+    return not task.knows(("environment",)) or any(_CREDENTIAL.match(name) for name in named)
+
+
+def _added(task: ResolvedTask, text: str) -> Fix | None:
+    """One more key, before the prompt or what else the file itself has."""
+    for key in ("promptTemplate", "promptFile", "command", "agentRuntime", "name"):
+        if task.document.path_at((key,)) == task.path and (fix := fix_edits.before(task.document, (key,), text, safe=False)):
+            return fix
+    return None
+
+
+def _webhook(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    if config.scheme == "github" and config.events is None and config.when is None:
+        message = "every event of the repository starts a run, a ping too"
+        yield task.at("OPT419", message, (*route, "events"), key=True, hint="add `events: [push]`, or a `when:`")
+    unnumbered = config.scheme == "hmac" and config.delivery_header is None and not config.unsigned
+    if unnumbered and config.replay_span is None and task.spec.dedupe is None:
+        message = "a delivery that is sent again starts another run: nothing tells the two apart"
+        hint = "add `deliveryHeader:` if the sender numbers its deliveries, or a `dedupe:` key, or a `replayWindow`"
+        yield task.at("OPT418", message, (*route, "replayWindow"), hint=hint)
+
+
+def _urls(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    """URLs that the sender chooses; GitHub makes its own, but for a few that people write."""
+    if task.spec.agent_runtime == "command" or not secrets_use.is_open(task) or not task.knows(route):
+        return
+    used, known = set(placeholders(task.prompt)), declared(task)
+    for name, path in (config.param_mapping or {}).items() if known is not None else ():
+        sub = known.properties.get(name) if known is not None else None
+        bound = isinstance(sub, dict) and {"enum", "const", "pattern"} & set(sub)
+        chosen = _PEOPLES_URL if config.scheme == "github" else _URL
+        if name in used and isinstance(path, str) and chosen.search(path) and not bound:
+            message = f"`{path}` is a URL that the sender chooses, and the agent may fetch any"
+            hint = "list the hosts under `environment.network.egress`, or bound the URL with `pattern: ^https://example\\.com/`"
+            yield task.at("OPT423", message, (*route, name), hint=hint)
+
+
+def _environment(task: ResolvedTask) -> Iterator[Diagnostic]:
+    environment = task.spec.environment
+    if environment.network is None:
+        hint = "add `environment: {network: {egress: [api.example.com]}}` with the hosts that it needs"
+        yield task.at("OPT510", "the agent may reach every public address", ("environment", "network"), key=True, hint=hint)
+    image = environment.image
+    if image is not None and "@sha256:" not in image and "{{" not in image:
+        tag = image.rsplit("/", 1)[-1].partition(":")[2]
+        what = "names no version" if tag in ("", "latest") else "may be another one tomorrow"
+        hint = f"write `{image.partition('@')[0]}@sha256:...`, with the digest that your registry shows"
+        yield task.at("OPT501", f"the image `{image}` {what}", ("environment", "image"), hint=hint)

@@ -1,0 +1,15 @@
+"""Secrets in plain text: known shapes of tokens anywhere in the file."""
+
+from collections.abc import Iterator
+
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.token_shapes import search
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """The value itself is never repeated."""
+    for path, text in task.document.texts:
+        yield from search(path, text)
+    if task.prompt_path is not None:
+        yield from search(task.prompt_path, task.prompt)

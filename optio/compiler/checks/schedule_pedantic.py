@@ -1,0 +1,229 @@
+"""Schedules that fire, and not quite as they read."""
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import islice
+
+from optio.compiler.checks.schedule import field_span
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.resolved_task import ResolvedTask
+from optio.model.route import Route
+from optio.model.text import duration
+from optio.model.trigger import ScheduleConfig, ScheduleTrigger
+
+# How many values a field has; a step that does not divide it leaves an odd gap at its end.
+_SIZES = (60, 24)
+_NAMES = ("minute", "hour")
+# A longer step finds none but the field's first value.
+_LONGEST_STEPS = (59, 23, 30, 11, 6)
+_FIRST = ("at minute 0", "at hour 0", "on day 1", "in month 1", "on day 0")
+_AROUND = ("hour", "day", "month", "year", "week")
+# Any time does: what is looked for repeats.
+_START = datetime(2024, 1, 1, tzinfo=UTC)
+_LOOKED_AT = 500
+_MOST_TIMES = 4
+_LONGEST_SHOWN = 10
+# When it fires then.
+_ENDS = {
+    "moved": "it fires at {:%H:%M}",
+    "skipped": "it does not fire",
+    "once": "it fires once, at the first of the two",
+    "twice": "it fires both times",
+}
+_DAY, _MINUTE = timedelta(days=1), timedelta(minutes=1)
+# Who may run more at once is not held up.
+_MOST_SLOTS = 50
+# No zone sets its clocks by more in one night.
+_MOST_SET = timedelta(hours=2)
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Every schedule that can be read."""
+    for index, trigger in enumerate(task.spec.triggers):
+        route: Route = ("triggers", index, "config", "cronExpression")
+        if not isinstance(trigger, ScheduleTrigger) or not task.knows(route):
+            continue
+        from optio.scheduling.cron import CronError, check_expression, expand
+
+        try:
+            check_expression(trigger.config.cron_expression)
+        except CronError:
+            continue
+        fields = expand(trigger.config.cron_expression).split()
+        yield from _long_step(task, route, trigger.config.cron_expression, fields)
+        yield from _each_minute(task, route, trigger.config.cron_expression, fields)
+        yield from _uneven(task, route, trigger.config.cron_expression, fields)
+        yield from _dialect(task, route, trigger.config.cron_expression, fields)
+        yield from _overlap(task, route, trigger, fields)
+        yield from _seldom(task, route, trigger.config.cron_expression, fields)
+        yield from _odd_nights(task, route, trigger.config, fields)
+
+
+def _long_step(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
+    for index, (field, longest) in enumerate(zip(fields, _LONGEST_STEPS, strict=True)):
+        whole, _, step = field.partition("/")
+        if whole != "*" or not step.isdigit() or int(step) <= longest:
+            continue
+        shown = step if len(step) <= _LONGEST_SHOWN else step[:_LONGEST_SHOWN] + "..."
+        message = f"a step of {shown} fits into no {_AROUND[index]}: it fires {_FIRST[index]} of each"
+        first = "1" if index in (2, 3) else "0"
+        hint = f"write `{' '.join([*fields[:index], first, *fields[index + 1 :]])}` if that is meant"
+        hours = int(step) // 60
+        if index == 0 and int(step) == hours * 60 and hours > 1 and 24 % hours == 0 and fields[1] == "*":
+            hint = f"write `{' '.join(['0', f'*/{hours}' if hours < 24 else '0', *fields[2:]])}` for every {hours} hours"
+        elif index < len(_NAMES):
+            hint += f"; no schedule fires every {shown} {_NAMES[index]}s"
+        yield task.at("OPT317", message, route, hint=hint, span=field_span(task, route, expression, index))
+
+
+def _each_minute(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
+    """`* 3 * * *`, where an hour is named and no minute."""
+    if fields[0] not in ("*", "*/1", "0-59") or not re.fullmatch(r"[0-9]+(?:[,-][0-9]+)*", fields[1]):
+        return
+    from optio.scheduling.cron import minutes_of_day
+
+    count = len(minutes_of_day(expression))
+    message = f"`{expression}` fires {count:,} times a day: each minute of hour {fields[1]}"
+    hint = f"write `{' '.join(['0', *fields[1:]])}` for once an hour, or `{' '.join(['*/15', *fields[1:]])}` if that is meant"
+    yield task.at("OPT318", message, route, hint=hint, span=field_span(task, route, expression, 0))
+
+
+def _uneven(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
+    for index, (field, size, name) in enumerate(zip(fields, _SIZES, _NAMES, strict=False)):
+        whole, _, step = field.partition("/")
+        if whole == "*" and step.isdigit() and 0 < int(step) < size and size % int(step):
+            last = size - 1 - (size - 1) % int(step)
+            message = f"every {step} {name}s, and {size - last} from {name} {last} to 0"
+            steps = [n for n in range(2, size) if size % n == 0]
+            near = min(steps, key=lambda n: (abs(n - int(step)), n))
+            span = field_span(task, route, expression, index)
+            yield task.at("OPT305", message, route, hint=f"`*/{near}` divides {size}", span=span)
+
+
+def _dialect(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
+    odd = next(
+        (sign for sign in ("L", "W", "#", "?") if sign in expression and any(_has(field, sign) for field in fields)), None
+    )
+    if odd is not None or expression.strip().startswith("@"):
+        what = f"`{odd}`" if odd else f"`{expression.strip()}`"
+        hint = f"in five plain fields: `{' '.join(fields)}`" if odd is None else "keep it if only Optio reads it"
+        yield task.at("OPT316", f"{what} is not read by every cron", route, hint=hint)
+
+
+def _has(field: str, sign: str) -> bool:
+    if sign in "#?":
+        return sign in field
+    # `JUL` and `WED` are names; `L`, `15W` and `5L` are not.
+    return any(part == sign or (part.endswith(sign) and not part.isalpha()) for part in field.split(","))
+
+
+def _overlap(task: ResolvedTask, route: Route, trigger: ScheduleTrigger, fields: list[str]) -> Iterator[Diagnostic]:
+    """Runs that take their whole time are still there when one more is due than may run at once."""
+    spec, config = task.spec, trigger.config
+    if spec.timeout is None or config.overlap == "skip" or not (task.knows(("timeout",)) and task.knows(("maxConcurrent",))):
+        return
+    slots, timeout = spec.max_concurrent, duration(spec.timeout)
+    if slots > _MOST_SLOTS or _least_gap(fields[0], fields[1], slots) - _MOST_SET >= timeout:
+        return
+    try:
+        gap = _gap(config.cron_expression, config.timezone, slots)
+        if gap >= timeout:
+            return
+        enough = next(
+            (n for n in range(slots, _MOST_SLOTS) if _gap(config.cron_expression, config.timezone, n) >= timeout), None
+        )
+    except (KeyError, ValueError, OSError):  # the zone is reported where it stands
+        return
+    if slots == 1:
+        message = f"fires every {_words(gap)} at times, and a run may take {spec.timeout}: runs queue behind each other"
+    else:
+        runs = f"of runs that may take {spec.timeout} only {slots} go at once"
+        message = f"fires {slots + 1} times in {_words(gap)} at times, and {runs}"
+    raised = f", or `maxConcurrent: {enough}`" if enough is not None else ", or fewer fires"
+    yield task.at("OPT314", message, route, hint=f"write `overlap: skip`, a shorter `timeout`{raised}")
+
+
+def _seldom(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
+    from optio.scheduling.cron import longest_gap
+
+    gap = longest_gap(expression)
+    if gap is None:
+        return
+    before, after = gap
+    years = after.year - before.year
+    message = f"not every year has such a day: it rests for {years} years, as from {before:%Y-%m-%d} to {after:%Y-%m-%d}"
+    hint = "keep it if that is meant"
+    if fields[2] == "29" and fields[4] == "*":
+        hint = f"`{' '.join([*fields[:2], '28', *fields[3:]])}` fires each year; {hint}"
+    yield task.at("OPT315", message, route, hint=hint)
+
+
+def _odd_nights(task: ResolvedTask, route: Route, config: ScheduleConfig, fields: list[str]) -> Iterator[Diagnostic]:
+    """What the clocks do to it, by the rules of its zone: no day of today's comes into it, so that a file which was clean
+    stays clean."""
+    if config.timezone == "UTC" or fields[1] == "*":
+        return
+    from optio.scheduling.dst import odd_nights
+
+    try:
+        found = odd_nights(config.cron_expression, config.timezone)
+    except (KeyError, ValueError, OSError):  # the zone is reported where it stands
+        return
+    if not found:
+        return
+    facts: list[str] = []
+    for change, odd in found:
+        same = facts and _times(odd.times) == _times(found[0][1].times)
+        times = ("it" if len(odd.times) == 1 else "them") if same else _times(odd.times)
+        where = "another" if facts else "one night"
+        facts.append(f"skip {times} in {where}" if change.skips else f"show {times} twice in {where}")
+    message = f"the clocks of {config.timezone} {' and '.join(facts)}"
+    ends = [f"when they go {'forward' if each.skips else 'back'} {_ENDS[odd.what].format(each.new)}" for each, odd in found]
+    hint = f"{', '.join(ends)}; {_even(fields, config.timezone)}"
+    span = field_span(task, route, config.cron_expression, 1)
+    yield task.at("OPT307", message, route, hint=hint, span=span)
+
+
+def _times(times: Sequence[datetime]) -> str:
+    if len(times) > _MOST_TIMES:
+        return f"{times[0]:%H:%M} to {times[-1]:%H:%M}"
+    *most, last = (f"{at:%H:%M}" for at in times)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _even(fields: list[str], zone: str) -> str:
+    """A way to write it that no change of the clocks touches."""
+    from optio.scheduling.dst import odd_nights
+
+    if fields[1].isdigit():
+        for hour in range(int(fields[1]) + 1, 24):
+            moved = " ".join([fields[0], str(hour), *fields[2:]])
+            if not odd_nights(moved, zone):
+                return f"`{moved}` meets no such night"
+    return "`timezone: UTC` has no such nights"
+
+
+@lru_cache(maxsize=4096)
+def _gap(expression: str, zone: str, fires_on: int) -> timedelta:
+    """The least time from a fire to the one that comes so many later."""
+    from optio.scheduling.cron import fires
+
+    times = list(islice(fires(expression, zone, _START), _LOOKED_AT + fires_on))
+    return min((b - a for a, b in zip(times, times[fires_on:], strict=False)), default=timedelta.max)
+
+
+@lru_cache(maxsize=4096)
+def _least_gap(minute: str, hour: str, fires_on: int) -> timedelta:
+    """A bound that costs little: that time if every day counted and nobody set the clocks."""
+    from optio.scheduling.cron import minutes_of_day
+
+    times = minutes_of_day(f"{minute} {hour} * * *")
+    later = (divmod(place + fires_on, len(times)) for place in range(len(times)))
+    return min(days * _DAY + (times[place] - at) * _MINUTE for at, (days, place) in zip(times, later, strict=True))
+
+
+def _words(gap: timedelta) -> str:
+    minutes = int(gap.total_seconds() // 60)
+    return f"{minutes // 60} h" if minutes and minutes % 60 == 0 else f"{minutes} min"

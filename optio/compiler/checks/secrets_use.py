@@ -1,0 +1,214 @@
+"""Secrets that a task is given: names that are used and not given, given and not used, or on their way to a stranger."""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from optio.compiler.checks.prompt import code
+from optio.compiler.checks.untrusted_input import strangers_words
+from optio.compiler.conversions.known_keys import SECRET_NAME
+from optio.compiler.diagnostics import Diagnostic, told
+from optio.compiler.param_schema.declared import declared
+from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.suggest import closest
+from optio.model.route import Route
+
+if TYPE_CHECKING:
+    from optio.compiler.checks.shell import Variable
+
+SECRETS: Route = ("environment", "secrets")
+# What each agent signs in with by itself.
+RUNTIME_KEYS = frozenset(
+    {
+        *("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "CODEX_API_KEY", "OPENAI_API_KEY"),
+        *("COPILOT_PROVIDER_API_KEY", "COPILOT_GITHUB_TOKEN", "GEMINI_API_KEY", "GOOGLE_API_KEY", "OPENROUTER_API_KEY"),
+    }
+)
+_IN_TEXT = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))|\{\{([A-Za-z_]\w*)\}\}", re.ASCII)
+# What GitHub Actions fills in, and nobody here.
+_EXPRESSION = re.compile(
+    r"\$\{\{\s{0,9}(?:secrets\.(\w{1,200})|[^{}\n]{0,200}?)\s{0,9}\}\}|\{\{\s{0,9}secrets\.(\w{1,200})\s{0,9}\}\}", re.ASCII
+)
+# What a shell would fill in, as the whole value or as the beginning of a path.
+_SHELLS_WORD = re.compile(r"\$(?:\{[A-Z_][A-Z0-9_]*\}|[A-Z_][A-Z0-9_]*)(?:/\S*)?|\$\([^()]*\)", re.ASCII)
+# Words in the names of secrets that do not say what the secret is for.
+_ANY_SECRET = frozenset({"token", "key", "api", "secret", "url", "webhook", "access", "id", "password", "auth", "my", "user"})
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ash", "/bin/sh", "/bin/bash", "/usr/bin/bash"})
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """A task without secrets and without a `$` costs a look."""
+    if not task.knows(SECRETS):
+        return
+    yield from _in_commands(task)
+    yield from _in_variables(task)
+    if task.spec.environment.secrets:
+        yield from _in_prompt(task)
+        yield from _three_together(task)
+
+
+def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
+    environment = task.spec.environment
+    if not environment.setup_commands and task.spec.command is None:
+        return
+    from optio.compiler.checks import shell
+
+    secrets, known = set(environment.secrets), {*environment.secrets, *environment.env}
+    for index, text in enumerate(environment.setup_commands):
+        route: Route = ("environment", "setupCommands", index)
+        yield from _expressions(task, route, text)
+        for each in shell.variables(text):
+            if each.name in secrets and environment.setup_ahead and not each.guarded:
+                message = f"`{each.text}` is empty here: with `setupAhead` commands run before any run, without its secrets"
+                hint = "delete `setupAhead`, or leave what needs the secret to the agent"
+                yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, each.text))
+            elif (unknown := _unknown(task, route, each, known)) is not None:
+                yield unknown
+    for route, text in _command(task):
+        yield from _expressions(task, route, text)
+        for each in shell.variables(text):
+            if (unknown := _unknown(task, route, each, known)) is not None:
+                yield unknown
+
+
+def _command(task: ResolvedTask) -> Iterator[tuple[Route, str]]:
+    """The command as far as a shell reads it."""
+    command = task.spec.command
+    if isinstance(command, str):
+        yield ("command",), command
+    elif command and command[0] in _SHELLS and "-c" in command[1:-1]:
+        index = command.index("-c") + 1
+        yield ("command", index), command[index]
+
+
+def _expressions(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    """Between single quotes they may be meant: of a workflow that the command writes, say."""
+    from optio.compiler.checks import shell
+
+    def tell(found: re.Match[str]) -> Diagnostic:
+        secret = found[1] or found[2]
+        hint = f"write `${secret}`, and name `{secret}` under `environment.secrets`" if secret else "write the value itself"
+        message = f"`{found[0]}` is nothing that a shell can read"
+        return task.at("OPT504", message, route, hint=hint, span=task.document.find(route, found[0]))
+
+    if "{{" in text:
+        quoted = shell.literal(text)
+        yield from told((found for found in _EXPRESSION.finditer(text) if not shell.inside(quoted, found.start())), tell)
+
+
+def _unknown(task: ResolvedTask, route: Route, each: "Variable", known: set[str]) -> Diagnostic | None:
+    if each.name in known or each.guarded or each.name in RUNTIME_KEYS or each.name.startswith("OPTIO_"):
+        return None
+    meant = closest(each.name, known)
+    if meant is None and not SECRET_NAME.search(each.name):
+        return None  # the image may well have it
+    hint = f"did you mean `${meant}`?" if meant else f"add `{each.name}` to `environment.secrets`"
+    message = f"`{each.text}` is no secret and no variable of this task"
+    span = task.document.find(route, each.text)
+    return task.at("OPT504", message, route, hint=hint, span=span)
+
+
+def _in_variables(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """A variable's value is a text, and no shell reads it."""
+    for name, text in task.spec.environment.env.items():
+        found = _to_fill_in(task, name, text) if "$" in text or "{{" in text else None
+        if found is not None:
+            written, hint = found
+            route: Route = ("environment", "env", name)
+            message = f"`{written}` stays as it is: nothing is filled into the value of a variable"
+            yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, written))
+
+
+def _to_fill_in(task: ResolvedTask, name: str, text: str) -> tuple[str, str] | None:
+    """The first thing in a value that somebody expects to be filled in, and the cure; a `$` or braces alone are none."""
+    secrets, known = set(task.spec.environment.secrets), declared(task)
+    line = "the line" if len(task.spec.environment.env) > 1 else "`env`"
+    as_secret = f"delete {line}, and add `{name}` to `environment.secrets`"
+    if name in secrets:
+        as_secret = f"delete {line}: the secret `{name}` is given anyhow"
+    if expression := _EXPRESSION.search(text):
+        return expression[0], as_secret if any(expression.groups()) else "write the value itself"
+    for found in _IN_TEXT.finditer(text):
+        meant = found[1] or found[2] or found[3]
+        if meant in secrets or SECRET_NAME.search(meant):
+            return found[0], as_secret
+        if found[3] and known is not None and meant in known.properties:
+            return found[0], f"delete {line}, or write the value itself: parameters are for the prompt alone"
+    if _SHELLS_WORD.fullmatch(text):
+        return text, "write the value itself"
+    return None
+
+
+def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Between backquotes a variable is a command's, and the agent knows what to do with it."""
+    if not (task.knows(("promptTemplate",)) and task.knows(("promptFile",))) or task.spec.agent_runtime == "command":
+        return
+    from optio.compiler.checks.shell import inside
+
+    known = declared(task)
+    parameters = set(known.properties) if known is not None else set()
+    quoted = code(task.prompt)
+    secrets = set(task.spec.environment.secrets)
+    for found in _IN_TEXT.finditer(task.prompt):
+        name = found[1] or found[2] or found[3]
+        if name not in secrets or (found[3] and name in parameters):
+            continue
+        if found[3] is None and inside(quoted, found.start()):
+            continue
+        message = f"`{found[0]}` stays as it is: a secret is never filled into the prompt"
+        hint = f"name the variable for the agent to use, between backquotes: `${name}`"
+        yield task.in_prompt("OPT505", message, *found.span(), hint=hint)
+
+
+def _three_together(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Words of strangers, something worth having, and a way out: any two of them are harmless."""
+    own = [(i, name) for i, name in enumerate(task.spec.environment.secrets) if name not in RUNTIME_KEYS]
+    words = next(iter(strangers_words(task).values()), None) if own else None
+    if words is None or not is_open(task):
+        return
+    index, name = own[0]
+    others = f" (of {len(own)})" if len(own) > 1 else ""
+    message = f"the secret `{name}`{others}, an open network and what a stranger writes (`{words}`) meet in this task"
+    hint = "list the hosts that it needs under `environment.network.egress`, or take one of the other two away"
+    yield task.at("OPT516", message, (*SECRETS, index), hint=hint)
+
+
+def is_open(task: ResolvedTask) -> bool:
+    """Whether the agent may send to a place that nobody named."""
+    network = task.spec.environment.network
+    if not task.knows(("environment", "network")):
+        return False
+    return network is None or any(re.fullmatch(r"(?:0\.0\.0\.0|\[?::)/0\]?(?::\d+)?", entry) for entry in network.egress)
+
+
+def unused(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Secrets that the task is given and that nothing in it names, and those that are for the server alone."""
+    webhook = task.spec.webhook
+    refs = (webhook.config.secret, webhook.config.previous_secret) if webhook is not None else ()
+    signing = {ref.name for ref in refs if ref is not None}
+    told = {word for text in _texts(task) for name in re.findall(r"\w+", text.casefold()) for word in (name, *name.split("_"))}
+    for index, name in enumerate(task.spec.environment.secrets):
+        route = (*SECRETS, index)
+        if name in signing:
+            message = f"`{name}` signs the webhook's deliveries, and the agent gets it, too"
+            yield task.at("OPT514", message, route, hint="delete it here: the server reads it by itself")
+        elif task.spec.agent_runtime != "command" and name not in RUNTIME_KEYS and not _is_told(name, told):
+            message = f"nothing in this task names `{name}`"
+            hint = f"delete it, or tell the agent in the prompt what it is for, between backquotes: `${name}`"
+            yield task.at("OPT514", message, route, hint=hint)
+
+
+def _is_told(name: str, told: set[str]) -> bool:
+    """Whether the words speak of it, or of what it is for: of Slack, where the secret is SLACK_TOKEN."""
+    words = {word for word in name.casefold().split("_") if len(word) > 1}
+    return name.casefold() in told or bool((words - _ANY_SECRET) & told)
+
+
+def _texts(task: ResolvedTask) -> Iterator[str]:
+    environment = task.spec.environment
+    yield task.prompt
+    yield task.spec.description
+    yield from environment.setup_commands
+    yield from environment.env.values()
+    # Programs such as `gh` read the secret of their own host by themselves.
+    yield from environment.network.egress if environment.network is not None else ()

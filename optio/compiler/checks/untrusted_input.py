@@ -1,0 +1,45 @@
+"""Untrusted: words of strangers on their way into the prompt, and deliveries that nobody has proved."""
+
+import re
+from collections.abc import Iterator
+
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.param_schema.declared import declared
+from optio.compiler.resolved_task import ResolvedTask
+from optio.model.route import Route
+from optio.model.trigger import WebhookConfig, WebhookTrigger
+from optio.model.untrusted import reaching
+
+# An end that chance has made, such as the last twelve digits of a UUID, and one that was printed: that one everybody knows.
+_RANDOM = re.compile(r"(?:.*-)?(?!7f3k9q2m4x8tz)(?=[a-z]*[0-9])[a-z0-9]{12,}")
+
+
+def check(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Every webhook of the task."""
+    for index, trigger in enumerate(task.spec.triggers):
+        route: Route = ("triggers", index, "config")
+        if isinstance(trigger, WebhookTrigger) and task.knows(route):
+            yield from _guessable(task, (*route, "path"), trigger.config)
+            yield from _prompt(task, (*route, "paramMapping"))
+
+
+def strangers_words(task: ResolvedTask) -> dict[str, str]:
+    """See `optio.model.untrusted`; nothing of what is not known."""
+    known = declared(task) is not None and all(
+        task.knows(("triggers", index, "config", "paramMapping")) for index in range(len(task.spec.triggers))
+    )
+    return reaching(task.spec, task.prompt) if known else {}
+
+
+def _prompt(task: ResolvedTask, route: Route) -> Iterator[Diagnostic]:
+    for name, path in strangers_words(task).items():
+        message = f"`{{{{{name}}}}}` puts into the prompt what a stranger has written: `{path}`"
+        hint = "map its number or id and let the agent fetch it, or bound it with `enum` or `pattern`"
+        yield task.at("OPT414", message, (*route, name), hint=hint)
+
+
+def _guessable(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    if config.unsigned and config.secret is None and not _RANDOM.fullmatch(config.path):
+        message = f"whoever guesses `{config.path}` starts runs: deliveries are not signed"
+        hint = "name a `secret:`, or end the path in `-` and what `openssl rand -hex 8` prints for you"
+        yield task.at("OPT403", message, route, hint=hint)

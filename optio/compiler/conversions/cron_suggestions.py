@@ -1,0 +1,127 @@
+"""What somebody meant who wrote a schedule as another system has it."""
+
+import re
+from functools import partial
+from typing import NamedTuple
+
+from optio.compiler.conversions.cron_words import cron_said, each_nth
+
+_DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+_NAMES = {name: name[:3].upper() for name in (*_DAYS, *_MONTHS)}
+# Words of other crons.
+_WORDS = {"@midnight": "@daily", "@annually": "@yearly", "@every_minute": "* * * * *", "@workday": "0 9 * * 1-5"}
+_EVERY = re.compile(r"@every\s+(\d{1,3})([smhd])", re.IGNORECASE)
+_ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)\s+", re.IGNORECASE)
+_WRAPPED = re.compile(r"cron\((.*)\)", re.IGNORECASE)
+_RATE = re.compile(r"rate\((\d{1,3})\s+(minute|hour|day)s?\)", re.IGNORECASE)
+_CLOCK = re.compile(r"(\d{1,2}):(\d\d)")
+_UNITS = {"m": "minute", "h": "hour", "d": "day"}
+
+
+# Days in two letters, English and German.
+_SHORT = re.compile(r"(?<![A-Za-z])[A-Za-z]{2}(?![A-Za-z])")
+_TWO_LETTERS = {
+    "MO": "MON", "TU": "TUE", "DI": "TUE", "WE": "WED", "MI": "WED", "TH": "THU", "DO": "THU", "FR": "FRI", "SA": "SAT",
+    "SU": "SUN", "SO": "SUN",
+}  # fmt: skip
+_MAX_LENGTH = 200
+_YEAR = re.compile(r"[*?]|(?:19|20)\d\d(?:[-,/]\d{1,4})*")
+_LOOSE = re.compile(r"(\s*,\s*)|(?<=\w)\s+(?:to|through|-)\s+(?=\w)", re.IGNORECASE)
+_RANGE = re.compile(r"(?<![\w/-])(\w+)-(\w+)(?![\w/-])")
+# The bounds of each field, and its names.
+_BOUNDS: tuple[tuple[int, int, tuple[str, ...]], ...] = (
+    (0, 59, ()), (0, 23, ()), (1, 31, ()),
+    (1, 12, tuple(name[:3].upper() for name in _MONTHS)), (0, 6, tuple(name[:3].upper() for name in _DAYS)),
+)  # fmt: skip
+
+
+class Meant(NamedTuple):
+    """The five fields, and the zone that stood before them."""
+
+    expression: str
+    zone: str | None = None
+
+
+def cron_meant(text: str) -> Meant | None:
+    """Read as Quartz has it, seconds in front; as AWS has it, a year behind, `cron(...)` and `rate(...)`; as a crontab
+    has it, with a zone; as a time of the day; with whole names of days; in words. None when it is something else."""
+    if len(text) > _MAX_LENGTH:
+        return None
+    written, text = text, re.sub(r"\*(?=\*)", "* ", text.strip(" \t\n'\"`"))
+    if text.lower() in _WORDS:
+        return Meant(_WORDS[text.lower()])
+    zone = _ZONE.match(text)
+    rest = text[zone.end() :] if zone else text
+    wrapped, rate, clock = _WRAPPED.fullmatch(rest), _RATE.fullmatch(rest), _CLOCK.fullmatch(rest)
+    if (every := _EVERY.fullmatch(rest)) is not None:
+        rate = _RATE.fullmatch(f"rate({every[1]} {_UNITS.get(every[2].lower(), 'second')})")
+    if rate is not None:
+        tries = [each for each in [each_nth(int(rate[1]), rate[2][0].lower())] if each is not None]
+    elif clock is not None:
+        tries = [f"{int(clock[2])} {int(clock[1])} * * *"]
+    elif (said := cron_said(rest)) is not None:
+        tries = [said]
+    else:
+        words = _LOOSE.sub(lambda found: "," if found[1] else "-", wrapped[1] if wrapped else rest).split()
+        if len(words) == 4 and (clock := _CLOCK.fullmatch(words[0])) is not None:
+            words = [str(int(clock[2])), str(int(clock[1])), *words[1:]]
+        fields = [words]
+        if wrapped:
+            fields = [words[:5]]
+        elif len(words) in (6, 7):
+            # What is left out must be seconds, or years.
+            fields = [words[1:6]] if words[0].isdigit() and all(map(_YEAR.fullmatch, words[6:])) else []
+            fields += [words[:5]] if len(words) == 6 and _YEAR.fullmatch(words[5]) else []
+        from_one = wrapped is not None or "?" in words or len(words) == 7
+        tries = [" ".join([*map(_field, each[:-1]), _weekday(each[-1], from_one)]) for each in fields if each]
+        tries += [_unwrapped(each) for each in tries]
+    better = next((each for each in tries if each != written and _is_sound(each)), None)
+    return None if better is None else Meant(better, zone[1] if zone else None)
+
+
+def _unwrapped(expression: str) -> str:
+    """Ranges that go round, as two: `22-2` of hours is `22-23,0-2`."""
+    return " ".join(
+        _RANGE.sub(partial(_parted, bounds), word) for bounds, word in zip(_BOUNDS, expression.split(), strict=False)
+    )
+
+
+def _parted(bounds: tuple[int, int, tuple[str, ...]], found: re.Match[str]) -> str:
+    first, last, names = bounds
+    begin, end = (_number(word, first, names) for word in found.groups())
+    if not first <= end < begin <= last:
+        return found[0]
+    shown = [
+        [names[number - first] if not found[1].isdigit() else str(number) for number in dict.fromkeys(part)]
+        for part in ((begin, last), (first, end))
+    ]
+    return ",".join("-".join(part) for part in shown)
+
+
+def _number(word: str, first: int, names: tuple[str, ...]) -> int:
+    return names.index(word.upper()) + first if word.upper() in names else int(word) if word.isdigit() else -1
+
+
+def _field(word: str) -> str:
+    word = re.sub(r"[A-Za-z]{4,}", lambda name: _NAMES.get(name[0].lower(), name[0]), word)
+    return "*" if word == "?" else word
+
+
+def _weekday(word: str, from_one: bool) -> str:
+    """A system that knows `?` or years counts the days of the week from 1, which is Sunday."""
+    named = re.sub(r"(?<![/#\d])[1-7](?!\d)", lambda day: _NAMES[_DAYS[int(day[0]) - 1]], word) if from_one else word
+    return _SHORT.sub(lambda day: _TWO_LETTERS.get(day[0].upper(), day[0]), _field(named))
+
+
+def _is_sound(expression: str) -> bool:
+    from optio.scheduling.cron import CronError, check_expression
+
+    try:
+        check_expression(expression)
+    except CronError:
+        return False
+    return True

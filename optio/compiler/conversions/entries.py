@@ -1,0 +1,207 @@
+"""Values that are valid where a wrong one stands: the example of a key, and what fits an author's own schema, made of what
+stands there where that can be done.
+
+Loaded only for a file with a mistake.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from optio.compiler.conversions.known_keys import TRIGGERS, model_at
+from optio.compiler.conversions.quantities import number_in
+from optio.compiler.json_schema_texts import EXAMPLES
+from optio.compiler.suggest import closest
+from optio.compiler.yaml.emit import flow, inline
+from optio.model.params import SchemaError, validator
+from optio.model.route import Route, value_at
+from optio.model.spec import Spec
+from optio.model.text import slug
+
+# Longer values help nobody who reads a line.
+_MAX_SHOWN, _MAX_LISTED = 100, 8
+_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+_MAPPINGS: dict[Route, str] = {
+    ("dedupe",): '{key: "{{NAME}}", window: 10m}',
+    ("startLimit",): "{count: 10, per: 1h}",
+    ("triggers",): "[{type: manual}]",
+    ("environment",): "{secrets: [ANTHROPIC_API_KEY]}",
+    ("environment", "env"): "{NAME: value}",
+    ("environment", "network"): "{egress: [api.example.com]}",
+    ("environment", "resources"): '{cpu: "1", memory: 2Gi}',
+    ("environment", "resources", "requests"): "{cpu: 250m, memory: 512Mi}",
+    ("environment", "resources", "limits"): '{cpu: "1", memory: 2Gi}',
+}
+
+
+def example(root: Any, route: Route, path: str = "") -> str | None:
+    """A value for a key of a task, as YAML on one line: made of the file's name where that says it."""
+    key = next((step for step in reversed(route) if isinstance(step, str)), "")
+    stem = slug(PurePosixPath(path).stem.replace("_", "-")) if path else ""
+    if route == ("name",) and stem:
+        return flow(stem.replace("-", " ").capitalize())
+    if route == ("agentRuntime",) and isinstance(root, dict) and "command" in root:
+        return "command"
+    if key == "path" and stem:
+        return flow(stem)
+    if route in _MAPPINGS:
+        return _MAPPINGS[route]
+    parent = route[: route.index(key)] if key in route else ()
+    model = model_at(root, parent)
+    listed = EXAMPLES.get(model.__name__, {}) if model is not None else {}
+    if key not in listed and parent[-1:] == ("config",):
+        listed = next((own for kind in TRIGGERS if key in (own := EXAMPLES.get(f"{kind.capitalize()}Config", {}))), {})
+    if key not in listed:
+        return None
+    value = listed[key][0]
+    if route[-1] != key:
+        value = value[0] if isinstance(value, list) else None
+    return None if value is None else inline(value)[0] if isinstance(value, str) else flow(value)
+
+
+def example_of(model: type[Spec], key: str) -> str | None:
+    """A value of a model's key, as YAML on one line."""
+    listed = EXAMPLES.get(model.__name__, {}).get(key)
+    return flow(listed[0]) if listed else next((form for route, form in _MAPPINGS.items() if route[-1] == key), None)
+
+
+def as_entry(root: Any, route: Route, path: str = "") -> str:
+    """The key at a place with a value as one would stand there, or the key alone."""
+    shown = example(root, route, path)
+    return f"{route[-1]}:" if shown is None else f"{route[-1]}: {shown}"
+
+
+def such_as(root: Any, route: Route) -> str:
+    """The end of a hint that says what a key looks like."""
+    shown = example(root, route)
+    return "" if shown is None else f", such as `{shown}`"
+
+
+def reshaped(value: Any, pattern: str) -> str | None:
+    """A text in which only signs were wrong, with others for these. The pattern is one of ours: an author's own may take
+    for ever."""
+    return next((each for each in _forms(value) if re.search(pattern, each)), None)
+
+
+def _forms(value: Any) -> list[str]:
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_SHOWN:
+        return []
+    bare = value.strip(" \t\n'\"`;,:")
+    words = re.findall(r"[A-Za-z0-9]+", bare)
+    forms = (bare, *(sign.join(words) for sign in ("-", "_", "")), "".join(bare.split()))
+    return [each for each in (*forms, *(form.lower() for form in forms), *(f"_{form}" for form in forms)) if each]
+
+
+def fits(schema: Any, value: Any = None, left_out: Any = ...) -> str | None:
+    """A value that the schema takes, as YAML on one line: made of `value` first, else one that the schema names."""
+    if not isinstance(schema, dict) or "$ref" in str(schema):
+        return None
+    try:
+        judge = validator({word: each for word, each in schema.items() if word not in ("default", "examples")})
+    except (SchemaError, ValueError):
+        return None
+    for each in _tries(schema, value, left_out):
+        if judge.is_valid(each) and len(shown := flow(each)) <= _MAX_SHOWN:
+            return shown
+    return None
+
+
+def write_one(schema: Any, value: Any = None, left_out: Any = ...) -> str | None:
+    """The cure for a value that does not fit: what to write, and all that is allowed where that is little."""
+    listed = schema.get("enum") if isinstance(schema, dict) else None
+    shown = fits(schema, value, left_out)
+    if shown is None:
+        return None
+    if isinstance(listed, list) and 1 < len(listed) <= _MAX_LISTED and len(flow(listed)) <= _MAX_SHOWN:
+        others = ", ".join(other for each in listed if (other := flow(each)) != shown)
+        return f"write `{shown}`; allowed, too: {others}"
+    return (
+        f"write `{shown}`"
+        if value is not None and _is_made(schema, value, shown)
+        else f"write a value that fits, such as `{shown}`"
+    )
+
+
+def _is_made(schema: dict[str, Any], value: Any, shown: str) -> bool:
+    return any(flow(each) == shown for each in _made(schema, value))
+
+
+def _tries(schema: dict[str, Any], value: Any, left_out: Any) -> Iterator[Any]:
+    yield from _made(schema, value)
+    for word in ("default", "const"):
+        if word in schema and (word != "default" or schema[word] != left_out):
+            yield schema[word]
+    for word in ("enum", "examples"):
+        if isinstance(schema.get(word), list):
+            yield from schema[word][:_MAX_LISTED]
+    low, high = schema.get("minimum"), schema.get("maximum")
+    yield from (each for each in (low, high, 1, 10, 0, 100) if each is not None)
+    for word, by in (("exclusiveMinimum", 1), ("exclusiveMaximum", -1)):
+        if isinstance(schema.get(word), int):
+            yield schema[word] + by
+    yield from (
+        "hello",
+        "example-value",
+        "acme/shop",
+        "2026-01-31",
+        "a",
+        "A1",
+        "main",
+        "0" * 40,
+        "https://example.com",
+        True,
+        [],
+        {},
+    )
+
+
+def _made(schema: dict[str, Any], value: Any) -> Iterator[Any]:
+    """The same in another form."""
+    if value is None or isinstance(value, dict):
+        return
+    kind, listed = schema.get("type"), schema.get("enum")
+    texts = [each for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
+    if isinstance(value, (str, int)) and (near := closest(str(value), texts)) is not None:
+        yield near
+    if kind in ("integer", "number"):
+        number = value if type(value) in (int, float) else number_in(str(value))
+        low, high = schema.get("minimum"), schema.get("maximum")
+        if number is not None:
+            yield int(number) if number == int(number) else number
+            yield from (
+                bound
+                for bound, beyond in ((low, low is not None and number < low), (high, high is not None and number > high))
+                if beyond
+            )
+            yield round(number)
+    elif kind == "boolean" and str(value).strip().lower() in _WORDS:
+        yield _WORDS[str(value).strip().lower()]
+    elif kind == "string" and not isinstance(value, (list, bool)):
+        text = str(value)
+        yield text
+        yield text.strip()
+        yield text[: schema["maxLength"]] if isinstance(schema.get("maxLength"), int) else text
+        yield from _forms(text)
+    elif kind == "string" and isinstance(value, list) and len(value) == 1:
+        yield value[0]
+    elif kind == "array":
+        parts = re.split(r"\s*[,\n]\s*", value.strip()) if isinstance(value, str) else [value]
+        yield parts
+
+
+def declare(root: Any, name: str, value: Any = None, *, default: bool = False) -> str:
+    """How a parameter is declared, with the type of its value, and a default where nobody else gives one."""
+    kinds = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+    form = f"{name}: {{type: {kinds.get(type(value), 'string')}{', default: hello' if default else ''}}}"
+    if not isinstance(value_at(root, ("paramsSchema",)), dict):
+        return f"add `paramsSchema: {{type: object, properties: {{{form}}}, additionalProperties: false}}`"
+    if not isinstance(value_at(root, ("paramsSchema", "properties")), dict):
+        return f"add `properties: {{{form}}}` below `paramsSchema`"
+    return f"add `{form}` below `paramsSchema.properties`"
+
+
+def set_always(name: str, schema: Any) -> str:
+    """How a parameter gets a value in every run."""
+    return f"add `default: {fits(schema) or '...'}` below `paramsSchema.properties.{name}`, or list `{name}` under `required`"

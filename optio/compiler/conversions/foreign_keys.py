@@ -1,0 +1,342 @@
+"""What to write for a key that is not known at its place: its value converted, by the table of other systems' keys, or the key
+that is missing, nearly called so, or known elsewhere. Loaded only for a file with such a key."""
+
+import re
+from functools import partial
+from typing import Any, NamedTuple
+
+from optio.compiler.conversions import values
+from optio.compiler.conversions.entries import example_of
+from optio.compiler.conversions.key_table import (
+    CLOCK,
+    DEDUPE,
+    ENVIRONMENT,
+    EXAMPLES,
+    LIMIT,
+    NETWORK,
+    NOTIFY,
+    ONE_SCHEDULE,
+    RESOURCES,
+    SCHEDULE,
+    STEMS,
+    TASK,
+    TEST,
+    TRIGGER,
+    Row,
+    names_at,
+    row_of,
+)
+from optio.compiler.conversions.known_keys import TRIGGERS, known_keys, model_at, places, plain
+from optio.compiler.conversions.suggest_text import mapping_meant, text_meant
+from optio.compiler.source import SourceFile
+from optio.compiler.suggest import closest
+from optio.compiler.token_shapes import search
+from optio.compiler.validation import misfits, required
+from optio.compiler.yaml.document import parse
+from optio.compiler.yaml.emit import flow
+from optio.model.route import Route, show, value_at
+from optio.model.spec import Spec, keys_of, names_of
+
+_LEVELS: dict[Route, str] = {
+    (): TASK, ("environment",): ENVIRONMENT, ("environment", "network"): NETWORK, ("environment", "resources"): RESOURCES,
+    ("environment", "resources", "requests"): RESOURCES, ("environment", "resources", "limits"): RESOURCES,
+    ("startLimit",): LIMIT, ("dedupe",): DEDUPE,
+}  # fmt: skip
+_NEW_TRIGGERS = {
+    "schedule": {"cronExpression": '"0 9 * * 1"'},
+    "webhook": {"path": "my-path", "secret": "{name: NAME}"},
+}
+_CONFIG = ("triggers", 0, "config")
+MAX_SHOWN = 200
+_SECRETS = re.compile(r"(?:token|password|passwd|apikey|secret)['\"]?[:=]")
+_MAY_HOLD_ONE = ("key", "secret", "previoussecret")
+# Shorter words are near to too many others.
+_MIN_GUESSED = 5
+
+
+class Cure(NamedTuple):
+    """See `keys.Unknown`."""
+
+    hint: str
+    meant: str | None = None
+    into: str | None = None
+    entry: str | None = None
+
+
+def foreign(root: Any, route: Route) -> Cure | None:
+    """The most probable first: what other systems call so here, a key of this place that is nearly called so, one that is
+    missing here, one of another place."""
+    key, parent = str(route[-1]), route[:-1]
+    level, folded = level_of(root, parent), plain(key)
+    emptied = [name for name in ("secret", "previousSecret") if value_at(root, parent).get(name, "") is None]
+    if level == "webhook" and key == "name" and emptied:
+        return Cure(f"indent it deeper than `{emptied[0]}`, to which it belongs")
+    if (found := _by_table(root, route, level, folded)) is not None:
+        return found
+    known = known_keys(root, parent)
+    if (near := closest(key, known)) is not None:
+        return Cure(f"did you mean `{near}`?", near)
+    if (missing := _missing(root, parent, folded)) is not None:
+        return Cure(f"did you mean `{missing}`?", missing)
+    if (elsewhere := _elsewhere(root, route, key)) is not None:
+        return elsewhere
+    if level != TASK and (row := row_of(TASK, folded)) is not None:
+        return _cure(root, route, row, ())
+    guessed = closest(folded, names_at(level)) if len(folded) >= _MIN_GUESSED else None
+    if guessed is not None and (found := _by_table(root, route, level, guessed)) is not None:
+        return found
+    about = next((stem.row for stem in STEMS if stem.pattern.search(folded)), None)
+    return None if about is None else _cure(root, route, about, ())
+
+
+def level_of(root: Any, parent: Route) -> str:
+    """The level of the table that a mapping belongs to."""
+    if parent[:1] == ("tests",):
+        return TEST
+    if parent[:1] == ("triggers",) and len(parent) == 3:
+        return str(value_at(root, (*parent[:-1], "type")))
+    return TRIGGER if parent[:1] == ("triggers",) and len(parent) == 2 else _LEVELS.get(parent, "")
+
+
+def _by_table(root: Any, route: Route, level: str, folded: str) -> Cure | None:
+    parent = route[:-1]
+    if level == SCHEDULE and folded in CLOCK.split() and (found := _of_clock(root, route)) is not None:
+        return found
+    if (row := row_of(level, folded)) is not None:
+        return _cure(root, route, row, parent)
+    if level == TRIGGER:
+        kind = str(value_at(root, (*parent, "type")))
+        below = row_of(kind, folded)
+        return None if below is None else _cure(root, route, below, (*parent, "config"))
+    if level in _NEW_TRIGGERS:
+        other = next(kind for kind in _NEW_TRIGGERS if kind != level)
+        there = row_of(other, folded)
+        ours = there.ours if there is not None and there.ours.isidentifier() else None
+        ours = str(route[-1]) if str(route[-1]) in names_of(TRIGGERS[other]) else ours
+        if ours is not None and there is not None:
+            text = _shown(there, root, route) or EXAMPLES.get(ours, "...")
+            return Cure(f"a {level} has none: write `- {_new_trigger(other, ours, text)}` as a trigger of its own")
+    return None
+
+
+def _of_clock(root: Any, route: Route) -> Cure | None:
+    """The five fields for a time and its days, which stand as keys of their own."""
+    config = value_at(root, route[:-1])
+    parts = {folded: key for key in config if (folded := plain(str(key))) in CLOCK.split()}
+    made = values.clock({folded: config[key] for folded, key in parts.items()})
+    if made is None or "cronExpression" in config:
+        return None
+    first, *others = parts.values()
+    if route[-1] != first:
+        return Cure(f"delete it: `cronExpression: {made}`, in the place of `{first}`, says it")
+    entry = f"cronExpression: {made}"
+    return Cure(f"write `{entry}`" + "".join(f", and delete `{each}`" for each in others), "cronExpression", entry=entry)
+
+
+def _cure(root: Any, route: Route, row: Row, base: Route) -> Cure:
+    """The key of ours with the value that stands there, at its place seen from `base`."""
+    value = value_at(root, route)
+    if not row.ours:
+        return Cure(NOTIFY if _is_address(value) else _joined(root, base, row.advice))
+    if row.ours == "environment.setupCommands" and isinstance(root, dict) and _is_program(root) and not isinstance(value, list):
+        row = Row(row.level, row.names, "command", values.same)
+    if row.ours.rpartition(":")[2] == "when" and row.convert is values.same and isinstance(value, str):
+        from optio.compiler.payloads.queries import filter_meant
+
+        meant = filter_meant(value, "github")
+        row = row if meant is None else row._replace(convert=partial(_made, flow(meant)))
+    if row.ours == "maxConcurrent" and isinstance(value, dict) and (made := values.exclusive(value)) is not None:
+        row = row._replace(ours="dedupe", convert=partial(_made, made))
+    after = f": {row.advice}" if row.advice else ""
+    if row.convert is values.seconds and type(value) is int and "sec" not in plain(str(route[-1])):
+        after += f"; or `{row.ours.rpartition('.')[2].lstrip('/^')}: {value}m`, if that counts minutes"
+    kind, _, last = row.ours.rpartition(":")
+    if kind:
+        return _in_trigger(root, route, row, kind, last)
+    where: Route = ()
+    steps = last.lstrip("/^").split(".")
+    if not last.startswith("/"):
+        where = base[:-1] if last.startswith("^") else base
+    where, last = (*where, *steps[:-1]), steps[-1]
+    here = where == route[:-1]
+    text, is_valid = _valid(model_at(root, where), last, value_at(root, route), _shown(row, root, route))
+    if here and last not in value_at(root, where) and row.convert is values.same and is_valid:
+        return Cure(f"write `{last}:`{after}", last)
+    beside = value_at(root, where)
+    if (
+        row.ours == "command"
+        and here
+        and plain(str(route[-1])) in ("args", "argv", "arguments")
+        and (whole := _with(beside, value))
+    ):
+        return Cure(f"write `command: {whole}`, and delete this line")
+    if isinstance(beside, dict) and last in beside:
+        return Cure(_instead(last, text, beside[last], "" if here else _at(route, where)))
+    entry = f"{last}: {text or ('...' if row.convert is values.same else EXAMPLES.get(last, '...'))}"
+    place = where
+    while place and not isinstance(value_at(root, place), dict):
+        entry, place = f"{place[-1]}: {{{entry}}}", place[:-1]
+    meant = entry.partition(":")[0]
+    if place == route[:-1]:
+        return Cure(
+            f"write `{entry}`{after}",
+            meant,
+            entry=entry if text is not None and is_valid and meant not in value_at(root, place) else None,
+        )
+    return Cure(f"write `{entry}` {_at(route, place)}{after}")
+
+
+def _is_address(value: Any) -> bool:
+    """Whether a value says whom to tell."""
+    return (
+        isinstance(value, str)
+        and re.fullmatch(r"[\w.+-]+@[\w-]+\.[\w.-]+|#[\w-]+|https://hooks\.slack\.com/.*", value) is not None
+    )
+
+
+def _joined(root: Any, base: Route, advice: str) -> str:
+    """An advice to write a condition, where there is one."""
+    there, new = value_at(root, (*base, "when")) if base else None, re.search(r"write `when: \"(.*?)\"`", advice)
+    if new is None or not isinstance(there, str):
+        return advice
+    both = f"({there}) && {new[1]}" if "||" in there else f"{there} && {new[1]}"
+    return f"write `when: {flow(both)}`, and delete this line" if len(both) <= MAX_SHOWN else f"add ` && {new[1]}` to `when`"
+
+
+def _in_trigger(root: Any, route: Route, row: Row, kind: str, last: str) -> Cure:
+    value = value_at(root, route)
+    shown, is_valid = _valid(model_at({"triggers": [{"type": kind}]}, _CONFIG), last, value, _shown(row, root, route))
+    text, more = shown or EXAMPLES.get(last, "..."), ""
+    if isinstance(value, list) and len(value) > 1 and last == "cronExpression":
+        more = f"; {ONE_SCHEDULE}"
+    triggers = value_at(root, ("triggers",))
+    listed = triggers if isinstance(triggers, list) else []
+    index = next((i for i, each in enumerate(listed) if isinstance(each, dict) and each.get("type") == kind), None)
+    if index is None:
+        form = _new_trigger(kind, last, text)
+        if listed:
+            return Cure(f"write `- {form}` below `triggers`{more}")
+        entry = f"triggers: [{form}]"
+        return Cure(
+            f"write `{entry}`{more}",
+            "triggers",
+            entry=entry if is_valid and "..." not in entry and "triggers" not in root else None,
+        )
+    config = value_at(root, ("triggers", index, "config"))
+    if isinstance(config, dict) and last in config:
+        return Cure(_instead(last, text, config[last], f"below `triggers[{index}].config`"))
+    if isinstance(config, dict):
+        return Cure(f"write `{last}: {text}` below `triggers[{index}].config`{more}")
+    return Cure(f"write `config: {{{last}: {text}}}` below `triggers[{index}]`{more}")
+
+
+def _is_program(root: dict[str, Any]) -> bool:
+    """Whether a task runs a program that it does not name yet."""
+    return root.get("agentRuntime") == "command" and "command" not in root
+
+
+def _with(beside: Any, arguments: Any) -> str | None:
+    """The program that stands there, with these arguments."""
+    there = value_at(beside, ("command",))
+    program = there.split() if isinstance(there, str) else there
+    if not isinstance(program, list) or not isinstance(arguments, list):
+        return None
+    whole = flow([str(each) for each in (*program, *arguments)])
+    return whole if len(whole) <= MAX_SHOWN and not any(search("", whole)) else None
+
+
+def _valid(model: type[Spec] | None, last: str, value: Any, text: str | None) -> tuple[str | None, bool]:
+    """What to write for our key, and whether that is what stands there: else a form of it, not what is the next error."""
+    key = None if model is None else next((each for each in keys_of(model) if each.written == last), None)
+    if text is None or key is None or model is None:
+        return text, True
+    if _is_taken(text, key.annotation):
+        return text, True
+    made = text_meant((last,), value)
+    form = example_of(model, last)
+    return next(
+        (each for each in (None if made is None else flow(made), form) if each and _is_taken(each, key.annotation)), text
+    ), False
+
+
+def _is_taken(text: str, annotation: Any) -> bool:
+    document, _ = parse(SourceFile("", f"it: {text}\n".encode()))
+    return document is not None and not any(misfits(document.value["it"], annotation))
+
+
+def _new_trigger(kind: str, last: str, text: str) -> str:
+    config = ", ".join(f"{key}: {value}" for key, value in {**_NEW_TRIGGERS[kind], last: text}.items())
+    return f"{{type: {kind}, config: {{{config}}}}}"
+
+
+def _instead(last: str, text: str | None, there: Any, where: str) -> str:
+    """What to do where our key is there, too: never silently lose what the other one says."""
+    if text is None or text == values.same(there):
+        return f"delete it: `{last}` is there"
+    place = f" {where}" if where else ""
+    return f"`{last}` is there{place}: write `{last}: {text}` for it if that is meant, and delete this line"
+
+
+def _at(route: Route, place: Route) -> str:
+    if not place:
+        return "at the top of the file"
+    return "beside `config`" if place == route[:-2] and route[-2] == "config" else f"below `{show(place)}`"
+
+
+def _shown(row: Row, root: Any, route: Route) -> str | None:
+    """The converted value, if it can be written on one line, and holds nothing that may be a secret."""
+    value = value_at(root, route)
+    if plain(str(route[-1])) in _MAY_HOLD_ONE and row.convert is values.same:
+        return None
+    try:
+        text = None if value is None else row.convert(value)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return None
+    if text is None or len(text) > MAX_SHOWN or "\n" in text or _SECRETS.search(plain(str(value))) or any(search("", text)):
+        return None
+    return text
+
+
+def _missing(root: Any, parent: Route, folded: str) -> str | None:
+    """The required key of this place that a word is near to, or to a part of it: `promt`."""
+    model, beside = model_at(root, parent), value_at(root, parent)
+    if model is None or len(folded) < _MIN_GUESSED:
+        return None
+    wanted = required(model)
+    if not parent and not {"promptTemplate", "promptFile", "command"} & set(beside):
+        wanted.append("promptTemplate")
+    parts = {part: name for name in wanted if name not in beside for part in _parts(name)}
+    meant = closest(folded, parts)
+    return None if meant is None else parts[meant]
+
+
+def _parts(name: str) -> list[str]:
+    first = "".join(char if char.islower() else " " for char in name).split()[0]
+    return [first, name.lower()]
+
+
+def _made(text: str, _: Any) -> str:
+    return text
+
+
+def _elsewhere(root: Any, route: Route, key: str) -> Cure | None:
+    """Where the schema does know this key."""
+    for place, keys in places().items():
+        if key in keys and place != route[:-1]:
+            into = "environment" if len(route) == 1 and place == ("environment",) else None
+            where = f"below `{show(place)}`" if place else "at the top of the file"
+            value, at = value_at(root, route), (*place, key)
+            made = None if isinstance(value, dict) and set(value) & set(known_keys(root, at)) else mapping_meant(at, value)
+            convert = values.same if made is None else partial(_made, made)
+            cure = _cure(root, route, Row(TASK, key, ".".join(map(str, at)), convert), ())
+            shared = [each for each in root if each != key and each in keys] if len(route) == 1 and place else []
+            others = f", in one `{place[0]}:` with `{shared[0]}`" if shared and place[0] not in root else ""
+            return Cure(f"it belongs {where}: {cure.hint}{others}", into=into)
+    kinds = [kind for kind in _NEW_TRIGGERS if key in known_keys({"triggers": [{"type": kind}]}, ("triggers", 0, "config"))]
+    if kinds and len(route) == 1:
+        listed = root.get("triggers") if isinstance(root.get("triggers"), list) else []
+        used = [each.get("type") for each in listed if isinstance(each, dict)]
+        kind = next((each for each in kinds if each in used), kinds[0])
+        convert = values.secret if key in ("secret", "previousSecret") else values.same
+        return _in_trigger(root, route, Row(TASK, key, f"{kind}:{key}", convert), kind, key)
+    return None

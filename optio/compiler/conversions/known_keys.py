@@ -1,0 +1,103 @@
+"""Unknown keys: what was probably meant, and where a known key belongs."""
+
+import re
+from functools import lru_cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from optio.compiler.suggest import closest
+from optio.model.route import Route
+from optio.model.spec import Spec, keys_of, names_of
+from optio.model.task import TaskSpec
+from optio.model.trigger import ManualTrigger, ScheduleTrigger, WebhookTrigger
+
+TRIGGERS: dict[str, type[Spec]] = {"manual": ManualTrigger, "schedule": ScheduleTrigger, "webhook": WebhookTrigger}
+_TRIGGERS_CALLED = {
+    **dict.fromkeys(("cron", "cronjob", "timer", "time", "interval", "periodic", "clock"), "schedule"),
+    **dict.fromkeys(("http", "hook", "github", "gitlab", "event", "push", "pull_request", "delivery"), "webhook"),
+    **dict.fromkeys(("api", "button", "hand", "workflow_dispatch", "dispatch", "ondemand", "on-demand"), "manual"),
+}
+# Parts of what others call them, such as `io.kestra.plugin.core.trigger.Schedule` and `n8n-nodes-base.webhook`.
+_TRIGGER_STEMS = (
+    *(("schedule", "schedule"), ("cron", "schedule"), ("timer", "schedule"), ("webhook", "webhook"), ("http", "webhook")),
+    *(("github", "webhook"), ("dispatch", "manual"), ("manual", "manual")),
+)
+_SECRET_NAMED = re.compile(
+    r"\$\{\{ *secrets\.([A-Za-z_]\w{0,99}) *\}\}|(?:env:)?\$\{?([A-Za-z_]\w{0,99})\}?"
+    r"|(?:env:)?([A-Z][A-Z0-9]{1,30}(?:_[A-Z0-9]{1,30}){1,8})",
+    re.ASCII,
+)
+
+
+def trigger_meant(word: str) -> str | None:
+    """The trigger that a word stands for, probably."""
+    word = word.lower()
+    part = next((kind for stem, kind in _TRIGGER_STEMS if stem in word), None)
+    return _TRIGGERS_CALLED.get(word) or closest(word, TRIGGERS) or part
+
+
+def secret_meant(text: Any) -> str | None:
+    """The secret whose name a text is, in capitals or in what other systems write around it. The text itself may be one."""
+    named = _SECRET_NAMED.fullmatch(text) if isinstance(text, str) else None
+    return named and next(filter(None, named.groups()))
+
+
+@lru_cache(maxsize=1)
+def places() -> dict[Route, list[str]]:
+    """The keys of each mapping of a task that has a place of its own, triggers and tests left out."""
+    places: dict[Route, list[str]] = {(): names_of(TaskSpec)}
+    for key in keys_of(TaskSpec):
+        model = _model_in(key.annotation)
+        if model is not None and key.written not in ("triggers", "tests"):
+            places[(key.written,)] = names_of(model)
+            for inner in keys_of(model):
+                deeper = _model_in(inner.annotation)
+                if deeper is not None:
+                    places[(key.written, inner.written)] = names_of(deeper)
+    return places
+
+
+def known_keys(root: Any, parent: Route) -> list[str]:
+    """The keys that the schema knows at `parent`."""
+    model = model_at(root, parent)
+    return names_of(model) if model is not None else []
+
+
+def model_at(root: Any, parent: Route) -> type[Spec] | None:
+    """The model of the mapping at `parent`."""
+    model: type[Spec] | None = TaskSpec
+    value = root
+    for index, step in enumerate(parent):
+        value = _step(value, step)
+        if isinstance(step, int):
+            if parent[index - 1] == "triggers":
+                model = TRIGGERS.get(str(value.get("type"))) if isinstance(value, dict) else None
+        elif model is not None:
+            if step == "triggers" and index == 0:
+                continue
+            model = next((_model_in(key.annotation) for key in keys_of(model) if key.written == step), None)
+    return model
+
+
+def _step(value: Any, step: str | int) -> Any:
+    if isinstance(value, dict):
+        return value.get(str(step))
+    return value[step] if isinstance(value, list) and isinstance(step, int) and step < len(value) else None
+
+
+def _model_in(annotation: Any) -> type[Spec] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        return annotation
+    if get_origin(annotation) in (Annotated, Union, UnionType, list):
+        return next((found for part in get_args(annotation) if part is not NoneType and (found := _model_in(part))), None)
+    return None
+
+
+def plain(key: str) -> str:
+    """The key in small letters, without dashes, underscores and blanks."""
+    return re.sub(r"[_\-\s]", "", key).lower()
+
+
+SECRET_NAME = re.compile(
+    r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIALS?)(?:$|_)", re.IGNORECASE
+)

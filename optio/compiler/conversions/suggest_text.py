@@ -1,0 +1,167 @@
+"""What somebody meant who wrote a list or a mapping where a text belongs, and the other way round: made of what stands there.
+
+Loaded only for a file with a value of the wrong type.
+"""
+
+import re
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+from optio.compiler.conversions import values as to
+from optio.compiler.yaml.emit import flow
+from optio.model.route import Route
+
+# What names the thing, in mappings of other systems; the first that is there counts.
+_NAMES = (
+    *("name", "value", "id", "text", "content", "expression", "cron", "email", "login", "url", "path", "key", "label", "title"),
+    *("default", "type"),
+)
+_COMMANDS = ("run", "command", "script", "cmd", "shell", "commands")
+_HOSTS = ("cidr", "host", "hostname", "domain", "fqdn", "dnsName", "matchName", "address", "url", "ip", "name", "pattern")
+_SHELL = re.compile(r"(?:/(?:usr/)?bin/)?(?:ba|da|z|k|a)?sh")
+# Texts that hold all of a list, where one of several would be less than was meant.
+_JOINED = {"when": " && ", "owner": ", ", "promptTemplate": "\n"}
+_STARTS = re.compile(r"(\d{1,5})\s*(?:/|per|every|a|in)\s*(.+)", re.IGNORECASE)
+_WINDOWS = {
+    "s": "1s",
+    "second": "1s",
+    "m": "1m",
+    "min": "1m",
+    "minute": "1m",
+    "h": "1h",
+    "hour": "1h",
+    "d": "24h",
+    "day": "24h",
+}
+
+
+def text_meant(route: Route, value: Any) -> str | None:
+    """The text that a list or a mapping stands for at this place of a task."""
+    if not isinstance(value, (list, dict)) or not value:
+        return None
+    found: Any
+    if route[:2] == ("environment", "setupCommands"):
+        found = _command(value)
+    elif "egress" in route:
+        found = _host(value)
+    elif route[-1:] == ("image",):
+        found = _image(value)
+    elif isinstance(value, list) and route[-1] in _JOINED and all(isinstance(each, str) for each in value):
+        several = len(value) > 1 and route[-1] == "when"
+        found = _JOINED[str(route[-1])].join(f"({each})" if several and "||" in each else each for each in value)
+    else:
+        found = _named(value, _NAMES)
+    if isinstance(found, bool) or not isinstance(found, (str, int, float)) or not str(found).strip():
+        return None
+    return str(found).strip()
+
+
+def mapping_meant(route: Route, value: Any) -> str | None:
+    """The mapping, as YAML on one line, that a text, a number or a list stands for at this place."""
+    if route[-1:] == ("paramMapping",) and isinstance(value, list):
+        return to.named_values(value)
+    convert = _MAPPINGS.get(route)
+    return None if convert is None else convert(value)
+
+
+def _command(value: Any) -> str | None:
+    """Of a shell's arguments the last, which is the command; of others all."""
+    if isinstance(value, dict):
+        found = _named(value, _COMMANDS)
+        return found if isinstance(found, str) else _command(found) if isinstance(found, list) else None
+    words = [str(word) for word in value if isinstance(word, (str, int, float))]
+    if not words or len(words) != len(value):
+        return None
+    if _SHELL.fullmatch(words[0]) and len(words) > 2 and words[1].startswith("-"):
+        return words[-1]
+    return shlex.join(words)
+
+
+def _host(value: Any) -> str | None:
+    """A host or an address, with its port where one is given."""
+    if isinstance(value, list):
+        if not value:
+            return None
+        return _host(value[0]) if isinstance(value[0], dict) else str(value[0])
+    inner = next(
+        (value[key] for key in ("to", "ipBlock", "toFQDNs", "toCIDR") if isinstance(value.get(key), (list, dict, str))), None
+    )
+    host = _named(value, _HOSTS)
+    if host is None and inner is not None:
+        host = inner if isinstance(inner, str) else _host(inner)
+    port = value.get("port", value.get("ports"))
+    if isinstance(port, (list, dict)) and port:
+        port = _named(port, ("port", "number"))
+    if not isinstance(host, str):
+        return None
+    host = to.bare_host(host)
+    return host if port is None or isinstance(port, (list, dict)) or str(port) == "443" else f"{host}:{port}"
+
+
+def _image(value: Any) -> str | None:
+    if isinstance(value, list):
+        return _image(value[0]) if isinstance(value[0], dict) else str(value[0])
+    name = _named(value, ("repository", "image", "name", "url", "ref"))
+    if not isinstance(name, str):
+        return None
+    registry, tag, digest = value.get("registry"), value.get("tag", value.get("version")), value.get("digest")
+    whole = f"{registry}/{name}" if isinstance(registry, str) and not name.startswith(registry) else name
+    return f"{whole}@{digest}" if digest else whole if tag is None else f"{whole}:{tag}"
+
+
+def _named(value: Any, keys: tuple[str, ...]) -> Any:
+    """What stands under the first of these names; of a list in its first item."""
+    for _ in range(4):
+        if isinstance(value, list):
+            value = next(iter(value), None)
+        elif isinstance(value, dict):
+            value = next((value[key] for key in keys if key in value), None)
+        else:
+            break
+        if keys is _COMMANDS and isinstance(value, list):
+            break
+    return value
+
+
+def _egress(value: Any) -> str | None:
+    if value is False or (isinstance(value, str) and value.lower() in ("none", "deny", "off", "disabled", "false")):
+        return "{egress: []}"
+    listed = to.hosts(value)
+    return None if listed is None else f"{{egress: {listed}}}"
+
+
+def _start_limit(value: Any) -> str | None:
+    found = _STARTS.fullmatch(str(value).strip())
+    if found is not None:
+        per = (
+            _WINDOWS.get(found[2].lower().rstrip("s").strip() or found[2])
+            or _WINDOWS.get(found[2].lower())
+            or to.seconds(found[2])
+        )
+        return None if per is None else f"{{count: {int(found[1])}, per: {per}}}"
+    return to.starts_a_day(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _dedupe(value: Any) -> str | None:
+    if isinstance(value, list):
+        value = "#".join(str(each) for each in value)
+    if not isinstance(value, str):
+        return None
+    key = value if "{{" in value else "#".join(f"{{{{{name}}}}}" for name in re.findall(r"\w+", value))
+    return f"{{key: {flow(key)}}}" if key else None
+
+
+def _amounts(value: Any) -> str | None:
+    found = re.fullmatch(r"\s*(\d{1,6})\s*(Gi?|Mi?)B?\s*", str(value))
+    return None if found is None else f"{{memory: {found[1]}{found[2][0]}i}}"
+
+
+_MAPPINGS: dict[Route, Callable[[Any], str | None]] = {
+    ("environment", "env"): to.mapping_of_texts,
+    ("environment", "network"): _egress,
+    ("environment", "resources"): _amounts,
+    ("startLimit",): _start_limit,
+    ("dedupe",): _dedupe,
+    ("paramsSchema",): to.schema,
+}

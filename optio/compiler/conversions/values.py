@@ -1,0 +1,492 @@
+"""Conversions: a value as another system writes it, as the YAML text that says the same here.
+
+Each takes any value and returns None where it cannot tell. `foreign_keys` names them; loaded only for a file with a mistake.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Any, get_args
+
+from optio.compiler.conversions.cron_suggestions import cron_meant
+from optio.compiler.conversions.cron_words import cron_said
+from optio.compiler.conversions.known_keys import SECRET_NAME
+from optio.compiler.conversions.quantities import amount_meant, duration_meant, whole_meant
+from optio.compiler.payloads.github_fields import NAMES
+from optio.compiler.yaml.emit import flow
+from optio.model.text import duration, span
+from optio.model.trigger import Scheme
+
+EXAMPLE_CRON = '"0 9 * * 1"'
+Conversion = Callable[[Any], str | None]
+# Of a mapping such as `retry: {type: constant, interval: PT1M, maxAttempt: 3}`, what says how often.
+_COUNTS = re.compile(r"(?i)^(?:limit|max.*|.*attempts?|count|retries|value|steps|runs)$")
+_CLOCK = re.compile(r"(?:(\d{1,2}) days?, )?(\d{1,3}):([0-5]\d):([0-5]\d)")
+_TIMEDELTA = re.compile(r"(?:\w+\.)?timedelta\(((?:\s*\w+\s*=\s*\d{1,9}\s*,?)+)\)|duration\(((?:\s*\w+\s*=\s*\d{1,9}\s*,?)+)\)")
+_TYPES = {
+    **dict.fromkeys(("int", "integer", "long"), "integer"), **dict.fromkeys(("float", "number", "double"), "number"),
+    **dict.fromkeys(("bool", "boolean"), "boolean"), **dict.fromkeys(("array", "list", "multiselect"), "array"),
+    **dict.fromkeys(("object", "json", "map", "dict"), "object"),
+}  # fmt: skip
+_PYTHON_TYPES: dict[type, str] = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+_RUNTIMES = (
+    *(("claude", "claude-code"), ("anthropic", "claude-code"), ("codex", "codex"), ("openai", "codex"), ("copilot", "copilot")),
+    *(("gemini", "gemini"), ("google", "gemini"), ("opencode", "opencode"), ("bash", "command"), ("script", "command")),
+)
+_WORDS = {"second": "1s", "minute": "1m", "hour": "1h", "day": "24h", "dai": "24h", "week": "168h"}
+_NO = ("false", "no", "off", "0", "")
+
+
+def same(value: Any) -> str | None:
+    """Return the value as it is."""
+    return flow(value)
+
+
+def text(value: Any) -> str | None:
+    """Return a text, from a scalar, or from the first of a list or a mapping that is one."""
+    found = _scalar(value, ("name", "id", "value", "email", "path", "type"))
+    return None if found is None else flow(found)
+
+
+def runtime(value: Any) -> str | None:
+    """Return the agent that a word stands for."""
+    word = str(_scalar(value, ("id", "name", "type", "engine")) or "").lower().replace("_", "-").replace(" ", "-")
+    known = next((ours for stem, ours in _RUNTIMES if stem in word), None)
+    return known or (word if re.fullmatch(r"[a-z-]{1,40}", word) else None)
+
+
+def scheme(value: Any) -> str | None:
+    """Return how a sender signs, by the sender's name; `hmac` with a header of its own for one that is not known."""
+    word = str(_scalar(value, ("type", "name", "provider", "scheme")) or "").lower()
+    if word in ("webhook", "schedule", "http", "json", ""):
+        return None
+    return next((each for each in get_args(Scheme) if each in word), "hmac")
+
+
+def github_event(word: str) -> str | None:
+    """Return the event of GitHub that is named, where nothing else can be meant."""
+    folded = word.lower().replace("-", "_").removesuffix("_target")
+    return folded if folded in NAMES and "_" in folded and folded not in ("workflow_dispatch", "repository_dispatch") else None
+
+
+def triggers(value: Any) -> str | None:
+    """Return triggers, of `on:` as GitHub's workflows have it, or of names alone."""
+    named = (
+        {str(each): None for each in value}
+        if isinstance(value, list)
+        else value
+        if isinstance(value, dict)
+        else {str(value): None}
+    )
+    made: list[str] = []
+    by_hand = ("workflow_dispatch", "workflow_call", "manual", "api")
+    if any(name in by_hand for name in named):
+        made.append("{type: manual}")
+    if "schedule" in named or "cron" in named:
+        zone = _zone(named.get("schedule"))
+        expression = cron(named.get("schedule", named.get("cron"))) or EXAMPLE_CRON
+        made.append(f"{{type: schedule, config: {{cronExpression: {expression}{zone}}}}}")
+    if isinstance(value, str) and (meant := cron_meant(value)) is not None:
+        made.append(f'{{type: schedule, config: {{cronExpression: "{meant.expression}"}}}}')
+    asked = [name for name in named if name in NAMES and name not in by_hand]
+    if asked:
+        made.append(
+            f"{{type: webhook, config: {{path: my-path, scheme: github, events: {flow(asked)}, secret: {{name: NAME}}}}}}"
+        )
+    return f"[{', '.join(made)}]" if made else None
+
+
+def _zone(value: Any) -> str:
+    found = value[0] if isinstance(value, list) and value else value
+    zone = found.get("timezone") if isinstance(found, dict) else None
+    return f", timezone: {flow(zone)}" if isinstance(zone, str) else ""
+
+
+def switch(value: Any) -> str | None:
+    """Return true or false."""
+    return None if isinstance(value, (dict, list)) or value is None else _bool(value)
+
+
+def turned(value: Any) -> str | None:
+    """Return false for true, and the other way round: `disabled` is `enabled` turned round."""
+    if isinstance(value, (dict, list)):
+        return "false"
+    return None if value is None else {"true": "false", "false": "true"}[_bool(value)]
+
+
+def seconds(value: Any) -> str | None:
+    """Return a duration, of a number of seconds or of a text with units."""
+    return _duration(value, 1)
+
+
+def minutes(value: Any) -> str | None:
+    """Return a duration, of a number of minutes."""
+    return _duration(value, 60)
+
+
+def hours(value: Any) -> str | None:
+    """Return a duration, of a number of hours."""
+    return _duration(value, 3600)
+
+
+def milliseconds(value: Any) -> str | None:
+    """Return a duration, of a number of milliseconds."""
+    return _duration(value, 0.001)
+
+
+def whole(value: Any) -> str | None:
+    """Return a whole number, of a mapping the one that says how often or how many."""
+    if isinstance(value, dict):
+        named = [inner for key, inner in value.items() if _COUNTS.match(str(key))]
+        return next((found for each in (*named, *value.values()) if (found := whole(each)) is not None), None)
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    number = whole_meant(str(value).strip())
+    return None if number is None or number < 0 else str(number)
+
+
+def retries(value: Any) -> str | None:
+    """Return how often is tried again; `true` is once, `false` never."""
+    return {True: "1", False: "0"}[value] if isinstance(value, bool) else whole(value)
+
+
+def retries_of_attempts(value: Any) -> str | None:
+    """Return how often is tried again, where the first attempt counts."""
+    count = whole(value)
+    return None if count is None else str(max(0, int(count) - 1))
+
+
+def at_once(value: Any) -> str | None:
+    """Return how many at once: a group that excludes others has one."""
+    return "1" if isinstance(value, (str, dict)) and whole(value) is None else whole(value)
+
+
+def exclusive(value: dict[Any, Any]) -> str | None:
+    """Return the key of a group of which a new run takes the place of the one that waits."""
+    group, cancels = value.get("group"), value.get("cancel-in-progress")
+    if not isinstance(group, str) or "{{" not in group or "${{" in group or cancels is not True:
+        return None
+    return flow({"key": group, "onDuplicate": "replace"})
+
+
+def money(value: Any) -> str | None:
+    """Return an amount in quotes."""
+    found = None if isinstance(value, (dict, list, bool)) or value is None else amount_meant(str(value))
+    return None if found is None else f'"{found}"'
+
+
+def cron(value: Any) -> str | None:
+    """Return a cron expression, of a list the first, or of an interval."""
+    if (every := _every(value)) is not None:
+        return every
+    found = _scalar(value, ("cron", "cronExpression", "schedule", "schedules", "expression", "start"))
+    if isinstance(found, str) and (meant := cron_meant(found)) is not None and meant.zone is None:
+        return f'"{meant.expression}"'
+    return f'"{found}"' if isinstance(found, str) and '"' not in found and "\\" not in found else None
+
+
+def clock(parts: Mapping[str, Any]) -> str | None:
+    """Return a cron expression of the time and the days, by the folded names of their keys."""
+
+    def first(*names: str) -> Any:
+        return next((parts[name] for name in names if name in parts), None)
+
+    hour, minute, at = first("hour", "hours"), first("minute", "minutes"), first("time", "at", "timeofday", "runat")
+    if isinstance(hour, int):
+        at = f"{hour}:{minute if isinstance(minute, int) else 0:02}"
+    days = first(
+        "days", "day", "weekdays", "weekday", "dayofweek", "daysofweek", "dow", "on", "frequency", "repeat", "recurrence"
+    )
+    named = [str(day) for day in (days if isinstance(days, list) else [days or "daily"])]
+    meant = cron_said(f"{' and '.join(named)} at {at}") if isinstance(at, str) else None
+    return None if meant is None else f'"{meant}"'
+
+
+def _every(value: Any) -> str | None:
+    """A cron expression of an interval that fits into an hour, a day or a week evenly."""
+    lasts = _duration(value, 1) if isinstance(value, (int, float, str)) else None
+    minutes, rest = divmod(duration(lasts).total_seconds(), 60) if lasts else (0, 1)
+    if rest or not minutes:
+        return None
+    if 60 % minutes == 0:
+        return f'"*/{int(minutes)} * * * *"' if minutes not in (1, 60) else '"* * * * *"' if minutes == 1 else '"0 * * * *"'
+    if minutes % 60 == 0 and 24 % (minutes // 60) == 0:
+        return f'"0 */{int(minutes) // 60} * * *"' if minutes < 1_440 else '"0 0 * * *"'
+    return '"0 0 * * 0"' if minutes == 7 * 1_440 else None
+
+
+def starts_a_day(value: Any) -> str | None:
+    """Return a quota of starts in any day."""
+    count = whole(value)
+    return None if count is None else f"{{count: {count}, per: 24h}}"
+
+
+def starts_an_hour(value: Any) -> str | None:
+    """Return a quota of starts in any hour."""
+    count = whole(value)
+    return None if count is None else f"{{count: {count}, per: 1h}}"
+
+
+def quantity(value: Any) -> str | None:
+    """Return an amount of CPU or memory in quotes."""
+    return None if isinstance(value, (dict, list, bool)) or value is None else f'"{value}"'
+
+
+def mebibytes(value: Any) -> str | None:
+    """Return an amount of memory, of a number of mebibytes."""
+    count = whole(value)
+    return None if count is None else f"{count}Mi"
+
+
+def names(value: Any) -> str | None:
+    """Return a list of texts: of items, of what a mapping allows, or of the one that stands there."""
+    if isinstance(value, dict):
+        inner = next((each for key, each in value.items() if str(key).lower() in ("allowed", "allow", "names", "hosts")), None)
+        return None if inner is None else names(inner)
+    items = value if isinstance(value, list) else [value]
+    found = [each for item in items if (each := _scalar(item, ("name", "host", "url", "value"))) is not None]
+    return flow([str(each) for each in found]) if found else None
+
+
+def one_of_actions(value: Any) -> str | None:
+    """Return the condition that one of these actions has happened."""
+    listed = re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
+    if not isinstance(listed, list) or not listed or not all(re.fullmatch(r"\w{1,40}", str(each)) for each in listed):
+        return None
+    return '"' + " || ".join(f"@.action == '{each}'" for each in listed) + '"'
+
+
+def secrets_of(value: Any) -> str | None:
+    """Return the names of the objects that hold a pod's variables."""
+    found: list[str] = []
+    for each in value if isinstance(value, list) else [value]:
+        inner = next(iter(each.values()), None) if isinstance(each, dict) else each
+        name = inner.get("name") if isinstance(inner, dict) else inner
+        word = re.sub(r"\W+", "_", str(name)).upper()
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,60}", word):
+            return None
+        found.append(word)
+    return flow(found) if found else None
+
+
+def secret_names(value: Any) -> str | None:
+    """Return names of secrets; what may be a secret itself is not repeated."""
+    found = re.findall(r"[\w.-]+", names(value) or "")
+    return flow(found) if found and all(re.fullmatch(r"[A-Z][A-Z0-9_]*", each) for each in found) else None
+
+
+def bare_host(text: str) -> str:
+    """Return the host and port of a URL, without scheme and path; a network such as `10.0.0.0/8` keeps its length."""
+    return re.sub(r"(?i)\A[a-z]+://|/(?!\d{1,3}\Z).*\Z", "", text)
+
+
+def hosts(value: Any) -> str | None:
+    """Return a list of hosts, without what stands around them in a URL, and without what is no host."""
+    found = names(value)
+    bare = [bare_host(each) for each in re.findall(r"[^\s,\[\]'\"]+", found or "")]
+    listed = [each for each in bare if re.fullmatch(r"[A-Za-z0-9.*:-]+\.[A-Za-z0-9.*:/-]+", each)]
+    return flow(listed) if listed else None
+
+
+def mapping_of_texts(value: Any) -> str | None:
+    """Return names with their values as texts, also of a list of `{name: A, value: b}`, `{A: b}` or `A=b`."""
+    pairs: dict[str, Any] = {}
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, dict) and "name" in item:
+            pairs[str(item["name"])] = item.get("value", "value")
+        elif isinstance(item, dict):
+            pairs.update(item)
+        elif isinstance(item, str) and "=" in item:
+            name, _, pairs_value = item.partition("=")
+            pairs[name] = pairs_value
+        else:
+            return None
+    if any(SECRET_NAME.search(key) for key in pairs):
+        return None  # what may be a secret is not repeated
+    written = {key: _plain(inner) for key, inner in pairs.items() if not isinstance(inner, (dict, list))}
+    return flow(written) if written else None
+
+
+def named_values(value: list[Any]) -> str | None:
+    """Return a list of `{name: A, value: b}` or `{A: b}` as one mapping, each value as it is."""
+    pairs: dict[str, Any] = {}
+    for item in value:
+        if not isinstance(item, dict):
+            return None
+        name = next((item[key] for key in ("name", "key", "parameter", "param") if isinstance(item.get(key), str)), None)
+        told = next((item[key] for key in ("value", "path", "from", "jsonPath", "default") if key in item), None)
+        if name is not None and told is None:
+            return None
+        pairs.update(item if name is None else {name: told})
+    return flow(pairs) if pairs and not any(SECRET_NAME.search(str(key)) for key in pairs) else None
+
+
+def commands(value: Any) -> str | None:
+    """Return a list of commands: those that stand there, and of steps what they run."""
+    items = value if isinstance(value, list) else [value]
+    found = [each for item in items if (each := _scalar(item, ("run", "command", "script", "commands", "cmd"))) is not None]
+    lines = [line.strip() for each in found for line in str(each).split("\n") if line.strip()]
+    return flow(lines) if lines else None
+
+
+def program(value: Any) -> str | None:
+    """Return a program and its arguments."""
+    if isinstance(value, list) and value and all(isinstance(each, (str, int, float)) for each in value):
+        return flow([_plain(each) for each in value])
+    found = _scalar(value, ("run", "command", "script"))
+    return flow(["sh", "-c", found.strip()]) if isinstance(found, str) else None
+
+
+def image(value: Any) -> str | None:
+    """Return an image's name, also of its repository and tag."""
+    if isinstance(value, dict) and isinstance(value.get("repository"), str) and "tag" in value:
+        return flow(f"{value['repository']}:{value['tag']}")
+    found = _scalar(value, ("image", "name", "repository"))
+    return flow(found) if isinstance(found, str) else None
+
+
+def schema(value: Any) -> str | None:
+    """Return a schema of the parameters that stand there, in any of the ways in which others declare them."""
+    if isinstance(value, dict) and (value.get("type") == "object" or isinstance(value.get("properties"), dict)):
+        return flow(value)
+    if isinstance(value, dict) and isinstance(value.get("parameters"), list):
+        value = value["parameters"]
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    for name, given in _parameters(value):
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            return None
+        properties[name] = _parameter(given)
+        if "default" not in properties[name] and not (isinstance(given, dict) and given.get("required") is False):
+            required.append(name)
+    if not properties:
+        return None
+    wanted = {"required": required} if required else {}
+    return flow({"type": "object", "properties": properties, **wanted, "additionalProperties": False})
+
+
+def catch_up(value: Any) -> str | None:
+    """Return what becomes of missed slots."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return "last"
+    word = str(value).lower()
+    return "all" if word in ("true", "all") else "last" if word in ("last", "latest") else "skip"
+
+
+def overlapping(value: Any) -> str | None:
+    """Return what becomes of a slot that falls into a run."""
+    word = str(value).lower()
+    return "skip" if word in ("forbid", "skip", "true", "drop", "cancel_new", "cancel", "fail") else "queue"
+
+
+def on_duplicate(value: Any) -> str | None:
+    """Return what becomes of a run that stands for the same."""
+    word = str(value).lower()
+    return "reject" if word in ("cancel_new", "cancel", "fail") else "join" if word in ("skip", "drop") else "replace"
+
+
+def retries_of_policy(value: Any) -> str | None:
+    """Return how often is tried again, of a pod's `restartPolicy`."""
+    return "0" if str(value).lower() in ("never", "no") else "1"
+
+
+def standalone(value: Any) -> str | None:
+    """Return the type of a task, whatever its kind is called elsewhere."""
+    return None if isinstance(value, (dict, list)) else "standalone"
+
+
+def clone(value: Any) -> str | None:
+    """Return the command that fetches a repository."""
+    found = _scalar(value, ("url", "repo", "repository", "name"))
+    if not isinstance(found, str) or re.search(r"[\s'\"]", found):
+        return None
+    url = f"https://github.com/{found}" if re.fullmatch(r"[\w.-]+/[\w.-]+", found) else found
+    return flow([f"git clone {url}"])
+
+
+def secret(value: Any) -> str | None:
+    """Return a secret by its name."""
+    from optio.compiler.conversions.known_keys import secret_meant
+
+    while isinstance(value, dict) and value:
+        value = value.get("name", next(iter(value.values())))
+    name = secret_meant(value)
+    return None if name is None else flow({"name": name})
+
+
+def _duration(value: Any, unit: float) -> str | None:
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, dict):
+        inner = next(
+            (each for key, each in value.items() if str(key).lower() in ("seconds", "minutes", "hours", "limit")), None
+        )
+        scale = {"minutes": 60, "hours": 3600}.get(next((str(key).lower() for key in value if value[key] == inner), ""), unit)
+        return None if isinstance(inner, (dict, list)) else _duration(inner, scale)
+    written = str(value).strip()
+    written = _WORDS.get(written.lower().removeprefix("per ").removeprefix("every ").removesuffix("ly"), written)
+    if re.fullmatch(r"\d{1,9}(?:\.\d{1,3})?", written):
+        meant = round(float(written) * unit)
+        return span(timedelta(seconds=meant)) if 0 < meant < 86_400 * 365 else None
+    if (clock := _CLOCK.fullmatch(written)) is not None:
+        days, in_hours, in_minutes, in_seconds = (int(part or 0) for part in clock.groups())
+        return (
+            span(timedelta(days=days, hours=in_hours, minutes=in_minutes, seconds=in_seconds))
+            if any(map(int, re.findall(r"\d+", written)))
+            else None
+        )
+    if (built := _TIMEDELTA.fullmatch(written)) is not None:
+        parts = dict(re.findall(r"(\w+)\s*=\s*(\d+)", built[1] or built[2]))
+        units = {"days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
+        total = sum(int(number) * units.get(name, 0) for name, number in parts.items())
+        return span(timedelta(seconds=total)) if total else None
+    return duration_meant(written)
+
+
+def _bool(value: Any) -> str:
+    return "false" if str(value).strip().lower() in _NO else "true"
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+
+
+def _scalar(value: Any, keys: Iterable[str]) -> Any:
+    """The value itself, or what stands in it under one of these names."""
+    for _ in range(4):
+        if isinstance(value, list):
+            value = next(iter(value), None)
+        elif isinstance(value, dict):
+            value = next((value[key] for key in keys if key in value), None)
+    return None if isinstance(value, (list, dict)) else value
+
+
+def _parameters(value: Any) -> Iterable[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield from ((str(key), inner) for key, inner in value.items())
+    elif isinstance(value, str):
+        # `A=1 B=2`, or names alone
+        yield from ((name, default or None) for name, _, default in (word.partition("=") for word in value.split()))
+    for item in value if isinstance(value, list) else ():
+        if isinstance(item, dict):
+            named = next((item[key] for key in ("name", "id") if isinstance(item.get(key), str)), None)
+            yield from [(named, item)] if named is not None else ((str(key), inner) for key, inner in item.items())
+        elif isinstance(item, str):
+            name, _, default = item.partition("=")
+            yield name, default or None
+
+
+def _parameter(given: Any) -> dict[str, Any]:
+    """The schema of one parameter, of what another system says of it, or of its default."""
+    if not isinstance(given, dict):
+        if given is None:
+            return {"type": "string", "maxLength": 200}
+        kind = _PYTHON_TYPES.get(type(given))
+        return {"type": kind, "default": given} if kind else {"type": "string", "default": str(given)}
+    members = given.get("options", given.get("values", given.get("enum")))
+    kind = _TYPES.get(str(given.get("type", "string")).lower(), "string")
+    default = given.get("default", given.get("defaults", given.get("value")))
+    bound: dict[str, Any] = {"enum": members} if isinstance(members, list) else {"maxLength": 200} if kind == "string" else {}
+    told = {"description": given["description"]} if isinstance(given.get("description"), str) else {}
+    known = {} if default is None else {"default": str(default) if kind == "string" else default}
+    return {"type": kind, **told, **bound, **known}

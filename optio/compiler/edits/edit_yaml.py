@@ -1,0 +1,352 @@
+"""Edit: a task file with some values changed, and every other character of it as it was.
+
+The text is spliced at the places of the changed values; comments, order, quotes and blank lines stay. The result is parsed
+again: an edit that would say anything else than what was wanted is refused, never written.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import yaml
+
+from optio.compiler.diagnostics import Edit
+from optio.compiler.source import SourceFile, Span, position_at
+from optio.compiler.yaml.document import Document, parse
+from optio.compiler.yaml.emit import entry, flow, indented, inline, item
+from optio.model.registry import canonical
+
+_COLON = re.compile(r"[ \t]*:")
+_ALIAS = re.compile(r"[ \t]*:\s*\*[^\s,\]}]+")
+_HEADER = re.compile(r"[|>][0-9+-]*([ \t]+#[^\n]*)?")
+_DASH = re.compile(r"^ *-(?=[ \n])", re.MULTILINE)
+_BLANK = re.compile(r"\n[ \t]*(?:\n|\Z)")
+_BREAK = re.compile(r"\r\n|\r|\n")
+
+
+class CannotEdit(Exception):
+    """The text is written in a way that a splice would harm; `line` is where."""
+
+    def __init__(self, message: str, line: int) -> None:
+        self.line = line
+        super().__init__(message)
+
+
+class _Splice(NamedTuple):
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """Where a value stands: behind the colon or dash that ends at `opening` and began in `column`, or between braces."""
+
+    opening: int
+    column: int
+    in_flow: bool
+
+
+def edit(path: str, data: bytes, wanted: dict[str, Any]) -> bytes:
+    """The file's bytes, changed so that it says `wanted`. Raises CannotEdit."""
+    document, found = parse(SourceFile(path, data))
+    if document is None:
+        raise CannotEdit(f"the file cannot be read: {found[0].message}", found[0].span.start.line)
+    splices = _splices(document, wanted)
+    edited = _spliced(data, document.text, splices)
+    if not _says(path, edited, wanted) and not document.text.endswith("\n"):
+        # Text in block style that has come to stand at the end needs the newline that this file did without.
+        edited += b"\r\n" if b"\r\n" in edited else b"\n"
+    if not _says(path, edited, wanted):
+        raise _tied(document, splices)
+    return edited
+
+
+def edits(document: Document, wanted: dict[str, Any]) -> tuple[Edit, ...]:
+    """What `edit` changes, for a finding's fix. Raises CannotEdit, also where a comment stands in what would go."""
+    text, splices = document.text, list(_in_order(_splices(document, wanted), document.text))
+    for splice in splices:
+        if "#" in text[splice.start : splice.end]:
+            raise CannotEdit("a comment would be lost", position_at(text, splice.start).line)
+    if not _says(document.path, _spliced(text.encode(), text, splices), wanted):
+        raise _tied(document, splices)
+    return tuple(Edit(Span(position_at(text, start), position_at(text, end)), new) for start, end, new in splices)
+
+
+def _splices(document: Document, wanted: dict[str, Any]) -> list[_Splice]:
+    editor = _Editor(document)
+    editor.change(None, document.root, document.value, wanted)
+    return editor.splices
+
+
+def _tied(document: Document, splices: list[_Splice]) -> CannotEdit:
+    first = min((splice.start for splice in splices), default=0)
+    why = "anchors, aliases or an unusual layout tie these lines to others"
+    return CannotEdit(why, position_at(document.text, first).line)
+
+
+def _spliced(data: bytes, text: str, splices: list[_Splice]) -> bytes:
+    """The splices' places count in the text as it was parsed: one LF for each line end, no byte order mark."""
+    raw = data.decode("utf-8")
+    mark = "\ufeff" if raw.startswith("\ufeff") else ""
+    raw = raw.removeprefix("\ufeff")
+    newline = "\n"
+    places: Sequence[int] = range(len(raw) + 1)
+    if "\r" in raw:
+        breaks = [(m.start(), m.end()) for m in _BREAK.finditer(raw)]
+        newline = raw[slice(*breaks[0])]
+        longer = {start: end - start - 1 for start, end in breaks}
+        places, shift = [], 0
+        for index in range(len(text) + 1):
+            places.append(index + shift)
+            shift += longer.get(index + shift, 0)
+    parts, done = [mark], 0
+    for splice in _in_order(splices, text):
+        parts += [raw[done : places[splice.start]], splice.text.replace("\n", newline)]
+        done = places[splice.end]
+    return "".join([*parts, raw[done:]]).encode()
+
+
+def _in_order(splices: list[_Splice], text: str) -> Iterator[_Splice]:
+    """By place; what is deleted twice is deleted once."""
+    done, gone = 0, False
+    for splice in sorted(splices, key=lambda s: s.start):
+        start, end, new = max(done, splice.start), max(done, splice.end), splice.text
+        if below := gone and start > splice.start and new.startswith("\n") and text[start - 1] == "\n":
+            new = new[1:] + "\n"  # the line that it was to stand below has gone, with its end
+        yield _Splice(start, end, new)
+        done, gone = max(done, splice.end), below or not new
+
+
+def _says(path: str, data: bytes, wanted: dict[str, Any]) -> bool:
+    document, _ = parse(SourceFile(path, data))
+    return document is not None and canonical(document.value) == canonical(wanted)
+
+
+class _Editor:
+    """Collects the splices that turn one value into another."""
+
+    def __init__(self, document: Document) -> None:
+        self.text = document.text
+        self.splices: list[_Splice] = []
+
+    def change(self, slot: _Slot | None, node: yaml.Node, old: Any, new: Any) -> None:
+        """Make the node at `slot` (None: the whole file) say `new`."""
+        if canonical(old) == canonical(new):
+            return
+        if isinstance(node, yaml.MappingNode) and isinstance(new, dict) and new and self._mapping(node, old, new):
+            return
+        if isinstance(node, yaml.SequenceNode) and isinstance(new, list) and new and old:
+            self._sequence(node, old, new)
+            return
+        if slot is None:
+            raise CannotEdit("nothing of the file would stay", 1)
+        self._replace(slot, node, new)
+
+    def _mapping(self, node: yaml.MappingNode, old: dict[str, Any], new: dict[str, Any]) -> bool:
+        """False when no entry stays, so that the whole mapping is to be replaced."""
+        entries = [(key, value) for key, value in node.value if isinstance(key, yaml.ScalarNode)]
+        stay = [pair for pair in entries if pair[0].value in new or _is_merge(pair[0])]
+        if not stay:
+            return False
+        ends = [self._entry_end(key, value) for key, value in entries]
+        for index, (key, value) in enumerate(entries):
+            if _is_merge(key):
+                continue
+            if key.value not in new:
+                self._remove_entry(node, entries, ends, index)
+            elif canonical(old[key.value]) != canonical(new[key.value]):
+                if value.start_mark.index < key.end_mark.index:
+                    raise CannotEdit(f"`{key.value}` comes through an alias", key.start_mark.line + 1)
+                colon = _COLON.match(self.text, key.end_mark.index)
+                if colon is None:
+                    raise CannotEdit(f"`{key.value}` is written without a colon on its line", key.start_mark.line + 1)
+                slot = _Slot(colon.end(), key.start_mark.column, bool(node.flow_style))
+                self.change(slot, value, old[key.value], new[key.value])
+        written = {key.value for key, _ in entries}
+        added = {key: value for key, value in new.items() if key not in written and (key not in old or old[key] != value)}
+        last = max(end for pair, end in zip(entries, ends, strict=True) if pair in stay)
+        if node.flow_style:
+            self._put(last, "".join(f", {flow({key: value})[1:-1]}" for key, value in added.items()))
+        else:
+            lines = [line for key, value in added.items() for line in entry(key, value)]
+            if lines and self._swallows(lines, last):
+                lines = [f"{entry(key, None)[0].removesuffix(' null')} {flow(value)}" for key, value in added.items()]
+            self._insert_below(last, lines, stay[0][0].start_mark.column)
+        return True
+
+    def _remove_entry(self, node: yaml.MappingNode, entries: list[Any], ends: list[int], index: int) -> None:
+        start, end = entries[index][0].start_mark.index, ends[index]
+        if node.flow_style:
+            self._cut_between([key.start_mark.index for key, _ in entries], ends, index)
+        elif self._begins_line(start):
+            self._cut_lines(start, end)
+        else:
+            self._cut(start, end)
+
+    def _sequence(self, node: yaml.SequenceNode, old: list[Any], new: list[Any]) -> None:
+        items = node.value
+        starts = [one.start_mark.index for one in items]
+        if any(a >= b for a, b in pairwise(starts)) or starts[0] < node.start_mark.index:
+            raise CannotEdit("the list holds aliases", node.start_mark.line + 1)
+        ends = [self._end(one) for one in items]
+        before = [canonical(one) for one in old]
+        after = [canonical(one) for one in new]
+        head = _common(before, after)
+        tail = _common(before[head:][::-1], after[head:][::-1])
+        both = min(len(old), len(new)) - head - tail
+        dashes = [] if node.flow_style else self._dashes(node, ends)
+        for index in range(head, head + both):
+            column = 0 if node.flow_style else node.start_mark.column
+            slot = _Slot(starts[index] if node.flow_style else dashes[index] + 1, column, bool(node.flow_style))
+            self.change(slot, items[index], old[index], new[index])
+        for index in range(head + both, len(old) - tail):
+            if node.flow_style:
+                self._cut_between(starts, ends, index)
+            elif self._begins_line(dashes[index]):
+                self._cut_lines(dashes[index], ends[index])
+            elif "#" in self.text[ends[index] : dashes[index + 1]]:
+                raise CannotEdit("a comment stands behind the item", position_at(self.text, ends[index]).line)
+            else:
+                self._cut(dashes[index], dashes[index + 1])
+        added = new[head + both : len(new) - tail]
+        if not added:
+            return
+        at = head + both
+        if node.flow_style:
+            texts = [flow(one) for one in added]
+            if at:
+                self._put(ends[at - 1], "".join(f", {text}" for text in texts))
+            else:
+                self._put(starts[0], "".join(f"{text}, " for text in texts))
+            return
+        lines = [line for one in added for line in item(one)]
+        if self._swallows(lines, ends[at - 1] if at else dashes[0]):
+            lines = [f"- {flow(one)}" for one in added]
+        if at:
+            self._insert_below(ends[at - 1], lines, node.start_mark.column)
+        elif self._begins_line(dashes[0]):
+            start = self.text.rfind("\n", 0, dashes[0]) + 1
+            self._put(start, "".join(line + "\n" for line in indented(lines, node.start_mark.column)))
+        else:
+            # Behind another dash: what stood there comes to stand on a line of its own.
+            column = node.start_mark.column
+            first, *rest = lines
+            self._put(dashes[0], "\n".join([first, *indented(rest, column), " " * column]))
+
+    def _dashes(self, node: yaml.SequenceNode, ends: list[int]) -> list[int]:
+        """Each item's dash: the first where the list begins, the others at the beginning of a line."""
+        dashes = [int(node.start_mark.index)]
+        for end in ends[:-1]:
+            found = _DASH.search(self.text, end)
+            if found is None:
+                raise CannotEdit("the list is written in an unusual way", node.start_mark.line + 1)
+            dashes.append(found.end() - 1)
+        return dashes
+
+    def _replace(self, slot: _Slot, node: yaml.Node, new: Any) -> None:
+        start, end = node.start_mark.index, self._end(node)
+        scalar = node if isinstance(node, yaml.ScalarNode) else None
+        if scalar is not None and not scalar.style and not scalar.value:
+            start = end = slot.opening
+        if slot.in_flow:
+            self._put(start, (" " if self.text[start - 1 : start] == ":" else "") + flow(new), end)
+            return
+        if self.text[slot.opening - 1] == "-":
+            first, *rest = item(new)
+            first = first[2:]
+        else:
+            first, rest = inline(new)
+        if rest and self._swallows(rest, end):
+            first, rest = flow(new), []
+        gap = self.text[slot.opening : start]
+        if start == slot.opening or not (scalar is not None or _in_braces(node)):
+            # The value begins on the next line, or is not there at all: a comment behind the colon stays.
+            comment, _, others = gap.partition("\n")
+            if others.strip():
+                raise CannotEdit("a comment stands before the value", position_at(self.text, start).line)
+            self._put(slot.opening, (" " + first if first else "") + comment.rstrip(), end)
+        else:
+            header = _HEADER.match(self.text, start) if scalar is not None and scalar.style in ("|", ">") else None
+            comment = (header[1] or "") if header else ""
+            self._put(start if first else slot.opening, first + comment, end)
+        self._insert_below(end, rest, slot.column)
+
+    def _entry_end(self, key: yaml.Node, value: yaml.Node) -> int:
+        if value.start_mark.index < key.end_mark.index:
+            alias = _ALIAS.match(self.text, key.end_mark.index)
+            return alias.end() if alias else int(key.end_mark.index)
+        return max(self._end(value), int(key.end_mark.index))
+
+    def _end(self, node: yaml.Node) -> int:
+        """Behind the last character of the value itself; the parser's own end is where the next thing begins."""
+        end: int = node.end_mark.index
+        if isinstance(node, yaml.ScalarNode):
+            if node.style not in ("|", ">"):
+                return end
+            header = _HEADER.match(self.text, node.start_mark.index)
+            if header is not None and "+" in header[0].partition("#")[0]:
+                return end
+            used = len(self.text[:end].rstrip())
+            return self._line_end(max(used, node.start_mark.index))
+        if _in_braces(node) or not node.value:
+            return end
+        if isinstance(node, yaml.MappingNode):
+            return max(self._entry_end(key, value) for key, value in node.value)
+        return max(self._end(one) for one in node.value)
+
+    def _line_end(self, index: int) -> int:
+        found = self.text.find("\n", index)
+        return len(self.text) if found < 0 else found
+
+    def _begins_line(self, index: int) -> bool:
+        return not self.text[self.text.rfind("\n", 0, index) + 1 : index].strip()
+
+    def _put(self, start: int, text: str, end: int | None = None) -> None:
+        if text or end not in (None, start):
+            self.splices.append(_Splice(start, start if end is None else end, text))
+
+    def _cut(self, start: int, end: int) -> None:
+        self.splices.append(_Splice(start, end, ""))
+
+    def _cut_lines(self, start: int, end: int) -> None:
+        first = self.text.rfind("\n", 0, start) + 1
+        ended = end > 0 and self.text[end - 1] == "\n"
+        self._cut(first, end if ended else min(self._line_end(end) + 1, len(self.text)))
+
+    def _cut_between(self, starts: list[int], ends: list[int], index: int) -> None:
+        """One of several between braces, with the comma that it no longer needs."""
+        if index + 1 < len(starts):
+            cut = starts[index], starts[index + 1]
+        else:
+            cut = (ends[index - 1] if index else starts[index]), ends[index]
+        if "#" in self.text[slice(*cut)] and "\n" in self.text[slice(*cut)]:
+            raise CannotEdit("a comment stands between braces", position_at(self.text, cut[0]).line)
+        self._cut(*cut)
+
+    def _swallows(self, lines: list[str], end: int) -> bool:
+        """Whether these lines end with a text that keeps its blank lines, and would take those below for its own."""
+        return not lines[-1] and _BLANK.match(self.text, self._line_end(end)) is not None
+
+    def _insert_below(self, end: int, lines: list[str], column: int) -> None:
+        """Behind the line in which `end` lies; a text that keeps its blank lines ends on a new line already."""
+        below = "".join("\n" + line for line in indented(lines, column))
+        if end and self.text[end - 1] == "\n":
+            self._put(end, below[1:] + "\n" if below else "")
+        else:
+            self._put(self._line_end(end), below)
+
+
+def _in_braces(node: yaml.Node) -> bool:
+    return bool(isinstance(node, yaml.CollectionNode) and node.flow_style)
+
+
+def _is_merge(key: yaml.ScalarNode) -> bool:
+    return key.value == "<<" and not key.style
+
+
+def _common(one: list[str], other: list[str]) -> int:
+    """How many items at the beginning are equal."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

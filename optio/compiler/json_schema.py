@@ -1,0 +1,223 @@
+"""The JSON Schemas that editors use, generated from the model; the keys' descriptions are the docstrings below its fields.
+
+They are draft 2020-12, with words of editors that the standard passes over: `markdownDescription`, `markdownEnumDescriptions`,
+`enumDescriptions`, `defaultSnippets` and `patternErrorMessage`.
+"""
+
+import ast
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.json import schema_components
+
+from optio.compiler import json_schema_texts as words
+from optio.compiler.layers import NOT_IN_DEFAULTS
+from optio.compiler.rules.codes import RULES
+from optio.compiler.rules.rule import Rule
+from optio.model import example, policy, task, trigger
+from optio.model.policy import EFFECTS, PolicySpec
+from optio.model.spec import NOT_BLANK, Spec, keys_of, portable
+from optio.model.task import TaskSpec
+
+Schema = dict[str, Any]
+
+
+def task_schema() -> str:
+    """`schemas/task.schema.json`, ready to be written: tasks, and the templates that they extend."""
+    schema = _task()
+    # A template lacks what its tasks have, and a task what its template or the defaults above it have: all but its name.
+    schema["if"] = {"properties": {"type": {"const": "template"}}, "required": ["type"]}
+    schema["else"] = {"required": ["name"]}
+    schema["defaultSnippets"] = words.TASK
+    return _written("Optio task", schema)
+
+
+def defaults_schema() -> str:
+    """`schemas/defaults.schema.json`: what may stand in `_defaults.yaml`."""
+    schema = _task()
+    schema["description"] = "What holds for every task of this directory and of those below it, unless the task says otherwise."
+    for key in NOT_IN_DEFAULTS:
+        del schema["properties"][key]
+    return _written("Optio defaults", _without_unused(schema))
+
+
+def policy_schema() -> str:
+    """`schemas/policy.schema.json`: what may stand in `_policy.yaml`."""
+    schema = _of(PolicySpec, policy)
+    schema["properties"]["failOn"]["items"] = {"type": "string", "enum": list(EFFECTS)}
+    kept = schema["properties"]["rules"]
+    schema["properties"]["rules"] = {
+        "type": "object",
+        "description": kept["description"],
+        "properties": {code: _level(rule) for code, rule in RULES.items()},
+        "additionalProperties": False,
+    }
+    # An error stays one.
+    choices = {"Level": words.LEVELS, "Error": {"error": words.LEVELS["error"]}}
+    for name, meanings in choices.items():
+        schema["$defs"][name] = {"description": "What becomes of a finding.", **_choice(meanings)}
+    _mark(schema)
+    return _written("Optio policy", schema)
+
+
+SCHEMAS: dict[str, Callable[[], str]] = {"task": task_schema, "defaults": defaults_schema, "policy": policy_schema}
+
+
+def _task() -> Schema:
+    schema = _of(TaskSpec, task, trigger, example)
+    del schema["required"]
+    properties = schema["properties"]
+    kind = properties["type"]
+    kind.pop("const", None)
+    kind |= _choice(words.MEANINGS["TaskSpec"]["type"])
+    properties["paramsSchema"] |= {key: value for key, value in words.parameters().items() if value}
+    properties["triggers"]["items"] = {
+        "oneOf": properties["triggers"]["items"]["anyOf"],
+        "defaultSnippets": words.TRIGGERS,
+    }
+    schema["$defs"]["Environment"]["defaultSnippets"] = words.ENVIRONMENT
+    for key in properties.keys() - {"name", "type"}:
+        _or_nothing(properties[key])
+    _mark(schema)
+    return schema
+
+
+def _level(rule: Rule) -> Schema:
+    kind = "Error" if rule.severity == "error" else "Level"
+    return {"$ref": f"#/$defs/{kind}", "description": f"{rule.title[:1].upper()}{rule.title[1:]}."}
+
+
+def _of(model: type[Spec], *modules: object) -> Schema:
+    _, definitions = schema_components([model], ref_template="#/$defs/{name}")
+    _tidy(definitions)
+    for name, each in _models(*modules).items():
+        if name in definitions:
+            _describe(definitions[name], name, each)
+    schema = definitions.pop(model.__name__)
+    return {**schema, "$defs": definitions}
+
+
+def _describe(part: Schema, name: str, model: type[Spec]) -> None:
+    documented = _docstrings(model)
+    for field in keys_of(model):
+        key = field.written
+        found = part["properties"][key]
+        if key == model.__struct_config__.tag_field:
+            kind = found.pop("enum")[0]
+            found |= {"type": "string", "const": kind, "description": f"`{kind}`."}
+        if field.name in documented:
+            found["description"] = " ".join(documented[field.name].split())
+        if key in words.EXAMPLES.get(name, {}):
+            found["examples"] = words.EXAMPLES[name][key]
+        if key in words.SNIPPETS.get(name, {}):
+            found["defaultSnippets"] = words.SNIPPETS[name][key]
+        if key in words.MEANINGS.get(name, {}):
+            found.pop("const", None)
+            found |= _choice(words.MEANINGS[name][key])
+        if key in words.PATTERNS.get(name, {}):
+            for option in found.get("anyOf", [found]):
+                if option.get("type") == "string":
+                    option["pattern"], option["patternErrorMessage"] = words.PATTERNS[name][key]
+
+
+def _or_nothing(found: Schema) -> None:
+    """`null` takes away what a template or the defaults say. Not of mappings: editors complete them worse with it."""
+    if isinstance(found.get("type"), str) and "enum" not in found:
+        found["type"] = [found["type"], "null"]
+    elif "anyOf" in found:
+        found["anyOf"].append({"type": "null"})
+
+
+def _choice(meanings: dict[str, str]) -> Schema:
+    """The values with what each of them means. A constant is a choice of one."""
+    return {"type": "string", "enum": list(meanings), "enumDescriptions": list(meanings.values())}
+
+
+def _mark(schema: Any) -> None:
+    """The same descriptions for editors that show `backquotes` as code, and what they know not to escape then."""
+    if isinstance(schema, list):
+        for item in schema:
+            _mark(item)
+    if not isinstance(schema, dict):
+        return
+    for word, value in schema.items():
+        if word not in ("examples", "default", "enum", "defaultSnippets", "enumDescriptions"):
+            _mark(value)
+    for plain, marked in (("description", "markdownDescription"), ("enumDescriptions", "markdownEnumDescriptions")):
+        value = schema.get(plain)
+        if isinstance(value, str if plain == "description" else list) and "`" in str(value):
+            schema[marked] = value
+
+
+def _models(*modules: object) -> dict[str, type[Spec]]:
+    members = [member for module in modules for member in vars(module).values()]
+    return {m.__name__: m for m in members if isinstance(m, type) and issubclass(m, Spec) and m is not Spec}
+
+
+def _docstrings(model: type[Spec]) -> dict[str, str]:
+    """The text below each field of a class."""
+    (definition,) = ast.parse(inspect.getsource(model)).body
+    assert isinstance(definition, ast.ClassDef)  # noqa: S101 - the source of a class is a class
+    texts: dict[str, str] = {}
+    for field, text in zip(definition.body, definition.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            value = text.value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                texts[field.target.id] = value.value
+    return texts
+
+
+def _tidy(schema: Any) -> None:
+    """Without titles, which are names of classes; without `or null`, for an empty value helps nobody in an editor; without
+    defaults that say no more than that nothing is there. Patterns and choices are told as editors know them."""
+    if isinstance(schema, list):
+        for item in schema:
+            _tidy(item)
+    if not isinstance(schema, dict):
+        return
+    if isinstance(schema.get("title"), str):
+        del schema["title"]
+    if isinstance(schema.get("description"), str):
+        schema["description"] = " ".join(schema["description"].split())
+    options = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
+    if len(options) == 1:
+        del schema["anyOf"]
+        schema.update({**options[0], **schema})
+    elif options:
+        schema["anyOf"] = options
+    if isinstance(pattern := schema.get("pattern"), str):
+        schema["pattern"] = portable(pattern)
+        if pattern == NOT_BLANK:
+            schema["patternErrorMessage"] = "write a text or delete the key"
+    if isinstance(schema.get("enum"), list):
+        schema["type"] = "string"
+    if schema.get("required") == []:
+        del schema["required"]
+    default = schema.get("default", 0)
+    if default in (None, "") or isinstance(default, dict | list):
+        del schema["default"]
+    for word, value in schema.items():
+        if word not in ("examples", "default", "enum", "const"):
+            _tidy(value)
+
+
+def _without_unused(schema: Schema) -> Schema:
+    """Without definitions that nothing leads to."""
+    definitions = schema["$defs"]
+    used: set[str] = set()
+    ahead = [{key: value for key, value in schema.items() if key != "$defs"}]
+    while ahead:
+        part = ahead.pop()
+        for name in definitions.keys() - used:
+            if f'"#/$defs/{name}"' in json.dumps(part):
+                used.add(name)
+                ahead.append(definitions[name])
+    return {**schema, "$defs": {name: part for name, part in definitions.items() if name in used}}
+
+
+def _written(title: str, schema: Schema) -> str:
+    definitions = schema.pop("$defs")
+    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **schema, "$defs": definitions}
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"

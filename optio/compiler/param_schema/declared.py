@@ -1,0 +1,67 @@
+"""What a task's schema declares, as far as it can be read; other checks ask here."""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from optio.compiler.param_schema.keywords import repaired
+from optio.compiler.resolved_task import ResolvedTask
+from optio.model.prompt import placeholders
+
+ROUTE = ("paramsSchema",)
+_OPEN_WORDS = frozenset(
+    {"patternProperties", "$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "unevaluatedProperties"}
+)
+
+
+class Declared(NamedTuple):
+    """`schema` is None when the task has none; `complete` says that `properties` names every parameter there is. What is
+    required and not declared is a mistake of its own: it counts as declared, so that it is told of once."""
+
+    schema: dict[str, Any] | None
+    properties: dict[str, Any]
+    required: frozenset[str]
+    complete: bool
+    undeclared: frozenset[str] = frozenset()
+
+    @property
+    def closed(self) -> bool:
+        """Whether other names are refused when a run is asked for."""
+        return self.schema is not None and self.schema.get("additionalProperties") is False
+
+    def has_default(self, name: str) -> bool:
+        """Whether a run without this parameter still gets a value."""
+        sub = self.properties.get(name)
+        return isinstance(sub, dict) and "default" in sub
+
+    def missing(self, given: Any) -> list[str]:
+        """Required parameters that neither `given` nor a default provides. One that is not declared is another mistake."""
+        wanted = sorted(self.required - self.undeclared)
+        return [name for name in wanted if name not in given and not self.has_default(name)]
+
+
+@lru_cache(maxsize=4)  # a task is asked about by one check after the other
+def declared(task: ResolvedTask) -> Declared | None:
+    """None when the schema is broken: nothing is said about it then."""
+    if not task.knows(ROUTE):
+        return None
+    written = task.spec.params_schema
+    if written is None:
+        return Declared(None, {}, frozenset(), complete=False)
+    schema = repaired(written)
+    properties, required = schema.get("properties", {}), schema.get("required", [])
+    if not isinstance(properties, dict) or not isinstance(required, list):
+        return None
+    names = frozenset(name for name in required if isinstance(name, str))
+    complete = not _OPEN_WORDS & set(schema)
+    undeclared = names - set(properties) if complete else frozenset()
+    return Declared(schema, {**properties, **{name: {} for name in sorted(undeclared)}}, names, complete, undeclared)
+
+
+def parameter_names(task: ResolvedTask, known: Declared) -> set[str] | None:
+    """Every name a mapping may give, or None when any may: the declared ones and the prompt's placeholders."""
+    if known.schema is not None and not known.complete:
+        return None
+    if known.schema is None and task.spec.agent_runtime == "command":
+        return None
+    names = set(known.properties)
+    return names if known.closed else names | set(placeholders(task.prompt))

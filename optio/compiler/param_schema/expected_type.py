@@ -1,0 +1,76 @@
+"""What type the author's own schema wants at a place: of a keyword, and of a value that a parameter gets."""
+
+from typing import Any
+
+from optio.compiler.param_schema.keywords import BY_NAME, IN_LIST, ONE
+from optio.compiler.validation import LIST, MAPPING, SWITCH, TEXT
+from optio.model.route import Route, value_at
+
+NUMBER = "a number"
+# What keywords look like.
+_FORMS = {
+    "properties": "{NAME: {type: string}}",
+    "required": "[NAME]",
+    "enum": "[low, high]",
+    "type": "string",
+    "items": "{type: string}",
+    "pattern": "^[a-z]+$",
+    "format": "date",
+    "uniqueItems": "true",
+    "additionalProperties": "false",
+    **dict.fromkeys(
+        ("minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum", "minProperties", "maxProperties"), "20"
+    ),
+}
+_TYPES = {"string": TEXT, "integer": NUMBER, "number": NUMBER, "boolean": SWITCH, "array": LIST, "object": MAPPING}
+_BOUNDS = ("Length", "Items", "Contains", "Properties", "imum", "multipleOf")
+_KEYWORDS = {
+    **dict.fromkeys(("uniqueItems", "deprecated", "readOnly", "writeOnly"), SWITCH),
+    **dict.fromkeys((*IN_LIST, "required", "enum", "examples"), LIST),
+    **dict.fromkeys((*BY_NAME, "dependentRequired"), MAPPING),
+    **dict.fromkeys(ONE, SWITCH),
+}
+_MEMBERS = ("default", "const", "enum", "examples")
+
+
+def form(route: Route) -> str | None:
+    """How a keyword of a schema is written."""
+    word = str(route[-1])
+    if word == "required" and "properties" in route:
+        return f"delete it here, and name the parameter under `required: [{route[-2]}]` beside `properties:`"
+    return f"write it as in `{word}: {_FORMS[word]}`" if word in _FORMS else None
+
+
+def wanted(root: Any, route: Route) -> str | None:
+    """Told in a word of `misfits`, or as a number; None where any type may stand."""
+    if route[:1] == ("paramsSchema",):
+        return _of_schema(value_at(root, route[:1]), route[1:])
+    names = route[route.index("paramMapping") + 1 :] if "paramMapping" in route else ()
+    if route[:1] == ("tests",) and "params" in route:
+        names = route[route.index("params") + 1 :]
+    names = names[:1] + names[2:] if names[1:2] == ("literal",) else names
+    return _of_value(value_at(root, ("paramsSchema",)), names) if names else None
+
+
+def _of_schema(schema: Any, route: Route) -> str | None:
+    """At a place inside a schema; the schema itself may be `true` or `false`."""
+    if not route:
+        return SWITCH
+    word, below = str(route[0]), route[1:]
+    if word in _MEMBERS and (below or word in ("default", "const")):
+        return _of_value(schema, below[1:] if word in ("enum", "examples") else below)
+    inner = value_at(schema, (word,))
+    if word in (*BY_NAME, *IN_LIST) and below:
+        return _of_schema(value_at(inner, below[:1]), below[1:])
+    if word in ONE:
+        return _of_schema(inner, below)
+    if below:
+        return TEXT
+    return _KEYWORDS.get(word) or (NUMBER if word.endswith(_BOUNDS) else TEXT)
+
+
+def _of_value(schema: Any, route: Route) -> str | None:
+    """Of what stands there in a value that must fit the schema."""
+    for step in route:
+        schema = value_at(schema, ("items",) if isinstance(step, int) else ("properties", step))
+    return _TYPES.get(str(value_at(schema, ("type",))))

@@ -1,0 +1,124 @@
+"""Keywords of JSON Schema: where schemas stand inside a schema, and what a misspelt keyword was meant to be."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from optio.compiler.suggest import closest
+from optio.model.params import SchemaError, validator
+from optio.model.route import Route
+
+# Words under which a schema holds further schemas: by name, in a list, or one.
+BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+IN_LIST = ("allOf", "anyOf", "oneOf", "prefixItems")
+ONE = (
+    "items",
+    "contains",
+    "additionalProperties",
+    "propertyNames",
+    "not",
+    "if",
+    "then",
+    "else",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+)
+_HOLDING = {word: how for how in (BY_NAME, IN_LIST, ONE) for word in how}
+WORDS = frozenset(
+    {
+        *BY_NAME,
+        *IN_LIST,
+        *ONE,
+        *("$schema", "$id", "$ref", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary", "$comment"),
+        *("type", "enum", "const", "multipleOf", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "maxLength"),
+        *("minLength", "pattern", "maxItems", "minItems", "uniqueItems", "maxContains", "minContains", "maxProperties"),
+        *("minProperties", "required", "dependentRequired", "title", "description", "default", "deprecated", "readOnly"),
+        *("writeOnly", "examples", "format", "contentEncoding", "contentMediaType", "contentSchema"),
+    }
+)
+# What other systems call them.
+_CALLED = {
+    **dict.fromkeys(("options", "choices", "values", "allowed", "allowedValues"), "enum"),
+    **dict.fromkeys(("regex", "regexp", "match"), "pattern"),
+}
+# Formats by other names; a pattern of letters such as `yyyy-MM-dd` is read as one.
+_FORMATS_CALLED = {
+    **dict.fromkeys(("datetime", "timestamp", "iso8601", "iso-8601", "date_time", "isodate"), "date-time"),
+    **dict.fromkeys(("url", "link", "href"), "uri"),
+    **dict.fromkeys(("mail", "e-mail", "emailaddress"), "email"),
+    **dict.fromkeys(("guid", "uuid4"), "uuid"),
+    **dict.fromkeys(("ip", "ipaddress", "ip-address"), "ipv4"),
+    **dict.fromkeys(("domain", "host", "fqdn"), "hostname"),
+}
+# Of which keyword `max` and `min` are the beginning.
+_BOUNDED = {"string": "Length", "array": "Items", "object": "Properties", "integer": "imum", "number": "imum"}
+
+
+def subschemas(schema: Any, route: Route) -> Iterator[tuple[Route, dict[str, Any]]]:
+    """Every schema inside, itself first, each with its route."""
+    stack: list[tuple[Route, Any]] = [(route, schema)]
+    while stack:
+        at, sub = stack.pop()
+        if not isinstance(sub, dict):
+            continue
+        yield at, sub
+        for word, inner in sub.items():
+            how = _HOLDING.get(word)
+            if how is None:
+                continue
+            if how is BY_NAME and isinstance(inner, dict):
+                stack.extend([((*at, word, name), part) for name, part in inner.items()])
+            elif how is IN_LIST and isinstance(inner, list):
+                stack.extend([((*at, word, index), part) for index, part in enumerate(inner)])
+            elif how is ONE:
+                stack.append(((*at, word), inner))
+
+
+def misspelt(word: str, sub: dict[str, Any]) -> str | None:
+    """The keyword that was probably meant in this schema; None for a keyword, and for what is far from all of them."""
+    if word in WORDS or word.startswith("x-"):
+        return None
+    bound = _BOUNDED.get(str(sub.get("type"))) if word in ("max", "min") else None
+    if bound is not None:
+        return word + bound
+    return _CALLED.get(word) or closest(word, WORDS)
+
+
+def format_meant(word: str) -> str | None:
+    """The format that other systems call so, or that a pattern of theirs describes."""
+    folded = word.lower()
+    if (known := _FORMATS_CALLED.get(folded)) is not None or folded in ("date", "time", "uuid", "email", "uri"):
+        return known or folded
+    letters = set(re.findall(r"[a-z]", folded))
+    if not re.fullmatch(r"(?:%?[ydmhs]{1,4}[-/.:t ']{0,3}){2,7}z{0,3}", folded):
+        return None
+    return "date" if "h" not in letters else "date-time" if "y" in letters else "time"
+
+
+def repaired(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with misspelt keywords as they were meant, so that one slip is one finding."""
+    strange = ((sub, word) for _, sub in subschemas(schema, ()) for word in sub if word not in WORDS)
+    wrong: dict[int, dict[str, str]] = {}
+    for sub, word in strange:
+        meant = misspelt(word, sub)
+        if meant is not None and meant not in sub:
+            wrong.setdefault(id(sub), {})[word] = meant
+    repair: dict[str, Any] = _repaired(schema, wrong) if wrong else schema
+    return repair if repair is schema or _is_sound(repair) else schema
+
+
+def _is_sound(schema: dict[str, Any]) -> bool:
+    try:
+        validator(schema)
+    except (SchemaError, ValueError):
+        return False
+    return True
+
+
+def _repaired(value: Any, wrong: dict[int, dict[str, str]]) -> Any:
+    if isinstance(value, list):
+        return [_repaired(item, wrong) for item in value]
+    if not isinstance(value, dict):
+        return value
+    meant = wrong.get(id(value), {})
+    return {meant.get(word, word): _repaired(inner, wrong) for word, inner in value.items()}

@@ -1,0 +1,136 @@
+"""Regular expressions of a schema: is each one, and are all of them together small enough to be made in a moment."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from optio.compiler.diagnostics import Diagnostic, told
+from optio.compiler.param_schema.keywords import subschemas
+from optio.compiler.resolved_task import ResolvedTask
+from optio.model.params import LARGEST_PATTERN, SchemaError, validator
+from optio.model.route import Route
+
+# Characters times classes: the engine goes through a whole pattern again for each of these in it. A fifth of a second.
+MOST_WORK = 320_000
+_CLASS = re.compile(r"\\[wWsSdDc]")
+_LARGEST_TOGETHER = 16 << 20
+# No pattern of that length that repeats nothing becomes larger.
+_LARGEST_OF_ALL = 64 << 20
+_NOT_THERE = {
+    r"\(\?[=!]": "look-ahead",
+    r"\(\?<[=!]": "look-behind",
+    r"\(\?>": "an atomic group",
+    r"\\[1-9]": "a back-reference",
+}
+# A pattern as JavaScript and Ruby write it: before `^` and behind `$` nothing can stand.
+_LITERAL = r"(?s)/(\^.*|.*\$)/[a-z]{0,6}"
+_REPEATED = re.compile(r"\{(\d+)(?:,(\d*))?\}")
+
+Pattern = tuple[Route, bool, str]
+
+
+def found_in(schema: dict[str, Any]) -> list[Pattern]:
+    """Route inside the schema, whether the pattern is a key, and the pattern."""
+    found: list[Pattern] = []
+    for route, sub in subschemas(schema, ()):
+        if isinstance(sub.get("pattern"), str):
+            found.append(((*route, "pattern"), False, sub["pattern"]))
+        keyed = sub.get("patternProperties")
+        if isinstance(keyed, dict):
+            found += [((*route, "patternProperties", pattern), True, pattern) for pattern in keyed]
+    return found[::-1]  # the walk comes from behind
+
+
+def largest(found: list[Pattern]) -> int:
+    """What each may become, so that all together stay small; the engine makes one that stands twice once."""
+    return min(LARGEST_PATTERN, _LARGEST_TOGETHER // max(1, len(_different(found))))
+
+
+def _different(found: list[Pattern]) -> set[str]:
+    return {pattern for _, _, pattern in found}
+
+
+def too_long(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterator[Diagnostic]:
+    """One finding if they are more work than is done."""
+    different = _different(found)
+    if sum(map(_work, different)) <= MOST_WORK:
+        return
+    place, key, worst = max(found, key=lambda each: _work(each[2]))
+    if _work(worst) > MOST_WORK:
+        message = (
+            f"`{worst}` is too long for its {len(_CLASS.findall(worst)):,} classes such as `\\w`: {len(worst):,} characters"
+        )
+    else:
+        message = f"`{worst}` is the longest of {len(different):,} patterns, which have too many classes such as `\\w` together"
+    hint = "write them out, such as `[a-z0-9_]`, or list what is allowed under `enum`"
+    yield task.at("OPT212", message, at + place, key=key, hint=hint)
+
+
+def slashed(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterator[Diagnostic]:
+    """Patterns between slashes, as literals of other languages are."""
+
+    def tell(each: tuple[Pattern, str]) -> Diagnostic:
+        (place, key, pattern), bare = each
+        message = f"`{pattern}` has the slashes of another language, and so matches nothing"
+        value = None if key else bare
+        return task.at("OPT212", message, at + place, key=key, hint=f"write `{bare}`", value=value, safe=False)
+
+    literals = ((each, re.fullmatch(_LITERAL, each[2])) for each in found if each[2].startswith("/"))
+    return told(((each, literal[1]) for each, literal in literals if literal is not None), tell)
+
+
+def _work(pattern: str) -> int:
+    return len(pattern) * len(_CLASS.findall(pattern))
+
+
+def useless(found: list[Pattern]) -> dict[Route, Pattern]:
+    """Those that the engine does not take, by their places."""
+    limit = largest(found)
+    compiles = {pattern: _compiles(pattern, limit) for pattern in _different(found)}
+    return {each[0]: each for each in found if not compiles[each[2]]}
+
+
+def explained(task: ResolvedTask, at: Route, wrong: dict[Route, Pattern], count: int) -> Iterator[Diagnostic]:
+    """What is wrong with each, of so many."""
+
+    def tell(each: Pattern) -> Diagnostic:
+        place, key, pattern = each
+        why, hint, within = _wrong_with(pattern, count)
+        span = None if key else task.document.inside(at + place, *within)
+        return task.at("OPT212", f"`{pattern}` {why}", at + place, key=key, hint=hint, span=span)
+
+    return told(wrong.values(), tell)
+
+
+def _wrong_with(pattern: str, count: int) -> tuple[str, str, tuple[int, int]]:
+    """Fact, cure, and where in the pattern. Patterns take linear time, whatever text they are held against, so some things do
+    not exist in them."""
+    for sign, name in _NOT_THERE.items():
+        found = re.search(sign, pattern)
+        if found is not None:
+            hint = "write what is allowed, and no more: `^[a-z]+$`"
+            return f"uses {name}, which patterns here do not have", hint, found.span()
+    whole = (0, len(pattern))
+    once = _REPEATED.sub(_once, pattern)
+    if not _compiles(once, _LARGEST_OF_ALL):
+        return "is no pattern", "close each bracket, and write a backslash before a sign that stands for itself: `\\(`", whole
+    if _compiles(pattern, LARGEST_PATTERN):
+        return f"is too large a pattern where there are {count:,}", "write fewer patterns, or repeat less in them", whole
+    if once != pattern:
+        hint = "write `+` or `*` instead of a large number, and bound the length by `maxLength`"
+        return "is too large a pattern: each repetition is a copy of what it repeats", hint, whole
+    hint = "write `[a-z]` or `.` instead of a class such as `\\p{L}`"
+    return "is too large a pattern: it stands for too many letters", hint, whole
+
+
+def _once(found: re.Match[str]) -> str:
+    low, high = found.groups()
+    return found[0] if high and int(high) < int(low) else "{1}"
+
+
+def _compiles(pattern: str, limit: int) -> bool:
+    try:
+        validator({"pattern": pattern}, limit)
+    except (SchemaError, ValueError):
+        return False
+    return True

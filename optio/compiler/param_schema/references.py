@@ -1,0 +1,235 @@
+"""References inside a schema: they must lead somewhere inside it, make progress, and not multiply without end."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.param_schema.keywords import WORDS, misspelt
+from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.suggest import closest
+from optio.model.route import Route
+
+ROUTE: Route = ("paramsSchema",)
+MOST_EXPANSIONS = 10_000
+_REFS = ("$ref", "$dynamicRef")
+# Applied to the same value, so a reference through them makes no progress into the input.
+_SAME_IN_LIST = ("allOf", "anyOf", "oneOf")
+_SAME_ONE = ("not", "if", "then", "else")
+_EVERY_KEY = (
+    "items",
+    "prefixItems",
+    "contains",
+    "additionalProperties",
+    "propertyNames",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+)
+DEEPEST_INPUT = 64
+_ENOUGH = 10**9
+
+
+def references(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
+    """Every `$ref` of the schema; nothing is fetched to find out."""
+    if not any(word in text for word in _REFS for _, text in task.document.texts):
+        return
+    places = list(_every_ref(schema))
+    walk = _Walk(schema)
+    broken: dict[str, list[Route]] = {}
+    for route, ref in places:
+        if walk.resolve(ref) is None:
+            broken.setdefault(ref, []).append(route)
+    if broken:
+        yield from _misspelt(task, schema, walk, broken)
+        yield from _broken(task, schema, broken)
+        return
+    circle = walk.circle([ref for _, ref in places])
+    if circle is not None:
+        route, ref = next((route, ref) for route, ref in places if ref == circle)
+        yield task.at("OPT214", f"`{ref}` leads back to itself without looking at any value", ROUTE + route, hint="delete it")
+        return
+    if walk.expansions() > MOST_EXPANSIONS:
+        route, ref = places[0]
+        yield task.at(
+            "OPT214", f"references expand to more than {MOST_EXPANSIONS:,} schemas", ROUTE + route, hint="write the schema out"
+        )
+
+
+def _misspelt(
+    task: ResolvedTask, schema: dict[str, Any], walk: "_Walk", broken: dict[str, list[Route]]
+) -> Iterator[Diagnostic]:
+    """Where `$defs` itself is misspelt, that is the mistake, and not each of the references into it: they are taken out."""
+    for word in (word for word in schema if word not in WORDS):
+        meant = misspelt(word, schema)
+        if meant is None or meant in schema:
+            continue
+        start = f"#/{meant}/"
+        into = [
+            ref for ref in broken if ref.startswith(start) and walk.resolve(f"#/{word}/{ref.removeprefix(start)}") is not None
+        ]
+        if into:
+            others = sum(len(broken.pop(ref)) for ref in into) - 1
+            lead = f" and {others} more reference{'s'[: others > 1]} lead" if others else " leads"
+            message = f"`{word}` is no keyword of JSON Schema: `{into[0]}`{lead} nowhere"
+            hint = f"did you mean `{meant}`?"
+            yield task.at("OPT214", message, (*ROUTE, word), key=True, hint=hint, write=meant, safe=False)
+
+
+def _broken(task: ResolvedTask, schema: dict[str, Any], broken: dict[str, list[Route]]) -> Iterator[Diagnostic]:
+    """Each target once, at the first reference to it."""
+    known = [f"#/{word}/{name}" for word in ("$defs", "definitions") for name in _names(schema.get(word))]
+    for ref, routes in broken.items():
+        message = f"`{ref}` leads {'nowhere' if ref.startswith('#') else 'out of the schema'}"
+        others = len(routes) - 1
+        if others:
+            message += f", here and at {others} more place{'s'[: others > 1]}"
+        meant = closest(ref, known)
+        hint = f"did you mean `{meant}`?" if meant else "put the schema under `$defs` and write `#/$defs/NAME`"
+        yield task.at("OPT214", message, ROUTE + routes[0], hint=hint)
+
+
+def _names(definitions: Any) -> list[str]:
+    return list(definitions) if isinstance(definitions, dict) else []
+
+
+def _every_ref(schema: Any) -> Iterator[tuple[Route, str]]:
+    stack: list[tuple[Route, Any]] = [((), schema)]
+    while stack:
+        route, value = stack.pop()
+        if isinstance(value, dict):
+            for word, inner in reversed(value.items()):
+                if word in _REFS and isinstance(inner, str) and (not route or route[-1] not in ("properties", "$defs")):
+                    yield (*route, word), inner
+                elif word not in ("const", "enum", "default", "examples"):
+                    stack.append(((*route, word), inner))
+        elif isinstance(value, list):
+            stack.extend(((*route, index), value[index]) for index in reversed(range(len(value))))
+
+
+class _Walk:
+    def __init__(self, root: dict[str, Any]) -> None:
+        self._root = root
+        self._anchors = {
+            name: sub
+            for sub in _dicts(root)
+            for word in ("$anchor", "$dynamicAnchor")
+            if isinstance(name := sub.get(word), str)
+        }
+
+    def resolve(self, ref: str) -> Any:
+        """The schema a reference names, or None."""
+        if not ref.startswith("#"):
+            return None
+        fragment = unquote(ref[1:])
+        if fragment and not fragment.startswith("/"):
+            return self._anchors.get(fragment)
+        value: Any = self._root
+        for part in fragment.split("/")[1:] if fragment else []:
+            step = part.replace("~1", "/").replace("~0", "~")
+            if isinstance(value, dict) and step in value:
+                value = value[step]
+            elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+                value = value[int(step)]
+            else:
+                return None
+        return value if isinstance(value, (dict, bool)) else None
+
+    def circle(self, refs: list[str]) -> str | None:
+        """A reference that comes back to its own target without consuming any input."""
+        finished: set[int] = set()
+        open_now: set[int] = set()
+        for ref in refs:
+            stack = [(self.resolve(ref), False)]
+            while stack:
+                sub, done = stack.pop()
+                if done:
+                    open_now.discard(id(sub))
+                    finished.add(id(sub))
+                elif id(sub) in open_now:
+                    return next((r for r in refs if self.resolve(r) is sub), ref)
+                elif isinstance(sub, dict) and id(sub) not in finished:
+                    open_now.add(id(sub))
+                    stack.append((sub, True))
+                    stack.extend((part, False) for part in self._same_input(sub))
+        return None
+
+    def _same_input(self, sub: dict[str, Any]) -> Iterator[Any]:
+        for word in _REFS:
+            if isinstance(sub.get(word), str):
+                yield self.resolve(sub[word])
+        for word in _SAME_IN_LIST:
+            if isinstance(sub.get(word), list):
+                yield from sub[word]
+        for word in _SAME_ONE:
+            if isinstance(sub.get(word), dict):
+                yield sub[word]
+
+    def expansions(self) -> int:
+        """The most schemas that one value inside any input is held against; stops counting at what is refused."""
+        level: dict[int, tuple[Any, int]] = {id(self._root): (self._root, 1)}
+        most = 0
+        for _ in range(DEEPEST_INPUT):
+            counts = self._same_value(level)
+            most = max(most, sum(count for _, count in counts.values()))
+            if most > MOST_EXPANSIONS:
+                return most
+            level = _next_level(counts)
+            if not level:
+                break
+        return most
+
+    def _same_value(self, level: dict[int, tuple[Any, int]]) -> dict[int, tuple[Any, int]]:
+        """The schemas of a level with everything they apply to the same value, each with how often. Without circles."""
+        order: list[Any] = []
+        seen: set[int] = set()
+        stack = [(sub, False) for sub, _ in level.values()]
+        while stack:
+            sub, done = stack.pop()
+            if done:
+                order.append(sub)
+            elif isinstance(sub, dict) and id(sub) not in seen:
+                seen.add(id(sub))
+                stack.append((sub, True))
+                stack.extend((part, False) for part in self._same_input(sub))
+        counts = {id(sub): level.get(id(sub), (sub, 0))[1] for sub in order}
+        for sub in reversed(order):
+            for part in self._same_input(sub):
+                if id(part) in counts:
+                    counts[id(part)] = min(_ENOUGH, counts[id(part)] + counts[id(sub)])
+        return {id(sub): (sub, counts[id(sub)]) for sub in order}
+
+
+def _next_level(counts: dict[int, tuple[Any, int]]) -> dict[int, tuple[Any, int]]:
+    """The schemas for the key that most of them look at, with those that look at every key."""
+    every: list[tuple[Any, int]] = []
+    by_key: dict[str, list[tuple[Any, int]]] = {}
+    for sub, count in counts.values():
+        for word, inner in sub.items():
+            if word == "properties" and isinstance(inner, dict):
+                for key, part in inner.items():
+                    by_key.setdefault(key, []).append((part, count))
+            elif word in ("patternProperties", "dependentSchemas") and isinstance(inner, dict):
+                every += [(part, count) for part in inner.values()]
+            elif word in _EVERY_KEY:
+                every += [(part, count) for part in _inside(inner)]
+    busiest = max(by_key.values(), key=lambda parts: sum(count for _, count in parts), default=[])
+    level: dict[int, tuple[Any, int]] = {}
+    for part, count in busiest + every:
+        if isinstance(part, dict):
+            level[id(part)] = (part, min(_ENOUGH, level.get(id(part), (part, 0))[1] + count))
+    return level
+
+
+def _inside(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _dicts(value: Any) -> Iterator[dict[str, Any]]:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            yield item
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)

@@ -1,0 +1,143 @@
+"""Values that a schema holds itself: do its defaults, its choices and its examples fit."""
+
+import re
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from optio.compiler.diagnostics import Diagnostic, told
+from optio.compiler.param_schema.contradictions import WORDS
+from optio.compiler.param_schema.keywords import subschemas
+from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.suggest import closest
+from optio.compiler.yaml.emit import flow
+from optio.model.params import SchemaError, says, validator
+from optio.model.route import Route
+
+if TYPE_CHECKING:
+    from optio.model.params import Validator
+
+# What other languages write for no value, a number with its unit, and words for true and false.
+_NOTHING = ("None", "null", "nil", "undefined", "NULL", None)
+_WITH_UNIT = r"\s*(-?\d+(?:\.\d+)?)\s*[A-Za-z%$€]{1,10}\s*"
+_SWITCHES = {**dict.fromkeys(("true", "yes", "on"), "true"), **dict.fromkeys(("false", "no", "off"), "false")}
+_FORMS = {"date": "2026-01-31", "date-time": "2026-01-31T09:00:00Z", "time": "09:00:00Z", "duration": "PT1H"}
+_HOLD = frozenset({"default", "const", "enum", "examples"})
+
+
+class _Held(NamedTuple):
+    code: str
+    called: str
+    place: Route
+    value: Any
+
+
+class _Part(NamedTuple):
+    """What the values that one schema holds are held against."""
+
+    sub: dict[str, Any]
+    bare: dict[str, Any]
+    values: list[_Held]
+
+
+class _Wrong(NamedTuple):
+    sub: dict[str, Any]
+    held: _Held
+    fits: "Validator"
+    instance: Any
+
+
+def own_values(task: ResolvedTask, at: Route, schema: dict[str, Any], unfit: AbstractSet[Route]) -> Iterator[Diagnostic]:
+    """Of a schema that is sound, but for what no value fits at the `unfit` places in it: that is told already."""
+    holding = ((route, sub) for route, sub in subschemas(schema, at) if not _HOLD.isdisjoint(sub))
+    parts = [part for route, sub in holding for part in _parts(task, route, sub, WORDS if route in unfit else ())]
+    parts.reverse()  # the walk comes from behind
+    if not parts:
+        return
+    refer = [_refers(part.bare) for part in parts]
+    alone = [part for part, refers in zip(parts, refer, strict=True) if not refers]
+    others = [part for part, refers in zip(parts, refer, strict=True) if refers]
+    wrong = [*_wrong(alone), *_wrong_of_all(others, schema)]
+
+    def tell(each: _Wrong) -> Diagnostic:
+        message = says(next(iter(each.fits.iter_errors(each.instance))))
+        hint = _cure(each.sub, each.held.value, each.held.code == "OPT207")
+        if each.held.place[-1] == "const" and isinstance(each.held.value, list):
+            hint = f"write `enum: {flow(each.held.value)}` if it is one of these"
+        return task.at(each.held.code, f"{each.held.called} {message}", each.held.place, hint=hint)
+
+    for code in ("OPT207", "OPT208"):
+        yield from told((each for each in wrong if each.held.code == code), tell)
+
+
+def _refers(schema: dict[str, Any]) -> bool:
+    written = str(schema)
+    return "$ref" in written or "$dynamicRef" in written
+
+
+def _parts(task: ResolvedTask, route: Route, sub: dict[str, Any], left_out: Iterable[str]) -> Iterator[_Part]:
+    """A list of values does not judge its own members."""
+    default = [_Held("OPT207", "the default", (*route, "default"), sub["default"])] if "default" in sub else []
+    members = [((*route, "const"), sub["const"])] if "const" in sub else []
+    for word in ("enum", "examples"):
+        if isinstance(sub.get(word), list):
+            members += [((*route, word, index), value) for index, value in enumerate(sub[word])]
+    listed = [_Held("OPT208", f"`{place[len(route)]}` holds a value that", place, value) for place, value in members]
+    for held, without in ((default, ()), (listed, ("enum", "const"))):
+        known = [each for each in held if not any(gap[: len(each.place)] == each.place for gap in task.gaps)]
+        if known:
+            drop = {*without, *left_out, "examples", "default", "$id", "$anchor"}
+            yield _Part(sub, {word: value for word, value in sub.items() if word not in drop}, known)
+
+
+def _wrong(parts: list[_Part]) -> Iterator[_Wrong]:
+    for sub, bare, values in parts:
+        fits = _validator(bare)
+        if fits is not None:
+            yield from (_Wrong(sub, held, fits, held.value) for held in values if not fits.is_valid(held.value))
+
+
+def _wrong_of_all(parts: list[_Part], root: dict[str, Any]) -> Iterator[_Wrong]:
+    """Of those that refer to others, by one validator: each of its own would hold all that can be referred to. A value stands
+    alone in the list of its part, for to say what is wrong with each takes long."""
+    there: dict[str, Any] = {word: root[word] for word in ("$defs", "definitions", "properties") if word in root}
+    fits = _validator({**there, "prefixItems": [{"items": part.bare} for part in parts]}) if parts else None
+    if fits is None:
+        return
+    for index, part in enumerate(parts):
+        for held in part.values:
+            instance = [*([[]] * index), [held.value]]
+            if not fits.is_valid(instance):
+                yield _Wrong(part.sub, held, fits, instance)
+
+
+def _validator(schema: dict[str, Any]) -> "Validator | None":
+    try:
+        return validator(schema)
+    except (SchemaError, ValueError):  # it refers to a place that only the whole schema has
+        return None
+
+
+def _cure(sub: dict[str, Any], value: Any, is_default: bool) -> str:
+    wanted = sub.get("type")
+    if is_default and value in _NOTHING:
+        return "write the value that counts where nobody gives one, or delete `default` and list the parameter under `required`"
+    if isinstance(form := sub.get("format"), str) and form in _FORMS:
+        return f"write it as in {_FORMS[form]}"
+    if wanted in ("integer", "number") and isinstance(value, str) and value.strip().lstrip("-").isdigit():
+        return f"remove the quotes: {value.strip()}"
+    if wanted in ("integer", "number") and (number := re.fullmatch(_WITH_UNIT, str(value))):
+        return f"write {number[1]}: the number alone"
+    if wanted == "boolean" and str(value).strip().lower() in _SWITCHES:
+        return f"write {_SWITCHES[str(value).strip().lower()]}"
+    if isinstance(listed := sub.get("enum"), list) and is_default:
+        meant = closest(str(value), [each for each in listed if isinstance(each, str)])
+        if meant is not None:
+            return f"did you mean `{meant}`?"
+    if wanted == "string" and isinstance(value, (bool, int, float)):
+        shown = str(value).lower() if isinstance(value, bool) else value
+        return f"put quotes around it: '{shown}'"
+    from optio.compiler.conversions.entries import write_one  # only who made a mistake waits for it
+
+    cure = write_one(sub, value, left_out=value)
+    return "write a value that fits, or change the schema" if cure is None else f"{cure}; or change the schema"

@@ -1,0 +1,1 @@
+"""What senders of webhooks put into their payloads, and the JSONPath queries into them."""

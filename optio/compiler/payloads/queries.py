@@ -1,0 +1,222 @@
+"""Queries that cannot be read: what is wrong in our words, and the filter that somebody meant who wrote another language's."""
+
+import re
+
+from optio.compiler.payloads import query_fast_path
+from optio.model.mapping import PathSyntax, compile_when
+
+_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_KEPT = "\x00"
+# Signs and words of other languages, outside quotes, and what stands for them here; the order counts.
+_MEANT = (
+    (r"(?i)\s+and\s+|\s*(?<!&)&(?!&)\s*", " && "),
+    (r"(?i)\s+or\s+|\s*(?<!\|)\|(?!\|)\s*", " || "),
+    (r"(?i)\s+is\s+not\s+", " != "),
+    (r"(?i)\s+is\s+", " == "),
+    (r"(?i)\bnot\s+", "!"),
+    (r"@{2,}", "@"),
+    (r"<>|!==", "!="),
+    (r"=>", ">="),
+    (r"=<", "<="),
+    (r"(?<![=!<>])={1,3}(?!=)", "=="),
+    (r"\bTrue\b", "true"),
+    (r"\bFalse\b", "false"),
+    (r"\b(?:None|nil|NULL)\b", "null"),
+    # A name without its `@.` before a comparison, and a word without its quotes behind one.
+    (r"(^|&&|\|\||[(!])(\s*)([A-Za-z_][\w.]*)(?=\s*(?:[=!<>]=|[<>]))", r"\1\2@.\3"),
+    (r"([=!]=)\s*(?!(?:true|false|null)\b)([A-Za-z_][\w/-]*)(?=\s*(?:$|&&|\|\||\)))", r"\1 '\2'"),
+)
+# What others have around the payload, or around a path into it.
+_AROUND = re.compile(
+    r"(?<![\w.])(?:github\.event|\$json\.body|\$json|(?:steps\.)?trigger\.(?:event|outputs)\.body|trigger\.body|body|payload"
+    r"|(?:request|req|event|inputs?|msg)\.(?:body|payload)|\d{1,3})\.(?=[A-Za-z_])"
+)
+# GitHub Actions' own names for what a delivery has elsewhere.
+_CONTEXT = {
+    "repository": "repository.full_name",
+    "repository_owner": "repository.owner.login",
+    "actor": "sender.login",
+    "triggering_actor": "sender.login",
+    "ref": "ref",
+    "head_ref": "pull_request.head.ref",
+    "base_ref": "pull_request.base.ref",
+}
+_OF_CONTEXT = re.compile(rf"(?<![\w.])github\.({'|'.join(_CONTEXT)})\b(?!\.)")
+_BRACES = re.compile(r"=?\$?\{\{\s{0,9}(.*?)\s{0,9}\}\}", re.DOTALL)
+# A condition on a text as a function, as a method and as a word between has it; the path stands before the text.
+_PATH, _TEXT = r"(?P<path>[@$\w.*\[\]]{1,200})", r"(?P<text>'[^'\\^]{1,200}'|\"[^\"\\^]{1,200}\")"
+_ON_TEXT = (
+    re.compile(rf"\b(?P<name>[a-z_]{{1,20}})\(\s*{_PATH}\s*,\s*{_TEXT}\s*\)", re.IGNORECASE),
+    re.compile(rf"{_PATH}\.(?P<name>[a-z_]{{1,20}})\(\s*{_TEXT}\s*\)", re.IGNORECASE),
+    re.compile(rf"{_PATH}\s+(?P<name>contains|startswith|endswith)\s+{_TEXT}", re.IGNORECASE),
+)
+# One item of a list held against a text, as languages without filters have it.
+_OF_ITEMS = re.compile(rf"{_PATH}\s*={{1,3}}\s*{_TEXT}|(?P<first>'[^'\\\\]{{1,200}}')\s+in\s+(?P<list>[@$\w.*\[\]]{{1,200}})")
+_OF_PATTERN = re.compile(rf"{_PATH}\s*=~\s*/(?P<pattern>[^/'\\\\]{{1,200}})/(?P<flags>i?)(?![a-z])")
+_OF_CHOICES = re.compile(
+    rf"{_PATH}\s*={{1,3}}\s*(?P<texts>'[^'\\\\]{{1,100}}'(?:\s*(?:\|\||\bor\b)\s*'[^'\\\\]{{1,100}}'){{1,20}})(?!\s*[=!<>])",
+    re.IGNORECASE,
+)
+_OF_TEXTS = re.compile(
+    rf"{_PATH}\s+(?P<no>not\s+)?in\s+[\[(]\s*(?P<texts>'[^'\\\\]{{1,100}}'(?:\s*,\s*'[^'\\\\]{{1,100}}'){{0,20}})\s*[\])]",
+    re.IGNORECASE,
+)
+_PATTERNS = {
+    **dict.fromkeys(("contains", "includes"), "{}"),
+    **dict.fromkeys(("startswith", "starts_with"), "^{}"),
+    **dict.fromkeys(("endswith", "ends_with"), "{}$"),
+}
+# A path that stands for itself: there true or false, and here only whether it is there.
+_FLAG = re.compile(
+    r"(^|&&|\|\||\()(\s*)(!?)\s*((?:github\.event|\$json\.body|\$json|body|payload|event)(?:\.\w+)+)(?=\s*(?:$|&&|\|\||\)))"
+)
+# A JSON Pointer, or a path with its signs.
+_POINTER = re.compile(r"\$?/[A-Za-z_]\w*(?:/[A-Za-z_]\w*)*", re.ASCII)
+# A name in brackets that lacks its quotes.
+_IN_BRACKETS = re.compile(r"\[([A-Za-z_]\w*)\]", re.ASCII)
+_DASHED = re.compile(r"\.([A-Za-z_]\w*-[\w-]*)")
+_LONGEST = 500
+
+
+def fault(text: str, err: PathSyntax) -> str:
+    """What is wrong there."""
+    said, rest = str(err), text[err.index :]
+    if "unclosed string" in said:
+        return "a quote is not closed"
+    if said.startswith("unbalanced"):
+        return "a bracket is not closed"
+    if said.startswith("empty bracketed"):
+        return "nothing stands between the brackets"
+    if said.startswith("bald"):
+        return "a name is missing behind `..`"
+    if said.startswith("filter expression literals"):
+        return "a value alone is no condition"
+    if said.startswith(("unexpected", "expected '")):
+        word = re.match(r"\w+|\S", rest.strip())
+        return f"`{word[0]}` cannot stand here" if word else "it ends too early"
+    return said.replace("`", "'").rstrip(".").lower() or "cannot be read"
+
+
+def path_meant(source: str) -> str | None:
+    """The path of names and indices that somebody means who writes it without its root, as a template or as a program has
+    it, or with names that need brackets."""
+    if len(source) > _LONGEST:
+        return None
+    if _POINTER.fullmatch(source):
+        return "$." + source.strip("$/").replace("/", ".")
+    braces = _BRACES.fullmatch(source)
+    whole = _OF_CONTEXT.sub(lambda found: _CONTEXT[found[1]], (braces[1] if braces else source).strip())
+    if whole.startswith("$json["):
+        return "$" + whole[5:] if query_fast_path.is_path("$" + whole[5:]) else None
+    bare = whole if whole.startswith("$json.") else whole.lstrip("$@.#")
+    rooted = "$." + _AROUND.sub("", bare, count=1)
+    unquoted = None if ".." in source else "$" + _IN_BRACKETS.sub(r".\1", rooted[1:]).replace("..", ".")
+    tries = [rooted, unquoted]
+    if source[:1] == "$" or re.fullmatch(r"[A-Za-z_]\w*(?:\.\d+|\.[A-Za-z_][\w-]*)*\.[A-Za-z_][\w-]*", source):
+        tries.append(_as_steps(rooted))
+    sound = (each for each in tries if each is not None and each != source and query_fast_path.is_path(each))
+    return next((each for each in sound if not each.startswith(("$.github.", "$.json["))), None)
+
+
+def fallback(source: str) -> str | None:
+    """The first of several paths, joined as programs do that take another one where there is none, or that compute."""
+    if len(source) > _LONGEST:
+        return None
+    first, *others = re.split(r"\s*(?:\|\|?|\?\?)\s*|\s+[-+*/%]\s+", source, maxsplit=1)
+    return first if first and others else None
+
+
+def _as_steps(path: str) -> str | None:
+    """Numbers and odd names in brackets, without the dot at the end, the `?` of a program and the call of a method."""
+    plainer = re.sub(r"(?:\.[a-z]\w*\([^()]*\))+$", "", path.replace("?.", ".")).rstrip(". ")
+    if re.search(r"[\[\](){}'\"\\|*@?:;,<>=!&]|\.\.|\s[-+/%]\s", plainer[2:]):
+        return None
+    steps = [step.strip() for step in plainer[2:].split(".")]
+    if not all(re.fullmatch(r"\w+(?:[ -]\w+)*", step) for step in steps):
+        return None
+    return "$" + "".join(
+        f"[{step}]" if step.isdigit() else f".{step}" if re.fullmatch(r"[A-Za-z_]\w*", step, re.ASCII) else f"['{step}']"
+        for step in steps
+    )
+
+
+def event_meant(text: str) -> str | None:
+    """The event that a filter asks for, where it can only be asked for beside it."""
+    found = re.search(r"event_name\s{0,9}={1,3}\s{0,9}['\"](\w{1,60})['\"]", text)
+    return found[1] if found else None
+
+
+def filter_meant(text: str, scheme: str) -> str | None:
+    """The filter in our signs, when that is one. No name that GitHub sends has a dash."""
+    if len(text) > _LONGEST or _KEPT in text or "event_name" in text:
+        return None
+    meant = _OF_CONTEXT.sub(lambda found: "@." + _CONTEXT[found[1]], _BRACES.sub(r"\1", text))
+    meant = _FLAG.sub(_flagged, meant) if scheme == "github" else meant
+    for form in _ON_TEXT:
+        meant = form.sub(_matched, meant)
+    meant = _OF_PATTERN.sub(_searched, meant)
+    meant = _OF_TEXTS.sub(_one_of, meant)
+    meant = _OF_CHOICES.sub(_one_of, meant)
+    meant = _OF_ITEMS.sub(_among, meant)
+    quoted = _QUOTED.findall(meant)
+    bare = _AROUND.sub("", _QUOTED.sub(_KEPT, meant))
+    for wrong, right in _MEANT:
+        bare = re.sub(wrong, right, bare)
+    bare = _DASHED.sub(lambda name: name[0].replace("-", "_") if scheme == "github" else f"['{name[1]}']", bare)
+    meant = re.sub(_KEPT, lambda _: quoted.pop(0), bare).strip()
+    try:
+        compile_when(meant)
+    except PathSyntax:
+        return None
+    return None if meant == text else meant
+
+
+def _flagged(found: re.Match[str]) -> str:
+    """The test that is meant by a path alone, as far as the type of what GitHub sends there tells."""
+    from optio.compiler.payloads.github import type_of
+
+    before, blank, no, path = found.groups()
+    kind, null, _ = type_of(tuple(_rooted(path)[2:].split(".")))
+    place = f"{before}{blank}{no}{_rooted(path)}"
+    if kind == "boolean":
+        return f"{before}{blank}{_rooted(path)} == {'false' if no else 'true'}"
+    if kind == "object" or _rooted(path) == "@.issue.pull_request":  # which only issues that are pull requests have
+        return f"{before}{blank}{_rooted(path)} {'==' if no else '!='} null" if null else place
+    return found[0]
+
+
+def _rooted(path: str) -> str:
+    return path if path[0] in "@$" else "@." + _AROUND.sub("", path, count=1)
+
+
+def _searched(found: re.Match[str]) -> str:
+    return f"search({_rooted(found['path'])}, '{'(?i)' if found['flags'] else ''}{found['pattern']}')"
+
+
+def _one_of(found: re.Match[str]) -> str:
+    sign, joined = ("!=", " && ") if found.groupdict().get("no") else ("==", " || ")
+    tests = [f"{_rooted(found['path'])} {sign} {text}" for text in _QUOTED.findall(found["texts"])]
+    return tests[0] if len(tests) == 1 else f"({joined.join(tests)})"
+
+
+def _among(found: re.Match[str]) -> str:
+    """The test whether a list has such an item; what asks for no list stays."""
+    path, text = found["path"] or found["list"], found["text"] or found["first"]
+    if "*" not in path:
+        return found[0]
+    rooted = _rooted(path)
+    items, _, field = rooted.partition("[*]" if "[*]" in rooted else ".*")
+    return found[0] if "*" in field else f"{items}[?@{field} == {text}]"
+
+
+def _matched(found: re.Match[str]) -> str:
+    """The test of a text by a pattern, or of a list by a filter of its items."""
+    name, path, quoted = found["name"].lower(), found["path"], found["text"]
+    if name not in _PATTERNS:
+        return found[0]
+    rooted = _rooted(path)
+    if "*" in path:
+        items, _, field = rooted.partition("[*]" if "[*]" in rooted else ".*")
+        return f"{items}[?@{field} == {quoted}]" if _PATTERNS[name] == "{}" else found[0]
+    literal = re.sub(r"[.+*?()\[\]{}|$]", lambda sign: f"[{sign[0]}]", quoted[1:-1])
+    return f"search({rooted}, {quoted[0]}{_PATTERNS[name].format(literal)}{quoted[0]})"

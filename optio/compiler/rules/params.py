@@ -1,0 +1,131 @@
+"""OPT205 to OPT226: the parameters' JSON Schema."""
+
+from optio.compiler.rules.rule import ERROR, INFO, WARNING, Rule
+
+_HEAD = "promptTemplate: Say {{A}}\nparamsSchema:\n  type: object\n  additionalProperties: false\n"
+
+
+def _with(properties: str, *more: str) -> str:
+    return _HEAD + f"  properties:\n    A: {properties}\n" + "".join(f"  {line}\n" for line in (more or ("required: [A]",)))
+
+
+def _hook(path: str) -> str:
+    config = f"{{path: notes, secret: {{name: S}}, paramMapping: {{A: {path}}}}}"
+    return f"triggers:\n  - type: webhook\n    config: {config}\n"
+
+
+RULES = (
+    Rule(
+        "OPT205", "invalid-schema", ERROR, "`paramsSchema` is no JSON Schema",
+        "A keyword with a wrong value would be a check that is not made.",
+        _with("{type: strin}"),
+        _with("{type: string}"),
+    ),
+    Rule(
+        "OPT206", "schema-root", ERROR, "the root of `paramsSchema` is no object",
+        "Parameters are a mapping from names to values.",
+        "paramsSchema:\n  type: array\n",
+        "paramsSchema:\n  type: object\n  properties: {}\n  additionalProperties: false\n",
+    ),
+    Rule(
+        "OPT207", "bad-default", ERROR, "a default that its own schema refuses",
+        "Defaults are filled in before the parameters are validated, so every run without a value would be refused.",
+        _with('{type: integer, default: "3"}', "minProperties: 0"),
+        _with("{type: integer, default: 3}", "minProperties: 0"),
+    ),
+    Rule(
+        "OPT208", "bad-enum-value", ERROR, "a member of `enum`, `const` or `examples` that its own schema refuses",
+        "Nobody can ever give that value.",
+        _with("{type: string, enum: [low, high, 3]}"),
+        _with('{type: string, enum: [low, high, "3"]}'),
+    ),
+    Rule(
+        "OPT209", "required-undeclared", ERROR, "`required` names a parameter that is not declared",
+        "It can never be given, so no run could start.",
+        _with("{type: string}", "required: [A, B]"),
+        _with("{type: string}", "required: [A]"),
+    ),
+    Rule(
+        "OPT210", "required-with-default", WARNING, "a parameter is required and has a default",
+        "Defaults are filled in before anything is missed, so one of the two says something that is not so.",
+        _with("{type: string, default: all}"),
+        _with("{type: string, default: all}", "required: []"),
+    ),
+    Rule(
+        "OPT211", "unsatisfiable", ERROR, "a schema that no value fits",
+        "Every run would be refused.",
+        _with("{type: integer, minimum: 10, maximum: 1}"),
+        _with("{type: integer, minimum: 1, maximum: 10}"),
+    ),
+    Rule(
+        "OPT212", "bad-regex", ERROR, "a pattern that cannot be used",
+        "Patterns run in linear time (RE2 syntax): no look-around, no back-references, no long ones full of classes (`\\w`).",
+        _with('{type: string, pattern: "^(?=a)b"}'),
+        _with('{type: string, pattern: "^ab"}'),
+    ),
+    Rule(
+        "OPT214", "remote-ref", ERROR, "a `$ref` that leads out of the schema, nowhere or in a circle",
+        "Nothing is fetched when a task is compiled or run, and a reference to itself checks nothing.",
+        _with('{$ref: "https://example.com/name.json"}'),
+        _with('{$ref: "#/$defs/name"}', "required: [A]", "$defs: {name: {type: string}}"),
+    ),
+    Rule(
+        "OPT215", "open-schema", WARNING, "`additionalProperties` is not false",
+        "A misspelt parameter passes without a word, and the real one keeps its default.",
+        "promptTemplate: Say {{A}}\n"
+        "paramsSchema:\n  type: object\n  properties: {A: {type: string}}\n  required: [A]\n",
+        _with("{type: string}"),
+        strict=ERROR,
+    ),
+    Rule(
+        "OPT216", "unbounded-string", INFO, "a webhook fills a text of any length",
+        "Whoever sends it decides how long the prompt is, and what it costs.",
+        _with("{type: string}") + _hook("$.repository.name"),
+        _with("{type: string, maxLength: 200}") + _hook("$.repository.name"),
+        strict=WARNING,
+    ),
+    Rule(
+        "OPT220", "secret-param", WARNING, "a secret is a parameter of the prompt",
+        "Prompts are stored, shown and sent to a model; secrets of the environment are not.",
+        _HEAD.replace("{{A}}", "{{API_TOKEN}}") + "  properties:\n    API_TOKEN: {type: string}\n  required: [API_TOKEN]\n",
+        _HEAD.replace("{{A}}", "{{USED}}") + "  properties:\n    USED: {type: string}\n  required: [USED]\n",
+        strict=ERROR,
+    ),
+    Rule(
+        "OPT221", "unknown-keyword", WARNING, "a keyword or a format that JSON Schema does not know",
+        "It is passed over: what it was to forbid is allowed.",
+        _with("{type: string, maxLenght: 20}"),
+        _with("{type: string, maxLength: 20, x-shown-as: Name}"),
+    ),
+    Rule(
+        "OPT222", "format-not-asserted", INFO, "a format that nothing is held against",
+        "Any word may stand there. Checked are dates, times, e-mail, hosts, addresses, URIs, UUIDs, JSON pointers, patterns.",
+        _with("{type: string, format: phone}"),
+        _with('{type: string, format: phone, pattern: "^[+][0-9]+$"}'),
+    ),
+    Rule(
+        "OPT223", "non-text-param", INFO, "a list or a mapping in the prompt",
+        "It is written as JSON on one line, which is what the agent reads.",
+        _with("{type: array}"),
+        _with("{type: string}"),
+    ),
+    Rule(
+        "OPT224", "nested-placeholder", WARNING, "a placeholder in a default",
+        "The prompt is filled in once, so that no value can ask for another one.",
+        _with('{type: string, default: "about {{B}}"}', "required: []"),
+        _with("{type: string, default: about B}", "required: []"),
+    ),
+    Rule(
+        "OPT225", "duplicate-enum", WARNING, "a value or a name stands twice in a list",
+        "The second one does nothing, and another one may have been meant.",
+        _with("{enum: [a, b, a]}"),
+        _with("{enum: [a, b, c]}"),
+    ),
+    Rule(
+        "OPT226", "shadowed-name", ERROR, "two parameters that differ only by case, or a name that programs reserve",
+        "People and other programs take one for the other.",
+        "promptTemplate: Say {{A}} {{a}}\nparamsSchema:\n  type: object\n  additionalProperties: false\n"
+        "  properties:\n    A: {type: string}\n    a: {type: string}\n  required: [A, a]\n",
+        _with("{type: string}"),
+    ),
+)  # fmt: skip

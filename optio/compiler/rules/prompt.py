@@ -1,0 +1,65 @@
+"""OPT201 to OPT204, OPT217 to OPT219, OPT231: the prompt and its placeholders."""
+
+from optio.compiler.rules.rule import ERROR, WARNING, Rule
+
+_SCHEMA = (
+    "paramsSchema:\n  type: object\n  properties: {REPO_NAME: {type: string}}\n"
+    "  required: [REPO_NAME]\n  additionalProperties: false\n"
+)
+
+RULES = (
+    Rule(
+        "OPT201", "undeclared-placeholder", WARNING, "a placeholder that no parameter fills",
+        "It is left as it stands and reaches the agent literally.",
+        "promptTemplate: Report on {{REPO_NAME}} and {{REPO}}\n" + _SCHEMA,
+        "promptTemplate: Report on {{REPO_NAME}}\n" + _SCHEMA,
+        strict=ERROR,
+    ),
+    Rule(
+        "OPT202", "unused-param", WARNING, "a parameter that the prompt never uses",
+        "Callers give a value that changes nothing.",
+        "promptTemplate: Report on the project\n" + _SCHEMA,
+        "promptTemplate: Report on {{REPO_NAME}}\n" + _SCHEMA,
+    ),
+    Rule(
+        "OPT203", "placeholder-syntax", WARNING, "something that looks like a placeholder and is none",
+        "Only `{{NAME}}` with letters, digits and underscores is replaced; there are no blanks, paths or conditions.",
+        "promptTemplate: Report on {{REPO_NAME}}, that is {{ REPO_NAME }}\n" + _SCHEMA,
+        "promptTemplate: Report on {{REPO_NAME}}\n" + _SCHEMA,
+        strict=ERROR,
+    ),
+    Rule(
+        "OPT204", "placeholder-case", WARNING, "a placeholder that differs from a parameter only by case",
+        "Names are compared exactly, so it would not be replaced.",
+        "promptTemplate: Report on {{REPO_NAME}}, also called {{repo_name}}\n" + _SCHEMA,
+        "promptTemplate: Report on {{REPO_NAME}}, also called {{REPO_NAME}}\n" + _SCHEMA,
+    ),
+    Rule(
+        "OPT217", "maybe-unset", WARNING, "an optional parameter without a default in the prompt",
+        "When nobody gives a value, the agent sees the placeholder itself.",
+        "promptTemplate: Report on {{TEAM}}\n"
+        "paramsSchema:\n  type: object\n  properties: {TEAM: {type: string}}\n  additionalProperties: false\n",
+        "promptTemplate: Report on {{TEAM}}\n"
+        "paramsSchema:\n  type: object\n  properties: {TEAM: {type: string, default: everyone}}\n"
+        "  additionalProperties: false\n",
+    ),
+    Rule(
+        "OPT218", "prompt-size", ERROR, "the prompt is larger than 256 KiB",
+        "No agent reads that much in one piece, and every run would store it again.",
+        "# file: task.yaml\npromptFile: long.md\n# file: long.md\n" + "word " * 60_000 + "\n",
+        "# file: task.yaml\npromptFile: short.md\n# file: short.md\nSay hello\n",
+    ),
+    Rule(
+        "OPT219", "caller-owned-prompt", WARNING, "the prompt is one parameter",
+        "Whoever may start the task makes an agent with its secrets do anything.",
+        'promptTemplate: "{{REPO_NAME}}"\n' + _SCHEMA,
+        "promptTemplate: Report on {{REPO_NAME}}\n" + _SCHEMA,
+        strict=ERROR,
+    ),
+    Rule(
+        "OPT231", "prompt-is-path", WARNING, "the prompt is the name of a file",
+        "The agent gets that name as its prompt: a file is read for `promptFile` alone.",
+        "promptTemplate: prompts/review.md\n",
+        "promptTemplate: Review the diff as prompts/review.md says.\n",
+    ),
+)  # fmt: skip

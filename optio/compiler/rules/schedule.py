@@ -1,0 +1,149 @@
+"""OPT301 to OPT322, and OPT603: triggers in general, schedules, and what they may spend."""
+
+from optio.compiler.rules.rule import ERROR, INFO, WARNING, Rule
+
+_PARAMS = (
+    "promptTemplate: Report on {{REPO_NAME}} with {{COUNT}} items\n"
+    "paramsSchema:\n  type: object\n  additionalProperties: false\n"
+    "  properties:\n    REPO_NAME: {type: string}\n    COUNT: {type: integer, default: 3}\n  required: [REPO_NAME]\n"
+)
+
+
+def _schedule(config: str) -> str:
+    return f"triggers:\n  - type: schedule\n    config: {{{config}}}\n"
+
+
+def _capped(ceiling: str, expression: str) -> str:
+    return (
+        '# file: task.yaml\nbudgetUsd: "1.00"\n'
+        + _schedule(f'cronExpression: "{expression}"')
+        + f"# file: _policy.yaml\n---\ntype: policy\nceilings: {{{ceiling}}}\n"
+    )
+
+
+RULES = (
+    Rule(
+        "OPT301", "cron-syntax", ERROR, "a schedule that cannot be read",
+        "A schedule has five fields: minute, hour, day of month, month, day of week.",
+        _schedule('cronExpression: "60 * * * *"'),
+        _schedule('cronExpression: "0 * * * *"'),
+    ),
+    Rule(
+        "OPT302", "cron-never", ERROR, "a schedule that never fires",
+        "No month has such a day.",
+        _schedule('cronExpression: "0 0 30 2 *"'),
+        _schedule('cronExpression: "0 0 28 2 *"'),
+    ),
+    Rule(
+        "OPT303", "cron-too-often", ERROR, "a schedule with seconds or years",
+        "Five fields are read; a sixth means seconds to some programs and years to others.",
+        _schedule('cronExpression: "0 */10 * * * *"'),
+        _schedule('cronExpression: "*/10 * * * *"'),
+    ),
+    Rule(
+        "OPT304", "cron-dom-dow", WARNING, "both day fields are set",
+        "Cron fires when either of them fits, which is rarely what is meant.",
+        _schedule('cronExpression: "0 9 13 * 5"'),
+        _schedule('cronExpression: "0 9 * * 5"'),
+    ),
+    Rule(
+        "OPT305", "cron-uneven", INFO, "a step that does not divide its field",
+        "Steps are counted anew at each full hour or day, so the last gap is shorter than the others.",
+        _schedule('cronExpression: "*/7 * * * *"'),
+        _schedule('cronExpression: "*/6 * * * *"'),
+    ),
+    Rule(
+        "OPT306", "bad-timezone", ERROR, "an unknown time zone",
+        "Zones are IANA names; an offset or an abbreviation knows no daylight saving.",
+        _schedule('cronExpression: "0 9 * * 1", timezone: PST'),
+        _schedule('cronExpression: "0 9 * * 1", timezone: America/Los_Angeles'),
+    ),
+    Rule(
+        "OPT307", "dst-gap", WARNING, "a time that the clocks skip or show twice",
+        "In one night of the year it fires at another time, not at all, or twice; `optio schedule --calendar` has the dates.",
+        _schedule('cronExpression: "30 2 * * *", timezone: Europe/Berlin'),
+        _schedule('cronExpression: "30 3 * * *", timezone: Europe/Berlin'),
+    ),
+    Rule(
+        "OPT308", "schedule-missing-param", ERROR, "a schedule does not give a required parameter",
+        "Every run that it starts would be refused.",
+        _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {COUNT: 5}'),
+        _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio}'),
+    ),
+    Rule(
+        "OPT309", "schedule-bad-value", ERROR, "a schedule gives a value that the parameters' schema refuses",
+        "Every run that it starts would be refused.",
+        _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio, COUNT: many}'),
+        _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio, COUNT: 5}'),
+    ),
+    Rule(
+        "OPT310", "mapping-unknown-param", ERROR, "a schedule gives a parameter that the task does not have",
+        "The value would reach nobody.",
+        _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio, COUNTS: 5}'),
+        _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio, COUNT: 5}'),
+    ),
+    Rule(
+        "OPT311", "jsonpath-on-schedule", WARNING, "a schedule's value looks like a JSONPath or a template",
+        "A schedule has no payload, and fills nothing in: the text itself becomes the parameter.",
+        _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: $.repository.name}'),
+        _PARAMS + _schedule('cronExpression: "0 9 * * 1", paramMapping: {REPO_NAME: optio}'),
+    ),
+    Rule(
+        "OPT313", "month-cost", ERROR, "triggers may spend more in 30 days than the policy allows",
+        "Each run counts at its whole budget and one call of its model more: what a call costs is known when it is over.",
+        _capped('monthUsd: "50.00"', "*/30 9-17 * * *"), _capped('monthUsd: "30.00"', "0 9 * * *"),
+    ),
+    Rule(
+        "OPT314", "overlap", WARNING, "a run may last longer than the gap to the next one",
+        "With one slot the next run waits, and the one after it: the queue grows for as long as runs are slow.",
+        "timeout: 20m\nmaxConcurrent: 1\n" + _schedule('cronExpression: "*/10 * * * *"'),
+        "timeout: 5m\nmaxConcurrent: 1\n" + _schedule('cronExpression: "*/10 * * * *"'),
+    ),
+    Rule(
+        "OPT315", "far-future", INFO, "a schedule that rests for more than a year",
+        "What is wrong with it is found out when it fires, by somebody who has forgotten it.",
+        _schedule('cronExpression: "0 0 29 2 *"'),
+        _schedule('cronExpression: "0 0 28 2 *"'),
+    ),
+    Rule(
+        "OPT316", "cron-dialect", INFO, "a word or sign that not every cron reads",
+        "Who copies the line elsewhere gets an error, or other times.",
+        _schedule('cronExpression: "@daily"'),
+        _schedule('cronExpression: "0 0 * * *"'),
+    ),
+    Rule(
+        "OPT317", "cron-long-step", WARNING, "a step that is longer than its field",
+        "Steps are counted anew in each hour, day, month, year or week, so only the first value of the field is left.",
+        _schedule('cronExpression: "*/90 * * * *"'),
+        _schedule('cronExpression: "0 */2 * * *"'),
+    ),
+    Rule(
+        "OPT318", "cron-each-minute", WARNING, "a schedule that names an hour and no minute",
+        "`*` is each minute: sixty runs where one is meant.",
+        _schedule('cronExpression: "* 3 * * *"'),
+        _schedule('cronExpression: "0 3 * * *"'),
+    ),
+    Rule(
+        "OPT320", "duplicate-trigger", ERROR, "two triggers of one type",
+        "A task has at most one trigger of each type.",
+        "triggers:\n  - type: manual\n  - type: manual\n",
+        "triggers:\n  - type: manual\n",
+    ),
+    Rule(
+        "OPT321", "unknown-trigger", ERROR, "an unknown trigger type",
+        "A standalone task is started manually, by a schedule or by a webhook.",
+        "triggers:\n  - type: ticket\n",
+        "triggers:\n  - type: manual\n",
+    ),
+    Rule(
+        "OPT322", "mapping-place", ERROR, "`paramMapping` stands beside `config`",
+        "It belongs into `config`, where it is read.",
+        'triggers:\n  - type: schedule\n    paramMapping: {}\n    config: {cronExpression: "0 9 * * 1"}\n',
+        'triggers:\n  - type: schedule\n    config: {cronExpression: "0 9 * * 1", paramMapping: {}}\n',
+    ),
+    Rule(
+        "OPT603", "worst-case", ERROR, "triggers may spend more in 24 hours than the policy allows",
+        "Each run counts at its whole budget and one call of its model more, also on a day when clocks change.",
+        _capped('dayUsd: "5.00"', "*/30 9-17 * * *"), _capped('dayUsd: "5.00"', "0 9 * * *"),
+    ),
+)  # fmt: skip

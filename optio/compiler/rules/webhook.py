@@ -1,0 +1,163 @@
+"""OPT401 to OPT427: webhooks."""
+
+from optio.compiler.rules.rule import ERROR, WARNING, Rule
+
+_PARAMS = (
+    "promptTemplate: Report on {{REPO_NAME}}\nparamsSchema:\n  type: object\n  additionalProperties: false\n"
+    "  properties:\n    REPO_NAME: {type: string, maxLength: 200}\n  required: [REPO_NAME]\n"
+)
+_MAPPED = "paramMapping: {REPO_NAME: $.repository.name}"
+
+
+def _webhook(config: str, path: str = "scan") -> str:
+    return f"triggers:\n  - type: webhook\n    config:\n      path: {path}\n" + "".join(
+        f"      {line}\n" for line in config.split("\n")
+    )
+
+
+def _mapped(mapping: str) -> str:
+    return _PARAMS + _webhook("secret: {name: HOOK_SECRET}\nparamMapping: " + mapping)
+
+
+_SIGNED = "secret: {name: HOOK_SECRET}"
+_TEST = "tests:\n  - webhook: push.json\n    expect: {params: {REPO_NAME: hello}}\n# file: push.json\n"
+
+RULES = (
+    Rule(
+        "OPT401", "bad-path", ERROR, "a webhook path that cannot stand in a URL as it is",
+        "The path is one step of `/api/hooks/{path}`, equal for every sender.",
+        _webhook(_SIGNED, "/Scan"),
+        _webhook(_SIGNED, "scan"),
+    ),
+    Rule(
+        "OPT402", "path-collision", ERROR, "two webhooks with one path",
+        "A delivery starts one task; the first file in path order keeps the path.",
+        "# file: a.yaml\nname: A\n" + _webhook(_SIGNED) + "# file: b.yaml\nname: B\n" + _webhook(_SIGNED),
+        "# file: a.yaml\nname: A\n" + _webhook(_SIGNED) + "# file: b.yaml\nname: B\n" + _webhook(_SIGNED, "scan-again"),
+    ),
+    Rule(
+        "OPT403", "guessable-path", WARNING, "an unsigned webhook at a path that can be guessed",
+        "The path is then all that a stranger needs, and paths stand in logs.",
+        _webhook("unsigned: true"),
+        _webhook(_SIGNED),
+        strict=ERROR,
+    ),
+    Rule(
+        "OPT404", "no-secret", ERROR, "a webhook without a secret",
+        "Anybody who learns the URL can start runs and spend the budget.",
+        _webhook("scheme: optio"),
+        _webhook(_SIGNED),
+    ),
+    Rule(
+        "OPT405", "plaintext-secret", ERROR, "a secret in plain text",
+        "Whoever can read the repository knows it, for ever; name it and keep its value in the secret store.",
+        _webhook("secret: whsec_c2VjcmV0"),
+        _webhook(_SIGNED),
+    ),
+    Rule(
+        "OPT406", "weak-secret", ERROR, "a placeholder stands where a secret is named",
+        "It is no secret that anybody could sign with; the file names one, and its value is made at random and kept elsewhere.",
+        _webhook("secret: whsec_..."),
+        _webhook(_SIGNED),
+    ),
+    Rule(
+        "OPT407", "jsonpath-syntax", ERROR, "a JSONPath or filter that cannot be read",
+        "Paths follow RFC 9535; names with dashes or blanks stand in brackets.",
+        _mapped("{REPO_NAME: $.repository.full-name}"),
+        _mapped("{REPO_NAME: \"$.repository['full-name']\"}"),
+    ),
+    Rule(
+        "OPT408", "not-singular", WARNING, "a JSONPath that may give several values for one parameter",
+        "Such a path gives a list, and the parameter is no list.",
+        _mapped('{REPO_NAME: "$.commits[*].id"}'),
+        _mapped('{REPO_NAME: "$.commits[0].id"}'),
+        strict=ERROR,
+    ),
+    Rule(
+        "OPT409", "no-root", ERROR, "a mapping that is no JSONPath",
+        "A path begins with `$`; a fixed value is written as `{literal: VALUE}`.",
+        _mapped("{REPO_NAME: repository.name}"),
+        _mapped("{REPO_NAME: $.repository.name}"),
+    ),
+    Rule(
+        "OPT410", "webhook-missing-param", ERROR, "a webhook does not give a required parameter",
+        "Every delivery would be refused.",
+        _mapped("{}"),
+        _mapped("{REPO_NAME: $.repository.name}"),
+    ),
+    Rule(
+        "OPT411", "mapping-typo", ERROR, "a webhook gives a parameter that the task does not have",
+        "The value would reach nobody.",
+        _mapped("{REPO_NAME: $.repository.name, REPO_NAM: $.name}"),
+        _mapped("{REPO_NAME: $.repository.name}"),
+    ),
+    Rule(
+        "OPT412", "type-mismatch", WARNING, "what is sent has another type than the parameter takes",
+        "A delivery whose values do not fit the schema is refused; nobody sees it but in the list of deliveries.",
+        _mapped("{REPO_NAME: $.repository.id}").replace("secret:", "scheme: github\n      secret:"),
+        _mapped("{REPO_NAME: $.repository.name}").replace("secret:", "scheme: github\n      secret:"),
+    ),
+    Rule(
+        "OPT413", "path-not-in-payload", ERROR, "a JSONPath that finds nothing in what is sent",
+        "It is always missing. The task's own samples say what is sent; without any, GitHub's event does.",
+        "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repo.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
+        "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repository.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
+    ),
+    Rule(
+        "OPT414", "untrusted-prompt", WARNING, "the words of a stranger reach the prompt",
+        "An agent takes instructions from what it reads. A signature proves who delivered, not who wrote the words.",
+        _mapped("{REPO_NAME: $.issue.title}"),
+        _mapped("{REPO_NAME: $.repository.name}"),
+        strict=ERROR,
+    ),
+    Rule(
+        "OPT415", "untrusted-shell", ERROR, "a parameter in a shell command",
+        "Parameters are filled into the prompt only; a value from outside must never become part of a command.",
+        _PARAMS + 'environment: {setupCommands: ["git clone {{REPO_NAME}}"]}\n' + _webhook(f"{_SIGNED}\n{_MAPPED}"),
+        _PARAMS + 'environment: {setupCommands: ["git clone https://example.com/a"]}\n' + _webhook(f"{_SIGNED}\n{_MAPPED}"),
+    ),
+    Rule(
+        "OPT416", "untrusted-control", ERROR, "a parameter selects the image, model, network or secret",
+        "Parameters are filled into the prompt only; who sends a value must not choose what runs.",
+        _PARAMS + 'model: "{{REPO_NAME}}"\n' + _webhook(f"{_SIGNED}\n{_MAPPED}"),
+        _PARAMS + "model: sonnet\n" + _webhook(f"{_SIGNED}\n{_MAPPED}"),
+    ),
+    Rule(
+        "OPT417", "no-mapping", WARNING, "a webhook without `paramMapping` on a task with parameters",
+        "The whole body becomes the parameters, so the sender must know their names.",
+        _PARAMS + _webhook(_SIGNED),
+        _PARAMS + _webhook(f"{_SIGNED}\n{_MAPPED}"),
+        strict=ERROR,
+    ),
+    Rule(
+        "OPT420", "scheme-mismatch", WARNING, "the sender signs in another way than the scheme reads",
+        "Every delivery would be refused as unsigned, or no event would ever fit.",
+        _webhook(_SIGNED + "\nevents: [pull_request]"),
+        _webhook(_SIGNED + "\nscheme: github\nevents: [pull_request]"),
+    ),
+    Rule(
+        "OPT421", "secret-in-url", ERROR, "a secret in a webhook's URL",
+        "URLs stand in access logs, proxies and browser histories.",
+        _webhook(_SIGNED, '"scan?token=abc"'),
+        _webhook(_SIGNED),
+    ),
+    Rule(
+        "OPT424", "bad-sample", ERROR, "a sample payload that no longer gives valid parameters",
+        "Either the mapping or the sample is out of date.",
+        "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repository.id}") + _TEST + '{"repository": {"id": 5}}\n',
+        "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repository.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
+    ),
+    Rule(
+        "OPT426", "constant-filter", WARNING, "a test in `when` that holds for every delivery, or for none",
+        "A path alone asks whether there is such a key, whatever its value; and values of two kinds are never equal.",
+        _webhook(_SIGNED + "\nscheme: github\nevents: [pull_request]\nwhen: \"!@.pull_request.draft\""),
+        _webhook(_SIGNED + "\nscheme: github\nevents: [pull_request]\nwhen: \"@.pull_request.draft == false\""),
+        strict=ERROR,
+    ),
+    Rule(
+        "OPT427", "no-event-source", ERROR, "`events` with `scheme: hmac`, and no place where the event is named",
+        "Each sender names its events in a header of its own, or in the body. Without that place no delivery would ever fit.",
+        _webhook(_SIGNED + "\nscheme: hmac\nevents: [issue]"),
+        _webhook(_SIGNED + "\nscheme: hmac\nevents: [issue]\neventHeader: Sentry-Hook-Resource"),
+    ),
+)  # fmt: skip

@@ -1,0 +1,113 @@
+"""Resolve: what a task needs from elsewhere: its id, its prompt's text, its sample payloads."""
+
+from typing import Any
+
+from optio.compiler.diagnostics import Diagnostic, finding
+from optio.compiler.layers import Merged, beside, missing_hint
+from optio.compiler.resolved_task import ResolvedTask, Sample
+from optio.compiler.shape.decode import Shape
+from optio.compiler.source_tree import SourceTree, Unreadable
+from optio.compiler.yaml.document import Document
+from optio.errors import Malformed
+from optio.model.example import Example
+from optio.model.route import Route
+from optio.model.text import slug
+
+LONGEST_ID = 80
+# What becomes of a delivery whose body is not read, or cannot be.
+_UNREAD = ("unsupported", "unsigned", "stale", "unreadable")
+
+
+def resolve(document: Document | Merged, shape: Shape, tree: SourceTree) -> tuple[ResolvedTask, list[Diagnostic]]:
+    """The resolved task, and what could not be resolved."""
+    spec, gaps = shape.spec, set(shape.gaps)
+    found: list[Diagnostic] = []
+
+    def at(code: str, message: str, route: Route, hint: str | None, *, key: bool = False) -> None:
+        span = document.key_span(route) if key else document.span(route)
+        found.append(finding(code, message, path=document.path_at(route), span=span, route=route, hint=hint))
+        gaps.add(route)
+
+    task_id = spec.id or slug(spec.name)
+    if ("name",) not in gaps and not spec.name.isprintable():
+        at("OPT107", "`name` holds a line break or a control character", ("name",), "write the name on one line")
+    elif (not task_id or len(task_id) > LONGEST_ID) and not gaps & {("name",), ("id",)}:
+        why = "leads to no id" if not task_id else f"leads to an id of {len(task_id)} characters"
+        at("OPT107", f"the name {why}", ("name",), "add `id:` with a-z, 0-9 and dashes")
+    prompt, prompt_path = spec.prompt_template or "", None
+    if spec.prompt_template is not None and spec.prompt_file is not None:
+        at(
+            "OPT108",
+            "both `promptTemplate` and `promptFile`",
+            ("promptFile",),
+            "keep one: delete `promptFile`, or `promptTemplate`",
+            key=True,
+        )
+    elif spec.prompt_file is not None:
+        try:
+            prompt_path = beside(document.path_at(("promptFile",)), spec.prompt_file)
+            prompt = _prompt_text(tree.read(prompt_path))
+        except Unreadable as err:
+            hint = missing_hint(tree, document.path_at(("promptFile",)), spec.prompt_file, err)
+            at(err.code, f"`{spec.prompt_file}` {err.message}", ("promptFile",), hint)
+        except UnicodeDecodeError:
+            at("OPT115", f"`{spec.prompt_file}` is no UTF-8", ("promptFile",), "save it as UTF-8")
+    elif (
+        spec.prompt_template is None
+        and spec.agent_runtime != "command"
+        and not _any_gap(gaps, "promptTemplate", "promptFile")
+        and not (spec.command is not None and _any_gap(gaps, "agentRuntime"))
+    ):
+        hint = "add `promptTemplate: |` and the prompt below it, or `promptFile:`"
+        at("OPT102", "`promptTemplate` is missing", ("promptTemplate",), hint, key=True)
+    samples: list[Sample] = []
+    payloads: dict[str, Any] = {}
+    for index, example in enumerate(spec.tests):
+        if example.webhook is None:
+            continue
+        route: Route = ("tests", index, "webhook")
+        loaded = _sample(document, route, example, example.webhook, tree, payloads)
+        if isinstance(loaded, Sample):
+            samples.append(loaded)
+        elif loaded is not None:
+            found.append(loaded)
+    task = ResolvedTask(task_id, spec, prompt, document, prompt_path, frozenset(gaps), tuple(samples))
+    return task, found
+
+
+def _any_gap(gaps: set[Route], *keys: str) -> bool:
+    return any((key,) in gaps for key in keys)
+
+
+def _prompt_text(data: bytes) -> str:
+    return data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _sample(
+    document: Document | Merged, route: Route, example: Example, name: str, tree: SourceTree, payloads: dict[str, Any]
+) -> Sample | Diagnostic | None:
+    """The payload, read as the server reads it, and once for all tests that name it; None for one that it need not be able to
+    read."""
+
+    def at(code: str, message: str, hint: str | None) -> Diagnostic:
+        return finding(code, message, path=document.path, span=document.span(route), route=route, hint=hint)
+
+    # Imported here: a tree without samples does not pay for it.
+    from optio.model.json_body import decode
+
+    try:
+        path = beside(document.path, name)
+        if path not in payloads:
+            payloads[path] = decode(tree.read(path), f"`{name}`")
+        return Sample(route, path, payloads[path], example.expect.word)
+    except Unreadable as err:
+        hint = (
+            "give a smaller one: the server refuses such a body (413)"
+            if err.code == "OPT014"
+            else missing_hint(tree, document.path, name, err)
+        )
+        return at(err.code, f"`{name}` {err.message}", hint)
+    except Malformed as err:
+        if example.expect.word in _UNREAD:
+            return None
+        return at("OPT424", str(err), "give the payload as it was received, or expect `verdict: unreadable`")

@@ -1,0 +1,125 @@
+"""Name the key that was probably meant by an unknown one, or the place where it belongs."""
+
+import re
+from typing import Any, NamedTuple
+
+from optio.compiler.conversions.known_keys import known_keys, plain, secret_meant
+from optio.compiler.suggest import closest, likely
+from optio.model.route import Route, show, value_at
+
+REPOSITORY_KEYS = frozenset(
+    {
+        "repo",
+        "repoUrl",
+        "repoBranch",
+        "repository",
+        "repositoryUrl",
+        "branch",
+        "baseBranch",
+        "autoMerge",
+        "pullRequest",
+        "gitRef",
+    }
+)
+
+
+RESERVED_KEYS = frozenset({"digest", "origin", "revision", "generation", "status", "createdAt", "updatedAt", "slug"})
+
+
+# What a pod is never given, wherever it is asked for.
+_NEVER = frozenset(
+    {
+        *("privileged", "securityContext", "hostPath", "hostNetwork", "hostPID", "hostIPC"),
+        *("capabilities", "runAsUser", "runAsRoot", "allowPrivilegeEscalation", "serviceAccount", "serviceAccountName"),
+        *("automountServiceAccountToken", "nodeName", "docker", "dockerSocket"),
+    }
+)
+
+
+# Letters that look like Latin ones, by what they look like.
+_LOOKALIKES = str.maketrans(
+    "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456\u0458\u0455\u04bb\u0501\u051b\u0261\u03bf\u03b1\u03c1\u03bd\u0131\u0410\u0412\u0421\u0415\u041d\u0406\u0408\u041a\u041c\u041e\u0420\u0422\u0425\u0405\u0391\u0392\u0395\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a7\u0396",
+    "aceopxyijshdqgoapviABCEHIJKMOPTXSABEHIKMNOPTXZ",
+)  # fmt: skip
+
+
+_MOST_LISTED, _MOST_LIKELY = 8, 5
+
+
+class Unknown(NamedTuple):
+    """What is said of a key that the schema does not know at its place; `meant` is the key that it stands for, probably, `into`
+    the mapping beside it that it belongs into, and `entry` what to write for it and its value."""
+
+    code: str
+    message: str
+    hint: str
+    meant: str | None = None
+    into: str | None = None
+    entry: str | None = None
+
+
+def unknown(root: Any, route: Route) -> Unknown:
+    """Return what is wrong with a key that is not known at its place, and the cure."""
+    key, name = str(route[-1]), show(route)
+    known = known_keys(root, route[:-1])
+    folded = _folded(key)
+    if folded != key and (folded in known or closest(folded, known)):
+        odd = next(c for c in key if ord(c) > 127)
+        meant = closest(folded, known) or folded
+        message, hint = f"`{name}` holds the look-alike letter U+{ord(odd):04X}", f"write `{meant}` in plain letters"
+        return Unknown("OPT020", message, hint, meant)
+    if len(route) == 1 and re.fullmatch(r"(?:x-|\.)[\w-]+", key):
+        hint = (
+            "no key here keeps values for others: write `&NAME` where one stands first, or `type: template` in a file to extend"
+        )
+        return Unknown("OPT101", f"unknown key `{name}`", hint)
+    if key in _NEVER:
+        hint = "delete it: a run has no privileges, no service account and nothing of its node, whatever its task says"
+        return Unknown("OPT101", f"unknown key `{name}`", hint)
+    if len(route) == 1 and key in RESERVED_KEYS:
+        return Unknown("OPT116", f"`{name}` is set by Optio", "delete it")
+    if len(route) == 1 and key == "namespace":
+        hint = "delete it: `namespaces` in `_policy.yaml` gives namespaces to the paths of task files"
+        return Unknown("OPT116", f"`{name}` is set by the policy", hint)
+    same = next((k for k in known if plain(k) == plain(key)), None)
+    if same:
+        return Unknown("OPT111", f"`{name}` is spelled otherwise", f"write `{same}`", same)
+    if route[-2:-1] in (("secret",), ("previousSecret",)):
+        beside = value_at(root, route[:-1])
+        hint = "delete it: a secret is given by its name alone" if "name" in beside else f"write `name: {_named(beside[key])}`"
+        return Unknown("OPT101", f"unknown key `{name}`", hint)
+    inward = len(route) == 3 and route[0] == "triggers" and key in known_keys(root, (*route[:-1], "config"))
+    below = value_at(root, (*route[:-1], "config")) if inward else None
+    doubled = isinstance(below, dict) and key in below
+    hint, into = ("delete it: `config` has one", None) if doubled else ("move it below `config`", "config")
+    if inward:
+        code, message = ("OPT322", "stands beside `config`") if key == "paramMapping" else ("OPT101", "")
+        return Unknown(code, f"`{name}` {message}" if message else f"unknown key `{name}`", hint, into=into)
+    from optio.compiler.conversions.foreign_keys import foreign  # only who made a mistake waits for it
+
+    cure = foreign(root, route)
+    if cure is not None and len(route) == 1 and key in REPOSITORY_KEYS:
+        return Unknown("OPT109", f"`{name}` belongs to a Repo Task", cure.hint)
+    if cure is not None:
+        return Unknown("OPT101", f"unknown key `{name}`", cure.hint, cure.meant, cure.into, cure.entry)
+    return Unknown("OPT101", f"unknown key `{name}`", _nothing(key, known))
+
+
+def _nothing(key: str, known: list[str]) -> str:
+    """The cure for a key that nothing here means: what it carries is not lost unseen."""
+    if not known:
+        return "no key here means it: delete it, or say it in the prompt if the agent should know"
+    few = known if len(known) <= _MOST_LISTED else likely(key, known, _MOST_LIKELY)
+    there = f"allowed here {'is' if len(few) == 1 else 'are'} {'' if few is known else 'among others '}{', '.join(few)}"
+    return f"no key here means it: delete it, and say it in the prompt if the agent should know; {there}"
+
+
+def _named(value: Any) -> str:
+    """The name of the secret in what other systems name one by."""
+    while isinstance(value, dict) and value:
+        value = value.get("name", next(iter(value.values())))
+    return secret_meant(value) or "NAME"
+
+
+def _folded(key: str) -> str:
+    return key.translate(_LOOKALIKES) if not key.isascii() else key

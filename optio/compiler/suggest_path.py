@@ -1,0 +1,59 @@
+"""The file that was probably meant by a path to none: loaded only for a file with such a path."""
+
+import posixpath
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from optio.compiler.diagnostics import Diagnostic
+from optio.compiler.source_tree import SourceTree, Unreadable
+from optio.compiler.suggest import closest
+
+_DIRECTORIES = (
+    "",
+    "payloads",
+    "samples",
+    "fixtures",
+    "tests",
+    "prompts",
+    "templates",
+    "../payloads",
+    "../templates",
+    "../prompts",
+    "..",
+)
+_SUFFIXES = ("", ".json", ".yaml", ".yml", ".md", ".txt")
+
+
+def near_path(tree: SourceTree, path: str, name: str) -> str | None:
+    """Return how the file at `path` would name it: the same name in another usual place, or with another suffix."""
+    for each in _tries(name):
+        if each != name and _is_there(tree, posixpath.normpath(posixpath.join(posixpath.dirname(path), each))):
+            return each
+    return None
+
+
+def nearly_called(found: Diagnostic, paths: Iterable[str]) -> Diagnostic:
+    """A finding about a template that is not there, with the YAML file of the tree that is called nearly so."""
+    beside = posixpath.dirname(found.path) or "."
+    name = found.message.split("`")[1]
+    near = closest(name, [posixpath.relpath(each, beside) for each in paths if each != found.path])
+    return found if near is None else replace(found, hint=f"did you mean `{near}`?")
+
+
+def _tries(name: str) -> Iterator[str]:
+    bare, suffix = posixpath.splitext(name)
+    others = [each for each in _SUFFIXES if each != suffix]
+    yield from (bare + each for each in others)
+    if suffix:
+        yield from (name + each for each in others if each)
+    yield from (posixpath.join(each, posixpath.basename(name)) for each in _DIRECTORIES)
+
+
+def _is_there(tree: SourceTree, path: str) -> bool:
+    if path.startswith(("..", "/", "~")):
+        return False
+    try:
+        tree.read(path)
+    except Unreadable:
+        return False
+    return True

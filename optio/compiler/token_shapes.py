@@ -1,0 +1,52 @@
+"""Find secrets in plain text by the shapes of well-known tokens. The value itself is never repeated."""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+from optio.compiler.diagnostics import Diagnostic, finding, told
+from optio.compiler.source import span_at
+
+# A template, or defaults, are the same text for each task above them.
+_MOST_KNOWN = 32
+
+
+# A text that every token of the kind holds, the kind, its shape. Looking for the text first costs almost nothing.
+_TOKENS = (
+    ("gh", "a GitHub token", r"gh(?:[pousr]_[A-Za-z0-9]{36,}|ithub_pat_[A-Za-z0-9_]{40,})"),
+    ("glpat-", "a GitLab token", r"glpat-[A-Za-z0-9_-]{20,}"),
+    ("sk-", "an API key", r"\bsk-(?:ant-|proj-)?[A-Za-z0-9_-]{32,}"),
+    ("AKIA", "an AWS access key", r"AKIA[0-9A-Z]{16}\b"),
+    ("AIza", "a Google API key", r"AIza[0-9A-Za-z_-]{35}\b"),
+    ("xox", "a Slack token", r"xox[abprs]-[A-Za-z0-9-]{20,}"),
+    ("k_live_", "a Stripe key", r"[rs]k_live_[A-Za-z0-9]{20,}"),
+    ("whsec_", "a webhook secret", r"whsec_[A-Za-z0-9+/=]{24,}"),
+    ("npm_", "an npm token", r"npm_[A-Za-z0-9]{36}\b"),
+    ("PRIVATE KEY", "a private key", r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----"),
+    ("://", "a URL with a password", r"://[^\s/:@'\"{}$]{1,200}:[^\s/@'\"{}$]{1,200}@"),
+)
+
+
+def search(path: str, text: str) -> Iterator[Diagnostic]:
+    """Tokens in one file."""
+    yield from _found(path, text)
+
+
+@lru_cache(maxsize=_MOST_KNOWN)
+def _found(path: str, text: str) -> tuple[Diagnostic, ...]:
+    def tell(token: tuple[str, re.Match[str]]) -> Diagnostic:
+        kind, found = token
+        span = span_at(text, found.start(), found.end())
+        hint = "rotate it: it is known now; then name it under `environment.secrets`"
+        if "webhook" in kind:
+            hint = "rotate it: it is known now; then write `secret: {name: NAME}`, and set `OPTIO_SECRET_NAME` for the server"
+        return finding("OPT503", f"{kind} in plain text", path=path, span=span, hint=hint)
+
+    return tuple(told(sorted(tokens(text), key=lambda each: each[1].start()), tell))
+
+
+def tokens(text: str) -> Iterator[tuple[str, re.Match[str]]]:
+    """What has the shape of a token, with its kind."""
+    for sign, kind, shape in _TOKENS:
+        if sign in text:
+            yield from ((kind, found) for found in re.finditer(shape, text))

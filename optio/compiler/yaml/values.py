@@ -1,0 +1,182 @@
+"""Values: what the nodes of a document mean, with YAML 1.2 core types, and what in them cannot be meant."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from optio.compiler.diagnostics import Diagnostic, Related, finding
+from optio.compiler.source import Span, position_at
+from optio.compiler.yaml.nodes import Node, node_at, short_tag, span_of, walk
+from optio.compiler.yaml.scalars import SWITCHES, WORDS, other_reading, scalar
+from optio.compiler.yaml.syntax import BLANKS, bare_braces, braces, indented
+from optio.model.route import Route
+
+MAX_DEPTH = 64
+_NUMERIC = frozenset("0123456789+-.")
+_NUL_ESCAPE = re.compile(r"\\(?:0|x00|u0000|U00000000)")
+
+
+class Values(NamedTuple):
+    """The document's value, and the routes of unquoted texts that YAML 1.1 readers take for something else."""
+
+    value: Any
+    odd: dict[Route, str]
+
+
+class Builder:
+    """Builds the values in one walk. What it finds wrong keeps the walk going; `fatal` says the values cannot be used."""
+
+    def __init__(self, path: str, text: str, root: Node) -> None:
+        self._path, self._text, self._root = path, text, root
+        self.found: list[Diagnostic] = []
+        self._odd: list[Node] = []
+        self._told: set[tuple[str, int]] = set()
+        self._firsts: dict[int, dict[str, Node]] = {}
+        self._fatal = False
+
+    def build(self) -> Values | None:
+        """The values, or None when nothing can be made of them."""
+        value = self._value(self._root, 1)
+        if self._fatal:
+            return None
+        odd = dict(self._odd_routes()) if self._odd else {}
+        if _NUL_ESCAPE.search(self._text):
+            self._find_nuls()
+        return Values(value, odd)
+
+    def _value(self, node: Any, depth: int) -> Any:
+        if node.tag is not None:
+            self._report(
+                "OPT007", f"the tag `{short_tag(node.tag)}`", node, "remove it: nothing is executed or included", at_tag=True
+            )
+        if node.id == "scalar":
+            text: str = node.value
+            if node.style:
+                return text
+            if text in WORDS:
+                return WORDS[text]
+            if text[0] in _NUMERIC:
+                if other_reading(text):
+                    self._odd.append(node)
+                return scalar(text)
+            if text in SWITCHES:
+                self._odd.append(node)
+            return text
+        if depth > MAX_DEPTH:
+            if not self._fatal:
+                self._report("OPT014", f"nested deeper than {MAX_DEPTH} levels", node, "write it with fewer levels")
+            self._fatal = True
+            return None
+        if node.id == "sequence":
+            return [self._value(item, depth + 1) for item in node.value]
+        return self._mapping(node, depth)
+
+    def _mapping(self, node: Node, depth: int) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        merges: list[Node] = []
+        for key, value in node.value:
+            if key.id != "scalar":
+                self._bad_key(node, key)
+                continue
+            name: str = key.value
+            if not key.style:
+                if name == "<<":
+                    merges.append(value)
+                    continue
+                if name in WORDS or name in SWITCHES or name[0] in _NUMERIC or name[0] in BLANKS:
+                    self._check_key(key, depth)
+            if key.tag is not None:
+                self._report("OPT007", f"the tag `{short_tag(key.tag)}`", key, "remove it", at_tag=True)
+            if name in values:
+                self._twice(node, key)
+                continue
+            values[name] = self._value(value, depth + 1)
+        for merge in merges:
+            for name, inherited in self._merged(merge, depth):
+                values.setdefault(name, inherited)
+        return values
+
+    def _merged(self, node: Node, depth: int) -> Iterator[tuple[str, Any]]:
+        parts = node.value if node.id == "sequence" else [node]
+        for part in parts:
+            if part.id == "mapping":
+                yield from self._value(part, depth + 1).items()
+            else:
+                self._report("OPT103", "`<<` needs a mapping", part, "give it an alias to a mapping")
+
+    def _check_key(self, key: Node, depth: int) -> None:
+        text = key.value
+        if text and text[0] in BLANKS:
+            span = span_of(key, self._text)
+            fix = indented(self._text, span.start.line - 1)
+            what = "is used to indent" if fix is not None else "begins this key"
+            hint = "use spaces" if fix is not None and text[0] != "\ufeff" else "delete it"
+            message = f"U+{ord(text[0]):04X}, a blank that is no space, {what}"
+            self.found.append(finding("OPT005", message, path=self._path, span=span, hint=hint, fix=fix))
+            self._fatal = True  # what is nested in what can no longer be told
+            return
+        reading = other_reading(text)
+        if text == "on" and depth == 1:
+            return  # no key of ours, and told as such
+        if reading:
+            self._report("OPT006", f"the key `{text}` is {reading} to other YAML readers", key, f"write `'{text}':`")
+        elif not isinstance(scalar(text), str):
+            self._report("OPT017", f"the key `{text}` is no text" if text else "an empty key", key, f"write `'{text}':`")
+
+    def _bad_key(self, node: Node, key: Node) -> None:
+        start = node.start_mark
+        if key.id == "mapping" and self._text.startswith("{{", start.index):
+            line_start = self._text.rfind("\n", 0, start.index) + 1
+            line = self._text[line_start:].split("\n", 1)[0]
+            column = start.index - line_start
+            message, hint = braces(line, column)
+            fix = bare_braces(line, self._text.count("\n", 0, line_start), column)
+            self.found.append(finding("OPT001", message, path=self._path, span=span_of(node, self._text), hint=hint, fix=fix))
+        else:
+            self._report(
+                "OPT017", "a key that is a list or a mapping", key, "write text before the `:`, or put quotes around it"
+            )
+        self._fatal = True
+
+    def _is_told(self, code: str, node: Node) -> bool:
+        """Whether it has been: what an anchor holds is come to at each of its aliases."""
+        known = (code, id(node)) in self._told
+        self._told.add((code, id(node)))
+        return known
+
+    def _twice(self, node: Node, key: Node) -> None:
+        if self._is_told("OPT004", key):
+            return
+        if id(node) not in self._firsts:
+            self._firsts[id(node)] = {each.value: each for each, _ in reversed(node.value) if isinstance(each.value, str)}
+        first = span_of(self._firsts[id(node)][key.value], self._text)
+        self.found.append(
+            finding(
+                "OPT004", f"`{key.value}` stands twice", path=self._path, span=span_of(key, self._text),
+                hint=f"first at {first.start.line}:{first.start.column}: keep one",
+                related=(Related("first here", self._path, first),),
+            )
+        )  # fmt: skip
+
+    def _report(self, code: str, message: str, node: Node, hint: str, *, at_tag: bool = False) -> None:
+        if self._is_told(code, node):
+            return
+        span = span_of(node, self._text)
+        if at_tag:
+            found = re.compile(r"(?:&\S+\s+)?(!\S*)").match(self._text, node.start_mark.index)
+            if found:
+                span = Span(position_at(self._text, found.start(1)), position_at(self._text, found.end(1)))
+        self.found.append(finding(code, message, path=self._path, span=span, hint=hint))
+
+    def _odd_routes(self) -> Iterator[tuple[Route, str]]:
+        wanted = {id(node) for node in self._odd}
+        for route, node in walk(self._root, ()):
+            # What is merged in and written anew counts for nothing.
+            if id(node) in wanted and node_at(self._root, route) is node:
+                yield route, node.value
+
+    def _find_nuls(self) -> None:
+        for route, node in walk(self._root, ()):
+            if node.id == "scalar" and "\0" in node.value:
+                span, hint = span_of(node, self._text), "delete it: no agent can take it"
+                self.found.append(finding("OPT015", "a NUL character", path=self._path, span=span, route=route, hint=hint))

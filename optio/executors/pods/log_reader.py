@@ -1,0 +1,194 @@
+"""What a pod says, from its first byte to its supervisor's last word."""
+
+import asyncio
+import contextlib
+import logging
+import shlex
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from optio.executors.base import Exit
+from optio.executors.pods import exit_status
+from optio.executors.pods import manifest as pod
+from optio.executors.pods.cluster import Cluster, Refused, Unreachable
+from optio.executors.pods.frames import Frames, Piece
+from optio.executors.pods.handle import PodHandle
+from optio.executors.pods.informer import Informer, Pod, again, runs
+from optio.executors.pods.launch_script import CONTROL, LAUNCHED, LOOK, NEVER
+
+log = logging.getLogger(__name__)
+# A launch that was sent says within this time that it has begun, and the time that its pod's gate may take.
+_BEGINS_S = 20.0
+_TRIES = 10
+_TOLD_S = 3.0
+_FILL_S = 30.0
+# How long the log of a pod that has ended is asked for, before its attempt counts as failed; and the file of one that lives,
+# before what is missing counts as lost.
+_READ_S = 300.0
+_COPIED_AT_ONCE = 4 << 20
+_FILES = {"stdout": "stdout", "stderr": "stderr", "result": "result/result.jsonl"}
+_GONE = Exit(code=None, signal=None, reason="deleted", message="the pod was deleted", temporary=True)
+_LOG_LOST = Exit(code=None, signal=None, reason="log_lost", message="the pod's log could not be read", temporary=True)
+_UNLAUNCHED = Exit(code=None, signal=None, reason="launch", message="the pod took no launch", temporary=True)
+
+
+class Feed:
+    """Fills the spools of handles."""
+
+    def __init__(self, cluster: Cluster, informer: Informer, gate_s: float) -> None:
+        self._cluster, self._informer = cluster, informer
+        self._begins_s = _BEGINS_S + gate_s
+
+    async def follow(self, handle: PodHandle, mark: str, *, began: bool) -> Exit:
+        """Until its supervisor's last word, or until the pod can say nothing more. A pod that has not `began` is asked after a
+        while, and given up if it never will."""
+        patience, tries = time.monotonic() + self._begins_s, 0
+        over_since: float | None = None
+        async for _ in again():
+            await self._readable(handle)
+            over, whole = exit_status.of_status(self._informer.status(handle.name)), False
+            try:
+                async with asyncio.timeout(max(1.0, patience - time.monotonic()) if not began else None) as limit:
+                    async with aclosing(self._pieces(handle, mark, follow=over is None)) as pieces:
+                        async for piece in pieces:
+                            handle.unhear()
+                            if piece.stream == "end":
+                                return await self._explained(handle, exit_status.of_end(piece.data.decode()))
+                            if not began and (piece.stream in _FILES or piece.data == b"started"):
+                                began = True
+                                handle.begin()
+                                limit.reschedule(None)
+                            await self._take(handle, piece)
+                    whole = True
+            except TimeoutError:
+                has = await self._has_begun(handle)
+                tries += 1
+                if has:
+                    began = True
+                    handle.begin()
+                elif has is False or tries == _TRIES:
+                    return _UNLAUNCHED
+                patience = time.monotonic() + self._begins_s
+                continue
+            except Unreachable as err:
+                log.info("the log of %s broke off: %s", handle.name, err)
+            except Refused as err:
+                if err.status == 404 and await self._is_gone(handle):
+                    return _GONE
+                whole = err.status in (400, 404)  # a container that never ran has no log
+            if over is not None:
+                over_since = over_since or time.monotonic()
+                if whole and not handle.spool.lacks(over.sizes):
+                    return over
+                if time.monotonic() - over_since > _READ_S:
+                    return _LOG_LOST
+            if await self._is_gone(handle):
+                return _GONE
+        raise AssertionError("not reached")
+
+    async def _readable(self, handle: PodHandle) -> None:
+        """A log can be read when the node has told that its container runs, which is later than it does."""
+        limit = time.monotonic() + _TOLD_S
+        while (left := limit - time.monotonic()) > 0:
+            moved, status = self._informer.moved(handle.name), self._informer.status(handle.name)
+            if runs(status) or exit_status.of_status(status) is not None:
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await moved.wait()
+
+    async def _explained(self, handle: PodHandle, ended: Exit) -> Exit:
+        """A stop that nobody here has asked for: who did."""
+        if ended.stopped_by != "stop" or handle.stop_wanted:
+            return ended
+        try:
+            found = await self._cluster.pod(handle.name)
+        except (Refused, Unreachable):
+            return ended
+        if found is None or found["metadata"]["uid"] != handle.uid:
+            return _GONE
+        disrupted = exit_status.disrupted(found["status"])
+        if disrupted is not None:
+            return Exit(code=None, signal=None, reason="evicted", message=disrupted, temporary=True)
+        return _GONE if "deletionTimestamp" in found["metadata"] else ended
+
+    async def resume(self, handle: PodHandle, found: Pod) -> Exit:
+        """Follow a pod that another worker has launched."""
+        began = False
+        if runs(found["status"]):
+            with contextlib.suppress(Refused, Unreachable):  # the log has it, as far as it goes back
+                began = await self._caught_up(handle)
+                handle.settle()
+        return await self.follow(handle, found["metadata"]["annotations"][pod.MARK], began=began)
+
+    async def _has_begun(self, handle: PodHandle) -> bool | None:
+        """Asked of the pod itself: no log is no word. False: it has not, and now it never will; None: it does not say."""
+        try:
+            code, _ = await self._cluster.run(handle.name, pod.CONTAINER, ["/bin/sh", "-c", LOOK])
+        except (Refused, Unreachable) as err:
+            log.info("whether %s has begun cannot be seen yet: %s", handle.name, err)
+            return None
+        return {LAUNCHED: True, NEVER: False}.get(code)
+
+    async def _pieces(self, handle: PodHandle, mark: str, *, follow: bool) -> AsyncGenerator[Piece, None]:
+        frames = Frames(mark)
+        async with aclosing(self._cluster.log(handle.name, pod.CONTAINER, follow=follow)) as chunks:
+            async for chunk in chunks:
+                for piece in frames.feed(chunk):
+                    yield piece
+                handle.wake()
+
+    async def _is_gone(self, handle: PodHandle) -> bool:
+        try:
+            found = await self._cluster.pod(handle.name)
+        except (Refused, Unreachable):
+            return False
+        if found is not None:
+            self._informer.put(found)
+        return found is None or (bool(handle.uid) and found["metadata"]["uid"] != handle.uid)
+
+    async def _take(self, handle: PodHandle, piece: Piece) -> None:
+        if piece.stream not in _FILES:
+            return
+        have = handle.spool.sizes[piece.stream]
+        if piece.offset > have:
+            await self._fill(handle, piece.stream, piece.offset - have)
+            have = handle.spool.sizes[piece.stream]
+        if piece.offset + len(piece.data) > have:
+            handle.spool.add(piece.stream, piece.data[max(0, have - piece.offset) :])
+
+    async def _fill(self, handle: PodHandle, stream: str, count: int) -> None:
+        """What the kubelet has thrown away of the log is read from the agent's own file, for as long as the pod lives."""
+        until = handle.spool.sizes[stream] + count
+        async for _ in again(time.monotonic() + _READ_S):
+            with contextlib.suppress(Refused, Unreachable):
+                await self._copied(handle, stream, until)
+                break
+            if exit_status.of_status(self._informer.status(handle.name)) is not None or await self._is_gone(handle):
+                break
+        lost = until - handle.spool.sizes[stream]
+        if lost:
+            log.warning("%d bytes of %s of %s are lost", lost, stream, handle.name)
+            handle.spool.add(stream, f"\n[{lost} bytes are lost]\n".encode()[:lost].ljust(lost, b"\n"))
+
+    async def _copied(self, handle: PodHandle, stream: str, until: int) -> None:
+        """Take what is missing up to there from the agent's file."""
+        path = shlex.quote(f"{CONTROL}/{_FILES[stream]}")
+        while (have := handle.spool.sizes[stream]) < until:
+            size = min(_COPIED_AT_ONCE, until - have)
+            command = ["/bin/sh", "-c", f"tail -c +{have + 1} {path} | head -c {size}"]
+            _, data = await self._cluster.run(handle.name, pod.CONTAINER, command, within=_FILL_S)
+            if not data:
+                return
+            handle.spool.add(stream, data[:size])
+
+    async def _caught_up(self, handle: PodHandle) -> bool:
+        """Take all that was printed before now, of which a rotated log may say nothing; whether the agent was begun."""
+        for stream, file in _FILES.items():
+            path = f"{CONTROL}/{file}"
+            command = ["/bin/sh", "-c", f"[ -h {path} ] || [ ! -f {path} ] || wc -c <{path}"]
+            _, said = await self._cluster.run(handle.name, pod.CONTAINER, command)
+            await self._copied(handle, stream, int(said.strip() or b"0"))
+        code, _ = await self._cluster.run(handle.name, pod.CONTAINER, ["/bin/sh", "-c", f"[ -f {CONTROL}/stdout ]"])
+        return code == 0

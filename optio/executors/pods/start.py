@@ -1,0 +1,316 @@
+"""The beginning of an attempt: a pod of its own, made for it or taken from a pool, that has taken its launch."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any, TypeVar
+
+from optio.executors.base import Exit, Launch
+from optio.executors.pods import exit_status, launch_script
+from optio.executors.pods import manifest as pod
+from optio.executors.pods.cluster import Cluster, Refused, Unreachable
+from optio.executors.pods.delays import Delays, full_quota
+from optio.executors.pods.given_up import GivenUp
+from optio.executors.pods.handle import PodHandle
+from optio.executors.pods.informer import Informer, Pod, again, runs
+from optio.executors.pods.launch_transfer import Delivery
+from optio.executors.pods.manifest import PodSettings
+from optio.executors.pods.network_policies import Policies
+from optio.executors.pods.pool import Pools
+from optio.executors.procfs import uptime
+from optio.model.room import Delay
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+ORPHANED = Exit(code=None, signal=None, stopped_by="orphaned")
+# A container runs up to a second before its node says so. It is tried from the time on that the last ones took, at first from
+# this time on, then after pauses of a share of what has passed. Where more pods than `_MAX_TRYING` begin at once, none is: a
+# try in vain costs the cluster as much as a tenth of a pod's start, and it is the cluster that they wait for.
+_FIRST_S, _MAX_FIRST_S, _TRY_S, _SHARE, _TRIES, _MAX_TRYING = 0.3, 1.0, 0.03, 0.08, 20, 4
+# Of what the last start took, less: how much too late it was tried is never known.
+_SOONER = 0.75
+_LONGEST_S = 5.0
+# A launch that was sent has its answer within this time, and after the end of its pod within this time.
+_ANSWER_S, _ENDED_ANSWER_S = 30.0, 1.0
+# A command with a higher exit code was ended by a signal.
+_KILLED = 128
+_LOST = Exit(code=None, signal=None, lost=True)
+
+
+class Failed(Exception):
+    """An attempt that ends before it has begun."""
+
+    def __init__(
+        self,
+        reason: str = "",
+        message: str = "",
+        *,
+        temporary: bool = False,
+        stopped_by: str | None = None,
+        exit: Exit | None = None,
+    ) -> None:
+        super().__init__(message)
+        empty = Exit(code=None, signal=None, stopped_by=stopped_by)
+        self.exit = exit or replace(empty, reason=reason or None, message=message, temporary=temporary)
+
+
+def without_room(why: Delay) -> Failed:
+    """The end of an attempt for which there is no room: its run may wait for some."""
+    found = Exit(code=None, signal=None, reason=why.reason, message=why.message, temporary=True, no_room=why)
+    return Failed(exit=found)
+
+
+class Renewal:
+    """Tells a pod now and then that its run has an owner; each time is a request to the cluster."""
+
+    # Each time another share of the timeout: pods that began together are not told together for ever.
+    _SHARES = 0.15, 0.25
+
+    def __init__(self, orphan_s: float, told: float) -> None:
+        self._orphan_s = orphan_s
+        self.told(told)
+        self.telling = False
+        self.owned_at = told  # when the run was this worker's for the last time that is known, by `uptime`
+
+    def left(self) -> float:
+        """Seconds that an agent may still live without a word."""
+        return self._orphan_s - (uptime() - self._told)
+
+    def due(self) -> bool:
+        """Whether it is time to tell it, and nobody is about to."""
+        return not self.telling and uptime() - self._told >= self._orphan_s * self._share
+
+    def told(self, at: float) -> None:
+        """It has heard what was said at this time, by `uptime`."""
+        self._told, self._share = at, random.uniform(*self._SHARES)  # noqa: S311 - no secret
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An attempt that is to begin: in a new pod as it is `wanted`, or in one that is ready."""
+
+    handle: PodHandle
+    launch: Launch
+    settings: PodSettings
+    wanted: Pod
+    renewal: Renewal
+
+    def parcel(self) -> bytes:
+        """What is sent at this moment; raises Failed when it must not be."""
+        left = self.renewal.left()
+        if left <= 0:
+            raise Failed(exit=ORPHANED)
+        if self.handle.stop_wanted:
+            raise Failed(stopped_by="stop")
+        way_out = pod.way_out(self.launch.environment, self.settings)
+        return launch_script.parcel(self.launch, orphan_s=left, way_out=way_out)
+
+    async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the work comes to; raises Failed at once when the attempt is not wanted any more."""
+        working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self.handle.stopping.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise Failed(stopped_by="stop")
+            return working.result()
+        finally:
+            for each in (working, stopping):
+                each.cancel()
+            await asyncio.gather(working, stopping, return_exceptions=True)
+
+
+class Starter:
+    """Brings launches into pods. `start_s` is how long a pod may take until its container runs."""
+
+    def __init__(
+        self, cluster: Cluster, informer: Informer, pools: Pools, policies: Policies, given_up: GivenUp, start_s: float
+    ) -> None:
+        self._cluster, self._informer, self._pools, self._policies = cluster, informer, pools, policies
+        self._given_up, self._start_s = given_up, start_s
+        self._beginning: set[str] = set()  # new pods whose launch is not brought yet
+        self._first_s = _FIRST_S
+
+    async def start(self, start: Start) -> tuple[str, bool]:
+        """(mark of a pod, whether it has taken the launch). If not, it may have: its log tells. Raises Failed when no pod has
+        taken it, and none will."""
+        deadline = time.monotonic() + self._start_s
+        if start.renewal.left() <= 0:
+            raise Failed(exit=ORPHANED)
+        if start.launch.warm:
+            while (chosen := await self._pools.free(start.launch, start.settings)) is not None:
+                # The way in is opened while it is found out whether we may go.
+                async with self._delivery(start, chosen["metadata"]["name"]) as delivery:
+                    found = await start.unless_stopped(self._taken(start, chosen))
+                    if found is not None:
+                        return await self._delivered(start, found, deadline, delivery)
+        found = await start.unless_stopped(self._made(start, deadline))
+        start.handle.take(found)
+        self._informer.put(found)
+        await start.unless_stopped(self._check_wanted(start))
+        self._beginning.add(start.handle.name)
+        try:
+            return await self._delivered(start, found, deadline)
+        finally:
+            self._beginning.discard(start.handle.name)
+
+    def _delivery(self, start: Start, name: str) -> Delivery:
+        return Delivery(self._cluster, name, start.parcel, start.handle.hear, within=_ANSWER_S + start.settings.gate_s)
+
+    async def _delivered(self, start: Start, found: Pod, deadline: float, delivery: Delivery | None = None) -> tuple[str, bool]:
+        name, mark = found["metadata"]["name"], found["metadata"]["annotations"][pod.MARK]
+        made = time.monotonic()
+        delays = Delays(start.handle, self._start_s)
+        for tries in count():
+            told = delivery is not None or await start.unless_stopped(self._near(start.handle, made, deadline, tries, delays))
+            async with delivery or self._delivery(start, name) as way:
+                try:
+                    arrived = _arrived(start.handle, *await self._answer(name, way))
+                    if arrived:
+                        start.handle.unhear = way.keep()
+                    if delivery is None and not told:
+                        self._first_s = min(max(_FIRST_S, _SOONER * (way.begun - made)), _MAX_FIRST_S)
+                    return mark, arrived
+                except (Refused, Unreachable) as err:
+                    if way.sent:
+                        log.warning("the launch of %s got no answer: %s", name, err)
+                        return mark, False
+                    for_good = isinstance(err, Refused) and not err.temporary and err.status != 404
+                    if told and (for_good or time.monotonic() >= deadline):
+                        raise Failed("launch", f"nothing can be run in the pod: {err}", temporary=True) from err
+            delivery = None
+        raise AssertionError("not reached")
+
+    async def _answer(self, name: str, way: Delivery) -> tuple[int, bytes]:
+        """Return the exit code and output of the command that takes the launch. Raises Unreachable also when its pod has ended
+        and the answer does not come: a command whose container is gone may hang for as long as it is allowed to."""
+        going = asyncio.ensure_future(way.go())
+        try:
+            while not going.done() and exit_status.of_status(self._informer.status(name)) is None:
+                moved = asyncio.ensure_future(self._informer.moved(name).wait())
+                await asyncio.wait({going, moved}, return_when=asyncio.FIRST_COMPLETED)
+                moved.cancel()
+            if not going.done():
+                await asyncio.wait({going}, timeout=_ENDED_ANSWER_S)
+            if not going.done():
+                raise Unreachable("the pod has ended")
+            return going.result()
+        finally:
+            going.cancel()
+            await asyncio.gather(going, return_exceptions=True)
+
+    async def _taken(self, start: Start, chosen: Pod) -> Pod | None:
+        found = await self._pools.take(chosen, start.launch)
+        if found is not None:
+            start.handle.take(found)
+            start.handle.how = "warm"
+            await self._check_wanted(start)
+        return found
+
+    async def _check_wanted(self, start: Start) -> None:
+        """Raise Failed when somebody has given the attempt up; the pod is ours before that is looked for (see `given_up`)."""
+        async for _ in again(time.monotonic() + self._start_s):
+            with contextlib.suppress(Refused, Unreachable):
+                if not await self._given_up.has(start.launch.run_id, start.launch.attempt):
+                    return
+                break
+        raise Failed(exit=_LOST)
+
+    async def _made(self, start: Start, deadline: float) -> Pod:
+        """The pod, which may have been made already by a request that got no answer."""
+        taken = False  # there may be a pod of this name
+        async for _ in again(deadline):
+            try:
+                found = await self._cluster.pod(start.wanted["metadata"]["name"]) if taken else None
+                if found is not None:
+                    return _ours(found, start.settings)
+                await self._policies.ensure(pod.policy(start.launch.environment, start.settings))
+                return await self._cluster.create(start.wanted)
+            except Refused as err:
+                taken = err.status == 409
+                if not taken and not err.temporary:
+                    full = full_quota(str(err), self._start_s)
+                    raise (
+                        Failed("pod_refused", f"the cluster refused the pod: {err}") if full is None else without_room(full)
+                    ) from err
+                if err.wait:
+                    await asyncio.sleep(min(err.wait, max(0.0, deadline - time.monotonic())))
+                last: Exception = err
+            except Unreachable as err:
+                taken, last = True, err
+        raise Failed("cluster", f"no pod could be made: {last}", temporary=True)
+
+    async def _near(self, handle: PodHandle, made: float, deadline: float, tries: int, delays: Delays) -> bool:
+        """Wait until its container runs, as its node says (True), or until it is worth a try, after so many. Raises Failed when
+        it will not run."""
+        began, name = time.monotonic(), handle.name
+        pause = max(_TRY_S, _SHARE * (began - made)) if tries else self._first_s
+        when_told, untold = began + min(_TRY_S * tries, _LONGEST_S), began + pause
+        while True:
+            moved = self._informer.moved(name)
+            known = self._informer.pods.get(name) or await self._known(name)
+            if known["metadata"].get("uid") == handle.uid:
+                handle.take(known)
+            status = known.get("status", {})
+            failed = _hopeless(status) or exit_status.of_status(status)
+            if failed is not None:
+                raise Failed(exit=failed)
+            now, told = time.monotonic(), runs(status)
+            no_room = None if told else delays.no_room(status) if now >= deadline else delays.look(status)
+            if no_room is not None:
+                raise without_room(no_room)
+            if not told and now >= deadline:
+                reason, message = exit_status.slow(status)
+                raise Failed(reason, message, temporary=reason != "image")
+            at = when_told if told else untold if self._tries(known, tries) else deadline
+            if now >= at:
+                return told
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(at - now, 2.0)):
+                    await moved.wait()
+
+    def _tries(self, known: Pod, tries: int) -> bool:
+        return tries < _TRIES and len(self._beginning) <= _MAX_TRYING and "nodeName" in known["spec"]
+
+    async def _known(self, name: str) -> Pod:
+        """A pod that the watch does not know: it is new, or gone."""
+        found = None
+        with contextlib.suppress(Refused, Unreachable):
+            found = await self._cluster.pod(name)
+            if found is None:
+                raise Failed("deleted", "the pod was deleted", temporary=True)
+            self._informer.put(found)
+        return found or {"metadata": {"name": name}, "spec": {}}
+
+
+def _arrived(handle: PodHandle, code: int, said: bytes) -> bool:
+    """What a launch that was sent came to."""
+    if code == launch_script.TAKEN:
+        return False  # by a request of ours that got no answer
+    if code == launch_script.NEVER:
+        raise Failed("launch", "the pod was given up before its launch came", temporary=True)
+    if code > _KILLED:
+        return False  # what a short agent leaves behind when it ends is killed, and the end of our command may be among that
+    if code != 0:
+        raise Failed("launch", f"the launch did not arrive: {said.decode('utf-8', 'replace')[:200]}", temporary=True)
+    handle.begin()
+    return True
+
+
+def _ours(found: Pod, settings: PodSettings) -> Pod:
+    labels = found["metadata"].get("labels", {})
+    name = found["metadata"]["name"]
+    if labels.get(pod.INSTALL) != settings.install:
+        raise Failed("foreign_pod", f"a pod of somebody else's has the name {name}", temporary=False)
+    if labels.get(pod.ROLE) != pod.ATTEMPT_ROLE:
+        raise Failed(exit=_LOST)  # a worker of an older version has taken the name of an attempt that it gave up
+    return found
+
+
+def _hopeless(status: Mapping[str, object]) -> Exit | None:
+    found = exit_status.of_start(status)
+    return None if found is None else Exit(code=None, signal=None, reason=found[0], message=found[1], temporary=found[2])

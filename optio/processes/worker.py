@@ -1,0 +1,388 @@
+"""The worker: claims runs when a hint says so, keeps their leases, and finds runs again whose worker is gone."""
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+
+from optio.broker.base import Topic
+from optio.errors import LeaseLost, NotFound, OptioError
+from optio.executors.procfs import machine, start_time
+from optio.model.pool import Pool
+from optio.model.run import RunState
+from optio.runs import admission
+from optio.runs.execute import Execution
+from optio.runs.warm_pool_demand import Warming
+from optio.store.base import NEVER, AdmissionView, Claim
+from optio.telemetry.base import Adopted, Claimed, Reading
+from optio.wiring import Services
+
+log = logging.getLogger(__name__)
+_TOPICS = (Topic.START, Topic.QUEUE, Topic.CANCEL, Topic.REGISTRY)
+# Hints drive; this finds what a lost hint would lose.
+_SWEEP = 2.0
+_HINTED = timedelta(seconds=0.1)
+# The store's clock has jumped, or its answer was very late.
+_JUMP = 1.0
+# For letting go of everything: who stops us waits for ten seconds as a rule, and a store that is away takes five of them.
+_LEAVE = 4.0
+# A third of the time after which the store takes a silent worker for gone.
+_NOTED_EVERY_S = 10.0
+# What attempts left on disk whose worker never came back to them is looked for so often.
+_TIDY = 60.0
+# Who has begun and died is not waited for longer.
+_TIDY_LEASE = timedelta(minutes=5)
+# Pools that the metrics know by name.
+_MOST_POOLS = 50
+
+
+class Worker:
+    """Runs executions, each on a thread. `start` and `stop` may be called from any thread."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._parts = services.parts()
+        self._machine = _machine()
+        self._place = services.executor.place()
+        self._tidying = f"tidy {self._place}"
+        self.name = f"{self._machine}:{os.getpid()}:{start_time(os.getpid())}"
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._untidy = threading.Event()
+        self._served = threading.Event()
+        self._scope = services.settings.scope
+        self._warming = Warming(services.store, services.executor, self._place, self._scope)
+        self._noted_at: float | None = None
+        self._running: dict[str, tuple[Execution, threading.Thread]] = {}
+        self._capacity = services.settings.worker_concurrent or services.settings.max_workflow_concurrent
+        # A process begins at once; a pod has to be made, and its agent begins when it runs.
+        self._reason = "started" if services.settings.executor == "process" else "starting"
+        self._busy: set[str] = set()
+        self._strangers: set[str] = set()
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._unsubscribe: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Begin, on threads of its own."""
+        # One worker takes a START, which is for tasks without a namespace.
+        topics = [topic for topic in _TOPICS if topic is not Topic.START or self._scope.includes(None)]
+        self._unsubscribe = self._services.broker.subscribe(self._hint, topics)
+        self._services.executor.prepare()
+        for found in self._services.executor.examine():
+            if found.status != "ok":
+                log.warning("%s: %s: %s", found.name, found.detail, found.hint)
+        if self._services.metrics is not None:
+            self._services.metrics.add(self._readings)
+        loops = [self._claim_loop, self._heartbeat_loop, self._tidy_loop]
+        if self._services.settings.executor != "process":  # a process needs no place to be ready
+            loops.append(self._pool_loop)
+        for target in loops:
+            thread = threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Hand everything over: agents go on, leases end at once, another worker finds them."""
+        limit = time.monotonic() + _LEAVE
+        self._stopping.set()
+        self._wake.set()
+        self._untidy.set()
+        self._served.set()
+        self._unsubscribe()
+        for thread in self._threads[:1]:  # after the claim loop nothing begins any more; the others may take their time
+            thread.join(_LEAVE / 2)
+        with self._lock:
+            running = list(self._running.values())
+        for execution, _ in running:
+            execution.leave()
+        for thread in (*(thread for _, thread in running), *self._threads[3:]):
+            thread.join(max(0.0, limit - time.monotonic()))
+        try:
+            self._services.store.release(self.name)
+            self._services.broker.tell(Topic.QUEUE)
+        except OptioError as err:
+            log.warning("leases could not be given back, they will run out: %s", err)
+
+    def _hint(self, topic: Topic, key: str) -> None:
+        if topic is not Topic.CANCEL:
+            if topic is Topic.REGISTRY:
+                self._served.set()
+            if topic is not Topic.QUEUE or not key or self._scope.includes(key):
+                self._wake.set()
+            return
+        with self._lock:
+            found = self._running.get(key)
+        if found is not None:
+            found[0].look()
+
+    def _claim_loop(self) -> None:
+        store = self._services.store
+        lease = self._services.settings.lease
+        woken, swept = False, False
+        steady = _Steady(lease)
+        while True:
+            self._services.pulses.beat("claim", 0)
+            # Cleared before looking, also whether this is the end: a hint that comes while we look makes us look again.
+            self._wake.clear()
+            if self._stopping.is_set():
+                break
+            try:
+                self._note()
+                orphaned = NEVER
+                if not woken:
+                    self._release_the_dead()
+                    if steady.look(store.now(), self._services.executor.clock()):
+                        orphaned = self._services.settings.orphan_timeout
+                most = self._services.settings.max_workflow_concurrent
+                asked = self._services.executor.clock()
+                for claim in store.adopt(self.name, lease, most, place=self._place, scope=self._scope, orphaned=orphaned):
+                    self._services.telemetry.tell(Adopted(claim.run))
+                    self._begin(claim, asked)
+                free = self._capacity - len(self._busy)
+                asked = self._services.executor.clock()
+                for claim in store.claim(
+                    self.name,
+                    lease,
+                    self._admit,
+                    place=self._place,
+                    scope=self._scope,
+                    room=self._room,
+                    most=free,
+                    reason=self._reason,
+                ):
+                    self._begin(claim, asked, self._claimed(claim, swept))
+                self._services.broker.ready(len(self._busy) < self._capacity)
+                due = None if self._wake.is_set() else store.next_due()
+                pause = _SWEEP if due is None else min(_SWEEP, max(0.0, due.total_seconds()) + 0.001)
+            except OptioError as err:
+                log.warning("the worker waits: %s", err)
+                pause = 1.0
+            except Exception:
+                log.exception("the worker's loop failed once")
+                pause = 1.0
+            self._services.pulses.beat("claim", pause)
+            woken = self._wake.wait(pause)
+            # A look that nobody and no time had asked for: what it finds, a hint has lost.
+            swept = not woken and pause == _SWEEP
+        self._services.pulses.end("claim")
+
+    def _note(self) -> None:
+        """Say that this worker is there, before it looks for runs."""
+        now = time.monotonic()
+        if self._noted_at is None or now - self._noted_at >= _NOTED_EVERY_S:
+            self._services.store.note_worker(self.name, self._scope)
+            self._noted_at = now
+
+    def _claimed(self, claim: Claim, swept: bool) -> Claimed | None:
+        run = claim.run
+        if run.lease_until is None:
+            return None
+        # By the store's clock alone: the lease began when the run was claimed.
+        claimed = run.lease_until - self._services.settings.lease
+        waited = claimed - max(run.queued_at, run.not_before)
+        # The hint of one that is younger may be on its way.
+        return Claimed(run, waited, swept and waited > _HINTED and not claim.deferred)
+
+    def _readings(self) -> Iterator[Reading]:
+        yield Reading("worker_runs", "runs that this worker has", len(self._busy))
+        yield Reading("worker_capacity", "runs that it may have at once", self._capacity)
+        yield from _pool_readings(self._services.executor.pools() or ())
+
+    def _room(self, running: int) -> int:
+        return self._services.settings.max_workflow_concurrent - running
+
+    def _admit(self, view: AdmissionView) -> list[str]:
+        return admission.starts(view, max_running=self._services.settings.max_workflow_concurrent)
+
+    def _begin(self, claim: Claim, leased_at: float, claimed: Claimed | None = None) -> None:
+        run_id = claim.run.id
+
+        def freed() -> None:
+            """The run has ended: what is left to do for it must not keep the next one waiting."""
+            self._busy.discard(run_id)
+            self._wake.set()
+
+        execution = Execution(claim, self._parts, self.name, freed, leased_at=leased_at, claimed=claimed)
+
+        def work() -> None:
+            try:
+                execution()
+            finally:
+                if execution.lost:
+                    self._untidy.set()
+                with self._lock:
+                    if self._running.get(run_id, (None,))[0] is execution:
+                        del self._running[run_id]
+                        freed()
+
+        thread = threading.Thread(target=work, name=f"run-{run_id}", daemon=True)
+        with self._lock:
+            before = self._running.get(run_id)
+            self._running[run_id] = (execution, thread)
+            self._busy.add(run_id)
+        if before is not None:
+            before[0].leave()  # we were stopped for longer than our own lease
+        thread.start()
+
+    def _heartbeat_loop(self) -> None:
+        lease = self._services.settings.lease
+        suspects: set[str] = set()
+        pause = lease.total_seconds() / 3
+        self._services.pulses.beat("leases", pause)
+        while not self._stopping.wait(pause):
+            self._services.pulses.beat("leases", pause)
+            with self._lock:
+                running = {run_id: execution for run_id, (execution, _) in self._running.items()}
+            if not running:
+                continue
+            asked = self._services.executor.clock()
+            try:
+                owned = self._services.store.renew(self.name, lease)
+                suspects = self._drop_the_forgotten(suspects, set(owned) - set(running))
+            except OptioError as err:
+                log.warning("leases could not be renewed: %s", err)
+                continue
+            except Exception:
+                log.exception("leases could not be renewed this time")
+                continue
+            for run_id, execution in running.items():
+                if run_id not in owned:
+                    execution.leave()
+                    self._untidy.set()
+                    continue
+                execution.renewed(asked)
+                if owned[run_id]:
+                    execution.cancel()
+        self._services.pulses.end("leases")
+
+    def _drop_the_forgotten(self, before: set[str], idle: set[str]) -> set[str]:
+        """A run of ours that nothing works on, twice in a row, is not just about to begin: it must not be renewed for ever."""
+        for run_id in before & idle:
+            log.error("run %s is ours and nothing works on it: giving it back", run_id, extra={"run_id": run_id})
+            with contextlib.suppress(LeaseLost):
+                self._services.store.drop(run_id, self._services.store.run(run_id).fence)
+            self._wake.set()
+        return idle - before
+
+    def _pool_loop(self) -> None:
+        while not self._stopping.is_set():
+            self._services.pulses.beat("pools", 0)
+            self._served.clear()
+            try:
+                self._warming.look()
+            except OptioError as err:
+                log.debug("pools stay as they are: %s", err)  # the loop that claims says so aloud
+            except Exception:
+                log.exception("pools could not be looked at once")
+            self._services.pulses.beat("pools", _SWEEP)
+            if not self._stopping.is_set():
+                self._served.wait(_SWEEP)
+        self._services.pulses.end("pools")
+
+    def _tidy_loop(self) -> None:
+        pause = 0.0
+        while not self._stopping.is_set():
+            needed = pause == 0.0
+            if self._untidy.wait(pause):
+                # Whoever has taken a run over may only now find out that its agent is not there.
+                needed = True
+                self._untidy.clear()
+                self._stopping.wait(self._services.settings.lease.total_seconds())
+            pause = _TIDY
+            try:
+                self._tidy_for_all(needed=needed)
+            except OptioError as err:
+                log.warning("what ended attempts left is looked through later: %s", err)
+                self._untidy.set()
+            except Exception:
+                log.exception("what ended attempts left could not be looked through")
+
+    def _tidy_for_all(self, *, needed: bool) -> None:
+        """What all workers of a place see is looked through by one of them at a time, unless this one knows of something."""
+        store, every = self._services.store, timedelta(seconds=_TIDY * 0.9)
+        if store.take_turn(self._tidying, self.name, every, _TIDY_LEASE):
+            self.tidy()
+            store.end_turn(self._tidying, self.name)
+        elif needed:
+            self.tidy()
+
+    def tidy(self) -> None:
+        """End and remove attempts that nobody comes back to: their worker died between the outcome and the removal, or was away
+        for so long that the run is repeated somewhere else."""
+        store, executor = self._services.store, self._services.executor
+        found = executor.attempts()
+        running = store.running_attempts() if found else {}
+        for run_id, attempt in found:
+            if self._stopping.is_set():
+                return
+            if running.get(run_id) == attempt:  # nearly all: no question of its own for each
+                continue
+            try:
+                run = store.run(run_id)
+            except NotFound:
+                self._tell_of_a_stranger(f"{run_id}-{attempt}")
+                continue
+            # The database is an older copy that was put back: who claims this attempt will find it.
+            to_come = attempt > run.attempt and not run.state.terminal
+            if not to_come and (run.state is not RunState.RUNNING or attempt < run.attempt):
+                executor.remove(run_id, attempt)
+
+    def _tell_of_a_stranger(self, name: str) -> None:
+        """Another database has used this directory, or this one was restored from before that run. Whose it is we cannot know:
+        it is told once, and left alone."""
+        if name not in self._strangers:
+            self._strangers.add(name)
+            words = "the attempt %s belongs to no run that is known: it is left alone, and ends after OPTIO_ORPHAN_TIMEOUT"
+            log.warning(words, name, extra={"event": "attempt_unknown"})
+
+    def _release_the_dead(self) -> None:
+        """Workers of this machine whose process is gone need no lease to run out."""
+        for owner in self._services.store.owners():
+            name, _, began = owner.rpartition(":")
+            where, _, pid = name.rpartition(":")
+            if where == self._machine and pid.isdigit() and str(start_time(int(pid))) != began:
+                count = self._services.store.release(owner)
+                log.info("taking over %d runs of a worker that is gone", count)
+
+
+def _pool_readings(pools: Sequence[Pool]) -> Iterator[Reading]:
+    """The largest by name, the others together: whoever writes task files does not make metrics without end."""
+    ordered = sorted(pools, key=lambda pool: (-pool.size, pool.key))
+    counts: dict[str, Counter[str]] = {}
+    for place, pool in enumerate(ordered):
+        count = counts.setdefault(pool.key if place < _MOST_POOLS else "other", Counter())
+        count.update({"wanted": pool.size, "ready": pool.ready, "starting": pool.starting})
+    for key, count in counts.items():
+        for state in ("wanted", "ready", "starting"):
+            yield Reading("pool_places", "places for agents that are kept ready", count[state], {"pool": key, "state": state})
+
+
+class _Steady:
+    """Whether the store's clock has gone on steadily for a while. After it has jumped, leases of the living seem to be over
+    until they are renewed: their agents must not be taken for dead."""
+
+    def __init__(self, needed: timedelta) -> None:
+        self._needed = needed.total_seconds()
+        self._ahead: float | None = None
+        self._since = 0.0
+
+    def look(self, now: datetime, clock: float) -> bool:
+        """`now` is the store's time, `clock` one that nobody sets."""
+        ahead = now.timestamp() - clock
+        if self._ahead is None or abs(ahead - self._ahead) > _JUMP:
+            self._since = clock
+        self._ahead = ahead
+        return clock - self._since > self._needed
+
+
+def _machine() -> str:
+    """Where process ids mean what they mean here: not in another container of the same name, nor after a boot."""
+    with contextlib.suppress(OSError):
+        return "/".join((socket.gethostname(), *machine()))
+    return socket.gethostname()

@@ -1,0 +1,124 @@
+"""What a webhook request means to its task: the steps after its sender was proved, without any effect.
+
+A request that arrives, one that is replayed, and one that is tried on another revision of the tree are judged here alike.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from optio.errors import Invalid, Malformed, Unsupported
+from optio.model import json_body as payload
+from optio.model import mapping
+from optio.model.registry import CompiledTask, Registry
+from optio.model.trigger import WebhookConfig
+from optio.runs import signature
+from optio.runs.replay import Judgement
+from optio.runs.submit import prepare
+from optio.store.base import NewRun
+
+Header = Callable[[str], Sequence[str]]
+UNHELD = "the `when` filter does not hold"
+CHALLENGED = "the sender asked for its challenge back, to verify the URL"
+# What a kept header says when its value was a credential.
+MASKED = "***"
+_LONGEST_DETAIL = 2000
+_LONGEST_EVENT, _MOST_EVENTS = 60, 10
+
+
+def judge(
+    task: CompiledTask,
+    config: WebhookConfig,
+    header: Header,
+    body: bytes,
+    *,
+    new_id: str,
+    actor: str,
+    delivery_id: str | None = None,
+    generation: int | None = None,
+) -> NewRun | str:
+    """The run to start, or why none is wanted; raises Malformed and Invalid."""
+    types = header("content-type")
+    if types and not payload.is_json(types[0]):
+        raise Unsupported("send application/json")
+    document = payload.decode(body)
+    try:
+        unwanted = _unwanted(config, header, document)
+        if unwanted is not None:
+            return unwanted
+        mapped = config.param_mapping
+        params = document if mapped is None else mapping.from_payload(mapped, document)
+    except mapping.MappingFailed as err:
+        raise Invalid(str(err)) from err
+    return prepare(
+        task,
+        params,
+        new_id=new_id,
+        trigger="webhook",
+        actor=actor,
+        delivery_id=delivery_id,
+        traceparent=next(iter(header("traceparent")), None),
+        generation=generation,
+    )
+
+
+def _unwanted(config: WebhookConfig, header: Header, document: Any) -> str | None:
+    if signature.challenge(config, document) is not None:
+        return CHALLENGED
+    if config.events is not None:
+        event = signature.event_name(config, header, document)
+        if event is None or event not in config.events:
+            wanted = ", ".join(name[:_LONGEST_EVENT] for name in config.events[:_MOST_EVENTS])
+            place = signature.event_place(config)
+            came = f"`{place}` names no event" if event is None else f"the event is `{event[:_LONGEST_EVENT]}`"
+            return f"{came}, and `events` has {wanted}"
+    return None if config.when is None or mapping.compile_when(config.when).holds(document) else UNHELD
+
+
+def refusal(err: Malformed | Invalid) -> tuple[str, int, str]:
+    """Verdict, status and detail of what `judge` raises."""
+    if isinstance(err, Unsupported):
+        return "unsupported", 415, str(err)
+    if isinstance(err, Malformed):
+        return "unreadable", 400, str(err)
+    return "invalid", 422, ("; ".join(f"{p.pointer} {p.message}" for p in err.problems) or str(err))[:_LONGEST_DETAIL]
+
+
+def kept(headers: Mapping[str, str]) -> Header:
+    """The headers of a kept delivery. Its credentials are gone, and its trace has ended."""
+    return lambda name: [headers[name]] if name != "traceparent" and headers.get(name, MASKED) != MASKED else []
+
+
+def again(
+    registry: Registry,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    new_id: str = "",
+    actor: str = "",
+    delivery_id: str | None = None,
+    generation: int | None = None,
+) -> tuple[Judgement, NewRun | None]:
+    """What these tasks make of a kept delivery, and the run that they would start. Its signature was proved when it came."""
+    task = registry.hooks.get(path)
+    if task is None or task.spec.webhook is None:
+        return Judgement(verdict="absent", detail=f"no webhook `{path}` is served"), None
+    here = Judgement(verdict="accepted", task_id=task.id, definition=task.digest)
+    try:
+        verdict = judge(
+            task,
+            task.spec.webhook.config,
+            kept(headers),
+            body,
+            new_id=new_id,
+            actor=actor,
+            delivery_id=delivery_id,
+            generation=generation,
+        )
+    except (Malformed, Invalid) as err:
+        word, _, detail = refusal(err)
+        return replace(here, verdict=word, detail=detail), None
+    if isinstance(verdict, str):
+        return replace(here, verdict="filtered", detail=verdict), None
+    return replace(here, params=verdict.params, prompt=verdict.prompt), verdict

@@ -1,0 +1,137 @@
+"""Fires as a person sees them: on the clock of the schedule's own zone, with what an odd night did to them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from itertools import groupby
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from optio.scheduling import cron
+from optio.scheduling.dst import Odd, odd
+from optio.scheduling.zone_transitions import Change, changes
+
+_MOMENT = timedelta(seconds=1)
+# How long after the clocks are set something may come that was meant for before.
+_ODD_HOURS = timedelta(hours=3)
+
+
+class Timed(NamedTuple):
+    """A task and when it fires."""
+
+    task_id: str
+    expression: str
+    zone: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Expression and zone: tasks with the same fire together."""
+        return self.expression, self.zone
+
+
+@dataclass(frozen=True, slots=True)
+class Fire:
+    """One fire, in the zone's time; `note` says what an odd night did to it."""
+
+    at: datetime
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a task does on one day: it fires once at least."""
+
+    timed: Timed
+    fires: tuple[Fire, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A day on which something fires, by the calendar's own clocks; rows in the order of their first fires."""
+
+    date: date
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """The clocks of a zone are set, and who feels it."""
+
+    zone: str
+    change: Change
+    felt: tuple[tuple[str, Odd], ...]
+
+
+Coming = Mapping[tuple[str, str], Sequence[Fire]]
+
+
+def fires(expression: str, zone: str, after: datetime, until: datetime | None = None) -> Iterator[Fire]:
+    """What comes later than `after`, and not later than `until`, in order; raises CronError before the first one."""
+    coming = cron.fires(expression, zone, after) if until is None else cron.times(expression, zone, after, until)
+    place = ZoneInfo(zone)
+    return (Fire(at.astimezone(place), note(expression, at.astimezone(place)) if _is_near(zone, at) else "") for at in coming)
+
+
+def note(expression: str, local: datetime) -> str:
+    """What the change of the clocks has to do with a fire at this time. Read as if there were no summer time, the expression
+    either has this time of the clock or it does not."""
+    first, second = local.replace(fold=0).utcoffset(), local.replace(fold=1).utcoffset()
+    if first is not None and second is not None and first > second:
+        which = "second" if local.fold else "first"
+        return f"the {which} {local:%H:%M} of that night: the clocks go back"
+    before = (local.astimezone(UTC) - _ODD_HOURS).astimezone(local.tzinfo)
+    if before.utcoffset() == first:
+        return ""
+    wall = local.replace(tzinfo=UTC, fold=0)
+    if cron.next_fire(expression, "UTC", wall - _MOMENT) != wall:
+        meant = cron.last_fires(expression, "UTC", wall, wall - timedelta(days=1), 1)
+        return f"moved from {meant[0]:%H:%M}, which the clocks skip that night" if meant else "moved by the clocks"
+    return ""
+
+
+def _is_near(zone: str, at: datetime) -> bool:
+    return any(begin <= at <= end for begin, end in _near(zone, at.year))
+
+
+@lru_cache(maxsize=1024)
+def _near(zone: str, year: int) -> tuple[tuple[datetime, datetime], ...]:
+    """The hours about each change that may have to do with this year."""
+    first, last = datetime(year, 1, 1, tzinfo=UTC) - _ODD_HOURS, datetime(year + 1, 1, 1, tzinfo=UTC) + _ODD_HOURS
+    spans = [(each.at, abs(each.after - each.before)) for each in changes(zone, first, last)]
+    return tuple((at - span, at + max(_ODD_HOURS, span)) for at, span in spans)
+
+
+def coming(schedules: Iterable[Timed], after: datetime, until: datetime) -> Coming:
+    """All that fires in (after, until]. Tasks with one schedule share what is found."""
+    return {key: tuple(fires(*key, after, until)) for key in dict.fromkeys(timed.key for timed in schedules)}
+
+
+def days(schedules: Iterable[Timed], found: Coming, zone: str) -> list[Day]:
+    """What is found of these, by days of this zone."""
+    place = ZoneInfo(zone)
+    parted = {
+        key: [(day, tuple(its)) for day, its in groupby(mine, lambda fire: fire.at.astimezone(place).date())]
+        for key, mine in found.items()
+    }
+    by_day: dict[date, list[Row]] = {}
+    for timed in schedules:
+        for day, its in parted[timed.key]:
+            by_day.setdefault(day, []).append(Row(timed, its))
+    return [
+        Day(day, tuple(sorted(rows, key=lambda row: (row.fires[0].at.astimezone(UTC), row.timed.task_id))))
+        for day, rows in sorted(by_day.items())
+    ]
+
+
+def nights(schedules: Iterable[Timed], after: datetime, until: datetime) -> list[Night]:
+    """Every change of the clocks of a zone in which something is scheduled, in order."""
+    by_zone: dict[str, list[Timed]] = {}
+    for timed in schedules:
+        by_zone.setdefault(timed.zone, []).append(timed)
+    found = [
+        Night(zone, change, tuple((timed.task_id, it) for timed in mine if (it := odd(timed.expression, change)) is not None))
+        for zone, mine in by_zone.items()
+        for change in changes(zone, after, until)
+    ]
+    return sorted(found, key=lambda night: (night.change.at, night.zone))

@@ -1,0 +1,253 @@
+"""Cron schedules: five fields, in an IANA zone, with one stated policy for the two odd nights of the year.
+
+Daylight saving: a fixed time that the spring change skips fires once, at the first instant after the gap; a fixed time
+that the autumn change repeats fires once, at its first occurrence. An hour or minute with a wildcard follows elapsed time:
+it fires in both repeated hours and not in the skipped one.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from itertools import takewhile
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from optio.scheduling.zone_transitions import stretches
+
+WORDS = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+}
+# What the seed's dashboard offers by name.
+PRESETS = {
+    "every hour": "0 * * * *",
+    "daily at midnight": "0 0 * * *",
+    "weekdays at 9 AM": "0 9 * * 1-5",
+    "weekly on Monday": "0 9 * * 1",
+}
+FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
+_SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
+# In so many years every date has fallen on every weekday.
+_CYCLE, _YEARS = datetime(2024, 1, 1, tzinfo=UTC), 28
+_SELDOM = timedelta(days=400)
+# Who counts over more than this gets no number.
+_LONGEST_COUNT = timedelta(days=3653)
+
+
+class CronError(ValueError):
+    """Not a schedule; `field` is the index of the bad field, or None when their number is wrong."""
+
+    def __init__(self, message: str, field: int | None = None, *, never: bool = False) -> None:
+        self.field, self.never = field, never
+        super().__init__(message)
+
+
+def expand(expression: str) -> str:
+    """`@daily` and its like as five fields; everything else with single blanks."""
+    words = expression.split()
+    return WORDS.get(" ".join(words), " ".join(words))
+
+
+@lru_cache(maxsize=4096)
+def check_expression(expression: str) -> None:
+    """Raises CronError for what is no schedule, or for one that never fires."""
+    next(_simulator(expression, _CYCLE))
+
+
+def fires(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
+    """Fire times later than `after`, in UTC, in order; raises CronError before the first one."""
+    if elapses(expression):
+        _simulator(expression, after)
+        return _elapsing(expression, zone, after)
+    simulator = _simulator(expression, after.astimezone(ZoneInfo(zone)))
+    # Begun inside the repeated hour, CronSim gives a time of the first one again, which has passed.
+    return (utc for fire in simulator if (utc := fire.astimezone(UTC)) > after)
+
+
+def next_fire(expression: str, zone: str, after: datetime) -> datetime | None:
+    """The first fire time later than `after`, in UTC."""
+    return next(fires(expression, zone, after), None)
+
+
+def last_fires(expression: str, zone: str, before: datetime, since: datetime, most: int) -> list[datetime]:
+    """At most `most` fire times in (since, before], oldest first, in UTC; walks backwards, so a long gap costs nothing."""
+    # CronSim's reverse walk is exclusive of its start; a second later makes `before` itself count.
+    start = datetime.fromtimestamp(int(before.timestamp()) + 1, UTC)
+    if elapses(expression):
+        walk = _elapsed(expression, zone, start)
+    else:
+        walk = (fire.astimezone(UTC) for fire in _simulator(expression, start.astimezone(ZoneInfo(zone)), reverse=True))
+    found: list[datetime] = []
+    for fire in walk:
+        if fire <= since or len(found) == most:
+            break
+        if fire <= before:
+            found.append(fire)
+    return found[::-1]
+
+
+def count(expression: str, zone: str, after: datetime, until: datetime) -> int | None:
+    """How many fire times are in (after, until]; None when that is too long to be counted."""
+    if until - after > _LONGEST_COUNT:
+        return None
+    has_day, each_day = day_test(expression), len(minutes_of_day(expression))
+    total = 0
+    for begin, end, dates in _parts(zone, after, until):
+        total += each_day * sum(map(has_day, dates)) if dates else sum(1 for _ in _walk(expression, zone, begin, end))
+    return total
+
+
+def times(expression: str, zone: str, after: datetime, until: datetime) -> Iterator[datetime]:
+    """The fire times in (after, until], in UTC, in order: many of them sooner than by `fires`."""
+    has_day, minutes = day_test(expression), [timedelta(minutes=minute) for minute in minutes_of_day(expression)]
+    for begin, end, dates in _parts(zone, after, until):
+        if not dates:
+            yield from _walk(expression, zone, begin, end)
+        for place, day in enumerate(dates):
+            if has_day(day):
+                midnight = begin + _SECOND + _DAY * place
+                yield from [midnight + minute for minute in minutes]
+
+
+def _parts(zone: str, after: datetime, until: datetime) -> Iterator[tuple[datetime, datetime, Sequence[date]]]:
+    """(after, until] in parts: whole dates between two changes of the clocks, each of which has the same times, and what is
+    left, without dates."""
+    position = after
+    for begin, end, offset in stretches(zone, after):
+        first = _midnight(max(begin, position) + offset) + _DAY
+        last = _midnight(min(end, until) + offset)
+        if first < last:
+            yield position, first - offset - _SECOND, ()
+            position = last - offset - _SECOND
+            yield first - offset - _SECOND, position, [first.date() + _DAY * place for place in range((last - first).days)]
+        if end > until:
+            break
+    yield position, until, ()
+
+
+def on_clock(expression: str, begin: datetime, end: datetime) -> list[datetime]:
+    """The times of the clock in [begin, end) that the expression has, whether or not a zone has them that day."""
+    return list(takewhile(lambda at: at < end, _simulator(expression, begin - _SECOND)))
+
+
+def elapses(expression: str) -> bool:
+    """Whether it follows elapsed time: it says of minutes or hours that each counts, not which."""
+    minute, _, rest = expand(expression).partition(" ")
+    return minute.startswith("*") or rest.startswith("*")
+
+
+def minutes_of_day(expression: str) -> tuple[int, ...]:
+    """Its times of the clock, on a day that it has, as minutes since midnight."""
+    minute, hour, _ = expand(expression).split(" ", 2)
+    return _minutes_of_day(minute, hour)
+
+
+@lru_cache(maxsize=4096)
+def _minutes_of_day(minute: str, hour: str) -> tuple[int, ...]:
+    simulator = _simulator(f"{minute} {hour} * * *", _CYCLE)
+    return tuple(60 * hour + minute for hour in sorted(simulator.hours) for minute in sorted(simulator.minutes))
+
+
+def day_test(expression: str) -> Callable[[date], bool]:
+    """Tells of a date whether the expression has it."""
+    simulator = _simulator(expression, _CYCLE)
+    return lambda day: day.month in simulator.months and simulator.match_day(day)
+
+
+@lru_cache(maxsize=4096)
+def longest_gap(expression: str) -> tuple[datetime, datetime] | None:
+    """Two fires, in UTC, between which the schedule rests for longer than a year and a month; None for one that never does."""
+    _, _, day, month, weekday = expand(expression).split()
+    # Only a day that not every year has can be missed for so long.
+    if month.startswith("*") or ("#" not in weekday and not day.startswith(("29", "30", "31"))):
+        return None
+    found: list[tuple[datetime, datetime]] = []
+    for year in range(_CYCLE.year + 1, _CYCLE.year + _YEARS + 1):
+        begin = datetime(year, 1, 1, tzinfo=UTC)
+        before = last_fires(expression, "UTC", begin - _SECOND, _CYCLE - _DAY * 366, 1)
+        after = next_fire(expression, "UTC", begin - _SECOND)
+        if before and after is not None and after - before[0] > _SELDOM:
+            found.append((before[0], after))
+    # Of equal ones the last: it is still to come.
+    return max(reversed(found), key=lambda gap: gap[1] - gap[0], default=None)
+
+
+def explain(expression: str) -> str:
+    """The schedule in words."""
+    return _simulator(expression, _CYCLE).explain()
+
+
+def _elapsing(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
+    """CronSim loses its way where clocks change by less than an hour: it is led through one stretch of even time at a time."""
+    for begin, end, offset in stretches(zone, after):
+        for wall in _simulator(expression, _wall(max(after, begin - _SECOND), offset)):
+            fire = _utc(wall, offset)
+            if fire >= end:
+                break
+            yield fire
+        else:
+            return
+
+
+def _elapsed(expression: str, zone: str, before: datetime) -> Iterator[datetime]:
+    """The same backwards: fire times earlier than `before`."""
+    for begin, end, offset in stretches(zone, before, backwards=True):
+        for wall in _simulator(expression, _wall(min(before, end), offset), reverse=True):
+            fire = _utc(wall, offset)
+            if fire < begin:
+                break
+            yield fire
+        else:
+            return
+
+
+def _walk(expression: str, zone: str, after: datetime, until: datetime) -> Iterator[datetime]:
+    return takewhile(lambda at: at <= until, fires(expression, zone, after))
+
+
+def _wall(at: datetime, offset: timedelta) -> datetime:
+    return (at.astimezone(UTC) + offset).replace(tzinfo=None)
+
+
+def _utc(wall: datetime, offset: timedelta) -> datetime:
+    return wall.replace(tzinfo=UTC) - offset
+
+
+def _midnight(at: datetime) -> datetime:
+    return at.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _simulator(expression: str, start: datetime, *, reverse: bool = False) -> CronSim:
+    fields = expand(expression)
+    count = len(fields.split())
+    if count != 5:
+        raise CronError(f"has {count} fields, a schedule has 5: minute hour day-of-month month day-of-week")
+    try:
+        simulator = CronSim(fields, start, reverse=reverse)
+    except CronSimError as err:
+        raise _explain_error(fields, str(err)) from err
+    return simulator
+
+
+def _explain_error(fields: str, message: str) -> CronError:
+    name = message.removeprefix("Bad ")
+    index = FIELDS.index(name) if name in FIELDS else None
+    if index == 2 and not _bad_alone(fields, 2):
+        return CronError("never fires: no month has such a day", index, never=True)
+    return CronError(f"bad {name} field", index)
+
+
+def _bad_alone(fields: str, index: int) -> bool:
+    """Whether the field is wrong by itself, and not only together with the month."""
+    alone = ["*"] * 5
+    alone[index] = fields.split()[index]
+    try:
+        CronSim(" ".join(alone), datetime(2024, 1, 1, tzinfo=UTC))
+    except CronSimError:
+        return True
+    return False

@@ -1,0 +1,72 @@
+"""Odd nights: what becomes of a schedule when the clocks of its zone are set."""
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from optio.scheduling import cron
+from optio.scheduling.zone_transitions import Change, changes
+
+_EVERY_HOUR = "*"
+# What was decided of single years is over by then, and the zones' rules repeat; in so many years all dates and weekdays meet.
+_RULES, _CYCLE = 2040, 28
+_MINUTES = 24 * 60
+
+What = Literal["moved", "skipped", "once", "twice"]
+
+
+class Odd(NamedTuple):
+    """What becomes of the times that the clocks skip (`moved`, `skipped`) or show twice (`once`, `twice`)."""
+
+    what: What
+    times: tuple[datetime, ...]
+
+
+def odd(expression: str, change: Change) -> Odd | None:
+    """What a change of the clocks does to a schedule; None when nobody would notice. What goes by elapsed time goes on."""
+    times = cron.on_clock(expression, min(change.old, change.new), max(change.old, change.new))
+    if not times or cron.expand(expression).split()[1] == _EVERY_HOUR:
+        return None
+    if cron.elapses(expression):
+        return Odd("skipped" if change.skips else "twice", tuple(times))
+    return Odd("moved" if change.skips else "once", tuple(times))
+
+
+def odd_nights(expression: str, zone: str) -> tuple[tuple[Change, Odd], ...]:
+    """What the clocks of a zone do to a schedule by the rules that hold from now on: the first night that skips some of its
+    times, and the first that shows some twice."""
+    windows = _windows(zone)
+    if not windows or not any(begin <= at < end for at in cron.minutes_of_day(expression) for begin, end in windows):
+        return ()
+    return _odd_nights(expression, zone)
+
+
+@lru_cache(maxsize=4096)
+def _odd_nights(expression: str, zone: str) -> tuple[tuple[Change, Odd], ...]:
+    has_day = cron.day_test(expression)
+    found: dict[bool, tuple[Change, Odd]] = {}
+    for change in _changes_by_rule(zone):
+        # Cheap to ask, and mostly enough.
+        if change.skips in found or not (has_day(change.old.date()) or has_day(change.new.date())):
+            continue
+        if (it := odd(expression, change)) is not None:
+            found[change.skips] = change, it
+    return tuple(found[skips] for skips in (True, False) if skips in found)
+
+
+@lru_cache(maxsize=1024)
+def _windows(zone: str) -> tuple[tuple[int, int], ...]:
+    """The minutes of a day that the clocks skip or show twice."""
+    found = set()
+    for change in changes(zone, datetime(_RULES, 1, 1, tzinfo=UTC), datetime(_RULES + 1, 1, 1, tzinfo=UTC)):
+        first = min(change.old, change.new)
+        begin = 60 * first.hour + first.minute
+        end = begin + abs(change.old - change.new) // timedelta(minutes=1)
+        # What reaches over midnight begins the next day.
+        found |= {(begin, end), (begin - _MINUTES, end - _MINUTES)}
+    return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def _changes_by_rule(zone: str) -> tuple[Change, ...]:
+    return tuple(changes(zone, datetime(_RULES, 1, 1, tzinfo=UTC), datetime(_RULES + _CYCLE, 1, 1, tzinfo=UTC)))

@@ -1,0 +1,207 @@
+"""The logs that are being followed. All readers of a run share one look into the store and one encoded copy of its newest
+lines; who falls behind reads from the store by itself, so that a slow reader costs the others nothing.
+"""
+
+import asyncio
+import contextlib
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from optio.broker.base import Topic
+from optio.model.run import LogLine, Run
+from optio.server import serializers
+from optio.store.base import Store
+
+BATCH = 500
+PING_S = 15.0
+# Hints drive; this finds what a lost hint would lose.
+LOOK_S = 1.0
+_KEPT_BYTES = 1 << 20
+_BATCH_BYTES = 1 << 18
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A log line as JSON, and its cursor."""
+
+    seq: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Lines in order; the last batch comes with the run, which has ended. One with neither is a sign of life."""
+
+    lines: Sequence[Line]
+    ended: Run | None = None
+
+
+def encoded(lines: Sequence[LogLine]) -> list[Line]:
+    """Lines as readers get them."""
+    return [Line(line.seq, _encode(serializers.line(line))) for line in lines]
+
+
+class Feed:
+    """Follows runs for readers, woken by the broker. All but `hint` belong to the server's loop."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tails: dict[str, _Tail] = {}
+        self._closing = False
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Readers live on this loop."""
+        self._loop = loop
+
+    def hint(self, topic: Topic, key: str) -> None:
+        """A broker's listener; from any thread."""
+        if key in self._tails and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                self._loop.call_soon_threadsafe(self._stir, key)
+
+    def _stir(self, run_id: str) -> None:
+        tail = self._tails.get(run_id)
+        if tail is not None:
+            tail.stir()
+
+    def close(self) -> None:
+        """Let every reader go; it comes back elsewhere with its cursor."""
+        self._closing = True
+        for tail in self._tails.values():
+            tail.wake()
+
+    async def follow(self, store: Store, run_id: str, after: int) -> AsyncGenerator[Batch, None]:
+        """Every line after the cursor, once and in order, until the run has ended or the server stops. Raises NotFound, and
+        StoreUnavailable when the store fails in between."""
+        tail = self._tails.setdefault(run_id, _Tail(store, run_id, after))
+        tail.readers += 1
+        # The run may have been retried by hand since the others looked.
+        tail.stir()
+        quiet = asyncio.get_running_loop().time()
+        most = BATCH
+        try:
+            while not self._closing:
+                # Taken together, and before the store is asked: what comes in after that rings this bell.
+                bell, stale, ended = tail.bell, tail.stale, tail.ended
+                lines = tail.since(after)
+                if lines is None:
+                    lines = encoded(await asyncio.to_thread(store.log, run_id, after=after, limit=most))
+                    most = _fitting(lines)
+                if lines:
+                    after = lines[-1].seq
+                    yield Batch(lines)
+                elif stale:
+                    await tail.look()
+                    continue
+                elif ended is not None:
+                    yield Batch((), ended)
+                    return
+                else:
+                    now = asyncio.get_running_loop().time()
+                    if now - quiet < PING_S:
+                        with contextlib.suppress(TimeoutError):
+                            await asyncio.wait_for(bell.wait(), LOOK_S)
+                        tail.stir_if_old()
+                        continue
+                    yield Batch(())
+                quiet = asyncio.get_running_loop().time()
+        finally:
+            tail.readers -= 1
+            if not tail.readers and self._tails.get(run_id) is tail:
+                del self._tails[run_id]
+
+
+class _Tail:
+    """The newest lines of one run. `stale` means that the store may know more than `lines`."""
+
+    def __init__(self, store: Store, run_id: str, after: int) -> None:
+        self._store, self._run_id = store, run_id
+        self._lines: list[Line] = []
+        self._first = self._last = after  # `_lines` holds every line between these cursors
+        self._bytes = 0
+        self._looking: asyncio.Task[None] | None = None
+        self._looked = 0.0
+        self.readers = 0
+        self.stale = True
+        self.ended: Run | None = None
+        self.bell = asyncio.Event()
+
+    def stir(self) -> None:
+        """The store may know more."""
+        self.stale = True
+        self.wake()
+
+    def stir_if_old(self) -> None:
+        """The same, if nobody has looked for a while."""
+        if asyncio.get_running_loop().time() - self._looked >= LOOK_S:
+            self.stir()
+
+    def wake(self) -> None:
+        """Ring the bell of everyone who waits, and hang up a new one."""
+        self.bell.set()
+        self.bell = asyncio.Event()
+
+    def since(self, after: int) -> Sequence[Line] | None:
+        """The next lines after a cursor; None when they are not kept here any more."""
+        if after < self._first:
+            return None
+        at = bisect_right(self._lines, after, key=lambda line: line.seq)
+        return self._lines[at : at + BATCH]
+
+    async def look(self) -> None:
+        """Ask the store, once for all readers that want to know at the same time."""
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+            self._looking.add_done_callback(_seen)
+        # One reader that leaves must not take the answer from the others.
+        await asyncio.shield(self._looking)
+
+    async def _look(self) -> None:
+        try:
+            self.stale = False
+            run, lines = await asyncio.to_thread(self._read)
+            new = encoded(lines)
+            self._lines += new
+            self._bytes += sum(len(line.data) for line in new)
+            if new:
+                self._last = new[-1].seq
+            self._trim()
+            whole = len(new) < BATCH
+            self.ended = run if run.state.terminal and whole else None
+            self.stale = self.stale or not whole
+        except BaseException:
+            self.stale = True
+            raise
+        finally:
+            self._looking = None
+            self._looked = asyncio.get_running_loop().time()
+            self.wake()
+
+    def _read(self) -> tuple[Run, list[LogLine]]:
+        # The run before its lines: a run that has ended gets no lines after that.
+        run = self._store.run(self._run_id)
+        return run, self._store.log(self._run_id, after=self._last, limit=BATCH)
+
+    def _trim(self) -> None:
+        drop = 0
+        while self._bytes > _KEPT_BYTES and drop < len(self._lines) - 1:
+            self._bytes -= len(self._lines[drop].data)
+            self._first = self._lines[drop].seq
+            drop += 1
+        del self._lines[:drop]
+
+
+def _fitting(lines: Sequence[Line]) -> int:
+    """How many lines like these a reader is given at once: what it does not take stays in memory."""
+    size = sum(len(line.data) for line in lines)
+    return BATCH if size <= _BATCH_BYTES else max(1, len(lines) * _BATCH_BYTES // size)
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """Every reader may be gone when the look fails: nobody is left to be told."""
+    if not task.cancelled():
+        task.exception()

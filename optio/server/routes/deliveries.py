@@ -1,0 +1,144 @@
+"""Webhook requests as they came, what became of them, and what would become of them now."""
+
+import asyncio
+import base64
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from litestar import Controller, Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
+
+from optio.errors import Conflict, Forbidden, Invalid, NotFound, Problem
+from optio.model.route import pointer
+from optio.runs import webhook_decision
+from optio.runs.replay import Judgement
+from optio.server import request_body, serializers
+from optio.server.auth import ROLES, role
+from optio.server.dependencies import Hub
+from optio.server.routes.runs import refuse_unknown
+from optio.store.base import Delivery, DeliveryFilter, Once
+
+Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most deliveries in the answer")]
+# `body` itself is a reserved name of the framework.
+Form = Annotated[Literal["text", "base64"], QueryParameter(name="body", description="how the body is shown")]
+NO_BODY = "the body of this delivery is not kept: its sender was not proved, or it is kept no longer"
+
+
+class DeliveryController(Controller):
+    """See the module."""
+
+    tags = ("webhooks",)
+
+    @get("/api/deliveries", opt=role("viewer"))
+    async def deliveries(
+        self,
+        hub: NamedDependency[Hub],
+        task: FromQuery[str | None] = None,
+        path: FromQuery[str | None] = None,
+        verdict: FromQuery[str | None] = None,
+        since: FromQuery[datetime | None] = None,
+        until: FromQuery[datetime | None] = None,
+        cursor: FromQuery[str | None] = None,
+        limit: Limit = 50,
+    ) -> dict[str, Any]:
+        """Webhook requests, newest first, with what became of each; `since` and `until` are times with their zone. `refused`
+        sums up the requests of that time, by default of the last 24 hours, that were refused without a row of their own."""
+        where = DeliveryFilter(
+            task_id=task, path=path, verdict=verdict, since=_aware("since", since), until=_aware("until", until)
+        )
+        found = await asyncio.to_thread(hub.services.store.deliveries, where, cursor=cursor, limit=limit)
+        refused = await asyncio.to_thread(
+            hub.services.store.refusals,
+            since=where.since or (where.until or datetime.now(UTC)) - timedelta(days=1),
+            until=where.until,
+            task_id=task,
+            path=path,
+            verdict=verdict,
+        )
+        page = serializers.page(found, [serializers.delivery(item) for item in found.items])
+        return {**page, "refused": [serializers.refusals(each) for each in refused]}
+
+    @get("/api/deliveries/{delivery_id:str}", opt=role("viewer"))
+    async def delivery(
+        self,
+        delivery_id: FromPath[str],
+        request: Request[Any, Any, Any],
+        hub: NamedDependency[Hub],
+        form: Form = "text",
+    ) -> dict[str, Any]:
+        """One request, with its body as text; or, for operators, in base64, which is the very bytes."""
+        found = await asyncio.to_thread(hub.services.store.delivery, delivery_id)
+        shown = serializers.delivery(found)
+        if form == "text":
+            return {**shown, "body": None if found.body is None else found.body.decode("utf-8", "backslashreplace")}
+        if ROLES.index(request.state.who.role) < ROLES.index("operator"):
+            raise Forbidden("the very bytes of a body need the role operator")
+        return {**shown, "bodyBase64": None if found.body is None else base64.b64encode(found.body).decode()}
+
+    @post("/api/deliveries/{delivery_id:str}/replay", status_code=200, opt=role("operator"))
+    async def replay(
+        self, delivery_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
+    ) -> Response[dict[str, Any]]:
+        """Judge a kept delivery by the tasks that are served now, beside what became of it then, and start the run that it
+        comes to: 202, with `runId`. With `{"dryRun": true}` nothing is started. One that has a run starts another with
+        `{"again": true}` only; and of one definition a delivery is replayed once, whoever asks and however often."""
+        dry_run, again = _options(request_body.mapping(await request_body.raw(request, hub.services.settings.max_body_bytes)))
+        began = datetime.now(UTC)
+        kept = await asyncio.to_thread(hub.services.store.delivery, delivery_id)
+        if kept.body is None:
+            raise Conflict(NO_BODY)
+        actor = f"replay:{request.state.actor}"
+        snapshot = hub.live.current
+        now, run = await asyncio.to_thread(
+            webhook_decision.again,
+            snapshot.registry,
+            kept.path,
+            kept.headers,
+            kept.body,
+            new_id=hub.new_id(),
+            actor=actor,
+            delivery_id=kept.id,
+            generation=snapshot.number,
+        )
+        then = await asyncio.to_thread(_then, hub, kept)
+        once = None if run is None else Once(f"replay:{kept.id}", run.task.digest, kept.body_sha256)
+        before = None if once is None else await asyncio.to_thread(hub.services.store.recall, once)
+        shown = serializers.replay(kept, then, now, before)
+        if dry_run or run is None or once is None:
+            return Response({**shown, "runId": None}, status_code=200)
+        if kept.run_id is not None and not again:
+            raise Conflict(f'the delivery has run {kept.run_id} already: `{{"again": true}}` starts another')
+        accepted = await hub.start(run, once, began)
+        content = {**shown, "runId": accepted.run_id, **({"duplicate": True} if accepted.duplicate else {})}
+        return Response(content, status_code=202 if accepted.first else 200)
+
+
+def _then(hub: Hub, kept: Delivery) -> Judgement:
+    """What became of it when it came, with the run that it started, if that is kept yet."""
+    store = hub.services.store
+    found = Judgement(verdict=kept.verdict, detail=kept.detail, task_id=kept.task_id)
+    if kept.run_id is None or kept.verdict != "accepted":
+        return found
+    try:
+        run = store.run(kept.run_id)
+        prompt = store.prompt(kept.run_id)
+    except NotFound:
+        return found
+    return Judgement(verdict=kept.verdict, task_id=kept.task_id, definition=run.digest, params=run.params, prompt=prompt)
+
+
+def _options(document: dict[str, Any]) -> tuple[bool, bool]:
+    """`dryRun` and `again`; raises Invalid."""
+    refuse_unknown(document, "dryRun", "again")
+    wrong = [name for name in ("dryRun", "again") if not isinstance(document.get(name, False), bool)]
+    if wrong:
+        raise Invalid("the options do not fit", [Problem(pointer((name,)), "must be true or false") for name in wrong])
+    return document.get("dryRun", False), document.get("again", False)
+
+
+def _aware(name: str, at: datetime | None) -> datetime | None:
+    """A moment of which everybody knows when it is; raises Invalid."""
+    if at is not None and at.tzinfo is None:
+        raise Invalid("the request's parameters do not fit", [Problem(f"/{name}", "needs a zone, such as Z at its end")])
+    return at

@@ -1,0 +1,74 @@
+"""Is it alive, is it ready, what does it serve, what is wrong with the tree."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+
+from optio.model import isolation
+from optio.model.drift import DRIFT_GRACE_S
+from optio.processes import health
+from optio.server import serializers
+from optio.server.auth import PUBLIC, role
+from optio.server.dependencies import Hub
+from optio.server.loop_bridge import read_few
+from optio.version import __version__
+
+
+class HealthController(Controller):
+    """See the module."""
+
+    tags = ("health",)
+
+    @get("/healthz", opt=role(PUBLIC))
+    async def alive(self, hub: NamedDependency[Hub]) -> Response[dict[str, Any]]:
+        """The process answers, and its loops turn."""
+        found = health.alive(hub.services)
+        return Response(found.to_json(), status_code=found.status)
+
+    @get("/readyz", opt=role(PUBLIC))
+    async def ready(self, hub: NamedDependency[Hub]) -> Response[dict[str, Any]]:
+        """The store can be used and a generation is served. `degraded` says that it works, slower or with looser limits."""
+        found = await read_few(hub.services.store, health.ready, hub.services)
+        snapshot = hub.live.current
+        if snapshot.removal is not None:
+            found = replace(found, degraded=(*found.degraded, snapshot.removal.summary))
+        if snapshot.unreadable:
+            found = replace(found, degraded=(*found.degraded, "the task directory cannot be read: nothing in it is taken up"))
+        if snapshot.drift is not None and time.monotonic() - snapshot.drift.since > DRIFT_GRACE_S:
+            found = replace(found, degraded=(*found.degraded, snapshot.drift.summary))
+        if snapshot.generation is None:
+            found = replace(found, problems=(*found.problems, "no generation is served yet"))
+        return Response(found.to_json(), status_code=found.status)
+
+    @get("/api/registry", opt=role("viewer"))
+    async def registry(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """The generation that all servers serve: its digest, the digest of each task, the removal that is held, if there is
+        one, and what of a task's environment the executor of this installation does not apply. `drift` says how the directory
+        of the server that answers differs from it, `servers` what each server serves."""
+        snapshot = hub.live.current
+        notes = {
+            task.id: hub.services.executor.not_applied(isolation.names_of(task)) for task in snapshot.registry.tasks.values()
+        }
+        return {
+            **serializers.generation(snapshot.generation),
+            "stale": sorted(snapshot.kept),
+            "removal": serializers.removal(snapshot.removal),
+            "drift": serializers.drift(snapshot.drift),
+            "servers": [serializers.server(row) for row in await read_few(hub.services.store, hub.services.store.servers)],
+            "notApplied": {task_id: texts for task_id, texts in notes.items() if texts},
+            "version": __version__,
+        }
+
+    @get("/api/diagnostics", opt=role("viewer"))
+    async def diagnostics(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """What the compiler says about the tree on disk, and the tasks that are served by an older definition."""
+        snapshot = hub.live.current
+        return {
+            "diagnostics": [diagnostic.to_json() for diagnostic in snapshot.diagnostics],
+            "stale": sorted(snapshot.kept),
+            "removal": serializers.removal(snapshot.removal),
+            "files": snapshot.files,
+        }

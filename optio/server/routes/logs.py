@@ -1,0 +1,110 @@
+"""Logs: asked for, exported, and live by SSE. A cursor is the last `seq` that the reader has.
+
+Lines are read from the store only; hints say when there are more. So a reader that comes back with its cursor gets every line
+once, wherever and however the connection broke.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from litestar import Controller, Request, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.response import Stream
+
+from optio.errors import Invalid, OptioError, Problem, Unauthorized
+from optio.server import serializers
+from optio.server.auth import Actor, role
+from optio.server.dependencies import Hub
+from optio.server.log_fanout import BATCH, Batch
+
+log = logging.getLogger(__name__)
+# A token that is revoked ends its streams after this long, or at the next sign of life.
+CHECK_S = 20.0
+Cursor = Annotated[int, QueryParameter(ge=0, le=2**53, description="the last `seq` that you have")]
+Lines = Annotated[int, QueryParameter(ge=1, le=5000, description="most lines in the answer")]
+Number = Annotated[int | None, QueryParameter(ge=1, le=2**31, description="only this attempt")]
+
+
+class LogController(Controller):
+    """See the module."""
+
+    tags = ("logs",)
+
+    @get("/api/workflow-runs/{run_id:str}/logs", opt=role("viewer"))
+    async def logs(
+        self,
+        run_id: FromPath[str],
+        request: Request[Any, Any, Any],
+        hub: NamedDependency[Hub],
+        after: Cursor = 0,
+        limit: Lines = 1000,
+        attempt: Number = None,
+        format: FromQuery[Literal["json", "text"]] = "json",
+    ) -> Response[Any] | Stream:
+        """The log from a cursor. `format=text` exports it whole; `Accept: text/event-stream` follows it live."""
+        run = await asyncio.to_thread(hub.services.store.run, run_id)
+        if "text/event-stream" in request.headers.get("accept", ""):
+            if attempt is not None or format != "json":
+                raise Invalid("a live log has every attempt, as events", [Problem("/attempt", "cannot be followed")])
+            events = _events(hub, request.state.who, run.id, _cursor(request, after))
+            return Stream(events, media_type="text/event-stream")
+        if format == "text":
+            headers = {"Content-Disposition": f'attachment; filename="{run.id}.log"'}
+            return Stream(_export(hub, run.id, after, attempt), media_type="text/plain", headers=headers)
+        lines = await asyncio.to_thread(hub.services.store.log, run_id, after=after, limit=limit, attempt=attempt)
+        last = lines[-1].seq if lines else after
+        return Response({"items": [serializers.line(line) for line in lines], "next": last, "state": run.state.value})
+
+
+async def batches(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncGenerator[Batch, None]:
+    """What there is to send; raises Unauthorized once the actor's token is dead."""
+    now = asyncio.get_running_loop().time
+    checked = now()
+    async with aclosing(hub.feed.follow(hub.services.store, run_id, after)) as following:
+        async for batch in following:
+            if now() - checked >= CHECK_S:
+                checked = now()
+                if not await hub.gate.still(actor):
+                    raise Unauthorized("the token has expired or was revoked")
+            yield batch
+
+
+async def _events(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncIterator[bytes]:
+    yield b"retry: 1000\n\n"
+    try:
+        async with aclosing(batches(hub, actor, run_id, after)) as found:
+            async for batch in found:
+                if batch.lines:
+                    yield b"".join(b"event: line\nid: %d\ndata: %b\n\n" % (line.seq, line.data) for line in batch.lines)
+                elif batch.ended is not None:
+                    end = {"state": batch.ended.state.value, "reason": batch.ended.reason}
+                    yield f"event: end\ndata: {json.dumps(end)}\n\n".encode()
+                else:
+                    yield b": still here\n\n"
+    except OptioError as err:
+        # The stream ends without an `end`: its reader comes back with its cursor, and is told then.
+        log.info("the live log of run %s ends early: %s", run_id, err, extra={"run_id": run_id})
+
+
+async def _export(hub: Hub, run_id: str, after: int, attempt: int | None) -> AsyncIterator[bytes]:
+    """Every line as its own bytes, each ended by a newline."""
+    read = partial(hub.services.store.log, run_id, limit=BATCH, attempt=attempt)
+    while lines := await asyncio.to_thread(read, after=after):
+        after = lines[-1].seq
+        yield b"".join(line.data + b"\n" for line in lines)
+
+
+def _cursor(request: Request[Any, Any, Any], after: int) -> int:
+    """A browser that comes back sends the last event's id; raises Invalid for one that is not ours."""
+    last = request.headers.get("last-event-id")
+    if not last:
+        return after
+    if not last.isascii() or not last.isdigit() or len(last) > 16:
+        raise Invalid("Last-Event-ID is no cursor", [Problem("/last-event-id", "must be the id of an event of this log")])
+    return int(last)

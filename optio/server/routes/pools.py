@@ -1,0 +1,306 @@
+"""Pools: places that are kept ready for agents, what they were worth, and what other sizes would be."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import islice, takewhile
+from typing import Annotated, Any
+
+from litestar import Controller, get
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, QueryParameter
+
+from optio.errors import Invalid, Problem
+from optio.model.pool import COLD, WARM, Pool, quantity, request_and_limit
+from optio.model.registry import CompiledTask
+from optio.model.room import Shortage
+from optio.model.run import Run, RunState
+from optio.model.task import Amounts
+from optio.runs import admission, pool_sizing
+from optio.runs.pool_sizing import Demand, Measured, Option
+from optio.scheduling import cron
+from optio.server import serializers
+from optio.server.auth import role
+from optio.server.dependencies import Hub
+from optio.settings import Settings
+from optio.store.base import Arrival, Pause, PlacedStart, PoolReport, RunFilter, Store
+
+Days = Annotated[int, QueryParameter(ge=1, le=90, description="so many days back, and as many ahead")]
+Target = Annotated[float, QueryParameter(gt=0, le=1, description="the share of starts that are to be warm")]
+Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most tasks in the answer")]
+_SINCE = timedelta(days=1)
+# So many starts tell enough; of more the newest are taken, and what they cover is said.
+_MOST = 100_000
+# As many slots of one schedule are two weeks of one a minute.
+_MOST_SLOTS = 20_000
+# Many tasks have the same schedule.
+_MOST_EXPRESSIONS = 100
+# Running runs that are looked through for those whose agents have not begun.
+_MAX_RUNNING = 1000
+# The reasons of running runs that are not held up.
+_USUAL = ("starting", "started", "cancelling")
+# Less than this is no measure of a day.
+_LEAST_SPAN = timedelta(hours=1)
+
+
+class PoolController(Controller):
+    """See the module."""
+
+    tags = ("pools",)
+
+    @get("/api/pools", opt=role("viewer"))
+    async def pools(self, hub: NamedDependency[Hub], since: FromQuery[datetime | None] = None) -> dict[str, Any]:
+        """Pools as whoever keeps them has told last, each with the starts of its tasks since then (a day, unless said): `warm`
+        where a place was ready, `cold` where it had to be made, and what they took from the claim to the agent. `reports` says
+        when that was told; tasks that want places and of which nothing was told stand last, without `pool`. `shortages` are
+        tasks whose runs wait for room, and `startingSlowly` runs whose agents have not begun yet, each with the reason."""
+        if since is not None and since.tzinfo is None:
+            raise Invalid("the request's parameters do not fit", [Problem("/since", "needs a zone, such as Z at its end")])
+        return await asyncio.to_thread(_pools, hub, since)
+
+    @get("/api/pools/plan", opt=role("viewer"))
+    async def plan(
+        self,
+        hub: NamedDependency[Hub],
+        task: FromQuery[str | None] = None,
+        days: Days = 7,
+        target: Target = 0.95,
+        limit: Limit = 50,
+    ) -> dict[str, Any]:
+        """Sizes of the pools, and what would come of each: the starts of the last days, and the coming ones of the schedule,
+        replayed. Tasks that have a pool, a schedule or starts, those with a pool first; `left` counts the others."""
+        return await asyncio.to_thread(_plan, hub, task, timedelta(days=days), target, limit)
+
+
+def _pools(hub: Hub, since: datetime | None) -> dict[str, Any]:
+    store = hub.services.store
+    now = store.now()
+    since = since or now - _SINCE
+    starts = store.placed_starts(since, _MOST)
+    by_task: dict[str, list[PlacedStart]] = defaultdict(list)
+    for start in starts:
+        by_task[start.task_id].append(start)
+    reports, paused = store.pool_reports(), store.pauses()
+    running = store.runs(RunFilter(state=RunState.RUNNING), limit=_MAX_RUNNING)
+    items = [_item(report, pool, by_task) for report in reports for pool in report.pools]
+    told = {task_id for report in reports for pool in report.pools for task_id in pool.tasks}
+    served = hub.live.current.registry.tasks.values()
+    untold = (task for task in served if task.spec.warm_pool_size and task.id not in told)
+    items += [_untold(task, paused.get(task.id), by_task) for task in untold]
+    return {
+        "since": serializers.at(starts[-1].at if len(starts) == _MOST else since),
+        "until": serializers.at(now),
+        "executor": hub.services.settings.executor,
+        "reports": [
+            {"place": report.place, "at": serializers.at(report.at), "ageSeconds": _age(report, now)} for report in reports
+        ],
+        "items": items,
+        "unserved": list(_unserved(hub)),
+        "shortages": [_shortage(shortage, now) for shortage in store.shortages() if not shortage.begun],
+        "startingSlowly": [_slow(run) for run in running.items if run.reason not in _USUAL],
+    }
+
+
+def _unserved(hub: Hub) -> Iterator[dict[str, Any]]:
+    """Namespaces of tasks whose runs no worker takes."""
+    store = hub.services.store
+    namespaces, served = store.namespaces(), store.served_namespaces()
+    waiting: Counter[str] = Counter()
+    for depth in store.depths():
+        waiting[namespaces.get(depth.task_id, "")] += depth.queued
+    tasks: dict[str, list[str]] = {}
+    for task in hub.live.current.registry.tasks.values():
+        tasks.setdefault(task.namespace or "", []).append(task.id)
+    for namespace in sorted({*tasks, *(each for each in waiting if waiting[each])}):
+        if not admission.is_served(namespace, served):
+            yield {
+                "namespace": namespace or None,
+                "tasks": tasks.get(namespace, []),
+                "waiting": waiting[namespace],
+                "message": admission.unserved(namespace),
+            }
+
+
+def _shortage(shortage: Shortage, now: datetime) -> dict[str, Any]:
+    return {
+        "taskId": shortage.task_id,
+        "place": shortage.place,
+        "reason": shortage.reason,
+        "message": shortage.message,
+        "since": serializers.at(shortage.since),
+        "nextTryAt": serializers.at(max(shortage.due, now)),
+    }
+
+
+def _slow(run: Run) -> dict[str, Any]:
+    return {"runId": run.id, "taskId": run.task_id, "reason": run.reason, "message": run.message}
+
+
+def _age(report: PoolReport, now: datetime) -> float:
+    return round(max(0.0, (now - report.at).total_seconds()), 1)
+
+
+def _item(report: PoolReport, pool: Pool, by_task: Mapping[str, list[PlacedStart]]) -> dict[str, Any]:
+    return {
+        "pool": pool.key,
+        "place": report.place,
+        "tasks": list(pool.tasks),
+        "size": pool.size,
+        "ready": pool.ready,
+        "starting": pool.starting,
+        "problem": pool.problem,
+        **_starts([start for task_id in pool.tasks for start in by_task.get(task_id, ())]),
+    }
+
+
+def _untold(task: CompiledTask, paused: Pause | None, by_task: Mapping[str, list[PlacedStart]]) -> dict[str, Any]:
+    """A pool that is in the file, and of which nobody has said anything."""
+    problem = "" if task.spec.enabled else "the task is not enabled"
+    if paused is not None:
+        problem = "the task is paused"
+    return {
+        "pool": None,
+        "place": None,
+        "tasks": [task.id],
+        "size": task.spec.warm_pool_size,
+        "ready": 0,
+        "starting": 0,
+        "problem": problem,
+        **_starts(by_task.get(task.id, ())),
+    }
+
+
+def _starts(starts: Sequence[PlacedStart]) -> dict[str, Any]:
+    found = pool_sizing.waits(starts)
+    return {
+        "warmStarts": sum(start.how == WARM for start in starts),
+        "coldStarts": sum(start.how == COLD for start in starts),
+        "waitMs": {"p50": _ms(found.p50), "p90": _ms(found.p90), "p99": _ms(found.p99)},
+    }
+
+
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
+
+
+# The plan
+
+
+def _plan(hub: Hub, task_id: str | None, span: timedelta, target: float, limit: int) -> dict[str, Any]:
+    registry, store = hub.live.current.registry, hub.services.store
+    served = {task_id: registry.task(task_id)} if task_id is not None else registry.tasks
+    now = store.now()
+    since, whole = _measured_since(store, now - span)
+    arrivals = store.arrivals(since, task_id=task_id, most=_MOST)
+    if len(arrivals) == _MOST:
+        since, whole = arrivals[-1].at, False
+    by_task: dict[str, list[Arrival]] = defaultdict(list)
+    for arrival in arrivals:
+        by_task[arrival.task_id].append(arrival)
+    samples = pool_sizing.samples_of(store.placed_starts(now - span, _MOST))
+    slots = lru_cache(_MOST_EXPRESSIONS)(_slots)
+    wanted = [task for task in served.values() if task_id or _matters(task, by_task)]
+    wanted.sort(key=lambda task: (-task.spec.warm_pool_size, -len(by_task[task.id]), task.id))
+    shared = {each: pool for report in store.pool_reports() for pool in report.pools for each in pool.tasks}
+    items = []
+    for task in wanted[:limit]:
+        mine = by_task[task.id]
+        # The coming slots are known for the whole span, whatever has been measured.
+        short = not whole and (mine or not _is_scheduled(task))
+        demand = _demand(task, mine, since if short else now - span, now, slots)
+        known = pool_sizing.measured(task.id, samples, [each.took for each in mine if each.took is not None])
+        items.append(_planned(task, demand, known, target, hub.services.settings, shared.get(task.id)))
+    return {
+        "until": serializers.at(now),
+        "days": span / timedelta(days=1),
+        "measuredSince": serializers.at(since),
+        "target": target,
+        "items": items,
+        "left": max(0, len(wanted) - limit),
+    }
+
+
+def _matters(task: CompiledTask, by_task: Mapping[str, list[Arrival]]) -> bool:
+    return task.spec.enabled and (task.spec.warm_pool_size > 0 or task.id in by_task or _is_scheduled(task))
+
+
+def _is_scheduled(task: CompiledTask) -> bool:
+    return task.spec.enabled and task.spec.schedule is not None and task.spec.schedule.enabled
+
+
+def _measured_since(store: Store, since: datetime) -> tuple[datetime, bool]:
+    """From when on something can have been measured, and whether that is the whole span: an installation may be younger."""
+    first = store.generations(since=since, limit=1)
+    began = first[0].activated_at if first else since
+    return (began, False) if began > since else (since, True)
+
+
+Slots = Callable[[str, str, datetime, timedelta], Sequence[float]]
+
+
+def _slots(expression: str, zone: str, now: datetime, span: timedelta) -> Sequence[float]:
+    """The coming times, in seconds from now, so many at most."""
+    coming = takewhile(lambda at: at < now + span, cron.fires(expression, zone, now))
+    return [(at - now).total_seconds() for at in islice(coming, _MOST_SLOTS)]
+
+
+def _demand(task: CompiledTask, arrivals: Sequence[Arrival], since: datetime, now: datetime, slots: Slots) -> Demand:
+    """What was measured, but for what a schedule started that the task has now: its coming slots stand for that."""
+    span = max(now - since, _LEAST_SPAN)
+    scheduled: Sequence[float] = ()
+    by_schedule = _is_scheduled(task)
+    if by_schedule and task.spec.schedule is not None:
+        config = task.spec.schedule.config
+        scheduled = slots(config.cron_expression, config.timezone, now, span)
+        if len(scheduled) == _MOST_SLOTS:
+            span = timedelta(seconds=scheduled[-1])
+            scheduled = scheduled[:-1]
+    begin = now - span
+    counted = sorted(
+        (arrival.at - begin).total_seconds()
+        for arrival in arrivals
+        if begin <= arrival.at < now and not (by_schedule and arrival.trigger == "schedule")
+    )
+    return Demand(span_s=span.total_seconds(), measured=counted, scheduled=scheduled)
+
+
+def _planned(
+    task: CompiledTask, demand: Demand, known: Measured, target: float, settings: Settings, pool: Pool | None
+) -> dict[str, Any]:
+    current = task.spec.warm_pool_size
+    plan = pool_sizing.plan(demand, known, current=current, target=target, largest=task.spec.max_concurrent)
+    asked = task.spec.environment.resources
+    # A pod that waits costs what it reserves.
+    requests, limits = (asked.requests or Amounts(), asked.limit) if asked else (Amounts(), Amounts())
+    cpu, _ = request_and_limit((requests.cpu, limits.cpu), (settings.pod_cpu_request, settings.pod_cpu))
+    memory, _ = request_and_limit((requests.memory, limits.memory), (settings.pod_memory_request, settings.pod_memory))
+    return {
+        "taskId": task.id,
+        "current": current,
+        "proposed": plan.proposed,
+        "why": plan.why,
+        "days": round(demand.span_s / 86400, 6),
+        "measuredStarts": len(demand.measured),
+        "scheduledStarts": len(demand.scheduled),
+        "refillSeconds": round(known.refill_s, 3),
+        "runSeconds": round(known.run_s, 3),
+        "assumed": list(known.assumed),
+        "sharedWith": [] if pool is None else [each for each in pool.tasks if each != task.id],
+        "cpu": cpu,
+        "memory": memory,
+        "sizes": [_size(option, cpu, memory) for option in plan.options],
+    }
+
+
+def _size(option: Option, cpu: str, memory: str) -> dict[str, Any]:
+    cores, room = quantity(cpu), quantity(memory)
+    return {
+        "size": option.size,
+        "warmShare": round(option.share, 4),
+        "waitMs": {"p50": _ms(option.wait_p50), "p99": _ms(option.wait_p99)},
+        "idleHoursPerDay": round(option.idle_h, 2),
+        "cpuHoursPerDay": None if cores is None else round(option.idle_h * float(cores), 2),
+        "memoryGibHoursPerDay": None if room is None else round(option.idle_h * float(room) / 2**30, 2),
+    }

@@ -1,0 +1,64 @@
+"""Release a held removal: let tasks go whose files are gone in numbers."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Controller, Request, post
+from litestar.di import NamedDependency
+
+from optio.errors import Conflict, Invalid, Problem
+from optio.model.removal import removal_digest
+from optio.server import request_body
+from optio.server.auth import role
+from optio.server.dependencies import Hub
+from optio.server.routes.runs import refuse_unknown
+
+log = logging.getLogger(__name__)
+
+
+class RemovalController(Controller):
+    """Routes of `/api/registry/removal`."""
+
+    tags = ("tasks",)
+
+    @post("/api/registry/removal/release", status_code=200, opt=role("admin"))
+    async def release(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """Remove the held tasks, in every server of this database. `digest` is that of `removal` in `GET /api/registry`: if
+        the held tasks are others by now, nothing is removed and the answer is 409."""
+        document = request_body.mapping(await request_body.raw(request, hub.services.settings.max_body_bytes))
+        refuse_unknown(document, "digest")
+        digest = document.get("digest")
+        if not isinstance(digest, str):
+            hint = "send the `digest` of `removal` in GET /api/registry"
+            raise Invalid("the release names no removal", [Problem("/digest", "must be a text", hint=hint)])
+        async with hub.turn:
+            task_ids = await _find(hub, digest)
+            await release(hub, task_ids, request.state.actor)
+            served = len(hub.live.current.registry.tasks)
+            return {"digest": digest, "count": len(task_ids), "tasks": task_ids, "served": served}
+
+
+async def _find(hub: Hub, digest: str) -> list[str]:
+    """The held tasks that the digest names. They may be held by another server alone, so the store is asked too. Raises
+    Conflict."""
+    snapshot = hub.live.current
+    if snapshot.removal is not None and snapshot.removal.digest == digest:
+        if snapshot.unreadable:
+            raise Conflict("the task directory cannot be read now: put it back, even if it is empty, then release again")
+        return list(snapshot.removal.tasks)
+    rows = await asyncio.to_thread(hub.services.store.removals)
+    held = sorted(task_id for task_id, row in rows.items() if row.released_at is None)
+    if held and removal_digest(held) == digest:
+        return held
+    if snapshot.removal is not None:
+        raise Conflict(f"other tasks are held now: see GET /api/registry, then run `{snapshot.removal.command}`")
+    raise Conflict("no such removal is held: its tasks are served, or gone already")
+
+
+async def release(hub: Hub, task_ids: Sequence[str], actor: str) -> None:
+    """Let these held tasks go: note it for all servers, and serve without them here. Raises StoreUnavailable."""
+    await asyncio.to_thread(hub.services.store.release_removals, task_ids, actor)
+    log.warning("%d held tasks were released by %s", len(task_ids), actor)
+    await hub.reload(())

@@ -1,0 +1,168 @@
+"""Runs: started, listed, shown, cancelled, retried. `/api/workflow-runs` keeps the seed's name."""
+
+import asyncio
+import hashlib
+import logging
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from litestar import Controller, Request, Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
+
+from optio.broker.base import Topic, tell_of_waiting
+from optio.errors import Invalid, Problem
+from optio.model.route import pointer
+from optio.model.run import Run, RunState
+from optio.runs import admission
+from optio.runs.admission import Hold
+from optio.runs.submit import prepare
+from optio.server import request_body, serializers
+from optio.server.auth import role
+from optio.server.dependencies import Hub
+from optio.store.base import Once, RunFilter
+from optio.telemetry.base import Withdrawn
+
+log = logging.getLogger(__name__)
+
+# `state` itself is a reserved name of the framework.
+State = Annotated[RunState | None, QueryParameter(name="state")]
+Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most runs in the answer")]
+
+
+class RunController(Controller):
+    """See the module."""
+
+    tags = ("runs",)
+
+    @post("/api/tasks/{task_id:str}/runs", status_code=202, opt=role("operator"))
+    async def start(
+        self, task_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
+    ) -> Response[dict[str, Any]]:
+        """Start a run by hand. An empty body, `{}` and `{"params": null}` all mean: no parameters. The same
+        `Idempotency-Key` with the same body gives the same run, with status 200 instead of 202. So does a run that stands for
+        the same business key (the task's `dedupe`), with `duplicate`; or it is a conflict that names that run."""
+        began = datetime.now(UTC)
+        body = await request_body.raw(request, hub.services.settings.max_body_bytes)
+        once = once_of(request, f"runs:{task_id}", body)
+        store = hub.services.store
+        known = None if once is None else await asyncio.to_thread(store.recall, once)
+        if known is not None:
+            return _started(await asyncio.to_thread(store.run, known), first=False)
+        snapshot = hub.live.current
+        task = snapshot.registry.task(task_id)
+        document = request_body.mapping(body)
+        refuse_unknown(document, "params", hint="put parameters under `params`")
+        run = prepare(
+            task,
+            document.get("params"),
+            new_id=hub.new_id(),
+            trigger="manual",
+            actor=request.state.actor,
+            traceparent=request.headers.get("traceparent"),
+            generation=snapshot.number,
+        )
+        accepted = await hub.start(run, once, began)
+        found = await asyncio.to_thread(store.run, accepted.run_id or run.id)
+        return _started(found, first=accepted.first, duplicate=accepted.duplicate)
+
+    @get("/api/tasks/{task_id:str}/runs", opt=role("viewer"))
+    async def of_task(
+        self,
+        task_id: FromPath[str],
+        hub: NamedDependency[Hub],
+        state_name: State = None,
+        cursor: FromQuery[str | None] = None,
+        limit: Limit = 50,
+    ) -> dict[str, Any]:
+        """Runs of one task, newest first. A task that is gone still has its runs."""
+        listed = await _page(hub, RunFilter(task_id=task_id, state=state_name), cursor, limit)
+        if not listed["items"]:
+            hub.live.current.registry.task(task_id)
+        return listed
+
+    @get("/api/runs", opt=role("viewer"))
+    async def every(
+        self,
+        hub: NamedDependency[Hub],
+        task: FromQuery[str | None] = None,
+        state_name: State = None,
+        trigger: FromQuery[Literal["manual", "schedule", "webhook"] | None] = None,
+        cursor: FromQuery[str | None] = None,
+        limit: Limit = 50,
+    ) -> dict[str, Any]:
+        """Runs of all tasks, newest first."""
+        return await _page(hub, RunFilter(task_id=task, state=state_name, trigger=trigger), cursor, limit)
+
+    @get("/api/workflow-runs/{run_id:str}", opt=role("viewer"))
+    async def show(self, run_id: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """A run with its attempts, events, output, cost and tokens."""
+        return await asyncio.to_thread(_details, hub, run_id)
+
+    @post("/api/workflow-runs/{run_id:str}/retry", status_code=202, opt=role("operator"))
+    async def retry(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """Start a failed run again, at once, on the definition and parameters that it had, with all its retries and its whole
+        budget."""
+        refuse_unknown(request_body.mapping(await request_body.raw(request, hub.services.settings.max_body_bytes)))
+        run = await asyncio.to_thread(hub.services.store.retry, run_id, request.state.actor)
+        hub.services.broker.tell(Topic.RUN, run_id)
+        task = hub.live.current.registry.tasks.get(run.task_id)
+        tell_of_waiting(hub.services.broker, [(run_id, None if task is None else task.namespace)])
+        return {"runId": run.id, **serializers.run(run)}
+
+    @post("/api/workflow-runs/{run_id:str}/cancel", status_code=202, opt=role("operator"))
+    async def cancel(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """Cancel a queued run, or stop a running one with everything it started."""
+        refuse_unknown(request_body.mapping(await request_body.raw(request, hub.services.settings.max_body_bytes)))
+        run = await asyncio.to_thread(hub.services.store.cancel, run_id, request.state.actor)
+        hub.services.broker.tell(Topic.CANCEL, run_id)
+        hub.services.broker.tell(Topic.RUN, run_id)
+        if run.state is RunState.CANCELLED:
+            hub.services.telemetry.tell(Withdrawn(run))
+        return {"runId": run.id, **serializers.run(run)}
+
+    @delete("/api/workflow-runs/{run_id:str}", opt=role("admin"))
+    async def forget(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> None:
+        """Delete a run that has ended, with its attempts, events and log. A conflict while it is queued or running."""
+        await asyncio.to_thread(hub.services.store.delete_run, run_id)
+        log.info("run %s was deleted by %s", run_id, request.state.actor, extra={"event": "run_deleted", "run_id": run_id})
+
+
+def once_of(request: Request[Any, Any, Any], scope: str, body: bytes) -> Once | None:
+    """The request's Idempotency-Key; raises Invalid for one that cannot be kept."""
+    keys = request.headers.getall("idempotency-key", [])
+    if not keys:
+        return None
+    if len(keys) > 1 or not 0 < len(keys[0]) <= 255 or not keys[0].isprintable():
+        raise Invalid("send one Idempotency-Key with 1 to 255 printable characters")
+    return Once(scope, keys[0], hashlib.sha256(body).hexdigest())
+
+
+def _details(hub: Hub, run_id: str) -> dict[str, Any]:
+    store = hub.services.store
+    run = store.run(run_id)
+    hold: Hold | None = None
+    if run.state is RunState.QUEUED:
+        most = hub.services.settings.max_workflow_concurrent
+        hold = admission.decide(store.admission(), max_running=most).holds.get(run_id)
+    return serializers.run_details(run, store.attempts(run_id), store.events(run_id), store.prompt(run_id), hold)
+
+
+async def _page(hub: Hub, where: RunFilter, cursor: str | None, limit: int) -> dict[str, Any]:
+    found = await asyncio.to_thread(hub.services.store.runs, where, cursor=cursor, limit=limit)
+    return serializers.page(found, [serializers.run(item) for item in found.items])
+
+
+def _started(run: Run, *, first: bool, duplicate: bool = False) -> Response[dict[str, Any]]:
+    headers = {"Location": f"/api/workflow-runs/{run.id}"}
+    if not first and not duplicate:
+        headers["Idempotency-Replayed"] = "true"
+    content = {"runId": run.id, **serializers.run(run), **({"duplicate": True} if duplicate else {})}
+    return Response(content, status_code=202 if first else 200, headers=headers)
+
+
+def refuse_unknown(document: dict[str, Any], *known: str, hint: str | None = None) -> None:
+    """Raises Invalid for keys that would be ignored."""
+    unknown = sorted(set(document) - set(known))
+    if unknown:
+        raise Invalid("unknown keys", [Problem(pointer((key,)), "is not known here", hint=hint) for key in unknown])

@@ -1,0 +1,287 @@
+"""Tasks as they are served, and changes of their files."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any
+
+from litestar import Controller, Request, Response, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
+
+from optio.broker.base import Topic
+from optio.errors import Conflict, Invalid, NotFound, Problem, StoreUnavailable
+from optio.model import isolation
+from optio.model.registry import CompiledTask, Registry
+from optio.server import request_body, serializers
+from optio.server.auth import role
+from optio.server.dependencies import Hub
+from optio.server.loop_bridge import read_few
+from optio.server.problems import HttpProblem
+from optio.server.routes.removals import release
+from optio.server.routes.runs import once_of, refuse_unknown
+from optio.store.base import Once, Pause, RunFilter
+from optio.tree.served import Snapshot
+from optio.tree.writer import Stale, Written
+
+LONGEST_REASON = 500
+Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most slots in the answer")]
+Answer = Response[dict[str, Any]]
+Incoming = Request[Any, Any, Any]
+
+
+class TaskController(Controller):
+    """See the module."""
+
+    tags = ("tasks",)
+
+    @get("/api/tasks", opt=role("viewer"))
+    async def every(self, hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """All tasks of the generation that is served."""
+        snapshot, pauses = hub.live.current, await _pauses(hub)
+        items = hub.task_list.encoded(snapshot, pauses)
+        return {"items": items, "next": None, "generation": snapshot.number}
+
+    @post("/api/tasks", status_code=201, opt=role("admin"))
+    async def create(self, request: Incoming, hub: NamedDependency[Hub]) -> Answer:
+        """Write a file for a new task, and serve it. What compiles with warnings says so under `warnings`. The same
+        `Idempotency-Key` with the same body gives the first answer again, with status 200."""
+        document, once = await _received(request, hub, "tasks")
+
+        def write() -> Written:
+            snapshot = hub.live.current
+            # A new file for a held task brings the task back.
+            filed = {task.id: task for task in snapshot.registry.tasks.values() if task.id not in snapshot.held}
+            return hub.files.create(document, Registry.of(filed))
+
+        async with hub.turn:
+            return await _first_answer(hub, once) or await _written(hub, write, once, _task_answer(await _pauses(hub)))
+
+    @get("/api/tasks/{task_id:str}", opt=role("viewer"))
+    async def show(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Answer:
+        """One task. Its `ETag` is its digest: send it as `If-Match` with a change."""
+        snapshot = hub.live.current
+        task = snapshot.registry.task(task_id)
+        paused = (await _pauses(hub)).get(task_id)
+        return Response(serializers.task(task, snapshot, paused), headers={"ETag": f'"{task.digest}"'})
+
+    @get("/api/definitions/{digest:str}", opt=role("viewer"))
+    async def definition(self, digest: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """The definition of this digest, served or not: what a run says under `definition` is what it was made by."""
+        return serializers.definition(await asyncio.to_thread(hub.services.store.definition, digest))
+
+    @patch("/api/tasks/{task_id:str}", opt=role("admin"))
+    async def change(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Answer:
+        """Change the task's file by a JSON Merge Patch (RFC 7396): members replace those of the file, null removes them."""
+        document, _ = await _received(request, hub, None)
+        digests = _digests(request)
+        async with hub.turn:
+            task = _with_file(hub, task_id)
+            answer = _task_answer(await _pauses(hub))
+            return await _written(hub, lambda: hub.files.patch(task, document, digests), None, answer, status=200)
+
+    @delete("/api/tasks/{task_id:str}", status_code=204, opt=role("admin"))
+    async def remove(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> None:
+        """Delete the task's file. Its triggers end at once; runs that wait or run finish on the definition they have. A task
+        whose file is gone already, and whose removal is held, is released."""
+        digests = _digests(request)
+        async with hub.turn:
+            task = hub.live.current.registry.task(task_id)
+            if task_id in hub.live.current.held:
+                if digests is not None and task.digest not in digests and "*" not in digests:
+                    raise HttpProblem(412, "Precondition failed", f"the task `{task_id}` has the digest {task.digest} now")
+                await release(hub, (task_id,), request.state.actor)
+            else:
+                await _done(hub, lambda: hub.files.delete(task, digests))
+                # Other servers of this tree see files that go, and must not hold them. The task is gone here in any case.
+                with contextlib.suppress(StoreUnavailable):
+                    await asyncio.to_thread(hub.services.store.release_removals, [task_id], request.state.actor)
+
+    @post("/api/tasks/{task_id:str}/pause", status_code=200, opt=role("operator"))
+    async def pause(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """Let nothing of the task start until it is resumed: triggers are accepted, runs wait, what runs goes on. It holds
+        through restarts and edits. `{"reason": "..."}` says why, to everybody who asks why a run waits."""
+        document = request_body.mapping(await request_body.raw(request, hub.services.settings.max_body_bytes))
+        refuse_unknown(document, "reason")
+        reason = document.get("reason")
+        reason = "" if reason is None else reason
+        if not isinstance(reason, str) or len(reason) > LONGEST_REASON or not reason.isprintable():
+            problem = Problem("/reason", f"must be a line of text with at most {LONGEST_REASON} characters")
+            raise Invalid("the reason cannot be kept", [problem])
+        store = hub.services.store
+        if task_id not in hub.live.current.registry.tasks:
+            # Of a task that is gone runs may be left that nobody wants to start.
+            page = await asyncio.to_thread(store.runs, RunFilter(task_id=task_id), limit=1)
+            if not page.items:
+                hub.live.current.registry.task(task_id)
+        paused = await asyncio.to_thread(store.pause, task_id, reason, request.state.actor)
+        return {"id": task_id, "paused": serializers.pause(paused)}
+
+    @post("/api/tasks/{task_id:str}/resume", status_code=200, opt=role("operator"))
+    async def resume(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """End the task's pause: what waits for nothing else starts at once."""
+        refuse_unknown(request_body.mapping(await request_body.raw(request, hub.services.settings.max_body_bytes)))
+        ended = await asyncio.to_thread(hub.services.store.resume, task_id)
+        if ended is None:
+            hub.live.current.registry.task(task_id)
+        hub.services.broker.tell(Topic.QUEUE)
+        return {"id": task_id, "paused": None}
+
+    @get("/api/tasks/{task_id:str}/triggers", opt=role("viewer"))
+    async def triggers(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """What may start the task, at most one trigger of each type."""
+        return {"items": serializers.triggers(hub.live.current.registry.task(task_id)), "next": None}
+
+    @get("/api/tasks/{task_id:str}/slots", opt=role("viewer"))
+    async def slots(
+        self,
+        task_id: FromPath[str],
+        hub: NamedDependency[Hub],
+        cursor: FromQuery[str | None] = None,
+        limit: Limit = 50,
+    ) -> dict[str, Any]:
+        """What became of each time of the task's schedule, newest first: the run that it started, or why none. Where many were
+        missed in a row, the older ones are one item with their number. A task that is gone still has its slots."""
+        found = await asyncio.to_thread(hub.services.store.slots, task_id, cursor=cursor, limit=limit)
+        if not found.items and cursor is None:
+            hub.live.current.registry.task(task_id)
+        return serializers.page(found, [serializers.slot(item) for item in found.items])
+
+    @post("/api/tasks/{task_id:str}/triggers", status_code=201, opt=role("admin"))
+    async def add_trigger(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Answer:
+        """Give the task one more trigger. A webhook's `secret` may be sent as a text: it is kept apart, its name goes into
+        the file, and no answer ever holds it. `Idempotency-Key` works as with tasks."""
+        document, once = await _received(request, hub, f"triggers:{task_id}")
+        kind = str(document.get("type"))
+
+        def answer(snapshot: Snapshot, written: Written) -> tuple[str, str, dict[str, Any]]:
+            task = snapshot.registry.task(task_id)
+            return f"/api/tasks/{task_id}/triggers/{kind}", task.digest, _trigger(task, kind)
+
+        async with hub.turn:
+            known = await _first_answer(hub, once)
+            if known is not None:
+                return known
+            task = _with_file(hub, task_id)
+            return await _written(hub, lambda: hub.files.add_trigger(task, document), once, answer)
+
+    @get("/api/tasks/{task_id:str}/triggers/{kind:str}", opt=role("viewer"))
+    async def trigger(self, task_id: FromPath[str], kind: FromPath[str], hub: NamedDependency[Hub]) -> dict[str, Any]:
+        """The trigger of this type."""
+        return _trigger(hub.live.current.registry.task(task_id), kind)
+
+    @delete("/api/tasks/{task_id:str}/triggers/{kind:str}", status_code=204, opt=role("admin"))
+    async def remove_trigger(
+        self, task_id: FromPath[str], kind: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
+    ) -> None:
+        """Take the trigger of this type out of the task's file."""
+        digests = _digests(request)
+        async with hub.turn:
+            task = _with_file(hub, task_id)
+            await _done(hub, lambda: hub.files.remove_trigger(task, kind, digests))
+
+
+def _with_file(hub: Hub, task_id: str) -> CompiledTask:
+    """The task, to be changed in its file. Raises NotFound, and Conflict for a held task, which has none."""
+    task = hub.live.current.registry.task(task_id)
+    if task_id in hub.live.current.held:
+        cure = f"put it back, or remove the task with DELETE /api/tasks/{task_id}"
+        raise Conflict(f"the file of the task `{task_id}` is gone (`{task.origin.path}`) and its removal is held: {cure}")
+    return task
+
+
+def _trigger(task: CompiledTask, kind: str) -> dict[str, Any]:
+    found = next((trigger for trigger in serializers.triggers(task) if trigger["type"] == kind), None)
+    if found is None:
+        raise NotFound("trigger", kind)
+    return found
+
+
+async def _received(request: Incoming, hub: Hub, scope: str | None) -> tuple[dict[str, Any], Once | None]:
+    body = await request_body.raw(request, hub.services.settings.max_body_bytes)
+    once = None if scope is None else once_of(request, scope, body)
+    return request_body.mapping(body), once
+
+
+async def _first_answer(hub: Hub, once: Once | None) -> Answer | None:
+    known = None if once is None else await asyncio.to_thread(hub.services.store.recall, once)
+    if known is None:
+        return None
+    kept = json.loads(known)
+    return Response(kept["content"], status_code=200, headers=kept["headers"])
+
+
+async def _pauses(hub: Hub) -> dict[str, Pause]:
+    return await read_few(hub.services.store, hub.services.store.pauses)
+
+
+def _task_answer(pauses: Mapping[str, Pause]) -> Callable[[Snapshot, Written], tuple[str, str, dict[str, Any]]]:
+    def answer(snapshot: Snapshot, written: Written) -> tuple[str, str, dict[str, Any]]:
+        task = snapshot.registry.task(written.task_id)
+        return f"/api/tasks/{task.id}", task.digest, serializers.task(task, snapshot, pauses.get(task.id))
+
+    return answer
+
+
+async def _written(
+    hub: Hub,
+    write: Callable[[], Written],
+    once: Once | None,
+    answer: Callable[[Snapshot, Written], tuple[str, str, dict[str, Any]]],
+    *,
+    status: int = 201,
+) -> Answer:
+    """Write, serve, and answer with what is served now."""
+    written = await _done(hub, write)
+    location, digest, content = answer(hub.live.current, written)
+    content = {**content, "warnings": [_warning(problem) for problem in (*written.warnings, *_not_applied(hub, written))]}
+    headers = {"ETag": f'"{digest}"', **({"Location": location} if status == 201 else {})}
+    if once is not None:
+        kept = json.dumps({"content": content, "headers": headers})
+        await asyncio.to_thread(hub.services.store.remember, once, kept)
+    return Response(content, status_code=status, headers=headers)
+
+
+async def _done(hub: Hub, write: Callable[[], Written]) -> Written:
+    # A store that is away now would leave a file that is written, but not served.
+    await asyncio.to_thread(hub.services.store.check)
+    drift = hub.live.current.drift
+    if drift is not None:
+        raise Conflict(f"{drift.summary}: {drift.cure}; or change the task through a server that is in sync")
+    try:
+        written = await asyncio.to_thread(write)
+    except Stale as err:
+        raise HttpProblem(412, "Precondition failed", str(err)) from err
+    try:
+        await hub.reload([written.path])
+    except StoreUnavailable as err:
+        raise StoreUnavailable(f"`{written.path}` is written, and will be served as soon as the store is back: {err}") from err
+    if hub.live.current.drift is not None:
+        raise Conflict(f"`{written.path}` is written, and not served: another server was faster: {hub.live.current.drift.cure}")
+    return written
+
+
+def _not_applied(hub: Hub, written: Written) -> list[Problem]:
+    """What of the task's environment the executor of this installation does not apply."""
+    task = hub.live.current.registry.tasks[written.task_id]
+    return [
+        Problem(f"/environment/{name}", text, code="OPT523", hint="set OPTIO_EXECUTOR=kubernetes to run agents as pods")
+        for name in isolation.asked(task.spec.environment)
+        for text in hub.services.executor.not_applied([name])
+    ]
+
+
+def _warning(problem: Problem) -> dict[str, Any]:
+    return {"pointer": problem.pointer, "message": problem.message, "code": problem.code, "hint": problem.hint}
+
+
+def _digests(request: Incoming) -> Collection[str] | None:
+    """The digests of `If-Match`; None without one."""
+    given = request.headers.get("if-match")
+    if given is None:
+        return None
+    digests = {one.strip().removeprefix("W/").strip('"') for one in given.split(",")}
+    if not all(digests):
+        raise Invalid('If-Match must be `*` or digests in double quotes: `"sha256:..."`')
+    return digests

@@ -1,0 +1,382 @@
+"""Webhooks: `POST /api/hooks/{path}`. The steps stand in the order in which they are done.
+
+Plain ASGI: this is the one path that strangers drive, and a framework would cost more than the work itself.
+"""
+
+import asyncio
+import hashlib
+import logging
+import re
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from litestar.types import Receive, Scope, Send
+
+from optio.broker.base import tell_of_waiting
+from optio.errors import (
+    Conflict,
+    Duplicate,
+    Invalid,
+    Malformed,
+    NotFound,
+    OptioError,
+    QueueFull,
+    StoreUnavailable,
+    TooMany,
+    Unauthorized,
+    Unsupported,
+)
+from optio.limits.strangers import StrangerLimit
+from optio.model.json_body import decode
+from optio.model.registry import CompiledTask
+from optio.model.trigger import WebhookConfig
+from optio.runs import replay_guard, signature, webhook_decision
+from optio.server import problems, request_body
+from optio.server.dependencies import Hub
+from optio.server.http_guard import answer
+from optio.server.loop_bridge import Landing
+from optio.server.problems import HttpProblem
+from optio.store.base import Accepted, NewDelivery, NewRun
+from optio.telemetry.base import Delivered, Queued
+
+log = logging.getLogger(__name__)
+PREFIX = "/api/hooks/"
+# What a sender proves himself with is not kept: whoever may read deliveries could send as him.
+_CREDENTIAL = re.compile(r"auth|cookie|token|secret|signature|passw|credential|session|api-?key|-hmac|-sign$")
+_LONGEST_KEY = 256
+_LONGEST_HEADER = 1_000
+_MOST_HEADERS = 64
+# Rejections of people who could not prove themselves, kept per path and minute.
+_STRANGERS_KEPT = 10
+# A larger body is worked on in a thread: others must not wait for it.
+_INLINE = 32_768
+
+
+class TooManyUnsigned(TooMany):
+    """A client has sent too many requests whose signature is missing or wrong."""
+
+
+# Narrower kinds of error first.
+_REFUSALS: dict[type[OptioError], str] = {
+    NotFound: "unknown",
+    TooManyUnsigned: "unsigned_rate",
+    QueueFull: "full",
+    TooMany: "rate",
+    Unauthorized: "unsigned",
+    Duplicate: "duplicate",
+    Conflict: "conflict",
+    Invalid: "invalid",
+    Unsupported: "unsupported",
+    Malformed: "unreadable",
+    StoreUnavailable: "unavailable",
+}
+# They get no row in the ledger, and are counted instead.
+_COUNTED = ("rate", "unsigned_rate")
+_STATUSES = {405: "method", 413: "too_large"}
+_encode = msgspec.json.Encoder().encode
+
+
+class Hooks:
+    """ASGI application for everything below `/api/hooks/`."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._minute = 0
+        self._strangers: Counter[str] = Counter()
+        self.limit = StrangerLimit()
+        self._new: list[Queued] = []
+        self.landing = Landing()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start a run. Answers at once with its id; the run executes asynchronously."""
+        try:
+            content = await self._receive(scope, receive)
+            status, verdict = 202 if "status" in content else 200, _answered(content)
+        except request_body.Gone:
+            return
+        except OptioError as err:
+            await answer(scope, send, *problems.raw(err))
+            self._count(scope, _verdict(err))
+            return
+        except Exception:
+            log.exception("webhook %s failed", scope["path"])
+            verdict = "error"
+            status, content = 500, problems.body(500, "Internal error", "the server failed: its log tells more")
+        data = _encode(content)
+        kind = b"application/json" if status < 300 else problems.MEDIA_TYPE.encode()
+        await answer(scope, send, status, [(b"content-type", kind), (b"content-length", b"%d" % len(data))], data)
+        # Nobody waits for what is only counted.
+        self._count(scope, verdict)
+
+    def _count(self, scope: Scope, verdict: str) -> None:
+        # By the task: paths that nobody has are a stranger's choice.
+        task = self._hub.live.current.registry.hooks.get(scope["path"].removeprefix(PREFIX))
+        self._hub.services.telemetry.tell(Delivered("" if task is None else task.id, verdict))
+        if task is not None and task.spec.webhook is not None and verdict in _COUNTED:
+            self._hub.refusals.count(task.spec.webhook.config.path, verdict, task.id)
+
+    async def _receive(self, scope: Scope, receive: Receive) -> dict[str, Any]:
+        path = scope["path"].removeprefix(PREFIX)
+        if scope["method"] != "POST":  # type: ignore[typeddict-item]
+            raise HttpProblem(405, "Method not allowed", "method not allowed", {"Allow": "POST"})
+        snapshot = self._hub.live.current
+        task = snapshot.registry.hooks.get(path)
+        if task is None or task.spec.webhook is None:
+            raise NotFound("webhook", path[:200])
+        config, headers = task.spec.webhook.config, list(scope["headers"])
+        receipt = _Receipt(self, self._hub, task, config, headers, _client(scope), snapshot.number)
+        receipt.refuse_flood()
+        body = await request_body.read(receipt.received, receive, self._hub.services.settings.max_body_bytes)
+        return await receipt.answer(body)
+
+    def may_keep(self, path: str) -> bool:
+        """Whether a stranger's rejection is kept: a flood of them must not fill the disk."""
+        minute = int(time.monotonic() // 60)
+        if minute != self._minute:
+            self._minute, self._strangers = minute, Counter()
+        self._strangers[path] += 1
+        return self._strangers[path] <= _STRANGERS_KEPT
+
+    def tell(self, run: Queued) -> None:
+        """Tell the workers, once for all runs that were committed together, and who counts."""
+        if not self._new:
+            asyncio.get_running_loop().call_soon(self._tell)
+        self._new.append(run)
+
+    def _tell(self) -> None:
+        new, self._new = self._new, []
+        tasks = self._hub.live.current.registry.tasks
+        namespaces = {task.id: task.namespace for run in new if (task := tasks.get(run.task_id)) is not None}
+        tell_of_waiting(self._hub.services.broker, [(run.run_id, namespaces.get(run.task_id)) for run in new])
+        for run in new:
+            self._hub.services.telemetry.tell(run)
+
+
+class _Receipt:
+    """One request on its way through the steps."""
+
+    def __init__(
+        self,
+        hooks: Hooks,
+        hub: Hub,
+        task: CompiledTask,
+        config: WebhookConfig,
+        headers: list[tuple[bytes, bytes]],
+        client: str,
+        generation: int | None,
+    ) -> None:
+        self.hooks, self.hub, self.task, self.config, self.generation = hooks, hub, task, config, generation
+        self.received, self.client = headers, client
+        self.headers: dict[bytes, list[bytes]] = {}
+        for name, value in headers:
+            self.headers.setdefault(name, []).append(value)
+        self.body, self.sha256 = b"", ""
+        self.began = datetime.now(UTC)
+        self.key: str | None = None
+
+    def delivery(self, verdict: str, status: int, detail: str | None = None, *, keep_body: bool = True) -> NewDelivery:
+        return NewDelivery(
+            id=self.hub.new_id(),
+            path=self.config.path,
+            task_id=self.task.id,
+            key=self.key,
+            headers=_kept(self.received, signature.signature_header(self.config)),
+            body=self.body if keep_body else None,
+            body_sha256=self.sha256,
+            verdict=verdict,
+            status=status,
+            detail=detail,
+            guard=replay_guard.guard(self.config, self.header, self.sha256) if status == 202 else None,
+        )
+
+    def header(self, name: str) -> list[str]:
+        return [value.decode("latin-1") for value in self.headers.get(name.encode(), ())]
+
+    def refuse_flood(self) -> None:
+        """Refuse a client over the strangers' limit before its body is read, where it has not sent a signature at all. Whoever
+        has may be a sender with the same address, and is verified first."""
+        if self.config.secret is None or any(self.header(name) for name in signature.signature_headers(self.config)):
+            return
+        wait = self.hooks.limit.wait(self.config.path, self.client)
+        if wait is not None:
+            raise _too_many_unsigned(wait)
+
+    async def answer(self, body: bytes) -> dict[str, Any]:
+        self.body, self.sha256 = body, signature.sha256(body)
+        await self._authenticate()
+        await self._use_rate()
+        store = self.hub.services.store
+        try:
+            if len(self.body) > _INLINE:
+                verdict = await asyncio.to_thread(self._judge)
+            else:
+                verdict = self._judge()
+            if isinstance(verdict, NewRun):
+                self.hub.backlog.admit()
+        except (Malformed, Invalid, QueueFull) as err:
+            # A delivery that was received before gets its first answer, whatever the task has become since.
+            return await self._again(err)
+        try:
+            if isinstance(verdict, NewRun):
+                accepted = await self.hooks.landing.wait(store.accept(verdict, delivery=self.delivery("accepted", 202)))
+                await self.hub.withdraw(accepted.superseded)
+                if accepted.first and accepted.run_id is not None:
+                    self.hooks.tell(Queued(accepted.run_id, self.task.id, "webhook", self.began, verdict.traceparent))
+                if accepted.rejected and accepted.run_id is not None:
+                    raise Duplicate(accepted.run_id)
+            elif verdict == webhook_decision.CHALLENGED:
+                await self.hooks.landing.wait(store.record_delivery(self.delivery("filtered", 200, verdict)))
+                return {"challenge": signature.challenge(self.config, decode(self.body))}
+            else:
+                accepted = await self.hooks.landing.wait(store.record_delivery(self.delivery("filtered", 202, verdict)))
+        except Duplicate:
+            raise  # that is what its delivery says already
+        except Conflict as err:
+            self._reject("conflict", 409, str(err))
+            raise
+        content = _accepted(accepted)
+        if accepted.replay_of is not None:
+            content["reason"] = replay_guard.reason(self.config, self.header, accepted.replay_of)
+        return content
+
+    async def _use_rate(self) -> None:
+        """Count the request in the window of its path: of senders that are proved, for a stranger must not use it up."""
+        wait = await self.hub.services.rate.hit(f"hook:{self.config.path}")
+        if wait is not None:
+            raise TooMany(f"more than {self.hub.services.settings.webhook_rate_per_minute} requests in a minute", wait)
+
+    async def _authenticate(self) -> None:
+        config = self.config
+        if config.secret is None:
+            return
+        keys, faults = [], []
+        for name in [config.secret.name] + ([config.previous_secret.name] if config.previous_secret else []):
+            value = self.hub.services.secrets.get(name)
+            try:
+                keys += [] if value is None else [signature.key(config, value)]
+            except signature.UnusableSecret as err:
+                faults.append(f"the secret `{name}` cannot be used: {err}")
+        doubt = signature.doubt(keys, self.body, self.header, time.time())
+        if doubt is None:
+            return
+        if not keys and not faults:
+            where = self.hub.services.secrets.where(config.secret.name)
+            faults.append(f"the secret `{config.secret.name}` has no value: {where}")
+        # No sender can cure these or is told of them: the log, `optio doctor` and the list of deliveries name them.
+        for fault in faults:
+            log.error("webhook %s: %s", config.path, fault)
+        wait = await self.hooks.limit.hit(config.path, self.client)
+        if wait is not None:
+            raise _too_many_unsigned(wait)
+        verdict, detail = doubt
+        self._reject(verdict, 401, detail if keys else "; ".join(faults), proved=False)
+        raise Unauthorized("the signature is missing or wrong")
+
+    def _key(self) -> str | None:
+        """The sender's id of this delivery; raises Malformed for two of them."""
+        found = signature.delivery_id(self.config, self.header, self.body)
+        # A long one still tells deliveries apart.
+        long = found is not None and len(found) > _LONGEST_KEY
+        return "sha256:" + hashlib.sha256(found.encode()).hexdigest() if found is not None and long else found
+
+    def _judge(self) -> NewRun | str:
+        """The run to start, or why none is wanted; raises Malformed and Invalid."""
+        self.key = self._key()
+        return webhook_decision.judge(
+            self.task,
+            self.config,
+            self.header,
+            self.body,
+            new_id=self.hub.new_id(),
+            actor=f"webhook:{self.config.path}",
+            generation=self.generation,
+        )
+
+    async def _again(self, err: Malformed | Invalid | QueueFull) -> dict[str, Any]:
+        """The answer of an earlier delivery with the same id; else the error, which is kept unless it is the server's own."""
+        if self.key is not None:
+            first = await asyncio.to_thread(self.hub.services.store.known_delivery, self.task.id, self.key)
+            if first is not None and first.body_sha256 != self.sha256:
+                self._reject("conflict", 409, "a delivery with this id was received with another body")
+                raise Conflict("a delivery with this id was received with another body") from err
+            if first is not None:
+                self.hub.services.store.count_repeat(first.id).add_done_callback(_kept_or_logged)
+                return _accepted(Accepted(first.run_id, first=False, duplicate=first.verdict == "duplicate"))
+        if isinstance(err, QueueFull):
+            raise err
+        self._reject(*webhook_decision.refusal(err))
+        raise err
+
+    def _reject(self, verdict: str, status: int, detail: str, *, proved: bool = True) -> None:
+        """Keep the request without making its sender wait. Only who proved himself may fill the disk with bodies."""
+        proved = proved and self.config.secret is not None
+        if not proved and not self.hooks.may_keep(self.config.path):
+            self.hub.refusals.count(self.config.path, verdict, self.task.id)
+            return
+        rejected = self.delivery(verdict, status, detail[:2000], keep_body=proved)
+        self.hub.services.store.record_delivery(rejected).add_done_callback(_kept_or_logged)
+
+
+def _client(scope: Scope) -> str:
+    """The address of the other end of the connection: a reverse proxy's, where there is one."""
+    client = scope["client"]
+    return "" if client is None else client[0]
+
+
+def _too_many_unsigned(wait: timedelta) -> TooManyUnsigned:
+    return TooManyUnsigned("too many requests whose signature is missing or wrong", wait)
+
+
+def _answered(content: dict[str, Any]) -> str:
+    """The word for a request that was answered by 202."""
+    if "challenge" in content:
+        return "filtered"
+    if "reason" in content:
+        return "replayed"
+    return "repeated" if content.get("duplicate") and content["status"] != "duplicate" else str(content["status"])
+
+
+def _verdict(err: OptioError) -> str:
+    """The word for a request that was refused."""
+    if isinstance(err, HttpProblem):
+        return _STATUSES.get(err.status, "error")
+    return next((word for kind, word in _REFUSALS.items() if isinstance(err, kind)), "error")
+
+
+def _kept_or_logged(future: Any) -> None:
+    error = future.exception()
+    if isinstance(error, StoreUnavailable):
+        log.warning("a webhook request could not be recorded: %s", error)
+    elif error is not None:
+        log.error("a webhook request could not be recorded", exc_info=error)
+
+
+def _accepted(accepted: Accepted) -> dict[str, Any]:
+    """`runId` is null for a delivery that was filtered; for a duplicate it is the run that stands for its business key."""
+    status = "filtered" if accepted.run_id is None else "duplicate" if accepted.duplicate else "accepted"
+    content: dict[str, Any] = {"runId": accepted.run_id, "status": status}
+    if not accepted.first:
+        content["duplicate"] = True
+    return content
+
+
+def _kept(headers: list[tuple[bytes, bytes]], signed: str) -> dict[str, str]:
+    kept = {}
+    for name, value in headers[:_MOST_HEADERS]:
+        text = _name(name)
+        if text is None or text == signed:
+            kept[name.decode("latin-1")] = webhook_decision.MASKED
+        else:
+            kept[text] = value[:_LONGEST_HEADER].decode("latin-1")
+    return kept
+
+
+@lru_cache(maxsize=1024)
+def _name(header: bytes) -> str | None:
+    """A header's name, None when its value is a credential."""
+    text = header.decode("latin-1")[:_LONGEST_HEADER]
+    return None if _CREDENTIAL.search(text) else text

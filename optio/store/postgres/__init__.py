@@ -1,0 +1,1 @@
+"""PostgreSQL: the driver for many machines, its connections, and how a database is examined."""

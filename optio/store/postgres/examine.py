@@ -1,0 +1,131 @@
+"""A look at a PostgreSQL database: can Optio work with it as it is? Nothing is changed, and nothing need be there yet."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
+
+from optio.model.probe_result import ERROR, OK, WARNING, Finding
+from optio.store.postgres import errors
+from optio.store.postgres import url as pg_url
+from optio.store.postgres.pool import MOST_CONNECTIONS, Connection
+from optio.store.postgres.postgres_store import state
+from optio.store.sql.schema import found
+
+# Optio's tests run on this one; older ones are not known to work.
+_TESTED = 15
+_CLOCK_S = 2.0
+_SETTINGS = (
+    ("fsync", "off", "a power failure can destroy the database"),
+    ("full_page_writes", "off", "a power failure can destroy the database"),
+    ("synchronous_commit", "off", "a power failure loses runs whose caller was told that they are accepted"),
+    ("zero_damaged_pages", "on", "damaged pages are silently emptied"),
+)
+_FACTS = """
+SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int / 10000 AS major,
+    current_setting('server_encoding') AS encoding, current_setting('max_connections')::int AS most,
+    current_setting('superuser_reserved_connections')::int AS reserved, current_schema() AS schema,
+    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used, pg_is_in_recovery() AS standby
+"""
+
+
+def examine(url: str) -> Iterator[Finding]:
+    """One finding after the other; raises SettingsError for a URL that cannot be read."""
+    target = pg_url.read(url)
+    try:
+        with psycopg.connect(target.conninfo, autocommit=True, row_factory=dict_row) as connection:
+            yield from _look(connection, target.name)
+    except psycopg.Error as err:
+        made = errors.no_connection(target.name, err, MOST_CONNECTIONS)
+        yield Finding("database", ERROR, str(made))
+
+
+def backup_command(url: str, file: str) -> list[str]:
+    """What makes a backup: pg_dump and its arguments, without the password."""
+    given = conninfo_to_dict(url)
+    pg_url.read(url)
+    kept = {name: given[name] for name in ("host", "hostaddr", "port", "user", "dbname", "sslmode") if name in given}
+    command = ["pg_dump", "--format=custom", f"--file={file}"]
+    options = str(given.get("options", ""))
+    if "search_path=" in options:
+        command.append(f"--schema={options.partition('search_path=')[2].split()[0].split(',')[0]}")
+    return [*command, f"--dbname={psycopg.conninfo.make_conninfo('', **kept)}"]
+
+
+def _look(connection: Connection, name: str) -> Iterator[Finding]:
+    facts = _row(connection, _FACTS)
+    secure = "TLS" if connection.pgconn.ssl_in_use else "without TLS"
+    old = facts["major"] < _TESTED
+    yield Finding(
+        "database",
+        WARNING if old else OK,
+        f"PostgreSQL {facts['version'].split()[0]}, {name}, {secure}",
+        f"Optio is tested with version {_TESTED} and newer" if old else None,
+    )
+    if facts["encoding"] != "UTF8":
+        hint = "make one with `createdb --encoding=UTF8 --template=template0`"
+        yield Finding("encoding", ERROR, f"the database keeps {facts['encoding']}, which lacks most characters", hint)
+    there = state(connection)
+    yield found(there)
+    yield _writable(connection, name, facts, empty=there.version == 0)
+    yield _clock(connection)
+    yield from _settings(connection)
+    room = facts["most"] - facts["reserved"] - facts["used"]
+    few = room < MOST_CONNECTIONS
+    hint = f"each process of Optio takes up to {MOST_CONNECTIONS}: raise max_connections"
+    detail = f"{facts['used']} of {facts['most'] - facts['reserved']} connections are in use"
+    yield Finding("connections", WARNING if few else OK, detail, hint if few else None)
+
+
+def _writable(connection: Connection, name: str, facts: dict[str, Any], *, empty: bool) -> Finding:
+    """By a change that is taken back."""
+    if facts["standby"]:
+        return Finding(
+            "writable", ERROR, "the server is a standby", "use the primary: `target_session_attrs=read-write` finds it"
+        )
+    if facts["schema"] is None:
+        hint = "make the schema, or correct the user's search_path"
+        return Finding("writable", ERROR, "no schema of the user's search_path exists", hint)
+    try:
+        with connection.transaction(force_rollback=True):
+            if empty:
+                connection.execute("CREATE TABLE optio_check (a INTEGER)")
+            else:
+                connection.execute("INSERT INTO once (scope, once_key, body_sha256, result, at) VALUES ('', '', '', '', 0)")
+    except psycopg.Error as err:
+        return Finding("writable", ERROR, str(errors.in_our_words(name, err, MOST_CONNECTIONS)))
+    return Finding("writable", OK, f"schema `{facts['schema']}` takes changes")
+
+
+def _clock(connection: Connection) -> Finding:
+    before = time.time()
+    theirs = float(_row(connection, "SELECT extract(epoch FROM clock_timestamp())::float8 AS now")["now"])
+    after = time.time()
+    # What the answer's way took is nobody's difference.
+    ahead = theirs - after if theirs > after else theirs - before if theirs < before else 0.0
+    if abs(ahead) <= _CLOCK_S:
+        return Finding("clock", OK, f"{abs(ahead) * 1000:.0f} ms from this machine's")
+    detail = f"the server's is {abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
+    return Finding(
+        "clock", WARNING, detail, "set both by NTP: schedules fire by this machine's clock, leases end by the server's"
+    )
+
+
+def _settings(connection: Connection) -> Iterator[Finding]:
+    clean = True
+    for name, bad, harm in _SETTINGS:
+        if _row(connection, f"SELECT current_setting('{name}') AS it")["it"] == bad:
+            clean = False
+            yield Finding(
+                "settings", WARNING, f"{name} is {bad}: {harm}", f"ALTER SYSTEM SET {name} = {'off' if bad == 'on' else 'on'}"
+            )
+    if clean:
+        yield Finding("settings", OK, "what is committed is flushed to the disk")
+
+
+def _row(connection: Connection, sql: str) -> dict[str, Any]:
+    row = connection.execute(sql.encode()).fetchone()
+    return row or {}

@@ -1,0 +1,290 @@
+"""Connections to PostgreSQL, each lent to one call at a time. A call ends within its time, whatever the network does.
+
+A server that refuses is asked again by each call: that costs nothing. One that does not answer at all is asked by one call,
+and the others are told so at once: threads that wait for it would keep everything else waiting too.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import dict_row
+
+from optio.errors import Invalid, StoreUnavailable
+from optio.store import deadline
+from optio.store.postgres import errors
+from optio.store.postgres.url import PATIENCE, Target
+
+T = TypeVar("T")
+Connection = psycopg.Connection[dict[str, Any]]
+
+MOST_CONNECTIONS = 8
+_TRIES = 4
+# An attempt to connect that fails later than this was not refused: nobody answered.
+_SILENCE = 1.0
+# So much is left for what was begun late.
+_LEAST = 0.5
+_ROLLBACK_S = 1.0
+# How long a server that has no connection left for us is left alone.
+_FULL = 0.25
+
+
+class _Held:
+    """A connection, with a descriptor of its socket that is ours: what the watchdog shuts down is never somebody else's."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.fresh = True
+        self.lost = False
+        self.cut = False
+        self._socket = socket.socket(fileno=os.dup(connection.fileno()))
+
+    def shut(self) -> None:
+        """Whoever waits for an answer is told at once that none will come."""
+        self.cut = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with contextlib.suppress(psycopg.Error):
+            self.connection.close()
+        self._socket.close()
+
+
+class _Attempt:
+    """A connection that is being opened. `wanted`: its caller waits still. `asks`: the server was silent before, and this one
+    asks for all."""
+
+    def __init__(self, *, asks: bool) -> None:
+        self.began = time.monotonic()
+        self.asks = asks
+        self.wanted = True
+        self.held: _Held | None = None
+        self.error: BaseException | None = None
+
+
+class Pool:
+    """Connections to one database. `call` may be used from any thread."""
+
+    def __init__(self, target: Target, *, patience: float = PATIENCE, most: int = MOST_CONNECTIONS) -> None:
+        self._target = target
+        self._patience = patience
+        self._most = most
+        self._least = min(_LEAST, patience / 4)
+        self._changed = threading.Condition()
+        self._idle: list[_Held] = []
+        self._open = 0
+        self._silent = self._asking = False
+        self._closed = False
+        self._watchdog = _Watchdog(min(0.25, patience / 4))
+
+    def call(self, action: Callable[[Connection], T], *, limit: float | None = None) -> T:
+        """Run it on a connection that nobody else uses, until `limit` by the monotonic clock; the driver's errors in our words.
+
+        It is run again when that can help: after a deadlock, and when the connection was dead before it was used.
+        """
+        limit = deadline.limit(self._patience) if limit is None else limit
+        for attempt in range(_TRIES):
+            held = self._take(limit)
+            sound = False
+            try:
+                with self._watchdog.watching(held, max(limit, time.monotonic() + self._least)):
+                    found = action(held.connection)
+                sound = True
+                return found
+            except psycopg.Error as err:
+                held.lost = errors.lost(held.connection, err) or errors.stale(err)
+                over = attempt == _TRIES - 1 or time.monotonic() >= limit
+                if over or not (errors.again(err) or (held.lost and not held.fresh)):
+                    made = self._in_our_words(err, held)
+                    if made is err:
+                        raise
+                    raise made from err
+            except UnicodeEncodeError as err:
+                raise Invalid("the text holds half of a surrogate pair, which is no character") from err
+            finally:
+                self._give_back(held, sound, limit)
+        raise AssertionError("not reached")
+
+    def _in_our_words(self, err: psycopg.Error, held: _Held) -> Exception:
+        if held.cut:
+            return StoreUnavailable(f"the database {self._target.name} does not answer: the call was given up", temporary=True)
+        return errors.in_our_words(self._target.name, err, self._most)
+
+    # Lending
+
+    def _take(self, limit: float) -> _Held:
+        """An idle connection, or a new one. A thread opens it: the caller waits no longer than its time, whatever the network
+        and the name service do, and what comes later is there for the next."""
+        attempt: _Attempt | None = None
+        refused: StoreUnavailable | None = None
+        with self._changed:
+            try:
+                while True:
+                    if attempt is not None and attempt.held is not None:
+                        return attempt.held
+                    if self._closed:
+                        raise StoreUnavailable("the store is closed")
+                    if self._idle:
+                        held = self._idle.pop()
+                        held.fresh = False
+                        return held
+                    if attempt is not None and attempt.error is not None:
+                        refused = self._refusal(attempt.error)
+                        attempt = None
+                        self._changed.wait(_FULL)
+                        continue
+                    left = limit - self._least - time.monotonic()
+                    if attempt is None and self._silent and self._asking:
+                        raise StoreUnavailable(f"the database {self._target.name} does not answer", temporary=True)
+                    if left <= 0:
+                        raise refused or self._too_late(attempt)
+                    if attempt is None and self._open < self._most:
+                        attempt = self._begin()
+                    self._changed.wait(left)
+            finally:
+                if attempt is not None:
+                    attempt.wanted = False
+
+    def _refusal(self, error: BaseException) -> StoreUnavailable:
+        """The error for the caller; raised at once unless another of our connections will do."""
+        if not isinstance(error, psycopg.Error):
+            raise error
+        refused = errors.no_connection(self._target.name, error, self._most)
+        refused.__cause__ = error
+        if not errors.full(error) or not self._open:
+            raise refused
+        return refused
+
+    def _too_late(self, attempt: "_Attempt | None") -> StoreUnavailable:
+        if attempt is not None and time.monotonic() - attempt.began > _SILENCE:
+            self._silent = self._asking = attempt.asks = True
+        state = "does not answer" if self._silent else f"is too slow: all {self._open} connections are in use"
+        return StoreUnavailable(f"the database {self._target.name} {state}", temporary=True)
+
+    def _begin(self) -> "_Attempt":
+        attempt = _Attempt(asks=self._silent)
+        thread = threading.Thread(target=self._connect, args=(attempt,), name="store-connect", daemon=True)
+        thread.start()
+        self._open += 1
+        self._asking = self._asking or attempt.asks
+        return attempt
+
+    def _connect(self, attempt: "_Attempt") -> None:
+        held: _Held | None = None
+        error: BaseException | None = None
+        try:
+            connection: Connection = psycopg.connect(self._target.conninfo, autocommit=True, row_factory=dict_row)
+            try:
+                held = _Held(connection)
+            except OSError as err:  # this process has no descriptor left
+                connection.close()
+                raise StoreUnavailable(f"the database {self._target.name} cannot be used: {err.strerror}") from err
+        except BaseException as err:
+            error = err
+        with self._changed:
+            if attempt.asks:
+                self._asking = False
+            self._silent = held is None and time.monotonic() - attempt.began > _SILENCE
+            if held is None or self._closed:
+                self._open -= 1
+                attempt.error = error
+            elif attempt.wanted:
+                attempt.held = held
+            else:
+                self._idle.append(held)
+            self._changed.notify_all()
+            closed = self._closed
+        if closed and held is not None:
+            held.close()
+
+    def _give_back(self, held: _Held, sound: bool, limit: float) -> None:
+        if not sound and not held.lost and not held.cut and not held.connection.closed:
+            # An operation that raised has changed nothing.
+            now = time.monotonic()
+            end = min(max(limit, now + self._least), now + _ROLLBACK_S)
+            with contextlib.suppress(psycopg.Error), self._watchdog.watching(held, end):
+                if held.connection.info.transaction_status != TransactionStatus.IDLE:
+                    held.connection.execute("ROLLBACK")
+                sound = True
+        gone: list[_Held] = []
+        with self._changed:
+            if sound and not held.cut and not held.connection.closed and not self._closed:
+                self._idle.append(held)
+                self._silent = False
+                self._changed.notify()
+            else:
+                self._open -= 1
+                gone.append(held)
+                if held.cut:
+                    self._silent = True
+                if held.cut or held.lost:
+                    # What ended this one has ended those that were idle meanwhile, too.
+                    gone += self._forget_idle()
+                self._changed.notify_all()
+        for each in gone:
+            each.close()
+
+    def _forget_idle(self) -> list[_Held]:
+        idle, self._idle = self._idle, []
+        self._open -= len(idle)
+        return idle
+
+    def close(self) -> None:
+        """Close what is idle, and what is lent when it comes back."""
+        with self._changed:
+            self._closed = True
+            idle = self._forget_idle()
+            self._changed.notify_all()
+        for held in idle:
+            held.close()
+        self._watchdog.close()
+
+
+class _Watchdog:
+    """Shuts connections whose call takes too long: a silent network never tells the client that nobody is there."""
+
+    def __init__(self, pause: float) -> None:
+        self._pause = pause
+        self._lock = threading.Lock()
+        self._calls: dict[_Held, float] = {}
+        self._closing = threading.Event()
+        threading.Thread(target=self._loop, name="store-watchdog", daemon=True).start()
+
+    @contextmanager
+    def watching(self, held: _Held, limit: float) -> Iterator[None]:
+        """Until the block ends, or `limit` by the monotonic clock."""
+        with self._lock:
+            self._calls[held] = limit
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._calls[held]
+
+    def _loop(self) -> None:
+        while not self._closing.wait(self._pause):
+            self._look()
+        # Calls that are still out end in time too.
+        while self._look():
+            time.sleep(self._pause)
+
+    def _look(self) -> int:
+        now = time.monotonic()
+        # Under the lock: a connection that was given back is not watched any more.
+        with self._lock:
+            for held, limit in self._calls.items():
+                if now > limit:
+                    held.shut()
+            return len(self._calls)
+
+    def close(self) -> None:
+        """End, after the last call."""
+        self._closing.set()

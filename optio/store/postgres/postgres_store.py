@@ -1,0 +1,374 @@
+"""PostgreSQL: the driver for many machines. Writers gather what waits into one commit; everyone else takes a connection.
+
+READ COMMITTED, with a row lock or an advisory lock wherever an operation decides on what it has read; a snapshot for reading
+operations of several statements. How calls end in time is `pg_pool`'s matter.
+"""
+
+import logging
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import psycopg
+
+from optio.errors import CommitUnknown, SettingsError, StoreMismatch, StoreUnavailable
+from optio.store import deadline
+from optio.store.postgres import errors
+from optio.store.postgres import url as pg_url
+from optio.store.postgres.pool import Connection, Pool
+from optio.store.sql import schema
+from optio.store.sql.bulk import perform
+from optio.store.sql.group_commit import Item, WriteQueue, apart, divisible
+from optio.store.sql.schema import Migration, SchemaState, migrations, pending
+from optio.store.sql.store import SqlStore
+from optio.store.sql.transaction import BYTES, Lot, RequestCounts, Transaction
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MOST_IN_A_COMMIT = 64
+WRITERS = 2
+PATIENCE = pg_url.PATIENCE
+# A migration may have to fill an index over many rows, or wait until another process has done so.
+_MIGRATION_S = 3600.0
+_LOCK_TRIES = 20
+_LOCK_PAUSE_S = 1.0
+_LOCKS = {"admission": 0x6F7074696F01, "registry": 0x6F7074696F02, "schema": 0x6F7074696F03}
+
+_NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now"
+_BEGIN = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_NOW}"
+_SNAPSHOT = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_NOW}"
+# For operations of which one has waited for a lock in vain: the others must not wait for it again.
+_BRIEFLY = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = 200; {_NOW}"
+_MIGRATE = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; {_NOW}"
+_BYTES_OF = "substr(CAST(:blob AS bytea), CAST({name}->>0 AS integer), CAST({name}->>1 AS integer)) AS {name}"
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
+
+
+def open_store(
+    url: str, *, clock: Callable[[], float] | None = None, patience: float = PATIENCE, migrated: bool = True
+) -> SqlStore:
+    """A store in this database, migrated to this version if that is wanted; raises StoreUnavailable, StoreMismatch, and
+    SettingsError for a URL that cannot be read and a database that lacks most characters.
+
+    `clock` gives seconds since 1970 in place of the server's own clock; a call ends after `patience` seconds.
+    """
+    return SqlStore(PostgresEngine(url, clock=clock, patience=patience, migrated=migrated))
+
+
+class _Transaction:
+    """An open transaction on one connection, or a single statement."""
+
+    lateral = True
+
+    def __init__(self, connection: Connection, now: Callable[[], int]) -> None:
+        self._connection = connection
+        self._clock = now
+        self._now: int | None = None
+        self.counts = RequestCounts()
+
+    @property
+    def now(self) -> int:
+        """Microseconds since 1970, by the server's clock; it stands still for as long as this transaction lasts."""
+        if self._now is None:
+            self._now = self._clock()
+        return self._now
+
+    def one(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
+        return self._found(_translated(sql), params).fetchone()
+
+    def hold(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
+        return self._found(_translated(sql) + b" FOR UPDATE", params).fetchone()
+
+    def hold_all(self, sql: str, params: Mapping[str, Any] | None = None, lot: Lot | None = None) -> list[Any]:
+        if lot is not None:
+            sql, params = _laid(sql, lot), {**(params or {}), **_given(lot)}
+        return self._found(_translated(sql) + b" FOR UPDATE", params).fetchall()
+
+    def all(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Any]:
+        return self._found(_translated(sql), params).fetchall()
+
+    def _found(self, sql: bytes, params: Mapping[str, Any] | None) -> psycopg.Cursor[dict[str, Any]]:
+        try:
+            return self._connection.execute(sql, params)
+        except psycopg.DataError:
+            # No text with a NUL can be kept here, so none can be found either; nothing was sent to the server.
+            if sql.lstrip().startswith(b"SELECT") and any(isinstance(v, str) and "\0" in v for v in (params or {}).values()):
+                return self._connection.execute(b"SELECT WHERE FALSE")
+            raise
+
+    def run(self, sql: str, params: Mapping[str, Any] | None = None) -> int:
+        return self._connection.execute(_translated(sql), params).rowcount
+
+    def many(self, sql: str, params: Sequence[Mapping[str, Any]]) -> int:
+        if not params:
+            return 0
+        with self._connection.cursor() as cursor:
+            cursor.executemany(_translated(sql), params)
+            return cursor.rowcount
+
+    def lot(self, sql: str, columns: str, rows: Sequence[Mapping[str, Any]]) -> int:
+        return self.lay(sql, Lot(columns, rows))
+
+    def lay(self, sql: str, lot: Lot, params: Mapping[str, Any] | None = None) -> int:
+        if not lot.rows:
+            return 0
+        return self.run(_laid(sql, lot), {**(params or {}), **_given(lot)})
+
+    def lock(self, name: str) -> None:
+        self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCKS[name],))
+
+
+class PostgresEngine:
+    """Transactions in one database."""
+
+    local = False
+
+    def __init__(
+        self, url: str, *, clock: Callable[[], float] | None = None, patience: float = PATIENCE, migrated: bool = True
+    ) -> None:
+        target = pg_url.read(url)
+        self._name = target.name
+        self._clock = clock
+        self._patience = patience
+        self._pool = Pool(target, patience=patience)
+        self._queue = WriteQueue(MOST_IN_A_COMMIT)
+        self._writers: list[threading.Thread] = []
+        try:
+            encoding = self._pool.call(lambda connection: connection.info.parameter_status("server_encoding"))
+            if encoding not in ("UTF8", None):  # what stands between may not tell
+                # It would take the schema, and then refuse the first letter that is not in it.
+                raise SettingsError(
+                    f"the database {self._name} keeps {encoding}, which lacks most characters: make one with "
+                    "`createdb --encoding=UTF8 --template=template0`, and set OPTIO_DATABASE_URL to it"
+                )
+            if migrated:
+                self.migrate()
+        except BaseException:
+            self._pool.close()
+            raise
+        for number in range(WRITERS):
+            writer = threading.Thread(target=self._write_loop, name=f"store-writer-{number}", daemon=True)
+            writer.start()
+            self._writers.append(writer)
+
+    # Transactions
+
+    def write(self, operation: Callable[[Transaction], T]) -> Future[T]:
+        """Queue an operation; its future resolves after the commit."""
+        return self._queue.put(operation, deadline.limit(self._patience))
+
+    def change(self, operation: Callable[[Transaction], T]) -> T:
+        """One durable transaction, on the caller's thread."""
+        done: list[T] = self._pool.call(lambda connection: self._commit(connection, lambda tx: perform(tx, [operation])))
+        return done[0]
+
+    def read(self, operation: Callable[[Transaction], T]) -> T:
+        """Run a reading operation on one snapshot."""
+
+        def snapshot(connection: Connection) -> T:
+            tx = self._begin(connection, _SNAPSHOT)
+            found = operation(tx)
+            _end(connection)
+            return found
+
+        return self._pool.call(snapshot)
+
+    def peek(self, operation: Callable[[Transaction], T]) -> T:
+        """Run a reading operation of one statement."""
+        return self._pool.call(lambda connection: operation(_Transaction(connection, lambda: self._now(connection))))
+
+    def _begin(self, connection: Connection, begin: str) -> _Transaction:
+        cursor = connection.execute(begin.encode())
+        while cursor.nextset():
+            pass
+        now = _only(cursor)["now"]
+        return _Transaction(connection, lambda: now if self._clock is None else int(self._clock() * 1_000_000))
+
+    def _now(self, connection: Connection) -> int:
+        if self._clock is not None:
+            return int(self._clock() * 1_000_000)
+        return int(_only(connection.execute(_NOW.encode()))["now"])
+
+    def _commit(self, connection: Connection, operation: Callable[[Transaction], T], begin: str = _BEGIN) -> T:
+        value = operation(self._begin(connection, begin))
+        try:
+            ended = _end(connection)
+        except psycopg.Error as err:
+            if not errors.lost(connection, err):
+                raise
+            # Kept or not, nobody knows; whoever asks again with the same key gets the one answer.
+            raise CommitUnknown(f"the database {self._name} went away during a commit: {errors.words(err)}") from err
+        if ended != "COMMIT":
+            raise RuntimeError(f"the transaction ended with {ended}: an operation went on after an error")
+        return value
+
+    # Writers
+
+    def _write_loop(self) -> None:
+        for batch in self._queue.batches():
+            self._write_batch(batch)
+
+    def _write_batch(self, batch: list[Item], begin: str = _BEGIN) -> None:
+        now = time.monotonic()
+        for item in batch:
+            if item.limit <= now:
+                message = f"the database {self._name} is too slow: this waited in vain"
+                item.future.set_exception(StoreUnavailable(message, temporary=True))
+        batch = [item for item in batch if item.limit > now]
+        if not batch:
+            return
+        operations = [item.operation for item in batch]
+        done = False
+
+        def all_of_them(tx: Transaction) -> list[Any]:
+            nonlocal done
+            done = False
+            values = perform(tx, operations)
+            done = True
+            return values
+
+        try:
+            limit = min(item.limit for item in batch)
+            values = self._pool.call(lambda connection: self._commit(connection, all_of_them, begin), limit=limit)
+        except BaseException as err:
+            if divisible(batch) and not done and not _concerns_all(err):
+                # One operation failed: each by itself, so that it harms no other.
+                for item in apart(batch):
+                    self._write_batch([item], _BRIEFLY)
+            else:
+                for item in batch:
+                    item.future.set_exception(err)
+            return
+        for item, value in zip(batch, values, strict=True):
+            item.future.set_result(value)
+
+    # House-keeping
+
+    def check(self) -> None:
+        """Raises StoreUnavailable or StoreMismatch."""
+        found, writable = self._pool.call(lambda connection: (state(connection), _writable(connection)))
+        left = pending(found, migrations())
+        if not writable:
+            raise StoreUnavailable(errors.read_only(self._name), temporary=True)
+        if left:
+            raise StoreMismatch(
+                f"the database {self._name} needs {len(left)} migrations: run `optio db migrate`", temporary=True
+            )
+
+    def migrate(self, tell: Callable[[Migration], object] = lambda step: None) -> list[int]:
+        """Take the steps that are left, telling each before it is taken, and give their numbers; raises StoreUnavailable and
+        StoreMismatch."""
+        taken: list[int] = []
+        tries = 0
+        while pending(self._pool.call(state), migrations()):
+            try:
+                taken += self._pool.call(lambda connection: self._step(connection, tell), limit=time.monotonic() + _MIGRATION_S)
+            except StoreUnavailable as err:
+                # While a table is waited for, nobody else gets it: so we wait a little, often.
+                tries += 1
+                if tries == _LOCK_TRIES or not isinstance(err.__cause__, psycopg.errors.LockNotAvailable):
+                    raise
+                log.warning("the schema waits for other transactions: %s", err)
+                time.sleep(_LOCK_PAUSE_S)
+        return taken
+
+    def _step(self, connection: Connection, tell: Callable[[Migration], object]) -> list[int]:
+        tx = self._begin(connection, _MIGRATE)
+        tx.lock("schema")
+        # Another process may have been first.
+        steps = pending(state(connection), migrations())[:1]
+        for step in steps:
+            tell(step)
+            tx.run("SET LOCAL lock_timeout = 2000")
+            connection.execute(schema.TABLE.encode())
+            for statement in schema.statements(step.script, "postgres"):
+                connection.execute(_dialect(statement).encode())
+            tx.run(
+                "INSERT INTO schema_migrations SELECT :version, GREATEST(:oldest, COALESCE(MAX(oldest), 0)), :now "
+                "FROM schema_migrations",
+                {"version": step.version, "oldest": step.oldest, "now": tx.now},
+            )
+        _end(connection)
+        return [step.version for step in steps]
+
+    def close(self) -> None:
+        """Finish what is queued and close."""
+        if not self._queue.close():
+            return
+        for writer in self._writers:
+            writer.join()
+        self._pool.close()
+
+
+def _concerns_all(err: BaseException) -> bool:
+    """Whether an error says that the database is away, rather than something about one operation."""
+    cause = err.__cause__
+    one = isinstance(cause, psycopg.Error) and cause.sqlstate is not None and not errors.ended(cause)
+    return isinstance(err, StoreUnavailable) and not one
+
+
+def state(connection: Connection) -> SchemaState:
+    """The schema that is there."""
+    # By way of a table: a name alone is looked up in what this session remembers, also when another has just made the table.
+    found = connection.execute("SELECT 1 FROM pg_class WHERE oid = to_regclass('schema_migrations')").fetchone()
+    if found is None:
+        return SchemaState(0, 0)
+    row = _only(
+        connection.execute(
+            "SELECT COALESCE(MAX(version), 0) AS version, COALESCE(MAX(oldest), 0) AS oldest FROM schema_migrations"
+        )
+    )
+    return SchemaState(row["version"], row["oldest"])
+
+
+def _end(connection: Connection) -> str | None:
+    """Commit; what became of it. As a plain statement: there is no plan to keep."""
+    return connection.execute("COMMIT", prepare=False).statusmessage
+
+
+def _writable(connection: Connection) -> bool:
+    return bool(_only(connection.execute("SELECT current_setting('transaction_read_only') = 'off' AS it"))["it"])
+
+
+def _only(cursor: psycopg.Cursor[dict[str, Any]]) -> dict[str, Any]:
+    """The row of a statement that gives one always."""
+    row = cursor.fetchone()
+    if row is None:
+        raise psycopg.OperationalError("the server gave no row")
+    return row
+
+
+def _laid(sql: str, lot: Lot) -> str:
+    # Without the limit the planner takes it for a hundred rows, and reads whole tables for three. By powers of four: few plans.
+    return _from_lot(sql, lot.columns, 4 ** math.ceil(math.log(max(1, len(lot.rows)), 4)))
+
+
+def _given(lot: Lot) -> dict[str, Any]:
+    return {"lot": lot.text, "blob": lot.blob}
+
+
+@lru_cache(512)
+def _from_lot(sql: str, columns: str, limit: int) -> str:
+    parted = [column.split() for column in columns.split(",")]
+    given = ", ".join(f"{name} json" if kind == BYTES else f"{name} {kind}" for name, kind in parted)
+    picked = ", ".join(_BYTES_OF.format(name=name) if kind == BYTES else name for name, kind in parted)
+    source = f"SELECT {picked} FROM json_to_recordset(CAST(:lot AS json)) AS given ({given}) LIMIT {limit}"  # noqa: S608 - all ours
+    return sql.replace("FROM lot", f"FROM ({source}) AS lot")
+
+
+@lru_cache(512)
+def _translated(sql: str) -> bytes:
+    """Named parameters the way this driver writes them."""
+    return _PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%")).encode()
+
+
+def _dialect(statement: str) -> str:
+    """What the migrations write in SQLite's words."""
+    statement = statement.replace("INTEGER PRIMARY KEY", "BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY")
+    return re.sub(r"\bBLOB\b", "BYTEA", statement).replace(") WITHOUT ROWID", ")")

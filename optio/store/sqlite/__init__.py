@@ -1,0 +1,1 @@
+"""SQLite: the embedded driver, its files, and how they are examined and recovered."""

@@ -1,0 +1,201 @@
+"""Check, back up and recover an SQLite database, for `optio doctor` and `optio db`.
+
+A check changes nothing, and the database need not be there yet. A damaged log is never opened here, but by `recover`: SQLite
+would drop what it holds when the file is closed.
+"""
+
+import fcntl
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from optio.errors import SettingsError, StoreUnavailable
+from optio.model.probe_result import ERROR, OK, WARNING, Finding
+from optio.store.sql.schema import found
+from optio.store.sqlite.mounts import shared_by
+from optio.store.sqlite.sqlite_store import read_wal, refuse_damage, state
+from optio.store.sqlite.wal import Salvage, WalReport, salvage_wal
+
+_OLDEST = (3, 35)
+_FEW_BYTES = 100 << 20
+_MIN_FREE_BYTES = 1 << 20
+_BUSY_S = 2.0
+# The bytes that each process with an open database has locked, for reading: see "File Locking" in SQLite's documentation.
+_SHARED_FIRST, _SHARED_BYTES = 0x40000002, 510
+
+
+def examine(path: Path, *, thorough: bool) -> Iterator[Finding]:
+    """One finding after the other; `thorough` reads the whole file."""
+    library = f"SQLite {sqlite3.sqlite_version}"
+    if sqlite3.sqlite_version_info < _OLDEST:
+        yield Finding("database", ERROR, library, "Optio needs SQLite 3.35 or newer (RETURNING)")
+        return
+    existing = next(each for each in (path.absolute().parent, *path.absolute().parents) if each.exists())
+    shared = shared_by(existing)
+    if shared is not None:
+        hint = "SQLite loses data there: move it with OPTIO_DATA_DIR, or use PostgreSQL"
+        yield Finding("database", ERROR, f"{path} lies on a network file system ({shared})", hint)
+    try:
+        refuse_damage(path)
+    except StoreUnavailable as err:
+        yield Finding("log", ERROR, str(err), "`optio db recover`, or restore a backup")
+        return
+    if not path.exists():
+        yield Finding("database", OK, f"{library}, {path} is not made yet")
+        return
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_S)) as connection:
+            yield from _look(connection, path, library, thorough)
+    except (sqlite3.Error, OSError) as err:
+        full = shutil.disk_usage(existing).free < _MIN_FREE_BYTES
+        hint = "free some space" if full else "is it a database of Optio, and may this user read it?"
+        yield Finding("database", ERROR, f"{path}: {err}", hint)
+
+
+def _look(connection: sqlite3.Connection, path: Path, library: str, thorough: bool) -> Iterator[Finding]:
+    connection.isolation_level = None
+    there = state(connection)
+    journal = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    yield Finding("database", OK, f"{library}, {path}, {journal}, {path.stat().st_size:,} bytes")
+    yield found(there)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE optio_check (a INTEGER)")
+        yield Finding("writable", OK, "it takes changes")
+    except sqlite3.Error as err:
+        held = getattr(err, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+        hint = "another process holds it: end that one" if held else "let this user write to the file and to its directory"
+        yield Finding("writable", ERROR, f"{path}: {err}", hint)
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    yield _disk(path)
+    if thorough:
+        faults = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
+        whole = faults == ["ok"]
+        detail = "no page is damaged" if whole else "; ".join(faults)
+        yield Finding("pages", OK if whole else ERROR, detail, None if whole else "restore a backup")
+
+
+def _disk(path: Path) -> Finding:
+    reserve = Path(f"{path}-reserve")
+    held = reserve.stat().st_size if reserve.exists() else 0
+    disk = shutil.disk_usage(path.parent)
+    detail = f"{disk.free >> 20:,} MiB are free"
+    if reserve.exists() and disk.free < min(held or _FEW_BYTES, disk.total // 16):
+        return Finding("disk", ERROR, f"{detail}: new runs are refused, running ones go on", "free some space")
+    if disk.free < _FEW_BYTES:
+        return Finding("disk", WARNING, detail, "free some space")
+    return Finding("disk", OK, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What `recover` did: where the copy of the log is, what was damaged in it, and how many commits are lost."""
+
+    copy: Path
+    report: WalReport
+    lost_commits: int
+
+
+def recover(path: Path) -> Recovery | None:
+    """Keep a copy of a damaged log, then go on with what is whole; None if the log is sound, and then nothing is changed.
+    Raises StoreUnavailable, also while another process has the database open.
+
+    What later transactions wrote again is taken from behind the damage; where that is all that was damaged, nothing is lost.
+    Otherwise what was committed before the damage is left. Where a checkpoint has already written frames behind it into the
+    database file, the file alone is the newer whole state: what is left of the log would put older pages over it.
+    """
+    report = read_wal(path)
+    if report is None or report.damaged_at is None:
+        refuse_damage(path)
+        return None
+    wal = Path(f"{path}-wal")
+    copy = Path(f"{wal}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    try:
+        with _alone(path) as file:
+            _copy(wal, copy)
+            shm = Path(f"{path}-shm")
+            content = wal.read_bytes()
+            salvage = salvage_wal(content, shm.read_bytes() if shm.exists() else b"")
+            if salvage is not None:
+                _apply(salvage, content, file)
+            if salvage is not None or report.backfilled > report.good:
+                os.truncate(wal, 0)
+            shm.unlink(missing_ok=True)
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_S)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            faults = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
+    except (sqlite3.Error, OSError) as err:
+        kept = f"; {copy} is a copy of it" if copy.exists() else ""
+        raise StoreUnavailable(f"the log {wal} could not be recovered: {err}{kept}") from err
+    if faults != ["ok"]:
+        raise StoreUnavailable(f"the database {path} is damaged too ({'; '.join(faults)}): restore a backup; {copy} is the log")
+    return Recovery(copy, report, report.lost_commits if salvage is None else salvage.lost_commits)
+
+
+def _apply(salvage: Salvage, wal: bytes, file: BinaryIO) -> None:
+    """Write the pages into the database. When this breaks off, the log is still there, and it is done again."""
+    for page, start in salvage.pages.items():
+        os.pwrite(file.fileno(), wal[start : start + salvage.page_size], (page - 1) * salvage.page_size)
+    os.truncate(file.fileno(), salvage.size * salvage.page_size)
+    os.fsync(file.fileno())
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[BinaryIO]:
+    """Hold the lock that no other process gets while it has the database open, by the file that this gives: closing another
+    one would drop the lock. Raises StoreUnavailable when a process has it open."""
+    with path.open("r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_BYTES, _SHARED_FIRST)
+        except OSError as err:
+            raise StoreUnavailable(f"another process has {path} open: stop every part of Optio first") from err
+        yield file
+
+
+def _copy(source: Path, target: Path) -> None:
+    mask = os.umask(0o077)
+    try:
+        shutil.copyfile(source, target)
+    finally:
+        os.umask(mask)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def backup(path: Path, target: Path) -> int:
+    """A copy as it stands at one moment, while others write; its size. Nothing is overwritten; what breaks off leaves nothing
+    under this name. Raises SettingsError and StoreUnavailable."""
+    if not path.exists():
+        raise StoreUnavailable(f"there is no database {path}")
+    refuse_damage(path)
+    if target.exists() or target.is_symlink():
+        raise SettingsError(f"{target} exists already and is not overwritten: give another name")
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    mask = os.umask(0o077)
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)) as connection:
+            connection.execute("VACUUM INTO ?", (str(draft),))
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        os.link(draft, target)
+        directory = os.open(target.absolute().parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        return target.stat().st_size
+    except FileExistsError as err:
+        raise SettingsError(f"{target} exists already and is not overwritten: give another name") from err
+    except (sqlite3.Error, OSError) as err:
+        raise StoreUnavailable(f"the backup {target} could not be written: {err}") from err
+    finally:
+        os.umask(mask)
+        draft.unlink(missing_ok=True)

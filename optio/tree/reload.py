@@ -1,0 +1,371 @@
+"""Hot reload: the tree on disk -> the registry that is served.
+
+Events of the file system only say "look"; what counts is what the files hold. A change is taken up when two looks in a row
+agree, no changed file is open for writing and git is not at work; a file that does not come to rest is held at its last
+content while all others go on. A scan now and then finds what no event told.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import watchfiles
+
+from optio.broker.base import Broker, Topic
+from optio.compiler.diagnostics import Severity, finding
+from optio.compiler.incremental import IncrementalCompiler, Sign
+from optio.compiler.report import concise
+from optio.compiler.source_tree import SUFFIXES, DirectoryTree, OverlayTree
+from optio.errors import OptioError
+from optio.model.drift import DRIFT_GRACE_S
+from optio.tree.git_commit import commit_of
+from optio.tree.scan import Look, Missing, again, being_written, differences, git_at_work, identity, look, unchanged
+from optio.tree.served import LiveRegistry, Snapshot
+
+log = logging.getLogger(__name__)
+# One saved file is quickly known to be whole; of many, others may follow.
+_SETTLE_ONE, _SETTLE_MANY = 0.02, 0.1
+# An editor's save may be "delete, then write".
+_STAYS_GONE = 0.25
+_LONGEST_SETTLE, _LONGEST_GIT = 2.0, 10.0
+_MOST_ATTEMPTS = 4
+_TICK = 1.0
+_SCAN_EVERY = 10.0
+_TRY_AGAIN = 30.0
+# A look at a large tree must not become the machine's main work.
+_MOST_LOOKING = 0.05
+_MOST_LOGGED = 20
+# How often the log says again that a removal is held.
+REMIND_EVERY_S = 600.0
+
+
+def log_news(snapshot: Snapshot) -> None:
+    """What is served, and what is wrong, for a log."""
+    generation = snapshot.generation.id if snapshot.generation else None
+    log.info("serving generation %s: %d tasks of %d files", generation, len(snapshot.registry.tasks), snapshot.files)
+    for line in concise([d for d in snapshot.diagnostics if d.severity is Severity.ERROR][:_MOST_LOGGED]):
+        log.warning("%s", line)
+    for task_id in sorted(snapshot.kept)[:_MOST_LOGGED]:
+        log.warning("task %s is served as it was before its file broke", task_id)
+    if snapshot.removal is not None:
+        log.warning("%s", snapshot.removal.summary)
+        log.warning("held tasks: %s", name_some(snapshot.removal.tasks))
+
+
+def name_some(task_ids: Sequence[str]) -> str:
+    """Return the first ids of a list, and how many there are besides."""
+    more = len(task_ids) - _MOST_LOGGED
+    return ", ".join(task_ids[:_MOST_LOGGED]) + (f" and {more} more" if more > 0 else "")
+
+
+class Reloader:
+    """Keeps a LiveRegistry equal to a directory."""
+
+    def __init__(
+        self, root: Path, live: LiveRegistry, broker: Broker, *, on_change: Callable[[Snapshot], None] = log_news
+    ) -> None:
+        self._root = root
+        self._live = live
+        self._broker = broker
+        self._on_change = on_change
+        self._compiler = IncrementalCompiler()
+        self._lock = asyncio.Lock()
+        self._halt = threading.Event()
+        # What the last compilation saw, by sign; None where the sign could hide a change. What is held back has its old one.
+        self._seen: dict[str, Sign | None] = {}
+        self._gone: dict[str, float] = {}
+        self._held = False
+        self._loaded = False
+        self._lost = False
+        self._cost = 0.0
+        self._complaint = ""
+        self._remind_at = 0.0
+        self._commit: str | None = None
+
+    async def load(self, paths: Collection[str] | None = None) -> Snapshot:
+        """Take the tree up now, or of its changes only those of `paths`; the snapshot that is served afterwards."""
+        if paths is None:
+            await self._follow()
+        else:
+            await self._locked(None, frozenset(paths))
+        return self._live.current
+
+    async def _follow(self) -> None:
+        """Wait for a moment of rest and take up what the tree held then."""
+        for attempt in range(_MOST_ATTEMPTS):
+            rest = await asyncio.to_thread(self._settle)
+            if rest is not None and attempt == _MOST_ATTEMPTS - 1:
+                rest = replace(rest, forced=True)
+            if rest is None or await self._locked(rest, None):
+                return
+
+    async def _locked(self, rest: "_Rest | None", only: frozenset[str] | None) -> bool:
+        async with self._lock:
+            return await asyncio.to_thread(self._take_up, rest, only)
+
+    def _take_up(self, rest: "_Rest | None", only: frozenset[str] | None) -> bool:
+        """False when the tree was changed meanwhile: what was read may be of two states that never were one."""
+        before = self._live.current
+        known = self._compiler.known()
+        try:
+            now = self._look(known)
+        except Missing as err:
+            self._lose(err)
+            return True
+        changed = differences(self._seen, now.signs)
+        held: set[str] = set()
+        if only is not None and self._loaded:
+            held = changed - only
+        elif rest is not None:
+            disturbed = differences(rest.signs, now.signs)
+            if disturbed and not rest.forced:
+                return False
+            held = changed & (rest.moving | disturbed)
+        tree = DirectoryTree(self._root, now.task_files)
+        compilation = self._compiler.compile(
+            OverlayTree(tree, {path: _content(known, path) for path in held}) if held else tree,
+            {path: sign for path, sign in now.signs.items() if path not in held and path not in now.racy},
+        )
+        if rest is not None and not rest.forced and not unchanged(self._root, now, changed):
+            return False
+        self._commit = commit_of(self._root)
+        snapshot = self._live.replace(compilation, self._compiler.unserved(compilation), self._commit, deleted=only or ())
+        self._seen = {path: None if path in now.racy else sign for path, sign in now.signs.items() if path not in held} | {
+            path: self._seen[path] for path in held if path in self._seen
+        }
+        if not self._loaded:
+            # What a tree holds lives for long: a later collection need not walk through it all, which stops everybody.
+            gc.collect()
+            gc.freeze()
+        self._held, self._loaded, self._lost = bool(held), True, False
+        fresh = before.generation is None or snapshot.registry.digest != before.registry.digest
+        if fresh:
+            self._broker.tell(Topic.REGISTRY)
+        if fresh or (snapshot.diagnostics, snapshot.kept, snapshot.removal) != (
+            before.diagnostics,
+            before.kept,
+            before.removal,
+        ):
+            self._on_change(snapshot)
+        return True
+
+    def _lose(self, err: Missing) -> None:
+        """A tree that cannot be read is no empty tree: nobody deleted these tasks."""
+        if not self._lost:
+            hint = "put it back: until then all tasks are served as they were"
+            self._on_change(self._live.lose(finding("OPT115", str(err), path=err.path, hint=hint)))
+        self._lost = True
+
+    def _settle(self) -> "_Rest | None":
+        """Wait until the tree is at rest, but not for ever; None when nothing is new."""
+        began = time.monotonic()
+        known = self._compiler.known()
+        before = self._look_again(known)
+        if before is None:
+            return _NOTHING
+        changed = self._changed(before)
+        if not changed and self._loaded and not self._lost and commit_of(self._root) == self._commit:
+            return None
+        if not self._loaded and not before.racy and not any(being_written(self._root / path) for path in changed):
+            return _Rest(before.signs)
+        pause = _SETTLE_ONE if sum(path.endswith(SUFFIXES) or path in known for path in changed) <= 1 else _SETTLE_MANY
+        patience = began + _LONGEST_SETTLE
+        while not self._halt.wait(max(pause, self._cost)):
+            # Of one changed file, its own sign is enough: what else happens is seen by the look that takes the tree up.
+            now = again(self._root, before, changed) if len(changed) == 1 else self._look_again(known)
+            if now is None:
+                return _NOTHING
+            changed = self._changed(now)
+            moving = differences(before.signs, now.signs) | self._just_gone(changed - now.signs.keys())
+            moving |= {path for path in changed - moving if path in now.signs and being_written(self._root / path)}
+            if time.monotonic() - began < _LONGEST_GIT and git_at_work(self._root, within=_LONGEST_GIT):
+                # Its last files have not come to rest when it is done.
+                patience = time.monotonic() + _LONGEST_SETTLE
+            elif not moving or time.monotonic() > patience:
+                return _Rest(now.signs, frozenset(moving), forced=bool(moving))
+            before, pause = now, min(pause * 1.5, _STAYS_GONE)
+        return _Rest(before.signs, frozenset(changed), forced=True)
+
+    def _changed(self, now: Look) -> set[str]:
+        return differences(self._seen, now.signs)
+
+    def _just_gone(self, gone: Collection[str]) -> set[str]:
+        """Of what is gone, that which may come back in a moment."""
+        now = time.monotonic()
+        self._gone = {path: self._gone.get(path, now) for path in gone}
+        return {path for path, since in self._gone.items() if now - since < _STAYS_GONE}
+
+    def _look_again(self, known: Collection[str]) -> Look | None:
+        """None when the tree is missing, and stays so for a moment."""
+        limit = time.monotonic() + _STAYS_GONE
+        while True:
+            try:
+                return self._look(known)
+            except Missing:
+                if self._lost or time.monotonic() > limit or self._halt.wait(_SETTLE_ONE):
+                    return None
+
+    def _look(self, known: Collection[str]) -> Look:
+        began = time.monotonic()
+        found = look(self._root, known)
+        self._cost = time.monotonic() - began
+        return found
+
+    async def watch(self, stop: asyncio.Event) -> None:
+        """Follow the tree, and what other servers make of theirs, until `stop`. Never raises."""
+        await asyncio.gather(self._watch_files(stop), self._watch_servers(stop))
+
+    async def _watch_servers(self, stop: asyncio.Event) -> None:
+        """Look at what other servers did when one of them says so, and each second."""
+        told, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def hint(topic: Topic, key: str) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+                loop.call_soon_threadsafe(told.set)
+
+        unsubscribe = self._broker.subscribe(hint, (Topic.REGISTRY,))
+        stopping = asyncio.create_task(stop.wait())
+        stopping.add_done_callback(lambda _: told.set())
+        try:
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(told.wait(), _TICK)
+                told.clear()
+                if not stop.is_set():
+                    await self._follow_servers()
+        finally:
+            unsubscribe()
+            stopping.cancel()
+            with contextlib.suppress(OptioError):
+                await asyncio.to_thread(self._live.leave)
+
+    async def _watch_files(self, stop: asyncio.Event) -> None:
+        """Without file events the scan still finds every change."""
+        wake = asyncio.Event()
+        stopping = asyncio.create_task(stop.wait())
+        stopping.add_done_callback(lambda _: self._halt.set())
+        stopping.add_done_callback(lambda _: wake.set())
+        watcher = _Watcher(self._root, wake)
+        due = 0.0
+        try:
+            while not stop.is_set():
+                if await watcher.follow():
+                    # What happened before the watcher was ready is found by the next looks.
+                    wake.set()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(wake.wait(), max(0.0, min(_TICK, due - time.monotonic())))
+                woken = wake.is_set()
+                wake.clear()
+                if stop.is_set() or not (woken or time.monotonic() >= due):
+                    continue
+                calm = await self._try(self._follow)
+                if self._held:
+                    wake.set()
+                # A watcher misses files in directories that are made while it looks away: look once more after each event.
+                soon = woken or not calm or watcher.blind or None in self._seen.values()
+                due = time.monotonic() + max(_TICK if soon else _SCAN_EVERY, self._cost / _MOST_LOOKING)
+        finally:
+            self._halt.set()
+            stopping.cancel()
+            await watcher.close()
+
+    async def _follow_servers(self) -> None:
+        """Take up what other servers have done: another generation, a release of held tasks. Tell them that this one is there.
+        Log now and then that tasks are held, or that the directory differs."""
+
+        async def follow() -> None:
+            if await asyncio.to_thread(lambda: self._live.is_behind() or self._live.is_released()):
+                await self.load(())
+            await asyncio.to_thread(self._live.tell)
+
+        await self._try(follow)
+        snapshot, now = self._live.current, time.monotonic()
+        drifts = snapshot.drift is not None and now - snapshot.drift.since > DRIFT_GRACE_S
+        if snapshot.removal is None and not drifts:
+            self._remind_at = 0.0
+        elif now >= self._remind_at:
+            # A held removal was told when it began.
+            if snapshot.removal is not None and self._remind_at:
+                log.warning("%s", snapshot.removal.summary)
+            if snapshot.drift is not None and drifts:
+                log.warning("%s (%s): %s", snapshot.drift.summary, snapshot.drift.details, snapshot.drift.cure)
+            self._remind_at = now + REMIND_EVERY_S
+
+    async def _try(self, follow: Callable[[], Awaitable[None]]) -> bool:
+        """Whether the tree could be taken up, if there was anything to take up."""
+        try:
+            await follow()
+        except OptioError as err:
+            if str(err) != self._complaint:
+                log.warning("the tree cannot be taken up now: %s", err)
+            self._complaint = str(err)
+            return False
+        except Exception:
+            log.exception("the tree could not be taken up")
+            return False
+        self._complaint = ""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """A look at a tree, and the files that still moved then; `forced` when it would not come to rest."""
+
+    signs: Mapping[str, Sign]
+    moving: frozenset[str] = frozenset()
+    forced: bool = False
+
+
+_NOTHING = _Rest({}, forced=True)
+
+
+class _Watcher:
+    """Sets an event when something happens below a directory, also after another one was put in its place."""
+
+    def __init__(self, root: Path, wake: asyncio.Event) -> None:
+        self._root = root
+        self._wake = wake
+        self._place: tuple[str, int, int] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._again = 0.0
+        self.blind = True
+
+    async def follow(self) -> bool:
+        """Begin to watch the directory that stands there now; whether that is another one than before."""
+        place = identity(self._root)
+        if place == self._place and (self._task is None or not self._task.done() or time.monotonic() < self._again):
+            return False
+        await self.close()
+        moved, self._place = place != self._place, place
+        self.blind = place is None
+        if place is not None:
+            self._again = time.monotonic() + _TRY_AGAIN
+            self._task = asyncio.create_task(self._events())
+        return moved
+
+    async def _events(self) -> None:
+        try:
+            async for _ in watchfiles.awatch(self._root, step=10, debounce=50, rust_timeout=1000, watch_filter=None):
+                self._wake.set()
+        except (OSError, RuntimeError) as err:
+            log.warning("no file events (%s; see fs.inotify.max_user_watches): changes are found by a scan", err)
+        self.blind = True
+
+    async def close(self) -> None:
+        """Watch no more."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+
+def _content(known: Mapping[str, bytes | None], path: str) -> bytes | None:
+    """What a file held when it was last taken up; what could not be read is there, but gives nothing."""
+    return (known[path] or b"") if path in known else None

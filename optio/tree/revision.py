@@ -1,0 +1,317 @@
+"""The task tree as another revision of its git repository has it, read by the git program; nothing is checked out."""
+
+import os
+import posixpath
+import subprocess
+import tempfile
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGKILL
+from threading import Timer
+from typing import NamedTuple
+
+from optio.compiler.source_tree import ESCAPES, MAX_FILE_BYTES, SUFFIXES, MemoryTree, Unreadable
+from optio.errors import SettingsError
+from optio.plan.words import brief
+
+# Of one tree so much is read at most.
+_MOST_FILES, _MOST_BYTES = 100_000, 256 << 20
+# A link may lead to a link, and in the end back to itself.
+_MOST_LINKS = 10
+_PATIENCE_S = 60
+_CHUNK = 1 << 16
+# It only reads, asks nobody, and fetches nothing.
+_QUIET = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8"}
+_FILE, _LINK = "100", "120000"
+
+
+class RevisionTree(MemoryTree):
+    """The texts of a revision, in which what cannot be read says why, as a directory does."""
+
+    def __init__(self, files: Mapping[str, bytes], unreadable: Mapping[str, Unreadable]) -> None:
+        super().__init__({**dict.fromkeys(unreadable, b""), **files})
+        self._unreadable = unreadable
+
+    def read(self, path: str) -> bytes:
+        """The file's bytes; raises Unreadable."""
+        known = self._unreadable.get(posixpath.normpath(path))
+        if known is not None:
+            raise Unreadable(known.code, known.message, known.hint)
+        return super().read(path)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A task directory in its repository: `way` leads to it from the repository's top as it is written, for a revision may
+    have no such directory, or a link in its place; `here` is a directory in which git can be asked."""
+
+    root: Path
+    here: Path
+    way: str
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return brief(str(self.root))
+
+
+def place_of(root: Path) -> Place:
+    """The place of a task directory that need not be there; raises SettingsError where there is no repository."""
+    here, rest = root if root.is_dir() else Path(os.path.abspath(root)), ""
+    while not here.is_dir():
+        here, rest = here.parent, posixpath.join(here.name, rest)
+    try:
+        said = _git(Place(root, here, ""), "rev-parse", "--show-toplevel", "--show-prefix")
+    except _Failed as err:
+        raise (no_directory(root) if rest else err) from err
+    top, prefix, *_ = said.decode("utf-8", "surrogateescape").split("\n")
+    written = Path(os.path.abspath(root))
+    for parent in (written, *written.parents):
+        if parent.is_dir() and os.path.samefile(parent, top):
+            return Place(root, parent, _directory(written.relative_to(parent).as_posix()))
+    return Place(root, here, prefix + rest)  # a link of elsewhere leads here
+
+
+def _directory(path: str) -> str:
+    return "" if path in ("", ".") else f"{path}/"
+
+
+def no_directory(root: Path, where: str = "") -> SettingsError:
+    """Nobody has such a task directory."""
+    return SettingsError(f"there is no task directory `{brief(str(root))}`{where}: --tasks names another")
+
+
+def tree_at(root: Path, revision: str) -> tuple[RevisionTree, str]:
+    """The tree below `root` as it was at a revision, and the commit that this is; raises SettingsError."""
+    place = place_of(root)
+    commit = commit_of(place, revision)
+    tree = tree_of(place, commit)
+    if tree is None and not root.is_dir():
+        raise no_directory(root)
+    return tree or RevisionTree({}, {}), commit
+
+
+def commit_of(place: Place, revision: str) -> str:
+    """The commit that a revision names; raises SettingsError."""
+    if not revision.strip() or revision.startswith("-"):
+        raise SettingsError(f"`{brief(revision)}` is no revision: give a branch, a tag or a commit")
+    try:
+        wanted = _git(place, "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}")
+    except _Failed as err:
+        message = f"the repository of `{place.name}` has no revision `{brief(revision)}`"
+        raise SettingsError(message + (f": {_SHALLOW}" if _is_shallow(place) else "")) from err
+    return wanted.decode().strip()
+
+
+def merge_base(place: Place, one: str, other: str) -> str:
+    """The newest commit that both have in their history; raises SettingsError when there is none."""
+    commits = commit_of(place, one), commit_of(place, other)
+    try:
+        return _git(place, "merge-base", *commits).decode().strip()
+    except _Failed as err:
+        why = _SHALLOW if _is_shallow(place) else "name two branches of one history, or compare them as they are with `..`"
+        raise SettingsError(f"`{brief(one)}` and `{brief(other)}` have no commit in common here: {why}") from err
+
+
+_SHALLOW = "the clone is shallow: `git fetch --unshallow` brings the history (`fetch-depth: 0` for `actions/checkout`)"
+
+
+def _is_shallow(place: Place) -> bool:
+    return _git(place, "rev-parse", "--is-shallow-repository").strip() == b"true"
+
+
+def _lacking(place: Place, commit: str) -> SettingsError:
+    """Why not all objects can be read, and what brings them."""
+    try:
+        _git(place, "config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$")
+    except _Failed:
+        return SettingsError(
+            f"the repository of `{place.name}` lacks objects of {commit[:12]}, or they are damaged: `git fsck` tells which"
+        )
+    cure = "`git fetch --refetch --no-filter` brings them, or clone without `--filter`"
+    return SettingsError(f"the clone of `{place.name}` is partial, and lacks objects of {commit[:12]}: {cure}")
+
+
+class _Failed(SettingsError):
+    """The git program said no."""
+
+
+def _git(place: Place, *arguments: str, data: bytes | None = None) -> bytes:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(place.here), *arguments],
+            input=data if data is not None else b"",
+            capture_output=True,
+            env={**os.environ, **_QUIET},
+            timeout=_PATIENCE_S,
+            check=False,
+        )
+    except FileNotFoundError as err:
+        raise _not_installed() from err
+    except (subprocess.TimeoutExpired, ValueError, OSError) as err:
+        raise SettingsError(f"git could not be asked: {brief(str(err), 300)}") from err
+    if done.returncode != 0:
+        raise _failed(place, done.returncode, done.stderr)
+    return done.stdout
+
+
+def _not_installed() -> SettingsError:
+    return SettingsError("a revision needs the git program, which is not installed")
+
+
+def _failed(place: Place, code: int, stderr: bytes) -> _Failed:
+    said = stderr.decode("utf-8", "replace").strip().splitlines()
+    return _Failed(f"git cannot read `{place.name}`: {brief(said[0], 300) if said else f'exit code {code}'}")
+
+
+class _Entry(NamedTuple):
+    mode: str
+    name: str
+    size: str
+    path: str
+
+
+def _entries(place: Place, commit: str, way: str) -> Generator[_Entry, None, None]:
+    """What a commit has below a directory, as git lists it; whoever has seen enough need not hear all of it."""
+    where = ["--", way] if way else []
+    command = ["git", "-C", str(place.here), "ls-tree", "-r", "-z", "--long", "--full-tree", commit, *where]
+    with tempfile.TemporaryFile() as said:
+        try:
+            git = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env={**os.environ, **_QUIET})
+        except FileNotFoundError as err:
+            raise _not_installed() from err
+        patience = Timer(_PATIENCE_S, git.kill)
+        patience.start()
+        try:
+            yield from map(_entry, _parts(git))
+            code = git.wait()
+        finally:
+            patience.cancel()
+            git.kill()
+            git.communicate()
+        if code == -SIGKILL:
+            raise SettingsError(f"git could not list {commit[:12]} in {_PATIENCE_S} seconds")
+        if code != 0:
+            said.seek(0)
+            raise _failed(place, code, said.read())
+
+
+def _parts(git: "subprocess.Popen[bytes]") -> Iterator[bytes]:
+    """What it says between NULs."""
+    if git.stdout is None:
+        raise ValueError("nothing to read from")
+    rest = b""
+    while chunk := git.stdout.read1(_CHUNK):  # type: ignore[attr-defined]
+        *parts, rest = (rest + chunk).split(b"\0")
+        yield from parts
+
+
+def _entry(part: bytes) -> _Entry:
+    head, _, path = part.decode("utf-8", "surrogateescape").partition("\t")
+    mode, _, name, size = head.split()
+    return _Entry(mode, name, size, path)
+
+
+def tree_of(place: Place, commit: str) -> RevisionTree | None:
+    """The tree as a commit has it; None when it has no such directory. Raises SettingsError."""
+    try:
+        found = _tree(place, commit, place.way)
+        if found is None:
+            way = _led(place, commit)
+            found = None if way is None else _tree(place, commit, way)
+    except _Failed as err:
+        raise _lacking(place, commit) from err
+    return found
+
+
+def _led(place: Place, commit: str) -> str | None:
+    """Where the way leads over the links that a commit has in it; None where it has none, or one that leads out."""
+    ahead, done, links = place.way.rstrip("/").split("/"), "", 0
+    while ahead:
+        path = posixpath.normpath(posixpath.join(done, ahead.pop(0)))
+        if path == ".." or path.startswith(("../", "/")):
+            return None
+        entry = b"" if path == "." else _git(place, "ls-tree", "-z", "--full-tree", commit, "--", path)
+        if not entry.startswith(_LINK.encode()):
+            done = path
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            return None
+        target = _git(place, "cat-file", "blob", entry.split()[2].decode()).decode("utf-8", "surrogateescape")
+        ahead = [*(["/"] if target.startswith("/") else []), *target.split("/"), *ahead]
+    return _directory(done) if links else None
+
+
+def _tree(place: Place, commit: str, way: str) -> RevisionTree | None:
+    blobs: dict[str, str] = {}
+    links: dict[str, str] = {}
+    unreadable: dict[str, Unreadable] = {}
+    there, total = 0, 0
+    with closing(_entries(place, commit, way)) as entries:
+        for entry in entries:
+            there += 1
+            if there > _MOST_FILES:
+                raise _too_many(commit, f"more than {_MOST_FILES:,} files")
+            path = entry.path.removeprefix(way)
+            if not entry.mode.startswith(_FILE) and entry.mode != _LINK:
+                continue  # another repository
+            if path.endswith(SUFFIXES) and any(part.startswith(".") for part in path.split("/")):
+                continue  # hidden, as on a disk
+            if not entry.size.isdecimal():  # `BAD`
+                raise _lacking(place, commit)
+            if int(entry.size) > MAX_FILE_BYTES:
+                unreadable[path] = Unreadable("OPT014", f"is larger than {MAX_FILE_BYTES >> 20} MiB", "split it")
+                continue
+            total += int(entry.size)
+            if total > _MOST_BYTES:
+                raise _too_many(commit, f"more than {_MOST_BYTES >> 20:,} MiB")
+            (links if entry.mode == _LINK else blobs)[path] = entry.name
+    texts = _contents(place, commit, [*blobs.values(), *links.values()])
+    files = {path: texts[name] for path, name in blobs.items()}
+    targets = {path: texts[name].decode("utf-8", "surrogateescape") for path, name in links.items()}
+    found = dict(files)
+    for path in targets:
+        end = _end(path, targets)
+        if end in files:
+            found[path] = files[end]
+        else:
+            unreadable[path] = _astray(end)
+    return RevisionTree(found, unreadable) if there else None
+
+
+def _too_many(commit: str, what: str) -> SettingsError:
+    return SettingsError(f"{commit[:12]} has {what} in the task directory: too much to be compared at once")
+
+
+def _end(path: str, targets: Mapping[str, str]) -> str:
+    """Where a link leads, over others."""
+    for _ in range(_MOST_LINKS):
+        if path not in targets:
+            break
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(path), targets[path]))
+    return path
+
+
+def _astray(target: str) -> Unreadable:
+    if target.startswith(("/", "../")) or target == "..":
+        return Unreadable("OPT706", ESCAPES, "copy the file into the tree")
+    return Unreadable("OPT115", "is a link to what is no file of the tree", "copy the file to its place")
+
+
+def _contents(place: Place, commit: str, names: list[str]) -> dict[str, bytes]:
+    """Objects by name."""
+    data = _git(place, "cat-file", "--batch", data="".join(f"{name}\n" for name in names).encode())
+    found: dict[str, bytes] = {}
+    at = 0
+    for name in names:
+        end = data.index(b"\n", at)
+        _, *kind = data[at:end].split()
+        if len(kind) != 2:  # `missing`
+            raise _lacking(place, commit)
+        size = int(kind[1])
+        found[name] = data[end + 1 : end + 1 + size]
+        at = end + 1 + size + 1
+    return found

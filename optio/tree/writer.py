@@ -1,0 +1,425 @@
+"""Writes: a change asked for through the API -> the same change in the task files, so that git stays the truth.
+
+The tree as it would be is compiled first; only what compiles is written, whole and at once. Comments and all lines that the
+change does not touch stay as they are.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optio.compiler.diagnostics import Diagnostic, Severity
+from optio.compiler.edits.edit_yaml import CannotEdit, edit
+from optio.compiler.incremental import IncrementalCompiler
+from optio.compiler.pipeline import Compilation
+from optio.compiler.source import SourceFile
+from optio.compiler.source_tree import MAX_FILE_BYTES, DirectoryTree, OverlayTree
+from optio.compiler.yaml.document import Document, parse
+from optio.compiler.yaml.emit import dump
+from optio.errors import Conflict, Invalid, NotFound, OptioError, Problem, StoreUnavailable, WritesDenied
+from optio.model.registry import CompiledTask, Registry, canonical
+from optio.model.route import Route, pointer
+from optio.model.text import slug
+from optio.model.trigger import WebhookConfig
+from optio.runs import signature
+from optio.secrets import Secrets
+from optio.tree.scan import Missing, look
+
+_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_LONGEST_ID = 80
+_LONGEST_SECRET_NAME = 128
+_SCHEMA = Path("schemas", "task.schema.json")
+_NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class Stale(OptioError):
+    """The task is another one than the caller saw."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What a write did: the task, its file, and what the compiler warns of in the words of the request."""
+
+    task_id: str
+    path: str
+    warnings: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """What was sent, and where in the task it went: a diagnostic's place becomes a pointer into it."""
+
+    value: Any
+    at: Route = ()
+
+    def pointer(self, route: Route) -> str:
+        if route[: len(self.at)] != self.at:
+            return ""
+        kept: list[str | int] = []
+        value = self.value
+        for step in route[len(self.at) :]:
+            if not isinstance(value, (dict, list)):
+                break
+            kept.append(step)
+            if (step not in value) if isinstance(value, dict) else not (isinstance(step, int) and step < len(value)):
+                break
+            value = value[step]  # type: ignore[index]
+        return pointer(tuple(kept))
+
+
+@dataclass(slots=True)
+class _Taken:
+    """Literal secrets taken out of a request: they go to the secret store, their names into the file."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    warnings: list[Problem] = field(default_factory=list)
+
+
+class TaskFiles:
+    """Changes task files. One writer at a time on a machine: the lock is a file. Every method may raise Invalid, Conflict,
+    WritesDenied and StoreUnavailable; then nothing was changed."""
+
+    def __init__(self, root: Path, secrets: Secrets, *, deny: bool, lock: Path) -> None:
+        self._root, self._secrets, self._deny, self._lock = root, secrets, deny, lock
+        self._compiler = IncrementalCompiler()
+
+    def create(self, body: Mapping[str, Any], served: Registry) -> Written:
+        """A new file for a new task."""
+        wanted = dict(body)
+        task_id = _id_of(wanted)
+        path = f"{task_id or 'task'}.yaml"
+        with self._turn():
+            if task_id in served.tasks:
+                raise Conflict(f"the task `{task_id}` exists already: change it with PATCH /api/tasks/{task_id}")
+            taken = self._take_secrets(wanted, task_id, _Body(body))
+            if task_id and os.path.lexists(self._root / path):
+                raise Conflict(f"the file `{path}` exists already, and gives no such task: mend it, or give this task an `id`")
+            data = (self._modeline() + dump(wanted)).encode()
+            document, _ = parse(SourceFile(path, data))
+            if document is not None and canonical(document.value) != canonical(wanted):
+                raise Invalid("the task holds a value that YAML cannot say", [Problem("", "cannot be written as YAML")])
+            warnings = self._check(path, data, _Body(body), self._compile({}))
+            if task_id is None:
+                raise Invalid("the name gives no id", [Problem("/name", "gives no id", hint="add `id`")])
+            self._apply(path, None, data, taken)
+        return Written(task_id=task_id, path=path, warnings=(*warnings, *taken.warnings))
+
+    def patch(self, task: CompiledTask, body: Mapping[str, Any], digests: Collection[str] | None) -> Written:
+        """RFC 7396 on the task as it stands in its file. With `digests`, only if its digest is one of them (else Stale)."""
+
+        def change(value: dict[str, Any]) -> None:
+            merged = merge(value, body)
+            value.clear()
+            value.update(merged)
+
+        return self._edit(task, change, _Body(body), digests)
+
+    def add_trigger(self, task: CompiledTask, body: Mapping[str, Any]) -> Written:
+        """One more trigger; Conflict when there is one of its type."""
+        kind = body.get("type")
+
+        def change(value: dict[str, Any]) -> None:
+            triggers = value.get("triggers") or []
+            if isinstance(kind, str) and any(isinstance(t, dict) and t.get("type") == kind for t in triggers):
+                cure = f"DELETE /api/tasks/{task.id}/triggers/{kind} first, or change it with PATCH /api/tasks/{task.id}"
+                raise Conflict(f"the task `{task.id}` has a {kind} trigger already: {cure}")
+            value["triggers"] = [*triggers, dict(body)]
+
+        return self._edit(task, change, _Body(body, ("triggers", -1)), None)
+
+    def remove_trigger(self, task: CompiledTask, kind: str, digests: Collection[str] | None) -> Written:
+        """Raises NotFound when there is none of that type."""
+
+        def change(value: dict[str, Any]) -> None:
+            triggers = value.get("triggers") or []
+            kept = [t for t in triggers if not (isinstance(t, dict) and t.get("type") == kind)]
+            if len(kept) == len(triggers):
+                raise NotFound("trigger", kind)
+            value["triggers"] = kept
+
+        return self._edit(task, change, _Body({}), digests)
+
+    def delete(self, task: CompiledTask, digests: Collection[str] | None) -> Written:
+        """The file goes."""
+        with self._turn():
+            base = self._compile({})
+            path = _fresh(base, task).origin.path
+            _expect(base, task, digests)
+            data = self._read(path)
+            if self._deny:
+                raise WritesDenied(f"task files are not written here: delete `{path}` in git", path=path, document="")
+            self._replace(path, data, None)
+        return Written(task_id=task.id, path=path)
+
+    def _edit(self, task: CompiledTask, change: Any, body: _Body, digests: Collection[str] | None) -> Written:
+        with self._turn():
+            base = self._compile({})
+            path = _fresh(base, task).origin.path
+            _expect(base, task, digests)
+            data = self._read(path)
+            document = _document(path, data)
+            wanted = dict(document.value)
+            change(wanted)
+            if body.at:
+                body = _Body(body.value, ("triggers", len(wanted["triggers"]) - 1))
+            _refuse_moves(task, document.value, wanted)
+            taken = self._take_secrets(wanted, task.id, body)
+            try:
+                after = edit(path, data, wanted)
+            except CannotEdit as err:
+                raise Conflict(f"{path}:{err.line}: {err}: change this file by hand") from err
+            warnings = self._check(path, after, body, base)
+            if after != data or taken.values:
+                self._apply(path, data, after, taken)
+        return Written(task_id=task.id, path=path, warnings=(*warnings, *taken.warnings))
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        with _told(self._lock):
+            self._lock.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _compile(self, changes: Mapping[str, bytes | None]) -> Compilation:
+        try:
+            now = look(self._root, self._compiler.known())
+        except Missing as err:
+            raise Conflict(f"{err}: put it back first") from err
+        signs = {path: sign for path, sign in now.signs.items() if path not in now.racy and path not in changes}
+        return self._compiler.compile(OverlayTree(DirectoryTree(self._root), changes), signs)
+
+    def _check(self, path: str, data: bytes, body: _Body, base: Compilation) -> tuple[Problem, ...]:
+        """Warnings; raises Invalid with what would be wrong that is not wrong now."""
+        known = {(d.path, d.code, d.message) for d in base.diagnostics}
+        found = [d for d in self._compile({path: data}).diagnostics if (d.path, d.code, d.message) not in known]
+        errors = [d for d in found if d.severity is Severity.ERROR]
+        taken = next((d for d in errors if d.code == "OPT701"), None)
+        if taken is not None:
+            raise Conflict(f"{taken.message}: {taken.hint}")
+        if errors:
+            raise Invalid("the task would have errors", [_problem(d, path, body) for d in errors])
+        return tuple(_problem(d, path, body) for d in found if d.severity is Severity.WARNING and d.path == path)
+
+    def _take_secrets(self, wanted: dict[str, Any], task_id: str | None, body: _Body) -> _Taken:
+        taken = _Taken()
+        triggers = wanted.get("triggers")
+        if not isinstance(triggers, list):
+            return taken
+        wanted["triggers"] = triggers = list(triggers)
+        for index, trigger in enumerate(triggers):
+            config = trigger.get("config") if isinstance(trigger, dict) else None
+            if not isinstance(config, dict) or not isinstance(config.get("secret"), str):
+                continue
+            name, value = _secret_name(task_id or "task", config.get("path")), config["secret"]
+            place = body.pointer(("triggers", index, "config", "secret"))
+            if not value.strip():
+                raise Invalid("the secret is blank", [Problem(place, "is blank", hint="send a long random text")])
+            _refuse_unusable(config, name, place)
+            if value.endswith("..."):
+                hint = "anybody can sign with it: send a random one before this webhook is used in earnest"
+                taken.warnings.append(Problem(place, "the secret is a placeholder", hint=hint))
+            taken.values[name] = value
+            taken.places[name] = place
+            triggers[index] = {**trigger, "config": {**config, "secret": {"name": name}}}
+        return taken
+
+    def _apply(self, path: str, before: bytes | None, after: bytes, taken: _Taken) -> None:
+        if self._deny:
+            names = ", ".join(f"`{name}` ({self._secrets.where(name)})" for name in taken.values)
+            message = "task files are not written here (OPTIO_WRITES): commit this document"
+            raise WritesDenied(message + (f", and set the secret {names}" if names else ""), path=path, document=after.decode())
+        former = {name: self._secrets.get(name) for name in taken.values}
+        try:
+            for name, value in taken.values.items():
+                with _told(self._root):
+                    self._secrets.put(name, value)
+                if self._secrets.get(name) != value:
+                    hint = f'{self._secrets.where(name)}, and send `{{"name": "{name}"}}`'
+                    raise Invalid("the secret cannot be kept", [Problem(taken.places[name], "cannot be kept here", hint=hint)])
+            self._replace(path, before, after)
+        except BaseException:
+            for name, old in former.items():
+                if old is not None:
+                    self._secrets.put(name, old)
+            raise
+
+    def _read(self, path: str) -> bytes:
+        """The bytes of a file that may be changed; raises Conflict."""
+        full = self._root / path
+        parent = os.path.realpath(full.parent)
+        root = os.path.realpath(self._root)
+        try:
+            status = os.lstat(full)
+        except OSError as err:
+            raise Conflict(f"`{path}` is not there: it was changed at the same time") from err
+        if not stat.S_ISREG(status.st_mode) or (parent != root and not parent.startswith(root + os.sep)):
+            raise Conflict(f"`{path}` is a link or no regular file: change it where it comes from")
+        if status.st_size > MAX_FILE_BYTES:
+            raise Conflict(f"`{path}` is too large")
+        with _told(full):
+            return full.read_bytes()
+
+    def _replace(self, path: str, before: bytes | None, after: bytes | None) -> None:
+        """The whole change or none; `None` is a file that is not there. Raises Conflict when somebody else was quicker."""
+        full = self._root / path
+        draft = full.with_name(f".{full.name}.optio")
+        with _told(full):
+            try:
+                if after is not None:
+                    mode = 0o644 if before is None else stat.S_IMODE(os.stat(full).st_mode)
+                    _write_whole(draft, after, mode)
+                if before is None:
+                    # A link fails where a file is: nobody's new file is overwritten.
+                    _put_new(draft, full)
+                elif self._read(path) != before:
+                    raise Conflict(f"`{path}` was changed at the same time: send the request again")
+                elif after is None:
+                    full.unlink()
+                else:
+                    draft.replace(full)
+            except FileExistsError as err:
+                raise Conflict(f"the file `{path}` exists already") from err
+            finally:
+                draft.unlink(missing_ok=True)
+            _sync(full.parent)
+
+    def _modeline(self) -> str:
+        if (self._root.absolute().parent / _SCHEMA).is_file():
+            return f"# yaml-language-server: $schema=../{_SCHEMA.as_posix()}\n"
+        return ""
+
+
+def merge(value: Any, patch: Any) -> Any:
+    """RFC 7396: members of the patch replace those of the value, null removes them."""
+    if not isinstance(patch, Mapping):
+        return patch
+    merged = dict(value) if isinstance(value, dict) else {}
+    for name, change in patch.items():
+        if change is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge(merged.get(name), change)
+    return merged
+
+
+def _id_of(document: Mapping[str, Any]) -> str | None:
+    given, name = document.get("id"), document.get("name")
+    found = given if isinstance(given, str) else slug(name) if isinstance(name, str) else ""
+    return found if _ID.fullmatch(found) and len(found) <= _LONGEST_ID else None
+
+
+def _secret_name(task_id: str, path: Any) -> str:
+    """Two underscores stand where no id and no path has two dashes: different webhooks, different names."""
+    words = [re.sub(r"[^A-Z0-9]+", "_", str(word).upper()) for word in (task_id, path or "")]
+    name = "__".join(words)
+    if len(name) >= _LONGEST_SECRET_NAME:
+        name = f"{name[:100]}_{hashlib.sha256(name.encode()).hexdigest()[:16].upper()}"
+    return name if name[0].isalpha() else f"_{name}"
+
+
+def _refuse_unusable(config: Mapping[str, Any], name: str, place: str) -> None:
+    """Raise Invalid for a secret that the webhook's scheme cannot verify with."""
+    try:
+        webhook = WebhookConfig.of({**config, "secret": {"name": name}})
+    except ValueError:
+        return  # the compiler says what else is wrong with this configuration
+    try:
+        signature.key(webhook, config["secret"])
+    except signature.UnusableSecret as err:
+        raise Invalid("the secret cannot be used", [Problem(place, str(err), hint="send a long random text")]) from err
+
+
+def _fresh(base: Compilation, task: CompiledTask) -> CompiledTask:
+    """The task as its file says now; as it is served when the file is broken."""
+    return base.registry.tasks.get(task.id, task)
+
+
+def _expect(base: Compilation, task: CompiledTask, digests: Collection[str] | None) -> None:
+    digest = _fresh(base, task).digest
+    if digests is not None and digest not in digests and "*" not in digests:
+        raise Stale(f"the task `{task.id}` has the digest {digest} now: look at it again")
+
+
+def _document(path: str, data: bytes) -> Document:
+    document, found = parse(SourceFile(path, data))
+    if document is None or not isinstance(document.value, dict):
+        first = next((d for d in found if d.severity is Severity.ERROR), None)
+        why = f"{first.span.start.line}: {first.message}" if first else "1: holds no task"
+        raise Conflict(f"the file is broken and must be mended first: {path}:{why}")
+    return document
+
+
+def _refuse_moves(task: CompiledTask, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    if "promptTemplate" in wanted and "promptTemplate" not in before and "promptFile" in wanted:
+        hint = f"change `{wanted['promptFile']}`, or send `promptFile: null` with it"
+        raise Invalid(
+            "the prompt stands in a file of its own", [Problem("/promptTemplate", "stands in `promptFile`", hint=hint)]
+        )
+    meant = _id_of(wanted)
+    if meant is not None and meant != task.id:
+        key = "/id" if "id" in wanted else "/name"
+        hint = f"send `id: {task.id}` with the new name" if key == "/name" else "create a new task and delete this one"
+        raise Invalid("a task keeps its id", [Problem(key, f"would change the id to `{meant}`", hint=hint)])
+
+
+def _problem(diagnostic: Diagnostic, path: str, body: _Body) -> Problem:
+    if diagnostic.path != path:
+        return Problem("", f"{diagnostic.path}: {diagnostic.message}", diagnostic.code, diagnostic.hint)
+    place = body.pointer(diagnostic.route)
+    where = "" if place or not diagnostic.route or not body.at else f"line {diagnostic.span.start.line}: "
+    return Problem(place, where + diagnostic.message, diagnostic.code, diagnostic.hint)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the file system refuses, in our words."""
+    try:
+        yield
+    except OSError as err:
+        message = f"`{path.name}` cannot be written: {err.strerror}"
+        if err.errno in _NO_RIGHT:
+            raise Conflict(f"{message}; commit the change in git, or set OPTIO_WRITES=deny") from err
+        raise StoreUnavailable(message) from err
+
+
+def _write_whole(path: Path, data: bytes, mode: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _put_new(draft: Path, full: Path) -> None:
+    """A link fails where a file is, so that nobody's new file is overwritten; some file systems have no links."""
+    try:
+        os.link(draft, full)
+    except OSError as err:
+        if err.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS) or os.path.lexists(full):
+            raise
+        draft.replace(full)
+
+
+def _sync(directory: Path) -> None:
+    """The new name is there; not every file system can be made to say when it will survive a loss of power."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
