@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 STREAMS = {b"o": "stdout", b"e": "stderr", b"r": "result", b"s": "said", b"x": "end"}
-# Large frames of these come in several pieces.
-_PARTED = (b"o", b"e", b"r")
 # Longer than any head can be.
 _LONGEST_HEAD = 128
 
@@ -20,38 +18,48 @@ class Piece(NamedTuple):
 
 
 class Frames:
-    """Takes the log in chunks of any size. A log that begins in the middle (the kubelet has rotated it) is searched for the
-    next head; what is no frame is passed over."""
+    """Takes the log in chunks of any size. A log that begins in the middle is searched for the next head; what is no frame is
+    passed over. So is a frame that lacks something: whoever follows a log while the kubelet rotates it may miss lines that were
+    written meanwhile, and would take the head of another frame for output. That it is missing, the next offset tells."""
 
     def __init__(self, mark: str) -> None:
-        self._head = re.compile(rb"^" + re.escape(mark.encode()) + rb" ([oersxOER]) (\d+) (\d+)\n", re.MULTILINE)
+        self._head = re.compile(rb"^" + re.escape(mark.encode()) + rb" ([oersxOER]) (\d+) (\d{1,7})\n", re.MULTILINE)
+        self._sign = f"\n{mark} ".encode()
         self._buffer = b""
-        self._stream = b""
-        self._offset = self._left = 0
 
     def feed(self, chunk: bytes) -> Iterator[Piece]:
-        """The pieces that are there now: a large frame of the agent comes in several, one of the supervisor's in one."""
+        """The pieces that are whole now."""
         self._buffer += chunk
-        while self._buffer:
-            if self._left:
-                if self._stream not in _PARTED and len(self._buffer) < self._left:
-                    return
-                yield self._piece()
+        while (head := self._head.search(self._buffer)) is not None:
+            begin, end = head.end(), head.end() + int(head[3])
+            if self._has_head(begin, end) or self._buffer[end : end + 1] not in (b"\n", b""):
+                self._buffer = self._buffer[begin:]
                 continue
-            head = self._head.search(self._buffer)
-            if head is None:
-                last = self._buffer[self._buffer.rfind(b"\n") + 1 :]
-                self._buffer = last if len(last) < _LONGEST_HEAD else b""
+            if len(self._buffer) <= end:
+                self._buffer = self._buffer[head.start() :]
                 return
-            self._buffer = self._buffer[head.end() :]
-            self._stream, self._offset, self._left = head[1], int(head[2]), int(head[3])
+            yield _piece(head, self._buffer[begin:end])
+            self._buffer = self._buffer[end:]
+        last = self._buffer[self._buffer.rfind(b"\n") + 1 :]
+        self._buffer = last if len(last) < _LONGEST_HEAD else b""
 
-    def _piece(self) -> Piece:
-        data = self._buffer[: self._left]
-        self._buffer = self._buffer[len(data) :]
-        self._left -= len(data)
-        if self._stream.isupper():
-            data = bytes.fromhex(data.decode("ascii", "replace"))
-        piece = Piece(STREAMS[self._stream.lower()], self._offset, data)
-        self._offset += len(data)
-        return piece
+    def rest(self) -> Iterator[Piece]:
+        """What there is of a last frame whose writer has ended before it was whole."""
+        head = self._head.match(self._buffer)
+        if head is not None and head[1] in (b"o", b"e", b"r") and head.end() < len(self._buffer):
+            yield _piece(head, self._buffer[head.end() :])
+
+    def _has_head(self, begin: int, end: int) -> bool:
+        """Whether another frame begins where this one's data should be."""
+        at = begin - 1
+        while (at := self._buffer.find(self._sign, at, end + len(self._sign) - 1)) >= 0 and at < end:
+            if self._head.match(self._buffer, at + 1):
+                return True
+            at += 1
+        return False
+
+
+def _piece(head: re.Match[bytes], data: bytes) -> Piece:
+    if head[1].isupper():
+        data = bytes.fromhex(data.decode("ascii", "replace"))
+    return Piece(STREAMS[head[1].lower()], int(head[2]), data)

@@ -138,6 +138,9 @@ class Feed:
                 for piece in frames.feed(chunk):
                     yield piece
                 handle.wake()
+        if not follow:
+            for piece in frames.rest():
+                yield piece
 
     async def _is_gone(self, handle: PodHandle) -> bool:
         try:

@@ -1,10 +1,13 @@
 """What only a real cluster can do to an attempt."""
 
+import hashlib
+import textwrap
 import uuid
 
 import pytest
 
 from optio.executors.base import Warm
+from optio.executors.pods import manifest
 from optio.executors.pods.template import EVICTABLE, Template, faults
 from optio.model.task import Environment
 from tests.executors.pods.api import Api
@@ -97,3 +100,30 @@ def test_a_template_of_the_operator_holds_for_pods_that_are_made_and_for_those_t
     assert {"key": "agents", "operator": "Exists", "effect": "NoSchedule"} in busy["spec"]["tolerations"]
     assert busy["spec"]["imagePullSecrets"] == [{"name": "registry"}]
     assert [each["metadata"]["annotations"][EVICTABLE] for each in (idle, busy)] == ["true", "false"]
+
+
+def test_output_is_whole_and_in_order_that_an_agent_prints_while_the_kubelet_rotates_its_log(make: Make, install: str) -> None:
+    name, count = manifest.name_of(install, "run", 1), 200_000
+    # A tenth of it in lines that travel in hexadecimal. In all more than two logs of the size that the kubelet allows.
+    source = f"""
+        import sys, time
+        for n in range({count}):
+            sys.stdout.write("%099d%s" % (n, "\\r\\n" if n % 10_000 < 1_000 else "\\n"))
+            if n % 100 == 0:
+                sys.stdout.flush()
+                time.sleep(0.01)
+        sys.stdout.flush()
+        open("go").read()
+    """
+    executor = make(memory="256Mi", cpu="1", disk="512Mi")
+    handle = executor.start(python(textwrap.dedent(source), setup=("mkfifo go",), timeout_s=300.0))
+    whole = b"".join(b"%099d%s" % (n, b"\r\n" if n % 10_000 < 1_000 else b"\n") for n in range(count))
+    eventually(lambda: handle.spool.sizes["stdout"] == len(whole), within=200, what="all of the output")  # type: ignore[attr-defined]
+    with Api(NAMESPACE) as api:
+        eventually(lambda: api.has_rotated_log(name), within=30, what="a log that lacks its beginning")
+    executor._call(lambda: executor._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
+    ended = until_ended(handle, within=60)
+    handle.close(remove=True)
+
+    assert ended.exit.code == 0
+    assert hashlib.sha256(ended.stdout).digest() == hashlib.sha256(whole).digest()

@@ -738,6 +738,36 @@ def test_output_that_a_rotated_log_lacks_is_asked_for_again_while_its_pod_lives(
     assert hashlib.sha256(data).digest() == hashlib.sha256(b"x" * (size - 1) + b"\n").digest()
 
 
+@pytest.mark.parametrize("end", ["", "\r"], ids=["text", "in hexadecimal"])
+def test_lines_that_a_rotation_of_the_log_hides_from_its_reader_are_taken_from_the_agents_own_file(
+    make: Make, proxy: FaultProxy, end: str
+) -> None:
+    """F46: in the middle of frames, and heads of frames too."""
+    seen = 0
+
+    def most(line: bytes) -> list[bytes]:
+        nonlocal seen
+        seen += 1
+        return [] if seen % 900 > 800 and seen < 18_000 else [line]
+
+    proxy.rule(LOG, times=None, lines=most)
+    source = (
+        f"for n in $(seq 60); do seq -f '%.0f{end}' $((n * 1000 - 999)) $((n * 1000)); sleep 0.05; done; read x <go; echo over"
+    )
+
+    executor = make(cpu="500m")
+    handle = executor.start(shell(source, setup=("mkfifo go",), timeout_s=120.0))
+    size = sum(len(f"{n}{end}\n") for n in range(1, 60_001))
+    eventually(lambda: handle.spool.sizes["stdout"] == size, within=60, what="all of the output")  # type: ignore[attr-defined]
+    executor._call(lambda: executor._cluster.run(handle.name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
+    ended = until_ended(handle, within=60)
+    handle.close(remove=True)
+
+    assert (ended.exit.code, ended.exit.reason) == (0, None)
+    assert seen > 18_000
+    assert ended.stdout == b"".join(b"%d%s\n" % (n, end.encode()) for n in range(1, 60_001)) + b"over\n"
+
+
 def test_an_agent_whose_log_is_silent_from_its_start_is_not_taken_for_one_that_never_began(
     make: Make, proxy: FaultProxy
 ) -> None:

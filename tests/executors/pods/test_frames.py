@@ -67,3 +67,30 @@ def test_what_is_no_frame_is_passed_over_in_little_memory() -> None:
 
     assert list(frames.feed(b"sh: not found\n" + b"x" * 1_000_000)) == []
     assert list(frames.feed(b"\n5f2c s 0 5\nready\n")) == [Piece("said", 0, b"ready")]
+
+
+@given(logs, st.lists(st.integers(1, 50), max_size=40), st.integers(0, 40), st.integers(1, 9))
+def test_a_log_that_lacks_lines_in_its_middle_yields_nothing_that_is_not_so(
+    log: list[tuple[str, bytes]], sizes: list[int], first: int, count: int
+) -> None:
+    # Frames of one length could not be told apart.
+    log = [(name, data.replace(b"\n", b" ").ljust(200 + n, b".")) for n, (name, data) in enumerate(log)]
+    lines = [line + b"\n" for line in written(log).split(b"\n")[:-1]]
+    whole = {stream: b"".join(data for name, data in log if name == stream) for stream in names}
+
+    for piece in read(b"".join(lines[:first] + lines[first + count :]), sizes):
+        if piece.stream not in ("said", "end"):
+            assert whole[piece.stream][piece.offset : piece.offset + len(piece.data)] == piece.data
+
+
+def test_a_frame_that_is_cut_by_the_next_one_is_passed_over_as_soon_as_that_comes() -> None:
+    frames = Frames(MARK)
+
+    assert list(frames.feed(b"5f2c o 0 200000\nabc\n5f2c o 200000 3\ndef\n")) == [Piece("stdout", 200000, b"def")]
+
+
+def test_output_that_its_writer_could_not_finish_is_there_as_far_as_it_goes() -> None:
+    frames = Frames(MARK)
+
+    assert list(frames.feed(b"5f2c o 0 3\nabc\n5f2c o 3 200000\ndef")) == [Piece("stdout", 0, b"abc")]
+    assert list(frames.rest()) == [Piece("stdout", 3, b"def")]
