@@ -49,10 +49,10 @@ class Kept(NamedTuple):
 class Maker:
     """Compiles the files of one tree, and tells what is still true of it."""
 
-    def __init__(self, tree: SourceTree, signs: Signs, *, careful: bool) -> None:
+    def __init__(self, tree: SourceTree, signs: Signs, *, careful: bool, executor: str | None = None) -> None:
         self._source = _Source(tree, signs)
         self._signs = signs
-        self._careful = careful
+        self._careful, self._executor = careful, executor
         self._bases, self._policy = Bases(self._source), Policies(self._source)
         self._around: dict[str, tuple[str, ...]] = {}
 
@@ -65,7 +65,7 @@ class Maker:
         """Compile one file."""
         holding = self._holding(path)
         self._source.begin(path)
-        file = compile_file(path, self._source, self._bases, self._policy, careful=self._careful)
+        file = compile_file(path, self._source, self._bases, self._policy, careful=self._careful, executor=self._executor)
         return Kept(file.claim, file.diagnostics, file.ignores, holding, tuple(self._source.seen.values()))
 
     def holds(self, path: str, kept: Kept) -> bool:

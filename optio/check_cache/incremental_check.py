@@ -27,7 +27,7 @@ def answers(root: Path, tree: SourceTree, paths: Sequence[str], how: How, *, who
     """These paths are the `whole` tree, or some of its files: then what is kept of the others stays. Nothing is kept of what
     is made from a file whose content is only `typed`."""
     store = _store(how)
-    maker = Maker(tree, Signs(root, without=typed), careful=how.careful)
+    maker = Maker(tree, Signs(root, without=typed), careful=how.careful, executor=how.executor)
     before = store.load(root) if store is not None else {}
     now = {path: kept for path in paths if (kept := before.get(path)) is not None and maker.holds(path, kept)}
     open_questions = [path for path in paths if path not in now]
@@ -53,4 +53,4 @@ def _store(how: How) -> Store | None:
     made = made_with() if how.place is not None else None
     if how.place is None or made is None:
         return None
-    return Store(how.place, made + (b" careful" if how.careful else b""))
+    return Store(how.place, made + (b" careful" if how.careful else b"") + f" {how.executor}".encode())

@@ -236,6 +236,5 @@ def told(things: Iterable[T], tell: Callable[[T], Diagnostic]) -> Iterator[Diagn
     for each in islice(left, MOST_OF_ONE_CODE_PER_FILE):
         last = tell(each)
         yield last
-    more = sum(1 for _ in left)
-    if last is not None and more:
+    if last is not None and (more := sum(1 for _ in left)):
         yield replace(last, more=more)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import Span
-from optio.model.isolation import KEYS, asked
+from optio.model.isolation import KEYS, POD, asked, not_applied
 from optio.model.route import Route
 from optio.model.trigger import ScheduleTrigger, WebhookTrigger
 
@@ -60,8 +60,8 @@ NO_CAPS: tuple[Cap | None, Cap | None] = (None, None)
 class Claim(NamedTuple):
     """The task in the file `path`; `named` is what its id comes from, or None when that is wrong. `when` it starts is there
     for a careful check, what it may `spend` under a policy that caps all of them together; `caps` are that policy's own.
-    `asks` are the keys of `environment` that isolate, and the policy `demands` some of them to be applied; its `namespaces`
-    are the patterns that it gives one."""
+    `asks` are the keys of `environment` that isolate and that the executor does not apply, and the policy `demands` some of
+    them to be applied; its `namespaces` are the patterns that it gives one."""
 
     path: str
     id: str
@@ -75,8 +75,16 @@ class Claim(NamedTuple):
     namespaces: tuple[Place, ...] = ()
 
 
-def claim(task: ResolvedTask, *, careful: bool = False, priced: bool = False, demands: tuple[str, ...] = ()) -> Claim:
-    """What a task says. `demands` are those of the policy."""
+def claim(
+    task: ResolvedTask,
+    *,
+    careful: bool = False,
+    executor: str | None = None,
+    priced: bool = False,
+    demands: tuple[str, ...] = (),
+) -> Claim:
+    """What a task says. `demands` are those of the policy. A tree whose policy demands pods is for them, wherever it is
+    checked."""
     route = ("id",) if task.spec.id else ("name",)
     return Claim(
         task.path,
@@ -85,13 +93,13 @@ def claim(task: ResolvedTask, *, careful: bool = False, priced: bool = False, de
         tuple(_hooks(task)),
         _when(task) if careful else None,
         _spend(task) if priced else None,
-        asks=tuple(_asks(task)),
+        asks=() if executor is None or POD in demands else tuple(_asks(task, executor)),
         demands=demands,
     )
 
 
-def _asks(task: ResolvedTask) -> Iterator[tuple[str, Place]]:
-    for key in asked(task.spec.environment):
+def _asks(task: ResolvedTask, executor: str) -> Iterator[tuple[str, Place]]:
+    for key in not_applied(executor, asked(task.spec.environment)):
         route = _ASKED[key]
         if task.knows(route):
             yield key, _place(task, route)

@@ -147,7 +147,7 @@ def compile_tree(tree: SourceTree, *, careful: bool = False, executor: str | Non
     """Never raises for what stands in a file. With `careful` a task is also asked for what it could do without; with `executor`
     also for what that does not apply. Not `whole` is a tree of which some files are looked at."""
     bases, policy = Bases(tree), Policies(tree)
-    files = (compile_file(path, tree, bases, policy, careful=careful) for path in tree.task_files())
+    files = (compile_file(path, tree, bases, policy, careful=careful, executor=executor) for path in tree.task_files())
     return assemble(files, levels=policy.levels, careful=careful, executor=executor, whole=whole)
 
 
@@ -206,10 +206,17 @@ def judge(
 
 
 def compile_file(
-    path: str, tree: SourceTree, bases: Bases, policy: "Policies", *, careful: bool = False, samples: bool = False
+    path: str,
+    tree: SourceTree,
+    bases: Bases,
+    policy: "Policies",
+    *,
+    careful: bool = False,
+    executor: str | None = None,
+    samples: bool = False,
 ) -> CompiledFile:
-    """Parse, merge, shape, resolve and check one file. Only with `samples` the task keeps those that it was checked with: as
-    values they are ten times as large as their files."""
+    """Parse, merge, shape, resolve and check one file, as `compile_tree` does. Only with `samples` the task keeps those that it
+    was checked with: as values they are ten times as large as their files."""
     with guesses():
         document, task, found = _compiled(path, tree, bases, policy, careful)
     if document is None:
@@ -217,7 +224,7 @@ def compile_file(
     said, compiled = (policy.claim if path == POLICY else None), None
     if task is not None:
         demands = policy.demands(task)
-        said = claim(task, careful=careful, priced=policy.claim is not None, demands=demands)
+        said = claim(task, careful=careful, executor=executor, priced=policy.claim is not None, demands=demands)
         compiled = emit(task, demands, policy.namespace(path))
         if task.samples and not samples:
             task = replace(task, samples=())

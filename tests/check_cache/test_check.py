@@ -238,3 +238,17 @@ def test_what_is_typed_is_not_kept_and_the_rest_of_the_tree_is(tmp_path: Path, m
     assert {path.partition("/")[0] for path in typed_again} == {"t1"}
     assert check(root, how=how) == plainly(root)
     assert {path.partition("/")[0] for path in made} == {"t1"}
+
+
+def test_what_is_kept_for_one_executor_is_not_taken_for_another(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    fill(root, 3)
+    write(
+        root, "asks.yaml", "name: Asks\nagentRuntime: claude-code\npromptTemplate: x\nenvironment: {image: 'ghcr.io/a/b:1'}\n"
+    )
+
+    def told(executor: str) -> list[str]:
+        found = check(root, how=How(executor=executor, jobs=1, place=tmp_path / "kept", few=0)).diagnostics
+        return [d.path for d in found if d.code == "OPT523"]
+
+    assert [told(each) for each in ("kubernetes", "process", "kubernetes")] == [[], ["asks.yaml"], []]

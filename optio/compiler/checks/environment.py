@@ -71,6 +71,8 @@ def _resources(task: ResolvedTask, resources: Resources) -> Iterator[Diagnostic]
             number = value.removesuffix("m")
             meant = f"{number}Mi" if key == "memory" and value != number and number.isdigit() else None
             yield task.at("OPT513", wrong[0], route, hint=wrong[1], value=meant, safe=False)
+    if resources.requests is None and resources.limits is None:
+        return
     requests, limits = resources.requests or Amounts(), resources.limits or Amounts()
     for key in ("cpu", "memory"):
         short, long = getattr(resources, key), getattr(limits, key)

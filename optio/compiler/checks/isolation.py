@@ -5,24 +5,20 @@ from collections.abc import Iterator, Sequence
 from optio.compiler.diagnostics import Diagnostic, finding
 from optio.compiler.facts import Claim
 from optio.compiler.layers import POLICY
-from optio.model.isolation import DEPENDS, POD, not_applied
+from optio.model.isolation import DEPENDS
 
 
 def check(claims: Sequence[Claim], executor: str) -> Iterator[Diagnostic]:
-    """Findings of all tasks. A tree whose policy demands pods is for them, wherever it is checked."""
+    """Findings of all tasks."""
     cure = f"write `executor: kubernetes` into `{POLICY}`, or set OPTIO_EXECUTOR=kubernetes, if agents run as pods"
     delegate = f"give the worker's systemd unit `Delegate=yes`, or {cure}"
     for claim in claims:
-        if POD in claim.demands:
-            continue
-        places = dict(claim.asks)
-        for key in not_applied(executor, places):
+        for key, place in claim.asks:
             demanded = key in claim.demands
             why = ", and the policy demands it: runs are refused" if demanded else ""
             depends = DEPENDS.get((executor, key))
             fact = depends or f"not applied by the {executor} executor"
             message = f"`environment.{key}` is {fact}{why}"
-            place = places[key]
             code = "OPT524" if demanded else "OPT523"
             yield finding(
                 code, message, path=claim.path, span=place.span, route=place.route, hint=delegate if depends else cure

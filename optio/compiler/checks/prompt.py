@@ -61,17 +61,17 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             hint = f"write `promptFile: {path}`, and the path from this file on"
             yield task.at("OPT231", f"the whole prompt is `{path}`, the name of a file", task.prompt_route, hint=hint)
             return
-    marked = list(_marked(task, known))
-    yield from told(marked, lambda found: _mark(task, found))
-    yield from _unused(task, known, {_name(found) for found in marked})
-
-
-def _marked(task: ResolvedTask, known: Declared) -> Iterator[re.Match[str]]:
-    """Parameters that stand in the prompt, outside code, as other templates mark them."""
     unused = set(known.properties).difference(placeholders(task.prompt))
-    quoted = code(task.prompt) if unused else []
-    found = re.finditer(_MARKED, task.prompt) if unused else iter(())
-    yield from (each for each in found if _name(each) in unused and not inside(quoted, each.start()))
+    if unused:
+        marked = list(_marked(task, unused))
+        yield from told(marked, lambda found: _mark(task, found))
+        yield from _unused(task, known, {_name(found) for found in marked})
+
+
+def _marked(task: ResolvedTask, unused: set[str]) -> Iterator[re.Match[str]]:
+    """Parameters that stand in the prompt, outside code, as other templates mark them."""
+    quoted = code(task.prompt)
+    return (each for each in re.finditer(_MARKED, task.prompt) if _name(each) in unused and not inside(quoted, each.start()))
 
 
 def _name(found: re.Match[str]) -> str:

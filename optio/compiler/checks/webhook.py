@@ -120,7 +120,8 @@ def _event_path(task: ResolvedTask, route: Route, source: str, scheme: str) -> I
 def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Declared | None) -> Iterator[Diagnostic]:
     mapping = config.param_mapping or {}
     names = None if known is None else parameter_names(task, known)
-    turned = {name: source for name, source in mapping.items() if names is not None and _is_turned(name, source, names)}
+    unknown = [] if names is None else [name for name in mapping if name not in names]
+    turned = {name: mapping[name] for name in unknown if names and _is_turned(name, mapping[name], names)}
     for path, name in turned.items():
         from optio.compiler.payloads.queries import path_meant  # only who made a mistake waits for it
 
@@ -128,14 +129,15 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
             f"write `{name}: {path if query_fast_path.is_path(path) else path_meant(path) or path}`: the parameter stands first"
         )
         yield task.at("OPT411", f"`{_short(path)}` is no parameter of this task", (*route, path), key=True, hint=hint)
-    mapping = {name: source for name, source in mapping.items() if name not in turned}
+    if turned:
+        mapping = {name: source for name, source in mapping.items() if name not in turned}
+        unknown = [name for name in unknown if name not in turned]
     for name, source in mapping.items():
         yield from _source(task, (*route, name), source, known, config.scheme)
         if isinstance(source, str) and query_fast_path.is_path(source) and task.knows((*route[:-1], "scheme")):
             yield from _around(task, (*route, name), source, config.scheme)
     if known is None:
         return
-    unknown = [name for name in mapping if names is not None and name not in names]
     absent = [name for name in known.missing(mapping) if name not in turned.values()]
     paired = absent[0] if len(unknown) == len(absent) == 1 else None
     for name in unknown:
@@ -148,15 +150,15 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
         yield task.at("OPT411", message, (*route, name), key=True, hint=hint, write=write, safe=False)
     open_names = (names or set()) - set(mapping)
     meant_by_typo = {closest(name, open_names) for name in unknown} | {paired}
-    for name in known.missing(mapping):
-        if name not in meant_by_typo and name not in turned.values():
+    for name in absent:
+        if name not in meant_by_typo:
             hint = f"add `{name}: $.path.in.the.body`"
             yield task.at("OPT410", f"the webhook does not give `{name}`", (*route, name), key=True, hint=hint)
 
 
 def _is_turned(name: str, source: Any, names: set[str]) -> bool:
-    """Whether a path stands where a parameter belongs, and a parameter where its path does."""
-    return name not in names and isinstance(source, str) and source in names and bool(re.match(r"\$|\w+\.", name))
+    """Whether this unknown name is a path where a parameter belongs, and the parameter stands where its path does."""
+    return isinstance(source, str) and source in names and bool(re.match(r"\$|\w+\.", name))
 
 
 def _source(task: ResolvedTask, route: Route, source: Any, known: Declared | None, scheme: str) -> Iterator[Diagnostic]:
