@@ -14,7 +14,7 @@ from optio.model.route import Route, show
 _BOM = b"\xef\xbb\xbf"
 # Line ends of YAML 1.1 alone, bidirectional controls, blanks and joiners without a width, and tag characters. Between other
 # letters a joiner is spelling; one variation selector behind a letter or an emoji is, too, and behind another it is not.
-_INVISIBLE = re.compile(
+_INVISIBLE = (
     "[\x85\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\U000e0000-\U000e007f]"
     "|(?<=[\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?=[\x00-\x7f])"
     "|(?<![^\x00-\x22\x24-\x29\x2b-\x2f\x3a-\x7f\ufe00-\ufe0f\U000e0100-\U000e01ef])[\ufe00-\ufe0f]"
@@ -83,7 +83,7 @@ def invisible(path: str, text: str) -> Iterator[Diagnostic]:
         hint = "delete it; where it is meant, write it as an escape between double quotes"
         return finding("OPT016", message, path=path, span=span, hint=hint, fix=Fix.write("", span, safe=False))
 
-    yield from told(_INVISIBLE.finditer(text), tell)
+    yield from told(re.finditer(_INVISIBLE, text), tell)
 
 
 def _read_otherwise(document: Document) -> Iterator[Diagnostic]:

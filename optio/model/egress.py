@@ -9,8 +9,9 @@ Imported where a task has such a list, and by nobody at start: most have none.
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 HTTPS = 443
 # What one list may come to as text: it travels as the user name of a proxy, for which programs have limits.
@@ -47,8 +48,7 @@ class BadEntry(ValueError):
         self.hint, self.meant = (hint if meant is None else f"write `{meant}`"), meant
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Struct, frozen=True):
     """A host name in lower case, or `*.` and the name that all of them end with."""
 
     name: str
@@ -58,8 +58,7 @@ class Host:
         return self.name if self.port == HTTPS else f"{self.name}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """An address or a network, in CIDR form: `10.1.2.3/32`."""
 
     network: str

@@ -18,8 +18,8 @@ _GITHUB_EVENTS = frozenset(
         *("workflow_dispatch", "deployment_status", "repository_dispatch", "dependabot_alert"),
     }
 )
-_GITLAB_EVENT = re.compile(r"[A-Z][A-Za-z ]{1,40} Hook")
-_BITBUCKET_EVENT = re.compile(r"(?:repo|pullrequest|pr):[a-z_:]{1,60}")
+_GITLAB_EVENT = r"[A-Z][A-Za-z ]{1,40} Hook"
+_BITBUCKET_EVENT = r"(?:repo|pullrequest|pr):[a-z_:]{1,60}"
 GITLAB_HOOKS = (
     *("Push Hook", "Tag Push Hook", "Issue Hook", "Confidential Issue Hook", "Note Hook", "Confidential Note Hook"),
     *("Merge Request Hook", "Wiki Page Hook", "Pipeline Hook", "Job Hook", "Deployment Hook", "Feature Flag Hook"),
@@ -172,7 +172,7 @@ def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator
             return
     for index, event in enumerate(config.events or ()):
         if config.scheme == "gitlab":
-            if not _GITLAB_EVENT.fullmatch(event):
+            if not re.fullmatch(_GITLAB_EVENT, event):
                 made = f"{event.replace('_', ' ').replace(' events', '').title()} Hook"
                 named = _IN_GITLAB.get(event) or closest(made, GITLAB_HOOKS) or "Push Hook"
                 message = f"`{event}` is not an event of GitLab: the names of its events end in `Hook`"
@@ -216,8 +216,8 @@ def _event_cure(scheme: Scheme, event: str) -> str | None:
 
 def _sender_meant(event: str) -> Literal["github", "gitlab", "bitbucket"] | None:
     """Who names an event so, and nobody else does."""
-    if _GITLAB_EVENT.fullmatch(event):
+    if re.fullmatch(_GITLAB_EVENT, event):
         return "gitlab"
-    if _BITBUCKET_EVENT.fullmatch(event):
+    if re.fullmatch(_BITBUCKET_EVENT, event):
         return "bitbucket"
     return "github" if event in _GITHUB_EVENTS else None

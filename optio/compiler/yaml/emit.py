@@ -7,10 +7,10 @@ from typing import Any
 from optio.compiler.yaml.scalars import other_reading, scalar
 
 # Without quotes stands only what nobody can take for anything else.
-_PLAIN = re.compile(r"[A-Za-z/$](?:[A-Za-z0-9_./$@*+()&=;,' -]*[A-Za-z0-9_./$@*+()&=;,'-])?")
+_PLAIN = r"[A-Za-z/$](?:[A-Za-z0-9_./$@*+()&=;,' -]*[A-Za-z0-9_./$@*+()&=;,'-])?"
 _LETTERS_FOR_WORDS = ("y", "Y", "n", "N")
 # What a reader would change: control characters, other line breaks, byte order marks, halves of characters.
-_ODD = re.compile("[\x00-\t\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+_ODD = "[\x00-\t\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]"
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
@@ -77,12 +77,14 @@ def _in_flow(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    plain = _PLAIN.fullmatch(text) and scalar(text) == text and other_reading(text) is None and text not in _LETTERS_FOR_WORDS
+    plain = (
+        re.fullmatch(_PLAIN, text) and scalar(text) == text and other_reading(text) is None and text not in _LETTERS_FOR_WORDS
+    )
     return text if plain else _quoted(text)
 
 
 def _quoted(text: str) -> str:
-    if "\n" in text or _ODD.search(text) or ("'" in text and '"' not in text and "\\" not in text):
+    if "\n" in text or re.search(_ODD, text) or ("'" in text and '"' not in text and "\\" not in text):
         return '"' + "".join(_escape(c) for c in text) + '"'
     return "'" + text.replace("'", "''") + "'"
 
@@ -90,7 +92,7 @@ def _quoted(text: str) -> str:
 def _escape(character: str) -> str:
     if character in _ESCAPES:
         return _ESCAPES[character]
-    if not _ODD.match(character):
+    if not re.match(_ODD, character):
         return character
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
@@ -100,7 +102,7 @@ def _literal(text: str) -> tuple[str, list[str]] | None:
     """`|` and the lines below it; None for one line, and for a text whose lines would not come back as they are."""
     body = text.rstrip("\n")
     lines = body.split("\n")
-    if "\n" not in text or not body or _ODD.search(text) or any(line.isspace() for line in lines):
+    if "\n" not in text or not body or re.search(_ODD, text) or any(line.isspace() for line in lines):
         return None
     ending = len(text) - len(body)
     indicator = "2" if text[0] in " \n" else ""
