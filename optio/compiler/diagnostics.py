@@ -209,13 +209,13 @@ def _alike(diagnostics: Iterable[Diagnostic]) -> list[list[Diagnostic]]:
     # What is wrong with an anchor's value is wrong at each of its aliases: that is one mistake.
     unique = {(d.path, d.span, d.code, d.message, d.more): d for d in diagnostics}
     alike: dict[tuple[str, str], list[Diagnostic]] = {}
-    for diagnostic in sorted(unique.values(), key=_place):
-        alike.setdefault((diagnostic.path, diagnostic.code), []).append(diagnostic)
+    for each in sorted(unique.values(), key=_place):
+        alike.setdefault((each.path, each.code), []).append(each)
     return list(alike.values())
 
 
-def _place(diagnostic: Diagnostic) -> tuple[str, Position, str, bool, str]:
-    return diagnostic.path, diagnostic.span.start, diagnostic.code, diagnostic.more > 0, diagnostic.message
+def _place(found: Diagnostic) -> tuple[str, Position, str, bool, str]:
+    return found.path, found.span.start, found.code, found.more > 0, found.message
 
 
 def _bounded(found: list[Diagnostic]) -> Iterator[Diagnostic]:

@@ -40,13 +40,13 @@ class Ignore(NamedTuple):
     lines: range
     prompt_file: bool
 
-    def covers(self, diagnostic: Diagnostic, path: str) -> bool:
+    def covers(self, found: Diagnostic, path: str) -> bool:
         """Whether it speaks of this finding; `path` is the comment's file."""
-        if all(code.name != diagnostic.code for code in self.codes):
+        if all(code.name != found.code for code in self.codes):
             return False
-        if diagnostic.path == path:
-            return diagnostic.span.start.line in self.lines
-        return self.prompt_file and not diagnostic.route
+        if found.path == path:
+            return found.span.start.line in self.lines
+        return self.prompt_file and not found.route
 
 
 def ignores(document: Document) -> tuple[tuple[Ignore, ...], list[Diagnostic]]:
