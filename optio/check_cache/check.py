@@ -37,6 +37,6 @@ def check(root: Path, only: list[str] | None = None, how: How = _PLAIN, *, typed
 
     files, levels, unkept = answers(root, tree, paths, how, whole=only is None, typed=frozenset(typed))
     broken, found = judge(files, levels=levels, careful=how.careful, executor=how.executor, whole=only is None)
-    # A policy has a claim, and no id.
-    tasks = {file.claim.id for file in files if file.claim is not None and file.claim.id and file.path not in broken}
+    # A policy has facts, and no id.
+    tasks = {file.facts.id for file in files if file.facts is not None and file.facts.id and file.path not in broken}
     return Checked(paths, len(tasks), found, unkept)

@@ -66,7 +66,7 @@ class Maker:
         holding = self._holding(path)
         self._source.begin(path)
         file = compile_file(path, self._source, self._bases, self._policy, careful=self._careful, executor=self._executor)
-        return Kept(file.claim, file.diagnostics, file.ignores, holding, tuple(self._source.seen.values()))
+        return Kept(file.facts, file.diagnostics, file.comments, holding, tuple(self._source.seen.values()))
 
     def holds(self, path: str, kept: Kept) -> bool:
         """Whether signs alone tell that it is still true."""

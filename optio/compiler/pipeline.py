@@ -53,7 +53,7 @@ class Policies:
     def __init__(self, tree: SourceTree) -> None:
         self._spec: PolicySpec | None = None
         self.found: list[Diagnostic] = []
-        self.claim: Claim | None = None
+        self.facts: Claim | None = None
         self.there = True
         try:
             document, wrong = parse(SourceFile(POLICY, tree.read(POLICY)))
@@ -68,7 +68,7 @@ class Policies:
             if has_errors(wrong):  # a key that stands twice: which of both holds is not for us to choose
                 self._spec = None
             if self._spec is not None:
-                self.claim = claim_of(document, self._spec)
+                self.facts = claim_of(document, self._spec)
 
     @property
     def spec(self) -> "PolicySpec | None":
@@ -118,12 +118,12 @@ class Policies:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What one file says by itself, as plain data. A task comes with its errors when something can be said about it; what
-    `ignores` speak of is still among the findings, for those of all files together come to them."""
+    `comments` speak of is still among the findings, for those of all files together come to them."""
 
     path: str
     diagnostics: list[Diagnostic]
-    claim: Claim | None = None
-    ignores: tuple[Ignore, ...] = ()
+    facts: Claim | None = None
+    comments: tuple[Ignore, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,16 +176,16 @@ def judge(
 ) -> Judgement:
     """What all files say together."""
     across: dict[str, list[Diagnostic]] = {}
-    claims = [file.claim for file in files if file.claim is not None]
+    claims = [file.facts for file in files if file.facts is not None]
     for each in check_across(claims, careful=careful, executor=executor, whole=whole):
         across.setdefault(each.path, []).append(each)
     found: list[Diagnostic] = []
     broken: set[str] = set()
-    comments = {file.path: file.ignores for file in files if file.ignores}
+    comments = {file.path: file.comments for file in files if file.comments}
     by_file = {f.path: f.diagnostics + across.get(f.path, []) for f in files if f.diagnostics or f.path in across}
     if executor is not None and careful:
         vain = {rule for rule, key in _ASKED_FOR.items() if not_applied(executor, [key])}
-        podded = {f.path for f in files if f.claim is not None and POD in f.claim.demands}
+        podded = {f.path for f in files if f.facts is not None and POD in f.facts.demands}
         by_file = {path: mine if path in podded else [d for d in mine if d.code not in vain] for path, mine in by_file.items()}
     if any(each.hint == MISSING_HINT for mine in by_file.values() for each in mine):
         from optio.compiler.suggest_path import nearly_called  # only who made a mistake waits for it
@@ -221,10 +221,10 @@ def compile_file(
         document, task, found = _compiled(path, tree, bases, policy, careful)
     if document is None:
         return CompiledFile(path, folded(found))
-    said, compiled = (policy.claim if path == POLICY else None), None
+    said, compiled = (policy.facts if path == POLICY else None), None
     if task is not None:
         demands = policy.demands(task)
-        said = claim(task, careful=careful, executor=executor, priced=policy.claim is not None, demands=demands)
+        said = claim(task, careful=careful, executor=executor, priced=policy.facts is not None, demands=demands)
         compiled = emit(task, demands, policy.namespace(path))
         if task.samples and not samples:
             task = replace(task, samples=())
