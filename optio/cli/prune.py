@@ -6,7 +6,7 @@ from collections import Counter
 from optio.cli import OK
 from optio.cli.shared import flags, render_run
 from optio.processes.retention import wanted
-from optio.store.base import Keep
+from optio.store.values import Keep
 from optio.wiring import open_store
 
 _WORDS = {

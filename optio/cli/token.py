@@ -11,7 +11,8 @@ from optio.cli.shared import flags, render_run
 from optio.errors import Conflict, SettingsError
 from optio.model.text import duration
 from optio.server.auth import ROLES, token_hash
-from optio.store.base import Store, Token
+from optio.store.base import TokenStore
+from optio.store.values import Token
 from optio.wiring import open_store
 
 _KEYS = ("id", "role", "label", "state", "createdAt", "expiresAt", "lastUsedAt")
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     return OK
 
 
-def _known(store: Store, file: Path, role: str, label: str, expires: datetime | None, *, as_json: bool) -> str:
+def _known(store: TokenStore, file: Path, role: str, label: str, expires: datetime | None, *, as_json: bool) -> str:
     """Many may do this at once, and at each start: the token is made once. It is not printed: whoever asks has it."""
     try:
         secret = file.read_text(encoding="utf-8").strip()

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from optio.errors import OptioError
 from optio.settings import Settings
-from optio.store.base import Keep
+from optio.store.values import Keep
 from optio.telemetry.base import Pruned
 from optio.wiring import Services
 

@@ -21,7 +21,8 @@ from optio.model.registry import CompiledTask
 from optio.runs import schedule
 from optio.runs.agenda import Agenda
 from optio.runs.schedule import Changes, Plan
-from optio.store.base import Firing, GenerationRow, Store
+from optio.store.base import Clock
+from optio.store.values import Firing, GenerationRow
 from optio.telemetry.base import Fired, Queued
 from optio.wiring import Services
 
@@ -49,7 +50,7 @@ def new_id() -> str:
 class StoreClock:
     """The store's time. Between two questions this process's own measure of time goes on, which nobody can set."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Clock) -> None:
         self._store = store
         self._at = datetime.min.replace(tzinfo=UTC)
         self._asked = -_LONGEST

@@ -18,7 +18,7 @@ from optio.model.run import RunState
 from optio.runs import admission
 from optio.runs.execute import Execution
 from optio.runs.warm_pool_demand import Warming
-from optio.store.base import NEVER, AdmissionView, Claim
+from optio.store.values import NEVER, AdmissionView, Claim
 from optio.telemetry.base import Adopted, Claimed, Reading
 from optio.wiring import Services
 

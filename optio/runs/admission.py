@@ -16,7 +16,7 @@ from datetime import datetime
 from optio.model import room
 from optio.model.room import Shortage
 from optio.model.text import span
-from optio.store.base import ANY, AdmissionView, Pause, Quota, Waiting
+from optio.store.values import ANY, AdmissionView, Pause, Quota, Waiting
 
 GLOBAL_RULE = "OPTIO_MAX_WORKFLOW_CONCURRENT"
 

@@ -16,7 +16,8 @@ from optio.errors import NotFound
 from optio.model.registry import CompiledTask
 from optio.runs.schedule import expression_of, fingerprint
 from optio.scheduling import cron
-from optio.store.base import (
+from optio.store.base import AuditStore
+from optio.store.values import (
     REMEMBERED,
     AuditedDelivery,
     AuditedRun,
@@ -26,7 +27,6 @@ from optio.store.base import (
     GenerationRow,
     Keep,
     ScheduleRow,
-    Store,
 )
 
 # Of one task so many slots are looked at, and so many deliveries and runs of all.
@@ -135,7 +135,7 @@ class _Horizon:
         return AuditSpan(since=report.since, until=report.until, runs=self.runs, slots=self.slots, deliveries=self.deliveries)
 
 
-def audit(store: Store, *, since: datetime, task_id: str | None = None, keep: Keep) -> Report:
+def audit(store: AuditStore, *, since: datetime, task_id: str | None = None, keep: Keep) -> Report:
     """Everything from `since` to now, of one task or of all; raises NotFound for a task that there was none of."""
     # In this order: what happens while we look is then seen as done, or as not yet to be done, and never as left out.
     until = store.now()
@@ -179,7 +179,7 @@ def timetable(task: CompiledTask) -> Timetable:
     return Timetable(mark, trigger.enabled and task.spec.enabled)
 
 
-def _timelines(store: Store, since: datetime, task_id: str | None) -> _Seen:
+def _timelines(store: AuditStore, since: datetime, task_id: str | None) -> _Seen:
     known: dict[str, Timetable] = {}
 
     def look_up(digest: str) -> Timetable:
@@ -260,7 +260,7 @@ def _fires(mark: str, after: datetime, until: datetime) -> Sequence[datetime]:
 
 
 def _audit_slots(
-    store: Store,
+    store: AuditStore,
     report: Report,
     horizon: _Horizon,
     task_id: str,
@@ -310,7 +310,7 @@ def _audit_slots(
 
 
 def _slots(
-    store: Store, task_id: str, after: datetime, until: datetime, horizon: _Horizon
+    store: AuditStore, task_id: str, after: datetime, until: datetime, horizon: _Horizon
 ) -> Iterator[tuple[datetime, str] | AuditedSlot]:
     while rows := store.audit_slots(task_id, after, until, horizon.runs, _PAGE):
         yield from rows
@@ -368,7 +368,7 @@ def _once_due(own: Sequence[Stretch], slot: datetime) -> bool:
 # Deliveries and runs
 
 
-def _audit_deliveries(store: Store, report: Report, horizon: _Horizon, task_id: str | None) -> None:
+def _audit_deliveries(store: AuditStore, report: Report, horizon: _Horizon, task_id: str | None) -> None:
     span = horizon.span(report)
     first = store.first_delivery(report.since)
     if first is None:
@@ -390,7 +390,7 @@ def _audit_deliveries(store: Store, report: Report, horizon: _Horizon, task_id: 
         report.tally(each).deliveries[word] += count
 
 
-def _count_refusals(store: Store, report: Report, task_id: str | None) -> None:
+def _count_refusals(store: AuditStore, report: Report, task_id: str | None) -> None:
     """Requests that have no delivery: they were refused, and counted by the minute."""
     for each in store.refusals(since=report.since, until=report.until, task_id=task_id):
         report.tally(each.task_id).deliveries[each.verdict] += each.requests
@@ -408,7 +408,7 @@ def _delivery_fault(row: AuditedDelivery, horizon: _Horizon) -> str | None:
     return None
 
 
-def _audit_runs(store: Store, report: Report, horizon: _Horizon, task_id: str | None) -> None:
+def _audit_runs(store: AuditStore, report: Report, horizon: _Horizon, task_id: str | None) -> None:
     span = horizon.span(report)
     for page in _pages(report, lambda before: store.audit_runs(span, task_id=task_id, before=before, limit=_PAGE), "runs"):
         for (each, source), count in page.counts.items():

@@ -26,7 +26,8 @@ from optio.runs.mask import Masker
 from optio.runs.output import Output, cut
 from optio.runtimes.base import Ended, Reader, Runtime, said
 from optio.secrets import Secrets
-from optio.store.base import Beginning, Claim, Store
+from optio.store.base import ExecutionStore
+from optio.store.values import Beginning, Claim
 from optio.telemetry.base import SILENT, Claimed, Finished, GivenBack, Started, Telemetry, about
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ class Parts:
     """What an execution works with. `base_env` goes to every agent of a runtime (endpoints that the operator has set).
     `suspects` is held by the one execution that reads the output of a suspect (see `runs.blame`)."""
 
-    store: Store
+    store: ExecutionStore
     broker: Broker
     executor: Executor
     runtimes: Mapping[str, Runtime]

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from optio.model import text
 from optio.model.pool import COLD, WARM
-from optio.store.base import PlacedStart
+from optio.store.values import PlacedStart
 
 # What is taken for true until it has been measured.
 DEFAULT_COLD, DEFAULT_WARM, DEFAULT_RUN = timedelta(seconds=10), timedelta(seconds=0.1), timedelta(minutes=5)

@@ -11,7 +11,7 @@ from optio.model.senders import InBody, Sender, sender_of
 from optio.model.text import span
 from optio.model.trigger import WebhookConfig
 from optio.runs.signature import TOLERANCE_S, Header, stamp_of
-from optio.store.base import ReplayGuard
+from optio.store.values import ReplayGuard
 
 # A stamp may be as much ahead of our clock as it may be behind.
 _STAMPED_WINDOW = timedelta(seconds=2 * TOLERANCE_S)

@@ -11,7 +11,7 @@ from optio.model.registry import CompiledTask
 from optio.model.trigger import ScheduleConfig
 from optio.runs.submit import prepare
 from optio.scheduling import cron
-from optio.store.base import Closing, Firing, NewRun, ScheduleRow, SkippedSlots, SlotVerdict
+from optio.store.values import Closing, Firing, NewRun, ScheduleRow, SkippedSlots, SlotVerdict
 
 # A slot is missed, not late, when nobody looked for this long.
 MISSED_AFTER = timedelta(seconds=60)

@@ -12,7 +12,7 @@ from optio.model import trace
 from optio.model.prompt import length, placeholders, render
 from optio.model.registry import CompiledTask
 from optio.model.route import Route, pointer
-from optio.store.base import NewRun
+from optio.store.values import NewRun
 
 MAX_PROMPT = 1 << 20
 # A business key is kept as it reads up to so many bytes, a longer one by its digest.

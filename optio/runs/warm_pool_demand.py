@@ -9,7 +9,8 @@ from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask
 from optio.model.run import RunState
-from optio.store.base import RunFilter, Store
+from optio.store.base import PoolStore
+from optio.store.values import RunFilter
 
 # What has not changed is said again after so many seconds: who listens may not have been able to do it, and who reads wants to
 # know that somebody still says it.
@@ -25,7 +26,7 @@ class Warming:
 
     def __init__(
         self,
-        store: Store,
+        store: PoolStore,
         executor: Executor,
         place: str,
         scope: WorkerScope = ALL_TASKS,

@@ -15,7 +15,7 @@ from optio.model.trigger import WebhookConfig
 from optio.runs import signature
 from optio.runs.replay import Judgement
 from optio.runs.submit import prepare
-from optio.store.base import NewRun
+from optio.store.values import NewRun
 
 Header = Callable[[str], Sequence[str]]
 UNHELD = "the `when` filter does not hold"

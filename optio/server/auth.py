@@ -14,7 +14,7 @@ from litestar.handlers import BaseRouteHandler
 
 from optio.errors import Forbidden, Invalid, OptioError, Problem, Unauthorized
 from optio.server.loop_bridge import read_few
-from optio.store.base import Store
+from optio.store.base import TokenStore
 
 log = logging.getLogger(__name__)
 ROLES = ("viewer", "operator", "admin")
@@ -49,7 +49,7 @@ class Gate:
     `dev_token` is an admin's as well, for as long as this process lives.
     """
 
-    def __init__(self, store: Store, *, dev_token: str | None = None) -> None:
+    def __init__(self, store: TokenStore, *, dev_token: str | None = None) -> None:
         self._store = store
         self._dev = None if dev_token is None else token_hash(dev_token)
         self._touched: dict[str, float] = {}

@@ -13,7 +13,7 @@ from optio.server.listing import TaskList
 from optio.server.log_fanout import Feed
 from optio.server.queue_limit import Backlog
 from optio.server.refusals import RefusalCounter
-from optio.store.base import Accepted, NewRun, Once
+from optio.store.values import Accepted, NewRun, Once
 from optio.telemetry.base import Queued, Withdrawn
 from optio.tree.served import LiveRegistry
 from optio.tree.writer import TaskFiles

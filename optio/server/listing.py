@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from optio.server import serializers
-from optio.store.base import Pause
+from optio.store.values import Pause
 from optio.tree.served import Snapshot
 
 _encode = msgspec.json.Encoder().encode

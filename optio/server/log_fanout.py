@@ -13,7 +13,7 @@ import msgspec
 from optio.broker.base import Topic
 from optio.model.run import LogLine, Run
 from optio.server import serializers
-from optio.store.base import Store
+from optio.store.base import RunReader
 
 BATCH = 500
 PING_S = 15.0
@@ -74,7 +74,7 @@ class Feed:
         for tail in self._tails.values():
             tail.wake()
 
-    async def follow(self, store: Store, run_id: str, after: int) -> AsyncGenerator[Batch, None]:
+    async def follow(self, store: RunReader, run_id: str, after: int) -> AsyncGenerator[Batch, None]:
         """Every line after the cursor, once and in order, until the run has ended or the server stops. Raises NotFound, and
         StoreUnavailable when the store fails in between."""
         tail = self._tails.setdefault(run_id, _Tail(store, run_id, after))
@@ -118,7 +118,7 @@ class Feed:
 class _Tail:
     """The newest lines of one run. `stale` means that the store may know more than `lines`."""
 
-    def __init__(self, store: Store, run_id: str, after: int) -> None:
+    def __init__(self, store: RunReader, run_id: str, after: int) -> None:
         self._store, self._run_id = store, run_id
         self._lines: list[Line] = []
         self._first = self._last = after  # `_lines` holds every line between these cursors

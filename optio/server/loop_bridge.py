@@ -9,13 +9,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
-from optio.store.base import Store
+from optio.store.base import LocalReads
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def read_few(store: Store, operation: "Callable[P, T]", *args: P.args, **kwargs: P.kwargs) -> T:
+async def read_few(store: LocalReads, operation: "Callable[P, T]", *args: P.args, **kwargs: P.kwargs) -> T:
     """Run an operation that reads a few small rows of `store` and writes nothing: in place if the store is local, else in a
     thread. Raises what the operation raises."""
     if store.local:

@@ -6,7 +6,7 @@ import time
 from datetime import timedelta
 
 from optio.errors import OptioError, QueueFull
-from optio.store.base import Store
+from optio.store.base import QueueStore
 
 log = logging.getLogger(__name__)
 # Seconds between two counts; what is let in meanwhile is counted here.
@@ -18,7 +18,7 @@ class Backlog:
     """One for all requests of a server. It lets a few more in than it should: a count sees neither the requests that are on
     their way nor, until the next one, those of other servers."""
 
-    def __init__(self, store: Store, most: int) -> None:
+    def __init__(self, store: QueueStore, most: int) -> None:
         self._store, self._most = store, most
         self._waiting = self._admitted = 0
         self._counted = float("-inf")

@@ -11,7 +11,7 @@ from collections import Counter
 from concurrent.futures import Future
 
 from optio.errors import OptioError
-from optio.store.base import Store
+from optio.store.base import IntakeStore
 
 log = logging.getLogger(__name__)
 FLUSH_S = 5.0
@@ -20,7 +20,7 @@ FLUSH_S = 5.0
 class RefusalCounter:
     """For one thread only: the server's loop."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: IntakeStore) -> None:
         self._store = store
         self._counts: Counter[tuple[str, str, str]] = Counter()
         self._timer: asyncio.TimerHandle | None = None

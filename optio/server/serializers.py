@@ -9,7 +9,7 @@ from optio.model.removal import HeldRemoval
 from optio.model.run import Attempt, Event, LogLine, Meter, Page, Run, RunState
 from optio.runs.admission import Hold
 from optio.runs.replay import Judgement, diff, differences
-from optio.store.base import Delivery, GenerationRow, Pause, Refusals, ServerRow, SlotRow
+from optio.store.values import Delivery, GenerationRow, Pause, Refusals, ServerRow, SlotRow
 from optio.tree.served import Snapshot
 
 # Ids of held tasks, or of one kind of drift, in one answer.

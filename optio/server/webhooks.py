@@ -40,7 +40,7 @@ from optio.server.dependencies import Hub
 from optio.server.http_guard import answer
 from optio.server.loop_bridge import Landing
 from optio.server.problems import HttpProblem
-from optio.store.base import Accepted, NewDelivery, NewRun
+from optio.store.values import Accepted, NewDelivery, NewRun
 from optio.telemetry.base import Delivered, Queued
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from optio.runs import signature, webhook_decision
 from optio.runs.replay import Judgement
 from optio.runs.submit import prepare
 from optio.scheduling import cron
-from optio.store.base import NewRun
+from optio.store.values import NewRun
 
 # When a delivery without a slot arrives.
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)

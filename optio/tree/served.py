@@ -24,7 +24,8 @@ from optio.model.registry import CompiledTask, Registry
 from optio.model.removal import HeldRemoval, Removed, Verdict, decide
 from optio.model.removal_limit import DEFAULT_REMOVAL_LIMIT, RemovalLimit
 from optio.model.trigger import WebhookTrigger
-from optio.store.base import Activated, GenerationRow, Store
+from optio.store.base import RegistryStore
+from optio.store.values import Activated, GenerationRow
 
 log = logging.getLogger(__name__)
 _DEFAULT_LIMIT = RemovalLimit.parse(DEFAULT_REMOVAL_LIMIT)
@@ -84,7 +85,7 @@ class LiveRegistry:
 
     def __init__(
         self,
-        store: Store,
+        store: RegistryStore,
         limit: RemovalLimit = _DEFAULT_LIMIT,
         *,
         server: str = "server",

@@ -18,11 +18,11 @@ from functools import partial
 from pathlib import Path
 
 from optio.model.registry import Registry
-from optio.store.base import Activated
 from optio.store.postgres import postgres_store
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction, dump_json
 from optio.store.sqlite import sqlite_store
+from optio.store.values import Activated
 from optio.tree.served import LiveRegistry
 from tests.servers import PostgresServer
 from tests.support import command_task

@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from optio.runs import admission  # noqa: E402
-from optio.store.base import AdmissionView  # noqa: E402
 from optio.store.postgres import postgres_store  # noqa: E402
 from optio.store.sql.store import SqlStore  # noqa: E402
 from optio.store.sqlite import sqlite_store  # noqa: E402
+from optio.store.values import AdmissionView  # noqa: E402
 from tests.servers import PostgresServer  # noqa: E402
 from tests.store.build import LEASE, fresh, new_run, serve, task  # noqa: E402
 

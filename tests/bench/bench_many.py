@@ -22,8 +22,8 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from optio.store.base import RunFilter  # noqa: E402
 from optio.store.postgres import postgres_store  # noqa: E402
+from optio.store.values import RunFilter  # noqa: E402
 from tests.servers import PostgresServer, RedisServer  # noqa: E402
 from tests.store.build import new_run, serve  # noqa: E402
 from tests.support import Dev, command_task, eventually  # noqa: E402

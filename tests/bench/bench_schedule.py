@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from optio.model.registry import Registry  # noqa: E402
 from optio.processes.scheduler import Scheduler  # noqa: E402
 from optio.settings import Settings  # noqa: E402
-from optio.store.base import Firing  # noqa: E402
+from optio.store.values import Firing  # noqa: E402
 from optio.wiring import build  # noqa: E402
 from tests.runs.test_schedule import timed  # noqa: E402
 from tests.servers import PostgresServer  # noqa: E402

@@ -22,11 +22,11 @@ sys.path.insert(0, str(ROOT))
 
 from optio.model.run import RunState  # noqa: E402
 from optio.runs import admission  # noqa: E402
-from optio.store.base import AdmissionView, Claim, RunFilter, Waiting  # noqa: E402
 from optio.store.postgres import postgres_store  # noqa: E402
 from optio.store.sql import schema  # noqa: E402
 from optio.store.sql.store import SqlStore  # noqa: E402
 from optio.store.sqlite import sqlite_store  # noqa: E402
+from optio.store.values import AdmissionView, Claim, RunFilter, Waiting  # noqa: E402
 from tests.servers import PostgresServer  # noqa: E402
 from tests.store.build import LEASE, START, at_most, delivery, end, fresh, new_run, serve, task  # noqa: E402
 from tests.store.test_costs import FINISHED  # noqa: E402

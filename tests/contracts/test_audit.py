@@ -12,8 +12,9 @@ from optio.errors import NotFound
 from optio.model.registry import CompiledTask
 from optio.runs import schedule
 from optio.runs.audit import Finding, Report, audit
-from optio.store.base import Keep, Once, ReplayGuard, RunFilter, Store
+from optio.store.base import Store
 from optio.store.sql.store import SqlStore
+from optio.store.values import Keep, Once, ReplayGuard, RunFilter
 from tests.runs.test_schedule import timed
 from tests.store.build import START, Clock, delivery, end, fresh, new_run, serve
 

@@ -10,7 +10,8 @@ import pytest
 from optio.errors import Conflict, Invalid, NotFound
 from optio.model.registry import Registry
 from optio.model.run import RunState
-from optio.store.base import Once, RunFilter, Store
+from optio.store.base import Store
+from optio.store.values import Once, RunFilter
 from tests.store.build import (
     Clock,
     delivery,

@@ -15,9 +15,10 @@ from optio.model.registry import CompiledTask
 from optio.model.retry import Again
 from optio.model.run import RunState
 from optio.runs import admission
-from optio.store.base import Accepted, Claim, Firing, Keep, Once, Pause, RunFilter, ScheduleRow, SlotVerdict, Store
+from optio.store.base import Store
 from optio.store.sql import claims, dedupe, namespaces, queue
 from optio.store.sql.transaction import Transaction
+from optio.store.values import Accepted, Claim, Firing, Keep, Once, Pause, RunFilter, ScheduleRow, SlotVerdict
 from tests.store.build import (
     BAD,
     LEASE,

@@ -11,12 +11,13 @@ import pytest
 from optio.errors import Conflict
 from optio.model.retry import Again
 from optio.model.run import Meter, Outcome, Run, RunState, Usage
-from optio.store.base import Accepted, Claim, NewDelivery, NewRun, Once, RunFilter, Store
+from optio.store.base import Store
 from optio.store.sql import deliveries
 from optio.store.sql.bulk import perform
 from optio.store.sql.claims import Finish
 from optio.store.sql.runs import Accept
 from optio.store.sql.store import SqlStore
+from optio.store.values import Accepted, Claim, NewDelivery, NewRun, Once, RunFilter
 from tests.store.build import BAD, OK, Clock, claimed, delivery, give_up, new_run, queued, task
 
 Asked = tuple[NewRun, NewDelivery | None]

@@ -14,7 +14,8 @@ from optio.errors import LeaseLost
 from optio.model.pool import COLD, PROCESS, WARM
 from optio.model.retry import Again, GiveUp
 from optio.model.run import TRANSITIONS, AgentPod, Meter, Outcome, Run, RunState, Usage
-from optio.store.base import AdmissionView, Beginning, Claim, RunFilter, Store
+from optio.store.base import Store
+from optio.store.values import AdmissionView, Beginning, Claim, RunFilter
 from tests.store.build import (
     BAD,
     LEASE,

@@ -15,7 +15,8 @@ import pytest
 from optio.errors import Conflict, LeaseLost, NotFound
 from optio.model.registry import Registry
 from optio.model.run import Meter, Outcome, Run, RunState
-from optio.store.base import Claim, Firing, Once, RunFilter, ScheduleRow, SlotVerdict, Store
+from optio.store.base import Store
+from optio.store.values import Claim, Firing, Once, RunFilter, ScheduleRow, SlotVerdict
 from tests.store.build import (
     BAD,
     LEASE,

@@ -7,7 +7,8 @@ import pytest
 
 from optio.errors import Conflict
 from optio.model.registry import CompiledTask, Registry
-from optio.store.base import Activated, ServerRow, Store
+from optio.store.base import Store
+from optio.store.values import Activated, ServerRow
 from tests.store.build import Clock, new_run, task
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.registry import CompiledTask
-from optio.store.base import NEVER, AdmissionView, Store
+from optio.store.base import Store
+from optio.store.values import NEVER, AdmissionView
 from tests.store.build import BAD, LEASE, Clock, at_most, at_once, end, everything, give_up, queued, serve, task
 
 A, B, DEFAULT = WorkerScope("runs-a"), WorkerScope("runs-b"), WorkerScope("")

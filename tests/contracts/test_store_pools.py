@@ -8,7 +8,8 @@ import pytest
 from optio.errors import LeaseLost
 from optio.model.pool import COLD, PROCESS, WARM, Pool
 from optio.model.run import Meter
-from optio.store.base import Arrival, Beginning, Claim, Keep, PlacedStart, PoolReport, Store
+from optio.store.base import Store
+from optio.store.values import Arrival, Beginning, Claim, Keep, PlacedStart, PoolReport
 from tests.store.build import BAD, LEASE, OK, Clock, at_once, claimed, end, give_up, line, new_run, serve, task
 
 AGO = timedelta(seconds=2)

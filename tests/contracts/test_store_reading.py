@@ -11,7 +11,8 @@ import pytest
 
 from optio.errors import Conflict, Invalid, NotFound, StoreUnavailable
 from optio.model.run import Meter, RunState, Usage
-from optio.store.base import DeliveryFilter, NewRun, RunFilter, Store
+from optio.store.base import Store
+from optio.store.values import DeliveryFilter, NewRun, RunFilter
 from tests.store.build import (
     BAD,
     LEASE,

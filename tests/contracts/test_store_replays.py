@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from optio.errors import Conflict, NotFound
-from optio.store.base import Accepted, Keep, NewDelivery, ReplayGuard, RunFilter, Store
+from optio.store.base import Store
 from optio.store.sql.bulk import perform
 from optio.store.sql.runs import Accept
 from optio.store.sql.store import SqlStore
+from optio.store.values import Accepted, Keep, NewDelivery, ReplayGuard, RunFilter
 from tests.store.build import Clock, delivery, new_run, queued, task
 
 WINDOW = timedelta(hours=72)

@@ -11,8 +11,9 @@ import pytest
 from optio.errors import Conflict, NotFound, OptioError
 from optio.model.registry import Registry
 from optio.model.run import RunState
-from optio.store.base import REMEMBERED, Firing, Keep, Once, RunFilter, ScheduleRow, SlotVerdict, Store
+from optio.store.base import Store
 from optio.store.sql import retention
+from optio.store.values import REMEMBERED, Firing, Keep, Once, RunFilter, ScheduleRow, SlotVerdict
 from tests.store.build import BAD, LEASE, START, Clock, claimed, delivery, end, everything, new_run, queued, say, serve, task
 
 DAY = timedelta(days=1)

@@ -10,7 +10,8 @@ from optio.model.pool import COLD, PROCESS
 from optio.model.retry import Again
 from optio.model.room import AFTER_AN_END, FIRST_PAUSE, Delay
 from optio.model.run import Meter, Outcome, Run, RunState
-from optio.store.base import Beginning, Claim, RunFilter, Store
+from optio.store.base import Store
+from optio.store.values import Beginning, Claim, RunFilter
 from tests.store.build import LEASE, OK, Clock, at_most, claimed, end, line, new_run, queued, say, serve, task
 
 FULL = Delay(reason="quota", message="the namespace's quota is full")

@@ -13,7 +13,8 @@ import pytest
 from optio.errors import Conflict, Invalid
 from optio.model.registry import CompiledTask
 from optio.model.run import RunState
-from optio.store.base import Closing, Firing, RunFilter, ScheduleRow, SkippedSlots, SlotRow, SlotVerdict, Store
+from optio.store.base import Store
+from optio.store.values import Closing, Firing, RunFilter, ScheduleRow, SkippedSlots, SlotRow, SlotVerdict
 from tests.store.build import LEASE, START, Clock, end, everything, new_run, queued, serve, task
 
 MINUTE = timedelta(minutes=1)

@@ -20,7 +20,7 @@ from optio.plan.money import spend
 from optio.runs.admission import starts
 from optio.scheduling.cron import fires
 from optio.scheduling.zone_transitions import changes
-from optio.store.base import AdmissionView, Quota, Waiting
+from optio.store.values import AdmissionView, Quota, Waiting
 
 NOW = datetime(2026, 10, 20, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

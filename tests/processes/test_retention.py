@@ -16,7 +16,7 @@ import pytest
 from optio.errors import NotFound, StoreUnavailable
 from optio.processes.retention import Retention
 from optio.settings import Settings
-from optio.store.base import Keep
+from optio.store.values import Keep
 from optio.wiring import Services
 from tests.runs.support import accept, execute, opened, working
 from tests.server.api import JOB, Api

@@ -26,9 +26,10 @@ from optio.model.run import Run
 from optio.processes.scheduler import Scheduler, StoreClock, new_id
 from optio.runs.schedule import fingerprint, plan
 from optio.settings import Settings
-from optio.store.base import Firing, RunFilter, ScheduleRow, SlotRow, Store
+from optio.store.base import Store
 from optio.store.postgres import postgres_store
 from optio.store.sqlite.sqlite_store import open_store
+from optio.store.values import Firing, RunFilter, ScheduleRow, SlotRow
 from optio.wiring import Services, build
 from tests.runs.test_schedule import TASK, changed, timed
 from tests.support import Dev, eventually, freeze_at_rest

@@ -16,7 +16,7 @@ from optio.processes.worker import Worker
 from optio.runs.execute import Execution
 from optio.runs.submit import prepare
 from optio.settings import Settings
-from optio.store.base import Claim
+from optio.store.values import Claim
 from optio.wiring import Services, build
 from tests.support import eventually
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from optio.model.room import BETWEEN_TRIES, Shortage
 from optio.runs.admission import Admission, Hold, decide, starts
-from optio.store.base import AdmissionView, Pause, Quota, Running, Waiting
+from optio.store.values import AdmissionView, Pause, Quota, Running, Waiting
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 HOUR = timedelta(hours=1)

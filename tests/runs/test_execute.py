@@ -21,7 +21,7 @@ from optio.model.run import LogKind, LogLine, Meter, RunState
 from optio.runs.blame import MAX_READ_CRASHES
 from optio.runs.execute import Execution
 from optio.runtimes.command import Command
-from optio.store.base import Claim
+from optio.store.values import Claim
 from optio.wiring import Services
 from tests.executors.support import living
 from tests.runs.support import accept, claim, done, execute, execution, log_of, opened, working

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from optio.runs import pool_sizing
 from optio.runs.pool_sizing import Demand, Measured, Option, PoolPlan, measured, plan, quantile, replay, samples_of, waits
-from optio.store.base import PlacedStart
+from optio.store.values import PlacedStart
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 DAY = 86_400.0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from optio.model.registry import CompiledTask
 from optio.runs.schedule import MISSED_AFTER, MOST_VERDICTS, Plan, fingerprint, plan, reconcile
 from optio.scheduling import cron
-from optio.store.base import ScheduleRow, SkippedSlots
+from optio.store.values import ScheduleRow, SkippedSlots
 from tests.support import compiled
 
 MINUTE = timedelta(minutes=1)

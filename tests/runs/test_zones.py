@@ -22,7 +22,7 @@ from optio.runs.schedule import plan, reconcile
 from optio.scheduling import calendar
 from optio.scheduling.zone_transitions import Change, changes
 from optio.settings import Settings
-from optio.store.base import ScheduleRow
+from optio.store.values import ScheduleRow
 from optio.wiring import build
 from tests.runs.test_schedule import changed, timed
 from tests.scheduling.test_cron import by_the_minute

@@ -22,7 +22,7 @@ from optio.server.app import create_app
 from optio.server.auth import token_hash
 from optio.server.log_fanout import Feed
 from optio.settings import Settings
-from optio.store.base import Claim, RunFilter
+from optio.store.values import Claim, RunFilter
 from optio.tree.reload import Reloader
 from optio.tree.served import LiveRegistry
 from optio.wiring import Services, build

@@ -21,8 +21,8 @@ from optio.errors import StoreUnavailable
 from optio.limits.strangers import PER_ADDRESS
 from optio.model.trigger import SecretRef, WebhookConfig
 from optio.runs import signature
-from optio.store.base import RunFilter
 from optio.store.sqlite.sqlite_store import open_store
+from optio.store.values import RunFilter
 from tests.server.api import Api
 from tests.support import Answer, eventually
 
@@ -152,7 +152,7 @@ def test_a_request_that_fails_at_several_steps_is_answered_by_the_first(served: 
 
 
 def _delivery(api: Api, body: bytes) -> Any:
-    from optio.store.base import NewDelivery
+    from optio.store.values import NewDelivery
 
     return NewDelivery(
         id="first",

@@ -8,7 +8,7 @@ import pytest
 from optio.cli.pool import text as shown
 from optio.model.namespace import WorkerScope
 from optio.model.pool import COLD, WARM, Pool
-from optio.store.base import Beginning
+from optio.store.values import Beginning
 from tests.server.api import JOB, Api
 
 POOLED = JOB.replace("name: Job", "name: Pooled") + "warmPoolSize: 2\nenvironment: {resources: {cpu: 500m}}\n"

@@ -10,7 +10,7 @@ from optio.broker.base import Topic
 from optio.model.retry import GiveUp
 from optio.model.run import Meter, Outcome
 from optio.runs import admission
-from optio.store.base import Claim, RunFilter
+from optio.store.values import Claim, RunFilter
 from tests.server.api import JOB, Api
 from tests.support import Answer
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from optio.store.base import RunFilter
+from optio.store.values import RunFilter
 from tests.server.api import Api
 from tests.server.test_hooks import GOOD, HOOK, post, prepared, run_count
 from tests.support import Answer, eventually

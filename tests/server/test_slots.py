@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from optio.store.base import Firing, ScheduleRow, SkippedSlots, SlotVerdict
+from optio.store.values import Firing, ScheduleRow, SkippedSlots, SlotVerdict
 from tests.runs.test_schedule import TASK
 from tests.server.api import JOB, Api
 from tests.store.build import new_run

@@ -9,7 +9,8 @@ from optio.model.registry import CompiledTask, Registry
 from optio.model.retry import Again, GiveUp
 from optio.model.run import LogKind, LogLine, Meter, Outcome, Run
 from optio.runs import admission
-from optio.store.base import AdmissionView, Admit, Claim, NewDelivery, NewRun, Store
+from optio.store.base import Store
+from optio.store.values import AdmissionView, Admit, Claim, NewDelivery, NewRun
 from tests.support import command_task
 
 LEASE = timedelta(seconds=10)

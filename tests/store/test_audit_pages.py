@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from optio.runs import audit
-from optio.store.base import AuditedDelivery, AuditedRun, AuditedSlot, AuditPage, AuditSpan
 from optio.store.postgres import postgres_store
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction, micros, when
 from optio.store.sqlite import sqlite_store
+from optio.store.values import AuditedDelivery, AuditedRun, AuditedSlot, AuditPage, AuditSpan
 from tests.servers import PostgresServer
 from tests.store.build import serve, task
 

@@ -10,11 +10,11 @@ import pytest
 
 from optio.model.namespace import ALL_TASKS
 from optio.model.run import RunState
-from optio.store.base import ANY, Claim, DeliveryFilter, Firing, RunFilter, SlotVerdict, endless
 from optio.store.sql import claims as claiming
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
 from optio.store.sqlite.sqlite_store import open_store
+from optio.store.values import ANY, Claim, DeliveryFilter, Firing, RunFilter, SlotVerdict, endless
 from tests.store.build import (
     BAD,
     LEASE,

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from optio.store.base import DeliveryFilter
 from optio.store.postgres import postgres_store
 from optio.store.sql import deliveries
 from optio.store.sql.records import cursor_after
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
 from optio.store.sqlite import sqlite_store
+from optio.store.values import DeliveryFilter
 from tests.servers import PostgresServer
 
 DRIVERS = ("sqlite", "postgres")

@@ -13,10 +13,10 @@ import pytest
 
 from optio.errors import CommitUnknown, OptioError, StoreFull, StoreUnavailable
 from optio.model.run import RunState
-from optio.store.base import Claim, Keep, RunFilter
 from optio.store.sql.store import SqlStore
 from optio.store.sqlite.examine import backup, examine
 from optio.store.sqlite.sqlite_store import open_store
+from optio.store.values import Claim, Keep, RunFilter
 from tests.store.build import LEASE, claimed, end, everything, new_run, queued, say
 from tests.support import ROOT, eventually
 

@@ -28,9 +28,10 @@ from optio.model.retry import Again, GiveUp
 from optio.model.room import BETWEEN_TRIES, Delay, Shortage
 from optio.model.run import TRANSITIONS, Meter, Outcome, Run, RunState
 from optio.runs import schedule
-from optio.store.base import Beginning, Claim, Once, RunFilter, Store
+from optio.store.base import Store
 from optio.store.postgres import postgres_store
 from optio.store.sqlite import sqlite_store
+from optio.store.values import Beginning, Claim, Once, RunFilter
 from tests.servers import PostgresServer
 from tests.store.build import LEASE, Clock, at_most, delivery, fresh, line, new_run, say, serve, task
 

@@ -24,11 +24,11 @@ import pytest
 
 from optio.errors import Conflict, StoreUnavailable
 from optio.model.run import RunState
-from optio.store.base import Firing, Once, RunFilter, SlotVerdict
 from optio.store.postgres import postgres_store
 from optio.store.sql.schema import Migration, migrations, statements
 from optio.store.sql.store import SqlStore
 from optio.store.sqlite import sqlite_store
+from optio.store.values import Firing, Once, RunFilter, SlotVerdict
 from tests.servers import PostgresServer
 from tests.store.build import LEASE, OK, delivery, end, everything, new_run
 from tests.store.older.fill import SLOT

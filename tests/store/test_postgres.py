@@ -18,7 +18,6 @@ import pytest
 
 from optio.errors import CommitUnknown, Conflict, Invalid, LeaseLost, NotFound, OptioError, SettingsError, StoreUnavailable
 from optio.model.run import LogKind, Meter, Outcome, RunState
-from optio.store.base import Beginning, Once, RunFilter, ScheduleRow
 from optio.store.postgres import pool as pg_pool
 from optio.store.postgres import postgres_store
 from optio.store.postgres import url as pg_url
@@ -26,6 +25,7 @@ from optio.store.postgres.pool import MOST_CONNECTIONS
 from optio.store.postgres.postgres_store import open_store
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import Transaction
+from optio.store.values import Beginning, Once, RunFilter, ScheduleRow
 from tests.contracts.test_store_schedules import firing
 from tests.proxy import FaultProxy
 from tests.runs.support import accept, execution, log_of

@@ -17,10 +17,10 @@ import pytest
 
 from optio.errors import Conflict, LeaseLost, NotFound, OptioError, StoreMismatch, StoreUnavailable
 from optio.model.run import RunState
-from optio.store.base import RunFilter
 from optio.store.sql.schema import Migration, SchemaState, migrations
 from optio.store.sql.store import SqlStore
 from optio.store.sqlite.sqlite_store import MOST_IDLE_READERS, WAL_BYTES, migrate, open_store, state
+from optio.store.values import RunFilter
 from tests.store.build import LEASE, claimed, end, everything, new_run, queued, say, serve, task
 from tests.support import ROOT
 

@@ -19,10 +19,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from optio.errors import StoreUnavailable
-from optio.store.base import RunFilter
 from optio.store.sqlite.examine import examine, recover
 from optio.store.sqlite.sqlite_store import open_store, read_wal
 from optio.store.sqlite.wal import FRAME_HEADER_BYTES, HEADER_BYTES, inspect_wal, salvage_wal
+from optio.store.values import RunFilter
 from tests.store.build import new_run
 from tests.support import ROOT
 

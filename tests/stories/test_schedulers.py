@@ -12,7 +12,8 @@ import pytest
 
 from optio.model.registry import CompiledTask, Registry
 from optio.runs.audit import Report, audit
-from optio.store.base import Keep, RunFilter, Store
+from optio.store.base import Store
+from optio.store.values import Keep, RunFilter
 from tests.runs.test_schedule import timed
 from tests.servers import PostgresServer
 from tests.stories.quick import BEGIN, FACTOR, Process, open_quick

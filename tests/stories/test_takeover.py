@@ -22,7 +22,8 @@ import pytest
 from optio.errors import StoreUnavailable
 from optio.model.retry import GiveUp
 from optio.model.run import LogKind, Meter, Outcome, Run
-from optio.store.base import Claim, Store
+from optio.store.base import Store
+from optio.store.values import Claim
 from tests.stories.cluster import Cluster, Place, Process
 from tests.stories.ledger import Sampler, post, trigger
 from tests.support import COMMAND_TASK, eventually

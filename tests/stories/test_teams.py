@@ -18,7 +18,7 @@ from optio.model.run import RunState
 from optio.processes.worker import Worker
 from optio.runs import admission
 from optio.runs.submit import prepare
-from optio.store.base import RunFilter
+from optio.store.values import RunFilter
 from optio.wiring import Services
 from tests.runs.support import accept, done, execute, log_of, working
 from tests.store.build import serve

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from optio.store.base import RunFilter, Store
+from optio.store.base import Store
+from optio.store.values import RunFilter
 from tests.stories import ledger
 from tests.stories.cluster import Cluster, Place
 from tests.stories.ledger import Request

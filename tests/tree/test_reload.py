@@ -18,7 +18,7 @@ from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import DirectoryTree
 from optio.errors import StoreUnavailable
 from optio.model.removal_limit import RemovalLimit
-from optio.store.base import GenerationRow
+from optio.store.values import GenerationRow
 from optio.tree.reload import Reloader
 from optio.tree.scan import being_written, differences, look
 from optio.tree.served import LiveRegistry, Snapshot

@@ -9,8 +9,8 @@ from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.source_tree import MemoryTree
 from optio.errors import StoreUnavailable
 from optio.model.registry import Registry
-from optio.store.base import GenerationRow
 from optio.store.sqlite.sqlite_store import open_store
+from optio.store.values import GenerationRow
 from optio.tree.served import LiveRegistry, Snapshot
 from optio.wiring import Services
 from tests.support import COMMAND_TASK

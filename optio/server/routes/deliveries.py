@@ -17,7 +17,7 @@ from optio.server import request_body, serializers
 from optio.server.auth import ROLES, role
 from optio.server.dependencies import Hub
 from optio.server.routes.runs import refuse_unknown
-from optio.store.base import Delivery, DeliveryFilter, Once
+from optio.store.values import Delivery, DeliveryFilter, Once
 
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most deliveries in the answer")]
 # `body` itself is a reserved name of the framework.

@@ -12,7 +12,8 @@ from optio.errors import OptioError
 from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.problems import HttpProblem
-from optio.store.base import Depth, Store
+from optio.store.base import QueueStore
+from optio.store.values import Depth
 from optio.telemetry.base import MISSING, Reading
 from optio.tree.served import LiveRegistry
 
@@ -33,7 +34,7 @@ class MetricsController(Controller):
         return Response(text, media_type=media_type)
 
 
-def of_the_store(store: Store, live: LiveRegistry) -> Iterator[Reading]:
+def of_the_store(store: QueueStore, live: LiveRegistry) -> Iterator[Reading]:
     """How much waits and runs, of all tasks that are served and of those that were."""
     up = {"part": "store"}
     try:

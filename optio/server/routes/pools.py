@@ -25,7 +25,8 @@ from optio.server import serializers
 from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.settings import Settings
-from optio.store.base import Arrival, Pause, PlacedStart, PoolReport, RunFilter, Store
+from optio.store.base import AuditStore
+from optio.store.values import Arrival, Pause, PlacedStart, PoolReport, RunFilter
 
 Days = Annotated[int, QueryParameter(ge=1, le=90, description="so many days back, and as many ahead")]
 Target = Annotated[float, QueryParameter(gt=0, le=1, description="the share of starts that are to be warm")]
@@ -230,7 +231,7 @@ def _is_scheduled(task: CompiledTask) -> bool:
     return task.spec.enabled and task.spec.schedule is not None and task.spec.schedule.enabled
 
 
-def _measured_since(store: Store, since: datetime) -> tuple[datetime, bool]:
+def _measured_since(store: AuditStore, since: datetime) -> tuple[datetime, bool]:
     """From when on something can have been measured, and whether that is the whole span: an installation may be younger."""
     first = store.generations(since=since, limit=1)
     began = first[0].activated_at if first else since

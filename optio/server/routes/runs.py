@@ -20,7 +20,7 @@ from optio.runs.submit import prepare
 from optio.server import request_body, serializers
 from optio.server.auth import role
 from optio.server.dependencies import Hub
-from optio.store.base import Once, RunFilter
+from optio.store.values import Once, RunFilter
 from optio.telemetry.base import Withdrawn
 
 log = logging.getLogger(__name__)

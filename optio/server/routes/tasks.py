@@ -21,7 +21,7 @@ from optio.server.loop_bridge import read_few
 from optio.server.problems import HttpProblem
 from optio.server.routes.removals import release
 from optio.server.routes.runs import once_of, refuse_unknown
-from optio.store.base import Once, Pause, RunFilter
+from optio.store.values import Once, Pause, RunFilter
 from optio.tree.served import Snapshot
 from optio.tree.writer import Stale, Written
 

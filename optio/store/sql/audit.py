@@ -4,9 +4,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from optio.store.base import Audited, AuditedDelivery, AuditedRun, AuditedSlot, AuditPage, AuditSpan, GenerationRow
 from optio.store.sql.registry import GENERATION, to_generation
 from optio.store.sql.transaction import Row, Transaction, maybe, micros, when
+from optio.store.values import Audited, AuditedDelivery, AuditedRun, AuditedSlot, AuditPage, AuditSpan, GenerationRow
 
 _GENERATIONS = f"""
 {GENERATION}

@@ -15,11 +15,11 @@ from optio.model.retry import Again, GiveUp
 from optio.model.room import Delay
 from optio.model.run import Change, LogLine, Meter, Outcome, Run, RunState, Usage
 from optio.model.text import span
-from optio.store.base import AdmissionView, Admit, Beginning, Claim, Decide, Room
 from optio.store.sql import dedupe, events, namespaces, pools, queue, quotas, shortages
 from optio.store.sql.events import Move
 from optio.store.sql.records import ATTEMPTS, RUN_COLUMNS, meter_columns, to_attempt, to_meter, to_run
 from optio.store.sql.transaction import Lot, Row, Transaction, dump_json, micros, when
+from optio.store.values import AdmissionView, Admit, Beginning, Claim, Decide, Room
 
 # The reason of a run whose agent has begun.
 STARTED, _CANCELLING = "started", "cancelling"

@@ -5,10 +5,10 @@ from typing import Any
 
 from optio.errors import Conflict, NotFound
 from optio.model.run import Page
-from optio.store.base import Accepted, Delivery, DeliveryFilter, NewDelivery
 from optio.store.sql import replay_guards
 from optio.store.sql.records import cursor_after, cursor_seq, page_size, to_delivery
 from optio.store.sql.transaction import Row, Transaction, dump_json, micros
+from optio.store.values import Accepted, Delivery, DeliveryFilter, NewDelivery
 
 _COLUMNS = (
     "id, seq, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, detail, run_id, "

@@ -1,8 +1,8 @@
 """Idempotency keys: the first answer, again."""
 
 from optio.errors import Conflict
-from optio.store.base import Once
 from optio.store.sql.transaction import Transaction
+from optio.store.values import Once
 
 
 def recall(tx: Transaction, key: Once) -> str | None:

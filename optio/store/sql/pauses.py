@@ -1,7 +1,7 @@
 """Pauses: tasks of which nothing starts. A pause belongs to the id: edits of the task, and its absence, do not end it."""
 
-from optio.store.base import Pause
 from optio.store.sql.transaction import Row, Transaction, when
+from optio.store.values import Pause
 
 
 def pause(tx: Transaction, task_id: str, reason: str, actor: str) -> Pause:

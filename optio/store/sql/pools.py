@@ -10,8 +10,8 @@ from typing import Any
 from optio.model.pool import PROCESS, Pool
 from optio.model.registry import CompiledTask
 from optio.model.run import AgentPod
-from optio.store.base import Arrival, Beginning, PlacedStart, Pooled, PoolReport
 from optio.store.sql.transaction import Transaction, dump_json, micros, when
+from optio.store.values import Arrival, Beginning, PlacedStart, Pooled, PoolReport
 
 log = logging.getLogger(__name__)
 # A place of which nothing was heard for so long is no place any more.

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from optio.model.namespace import WorkerScope
-from optio.store.base import ANY, AdmissionView, Quota, Room, Running, Waiting
 from optio.store.sql import namespaces, pauses, quotas, shortages
 from optio.store.sql.transaction import Row, Transaction, when
+from optio.store.values import ANY, AdmissionView, Quota, Room, Running, Waiting
 
 # So many queued runs of each task are looked at together: the cost of a claim must not grow with the queue.
 HEADS = 16

@@ -1,7 +1,7 @@
 """How many runs of each task wait and run, read from the small indexes of those that have not ended."""
 
-from optio.store.base import Depth
 from optio.store.sql.transaction import Transaction, maybe
+from optio.store.values import Depth
 
 _DEPTHS = """
 SELECT n.task_id, n.queued, n.running, r.queued_at AS oldest FROM (

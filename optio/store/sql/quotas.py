@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 from optio.model.text import duration
-from optio.store.base import Quota
 from optio.store.sql.transaction import Row, Transaction, when
+from optio.store.values import Quota
 
 # A start may be this much later than `now`: its claim began later and got the lock first. Beyond it the clock was set back.
 AHEAD = 10_000_000

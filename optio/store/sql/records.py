@@ -7,8 +7,8 @@ from typing import Any
 
 from optio.errors import Invalid, Problem
 from optio.model.run import AgentPod, Attempt, CostSource, Event, LogKind, LogLine, Meter, Run, RunState, Usage
-from optio.store.base import Delivery, Token
 from optio.store.sql.transaction import Row, maybe, when
+from optio.store.values import Delivery, Token
 
 # Without the prompt: it may be large and only the worker wants it.
 RUN_COLUMNS = (

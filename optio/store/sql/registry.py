@@ -8,10 +8,10 @@ from typing import Any
 
 from optio.errors import Conflict, NotFound
 from optio.model.registry import CompiledTask, Registry
-from optio.store.base import Activated, GenerationRow
 from optio.store.sql import namespaces, servers
 from optio.store.sql.runs import put_definitions
 from optio.store.sql.transaction import Row, Transaction, dump_json, maybe, when
+from optio.store.values import Activated, GenerationRow
 
 log = logging.getLogger(__name__)
 _SERVED = "SELECT task_id, digest, max_concurrent, priority, start_limit, start_window FROM tasks"

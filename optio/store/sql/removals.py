@@ -7,8 +7,8 @@ sees the same removal later than others lets the tasks go too, and a removal of 
 from collections.abc import Collection
 from datetime import timedelta
 
-from optio.store.base import RemovalRow
 from optio.store.sql.transaction import Lot, Row, Transaction, maybe, when
+from optio.store.values import RemovalRow
 
 RELEASE_VALID = timedelta(hours=1)
 _COLUMNS = "task_id text"

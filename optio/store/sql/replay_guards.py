@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from optio.store.base import NewDelivery
 from optio.store.sql.transaction import Row, Transaction
+from optio.store.values import NewDelivery
 
 # An older guard is replaced when it is older than the window, as the task has it now.
 _TAKE = """

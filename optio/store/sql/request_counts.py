@@ -8,8 +8,8 @@ order: rows that many servers count in are locked shortly, and no two servers de
 from datetime import datetime
 from typing import Any
 
-from optio.store.base import MAX_REFUSALS, Refusals
 from optio.store.sql.transaction import Transaction, micros, when
+from optio.store.values import MAX_REFUSALS, Refusals
 
 _MINUTE = 60_000_000
 _REPEATED = """

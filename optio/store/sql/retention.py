@@ -12,11 +12,11 @@ from typing import Any
 
 from optio.errors import Conflict, NotFound
 from optio.model.run import RunState
-from optio.store.base import REMEMBERED, Keep
 from optio.store.sql import audit, dedupe, job_leases
 from optio.store.sql.engine import Engine
 from optio.store.sql.registry import UNTAKEN
 from optio.store.sql.transaction import Transaction
+from optio.store.values import REMEMBERED, Keep
 
 # Rows that one transaction deletes at most.
 STEP = 500

@@ -7,7 +7,6 @@ from typing import Any
 from optio.errors import Conflict, NotFound
 from optio.model.registry import CompiledTask, canonical
 from optio.model.run import Attempt, Change, Event, LogLine, Page, Run, RunState
-from optio.store.base import Accepted, NewDelivery, NewRun, Once, RunFilter
 from optio.store.sql import dedupe, deliveries, events, idempotency, replay_guards
 from optio.store.sql.group_commit import DiskUse
 from optio.store.sql.records import (
@@ -22,6 +21,7 @@ from optio.store.sql.records import (
     to_run,
 )
 from optio.store.sql.transaction import Lot, Transaction, dump_json, micros
+from optio.store.values import Accepted, NewDelivery, NewRun, Once, RunFilter
 
 _COLUMNS = (
     "id, task_id, task_name, digest, generation, state, reason, run_trigger, slot, delivery_id, params, prompt, "

@@ -7,11 +7,11 @@ from typing import Any
 
 from optio.errors import Conflict
 from optio.model.run import Page
-from optio.store.base import Closing, Firing, ScheduleRow, SkippedSlots, SlotRow, SlotVerdict
 from optio.store.sql import runs
 from optio.store.sql.group_commit import DiskUse
 from optio.store.sql.records import cursor_after, cursor_seq, page_size
 from optio.store.sql.transaction import Lot, Row, Transaction, maybe, micros, when
+from optio.store.values import Closing, Firing, ScheduleRow, SkippedSlots, SlotRow, SlotVerdict
 
 # Nothing is inserted for a definition that is not served, nor for a slot that has its verdict: in a row of its own, or because
 # the schedule has gone on to a later one.

@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from optio.store.base import ServerRow
 from optio.store.sql.transaction import Transaction, when
+from optio.store.values import ServerRow
 
 # A server that has not said for so long that it is there is gone; it says so three times as often.
 _GONE_AFTER_US = timedelta(seconds=30) // timedelta(microseconds=1)

@@ -13,7 +13,7 @@ from optio.model.pool import Pool
 from optio.model.registry import CompiledTask, Registry
 from optio.model.room import Delay, Shortage
 from optio.model.run import AgentPod, Attempt, Event, LogLine, Meter, Outcome, Page, Run
-from optio.store import base
+from optio.store import values
 from optio.store.sql import (
     audit,
     claims,
@@ -48,7 +48,7 @@ _TRUSTED = 3600.0
 
 
 class SqlStore:
-    """`optio.store.base.Store` over an engine."""
+    """`optio.store.values.Store` over an engine."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -62,14 +62,14 @@ class SqlStore:
         return self._engine.local
 
     def activate(
-        self, new: Registry, commit: str | None, after: base.Activated | None = None, server: str | None = None
-    ) -> base.GenerationRow:
+        self, new: Registry, commit: str | None, after: values.Activated | None = None, server: str | None = None
+    ) -> values.GenerationRow:
         made = self._engine.change(Limited(DiskUse.HALF, registry.Activate(new, commit, after, server)))
         now = time.monotonic()
         self._kept.update((task.digest, now) for task in new.tasks.values())
         return made
 
-    def generation(self) -> base.GenerationRow | None:
+    def generation(self) -> values.GenerationRow | None:
         return self._engine.peek(registry.newest)
 
     def newest_generation(self) -> int:
@@ -84,7 +84,7 @@ class SqlStore:
     def forget_server(self, server: str) -> None:
         self._engine.change(lambda tx: servers.forget(tx, server))
 
-    def servers(self) -> list[base.ServerRow]:
+    def servers(self) -> list[values.ServerRow]:
         return self._engine.peek(servers.there)
 
     def definition(self, digest: str) -> CompiledTask:
@@ -93,10 +93,10 @@ class SqlStore:
     def _read_definition(self, digest: str) -> CompiledTask:
         return self._engine.peek(lambda tx: registry.definition(tx, digest))
 
-    def removals(self) -> dict[str, base.RemovalRow]:
+    def removals(self) -> dict[str, values.RemovalRow]:
         return self._engine.peek(removals.every)
 
-    def hold_removals(self, task_ids: Collection[str]) -> dict[str, base.RemovalRow]:
+    def hold_removals(self, task_ids: Collection[str]) -> dict[str, values.RemovalRow]:
         return self._engine.change(lambda tx: removals.hold(tx, task_ids))
 
     def release_removals(self, task_ids: Collection[str], actor: str) -> None:
@@ -106,8 +106,8 @@ class SqlStore:
         self._engine.change(lambda tx: removals.drop(tx, task_ids))
 
     def accept(
-        self, run: base.NewRun, *, delivery: base.NewDelivery | None = None, once: base.Once | None = None
-    ) -> Future[base.Accepted]:
+        self, run: values.NewRun, *, delivery: values.NewDelivery | None = None, once: values.Once | None = None
+    ) -> Future[values.Accepted]:
         digest = run.task.digest
         kept = time.monotonic() - self._kept.get(digest, -_TRUSTED) < _TRUSTED
         future = self._engine.write(runs.Accept(run, delivery, once, definition_kept=kept))
@@ -115,15 +115,15 @@ class SqlStore:
             future.add_done_callback(lambda done: self._note(digest, done))
         return future
 
-    def _note(self, digest: str, done: Future[base.Accepted]) -> None:
+    def _note(self, digest: str, done: Future[values.Accepted]) -> None:
         if done.exception() is None and done.result().first:
             self._kept[digest] = time.monotonic()
 
-    def record_delivery(self, delivery: base.NewDelivery) -> Future[base.Accepted]:
+    def record_delivery(self, delivery: values.NewDelivery) -> Future[values.Accepted]:
         row, guard = deliveries.columns(delivery, None), replay_guards.columns(delivery, None)
         return self._engine.write(Limited(DiskUse.NOTHING, lambda tx: deliveries.record(tx, row, guard)))
 
-    def known_delivery(self, task_id: str, key: str) -> base.Delivery | None:
+    def known_delivery(self, task_id: str, key: str) -> values.Delivery | None:
         return self._engine.peek(lambda tx: deliveries.known(tx, task_id, key))
 
     def count_repeat(self, delivery_id: str) -> Future[None]:
@@ -140,54 +140,54 @@ class SqlStore:
         task_id: str | None = None,
         path: str | None = None,
         verdict: str | None = None,
-    ) -> list[base.Refusals]:
+    ) -> list[values.Refusals]:
         return self._engine.peek(lambda tx: request_counts.refusals(tx, since, until, task_id, path, verdict))
 
-    def delivery(self, delivery_id: str) -> base.Delivery:
+    def delivery(self, delivery_id: str) -> values.Delivery:
         return self._engine.peek(lambda tx: deliveries.get(tx, delivery_id))
 
     def deliveries(
-        self, where: base.DeliveryFilter = base.EVERY_DELIVERY, *, cursor: str | None = None, limit: int = 50
+        self, where: values.DeliveryFilter = values.EVERY_DELIVERY, *, cursor: str | None = None, limit: int = 50
     ) -> Page:
         return self._engine.read(lambda tx: deliveries.page(tx, where, cursor, limit))
 
-    def recall(self, key: base.Once) -> str | None:
+    def recall(self, key: values.Once) -> str | None:
         return self._engine.peek(lambda tx: idempotency.recall(tx, key))
 
-    def remember(self, key: base.Once, result: str) -> None:
+    def remember(self, key: values.Once, result: str) -> None:
         self._engine.change(Limited(DiskUse.NOTHING, lambda tx: idempotency.take(tx, key, result)))
 
-    def pause(self, task_id: str, reason: str, actor: str) -> base.Pause:
+    def pause(self, task_id: str, reason: str, actor: str) -> values.Pause:
         return self._engine.change(lambda tx: pauses.pause(tx, task_id, reason, actor))
 
-    def resume(self, task_id: str) -> base.Pause | None:
+    def resume(self, task_id: str) -> values.Pause | None:
         return self._engine.change(lambda tx: pauses.resume(tx, task_id))
 
-    def pauses(self) -> dict[str, base.Pause]:
+    def pauses(self) -> dict[str, values.Pause]:
         return self._engine.peek(pauses.every)
 
-    def admission(self) -> base.AdmissionView:
+    def admission(self) -> values.AdmissionView:
         return self._engine.read(queue.everything)
 
     def claim(
         self,
         worker: str,
         lease: timedelta,
-        admit: base.Admit,
+        admit: values.Admit,
         *,
         place: str = "",
         scope: WorkerScope = ALL_TASKS,
-        room: base.Room = base.endless,
-        most: int = base.ANY,
+        room: values.Room = values.endless,
+        most: int = values.ANY,
         reason: str = "started",
-    ) -> list[base.Claim]:
+    ) -> list[values.Claim]:
         # Most looks find nothing: they must not queue for the one write lock.
         if most <= 0 or not self._engine.peek(lambda tx: queue.waits(tx, scope, room)):
             return []
         # An agent that starts on a full disk has nothing to write to: its run waits.
         crowded = not self._engine.local
 
-        def claim(tx: Transaction) -> list[base.Claim]:
+        def claim(tx: Transaction) -> list[values.Claim]:
             return claims.claim(tx, worker, lease, admit, place, scope, room, most, reason, crowded=crowded)
 
         return self._engine.change(Limited(DiskUse.NOTHING, claim))
@@ -200,8 +200,8 @@ class SqlStore:
         *,
         place: str = "",
         scope: WorkerScope = ALL_TASKS,
-        orphaned: timedelta = base.ORPHANED,
-    ) -> list[base.Claim]:
+        orphaned: timedelta = values.ORPHANED,
+    ) -> list[values.Claim]:
         if not self._engine.peek(lambda tx: claims.expired(tx, place, scope, orphaned)):
             return []
         return self._engine.change(lambda tx: claims.adopt(tx, worker, lease, most, place, scope, orphaned))
@@ -236,7 +236,7 @@ class SqlStore:
     def cancel_requested(self, run_id: str, fence: int) -> bool:
         return self._engine.peek(lambda tx: claims.cancel_requested(tx, run_id, fence))
 
-    def agent_started(self, run_id: str, fence: int, began: base.Beginning) -> Future[None]:
+    def agent_started(self, run_id: str, fence: int, began: values.Beginning) -> Future[None]:
         return self._engine.write(lambda tx: claims.agent_started(tx, run_id, fence, began))
 
     def note_pod(self, run_id: str, fence: int, pod: AgentPod) -> Future[None]:
@@ -252,7 +252,7 @@ class SqlStore:
         meter: Meter,
         *,
         after: int | None = None,
-        began: base.Beginning | None = None,
+        began: values.Beginning | None = None,
     ) -> int:
         return self._engine.change(
             Limited(
@@ -278,9 +278,9 @@ class SqlStore:
         meter: Meter,
         exit_code: int | None,
         signal: int | None,
-        decide: base.Decide,
+        decide: values.Decide,
         *,
-        began: base.Beginning | None = None,
+        began: values.Beginning | None = None,
     ) -> Run:
         finish = claims.Finish(
             run_id=run_id, fence=fence, outcome=outcome, meter=meter, exit_code=exit_code, signal=signal, decide=decide,
@@ -303,7 +303,7 @@ class SqlStore:
     def prompt(self, run_id: str) -> str:
         return self._engine.peek(lambda tx: runs.prompt(tx, run_id))
 
-    def runs(self, where: base.RunFilter, *, cursor: str | None = None, limit: int = 50) -> Page:
+    def runs(self, where: values.RunFilter, *, cursor: str | None = None, limit: int = 50) -> Page:
         return self._engine.peek(lambda tx: runs.page(tx, where, cursor, limit))
 
     def attempts(self, run_id: str) -> list[Attempt]:
@@ -315,27 +315,27 @@ class SqlStore:
     def log(self, run_id: str, *, after: int = 0, limit: int = 1000, attempt: int | None = None) -> list[LogLine]:
         return self._engine.peek(lambda tx: runs.log(tx, run_id, after, limit, attempt))
 
-    def schedules(self) -> dict[str, base.ScheduleRow]:
+    def schedules(self) -> dict[str, values.ScheduleRow]:
         return self._engine.peek(schedules.every)
 
-    def untaken(self) -> list[base.GenerationRow]:
+    def untaken(self) -> list[values.GenerationRow]:
         return self._engine.peek(registry.untaken)
 
     def take_up(
         self,
         generation: int,
-        put: Sequence[base.ScheduleRow],
+        put: Sequence[values.ScheduleRow],
         drop: Sequence[str],
-        closings: Sequence[base.Closing] = (),
+        closings: Sequence[values.Closing] = (),
     ) -> bool:
         return self._engine.change(lambda tx: schedules.take_up(tx, generation, put, drop, closings))
 
     def change_schedules(
-        self, put: Sequence[base.ScheduleRow], drop: Sequence[str], *, seen: Mapping[str, base.ScheduleRow] | None = None
+        self, put: Sequence[values.ScheduleRow], drop: Sequence[str], *, seen: Mapping[str, values.ScheduleRow] | None = None
     ) -> None:
         self._engine.change(lambda tx: schedules.change(tx, put, drop, seen))
 
-    def pooled(self, seen: int = 0) -> base.Pooled | None:
+    def pooled(self, seen: int = 0) -> values.Pooled | None:
         if seen and self._engine.peek(places.newest) == seen:
             return None
         return self._engine.read(places.pooled)
@@ -343,59 +343,59 @@ class SqlStore:
     def keep_pools(self, place: str, pools: Sequence[Pool]) -> None:
         self._engine.change(Limited(DiskUse.HALF, lambda tx: places.keep(tx, place, pools)))
 
-    def pool_reports(self) -> list[base.PoolReport]:
+    def pool_reports(self) -> list[values.PoolReport]:
         return self._engine.peek(places.reports)
 
-    def placed_starts(self, since: datetime, most: int = 100_000) -> list[base.PlacedStart]:
+    def placed_starts(self, since: datetime, most: int = 100_000) -> list[values.PlacedStart]:
         return self._engine.peek(lambda tx: places.starts(tx, since, most))
 
-    def arrivals(self, since: datetime, *, task_id: str | None = None, most: int = 100_000) -> list[base.Arrival]:
+    def arrivals(self, since: datetime, *, task_id: str | None = None, most: int = 100_000) -> list[values.Arrival]:
         return self._engine.peek(lambda tx: places.arrivals(tx, since, task_id, most))
 
-    def generations(self, *, since: datetime, after: int = 0, limit: int = 20) -> list[base.GenerationRow]:
+    def generations(self, *, since: datetime, after: int = 0, limit: int = 20) -> list[values.GenerationRow]:
         return self._engine.peek(lambda tx: audit.generations(tx, micros(since), after, limit))
 
     def audit_slots(
         self, task_id: str, after: datetime, until: datetime, runs: datetime, limit: int = 20_000
-    ) -> list[tuple[datetime, str] | base.AuditedSlot]:
+    ) -> list[tuple[datetime, str] | values.AuditedSlot]:
         return self._engine.peek(lambda tx: audit.slots(tx, task_id, micros(after), micros(until), micros(runs), limit))
 
-    def audit_ranges(self, task_id: str, after: datetime, until: datetime) -> list[base.AuditedSlot]:
+    def audit_ranges(self, task_id: str, after: datetime, until: datetime) -> list[values.AuditedSlot]:
         return self._engine.peek(lambda tx: audit.ranges(tx, task_id, micros(after), micros(until)))
 
     def first_delivery(self, since: datetime) -> int | None:
         return self._engine.peek(lambda tx: audit.first_delivery(tx, micros(since)))
 
     def audit_deliveries(
-        self, span: base.AuditSpan, *, first: int, task_id: str | None = None, before: int = 2**62, limit: int = 20_000
-    ) -> base.AuditPage[base.AuditedDelivery] | None:
+        self, span: values.AuditSpan, *, first: int, task_id: str | None = None, before: int = 2**62, limit: int = 20_000
+    ) -> values.AuditPage[values.AuditedDelivery] | None:
         return self._engine.read(lambda tx: audit.deliveries(tx, span, task_id, first, before, limit))
 
-    def audit_repeats(self, span: base.AuditSpan, *, task_id: str | None = None) -> Mapping[tuple[str, str], int]:
+    def audit_repeats(self, span: values.AuditSpan, *, task_id: str | None = None) -> Mapping[tuple[str, str], int]:
         return self._engine.read(lambda tx: audit.repeats(tx, span, task_id))
 
     def audit_runs(
-        self, span: base.AuditSpan, *, task_id: str | None = None, before: int = 2**62, limit: int = 20_000
-    ) -> base.AuditPage[base.AuditedRun] | None:
+        self, span: values.AuditSpan, *, task_id: str | None = None, before: int = 2**62, limit: int = 20_000
+    ) -> values.AuditPage[values.AuditedRun] | None:
         return self._engine.read(lambda tx: audit.runs(tx, span, task_id, before, limit))
 
     def slots(self, task_id: str, *, cursor: str | None = None, limit: int = 50) -> Page:
         return self._engine.read(lambda tx: schedules.slots(tx, task_id, cursor, limit))
 
-    def ready(self, firings: Sequence[base.Firing]) -> Callable[[], Future[list[list[str] | Exception]]]:
+    def ready(self, firings: Sequence[values.Firing]) -> Callable[[], Future[list[list[str] | Exception]]]:
         operation = schedules.Fires([schedules.Fire(each) for each in firings])
         return lambda: self._engine.write(operation)
 
-    def fire(self, firing: base.Firing) -> Future[list[str]]:
+    def fire(self, firing: values.Firing) -> Future[list[str]]:
         return self._engine.write(schedules.Fire(firing))
 
-    def add_token(self, token_id: str, secret_sha256: str, role: str, label: str, expires_at: datetime | None) -> base.Token:
+    def add_token(self, token_id: str, secret_sha256: str, role: str, label: str, expires_at: datetime | None) -> values.Token:
         return self._engine.change(lambda tx: tokens.add(tx, token_id, secret_sha256, role, label, expires_at))
 
-    def token(self, secret_sha256: str) -> base.Token | None:
+    def token(self, secret_sha256: str) -> values.Token | None:
         return self._engine.peek(lambda tx: tokens.living(tx, secret_sha256))
 
-    def tokens(self) -> list[base.Token]:
+    def tokens(self) -> list[values.Token]:
         return self._engine.peek(tokens.every)
 
     def revoke_token(self, token_id: str) -> None:
@@ -407,10 +407,10 @@ class SqlStore:
     def now(self) -> datetime:
         return self._engine.peek(lambda tx: when(tx.now))
 
-    def prunable(self, keep: base.Keep) -> dict[str, int]:
+    def prunable(self, keep: values.Keep) -> dict[str, int]:
         return self._engine.read(lambda tx: retention.prunable(tx, keep))
 
-    def prune(self, keep: base.Keep) -> Iterator[tuple[str, int]]:
+    def prune(self, keep: values.Keep) -> Iterator[tuple[str, int]]:
         return retention.prune(self._engine, keep)
 
     def delete_run(self, run_id: str) -> None:
@@ -425,7 +425,7 @@ class SqlStore:
     def end_turn(self, chore: str, owner: str) -> None:
         self._engine.change(lambda tx: job_leases.end(tx, chore, owner))
 
-    def depths(self) -> list[base.Depth]:
+    def depths(self) -> list[values.Depth]:
         return self._engine.peek(queue_depth.every)
 
     def watch(self, failed: Callable[[], None]) -> None:

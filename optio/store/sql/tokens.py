@@ -3,9 +3,9 @@
 from datetime import datetime
 
 from optio.errors import NotFound
-from optio.store.base import Token
 from optio.store.sql.records import to_token
 from optio.store.sql.transaction import Transaction, micros
+from optio.store.values import Token
 
 
 def add(tx: Transaction, token_id: str, secret_sha256: str, role: str, label: str, expires_at: datetime | None) -> Token:

@@ -13,7 +13,7 @@ from optio.compiler.source_tree import MemoryTree
 from optio.model.registry import Registry
 from optio.model.retry import GiveUp
 from optio.model.run import Meter, Outcome
-from optio.store.base import NewDelivery, NewRun, RunFilter
+from optio.store.values import NewDelivery, NewRun, RunFilter
 
 TASK = 'type: standalone\nname: Beside\nagentRuntime: command\ncommand: "true"\npromptTemplate: "x"\n'
 # A statement that a session has used so often is prepared by it.

@@ -14,7 +14,7 @@ from optio.compiler.source_tree import MemoryTree
 from optio.model.registry import Registry
 from optio.model.retry import Again, GiveUp
 from optio.model.run import LogKind, LogLine, Meter, Outcome
-from optio.store.base import Firing, NewDelivery, NewRun, Once, ScheduleRow, SlotVerdict
+from optio.store.values import Firing, NewDelivery, NewRun, Once, ScheduleRow, SlotVerdict
 
 TASK = """\
 type: standalone
