@@ -23,7 +23,8 @@ from optio.model.run import AgentPod, Attempt, LogKind, LogLine, Meter, Outcome,
 from optio.model.task import Environment
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial, Turn, without_counts
 from optio.runs.mask import Masker
-from optio.runs.output import Output, cut
+from optio.runs.output import cut
+from optio.runs.reading import Reading
 from optio.runtimes.base import Ended, Reader, Runtime, said
 from optio.secrets import Secrets
 from optio.store.base import ExecutionStore
@@ -33,8 +34,6 @@ from optio.telemetry.base import SILENT, Claimed, Finished, GivenBack, Started, 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 MAX_MESSAGE = 500
-# Output that comes faster than this is gathered into one commit.
-_GATHER = 0.02
 # When an agent began is kept with the first thing that is kept of it, and by itself if there is nothing for so long.
 _NOTED = 0.1
 _AFTER_FAILURE = 1.0
@@ -388,100 +387,104 @@ class Execution:
         if trial.is_to_blame:
             return self._give_up(handle, trial.count)
         turn = Turn(self._parts.suspects)
-        try:
-            return self._read(handle, task, runtime, trial, turn)
-        finally:
-            turn.end()
-
-    def _read(self, handle: Handle, task: CompiledTask, runtime: Runtime, trial: ReadTrial, turn: Turn) -> bool:
-        reader = runtime.reader(task, self._claim.spent)
-        stopped: Outcome | None = None
+        reading = Reading(
+            handle,
+            runtime.reader(task, self._claim.spent),
+            trial,
+            turn,
+            offsets=without_counts(self._claim.offsets),
+            meter=self.run.meter,
+            stall=task.spec.stall_span or runtime.stall,
+            adopted=self._claim.adopted,
+        )
         if self._claim.adopted:
             values = [self._parts.secrets.get(name) for name in task.spec.environment.secrets]
             self._mask = self._masker(task.spec.environment, (value for value in values if value is not None))
-        is_open = False  # the log has its first lines
-        output = Output(handle, reader, without_counts(self._claim.offsets))
-        limit = task.spec.stall_span or runtime.stall
-        watch = _Watch(limit if self._claim.adopted else None)
-        kept = self.run.meter
-        ended: Exit | None = None
-        asked = False
-        hinted = self._claim.adopted
         if trial.is_suspect:
             log.warning("run %s: the last worker died while it read its output (%d in a row)", self.run.id, trial.count)
             self._left.wait(random.uniform(0.0, MAX_START_PAUSE_S))  # noqa: S311
-        while not self._left.is_set():
-            self._note_pod(handle)
-            self._explain(handle)
-            if self._has_just_begun(handle):
-                watch = _Watch(limit)  # the time that its place took to be made is no silence of the agent's
-            ended = ended or handle.exit()  # before reading: what was written before the end is then read below
-            settled = handle.settled()
-            if trial.is_open and (ended is not None or output.has_unread()):
-                if trial.is_suspect:
-                    turn.take(self._left.is_set)
-                    if self._left.is_set():
-                        break
-                trial.start_part()
-                self._store_count(trial, output, kept)
-            lines = output.take()
-            if output.moved:
-                watch.moved()
-            over = ended is not None and output.caught_up and output.drained
-            if trial.is_open and not over:
-                if output.caught_up and (lines or (output.drained and settled)):
-                    trial.acquit()
-                else:
-                    trial.end_part()
-            if not output.caught_up:
-                self._store_count(trial, output, kept)
-                turn.end()
-                if not output.moved:
-                    handle.wait(1.0)  # what the earlier owner has kept is still on its way to us
-                continue
-            outcome: Outcome | None = None
-            if over and ended is not None and ended.no_room is not None and stopped is None and not self._cancelled:
-                self._give_back(ended.no_room)
-                return True
-            if over and ended is not None:
-                lines += output.rest(ended.sizes)
-                outcome = self._outcome(ended, reader, stopped)
-                if outcome.text is None and not outcome.ok:
-                    outcome = replace(outcome, text=reader.text or None)
-                lines += self._reason_of(outcome)
-                lines += self._let_stay(task.spec.environment, outcome, reader.meter)
-            # A short run that says nothing and does well needs no log: a commit for it alone would double its cost.
-            silent = watch.age > _OPENING_S and (self._told or self._claim.adopted)
-            if not is_open and (lines or silent or (outcome is not None and not outcome.ok)):
-                is_open = True
-                lines = [*self._opening(task, handle), *lines]
-            if not hinted and (hint := self._refusal_hint(lines)):
-                hinted = True
-                lines.append(said(LogKind.SYSTEM, hint, datetime.now(UTC)))
-            if lines or trial.is_changed or (reader.meter != kept and not over):
-                kept = reader.meter
-                self._keep(lines, {**output.offsets, **trial.entry()}, kept)
-            if outcome is not None:
-                self._finish(outcome, reader.meter, ended, longest=reader.longest)
-                return True
+        try:
+            return self._read(reading, task)
+        finally:
             turn.end()
-            if ended is None:
-                if self._changed:
-                    self._look_for_cancel()
-                if stopped is None and not self._cancelled:
-                    stopped = reader.stop() or watch.stalled()
-                if (stopped is not None or self._cancelled) and not asked:
-                    asked = True
-                    handle.stop()
-            self._note_began(after=_NOTED)
-            if not output.moved:
-                handle.wait(watch.patience() if self._began is None else min(_NOTED, watch.patience()))
-            elif output.drained and ended is None:
-                self._left.wait(watch.gather())
+
+    def _read(self, reading: Reading, task: CompiledTask) -> bool:
+        while not self._left.is_set():
+            self._note_pod(reading.handle)
+            self._explain(reading.handle)
+            if self._has_just_begun(reading.handle):
+                reading.agent_began()
+            if not reading.poll(self._left.is_set):
+                break
+            self._store_count(reading)
+            lines = reading.take()
+            if not reading.output.caught_up:
+                self._store_count(reading)
+                reading.turn.end()
+                if not reading.output.moved:
+                    reading.handle.wait(1.0)  # what the earlier owner has kept is still on its way to us
+                continue
+            if reading.is_over and reading.ended is not None:
+                self._conclude(reading, reading.ended, lines, task)
+                return True
+            self._log(reading, lines, task)
+            reading.turn.end()
+            self._stop_if_due(reading)
+            self._wait_for_output(reading)
         self._note_began(after=0.0)
-        trial.withdraw()
-        self._store_count(trial, output, kept)
+        reading.trial.withdraw()
+        self._store_count(reading)
         return False
+
+    def _conclude(self, reading: Reading, ended: Exit, lines: list[LogLine], task: CompiledTask) -> None:
+        """Keep the end of an attempt: its last lines and its outcome, or its place in the queue where it found no room."""
+        reader = reading.reader
+        if ended.no_room is not None and reading.stopped is None and not self._cancelled:
+            self._give_back(ended.no_room)
+            return
+        lines += reading.output.rest(ended.sizes)
+        outcome = self._outcome(ended, reader, reading.stopped)
+        if outcome.text is None and not outcome.ok:
+            outcome = replace(outcome, text=reader.text or None)
+        lines += self._reason_of(outcome)
+        lines += self._let_stay(task.spec.environment, outcome, reader.meter)
+        self._log(reading, lines, task, outcome)
+        self._finish(outcome, reader.meter, ended, longest=reader.longest)
+
+    def _log(self, reading: Reading, lines: list[LogLine], task: CompiledTask, outcome: Outcome | None = None) -> None:
+        """Keep what came, with the log's first lines before it and the executor's explanation of a refusal behind it."""
+        # A short run that says nothing and does well needs no log: a commit for it alone would double its cost.
+        is_silent = reading.silence.age > _OPENING_S and (self._told or self._claim.adopted)
+        if not reading.is_open and (lines or is_silent or (outcome is not None and not outcome.ok)):
+            reading.is_open = True
+            lines = [*self._opening(task, reading.handle), *lines]
+        if not reading.is_hinted and (hint := self._refusal_hint(lines)):
+            reading.is_hinted = True
+            lines.append(said(LogKind.SYSTEM, hint, datetime.now(UTC)))
+        meter = reading.reader.meter
+        if lines or reading.trial.is_changed or (meter != reading.kept and outcome is None):
+            reading.kept = meter
+            self._keep(lines, {**reading.output.offsets, **reading.trial.entry()}, meter)
+
+    def _stop_if_due(self, reading: Reading) -> None:
+        """Ask the agent to stop, once, where a limit is met or somebody asked for the run's end."""
+        if reading.ended is not None:
+            return
+        if self._changed:
+            self._look_for_cancel()
+        if reading.stopped is None and not self._cancelled:
+            reading.stopped = reading.reader.stop() or reading.silence.stalled()
+        if (reading.stopped is not None or self._cancelled) and not reading.is_stop_asked:
+            reading.is_stop_asked = True
+            reading.handle.stop()
+
+    def _wait_for_output(self, reading: Reading) -> None:
+        self._note_began(after=_NOTED)
+        if not reading.output.moved:
+            patience = reading.silence.patience()
+            reading.handle.wait(patience if self._began is None else min(_NOTED, patience))
+        elif reading.output.drained and reading.ended is None:
+            self._left.wait(reading.silence.gather())
 
     def _opening(self, task: CompiledTask, handle: Handle) -> list[LogLine]:
         adopted = [f"found again by {self._worker}"] if self._claim.adopted else None
@@ -505,9 +508,9 @@ class Execution:
     def _refusal_hint(self, lines: list[LogLine]) -> str | None:
         return next((hint for line in lines if (hint := self._parts.executor.refusal_hint(line.data))), None)
 
-    def _store_count(self, trial: ReadTrial, output: Output, meter: Meter) -> None:
-        if trial.is_changed:
-            self._keep([], {**output.offsets, **trial.entry()}, meter)
+    def _store_count(self, reading: Reading) -> None:
+        if reading.trial.is_changed:
+            self._keep([], {**reading.output.offsets, **reading.trial.entry()}, reading.kept)
 
     def _give_up(self, handle: Handle, crashes: int) -> bool:
         """End a run that kills workers, without reading what kills them."""
@@ -640,39 +643,3 @@ class Execution:
             text=text,
             output=self._mask.json(outcome.output),
         )
-
-
-class _Watch:
-    """How long it has been silent, and how long this worker has lived with it."""
-
-    def __init__(self, limit: timedelta | None) -> None:
-        self._limit = None if limit is None else limit.total_seconds()
-        self._began = self._moved = time.monotonic()
-        self._flows = False
-
-    def moved(self) -> None:
-        now = time.monotonic()
-        self._flows = self._moved > self._began and now - self._moved < _GATHER
-        self._moved = now
-
-    def gather(self) -> float:
-        """How long to leave output alone: the first of it is kept at once, the rest of a flow is gathered."""
-        return _GATHER if self._flows else 0.0
-
-    @property
-    def age(self) -> float:
-        """Seconds since it began."""
-        return time.monotonic() - self._began
-
-    def stalled(self) -> Outcome | None:
-        quiet = time.monotonic() - self._moved
-        if self._limit is None or quiet < self._limit:
-            return None
-        return Outcome(ok=False, reason="stalled", message=f"no output for {int(quiet)} s")
-
-    def patience(self) -> float:
-        """How long to wait for output: until the stall limit, and never so long that a lost wake-up matters."""
-        longest = 5.0
-        if self._limit is None:
-            return longest
-        return max(0.01, min(longest, self._moved + self._limit - time.monotonic()))
