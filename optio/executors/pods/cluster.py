@@ -248,7 +248,7 @@ class Cluster:
         command: Sequence[str],
         data: bytes | exec.Later = b"",
         *,
-        within: float = _ANSWER_S,
+        within: float | None = _ANSWER_S,
         hear: exec.Hear | None = None,
     ) -> tuple[int, bytes]:
         """(exit code, output) of a command inside the pod that reads `data`: see `exec.run`."""

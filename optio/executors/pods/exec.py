@@ -28,9 +28,9 @@ class NotStarted(Exception):
 async def run(
     http: httpx2.AsyncClient, path: str, container: str, command: Sequence[str], data: bytes | Later, hear: Hear | None = None
 ) -> tuple[int, bytes]:
-    """(exit code, output) of a command that reads `data`. What comes later is asked for when the command has said something;
-    when that raises, or this is cancelled, the command's input ends. `hear` gets the output as it comes, and what is returned
-    is the first of it. Raises NotStarted, TimeoutError, and what httpx2 and `data` raise."""
+    """(exit code, output) of a command that reads `data`. What comes later, however late, is asked for when the command has
+    said something; when that raises, or this is cancelled, the command's input ends. `hear` gets the output as it comes, and
+    what is returned is the first of it. Raises NotStarted, TimeoutError, and what httpx2 and `data` raise."""
     params = {"container": container, "stdin": "true", "stdout": "true", "command": list(command)}
     output, code = bytearray(), None
     try:
@@ -47,13 +47,15 @@ async def run(
                         hear(message[1:])
                 return _code(message[1:]) if message[0] == _STATUS else None
 
+            wanted = data if isinstance(data, bytes) else b""
             if not isinstance(data, bytes):
                 async with asyncio.timeout(_GREETS_S):
                     while code is None and not output:
                         code = await heard()
-                data = await data() if code is None else b""
+                if code is None:
+                    code, wanted = await _before_the_end(data(), heard())
             if code is None:
-                await socket.send_bytes(bytes((_INPUT,)) + data)
+                await socket.send_bytes(bytes((_INPUT,)) + wanted)
                 await socket.send_bytes(_INPUT_ENDS)
             while code is None:
                 code = await heard()
@@ -63,6 +65,19 @@ async def run(
         raise NotStarted(err.response.status_code, f"HTTP status {err.response.status_code}") from err
     except BaseExceptionGroup as group:
         raise _only(group) from group
+
+
+async def _before_the_end(data: Awaitable[bytes], word: Awaitable[int | None]) -> tuple[int | None, bytes]:
+    """(None, the data), or (exit code, nothing) of a command that has ended meanwhile; raises what either raises."""
+    made, said = asyncio.ensure_future(data), asyncio.ensure_future(word)
+    try:
+        await asyncio.wait({made, said}, return_when=asyncio.FIRST_COMPLETED)
+        code = said.result() if said.done() else None
+        return (None, await made) if code is None else (code, b"")
+    finally:
+        for each in (made, said):
+            each.cancel()
+        await asyncio.gather(made, said, return_exceptions=True)
 
 
 def _only(group: BaseExceptionGroup) -> BaseException:

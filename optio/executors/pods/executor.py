@@ -32,6 +32,7 @@ from optio.executors.pods.log_reader import Feed
 from optio.executors.pods.manifest import PodSettings
 from optio.executors.pods.network_policies import Policies
 from optio.executors.pods.pool import Pools
+from optio.executors.pods.standby import Standby
 from optio.executors.pods.start import ORPHANED, Failed, Renewal, Start, Starter
 from optio.executors.procfs import uptime
 from optio.model import isolation
@@ -87,9 +88,11 @@ class PodExecutor:
         policies = Policies(self._cluster, self._settings.install)
         self._given_up = GivenUp(self._cluster, self._settings.install, self._settings.orphan_s)
         self._pools = Pools(self._cluster, self._informer, policies, self._settings, self._me)
-        self._starter = Starter(self._cluster, self._informer, self._pools, policies, self._given_up, self._start_s)
+        standby = Standby(self._cluster, self._pools)
+        self._starter = Starter(self._cluster, self._informer, self._pools, standby, policies, self._given_up, self._start_s)
         self._feed = Feed(self._cluster, self._informer, self._settings.gate_s)
-        self._forever = [asyncio.create_task(work) for work in (self._informer.run(), self._pools.keep(), self._pools.offer())]
+        forever = self._informer.run(), self._pools.keep(), self._pools.offer(), standby.keep()
+        self._forever = [asyncio.create_task(work) for work in forever]
 
     def _call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float = _PATIENCE_S) -> T:
         """Do it in the loop, for a worker's thread. The first one opens the cluster: a server never needs it. Raises

@@ -8,24 +8,32 @@ from typing import Self
 
 from optio.executors.pods import launch_script
 from optio.executors.pods import manifest as pod
-from optio.executors.pods.cluster import Cluster
+from optio.executors.pods.cluster import Cluster, Unreachable
+
+# The log brings on what an agent prints later than that.
+_HEARS_S = 30.0
 
 
 class Delivery:
-    """The command that takes the launch is begun at once, and waits in the pod for the parcel, which is made when it is sent. A
-    context manager, which takes the command back; until the parcel was `sent` it has changed nothing. What the agent prints
-    then is brought to `hear` by the same command, sooner than by the log, from the first byte on, for a while."""
+    """The command that takes a launch is begun at once, and waits in the pod for it. A context manager, which takes the command
+    back; until the launch was `sent` it has changed nothing. What the agent prints then is brought on by the same command,
+    sooner than by the log, from the first byte on, for a while."""
 
-    def __init__(
-        self, cluster: Cluster, name: str, parcel: Callable[[], bytes], hear: Callable[[bytes], None], *, within: float
-    ) -> None:
-        self._parcel, self._hear = parcel, hear
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self._parcel: Callable[[], bytes]
+        self._hear: Callable[[bytes], None]
         self._allowed, self._launched = asyncio.Event(), asyncio.Event()
         self._said = b""
         self._kept = False
         self.sent, self.begun = False, time.monotonic()
-        running = cluster.run(name, pod.CONTAINER, launch_script.COMMAND, self._wanted, within=within, hear=self._heard)
+        running = cluster.run(name, pod.CONTAINER, launch_script.COMMAND, self._wanted, within=None, hear=self._heard)
         self._running = asyncio.ensure_future(running)
+        self._running.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may be of no use any more
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the command has ended, or the connection to it."""
+        return self._running.done()
 
     async def _wanted(self) -> bytes:
         await self._allowed.wait()
@@ -42,22 +50,36 @@ class Delivery:
         if data:
             self._hear(data)
 
-    async def go(self) -> tuple[int, bytes]:
-        """Send the parcel: (exit code, output) of its command, 0 when the launch is on its way. Raises Refused and Unreachable,
-        and what making it raises."""
+    async def go(self, parcel: Callable[[], bytes], hear: Callable[[bytes], None], *, within: float) -> tuple[int, bytes]:
+        """Send the parcel, which is made at this moment: (exit code, output) of its command, 0 when the launch is on its way;
+        `hear` gets the agent's output. Raises Refused and Unreachable, and what making the parcel raises."""
+        self._parcel, self._hear = parcel, hear
         self._allowed.set()
         launched = asyncio.ensure_future(self._launched.wait())
         try:
-            await asyncio.wait({self._running, launched}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({self._running, launched}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
         finally:
             launched.cancel()
-        return (0, self._said) if self._launched.is_set() else await self._running
+        if self._launched.is_set():
+            return 0, self._said
+        if not self._running.done():
+            raise Unreachable("the command that takes a launch does not answer")
+        ended = self._running.result()
+        if not self.sent:
+            raise Unreachable("the command that takes a launch has ended before it came")
+        return ended
 
     def keep(self) -> Callable[[], object]:
         """Let it bring output on after this block: what is returned ends that."""
         self._kept = True
-        self._running.add_done_callback(lambda done: done.cancelled() or done.exception())  # the log tells what it does not
+        asyncio.get_running_loop().call_later(_HEARS_S, self._running.cancel)
         return self._running.cancel
+
+    async def close(self) -> None:
+        """Take the command back, unless it is to bring output on."""
+        if not self._kept:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
 
     async def __aenter__(self) -> Self:
         return self
@@ -65,7 +87,4 @@ class Delivery:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        if self._kept:
-            return
-        self._running.cancel()
-        await asyncio.gather(self._running, return_exceptions=True)
+        await self.close()

@@ -10,7 +10,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -162,8 +162,22 @@ class Pools:
 
     # Taking one
 
-    async def free(self, launch: Launch, settings: PodSettings) -> Pod | None:
-        """The metadata of a ready pod that this launch may `take`; None when there is none."""
+    @property
+    def offered(self) -> asyncio.Event:
+        """Set whenever other pods are `ready` than before."""
+        return self._ready.informer.changed
+
+    def ready(self) -> list[Pod]:
+        """The metadata of ready pods that are nobody's yet, as far as is known."""
+        return [
+            each
+            for each in self._ready.informer.pods.values()
+            if "deletionTimestamp" not in each["metadata"] and each["metadata"]["uid"] not in self._chosen
+        ]
+
+    async def free(self, launch: Launch, settings: PodSettings, preferred: Set[str]) -> Pod | None:
+        """The metadata of a ready pod that this launch may `take`, one of those with the `preferred` UIDs if it can be; None
+        when there is none."""
         if launch.environment is None:
             return None
         self._ready.begin()
@@ -172,16 +186,13 @@ class Pools:
         limit = timedelta(seconds=settings.idle_s * _TAKEN_UNTIL)
         free = [
             each
-            for each in self._ready.informer.pods.values()
-            if each["metadata"]["labels"].get(pod.POOL) == key
-            and "deletionTimestamp" not in each["metadata"]
-            and each["metadata"]["uid"] not in self._chosen
-            and self._cluster.now() - made_at(each) < limit
+            for each in self.ready()
+            if each["metadata"]["labels"].get(pod.POOL) == key and self._cluster.now() - made_at(each) < limit
         ]
         if not free:
             return None
         # Any of them: so two workers seldom want the same.
-        chosen = random.choice(free)  # noqa: S311
+        chosen = random.choice([each for each in free if each["metadata"]["uid"] in preferred] or free)  # noqa: S311
         self._chosen.add(chosen["metadata"]["uid"])
         asyncio.get_running_loop().call_later(60.0, self._chosen.discard, chosen["metadata"]["uid"])
         return chosen

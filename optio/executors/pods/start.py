@@ -22,6 +22,7 @@ from optio.executors.pods.launch_transfer import Delivery
 from optio.executors.pods.manifest import PodSettings
 from optio.executors.pods.network_policies import Policies
 from optio.executors.pods.pool import Pools
+from optio.executors.pods.standby import Standby
 from optio.executors.procfs import uptime
 from optio.model.room import Delay
 
@@ -128,10 +129,17 @@ class Starter:
     """Brings launches into pods. `start_s` is how long a pod may take until its container runs."""
 
     def __init__(
-        self, cluster: Cluster, informer: Informer, pools: Pools, policies: Policies, given_up: GivenUp, start_s: float
+        self,
+        cluster: Cluster,
+        informer: Informer,
+        pools: Pools,
+        standby: Standby,
+        policies: Policies,
+        given_up: GivenUp,
+        start_s: float,
     ) -> None:
         self._cluster, self._informer, self._pools, self._policies = cluster, informer, pools, policies
-        self._given_up, self._start_s = given_up, start_s
+        self._standby, self._given_up, self._start_s = standby, given_up, start_s
         self._beginning: set[str] = set()  # new pods whose launch is not brought yet
         self._first_s = _FIRST_S
 
@@ -142,9 +150,9 @@ class Starter:
         if start.renewal.left() <= 0:
             raise Failed(exit=ORPHANED)
         if start.launch.warm:
-            while (chosen := await self._pools.free(start.launch, start.settings)) is not None:
-                # The way in is opened while it is found out whether we may go.
-                async with self._delivery(start, chosen["metadata"]["name"]) as delivery:
+            while (chosen := await self._pools.free(start.launch, start.settings, self._standby.uids())) is not None:
+                # The way in is open, or opened while it is found out whether we may go.
+                async with self._standby.take(chosen) or Delivery(self._cluster, chosen["metadata"]["name"]) as delivery:
                     found = await start.unless_stopped(self._taken(start, chosen))
                     if found is not None:
                         return await self._delivered(start, found, deadline, delivery)
@@ -158,18 +166,15 @@ class Starter:
         finally:
             self._beginning.discard(start.handle.name)
 
-    def _delivery(self, start: Start, name: str) -> Delivery:
-        return Delivery(self._cluster, name, start.parcel, start.handle.hear, within=_ANSWER_S + start.settings.gate_s)
-
     async def _delivered(self, start: Start, found: Pod, deadline: float, delivery: Delivery | None = None) -> tuple[str, bool]:
         name, mark = found["metadata"]["name"], found["metadata"]["annotations"][pod.MARK]
         made = time.monotonic()
         delays = Delays(start.handle, self._start_s)
         for tries in count():
             told = delivery is not None or await start.unless_stopped(self._near(start.handle, made, deadline, tries, delays))
-            async with delivery or self._delivery(start, name) as way:
+            async with delivery or Delivery(self._cluster, name) as way:
                 try:
-                    arrived = _arrived(start.handle, *await self._answer(name, way))
+                    arrived = _arrived(start.handle, *await self._answer(start, name, way))
                     if arrived:
                         start.handle.unhear = way.keep()
                     if delivery is None and not told:
@@ -185,10 +190,10 @@ class Starter:
             delivery = None
         raise AssertionError("not reached")
 
-    async def _answer(self, name: str, way: Delivery) -> tuple[int, bytes]:
+    async def _answer(self, start: Start, name: str, way: Delivery) -> tuple[int, bytes]:
         """Return the exit code and output of the command that takes the launch. Raises Unreachable also when its pod has ended
         and the answer does not come: a command whose container is gone may hang for as long as it is allowed to."""
-        going = asyncio.ensure_future(way.go())
+        going = asyncio.ensure_future(way.go(start.parcel, start.handle.hear, within=_ANSWER_S + start.settings.gate_s))
         try:
             while not going.done() and exit_status.of_status(self._informer.status(name)) is None:
                 moved = asyncio.ensure_future(self._informer.moved(name).wait())

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import random
+import re
 import resource
 import time
 import uuid
@@ -155,6 +156,68 @@ def test_a_warm_pod_that_was_claimed_without_a_word_of_it_is_the_pod_of_the_atte
 
     assert begun is not None
     assert (lost.hits, begun.how, len(found), ended.exit.code) == (1, "warm", 1, 0)
+
+
+@pytest.fixture
+def standing_by(make: Make, proxy: FaultProxy) -> Executor:
+    """A worker that has the way into its one warm pod open."""
+    executor = make()
+    executor.keep_warm([Warm(task_id="task", size=1, environment=Environment())])
+    eventually(lambda: proxy.count(LAUNCH), within=60, what="the way into a warm pod")
+    eventually(lambda: [each.ready for each in executor.pools() or ()] == [1], within=60, what="a warm pod")
+    return executor
+
+
+def ways(proxy: FaultProxy, name: str) -> int:
+    """How many are open into a pod."""
+    return sum(1 for each in list(proxy.open) if re.search(LAUNCH, str(each.request)) and f"/{name}/" in each.request.path)
+
+
+def test_the_way_into_a_warm_pod_is_open_before_there_is_a_launch(standing_by: Executor, proxy: FaultProxy) -> None:
+    proxy.forget()
+
+    handle = standing_by.start(shell("echo ready; sleep 0.2", warm=True, environment=Environment()))
+    ready(handle)
+    opened = proxy.count(LAUNCH)
+    ended = until_ended(handle)
+    handle.close(remove=True)
+
+    assert opened == 0
+    assert ended.exit.code == 0
+
+
+@pytest.mark.parametrize("long_before", [True, False])
+def test_a_way_into_a_warm_pod_that_is_cut_while_nobody_uses_it_costs_nothing(
+    standing_by: Executor, proxy: FaultProxy, long_before: bool
+) -> None:
+    proxy.forget()
+    proxy.cut(LAUNCH)
+    if long_before:
+        eventually(lambda: proxy.count(LAUNCH), what="another way in")
+
+    handle = standing_by.start(shell("echo ready; sleep 0.2", warm=True, environment=Environment()))
+    ended = until_ended(handle)
+    begun = handle.begun()
+    handle.close(remove=True)
+
+    assert begun is not None
+    assert (begun.how, ended.exit.code, ended.stdout) == ("warm", 0, b"ready\n")
+
+
+def test_the_way_into_a_warm_pod_that_another_worker_has_taken_is_closed(
+    standing_by: Executor, make: Make, proxy: FaultProxy
+) -> None:
+    handle = make().start(shell("echo ready; read x", warm=True, environment=Environment()))
+    ready(handle)
+    begun = handle.begun()
+
+    eventually(lambda: ways(proxy, handle.name) == 0, what="the end of the way in")  # type: ignore[attr-defined]
+
+    assert begun is not None
+    assert begun.how == "warm"
+    handle.stop()
+    until_ended(handle)
+    handle.close(remove=True)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ NOWHERE: dict[str, Any] = {"metadata": {"name": "pod"}, "spec": {}}
 def test_a_pod_on_a_node_is_tried_unless_many_begin_at_once(
     pod: dict[str, Any], beginning: int, tries: int, expected: bool
 ) -> None:
-    starter = Starter(*cast(Any, [None] * 5), start_s=60.0)
+    starter = Starter(*cast(Any, [None] * 6), start_s=60.0)
     starter._beginning = {f"pod-{n}" for n in range(beginning)}
 
     assert starter._tries(pod, tries) is expected

@@ -197,7 +197,7 @@ def test_a_launch_that_came_to_a_pod_and_may_not_have_it_changes_nothing_there(m
     (name,) = names(executor)
 
     async def in_vain() -> None:
-        async with Delivery(executor._cluster, name, lambda: b"", lambda _: None, within=30) as delivery:
+        async with Delivery(executor._cluster, name) as delivery:
             await asyncio.sleep(1)  # it waits in the pod
         assert not delivery.sent
 
