@@ -4,58 +4,61 @@ from optio.compiler.rules.rule import ERROR, INFO, WARNING, Rule
 
 RULES = (
     Rule(
-        "OPT801", "hook-moved", WARNING, "a webhook's senders are turned away",
-        "What was set up at the sender does not fit any more; for a new secret there is `previousSecret`.",
+        "OPT801", "hook-moved", WARNING, "senders of a webhook will be refused",
+        "The settings at the sender no longer match. To change a secret without interruption, use `previousSecret`.",
         "", "",
     ),
     Rule(
-        "OPT802", "contract-break", WARNING, "parameters that were taken are refused",
-        "Who started the task yesterday is refused after the merge. A new parameter with a `default` breaks nobody.",
+        "OPT802", "contract-break", WARNING, "parameters that were accepted are refused",
+        "Callers that start the task today are refused after the merge. A new parameter with a `default` breaks no caller.",
         "", "",
     ),
     Rule(
-        "OPT803", "delete-live", WARNING, "a task that is in use goes",
-        "It has runs that wait or run, or that began in the last 30 days: somebody uses it.",
+        "OPT803", "delete-live", WARNING, "a task in use is removed",
+        "The task has queued or running runs, or runs from the last 30 days, so somebody uses it.",
         "", "",
     ),
     Rule(
-        "OPT804", "mass-delete", ERROR, "many tasks go at once",
-        "A wrong directory, a generator that failed or a bad merge looks like this: all go, or over a fifth and more than two.",
+        "OPT804", "mass-delete", ERROR, "many tasks are removed at once",
+        "A wrong directory, a failed generator or a bad merge looks like this: all tasks go, or more than two and over a "
+        "fifth.",
         "", "",
     ),
     Rule(
-        "OPT805", "trust-up", WARNING, "a task is trusted with more",
-        "With a new secret, host, service or image, what an agent was talked into can do more harm than before.",
+        "OPT805", "trust-up", WARNING, "a task gets more access",
+        "With a new secret, host, service or image, a manipulated agent can do more harm than before.",
         "", "",
     ),
     Rule(
         "OPT806", "money-up", WARNING, "triggers may spend more",
-        "The worst case of the coming 30 days rises: a higher budget, more starts, a dearer model, or no bound any more.",
+        "The worst case of the next 30 days rises: a higher budget, more starts, a more expensive model, or a limit that was "
+        "removed.",
         "", "",
     ),
     Rule(
-        "OPT807", "behaviour-change", INFO, "another prompt, model, runtime or image",
-        "The task answers in another way from the next run on; runs that wait keep the definition that they have.",
+        "OPT807", "behaviour-change", INFO, "the prompt, model, runtime or image changes",
+        "The task may answer differently from the next run on. Runs that wait keep the definition that they were accepted "
+        "with.",
         "", "",
     ),
     Rule(
-        "OPT808", "schedule-jump", INFO, "the next fire is another",
-        "A time that was expected is left out, or one comes that was not: who waits for the report should know.",
+        "OPT808", "schedule-jump", INFO, "the next fire changes",
+        "An expected run is dropped, or an unexpected one is added. Tell the people who wait for its result.",
         "", "",
     ),
     Rule(
-        "OPT809", "cosmetic", INFO, "the file differs, and the task does the same",
-        "Comments, order, quotes, a description, tests, the file's place: nothing that a run would notice.",
+        "OPT809", "cosmetic", INFO, "the file changes, and the task does not",
+        "Only comments, order, quotes, the description, tests or the file's path differ. Runs are not affected.",
         "", "",
     ),
     Rule(
-        "OPT810", "task-removed", WARNING, "a task goes",
-        "Its triggers end with the merge, and who starts it by its id is answered 404.",
+        "OPT810", "task-removed", WARNING, "a task is removed",
+        "Its triggers end with the merge, and requests that start it by its id get the answer 404.",
         "", "",
     ),
     Rule(
-        "OPT811", "policy-loosened", WARNING, "the policy gives something up",
-        "What it refused is allowed after the merge, for every task.",
+        "OPT811", "policy-loosened", WARNING, "the policy allows more than before",
+        "Something that the policy refused is allowed for every task after the merge.",
         "", "",
     ),
 )  # fmt: skip

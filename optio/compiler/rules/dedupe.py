@@ -14,26 +14,27 @@ _OPTIONAL = (
 
 RULES = (
     Rule(
-        "OPT227", "dedupe-placeholder", ERROR, "a placeholder in `dedupe.key` that is no parameter",
-        "It would stand for itself, the same in every run: runs that have nothing in common would be taken for one.",
+        "OPT227", "dedupe-placeholder", ERROR, "a placeholder in `dedupe.key` without a parameter",
+        "The text would be the same in every run, so unrelated runs would count as duplicates.",
         _HEAD + 'dedupe: {key: "{{REPO}}#{{NUMBER}}"}\n',
         _HEAD + 'dedupe: {key: "{{REPO}}#{{PR}}"}\n',
     ),
     Rule(
         "OPT228", "dedupe-unset", WARNING, "an optional parameter without a default in `dedupe.key`",
-        "Without a value there is no key, and a run that cannot be told from others is refused.",
+        "Without a value there is no key, and a run without a key is refused.",
         _OPTIONAL + '  required: [REPO]\n  additionalProperties: false\ndedupe: {key: "{{REPO}}#{{PR}}"}\n',
         _OPTIONAL + '  required: [REPO, PR]\n  additionalProperties: false\ndedupe: {key: "{{REPO}}#{{PR}}"}\n',
     ),
     Rule(
         "OPT229", "dedupe-window", ERROR, "`window` with `onDuplicate: replace`",
-        "A window says for how long others are joined or refused; where each new run takes the place of one, none is.",
+        "A window is the time in which later runs are joined or refused. With `replace` none is: each new run takes the old "
+        "one's place.",
         _HEAD + 'dedupe: {key: "{{REPO}}#{{PR}}", window: 10m, onDuplicate: replace}\n',
         _HEAD + 'dedupe: {key: "{{REPO}}#{{PR}}", onDuplicate: replace}\n',
     ),
     Rule(
         "OPT230", "dedupe-constant", WARNING, "a `dedupe.key` without a placeholder",
-        "Every run has that key: while one waits or works, all others are answered with it, whatever they are about.",
+        "Every run has the same key: while one is queued or running, all others count as its duplicates.",
         _HEAD + "dedupe: {key: review}\n",
         _HEAD + 'dedupe: {key: "review {{PR}}"}\n',
     ),

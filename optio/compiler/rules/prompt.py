@@ -9,34 +9,34 @@ _SCHEMA = (
 
 RULES = (
     Rule(
-        "OPT201", "undeclared-placeholder", WARNING, "a placeholder that no parameter fills",
-        "It is left as it stands and reaches the agent literally.",
+        "OPT201", "undeclared-placeholder", WARNING, "a placeholder without a parameter",
+        "The agent sees the placeholder itself.",
         "promptTemplate: Report on {{REPO_NAME}} and {{REPO}}\n" + _SCHEMA,
         "promptTemplate: Report on {{REPO_NAME}}\n" + _SCHEMA,
         strict=ERROR,
     ),
     Rule(
         "OPT202", "unused-param", WARNING, "a parameter that the prompt never uses",
-        "Callers give a value that changes nothing.",
+        "Callers give a value that has no effect.",
         "promptTemplate: Report on the project\n" + _SCHEMA,
         "promptTemplate: Report on {{REPO_NAME}}\n" + _SCHEMA,
     ),
     Rule(
-        "OPT203", "placeholder-syntax", WARNING, "something that looks like a placeholder and is none",
-        "Only `{{NAME}}` with letters, digits and underscores is replaced; there are no blanks, paths or conditions.",
+        "OPT203", "placeholder-syntax", WARNING, "text that looks like a placeholder",
+        "Only `{{NAME}}` with letters, digits and underscores is replaced. Blanks, paths and conditions are not supported.",
         "promptTemplate: Report on {{REPO_NAME}}, that is {{ REPO_NAME }}\n" + _SCHEMA,
         "promptTemplate: Report on {{REPO_NAME}}\n" + _SCHEMA,
         strict=ERROR,
     ),
     Rule(
         "OPT204", "placeholder-case", WARNING, "a placeholder that differs from a parameter only by case",
-        "Names are compared exactly, so it would not be replaced.",
+        "Names are case-sensitive, so the placeholder is not replaced.",
         "promptTemplate: Report on {{REPO_NAME}}, also called {{repo_name}}\n" + _SCHEMA,
         "promptTemplate: Report on {{REPO_NAME}}, also called {{REPO_NAME}}\n" + _SCHEMA,
     ),
     Rule(
         "OPT217", "maybe-unset", WARNING, "an optional parameter without a default in the prompt",
-        "When nobody gives a value, the agent sees the placeholder itself.",
+        "If a caller gives no value, the agent sees the placeholder itself.",
         "promptTemplate: Report on {{TEAM}}\n"
         "paramsSchema:\n  type: object\n  properties: {TEAM: {type: string}}\n  additionalProperties: false\n",
         "promptTemplate: Report on {{TEAM}}\n"
@@ -45,20 +45,20 @@ RULES = (
     ),
     Rule(
         "OPT218", "prompt-size", ERROR, "the prompt is larger than 256 KiB",
-        "No agent reads that much in one piece, and every run would store it again.",
+        "Agents cannot read that much at once, and every run would store it again.",
         "# file: task.yaml\npromptFile: long.md\n# file: long.md\n" + "word " * 60_000 + "\n",
         "# file: task.yaml\npromptFile: short.md\n# file: short.md\nSay hello\n",
     ),
     Rule(
-        "OPT219", "caller-owned-prompt", WARNING, "the prompt is one parameter",
-        "Whoever may start the task makes an agent with its secrets do anything.",
+        "OPT219", "caller-owned-prompt", WARNING, "the whole prompt is one parameter",
+        "Anyone who may start the task can make an agent with its secrets do anything.",
         'promptTemplate: "{{REPO_NAME}}"\n' + _SCHEMA,
         "promptTemplate: Report on {{REPO_NAME}}\n" + _SCHEMA,
         strict=ERROR,
     ),
     Rule(
         "OPT231", "prompt-is-path", WARNING, "the prompt is the name of a file",
-        "The agent gets that name as its prompt: a file is read for `promptFile` alone.",
+        "The agent gets the name itself as its prompt. Only `promptFile` reads a file.",
         "promptTemplate: prompts/review.md\n",
         "promptTemplate: Review the diff as prompts/review.md says.\n",
     ),

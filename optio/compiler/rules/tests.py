@@ -9,8 +9,8 @@ _TASK = (
 
 RULES = (
     Rule(
-        "OPT425", "impossible-test", ERROR, "a test that cannot be run as it is written, or expects what cannot be",
-        "It would fail whatever the task does, or hold whatever the task does.",
+        "OPT425", "impossible-test", ERROR, "a test that cannot run, or that expects an impossible result",
+        "The test would always fail or always pass, whatever the task does.",
         _TASK + "  - params: {}\n    expect: {verdict: invalid, params: {REPO: hello}}\n",
         _TASK + "  - params: {}\n    expect: {verdict: invalid, error: /params/REPO}\n",
     ),
