@@ -51,9 +51,10 @@ _NO_LABEL = re.compile(r"[^a-z0-9-]+")
 _LEAVES = "this worker lets go of the cluster"
 # Renewals of a worker's pods come due together, and have most of the orphan timeout: so few at a time, beside the launches.
 _MAX_RENEWING, _MAX_OWNED_AGE_S = 8, 5.0
-# A node says within this time that a container has ended. A pod of which that is known goes at once; of any other the node is
-# asked to end it, which takes five more requests and a signal to what has ended.
-_ENDED_S = 3.0
+# A node says within this time that a container has ended, also when twenty others of its pods begin and end meanwhile. A pod of
+# which that is known goes at once; of any other the node is asked to end it, which takes five more requests and a signal to
+# what has ended.
+_ENDED_S = 10.0
 
 
 class PodExecutor:

@@ -52,7 +52,7 @@ if [ -n "$idle" ]; then
     idle=$!
 fi
 cr=$(printf '\r')
-brief=0.02 short=0.05 long=0.2
+brief=0.05 short=0.1 long=0.2
 at_o=0 at_e=0 at_r=0 results=no stopped= ended=
 : >>stderr
 : >renewed
