@@ -8,8 +8,9 @@ from typing import Any
 from optio.compiler.diagnostics import Diagnostic, Fix
 from optio.compiler.param_schema import patterns
 from optio.compiler.param_schema.contradictions import contradictions
+from optio.compiler.param_schema.declared import declared
 from optio.compiler.param_schema.expected_type import form
-from optio.compiler.param_schema.keywords import WORDS, format_meant, repaired
+from optio.compiler.param_schema.keywords import WORDS, format_meant
 from optio.compiler.param_schema.patterns import Pattern
 from optio.compiler.param_schema.references import references
 from optio.compiler.param_schema.self_check import own_values
@@ -70,7 +71,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
     if "type" not in schema:
         yield task.at("OPT206", "the root of `paramsSchema` has no type", ROUTE, key=True, hint=_typed(schema))
-    meant = repaired(schema)
+    known = declared(task)
+    meant = schema if known is None or known.schema is None else known.schema
     yield from _names(task, meant)
     unfit = list(contradictions(task, schema))
     yield from unfit

@@ -15,6 +15,7 @@ _BEGINS = re.compile(r"\s*(&&|\|\||\||;)")
 # Linux takes no longer argument, so there is no longer command that could be right.
 _LONGEST = 128 * 1024
 _WORD_ENDS = " \t\n;&|()"
+_SIGNS = re.compile(r"[\\\"'$()#]")
 
 
 class Variable(NamedTuple):
@@ -101,8 +102,8 @@ class _Scan:
         at = 0
         # Where each double quote and each `$(` that is still open began; what is quoted inside `$(...)` is anew.
         opened: list[tuple[str, int]] = []
-        while at < len(text):
-            char = text[at]
+        while (found := _SIGNS.search(text, at)) is not None:
+            at, char = found.start(), found[0]
             quoted = bool(opened) and opened[-1][0] == '"'
             if char == "\\":
                 at += 1
