@@ -333,6 +333,7 @@ def test_only_the_compiler_is_loaded() -> None:
         "optio.cli",
         "optio.compiler",
         "optio.model",
+        "optio.scheduling",
         "optio.errors",
         "optio.check_cache.check",
         "optio.check_cache.options",
