@@ -21,11 +21,14 @@ _INVISIBLE = (
     "|(?<![\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef]"
 )
 # A comment that begins like a number, a channel or a colour, behind a value: `#12`, `#general`, `#ff0000`.
-_CUT = re.compile(r"^[^\n#'\"]*[^\s#'\"\[{,:|>-][ \t]+(#[A-Za-z0-9_][^\n]*)$", re.MULTILINE)
+_CUT = re.compile(r"^[^\n#]*[^\s#'\"\[{,:|>-][ \t]+(#(?:[A-Za-z0-9_]|\$?\{\{?\w)[^\n]*)$", re.MULTILINE)
 _PROMPT: Route = ("promptTemplate",)
 # Without these there is no task, or another kind of document: what is blank there is to be written, and not deleted.
 _NEEDED = ("type", "name", "agentRuntime", "promptTemplate")
 _GOES_ON = r"(?<=\S) (# (?!optio:|yaml|noqa)[^\n]*\w[^\n]*)$"
+# What begins a command of its own, and what is one to its line's end.
+_COMMAND = r"(?:cd|set|export|source|echo|exit|mkdir|rm|cp|mv)\s+\S|\./\w|(?:if|for|while)\s.*;\s*(?:then|do)\b"
+_ALONE = r"(?:set\s+[-+]\w+|cd\s+\S+|export\s+\w+=\S*|source\s+\S+|\.\s+\S+)\Z"
 _ITEM = r"(?:[-*+]|\d{1,2}[.)])[ \t]+\S|#{1,6} \S|```|~~~"
 _READ_OTHERWISE = r"(?m)&[A-Za-z0-9_-]+[^\sA-Za-z0-9_\-,\[\]{}]|[\[{,]\s*\?[^\s,\]}]|(?:^|[\s\[{,])!(?=[\s,\]}]|\Z)"
 _ODD_ANCHOR = r"&([A-Za-z0-9_-]+)([^\sA-Za-z0-9_\-,\[\]{}])[^\s,\[\]{}]*"
@@ -52,6 +55,7 @@ def check(file: SourceFile, document: Document) -> Iterator[Diagnostic]:
         yield from _tabs(document)
     if ">" in text:
         yield from _folded(document)
+        yield from _folded_script(document)
     yield from _blank(document)
 
 
@@ -235,6 +239,35 @@ def _folded(document: Document) -> Iterator[Diagnostic]:
                 "OPT024", message, path=document.path, span=span, route=_PROMPT, hint="write `|`, which keeps them", fix=fix
             )
             return
+
+
+def _folded_script(document: Document) -> Iterator[Diagnostic]:
+    """A program or a set-up command below `>`, whose lines are commands of their own and become one."""
+    value = document.value if isinstance(document.value, dict) else {}
+    environment = value.get("environment")
+    commands = environment.get("setupCommands") if isinstance(environment, dict) else None
+    routes: list[Route] = [("command",)] if isinstance(value.get("command"), str) else []
+    routes += [("environment", "setupCommands", index) for index in range(len(commands) if isinstance(commands, list) else 0)]
+    for route in routes:
+        source = document.source(route) if document.has(route) else ""
+        if not source.startswith(">"):
+            continue
+        lines = source.split("\n")[1:]
+        joined = next((pair for pair in pairwise(lines) if _are_two(*pair)), None)
+        if joined is not None:
+            start = document.span(route).start
+            span = Span(start, Position(start.line, start.column + 1))
+            message = f"`>` joins the lines of the script: `{_short(joined[1].strip())}` goes on the line before it"
+            fix = Fix.write("|", span, safe=False)
+            hint = "write `|`, which keeps them"
+            yield finding("OPT024", message, path=document.path, span=span, route=route, hint=hint, fix=fix)
+
+
+def _are_two(before: str, line: str) -> bool:
+    """Whether two lines of a script are commands of their own: a line that goes on ends or begins with a sign that says so."""
+    if not before.strip() or not line.strip() or re.search(r"(?:[\\|&;({,=]|\b(?:do|then|else|in))\s*$", before):
+        return False
+    return re.match(_COMMAND, line.strip()) is not None or re.match(_ALONE, before.strip()) is not None
 
 
 def _tabs(document: Document) -> Iterator[Diagnostic]:

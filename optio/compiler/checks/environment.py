@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
+from optio.compiler.conversions.ecosystems import ECOSYSTEMS
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.prompt import PLACEHOLDER
@@ -15,24 +16,9 @@ _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*(?::[0-9]{1,5})?/)?"
 _IMAGE = rf"{_HOST}{_PART}(?:/{_PART})*(?::[\w][\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
 _OPEN = "delete `environment.network`, which opens every public address, or name the hosts"
-_ECOSYSTEMS = {
-    "github": "github.com, api.github.com",
-    "node": "registry.npmjs.org",
-    "npm": "registry.npmjs.org",
-    "python": "pypi.org, files.pythonhosted.org",
-    "pypi": "pypi.org, files.pythonhosted.org",
-    "go": "proxy.golang.org, sum.golang.org",
-    "rust": "crates.io, index.crates.io, static.crates.io",
-    "java": "repo.maven.apache.org",
-    "ruby": "rubygems.org",
-    "dotnet": "api.nuget.org",
-    "php": "repo.packagist.org",
-    "containers": "ghcr.io, registry-1.docker.io, auth.docker.io",
-    "playwright": "cdn.playwright.dev",
-}
 # Words for hosts in other systems' lists, each alone: with a port they may be a host of that name.
 _WORDS = {
-    **{word: f"name the hosts: write `{hosts}`" for word, hosts in _ECOSYSTEMS.items()},
+    **{word: f"name the hosts: write `{hosts}`" for word, hosts in ECOSYSTEMS.items()},
     **dict.fromkeys(("defaults", "default"), "name the hosts that the agent needs, such as `api.anthropic.com`"),
     **dict.fromkeys(("all", "any", "internet", "public", "world"), _OPEN),
     **dict.fromkeys(("none", "deny", "nothing"), "write `egress: []`"),

@@ -31,7 +31,16 @@ _TYPES_CALLED = {
     **dict.fromkeys(("list", "tuple", "set"), "array"),
     **dict.fromkeys(("dict", "map", "hash", "struct"), "object"),
     **dict.fromkeys(("none", "nil"), "null"),
+    **dict.fromkeys(("choice", "select", "dropdown", "radio", "password", "secret", "file", "path", "multiline"), "string"),
+    **dict.fromkeys(("textarea", "input", "environment", "credential", "regex", "version", "uuid", "time"), "string"),
+    **dict.fromkeys(("timestamp", "datepicker", "enumeration", "options", "varchar", "commaseparated"), "string"),
+    **dict.fromkeys(("multiselect", "checkboxes", "multichoice", "vector", "stringlist"), "array"),
+    **dict.fromkeys(("json", "hashmap", "dictionary", "record", "mapping"), "object"),
+    **dict.fromkeys(("toggle", "checkbox", "switch", "yesno"), "boolean"),
 }
+# `string[]`, `list(string)` and `array<int>` of other languages.
+_LISTED = re.compile(r"(?i)(?P<of>\w+)\[\]|\[\](?P<go>\w+)|(?:list|array|set|sequence|vector)\s*[(\[<]\s*(?P<in>\w+)\s*[)\]>]")
+_OPTIONS = ("options", "choices", "values", "allowed", "enum_values", "allowedValues")
 _MAX_MADE, _MAX_TYPE = 200, 60
 RESERVED = frozenset({"__proto__", "constructor", "prototype"})
 
@@ -116,6 +125,9 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
             form_of = format_meant(value)
             if meant == "string" and form_of is not None and "format" not in value_at(schema, place[:-1]):
                 hint = f"write `type: string`, and `format: {form_of}` beside it"
+            beside = value_at(schema, place[:-1])
+            if (members := _members(value, beside)) is not None:
+                hint, meant = members, None
             yield task.at("OPT205", f"`{value}` is no JSON Schema type", route, hint=hint, value=meant, safe=False)
         elif keyword == "uniqueItems" and isinstance(value, list):
             twice = next(index for index, member in enumerate(value) if member in value[:index])
@@ -125,11 +137,59 @@ def _invalid(task: ResolvedTask, schema: dict[str, Any], found: list[Pattern]) -
             listed = (
                 [part.strip() for part in re.split(r"[,|\n]|;\s", value)] if word == "enum" and isinstance(value, str) else []
             )
+            made = _keyword(schema, place, value)
             hint = (
-                f"write `enum: {flow(listed)}`" if listed else form(route) or "see json-schema.org for the form of this keyword"
+                made
+                if made is not None
+                else f"write `enum: {flow(listed)}`"
+                if listed
+                else form(route) or "see json-schema.org for the form of this keyword"
             )
             fix = _required(task, place) if word == "required" and isinstance(value, bool) else None
             yield task.at("OPT205", f"`{word or 'paramsSchema'}` {message}", route, hint=hint, fix=fix)
+
+
+def _members(word: str, sub: dict[str, Any]) -> str | None:
+    """The cure for a type of a list that is chosen from, or of a list of some type."""
+    options = next((name for name in _OPTIONS if isinstance(sub.get(name), list) and sub[name]), None)
+    if options is not None and len(shown := flow(sub[options])) <= _MAX_MADE:
+        if _type_meant(word) == "array":
+            return f"write `type: array` and `items: {{enum: {shown}}}` for it and `{options}`"
+        return f"write `type: string` and `enum: {shown}` for it and `{options}`"
+    found = _LISTED.fullmatch(word.strip()[:_MAX_TYPE])
+    inner = _type_meant(next(filter(None, found.groups()))) if found is not None else None
+    return None if inner is None else f"write `type: array`, and `items: {{type: {inner}}}` beside it"
+
+
+def _keyword(schema: dict[str, Any], place: Route, value: Any) -> str | None:
+    """What to write for a keyword's value of another type, made of what stands there."""
+    word, beside = str(place[-1]) if place else "", value_at(schema, place[:-1])
+    if word in ("exclusiveMinimum", "exclusiveMaximum") and isinstance(value, bool):
+        plain = word.replace("exclusiveM", "m")
+        bound = beside.get(plain) if isinstance(beside, dict) else None
+        if not value:
+            return f"delete it: `{plain}` alone takes the bound itself"
+        return f"write `{word}: {bound}`, and delete `{plain}`" if type(bound) in (int, float) else f"write `{word}: 0`"
+    if word.endswith(("Length", "Items", "Properties", "imum", "multipleOf")) and isinstance(value, str):
+        from optio.compiler.conversions.quantities import number_in  # only who made a mistake waits for it
+
+        number = number_in(value)
+        return None if number is None else f"write `{word}: {int(number) if number == int(number) else number}`"
+    if word in ("items", "additionalProperties", "contains") and isinstance(value, str):
+        if value.lower() in ("true", "false"):
+            return f"write `{word}: {value.lower()}`"
+        meant = _type_meant(value)
+        return None if meant is None else f"write `{word}: {{type: {meant}}}`"
+    if word == "required" and isinstance(value, str) and place[-3:-2] != ("properties",):
+        return f"write `required: {flow([each for each in re.split(r'[, ]+', value) if each])}`"
+    if word == "enum" and isinstance(value, dict) and value:
+        return f"write `enum: {flow(list(value))}`" if len(flow(list(value))) <= _MAX_MADE else None
+    if word == "properties" and isinstance(value, list):
+        from optio.compiler.conversions.values import schema as made_of  # only who made a mistake waits for it
+
+        made = made_of(value)
+        return f"write `paramsSchema: {made}`" if made is not None and place == ("properties",) else None
+    return None
 
 
 def _required(task: ResolvedTask, place: Route) -> Fix | None:

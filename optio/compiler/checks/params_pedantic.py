@@ -10,6 +10,7 @@ from optio.compiler.param_schema.declared import Declared, declared
 from optio.compiler.param_schema.keywords import WORDS, format_meant, misspelt, subschemas
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import closest
+from optio.compiler.yaml.scalars import single_quoted
 from optio.model.params import FORMATS
 from optio.model.prompt import PLACEHOLDER, placeholders
 from optio.model.route import Route
@@ -20,7 +21,23 @@ _ADVICE = {
     "optional": "delete it: a parameter that `required` does not name is optional",
     "additionalItems": "delete it, or write `items: false` beside `prefixItems` to close a list",
     "nullable": 'write `type: [string, "null"]`, or another type in its place',
+    **dict.fromkeys(
+        ("sensitive", "secret", "masked", "isSecret", "noEcho", "NoEcho"),
+        "a parameter is no secret, and is stored and shown: name a secret under `environment.secrets`, and delete this line",
+    ),
+    **dict.fromkeys(
+        ("allowEmpty", "allowBlank", "notEmpty", "nonEmpty", "notBlank", "blank"),
+        "write `minLength: 1` to refuse an empty text",
+    ),
+    **dict.fromkeys(
+        ("multiple", "isArray", "multi", "list", "repeated"), "write `type: array`, and `items: {type: string}` beside it"
+    ),
 }
+# Words for a check that a schema holds in keywords of its own.
+_CHECKED = re.compile(r"(?i)(?:custom_?)?(?:validat|constrain|rules?\Z|conditions?\Z|check)\w{0,10}")
+_IN_QUOTES = re.compile(
+    r"(?:regex|regexp|regex_?match(?:es)?|match(?:es)?|re\.match|pattern|test)\W{1,3}\s*r?(['\"/])(\^?.{1,200}?)\1"
+)
 _SECRET = re.compile(r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|PRIVATE_?KEY|CREDENTIALS?)(?:$|_)", re.IGNORECASE)
 
 
@@ -44,7 +61,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 def _words(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
     for word in sub:
         meant = misspelt(word, sub)
-        if meant is not None or word in _ADVICE:
+        if meant is None and word not in WORDS and (hint := _checked(word, sub[word])) is not None:
+            message = f"`{word}` is no keyword of JSON Schema and does nothing"
+            yield task.at("OPT221", message, (*route, word), key=True, hint=hint)
+        elif meant is not None or word in _ADVICE:
             write = meant if meant not in sub else None
             hint = _ADVICE.get(word) or f"did you mean `{meant}`? a keyword of your own begins with `x-`"
             message = f"`{word}` is no keyword of JSON Schema and does nothing"
@@ -57,6 +77,28 @@ def _words(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Di
             message = f"`{word}` is no keyword of JSON Schema and does nothing"
             hint = "write it below `properties:` if it is a parameter"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint)
+
+
+def _checked(word: str, value: Any) -> str | None:
+    """The cure for a check in the words of another system: the pattern that it holds, or the bounds of a range."""
+    if (
+        word in ("range", "between")
+        and isinstance(value, list)
+        and [type(each) for each in value] in ([int, int], [float, float])
+    ):
+        return f"write `minimum: {value[0]}` and `maximum: {value[1]}`"
+    if not _CHECKED.fullmatch(word):
+        return None
+    found = _IN_QUOTES.search(str(value.get("condition", value) if isinstance(value, dict) else value))
+    inner = (
+        next((value[key] for key in ("regex", "pattern") if isinstance(value.get(key), str)), None)
+        if isinstance(value, dict)
+        else None
+    )
+    pattern = inner or (found[2] if found is not None else None)
+    if pattern is None:
+        return "write what it checks as `pattern`, `enum`, `minimum`, `maximum` or `maxLength`, and delete this line"
+    return f"write `pattern: {single_quoted(pattern)}`"
 
 
 def _are_parameters(value: Any) -> bool:

@@ -182,6 +182,13 @@ def named_by(path: str, known: Declared) -> str:
     return folded.get(last.casefold().replace("_", "")) or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", last).upper()
 
 
+def _named_in(inner: str, known: Declared) -> str | None:
+    """The parameter that the last name of an expression stands for, whatever its case: `.Number`, `vars['team']`."""
+    folded = {name.casefold().replace("_", ""): name for name in known.properties if _is_name(name)}
+    words = re.findall(r"\w+", inner)
+    return folded.get(words[-1].casefold().replace("_", "")) if words else None
+
+
 def _given_by(path: str, name: str, known: Declared) -> str:
     from optio.compiler.payloads.queries import path_meant  # only who made a mistake waits for it
 
@@ -210,7 +217,11 @@ def _syntax(task: ResolvedTask, known: Declared) -> Iterator[Diagnostic]:
             and len(among := [each for each in re.findall(r"\w+", inner) if each in known.properties]) == 1
         ):
             word = among[0]
-        if inner.startswith(".") or re.search(r"[^\w.\- \t${}#/^>!&]", found[0]):
+        if word is None and "$." not in found[0] and (only := _named_in(inner, known)) is not None:
+            word = only if re.fullmatch(r"\.?(?:\w+\.)*\w+(?:\[['\"]\w+['\"]\])?", inner) else None
+        if word is not None:
+            pass
+        elif inner.startswith(".") or re.search(r"[^\w.\- \t${}#/^>!&]", found[0]):
             hint += "; braces that are meant stand between backquotes"
             named = next((each for each in re.findall(r"\w+", inner) if each in known.properties), None)
             if named is not None:

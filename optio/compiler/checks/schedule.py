@@ -10,6 +10,7 @@ from optio.compiler.param_schema.declared import Declared, declared, parameter_n
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import Span
 from optio.compiler.suggest import closest
+from optio.compiler.yaml.emit import flow
 from optio.model.params import faults, fill
 from optio.model.route import Route, show, value_at
 from optio.model.trigger import ScheduleTrigger
@@ -261,6 +262,13 @@ def _fitting(known: Declared, place: Route, mapping: dict[str, Any], word: str |
     """What to write for a value that is not valid, where it is one of a parameter itself."""
     from optio.compiler.conversions.entries import write_one  # only who made a mistake waits for it
 
+    given = value_at(mapping, place)
+    if (
+        isinstance(given, dict)
+        and len(given) == 1
+        and (word_of := next(iter(given))) in ("literal", "value", "const", "default")
+    ):
+        return f"write `{flow(given[word_of])}`: a schedule's values stand for themselves"
     schema: Any = known.schema
     for step in place:
         schema = value_at(schema, ("items",) if isinstance(step, int) else ("properties", step))

@@ -57,6 +57,8 @@ def cron_said(text: str) -> str | None:
 def each_nth(count: int, unit: str) -> str | None:
     """Each n-th minute or hour, or each day, where that can be said in five fields without a gap of another length."""
     whole, form = _EVERY[unit]
+    if unit in ("m", "h") and count == whole:
+        return "0 * * * *" if unit == "m" else "0 0 * * *"
     return form.format("*" if count == 1 else f"*/{count}") if count and whole % count == 0 else None
 
 

@@ -12,10 +12,12 @@ from optio.compiler.conversions.key_table import (
     DEDUPE,
     ENVIRONMENT,
     EXAMPLES,
+    KEY,
     LIMIT,
     NETWORK,
     NOTIFY,
     ONE_SCHEDULE,
+    PLACED,
     RESOURCES,
     SCHEDULE,
     STEMS,
@@ -47,8 +49,11 @@ _NEW_TRIGGERS = {
     "webhook": {"path": "my-path", "secret": "{name: NAME}"},
 }
 _CONFIG = ("triggers", 0, "config")
-MAX_SHOWN = 200
+# What declares parameters or triggers is shown whole: a part of it would be another task.
+MAX_SHOWN, MAX_WHOLE = 200, 600
 _SECRETS = re.compile(r"(?:token|password|passwd|apikey|secret)['\"]?[:=]")
+# What runs before the program itself.
+_PREPARES = re.compile(r"pre|before|init|setup|install|boot|package|require")
 _MAY_HOLD_ONE = ("key", "secret", "previoussecret")
 # Shorter words are near to too many others.
 _MIN_GUESSED = 5
@@ -136,15 +141,23 @@ def _of_clock(root: Any, route: Route) -> Cure | None:
 def _cure(root: Any, route: Route, row: Row, base: Route) -> Cure:
     """The key of ours with the value that stands there, at its place seen from `base`."""
     value = value_at(root, route)
+    if row.advice is KEY and (named := values.secrets_in(value)) is not None:
+        row, base = Row(TASK, row.names, "environment.secrets", partial(_made, named)), ()
+    if row.convert is values.runtime and isinstance(value, dict) and not {"id", "name", "type", "engine"} & set(value):
+        # The machine that runs it, and not what it runs.
+        image = values.image(value.get("docker", value if "image" in value else None))
+        placed = Row(TASK, row.names, "environment.image", partial(_made, image)) if image else Row(TASK, "", advice=PLACED)
+        row, base = placed, ()
     if not row.ours:
         return Cure(NOTIFY if _is_address(value) else _joined(root, base, row.advice))
-    if row.ours == "environment.setupCommands" and isinstance(root, dict) and _is_program(root) and not isinstance(value, list):
+    is_program = isinstance(root, dict) and _is_program(root) and not _PREPARES.search(plain(str(route[-1])))
+    if row.ours == "environment.setupCommands" and is_program and not isinstance(value, list):
         row = Row(row.level, row.names, "command", values.same)
-    if row.ours.rpartition(":")[2] == "when" and row.convert is values.same and isinstance(value, str):
+    if row.ours.rpartition(":")[2] == "when" and row.convert in (values.same, values.condition) and isinstance(value, str):
         from optio.compiler.payloads.queries import filter_meant
 
         meant = filter_meant(value, "github")
-        row = row if meant is None else row._replace(convert=partial(_made, flow(meant)))
+        row = row._replace(convert=values.same if meant is None else partial(_made, flow(meant)))
     if row.ours == "maxConcurrent" and isinstance(value, dict) and (made := values.exclusive(value)) is not None:
         row = row._replace(ours="dedupe", convert=partial(_made, made))
     after = f": {row.advice}" if row.advice else ""
@@ -178,9 +191,10 @@ def _cure(root: Any, route: Route, row: Row, base: Route) -> Cure:
         entry, place = f"{place[-1]}: {{{entry}}}", place[:-1]
     meant = entry.partition(":")[0]
     if place == route[:-1]:
+        is_other = text is None and isinstance(value, (dict, list))
         return Cure(
             f"write `{entry}`{after}",
-            meant,
+            None if is_other else meant,
             entry=entry if text is not None and is_valid and meant not in value_at(root, place) else None,
         )
     return Cure(f"write `{entry}` {_at(route, place)}{after}")
@@ -274,6 +288,10 @@ def _instead(last: str, text: str | None, there: Any, where: str) -> str:
     if text is None or text == values.same(there):
         return f"delete it: `{last}` is there"
     place = f" {where}" if where else ""
+    for kind, first in ((list, "["), (dict, "{")):
+        if isinstance(there, kind) and there and text[:1] == first:
+            inner = text[1:-1]
+            return f"add `{inner}` to `{last}`{place}, which is there, and delete this line"
     return f"`{last}` is there{place}: write `{last}: {text}` for it if that is meant, and delete this line"
 
 
@@ -292,7 +310,8 @@ def _shown(row: Row, root: Any, route: Route) -> str | None:
         text = None if value is None else row.convert(value)
     except (ValueError, TypeError, OverflowError, RecursionError):
         return None
-    if text is None or len(text) > MAX_SHOWN or "\n" in text or _SECRETS.search(plain(str(value))) or any(search("", text)):
+    most = MAX_WHOLE if row.ours in ("triggers", "paramsSchema") else MAX_SHOWN
+    if text is None or len(text) > most or "\n" in text or _SECRETS.search(plain(str(value))) or any(search("", text)):
         return None
     return text
 

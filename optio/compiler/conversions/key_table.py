@@ -50,7 +50,7 @@ _BOUNDS = (
     "you can limit `maxTurns`, `budgetUsd`, `timeout`, `maxRetries`, `maxConcurrent` and `startLimit`: write the "
     "one that is meant"
 )
-_KEY = (
+KEY = (
     "a key is a secret by its name: write `environment: {secrets: [ANTHROPIC_API_KEY]}`, and set "
     "`OPTIO_SECRET_ANTHROPIC_API_KEY` for the server"
 )
@@ -75,8 +75,14 @@ _FILES = (
     "a run begins with an empty directory: fetch what it needs by a command in `environment.setupCommands`, and "
     "delete this line"
 )
+_NO_RIGHTS = "a run has no rights on its machine, and gets none: let the image hold what it needs, and delete this line"
+_NO_ENV_FILE = (
+    "no file of variables is read: write each under `environment.env`, name those that are secret under "
+    "`environment.secrets`, and delete this line"
+)
+_NO_SERVICE = "a run ends, and serves nobody: delete this line"
 _KEPT = "the server decides how long runs are kept (`OPTIO_KEEP_RUNS`): delete this line"
-_PLACED = "a task does not choose where its pod runs: set `OPTIO_POD_TEMPLATE` for the worker, and delete this line"
+PLACED = "a task does not choose where its pod runs: set `OPTIO_POD_TEMPLATE` for the worker, and delete this line"
 _WORDS = "a task has no labels: use `owner`, `description` and the file's directory, and delete this line"
 _OUTPUT = "the agent's last message is the result of the run: say in the prompt what to write, and delete this line"
 _DATES = "a schedule has no first or last day: write `enabled: false` in the trigger while it must rest, and delete this line"
@@ -124,7 +130,8 @@ ROWS: tuple[Row, ...] = (
         TASK,
         "timeoutseconds timeoutinseconds timeoutsecs timeoutsec activedeadlineseconds executiontimeout maxruntime "
         "maxexecutiontime deadline dagruntimeout runtimeout timelimit timelimitseconds maxduration jobtimeout "
-        "duration tasktimeout maxtime deadlineseconds sessiontimeout timeouts",
+        "duration tasktimeout maxtime deadlineseconds sessiontimeout timeouts timeoutstartsec runtimemaxsec "
+        "maxrunseconds killtimeout executiontimeoutseconds maxrunduration walltime softtimelimit",
         "timeout", to.seconds,
     ),
     Row(TASK, "timeoutms timeoutmillis timeoutmilliseconds maxruntimems", "timeout", to.milliseconds),
@@ -139,7 +146,8 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         TASK,
-        "terminationgraceperiodseconds maxcleanuptimesec stopsignal signalonstop",
+        "terminationgraceperiodseconds maxcleanuptimesec stopsignal signalonstop stopgraceperiod timeoutstopsec killsignal "
+        "gracefultimeout",
         advice="a run that is stopped has 10 s to end: delete this line",
     ),
     # What bounds tries.
@@ -156,7 +164,12 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         TASK,
-        "retrydelay retrydelayseconds retryinterval retryintervalsec retrybackoff backoff retryexponentialbackoff "
+        "restartsec minbackoffduration maxbackoffduration",
+        advice=_NO_PAUSE,
+    ),
+    Row(
+        TASK,
+        "retrydelay retryinterval retryintervalsec retrybackoff backoff retryexponentialbackoff "
         "maxretrydelay retryjitterfactor waitbetweentries restartwaitsec retrywait",
         advice=_NO_PAUSE,
     ),
@@ -182,6 +195,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(TASK, "maxrunsperhour", "startLimit", to.starts_an_hour),
     Row(TASK, "stopafter", "timeout", to.seconds),
+    Row(TASK, "startlimitburst", "startLimit", to.starts_a_day),
     Row(
         TASK,
         "debounce dedup deduplicate deduplication idempotencykey uniquekey memoize cachekey cachekeyfn cachepolicy "
@@ -265,13 +279,14 @@ ROWS: tuple[Row, ...] = (
         TASK,
         "apikey anthropicapikey openaiapikey apikeyhelper credentials credential auth token githubtoken "
         "anthropicauthtoken claudecodeoauthtoken envkey smtpcredentials",
-        advice=_KEY,
+        advice=KEY,
     ),
     Row(
         TASK,
         "hooks posttooluse pretooluse stop posttask prehooks posthooks onexit handleron finally listeners "
         "afterexecution callbacks poststeps after onsuccess oncompletion oncancellation onfinish onstart onend "
-        "onsuccesscallback onretrycallback lifecycle poststop triggerrule",
+        "onsuccesscallback onretrycallback lifecycle poststop triggerrule execstartpost execstop execstoppost afterscript "
+        "post always cleanup teardown",
         advice=_HOOKS,
     ),
     Row(
@@ -337,7 +352,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         TASK,
         "cron crontab cronexpression schedule schedules scheduleinterval schedulecron timetable cronschedule "
-        "scheduled",
+        "scheduled scheduleexpression oncalendar rrule crons cronspec cronstring",
         "schedule:cronExpression", to.cron,
     ),
     Row(TASK, "timezone tz timezoneid zone schedulertimezone", "schedule:timezone", to.text),
@@ -347,9 +362,11 @@ ROWS: tuple[Row, ...] = (
         "misfiregracetime coalesce",
         "schedule:misfire", to.catch_up,
     ),
+    Row(TASK, "persistent", "schedule:misfire", to.caught_up_once),
     Row(
         TASK,
-        "interval every rate frequency pollinterval period repeatevery repeatinterval delaysec delay countdown",
+        "interval every rate frequency pollinterval period repeatevery repeatinterval delaysec delay countdown "
+        "onunitactivesec onbootsec startinterval intervalseconds",
         "schedule:cronExpression", to.cron,
     ),
     Row(
@@ -396,7 +413,7 @@ ROWS: tuple[Row, ...] = (
     Row(TASK, "variables vars var values context userdata", "paramsSchema", to.schema),
     Row(
         TASK,
-        "environmentvariables envvars envs dotenv envfile shellenvironmentpolicy envvar",
+        "environmentvariables envvars envs shellenvironmentpolicy envvar",
         "environment.env", to.mapping_of_texts,
     ),
     Row(TASK, "secret secretrefs secretenv secretkeys secretnames", "environment.secrets", to.secret_names),
@@ -409,9 +426,11 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         TASK,
-        "entrypointcommand exec executable program args argv bashcommand commandline",
+        "entrypointcommand exec executable program args argv bashcommand commandline execstart runcommand startcommand "
+        "dockercommand containercommand",
         "command", to.program, "with `agentRuntime: command`",
     ),
+    Row(TASK, "execstartpre", "environment.setupCommands", to.commands),
     Row(
         TASK,
         "container containerimage dockerimage docker baseimage imagename imagetag runson workerimage imageref runner "
@@ -425,9 +444,21 @@ ROWS: tuple[Row, ...] = (
         "dnsconfig hostaliases workerpool workpool workqueue workerselector workergroup queue pool nodename "
         "runtimeclassname topologyspreadconstraints podtemplate podspecpatch podoverrides jobvariables executor "
         "taskrunner executorconfig workqueuename poolslots",
-        advice=_PLACED,
+        advice=PLACED,
     ),
-    Row(TASK, "resource requests compute machine instancetype size", "environment.resources", to.same),
+    Row(TASK, "resource compute deploy", "environment.resources", to.amounts),
+    Row(TASK, "requests", "environment.resources.requests", to.amounts),
+    Row(
+        TASK,
+        "memlimit memorylimit memorymb memorymib memorymax memorysize mem ram memoryinmb", "environment.resources.memory",
+        to.memory,
+    ),
+    Row(TASK, "cpus cpulimit cpuquota vcpu vcpus cores cpucount", "environment.resources.cpu", to.cores),
+    Row(
+        TASK, "machine instancetype size machinetype resourceclass vmsize plan",
+        advice="a task names amounts, and no kind of machine: write `environment: {resources: {cpu: \"1\", memory: 2Gi}}`, and "
+        "delete this line",
+    ),
     Row(
         TASK,
         "allowedhosts alloweddomains hosts domains networkaccess firewall allowlist whitelist outbound egressrules "
@@ -443,12 +474,16 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         TASK,
-        "ttlsecondsafterfinished ttl ttlstrategy podgc histretentiondays retention retentiondays "
+        "histretentiondays retention retentiondays "
         "successfuljobshistorylimit failedjobshistorylimit logdir cleanupperioddays historylimit retentionpolicy "
         "logretention cacheexpiration history savedataerrorexecution logs loglevel logprints keeplogs",
         advice=_KEPT,
     ),
-    Row(TASK, "keepfailed keeponfailure", "environment.keepFailed", to.seconds),
+    Row(
+        TASK,
+        "keepfailed keeponfailure ttlsecondsafterfinished ttl ttlstrategy podgc keeppod",
+        "environment.keepFailed", to.seconds, "of a run that succeeded no pod stays",
+    ),
     Row(TASK, "warmpool minreplicas replicas poolsize minready prewarm warmpods", "warmPoolSize", to.whole),
     Row(
         TASK,
@@ -460,9 +495,11 @@ ROWS: tuple[Row, ...] = (
     # Below `environment`.
     Row(
         ENVIRONMENT,
-        "variables vars environmentvariables envvars envs environment values envfile dotenv",
+        "variables vars environmentvariables envvars envs environment values",
         "env", to.mapping_of_texts,
     ),
+    Row(ENVIRONMENT, "envfile dotenv environmentfile envfiles", advice=_NO_ENV_FILE),
+    Row(TASK, "envfile dotenv environmentfile envfiles", advice=_NO_ENV_FILE),
     Row(TASK, "envfrom vault", advice=_EACH_NAMED),
     Row(ENVIRONMENT, "envfrom", "secrets", to.secrets_of, advice="one name for each secret, which is a variable of the run"),
     Row(ENVIRONMENT, "secretrefs secret secretenv credentials secretnames", "secrets", to.secret_names),
@@ -478,20 +515,46 @@ ROWS: tuple[Row, ...] = (
         "egress allowedhosts alloweddomains hosts domains allowlist firewall networkpolicy internet allow allowed",
         "network.egress", to.hosts,
     ),
-    Row(ENVIRONMENT, "cpu cpus cpulimit", "resources.cpu", to.quantity),
-    Row(ENVIRONMENT, "memory mem ram memorylimit", "resources.memory", to.quantity),
+    Row(
+        ENVIRONMENT, "cpu cpus cpulimit cpuquota cpucount vcpu vcpus cores cpulimits", "resources.cpu", to.cores
+    ),
+    Row(
+        ENVIRONMENT,
+        "memory mem ram memorylimit memlimit memorymax memorysize memorymb memorymib memoryinmb memorymbs memoryswap "
+        "memswaplimit",
+        "resources.memory", to.memory,
+    ),
+    Row(ENVIRONMENT, "memreservation memoryreservation memoryrequest", "resources.requests.memory", to.memory),
+    Row(ENVIRONMENT, "cpureservation cpurequest", "resources.requests.cpu", to.cores),
+    Row(ENVIRONMENT, "limits", "resources.limits", to.amounts),
+    Row(ENVIRONMENT, "requests reservations", "resources.requests", to.amounts),
+    Row(ENVIRONMENT, "deploy resource compute", "resources", to.amounts),
     Row(
         ENVIRONMENT,
         "volumes volumemounts mounts workingdirectory workingdir workdir cwd dir workspace files checkout",
         advice=_FILES,
     ),
-    Row(ENVIRONMENT, "imagepullpolicy nodeselector affinity tolerations runner machine platform", advice=_PLACED),
+    Row(ENVIRONMENT, "imagepullpolicy nodeselector affinity tolerations runner machine platform", advice=PLACED),
     Row(
         ENVIRONMENT,
         "name url deployment",
         advice="`environment` says where the agent runs, and has no name: write `image:`, or delete this line",
     ),
-    Row(ENVIRONMENT, "keeponfailure debugpod keep ttlafterfailure", "keepFailed", to.seconds),
+    Row(
+        ENVIRONMENT,
+        "keeponfailure debugpod keep ttlafterfailure ttlsecondsafterfinished ttl ttlstrategy podgc "
+        "secondsafterfailure keeppod keepalive",
+        "keepFailed", to.seconds, "of a run that succeeded no pod stays",
+    ),
+    Row(ENVIRONMENT, "become becomeuser becomemethod sudo user root runasgroup group", advice=_NO_RIGHTS),
+    Row(TASK, "become becomeuser becomemethod sudo user root username", advice=_NO_RIGHTS),
+    Row(
+        ENVIRONMENT,
+        "permissions sandbox sandboxmode",
+        advice=_RIGHTS,
+    ),
+    Row(ENVIRONMENT, "tools allowedtools mcpservers mcp", advice=_TOOLS),
+    Row(ENVIRONMENT, "ports expose networkmode healthcheck restart dependson", advice=_NO_SERVICE),
     Row(
         NETWORK,
         "allowed allow hosts domains alloweddomains allowedhosts allowlist whitelist outbound egressrules",
@@ -503,11 +566,13 @@ ROWS: tuple[Row, ...] = (
         advice="only what `egress` lists can be reached, and nobody comes in: list the hosts, or write `egress: []` "
         "for none; then delete this line",
     ),
-    Row(RESOURCES, "mem ram memorylimit", "memory", to.quantity),
-    Row(RESOURCES, "memoryrequest memrequest requestmemory", "requests.memory", to.quantity),
-    Row(RESOURCES, "cpurequest requestcpu", "requests.cpu", to.quantity),
-    Row(RESOURCES, "memorymb memorymib", "memory", to.mebibytes),
-    Row(RESOURCES, "cpus cores cpulimit vcpu", "cpu", to.quantity),
+    Row(RESOURCES, "mem ram memorylimit memlimit memorymax memorysize", "memory", to.memory),
+    Row(RESOURCES, "reservations request reserved", "requests", to.amounts),
+    Row(RESOURCES, "limit max", "limits", to.amounts),
+    Row(RESOURCES, "memoryrequest memrequest requestmemory memoryreservation", "requests.memory", to.memory),
+    Row(RESOURCES, "cpurequest requestcpu cpureservation", "requests.cpu", to.cores),
+    Row(RESOURCES, "memorymb memorymib memoryinmb", "memory", to.mebibytes),
+    Row(RESOURCES, "cpus cores cpulimit vcpu vcpus cpucount cpuquota", "cpu", to.cores),
     Row(
         RESOURCES,
         "gpu gpus nvidia.com/gpu ephemeralstorage storage disk",
@@ -526,10 +591,12 @@ ROWS: tuple[Row, ...] = (
     Row(SCHEDULE, CLOCK, "cronExpression", to.cron),
     Row(
         SCHEDULE,
-        "cron crontab schedule schedules expression scheduleinterval interval expr rule pattern cronstring every rrule",
+        "cron crontab schedule schedules expression scheduleinterval interval expr rule pattern cronstring every rrule "
+        "oncalendar scheduleexpression cronschedule cronspec onunitactivesec onbootsec "
+        "onactivesec startinterval startcalendarinterval",
         "cronExpression", to.cron,
     ),
-    Row(SCHEDULE, "tz zone timezoneid", "timezone", to.text),
+    Row(SCHEDULE, "tz zone timezoneid scheduleexpressiontimezone timezonename crontz", "timezone", to.text),
     Row(SCHEDULE, "params parameters inputs mapping values arguments with args input", "paramMapping", to.same),
     Row(
         SCHEDULE,
@@ -538,15 +605,30 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         SCHEDULE,
-        "catchup startingdeadlineseconds catchupwindow misfirepolicy misfiregracetime recovermissedschedules "
-        "backfill coalesce latemaximumdelay onmissed",
+        "catchup catchupwindow misfirepolicy recovermissedschedules backfill onmissed misfireinstruction "
+        "catchuppolicy",
         "misfire", to.catch_up,
     ),
+    Row(
+        SCHEDULE,
+        "startingdeadlineseconds misfiregracetime latemaximumdelay maximumeventageinseconds deadline",
+        "misfire", to.late,
+        "so a time that nobody saw within a minute is left out; `last` runs the last of them, however late",
+    ),
+    Row(SCHEDULE, "persistent coalesce runonstart anacron runmissed", "misfire", to.caught_up_once),
     Row(SCHEDULE, "maxcatchupruns maxbackfill maxmisfires", "maxCatchUp", to.whole),
     Row(
         SCHEDULE,
-        "startdate enddate startat endat until stopafter anchordate notbefore expires jitter splay starttime endtime",
+        "startdate enddate startat endat until stopafter anchordate notbefore expires starttime endtime validfrom "
+        "validuntil",
         advice=_DATES,
+    ),
+    Row(
+        SCHEDULE,
+        "jitter splay randomizeddelaysec flexibletimewindow accuracysec randomdelay randomoffset fixedrandomdelay "
+        "spread stagger",
+        advice="a schedule fires at its minute: write another minute into `cronExpression` where tasks meet, and "
+        "delete this line",
     ),
     Row(SCHEDULE, "successfuljobshistorylimit failedjobshistorylimit", advice=_KEPT),
     Row(
@@ -561,11 +643,15 @@ ROWS: tuple[Row, ...] = (
         "provider source sender vendor type auth signature authentication signaturetype verification service",
         "scheme", to.scheme,
     ),
-    Row(WEBHOOK, "filter condition if only conditions expression match jmespath cel filters", "when", to.same),
+    Row(WEBHOOK, "filter condition if only conditions expression match jmespath cel filters", "when", to.condition),
     Row(
         WEBHOOK,
         "params parameters inputs mapping bindings fields extract payload transform variables body",
         "paramMapping", to.same,
+    ),
+    Row(
+        WEBHOOK, "rules rule eventpattern jsonlogic filterexpression eventfilter predicate query cond expr", "when",
+        to.condition,
     ),
     Row(WEBHOOK, "url endpoint route hook uri slug webhookid id name", "path", to.text),
     Row(WEBHOOK, "on eventtypes event eventtype", "events", to.names),
@@ -645,7 +731,7 @@ STEMS: tuple[Stem, ...] = (
     Stem(r"param|input|argument|variable", Row(TASK, "", "paramsSchema", to.schema)),
     Stem(r"import|includ|inherit|template", Row(TASK, "", advice=_IMPORT)),
     Stem(r"prompt|instruction", Row(TASK, "", "promptTemplate")),
-    Stem(r"secret|token|credential|apikey|password", Row(TASK, "", advice=_KEY)),
+    Stem(r"secret|token|credential|apikey|password", Row(TASK, "", advice=KEY)),
     Stem(r"cron|schedul", Row(TASK, "", "schedule:cronExpression", to.cron)),
     Stem(r"depend|needs|upstream", Row(TASK, "", advice=_ORDER)),
     Stem(r"permission|role|sandbox|allowed", Row(TASK, "", advice=_RIGHTS)),
@@ -654,7 +740,9 @@ STEMS: tuple[Stem, ...] = (
 )
 EXAMPLES = {
     "enabled": "false", "timeout": "20m", "stallTimeout": "5m", "maxRetries": "1", "maxConcurrent": "1", "priority": "10",
-    "scheme": "hmac", "budgetUsd": '"1.00"', "maxTurns": "20", "cronExpression": to.EXAMPLE_CRON, "timezone": "Europe/Berlin",
+    "scheme": "hmac",
+    "when": "\"@.action == 'opened'\"", "budgetUsd": '"1.00"', "maxTurns": "20",
+    "cronExpression": to.EXAMPLE_CRON, "timezone": "Europe/Berlin",
     "misfire": "skip", "overlap": "skip", "path": "my-path", "events": "[push]", "secret": "{name: NAME}",
     "env": "{NAME: value}", "secrets": "[NAME]", "setupCommands": "[make]", "image": "ghcr.io/acme/agent:1",
     "resources": '{cpu: "1", memory: 2Gi}', "egress": "[api.example.com]", "cpu": '"1"', "memory": "2Gi", "keepFailed": "30m",

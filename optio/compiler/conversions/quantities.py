@@ -45,6 +45,9 @@ def amount_meant(written: str) -> str | None:
 def duration_meant(written: str) -> str | None:
     """`1d`, `90 minutes`, `1.5h` and `PT20M` in hours, minutes and seconds."""
     text = re.sub(r"(?i)\APT?|(?<=D)T|\band\b", "", written.strip(f"{_CURLY} \t\n"))
+    text = re.sub(r"(?i)milli(?:second)?s?\b", "ms", text)
+    if re.search(r"(?i)\bmonth|\d\s*mo\b", text):
+        return None
     text = re.sub(r"(?i)\A[a-z]+(?=\s)", lambda word: _NUMBERS.get(word[0].lower(), word[0]), text)
     if (clock := re.fullmatch(r"(\d{1,2}):([0-5]\d):([0-5]\d)", text)) is not None:
         text = "{}h{}m{}s".format(*clock.groups())

@@ -157,7 +157,14 @@ def _amounts(value: Any) -> str | None:
     return None if found is None else f"{{memory: {found[1]}{found[2][0]}i}}"
 
 
+def _environment(value: Any) -> str | None:
+    """Of variables in a list."""
+    variables = to.mapping_of_texts(value) if isinstance(value, list) and value else None
+    return None if variables is None else f"{{env: {variables}}}"
+
+
 _MAPPINGS: dict[Route, Callable[[Any], str | None]] = {
+    ("environment",): _environment,
     ("environment", "env"): to.mapping_of_texts,
     ("environment", "network"): _egress,
     ("environment", "resources"): _amounts,

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from optio.compiler.conversions.cron_suggestions import cron_meant
 from optio.compiler.conversions.cron_words import cron_said
+from optio.compiler.conversions.ecosystems import ECOSYSTEMS
 from optio.compiler.conversions.known_keys import SECRET_NAME
 from optio.compiler.conversions.quantities import amount_meant, duration_meant, whole_meant
 from optio.compiler.payloads.github_fields import NAMES
@@ -33,6 +34,12 @@ _RUNTIMES = (
     *(("claude", "claude-code"), ("anthropic", "claude-code"), ("codex", "codex"), ("openai", "codex"), ("copilot", "copilot")),
     *(("gemini", "gemini"), ("google", "gemini"), ("opencode", "opencode"), ("bash", "command"), ("script", "command")),
 )
+_AMOUNTS = ("time", "value", "amount", "limit", "duration", "timeout", "number", "count", "interval", "length")
+_UNITS = frozenset(f"{unit}{ending}" for unit in ("day", "hour", "minute", "second", "millisecond") for ending in ("", "s"))
+_PARTS = {
+    **dict.fromkeys(("limits", "limit", "max"), "limits"),
+    **dict.fromkeys(("requests", "request", "reservations", "reserved", "min"), "requests"),
+}
 _WORDS = {"second": "1s", "minute": "1m", "hour": "1h", "day": "24h", "dai": "24h", "week": "168h"}
 _NO = ("false", "no", "off", "0", "")
 
@@ -90,10 +97,52 @@ def triggers(value: Any) -> str | None:
         made.append(f'{{type: schedule, config: {{cronExpression: "{meant.expression}"}}}}')
     asked = [name for name in named if name in NAMES and name not in by_hand]
     if asked:
+        when = _filter_of({name.removesuffix("_target"): named[name] for name in asked})
+        events = flow(list(dict.fromkeys(name.removesuffix("_target") for name in asked)))
+        filtered = "" if when is None else f", when: {flow(when)}"
         made.append(
-            f"{{type: webhook, config: {{path: my-path, scheme: github, events: {flow(asked)}, secret: {{name: NAME}}}}}}"
+            f"{{type: webhook, config: {{path: my-path, scheme: github, events: {events}, secret: {{name: NAME}}{filtered}}}}}"
         )
     return f"[{', '.join(made)}]" if made else None
+
+
+# What an event has at its top, and where the branch stands that `branches` asks for.
+_OBJECTS = {
+    "push": ("@.ref", "@.ref", "refs/heads/"), "pull_request": ("@.pull_request", "@.pull_request.base.ref", ""),
+    "workflow_run": ("@.workflow_run", "@.workflow_run.head_branch", ""), "issues": ("@.issue", "", ""),
+    "issue_comment": ("@.comment", "", ""), "release": ("@.release", "", ""),
+    "pull_request_review": ("@.review", "@.pull_request.base.ref", ""), "check_run": ("@.check_run", "", ""),
+}  # fmt: skip
+
+
+def _filter_of(events: dict[str, Any]) -> str | None:
+    """The filter of GitHub's events with their branches, tags and actions; None where nothing is filtered."""
+    tests = {name: _tests_of(name, filters) for name, filters in events.items()}
+    if not any(tests.values()):
+        return None
+    if len(events) > 1 and any(name not in _OBJECTS for name in events):
+        return None
+    parts = [" && ".join(each) if each else _OBJECTS[name][0] for name, each in tests.items()]
+    return parts[0] if len(parts) == 1 else " || ".join(f"({each})" if " && " in each else each for each in parts)
+
+
+def _tests_of(event: str, filters: Any) -> list[str]:
+    from optio.compiler.conversions.conditions import branches
+
+    if not isinstance(filters, dict):
+        return []
+    found: list[str | None] = []
+    listed = {key: inner if isinstance(inner, list) else [inner] for key, inner in filters.items()}
+    _, branch, prefix = _OBJECTS.get(event, ("", "", ""))
+    if branch and "branches" in listed:
+        found.append(branches([str(each) for each in listed["branches"]], branch, prefix))
+    if event == "push" and "tags" in listed and "branches" not in listed:
+        found.append(branches([str(each) for each in listed["tags"]], "@.ref", "refs/tags/"))
+    if "types" in listed:
+        found.append(branches([str(each) for each in listed["types"]], "@.action"))
+    if event == "workflow_run" and "workflows" in listed:
+        found.append(branches([str(each) for each in listed["workflows"]], "@.workflow_run.name"))
+    return [f"({each})" if each is not None and " || " in each else each for each in found if each is not None]
 
 
 def _zone(value: Any) -> str:
@@ -227,9 +276,46 @@ def starts_an_hour(value: Any) -> str | None:
     return None if count is None else f"{{count: {count}, per: 1h}}"
 
 
-def quantity(value: Any) -> str | None:
-    """Return an amount of CPU or memory in quotes."""
-    return None if isinstance(value, (dict, list, bool)) or value is None else f'"{value}"'
+def cores(value: Any) -> str | None:
+    """Return an amount of CPU in quotes, of a number of cores or of thousandths."""
+    if isinstance(value, (dict, list, bool)) or value is None:
+        return None
+    return f'"{re.sub(r"(?i)[ _-]*v?(?:cpu|core)s?$", "", str(value).strip())}"'
+
+
+def memory(value: Any) -> str | None:
+    """Return an amount of memory: `512m`, `2g` and `1.5 GB` as containers and machines have them, and bytes."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    found = re.fullmatch(r"(?i)\s*(\d{1,15}(?:\.\d{1,3})?)\s*([kmgt])?(i?)(?:b|bytes?)?\s*", str(value))
+    if found is None:
+        return None
+    number, unit = found[1], (found[2] or "").upper()
+    if not unit:
+        # No memory is so small: it is counted in mebibytes.
+        return f"{number}Mi" if float(number) < 1 << 20 else f'"{number}"'
+    return f"{number}{unit}i" if unit != "K" or found[3] else f"{number}Ki"
+
+
+def amounts(value: Any) -> str | None:
+    """Return amounts of CPU and memory, also of a container's `limits` and `reservations`."""
+    made = _amounts(value) if isinstance(value, dict) else {}
+    return flow(made) if made else None
+
+
+def _amounts(value: dict[Any, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, inner in value.items():
+        word = re.sub(r"[_-]", "", str(key)).lower()
+        if word == "resources" and isinstance(inner, dict):
+            made.update(_amounts(inner))
+        elif isinstance(inner, dict) and (ours := _PARTS.get(word)) and (below := _amounts(inner)):
+            made[ours] = below
+        elif "mem" in word and (amount := memory(inner)) is not None:
+            made["memory"] = amount.strip('"')
+        elif word in ("cpu", "cpus", "vcpu", "vcpus", "cores") and (amount := cores(inner)) is not None:
+            made["cpu"] = amount.strip('"')
+    return made
 
 
 def mebibytes(value: Any) -> str | None:
@@ -269,6 +355,24 @@ def secrets_of(value: Any) -> str | None:
     return flow(found) if found else None
 
 
+def secrets_in(value: Any) -> str | None:
+    """Return the names of the secrets that a mapping refers to; what may be a secret itself is not repeated."""
+    found: list[str] = []
+    ahead = [value] if isinstance(value, (dict, list)) else []
+    while ahead:
+        each = ahead.pop(0)
+        for key, inner in each.items() if isinstance(each, dict) else enumerate(each):
+            if isinstance(inner, (dict, list)):
+                ahead.append(inner)
+            elif (
+                isinstance(inner, str)
+                and re.fullmatch(r"[A-Z][A-Z0-9]{1,30}(?:_[A-Z0-9]{1,30}){1,8}", inner)
+                and key != "value"
+            ):
+                found.append(inner)
+    return flow(list(dict.fromkeys(found))) if found else None
+
+
 def secret_names(value: Any) -> str | None:
     """Return names of secrets; what may be a secret itself is not repeated."""
     found = re.findall(r"[\w.-]+", names(value) or "")
@@ -283,8 +387,15 @@ def bare_host(text: str) -> str:
 def hosts(value: Any) -> str | None:
     """Return a list of hosts, without what stands around them in a URL, and without what is no host."""
     found = names(value)
+    sets = [
+        host
+        for word in re.findall(r"(?<![\w.-])[a-z]{2,12}(?![\w.-])", found or "")
+        for host in ("api.anthropic.com" if word == "defaults" else ECOSYSTEMS.get(word, "")).split(", ")
+        if host
+    ]
     bare = [bare_host(each) for each in re.findall(r"[^\s,\[\]'\"]+", found or "")]
     listed = [each for each in bare if re.fullmatch(r"[A-Za-z0-9.*:-]+\.[A-Za-z0-9.*:/-]+", each)]
+    listed = list(dict.fromkeys((*sets, *listed)))
     return flow(listed) if listed else None
 
 
@@ -373,10 +484,27 @@ def catch_up(value: Any) -> str | None:
     return "all" if word in ("true", "all") else "last" if word in ("last", "latest") else "skip"
 
 
+def late(value: Any) -> str | None:
+    """Return what becomes of missed slots, where a deadline bounds how late one may begin."""
+    return None if isinstance(value, (dict, list)) or value is None else "skip"
+
+
+def caught_up_once(value: Any) -> str | None:
+    """Return what becomes of missed slots, where all of them together are one run or none."""
+    return None if isinstance(value, (dict, list)) or value is None else "last" if _bool(value) == "true" else "skip"
+
+
 def overlapping(value: Any) -> str | None:
     """Return what becomes of a slot that falls into a run."""
     word = str(value).lower()
     return "skip" if word in ("forbid", "skip", "true", "drop", "cancel_new", "cancel", "fail") else "queue"
+
+
+def condition(value: Any) -> str | None:
+    """Return a filter of deliveries."""
+    from optio.compiler.conversions.conditions import condition as made  # only who wrote one elsewhere's way waits for it
+
+    return made(value)
 
 
 def on_duplicate(value: Any) -> str | None:
@@ -418,11 +546,7 @@ def _duration(value: Any, unit: float) -> str | None:
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, dict):
-        inner = next(
-            (each for key, each in value.items() if str(key).lower() in ("seconds", "minutes", "hours", "limit")), None
-        )
-        scale = {"minutes": 60, "hours": 3600}.get(next((str(key).lower() for key in value if value[key] == inner), ""), unit)
-        return None if isinstance(inner, (dict, list)) else _duration(inner, scale)
+        return _of_parts({re.sub(r"[_-]", "", str(key)).lower(): inner for key, inner in value.items()}, unit)
     written = str(value).strip()
     written = _WORDS.get(written.lower().removeprefix("per ").removeprefix("every ").removesuffix("ly"), written)
     if re.fullmatch(r"\d{1,9}(?:\.\d{1,3})?", written):
@@ -441,6 +565,18 @@ def _duration(value: Any, unit: float) -> str | None:
         total = sum(int(number) * units.get(name, 0) for name, number in parts.items())
         return span(timedelta(seconds=total)) if total else None
     return duration_meant(written)
+
+
+def _of_parts(parts: dict[str, Any], unit: float) -> str | None:
+    """A duration of `{time: 1, unit: HOURS}`, `{hours: 1, minutes: 30}` or `{limit: 90}`."""
+    amount = next((parts[name] for name in _AMOUNTS if isinstance(parts.get(name), (int, float, str))), None)
+    named = next((parts[name] for name in ("unit", "units", "timeunit") if isinstance(parts.get(name), str)), None)
+    if named is not None and amount is not None:
+        return _duration(f"{amount} {named}", 1)
+    counted = [f"{inner} {name}" for name, inner in parts.items() if name in _UNITS and type(inner) in (int, float)]
+    if counted:
+        return duration_meant(" ".join(counted))
+    return None if amount is None else _duration(amount, unit)
 
 
 def _bool(value: Any) -> str:

@@ -38,8 +38,15 @@ WORDS = frozenset(
 )
 # What other systems call them.
 _CALLED = {
-    **dict.fromkeys(("options", "choices", "values", "allowed", "allowedValues"), "enum"),
-    **dict.fromkeys(("regex", "regexp", "match"), "pattern"),
+    **dict.fromkeys(("options", "choices", "values", "allowed", "allowedvalues", "validvalues", "oneof", "in"), "enum"),
+    **dict.fromkeys(("choice", "suggestions", "permittedvalues", "acceptedvalues", "enumvalues"), "enum"),
+    **dict.fromkeys(("regex", "regexp", "match", "matches", "allowedpattern", "validationregex", "validator"), "pattern"),
+    **dict.fromkeys(("maxchars", "maxcharacters", "maxlen"), "maxLength"),
+    **dict.fromkeys(("minchars", "mincharacters", "minlen"), "minLength"),
+    **dict.fromkeys(("minvalue", "lowerbound", "gte", "ge"), "minimum"),
+    **dict.fromkeys(("maxvalue", "upperbound", "lte", "le"), "maximum"),
+    **dict.fromkeys(("step", "increment"), "multipleOf"),
+    **dict.fromkeys(("defaultvalue", "initial", "fallback"), "default"),
 }
 # Formats by other names; a pattern of letters such as `yyyy-MM-dd` is read as one.
 _FORMATS_CALLED = {
@@ -81,7 +88,8 @@ def misspelt(word: str, sub: dict[str, Any]) -> str | None:
     bound = _BOUNDED.get(str(sub.get("type"))) if word in ("max", "min") else None
     if bound is not None:
         return word + bound
-    return _CALLED.get(word) or closest(word, WORDS)
+    called = _CALLED.get(re.sub(r"[_-]", "", word).lower())
+    return (called if called not in sub else None) or closest(word, WORDS)
 
 
 def format_meant(word: str) -> str | None:

@@ -42,6 +42,21 @@ _CONTEXT = {
     "base_ref": "pull_request.base.ref",
 }
 _OF_CONTEXT = re.compile(rf"(?<![\w.])github\.({'|'.join(_CONTEXT)})\b(?!\.)")
+# GitLab's variables, which its hooks have elsewhere.
+_OF_GITLAB = {
+    "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "object_attributes.target_branch",
+    "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "object_attributes.source_branch",
+    "CI_MERGE_REQUEST_TITLE": "object_attributes.title",
+    "CI_MERGE_REQUEST_IID": "object_attributes.iid",
+    "CI_MERGE_REQUEST_DRAFT": "object_attributes.draft",
+    "CI_PROJECT_PATH": "project.path_with_namespace",
+    "CI_PROJECT_NAME": "project.name",
+    "CI_DEFAULT_BRANCH": "project.default_branch",
+    "CI_COMMIT_SHA": "after",
+    "GITLAB_USER_LOGIN": "user_username",
+}
+_GITLAB = re.compile(rf"\$\{{?({'|'.join(_OF_GITLAB)})\b\}}?")
+_GITLAB_REF = re.compile(r"\$\{?CI_COMMIT_(BRANCH|REF_NAME|TAG)\b\}?\s*([=!])=\s*(['\"])([\w./-]{1,100})\3")
 _BRACES = re.compile(r"=?\$?\{\{\s{0,9}(.*?)\s{0,9}\}\}", re.DOTALL)
 # A condition on a text as a function, as a method and as a word between has it; the path stands before the text.
 _PATH, _TEXT = r"(?P<path>[@$\w.*\[\]]{1,200})", r"(?P<text>'[^'\\^]{1,200}'|\"[^\"\\^]{1,200}\")"
@@ -71,6 +86,7 @@ _FLAG = re.compile(
     r"(^|&&|\|\||\()(\s*)(!?)\s*((?:github\.event|\$json\.body|\$json|body|payload|event)(?:\.\w+)+)(?=\s*(?:$|&&|\|\||\)))"
 )
 # A JSON Pointer, or a path with its signs.
+_LAST = re.compile(r"\[\(?\s*(?:@\.)?length(?:\(\))?\s*-\s*1\s*\)?\]|\[last\(\)\]|\[\$\]|\.last\(\)|\.at\(-1\)|\[-1:\]")
 _POINTER = re.compile(r"\$?/[A-Za-z_]\w*(?:/[A-Za-z_]\w*)*", re.ASCII)
 # A name in brackets that lacks its quotes.
 _IN_BRACKETS = re.compile(r"\[([A-Za-z_]\w*)\]", re.ASCII)
@@ -102,6 +118,8 @@ def path_meant(source: str) -> str | None:
     it, or with names that need brackets."""
     if len(source) > _LONGEST:
         return None
+    if (last := _LAST.sub("[-1]", source)) != source:
+        return last if query_fast_path.is_path(last) else None
     if _POINTER.fullmatch(source):
         return "$." + source.strip("$/").replace("/", ".")
     braces = _BRACES.fullmatch(source)
@@ -151,6 +169,10 @@ def filter_meant(text: str, scheme: str) -> str | None:
     if len(text) > _LONGEST or _KEPT in text or "event_name" in text:
         return None
     meant = _OF_CONTEXT.sub(lambda found: "@." + _CONTEXT[found[1]], _BRACES.sub(r"\1", text))
+    meant = _GITLAB.sub(lambda found: "@." + _OF_GITLAB[found[1]], meant)
+    meant = _GITLAB_REF.sub(
+        lambda found: f"@.ref {found[2]}= 'refs/{'tags' if found[1] == 'TAG' else 'heads'}/{found[4]}'", meant
+    )
     meant = _FLAG.sub(_flagged, meant) if scheme == "github" else meant
     for form in _ON_TEXT:
         meant = form.sub(_matched, meant)

@@ -44,6 +44,8 @@ _LOOKALIKES = str.maketrans(
 
 
 _MOST_LISTED, _MOST_LIKELY = 8, 5
+# Texts of several lines, of which one may stand too far left.
+_TEXTS = ("promptTemplate", "command", "description")
 
 
 class Unknown(NamedTuple):
@@ -84,7 +86,7 @@ def unknown(root: Any, route: Route) -> Unknown:
     same = next((k for k in known if plain(k) == plain(key)), None)
     if same:
         return Unknown("OPT111", f"`{name}` is spelled otherwise", f"write `{same}`", same)
-    if route[-2:-1] in (("secret",), ("previousSecret",)):
+    if route[-2:-1] in (("secret",), ("previousSecret",)) and _joined(root, route, known) is None:
         beside = value_at(root, route[:-1])
         hint = "delete it: a secret is given by its name alone" if "name" in beside else f"write `name: {_named(beside[key])}`"
         return Unknown("OPT101", f"unknown key `{name}`", hint)
@@ -95,6 +97,11 @@ def unknown(root: Any, route: Route) -> Unknown:
     if inward:
         code, message = ("OPT322", "stands beside `config`") if key == "paramMapping" else ("OPT101", "")
         return Unknown(code, f"`{name}` {message}" if message else f"unknown key `{name}`", hint, into=into)
+    if (joined := _joined(root, route, known)) is not None:
+        return Unknown("OPT101", f"unknown key `{name}`", f"write a blank behind the colon: `{joined}`", entry=joined)
+    if (text := _outdented(root, route)) is not None:
+        hint = f"indent this line like the lines above it: it belongs to `{text}`"
+        return Unknown("OPT101", f"unknown key `{name}`", hint)
     from optio.compiler.conversions.foreign_keys import foreign  # only who made a mistake waits for it
 
     cure = foreign(root, route)
@@ -119,6 +126,31 @@ def _named(value: Any) -> str:
     while isinstance(value, dict) and value:
         value = value.get("name", next(iter(value.values())))
     return secret_meant(value) or "NAME"
+
+
+def _joined(root: Any, route: Route, known: list[str]) -> str | None:
+    """The entry that `{name:VALUE}` was meant to be, which YAML reads as a key without a value."""
+    word, colon, rest = str(route[-1]).partition(":")
+    if not colon or not rest or word not in known or value_at(root, route) is not None:
+        return None
+    return f"{word}: {rest.strip()}"
+
+
+def _outdented(root: Any, route: Route) -> str | None:
+    """The text of several lines before this key, of which the key is the last line: `Format: five bullets`."""
+    keys = list(root) if len(route) == 1 and isinstance(root, dict) else []
+    if not keys or not _is_prose(str(route[-1])) or not isinstance(root[route[-1]], str | None):
+        return None
+    at = keys.index(route[-1])
+    while at and _is_prose(str(keys[at - 1])):
+        at -= 1
+    before = keys[at - 1] if at else None
+    value = root.get(before)
+    return before if before in _TEXTS and isinstance(value, str) and "\n" in value else None
+
+
+def _is_prose(key: str) -> bool:
+    return re.fullmatch(r"[A-Z][a-z]*(?: [\w'-]+){0,5}", key) is not None
 
 
 def _folded(key: str) -> str:

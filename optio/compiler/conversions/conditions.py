@@ -1,0 +1,144 @@
+"""Conditions: a filter of deliveries as other systems write it, as a list of rules, a pattern of an event, or a triple of
+field, operator and value. Loaded only for a file with such a key."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from optio.compiler.payloads.queries import filter_meant
+from optio.compiler.yaml.emit import flow
+
+_CLAUSES = ("if", "condition", "when", "expression", "filter", "expr", "rule", "cel", "script")
+_FIELDS = ("path", "field", "key", "attribute", "variable", "property", "name", "left", "lhs", "jsonpath", "value1")
+_OPERATORS = ("operator", "comparator", "op", "operation", "comparison", "type")
+_VALUES = ("value", "values", "equals", "eq", "right", "rhs", "in", "oneof", "value2")
+_SIGNS = {
+    **dict.fromkeys(("!=", "ne", "neq", "notequal", "notequals", "isnot", "notin", "not"), "!="),
+    **{word: sign for sign, words in {">": "> gt greaterthan", ">=": ">= gte", "<": "< lt lessthan", "<=": "<= lte"}.items()
+       for word in words.split()},
+}  # fmt: skip
+_MAX_DEPTH, _MAX_TESTS = 6, 12
+_ALL, _ANY = " && ", " || "
+
+
+def condition(value: Any) -> str | None:
+    """Return a filter in quotes, made of the conditions that stand there; None where one of them is not understood."""
+    made = _rules(value) if isinstance(value, list) else _of_mapping(value) if isinstance(value, dict) else _text(value)
+    return None if made is None else flow(made)
+
+
+def branches(names: list[str], path: str, prefix: str = "") -> str | None:
+    """Return the test that a path is one of these names, in which `*` stands for any letters."""
+    tests = []
+    for name in names:
+        if not re.fullmatch(r"[\w./*+-]{1,100}", name):
+            return None
+        pattern = re.sub(r"\*+", ".*", re.sub(r"[.+]", lambda sign: f"[{sign[0]}]", name))
+        tests.append(f"match({path}, '{prefix}{pattern}')" if "*" in name else f"{path} == '{prefix}{name}'")
+    return _joined(tests, _ANY)
+
+
+def _rules(value: list[Any]) -> str | None:
+    """Rules of which one must hold; field, operator and value must hold together."""
+    if not value or len(value) > _MAX_TESTS:
+        return None
+    triples = all(isinstance(each, dict) and _triple(each) is not None for each in value)
+    made = [_of_mapping(each) if isinstance(each, dict) else _text(each) for each in value]
+    return _joined(made, _ALL if triples else _ANY)
+
+
+def _of_mapping(value: dict[Any, Any]) -> str | None:
+    if (found := _triple(value)) is not None:
+        return found
+    folded = {str(key).lower(): inner for key, inner in value.items()}
+    if (clause := next((folded[name] for name in _CLAUSES if isinstance(folded.get(name), str)), None)) is not None:
+        return _text(clause)
+    for names, sign in ((("all", "and", "allof", "filters", "conditions"), _ALL), (("any", "or", "anyof"), _ANY)):
+        inner = next((folded[name] for name in names if isinstance(folded.get(name), list)), None)
+        if inner is not None:
+            return _joined([_of_mapping(each) if isinstance(each, dict) else _text(each) for each in inner], sign)
+    branch = folded.get("branch", folded.get("branches"))
+    if branch is not None and len(value) == 1:
+        return branches([str(each) for each in (branch if isinstance(branch, list) else [branch])], "@.ref", "refs/heads/")
+    return None if {"event", "events", "branch", "branches", "status"} & set(folded) else _pattern(value, "@", 0)
+
+
+def _text(value: Any) -> str | None:
+    if not isinstance(value, str) or not value.strip():
+        return None
+    from optio.model.mapping import PathSyntax, compile_when
+
+    bare = value.strip()
+    try:
+        compile_when(bare)
+    except PathSyntax:
+        return filter_meant(bare, "github")
+    return bare if "@" in bare else filter_meant(bare, "github")
+
+
+def _triple(value: dict[Any, Any]) -> str | None:
+    """`{field: action, operator: equals, value: opened}`."""
+    folded = {str(key).lower(): inner for key, inner in value.items()}
+    field = next((folded[name] for name in _FIELDS if isinstance(folded.get(name), str)), None)
+    told = next((folded[name] for name in _VALUES if name in folded), None)
+    if field is None or told is None or isinstance(told, dict):
+        return None
+    steps = re.sub(r"^(?:\$\.|@\.|\.)?(?:(?:body|payload|data|event)\.)?", "", field.strip("{}= "))
+    if not re.fullmatch(r"[\w-]+(?:\.[\w-]+)*", steps):
+        return None
+    word = re.sub(r"[_\s-]", "", str(next((folded[name] for name in _OPERATORS if name in folded), ""))).lower()
+    sign = _SIGNS.get(word, "==")
+    tests = [_test(_step("@", steps.split(".")), sign, each) for each in (told if isinstance(told, list) else [told])]
+    return _joined(tests, _ALL if sign == "!=" else _ANY)
+
+
+def _step(path: str, steps: list[str]) -> str:
+    return path + "".join(f".{each}" if re.fullmatch(r"[A-Za-z_]\w*", each, re.ASCII) else f"['{each}']" for each in steps)
+
+
+def _test(path: str, sign: str, value: Any) -> str | None:
+    if value is None or isinstance(value, bool):
+        return f"{path} {sign} {({None: 'null', True: 'true', False: 'false'})[value]}"
+    if isinstance(value, (int, float)):
+        return f"{path} {sign} {value}"
+    if not isinstance(value, str) or "'" in value or "\\" in value:
+        return None
+    return f"{path} {sign} '{value}'"
+
+
+def _pattern(value: dict[Any, Any], path: str, depth: int) -> str | None:
+    """A pattern of an event: each key must hold, each list names what it may be."""
+    if not value or depth > _MAX_DEPTH:
+        return None
+    tests: list[str | None] = []
+    for key, inner in value.items():
+        if not isinstance(key, str) or not re.fullmatch(r"[\w.-]{1,80}", key):
+            return None
+        there = _step(path, key.split("."))
+        if isinstance(inner, dict):
+            tests.append(_pattern(inner, there, depth + 1))
+        else:
+            listed = inner if isinstance(inner, list) else [inner]
+            tests.append(_joined([_matcher(there, each) for each in listed], _ANY))
+    return _joined(tests, _ALL)
+
+
+def _matcher(path: str, value: Any) -> str | None:
+    if not isinstance(value, dict):
+        return _test(path, "==", value)
+    word, inner = next(((str(key).lower(), each) for key, each in value.items()), ("", None))
+    if word == "exists":
+        return path if inner is True else f"!{path}"
+    if word == "anything-but":
+        return _joined([_test(path, "!=", each) for each in (inner if isinstance(inner, list) else [inner])], _ALL)
+    if word in ("prefix", "suffix") and isinstance(inner, str) and re.fullmatch(r"[\w/ -]{1,100}", inner):
+        return f"search({path}, '{'^' if word == 'prefix' else ''}{inner}{'' if word == 'prefix' else '$'}')"
+    return None
+
+
+def _joined(tests: Sequence[str | None], sign: str) -> str | None:
+    known = [each for each in tests if each is not None]
+    if len(known) != len(tests) or not known or len(known) > _MAX_TESTS:
+        return None
+    other = _ANY if sign == _ALL else _ALL
+    return sign.join(f"({each})" if len(known) > 1 and other in each else each for each in known)
